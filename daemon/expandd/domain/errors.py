@@ -1,0 +1,143 @@
+"""Owns the error tree, cut by what happens next.
+
+ExpanddError
+├── ConfigurationError   nothing starts: the person corrects the file (exit 78)
+├── InstanceRunning      nothing starts: another instance holds the state (exit 75)
+├── FileFault            this file is bad: the error folder, with a sentence
+├── Later                this file later: back-off with jitter
+├── FolderAway           this folder is away: its files wait, the others go on
+├── AccountAway          the account or the service is away: everything waits, one gentle probe
+├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
+├── JournalAway          the journal cannot be written: stop spending, say so
+├── StaleJob             somebody else moved this job: let go of it
+└── IllegalMove          a bug of ours: loud, never swallowed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class FaultCode(Enum):
+    """Why a file went to the error folder; the machine's word in the sidecar."""
+
+    EMPTY = "empty"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    NOT_WHOLE = "not_whole"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    NOTHING_TO_DO = "nothing_to_do"
+    OFFSETS_LEAVE_NOTHING = "offsets_leave_nothing"
+    UNREADABLE = "unreadable"
+    REFUSED_BY_API = "refused_by_api"
+    FAILED_AT_API = "failed_at_api"
+    GIVEN_UP_BY_PERSON = "given_up_by_person"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of the file itself, in words for the person who dropped it."""
+
+    code: FaultCode
+    message: str
+    what_to_do: str
+
+
+class GateReason(Enum):
+    """What must change before anything goes on."""
+
+    UNREACHABLE = "unreachable"
+    CREDENTIALS = "credentials"
+    CREDITS = "credits"
+    SLOWED = "slowed"
+    WRONG_PATH = "wrong_path"
+    FOLDER_AWAY = "folder_away"
+    CANNOT_STORE = "cannot_store"
+
+
+class ExpanddError(Exception):
+    """Any failure this program names itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in the configuration: where it stands, what was expected, what was found."""
+
+    where: str
+    path: str
+    expected: str
+    found: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        hint = f" {self.hint}" if self.hint else ""
+        return f"{self.where}: {self.path}: expected {self.expected}, found {self.found}.{hint}"
+
+
+class ConfigurationError(ExpanddError):
+    """Every mistake of the configuration at once."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class InstanceRunning(ExpanddError):
+    """Another instance holds the state directory or an inbox; the message names it."""
+
+
+class FileFault(ExpanddError):
+    """The file itself cannot be expanded, now or ever."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class Later(ExpanddError):
+    """This file cannot go on just now, and only this file."""
+
+
+class LinkDead(Later):
+    """The result link cannot be used; /history may name another one."""
+
+
+class FolderAway(ExpanddError):
+    """A directory of a hot folder is gone, unmounted, full or not writable."""
+
+    def __init__(self, reason: GateReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class AccountAway(ExpanddError):
+    """The service or the account cannot serve anybody now.
+
+    `retry_after` is in seconds, from the server, or None when it named no time.
+    """
+
+    def __init__(self, reason: GateReason, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class ImageIdRefused(ExpanddError):
+    """The API does not know this image id (any more): nothing was made, and an upload may mend it."""
+
+
+class OutcomeUnknown(ExpanddError):
+    """A generate was sent and its answer was lost: it may have been paid for."""
+
+
+class JournalAway(ExpanddError):
+    """The journal cannot be read or written."""
+
+
+class StaleJob(ExpanddError):
+    """The job is not in the state, or not of the owner, that the caller believed."""
+
+
+class IllegalMove(ExpanddError):
+    """A move that the table of states does not have."""

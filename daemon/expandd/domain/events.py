@@ -1,0 +1,137 @@
+"""Owns the facts the engine announces: past tense, frozen, for logs, status and tests alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.errors import GateReason
+from expandd.domain.job import Job, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class FileSettled:
+    """A candidate stopped changing and was looked into; `missed` when a scan found it and no event had announced it."""
+
+    inbox: Path
+    relative: Path
+    missed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileIgnored:
+    """A name in an inbox is not picked up, and why."""
+
+    inbox: Path
+    relative: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileUnfinished:
+    """A file has stopped changing but is not whole; it is looked at again when it changes, and at last given up."""
+
+    inbox: Path
+    relative: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobMoved:
+    """A job entered its state; `before` is None for a new one."""
+
+    job: Job
+    before: JobState | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPutOff:
+    """A step of a job did not work out; it is tried again in `seconds`."""
+
+    job: Job
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobHeld:
+    """A job needs a person: whether it was paid cannot be found out."""
+
+    job: Job
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobClosed:
+    """A job is over: done, failed with its file in the error folder, or withdrawn."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class GateShut:
+    """Everything, or one folder, waits."""
+
+    gate: str
+    reason: GateReason
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateOpened:
+    """What waited goes on; `seconds` is how long it waited."""
+
+    gate: str
+    reason: GateReason
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRenewed:
+    """The watch of an inbox was set up again: the directory is another one, or the watcher had gone silent."""
+
+    inbox: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationsRead:
+    """One poll came back."""
+
+    total: int
+    ours: int
+    foreign: int
+    filtered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The journal and the work folders were compared at start."""
+
+    open_jobs: int
+    returned: int
+
+
+@dataclass(frozen=True, slots=True)
+class BugFound:
+    """An invariant of ours failed; what was in hand is let go of and tried again."""
+
+    where: str
+    error: BaseException
+
+
+Event = (
+    FileSettled
+    | FileIgnored
+    | FileUnfinished
+    | JobMoved
+    | JobPutOff
+    | JobHeld
+    | JobClosed
+    | GateShut
+    | GateOpened
+    | WatchRenewed
+    | NotificationsRead
+    | Recovered
+    | BugFound
+)

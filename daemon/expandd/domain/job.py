@@ -1,0 +1,208 @@
+"""Owns the job: one dropped file on its way to one result, its states and the moves between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from expandd.domain.errors import Fault, IllegalMove
+from expandd.domain.offsets import Offsets, Size
+from expandd.domain.settings import Originals
+
+
+class JobState(Enum):
+    """Where a job is. Each member says what is true once it is written."""
+
+    CLAIMED = "claimed"
+    """The file is being renamed, or has been, into the work folder."""
+    UPLOADED = "uploaded"
+    """The API holds the picture under `image_id`; nothing has been paid."""
+    INTENT = "intent"
+    """The paid call is about to be sent, or is on its way."""
+    ACCEPTED = "accepted"
+    """The API took the paid call; the poller waits for its result."""
+    UNKNOWN = "unknown"
+    """The answer to the paid call was lost: it is found out by asking."""
+    RENDERED = "rendered"
+    """The API has a result; its link is written down."""
+    VAULTED = "vaulted"
+    """The result's bytes are checked and synced on the local disk."""
+    DELIVERED = "delivered"
+    """The result lies whole in the outbox."""
+    DONE = "done"
+    """The original is put away and the notification is gone. The end."""
+    FAILED = "failed"
+    """The file itself cannot be expanded; the original goes to the error folder. The end once closed."""
+    WITHDRAWN = "withdrawn"
+    """The file went back to the inbox, or a person took it away, before anything was paid. The end once closed."""
+
+
+S = JobState
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    S.CLAIMED: frozenset({S.UPLOADED, S.FAILED, S.WITHDRAWN}),
+    # An upload can be repeated when the API has let go of the picture; it costs nothing.
+    S.UPLOADED: frozenset({S.CLAIMED, S.INTENT, S.FAILED, S.WITHDRAWN}),
+    # Back to uploaded only by a refusal that proves nothing was made.
+    S.INTENT: frozenset({S.ACCEPTED, S.UNKNOWN, S.UPLOADED, S.CLAIMED, S.FAILED}),
+    S.ACCEPTED: frozenset({S.RENDERED, S.FAILED, S.UNKNOWN}),
+    # Back to uploaded only when the API proves, or a person says, that nothing was made.
+    S.UNKNOWN: frozenset({S.RENDERED, S.FAILED, S.UPLOADED}),
+    S.RENDERED: frozenset({S.VAULTED, S.FAILED}),
+    S.VAULTED: frozenset({S.DELIVERED}),
+    S.DELIVERED: frozenset({S.DONE}),
+    S.DONE: frozenset(),
+    S.FAILED: frozenset(),
+    S.WITHDRAWN: frozenset(),
+}
+
+MAYBE_PAID = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.VAULTED, S.DELIVERED})
+"""States in which the API may have charged for the job."""
+
+AWAITING_RESULT = frozenset({S.ACCEPTED, S.UNKNOWN})
+"""States in which the poller looks for the job's notification."""
+
+
+class ImageFormat(Enum):
+    """The three formats the API takes, by content."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+    @property
+    def extension(self) -> str:
+        return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells one content of one file from another without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The dropped picture: its size in px as a person sees it, and its EXIF orientation (1 to 8)."""
+
+    identity: FileIdentity
+    format: ImageFormat | None = None
+    size: Size | None = None
+    orientation: int = 1
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The paid bytes in the vault. `expected` is the size in px that the offsets promise."""
+
+    sha256: str
+    bytes: int
+    format: ImageFormat
+    size: Size
+    expected: Size
+
+    @property
+    def differs(self) -> bool:
+        return self.size != self.expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The hot folder as it stood at the claim: a reload never changes a job in hand."""
+
+    inbox: Path
+    outbox: Path
+    done: Path
+    error: Path
+    name: str
+    preset_name: str
+    originals: Originals
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a state was entered: seconds since the epoch, UTC."""
+
+    state: JobState
+    at: float
+
+
+NO_OFFSETS = Offsets()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One dropped file on its way to one result.
+
+    `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in hand, `tries`
+    those of the whole job, `uploads` the uploads that the API took. `target` (the result) and `resting` (the original)
+    are chosen final paths, written down before a file is put there.
+    """
+
+    id: str
+    place: Place
+    relative: Path
+    source: Source
+    state: JobState = JobState.CLAIMED
+    owner: str = ""
+    epoch: int = 0
+    offsets: Offsets = NO_OFFSETS
+    image_id: str = ""
+    task_id: str = ""
+    link: str = ""
+    notifications: tuple[int, ...] = ()
+    result: Result | None = None
+    target: Path | None = None
+    resting: Path | None = None
+    fault: Fault | None = None
+    held: bool = False
+    note: str = ""
+    attempts: int = 0
+    tries: int = 0
+    uploads: int = 0
+    closed: bool = False
+    stamps: tuple[Stamp, ...] = ()
+
+    @property
+    def work_dir(self) -> Path:
+        return self.place.inbox / ".expandd" / self.id
+
+    @property
+    def work_file(self) -> Path:
+        return self.work_dir / self.relative.name
+
+    @property
+    def paid(self) -> bool:
+        """Whether the API took the paid call, as far as anybody knows."""
+        return any(stamp.state in {S.ACCEPTED, S.RENDERED} for stamp in self.stamps)
+
+    def entered(self, state: JobState) -> float | None:
+        """When the job last entered `state`, seconds since the epoch."""
+        return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
+
+    def with_(self, **changes: Any) -> Job:
+        return replace(self, **changes)
+
+
+def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
+    """`job` in state `to`, with `changes`. Raises IllegalMove for a move the table does not have."""
+    if job.closed or to not in MOVES[job.state]:
+        raise IllegalMove(f"job {job.id} cannot move from {job.state.value} to {to.value}")
+    # A step back undoes what came after it: nothing was made, so no later stamp may say otherwise.
+    kept = tuple(stamp for stamp in job.stamps if _ORDER.index(stamp.state) < _ORDER.index(to))
+    return replace(job, state=to, stamps=(*kept, Stamp(to, now)), **{"attempts": 0, "note": "", **changes})
+
+
+def claimed(job: Job, now: float) -> Job:
+    """A new job with its first stamp."""
+    return replace(job, stamps=(Stamp(JobState.CLAIMED, now),))
+
+
+_ORDER = tuple(JobState)

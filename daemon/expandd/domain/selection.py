@@ -1,0 +1,62 @@
+"""Owns which names are never picked up: hidden files, droppings of systems, files that others are still writing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_HIDDEN = re.compile(r"\.")
+
+_SYSTEM = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "#recycle",
+        "@recycle",
+        "__macosx",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "network trash folder",
+        "temporary items",
+    },
+)
+
+_TEMPORARY = (
+    (
+        re.compile(r".*\.(crdownload|download|part|partial|opdownload|!ut|aria2|filepart)$", re.IGNORECASE),
+        "a browser's download",
+    ),
+    (re.compile(r".*\.(tmp|temp|writing|uploading|upload|lock|lck|swp|swx|bak~)$", re.IGNORECASE), "a temporary file"),
+    (re.compile(r"~.*|.*~$"), "an editor's temporary file"),
+    (re.compile(r"(unconfirmed \d+|.*\.com\.google\.chrome\..*)", re.IGNORECASE), "a browser's download"),
+    (
+        re.compile(r".*\.smbdelete.*|.*\.fuse_hidden.*|.*\.nfs[0-9a-f]{8,}$", re.IGNORECASE),
+        "a network share's leftover",
+    ),
+    (
+        re.compile(r".*\.(sync-conflict-tmp|!sync|bts|syncthing.*|gdownload)$", re.IGNORECASE),
+        "a sync tool's temporary file",
+    ),
+    (re.compile(r"(ps|psa|tmp)[0-9a-f]{4,8}\.tmp$", re.IGNORECASE), "an editor's temporary file"),
+)
+
+
+def ignored_because(name: str) -> str | None:
+    """Why a file or directory of this name is never picked up, or None when it may be."""
+    if _HIDDEN.match(name):
+        return "its name begins with a dot: hidden and temporary files are left alone"
+    if name.lower() in _SYSTEM:
+        return "it belongs to the operating system or the file server"
+    for pattern, what in _TEMPORARY:
+        if pattern.fullmatch(name):
+            return f"its name marks {what}: it is picked up once it has its final name"
+    return None
+
+
+def path_ignored_because(relative: Path) -> str | None:
+    """The same for a path below the inbox: every part must be one that may be picked up."""
+    reasons = (ignored_because(part) for part in relative.parts)
+    return next((reason for reason in reasons if reason), None)

@@ -1,0 +1,1 @@
+"""Second floor: asyncio. Knows the domain and its own ports, never an adapter."""

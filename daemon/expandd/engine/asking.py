@@ -1,0 +1,88 @@
+"""Owns the asking: results that no notification announced, and paid calls whose answer was lost."""
+
+from __future__ import annotations
+
+from expandd.domain.backoff import QUIET_HISTORY
+from expandd.domain.job import Job, JobState
+from expandd.domain.settings import ApiSettings
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Clock
+from expandd.engine.turns import NOW, Turn
+
+QUIET_POLLS = 10
+"""Poll intervals without a notification after which /history is asked for the first time."""
+
+RESULT_LIFE = 24 * 3600.0
+"""Seconds after which the API holds neither source nor result: only a person can say what became of the job."""
+
+
+class Asking:
+    """Steps of a job that waits for the API. The poller is the fast way; /history is the way back."""
+
+    def __init__(self, *, jobs: Jobs, gates: Gates, api: Api, clock: Clock, settings: ApiSettings) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._clock = clock
+        self._settings = settings
+        # By job: the state it waits in and since when, monotonic. A restart begins anew, which can only
+        # make us ask longer; the wall clock may have stepped and must not cut the wait short.
+        self._since: dict[str, tuple[JobState, float]] = {}
+
+    async def expect(self, job: Job) -> Turn:
+        """An accepted job: its notification may have been lost."""
+        waited = self._waited(job)
+        due = self._next_question(job)
+        if waited < due:
+            return due - waited
+        if waited >= RESULT_LIFE:
+            unknown = await self._jobs.move(job, JobState.UNKNOWN)
+            await self._jobs.hold(unknown, "The service took this picture and has shown no result for a day.")
+            return NOW
+        return await self._ask(job)
+
+    async def find_out(self, job: Job) -> Turn:
+        """An unknown job: wait for its notification, and when the time is over let /history decide."""
+        waited = self._waited(job)
+        if job.held and waited >= RESULT_LIFE:
+            return RESULT_LIFE
+        last = waited >= self._settings.unknown_wait
+        due = self._next_question(job)
+        if not job.held:
+            due = min(due, self._settings.unknown_wait)
+        if waited < due:
+            return due - waited
+        return await self._ask(job, last=last and not job.held)
+
+    def forget(self, job_id: str) -> None:
+        self._since.pop(job_id, None)
+
+    async def _ask(self, job: Job, *, last: bool = False) -> Turn:
+        seconds = self._gates.enter(self._gates.service)
+        if seconds:
+            return seconds
+        history = await self._gates.through(self._api.history(job.image_id))
+        if history.links:
+            await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
+        elif last and history.known:
+            await self._jobs.move(job, JobState.UPLOADED, note="the API has shown that nothing was made")
+        elif last:
+            await self._jobs.hold(job, "Nobody can tell whether this picture was paid for: the service does not say.")
+        else:
+            await self._jobs.note(job, attempts=job.attempts + 1)
+        return NOW
+
+    def _waited(self, job: Job) -> float:
+        now = self._clock.monotonic()
+        state, since = self._since.setdefault(job.id, (job.state, now))
+        if state is not job.state:
+            self._since[job.id] = (job.state, now)
+            return 0.0
+        return now - since
+
+    def _next_question(self, job: Job) -> float:
+        """Seconds after entering the state at which /history is asked the next time: ever more rarely."""
+        first = QUIET_POLLS * self._settings.poll_interval
+        times = sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, job.attempts + 2))
+        return first * times

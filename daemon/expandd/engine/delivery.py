@@ -1,0 +1,121 @@
+"""Owns the last steps: the result into the outbox, the original to its rest, the notification last."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from expandd.domain.errors import AccountAway, Later
+from expandd.domain.job import Job, JobState, Result
+from expandd.domain.naming import result_name
+from expandd.domain.settings import Originals
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Folders, Vault
+from expandd.engine.turns import NOW, OVER, Turn
+
+MOST_DELETES = 10
+"""Tries to delete a notification, over some five minutes, after which it is left to expire: it lives 600 s."""
+
+
+class Delivery:
+    """What happens once the bytes are in the vault, or once it is clear that there will be none. All free of charge."""
+
+    def __init__(self, *, jobs: Jobs, gates: Gates, api: Api, folders: Folders, vault: Vault) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._folders = folders
+        self._vault = vault
+        self._choosing = asyncio.Lock()
+
+    async def deliver(self, job: Job) -> Turn:
+        """Put the result into the outbox, never over another file."""
+        result = job.result
+        assert result is not None, "a vaulted job has its result written down"
+        target = job.target or await self._choose_target(job, result)
+        if not await self._folders.publish(self._vault.path(job.id), target, result.sha256):
+            await self._jobs.note(job, target=None)
+            return NOW
+        self._gates.folder(job.place.inbox).passed()
+        await self._jobs.move(job, JobState.DELIVERED)
+        return NOW
+
+    async def finish(self, job: Job) -> Turn:
+        """Put the original away, then let go of the notification, then of everything else."""
+        if job.place.originals is Originals.DELETE:
+            await self._folders.discard(job)
+        elif not await self._rest(job, job.place.done):
+            return NOW
+        await self._acknowledge(job)
+        await self._vault.drop(job.id)
+        await self._folders.tidy(job)
+        await self._jobs.close(await self._jobs.move(job, JobState.DONE))
+        return OVER
+
+    async def reject(self, job: Job) -> Turn:
+        """Put the original into the error folder, its reason first."""
+        if not await self._rest(job, job.place.error):
+            return NOW
+        await self._acknowledge(job)
+        await self._vault.drop(job.id)
+        await self._folders.tidy(job)
+        await self._jobs.close(job)
+        return OVER
+
+    async def withdraw(self, job: Job) -> Turn:
+        """Give the file back to the inbox, where it is picked up anew once it has settled."""
+        await self._folders.give_back(job)
+        await self._folders.tidy(job)
+        await self._jobs.close(job)
+        return OVER
+
+    async def _rest(self, job: Job, directory: Path) -> bool:
+        """Whether the original lies at its resting place now. False when another file was faster there."""
+        resting = job.resting
+        if resting is None:
+            if await self._folders.identity(job.work_file) is None:
+                return True
+            resting = await self._choose_resting(job, directory)
+        if job.state is JobState.FAILED:
+            await self._folders.write_sidecar(job, resting)
+        if not await self._folders.put_away(job.work_file, resting):
+            await self._jobs.note(job, resting=None)
+            return False
+        return True
+
+    async def _choose_target(self, job: Job, result: Result) -> Path:
+        name = result_name(
+            job.place.name,
+            job.relative.name,
+            extension=result.format.extension,
+            size=result.size,
+            preset=job.place.preset_name,
+        )
+        async with self._choosing:
+            taken = frozenset(other.target for other in self._jobs if other.target is not None)
+            target = await self._folders.free_name(job.place.outbox / job.relative.parent, name, taken)
+            await self._jobs.note(job, target=target)
+        return target
+
+    async def _choose_resting(self, job: Job, directory: Path) -> Path:
+        async with self._choosing:
+            taken = frozenset(other.resting for other in self._jobs if other.resting is not None)
+            resting = await self._folders.free_name(directory / job.relative.parent, job.relative.name, taken)
+            await self._jobs.note(job, resting=resting)
+        return resting
+
+    async def _acknowledge(self, job: Job) -> None:
+        """Delete our notifications, last of all. A failure is tried again; in the end they expire by themselves."""
+        current = self._jobs.get(job.id) or job
+        try:
+            for number in current.notifications:
+                await self._delete(number)
+        except (AccountAway, Later):
+            if current.attempts < MOST_DELETES:
+                raise
+
+    async def _delete(self, number: int) -> None:
+        if self._gates.enter(self._gates.service):
+            raise Later("the service is away; the notification is deleted later")
+        await self._gates.through(self._api.delete_notification(number))

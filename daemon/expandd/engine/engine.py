@@ -1,0 +1,169 @@
+"""Owns the running whole: builds the engine's parts over their ports, starts them, stops them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from expandd.domain.events import Event, JobMoved
+from expandd.domain.job import AWAITING_RESULT
+from expandd.domain.settings import HotFolder, Settings
+from expandd.engine.asking import Asking
+from expandd.engine.delivery import Delivery
+from expandd.engine.dispatcher import Dispatcher
+from expandd.engine.fetching import Fetching
+from expandd.engine.gates import Gates
+from expandd.engine.inbox import Inbox
+from expandd.engine.intake import Intake
+from expandd.engine.jobs import Jobs
+from expandd.engine.paying import Paying
+from expandd.engine.pipeline import Pipeline
+from expandd.engine.poller import Poller
+from expandd.engine.ports import Api, Chance, Clock, Emit, Folders, Images, Journal, Vault, Watcher
+from expandd.engine.recovery import Recovery
+from expandd.engine.slots import Slots
+from expandd.engine.watching import Watching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Everything the engine needs of the outside."""
+
+    api: Api
+    chance: Chance
+    clock: Clock
+    folders: Folders
+    images: Images
+    journal: Journal
+    vault: Vault
+    watcher: Watcher
+
+
+class Engine:
+    """All parts, wired. `run` until cancelled; `stop` lets what is under way come to a safe point first."""
+
+    def __init__(self, settings: Settings, outside: Outside, emit: Emit) -> None:
+        self._settings = settings
+        self._outside = outside
+        self._emit_on = emit
+        self._changed = asyncio.Event()
+        self.gates = Gates(outside.clock, outside.chance, self._emit)
+        self.jobs = Jobs(outside.journal, outside.clock, self._emit)
+        self.slots = Slots(settings.workers, self._changed)
+        self.dispatcher = Dispatcher(
+            self._pipeline().advance,
+            outside.clock,
+            outside.chance,
+            self._emit,
+            at_once=4 * settings.workers + 8,
+        )
+        self.poller = self._poller()
+        self.intake = Intake(
+            jobs=self.jobs,
+            slots=self.slots,
+            gates=self.gates,
+            waker=self.dispatcher,
+            clock=outside.clock,
+            chance=outside.chance,
+            changed=self._changed,
+        )
+        self.inboxes: tuple[Inbox, ...] = tuple(self._inbox(folder) for folder in settings.folders)
+
+    async def run(self) -> None:
+        """Recover, then work until cancelled."""
+        out = self._outside
+        recovery = Recovery(jobs=self.jobs, slots=self.slots, gates=self.gates, folders=out.folders, emit=self._emit)
+        await recovery.run(self._settings.folders)
+        for job in self.jobs:
+            self.dispatcher.wake(job.id)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.dispatcher.run())
+            tasks.create_task(self.poller.run())
+            tasks.create_task(self.intake.run())
+            for inbox in self.inboxes:
+                tasks.create_task(inbox.run())
+
+    def stop(self) -> None:
+        """Begin nothing new: no claim, no upload, no paid call."""
+        self.gates.stopping = True
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no step of any job is under way just now."""
+        return self.dispatcher.busy == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every file that lay in an inbox has been answered."""
+        return not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, JobMoved) and event.job.state in AWAITING_RESULT:
+            self.poller.needed.set()
+        self._emit_on(event)
+
+    def _pipeline(self) -> Pipeline:
+        out = self._outside
+        return Pipeline(
+            jobs=self.jobs,
+            slots=self.slots,
+            gates=self.gates,
+            chance=out.chance,
+            paying=Paying(
+                jobs=self.jobs,
+                gates=self.gates,
+                api=out.api,
+                folders=out.folders,
+                images=out.images,
+                vault=out.vault,
+                clock=out.clock,
+            ),
+            asking=Asking(jobs=self.jobs, gates=self.gates, api=out.api, clock=out.clock, settings=self._settings.api),
+            fetching=Fetching(
+                jobs=self.jobs,
+                gates=self.gates,
+                api=out.api,
+                folders=out.folders,
+                images=out.images,
+                vault=out.vault,
+            ),
+            delivery=Delivery(jobs=self.jobs, gates=self.gates, api=out.api, folders=out.folders, vault=out.vault),
+        )
+
+    def _poller(self) -> Poller:
+        out = self._outside
+        return Poller(
+            jobs=self.jobs,
+            journal=out.journal,
+            gates=self.gates,
+            api=out.api,
+            clock=out.clock,
+            emit=self._emit,
+            waker=self.dispatcher,
+            interval=self._settings.api.poll_interval,
+        )
+
+    def _inbox(self, folder: HotFolder) -> Inbox:
+        out = self._outside
+        watching = Watching(
+            folder,
+            watcher=out.watcher,
+            folders=out.folders,
+            gate=self.gates.folder(folder.inbox),
+            clock=out.clock,
+            chance=out.chance,
+            emit=self._emit,
+        )
+        inbox = Inbox(
+            folder,
+            folders=out.folders,
+            images=out.images,
+            watching=watching,
+            gates=self.gates,
+            clock=out.clock,
+            emit=self._emit,
+            reject=self.intake.reject,
+            changed=self._changed,
+        )
+        self.intake.serve(inbox)
+        return inbox

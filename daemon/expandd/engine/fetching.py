@@ -1,0 +1,94 @@
+"""Owns the way of a result from its link into the vault: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+from expandd.domain.answers import Fetched
+from expandd.domain.errors import Later, LinkDead
+from expandd.domain.findings import Whole
+from expandd.domain.job import Job, JobState, Result
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Folders, Images, Vault
+from expandd.engine.turns import NOW, Turn
+
+DOUBTS = 2
+"""Downloads that were no whole picture after which /history is asked for another link."""
+
+
+class Fetching:
+    """Downloads are free: they are repeated until the bytes are right, and nothing is ever generated again."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        folders: Folders,
+        images: Images,
+        vault: Vault,
+    ) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._folders = folders
+        self._images = images
+        self._vault = vault
+
+    async def fetch(self, job: Job) -> Turn:
+        """Download, check, vault."""
+        await self._vault.prove(self._room(job))
+        try:
+            fetched = await self._download(job)
+            result = await self._checked(job, fetched)
+        except LinkDead:
+            return await self._another_link(job)
+        except Later:
+            if job.attempts + 1 >= DOUBTS:
+                return await self._another_link(job)
+            raise
+        await self._vault.admit(job.id)
+        await self._jobs.move(job, JobState.VAULTED, result=result)
+        return NOW
+
+    async def _download(self, job: Job) -> Fetched:
+        """The bytes, also when an earlier try got as far as the vault but not into the journal."""
+        path = self._vault.path(job.id)
+        if await self._folders.identity(path) is not None:
+            await self._vault.recall(job.id)
+        else:
+            await self._api.download(job.link, self._vault.incoming(job.id))
+        incoming = self._vault.incoming(job.id)
+        identity = await self._folders.identity(incoming)
+        if identity is None:
+            raise Later("the download left nothing behind")
+        return Fetched(bytes=identity.size, sha256=await self._folders.digest(incoming))
+
+    async def _checked(self, job: Job, fetched: Fetched) -> Result:
+        finding = await self._images.examine_result(self._vault.incoming(job.id))
+        if not isinstance(finding, Whole):
+            raise Later(f"the downloaded result is no whole picture: {finding.fault.message}")
+        expected = job.offsets.applied_to(job.source.size) if job.source.size else finding.size
+        return Result(
+            sha256=fetched.sha256,
+            bytes=fetched.bytes,
+            format=finding.format,
+            size=finding.size,
+            expected=expected,
+        )
+
+    async def _another_link(self, job: Job) -> Turn:
+        seconds = self._gates.enter(self._gates.service)
+        if seconds:
+            return seconds
+        history = await self._gates.through(self._api.history(job.image_id))
+        others = [link for link in history.links if link != job.link]
+        if others:
+            job = await self._jobs.note(job, link=others[0])
+        raise Later("the result could not be downloaded yet; it is paid for and will be asked for again")
+
+    def _room(self, job: Job) -> int:
+        if job.source.size is None:
+            return 0
+        result = job.offsets.applied_to(job.source.size)
+        return 4 * result.width * result.height

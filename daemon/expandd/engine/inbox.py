@@ -1,0 +1,248 @@
+"""Owns one inbox: hints and scans make candidates, candidates settle, and settled pictures become ready to claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.errors import Fault, FileFault, FolderAway, GateReason, Later
+from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
+from expandd.domain.findings import Unfinished, Unfit, Whole
+from expandd.domain.offsets import Offsets, resolve
+from expandd.domain.selection import path_ignored_because
+from expandd.domain.settings import HotFolder
+from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
+from expandd.engine.candidates import Candidate, Candidates, Told
+from expandd.engine.gates import Gates
+from expandd.engine.ports import Clock, Emit, Folders, Images
+from expandd.engine.watching import Watching
+
+MOST_READY = 16
+"""Examined files that wait for a slot; examining more of a backlog would only make what is known grow old."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A settled, whole picture with its offsets, as it was when it was examined."""
+
+    relative: Path
+    look: Look
+    whole: Whole
+    offsets: Offsets
+
+
+AWAY_PAUSE = 1.0
+"""Seconds until a folder that is away is looked at again."""
+
+Reject = Callable[[HotFolder, Path, Look, Fault], Awaitable[bool]]
+"""Turns a file into a failed job; False when too many are under way and it must be offered again."""
+
+
+class Inbox:
+    """One hot folder's inbox, from the first hint to a ready picture."""
+
+    def __init__(
+        self,
+        folder: HotFolder,
+        *,
+        folders: Folders,
+        images: Images,
+        watching: Watching,
+        gates: Gates,
+        clock: Clock,
+        emit: Emit,
+        reject: Reject,
+        changed: asyncio.Event,
+    ) -> None:
+        self.folder = folder
+        self.ready: deque[Ready] = deque()
+        self._folders = folders
+        self._images = images
+        self._watching = watching
+        self._gate = gates.folder(folder.inbox)
+        self._gates = gates
+        self._clock = clock
+        self._emit = emit
+        self._reject = reject
+        self._changed = changed
+        self._candidates = Candidates()
+        self._told = Told()
+        self._more = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that lay in the inbox has been answered."""
+        return self._watching.scanned and not self._more and not self._candidates and not self.ready
+
+    @property
+    def waiting(self) -> int:
+        """Files known to wait; a backlog beyond the window is not counted."""
+        return len(self._candidates) + len(self.ready)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._tick()
+            except FolderAway as error:
+                self._gates.folder_failed(self.folder.inbox, error)
+                await self._clock.sleep(AWAY_PAUSE)
+            else:
+                await self._clock.wait(self._watching.hinted, self._pause())
+
+    async def _tick(self) -> None:
+        await self._watching.check()
+        due = self._watching.take()
+        for relative in due.hints:
+            self._hint(relative)
+        if due.scan or (self._more and self._candidates.low):
+            await self._scan(expected=due.expected or self._more)
+        now = self._clock.monotonic()
+        for candidate in self._candidates.due(now):
+            if not self._gates.stopping:
+                await self._look(candidate)
+
+    def _pause(self) -> float:
+        """Seconds until something is due, unless a hint comes first."""
+        now = self._clock.monotonic()
+        due = self._candidates.next_due()
+        pauses = [self._watching.pause()]
+        if due is not None:
+            pauses.append(max(0.0, due - now))
+        return min(pauses)
+
+    # --- how candidates come about ---
+
+    def _hint(self, relative: Path) -> None:
+        candidate = self._candidates.get(relative)
+        if candidate is not None:
+            candidate.hinted = True
+        elif self._candidates.full:
+            self._more = True
+        elif not self._is_ready(relative):
+            self._consider(relative, hinted=True)
+
+    async def _scan(self, *, expected: bool) -> None:
+        started = self._clock.monotonic()
+        self._more = False
+        async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
+            for relative in batch:
+                if self._candidates.get(relative) is None and not self._is_ready(relative):
+                    self._consider(relative, hinted=expected)
+            if self._candidates.full:
+                self._more = True
+                break
+        self._watching.has_scanned(self._clock.monotonic() - started)
+
+    def _consider(self, relative: Path, *, hinted: bool) -> None:
+        why = path_ignored_because(relative)
+        if why is not None:
+            self._ignore(relative, why)
+            return
+        self._candidates.add(Candidate(relative, self._clock.monotonic(), hinted))
+
+    def _ignore(self, relative: Path, why: str) -> None:
+        self._candidates.drop(relative)
+        if self._told.is_news(relative, why):
+            self._emit(FileIgnored(self.folder.inbox, relative, why))
+
+    def _is_ready(self, relative: Path) -> bool:
+        return any(ready.relative == relative for ready in self.ready)
+
+    # --- how candidates settle ---
+
+    async def _look(self, candidate: Candidate) -> None:
+        path = self.folder.inbox / candidate.relative
+        look = await self._folders.look(path)
+        if look is None:
+            await self._not_a_file(candidate, path)
+            return
+        now = self._clock.monotonic()
+        before = candidate.sighting
+        candidate.sighting = before.updated(look, now) if before else Sighting(look, now)
+        if candidate.fault is not None and not candidate.sighting.unfinished:
+            candidate.fault = None
+            self._candidates.set_fresh(candidate)
+        candidate.due = max(now, candidate.sighting.quiet_since + self.folder.settle)
+        folder = self.folder
+        ripe = ripeness(candidate.sighting, now, settle=folder.settle, settle_max=folder.settle_max)
+        if ripe is Ripeness.EXAMINE:
+            await self._examine(candidate, path, look)
+        elif ripe is Ripeness.GIVE_UP and candidate.fault is not None:
+            await self._give_up(candidate, look, candidate.fault)
+        elif candidate.sighting.unfinished:
+            candidate.due = now + max(self.folder.settle, 1.0)
+
+    async def _not_a_file(self, candidate: Candidate, path: Path) -> None:
+        self._candidates.drop(candidate.relative)
+        kind = await self._folders.irregular(path)
+        if kind == "a directory" and self.folder.recursive:
+            self._watching.scan_soon(self.folder.settle)
+        elif kind is not None:
+            self._ignore(candidate.relative, f"it is {kind}, and only regular files are picked up")
+
+    async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
+        if len(self.ready) >= MOST_READY:
+            candidate.due = self._clock.monotonic() + self.folder.settle
+            return
+        try:
+            finding = await self._images.examine(path)
+        except Later:
+            candidate.due = self._clock.monotonic() + self.folder.settle
+            return
+        if await self._folders.look(path) != look:
+            candidate.due = self._clock.monotonic()
+            return
+        if not candidate.hinted:
+            self._watching.miss()
+        self._emit(FileSettled(self.folder.inbox, candidate.relative, missed=not candidate.hinted))
+        await self._sort(candidate, look, finding)
+
+    async def _sort(self, candidate: Candidate, look: Look, finding: Whole | Unfinished | Unfit) -> None:
+        if isinstance(finding, Unfinished):
+            self._wait_for_the_rest(candidate, look, finding)
+        elif isinstance(finding, Unfit):
+            await self._give_up(candidate, look, finding.fault)
+        else:
+            await self._make_ready(candidate, look, finding)
+
+    def _wait_for_the_rest(self, candidate: Candidate, look: Look, finding: Unfinished) -> None:
+        assert candidate.sighting is not None
+        candidate.sighting = Sighting(look, candidate.sighting.quiet_since, unfinished=finding.fault.message)
+        candidate.fault = finding.fault
+        candidate.due = self._clock.monotonic() + max(self.folder.settle, 1.0)
+        self._candidates.set_unfinished(candidate)
+        if self._told.is_news(candidate.relative, finding.fault.message):
+            self._emit(FileUnfinished(self.folder.inbox, candidate.relative, finding.fault.message))
+
+    async def _make_ready(self, candidate: Candidate, look: Look, whole: Whole) -> None:
+        try:
+            offsets = resolve(self.folder.preset, whole.size)
+        except FileFault as error:
+            await self._give_up(candidate, look, error.fault)
+            return
+        self._candidates.drop(candidate.relative)
+        self.ready.append(Ready(relative=candidate.relative, look=look, whole=whole, offsets=offsets))
+        self._changed.set()
+
+    async def _give_up(self, candidate: Candidate, look: Look, fault: Fault) -> None:
+        if await self._reject(self.folder, candidate.relative, look, fault):
+            self._candidates.drop(candidate.relative)
+        else:
+            candidate.due = self._clock.monotonic() + 1.0
+
+    async def still_ready(self, ready: Ready) -> bool:
+        """Whether the file is as it was when it was examined; if not, it settles anew."""
+        look = await self._folders.look(self.folder.inbox / ready.relative)
+        if look == ready.look:
+            return True
+        if look is not None:
+            self._consider(ready.relative, hinted=True)
+        return False
+
+    def away(self) -> bool:
+        shut = self._gate.shut
+        return shut is not None and shut.reason is GateReason.FOLDER_AWAY

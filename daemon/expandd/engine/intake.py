@@ -1,0 +1,133 @@
+"""Owns the step from ready files to jobs: fair between folders, never more than there are slots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from pathlib import Path
+
+from expandd.domain.errors import Fault, FolderAway
+from expandd.domain.job import FileIdentity, Job, JobState, Place, Source
+from expandd.domain.settings import HotFolder
+from expandd.domain.settle import Look
+from expandd.engine.gates import Gates
+from expandd.engine.inbox import Inbox, Ready
+from expandd.engine.jobs import Jobs
+from expandd.engine.poller import Waker
+from expandd.engine.ports import Chance, Clock
+from expandd.engine.slots import Slots
+
+MOST_REJECTS = 16
+"""Rejected files on their way to the error folder at once."""
+
+PAUSE = 1.0
+"""Seconds until a shut gate is looked at again."""
+
+
+class Intake:
+    """Claims ready files, one folder after the other. `changed` is set when a file is ready or a slot is freed."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        slots: Slots,
+        gates: Gates,
+        waker: Waker,
+        clock: Clock,
+        chance: Chance,
+        changed: asyncio.Event,
+    ) -> None:
+        self._changed = changed
+        self._jobs = jobs
+        self._slots = slots
+        self._gates = gates
+        self._waker = waker
+        self._clock = clock
+        self._chance = chance
+        self._turns: deque[Inbox] = deque()
+
+    def serve(self, inbox: Inbox) -> None:
+        self._turns.append(inbox)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._changed.clear()
+            while await self._claim_next():
+                pass
+            any_ready = any(inbox.ready for inbox in self._turns)
+            await self._clock.wait(self._changed, PAUSE if any_ready else None)
+
+    async def reject(self, folder: HotFolder, relative: Path, look: Look, fault: Fault) -> bool:
+        """Make a failed job of a file that cannot be expanded. False while too many are on their way."""
+        if sum(job.fault is not None for job in self._jobs) >= MOST_REJECTS:
+            return False
+        source = Source(identity=_identity(look))
+        await self._start(
+            Job(id=self._chance.job_id(), place=_place(folder), relative=relative, source=source, fault=fault)
+        )
+        return True
+
+    async def _claim_next(self) -> bool:
+        """Claim one file of the next folder in turn that has one and may; False when none has."""
+        if self._gates.stopping or not self._slots.spare:
+            return False
+        for _ in range(len(self._turns)):
+            inbox = self._turns[0]
+            self._turns.rotate(-1)
+            if inbox.ready and self._may_claim(inbox):
+                await self._claim(inbox, inbox.ready.popleft())
+                return True
+        return False
+
+    def _may_claim(self, inbox: Inbox) -> bool:
+        if self._gates.claim_wait(inbox.folder.inbox):
+            return False
+        gates = (self._gates.service, self._gates.spending, self._gates.folder(inbox.folder.inbox))
+        probing = any(gate.shut is not None for gate in gates)
+        # One file is enough to probe a shut gate with; the others stay in the inbox.
+        return not (probing and self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED))
+
+    async def _claim(self, inbox: Inbox, ready: Ready) -> None:
+        try:
+            if not await inbox.still_ready(ready):
+                return
+        except FolderAway as error:
+            self._gates.folder_failed(inbox.folder.inbox, error)
+            return
+        source = Source(
+            identity=_identity(ready.look),
+            format=ready.whole.format,
+            size=ready.whole.size,
+            orientation=ready.whole.orientation,
+        )
+        job = Job(
+            id=self._chance.job_id(),
+            place=_place(inbox.folder),
+            relative=ready.relative,
+            source=source,
+            offsets=ready.offsets,
+        )
+        self._slots.take(job.id)
+        await self._start(job)
+
+    async def _start(self, job: Job) -> None:
+        await self._jobs.add(job)
+        self._waker.wake(job.id)
+
+
+def _identity(look: Look) -> FileIdentity:
+    return FileIdentity(look.device, look.inode, look.size, look.mtime_ns)
+
+
+def _place(folder: HotFolder) -> Place:
+    return Place(
+        inbox=folder.inbox,
+        outbox=folder.outbox,
+        done=folder.done,
+        error=folder.error,
+        name=folder.name,
+        preset_name=folder.preset_name,
+        originals=folder.originals,
+    )

@@ -1,0 +1,92 @@
+"""Owns the open jobs: the one door through which each of them changes, and is announced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from expandd.domain.errors import StaleJob
+from expandd.domain.events import JobClosed, JobHeld, JobMoved, JobPutOff
+from expandd.domain.job import Job, JobState, claimed, moved
+from expandd.engine.ports import Clock, Emit, Journal
+
+
+class Jobs:
+    """The open jobs in memory, each exactly as the journal has it."""
+
+    def __init__(self, journal: Journal, clock: Clock, emit: Emit) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._emit = emit
+        self._open: dict[str, Job] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(tuple(self._open.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, job_id: str) -> Job | None:
+        return self._open.get(job_id)
+
+    def in_state(self, *states: JobState) -> tuple[Job, ...]:
+        return tuple(job for job in self._open.values() if job.state in states)
+
+    async def load(self) -> None:
+        self._open = {job.id: job for job in await self._journal.open_jobs()}
+
+    async def add(self, job: Job) -> Job:
+        """Write a new job down, before its file is touched."""
+        job = claimed(job, self._clock.wall())
+        await self._journal.add(job)
+        self._open[job.id] = job
+        self._emit(JobMoved(job, None))
+        return job
+
+    async def move(self, job: Job, to: JobState, **changes: Any) -> Job:
+        """Write `job` down as being in state `to`. Raises StaleJob when it is no longer where the caller saw it."""
+        before = self._current(job)
+        after = moved(before, to, self._clock.wall(), **changes)
+        await self._save(after, before)
+        self._emit(JobMoved(after, before.state))
+        return after
+
+    async def note(self, job: Job, **changes: Any) -> Job:
+        """Write down more about a job without moving it."""
+        before = self._current(job)
+        after = before.with_(**changes)
+        await self._save(after, before)
+        return after
+
+    async def put_off(self, job: Job, why: str, seconds: float) -> Job:
+        """Write down that a step did not work out and is tried again in `seconds`."""
+        after = await self.note(job, note=why, attempts=job.attempts + 1, tries=job.tries + 1)
+        self._emit(JobPutOff(after, why, seconds))
+        return after
+
+    async def hold(self, job: Job, why: str) -> Job:
+        """Write down that only a person can decide about this job."""
+        after = await self.note(job, note=why, held=True)
+        self._emit(JobHeld(after, why))
+        return after
+
+    async def close(self, job: Job) -> None:
+        """Write down that nothing is left to do for a job in its last state."""
+        after = await self.note(job, closed=True)
+        del self._open[job.id]
+        self._emit(JobClosed(after))
+
+    async def _save(self, after: Job, before: Job) -> None:
+        # In memory first: whoever looks while the journal syncs must not decide on what is no longer so.
+        self._open[after.id] = after
+        try:
+            await self._journal.save(after, before.state)
+        except BaseException:
+            self._open[after.id] = before
+            raise
+
+    def _current(self, job: Job) -> Job:
+        current = self._open.get(job.id)
+        if current is None or current.state is not job.state:
+            raise StaleJob(f"job {job.id} has moved on since it was looked at")
+        return current

@@ -1,0 +1,179 @@
+"""Owns the way to the paid call: upload, prove, write down the intent, pay once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from expandd.domain.errors import (
+    AccountAway,
+    Fault,
+    FaultCode,
+    FileFault,
+    GateReason,
+    ImageIdRefused,
+    Later,
+    OutcomeUnknown,
+)
+from expandd.domain.job import Job, JobState
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+from expandd.engine.turns import NOW, Turn
+
+SOURCE_LIFE = 23 * 3600.0
+"""Seconds after which an upload is not relied on any more: the API deletes sources 24 h after upload."""
+
+MOST_UPLOADS = 3
+"""Uploads of one picture after which an image id that is still refused counts as a refusal of the picture."""
+
+UPRIGHT = ".upright"
+
+PAUSE = 1.0
+"""Seconds until a job that only waits for a general permission looks again."""
+
+
+class Paying:
+    """The steps before and of the paid call. At most one generate per job is ever accepted."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        folders: Folders,
+        images: Images,
+        vault: Vault,
+        clock: Clock,
+    ) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._folders = folders
+        self._images = images
+        self._vault = vault
+        self._clock = clock
+
+    async def upload(self, job: Job) -> Turn:
+        """Claim the file if that is not done yet, and send its pixels as a person sees them."""
+        identity = await self._folders.claim(job)
+        if identity is None:
+            return await self._withdraw(job, "the file is not there any more")
+        if identity != job.source.identity:
+            return await self._withdraw(job, "the file changed while it was picked up")
+        if job.fault is not None:
+            raise FileFault(job.fault)
+        if self._gates.stopping:
+            return PAUSE
+        seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service)
+        if seconds:
+            return seconds
+        return await self._send(job)
+
+    async def pay(self, job: Job) -> Turn:
+        """The paid call, once everything that can be proven before it is proven."""
+        if self._gates.stopping or self._gates.draining:
+            return PAUSE
+        if self._upload_too_old(job):
+            await self._jobs.move(job, JobState.CLAIMED, image_id="")
+            return NOW
+        changed = await self._changed_since_upload(job)
+        if changed:
+            return await self._withdraw(job, changed)
+        await self._prove_storage(job)
+        seconds = self._gates.enter(self._gates.service, self._gates.spending)
+        if seconds:
+            return seconds
+        await self._prove_credits()
+        return await self._generate(await self._jobs.move(job, JobState.INTENT, attempts=job.attempts))
+
+    async def doubt(self, job: Job) -> Turn:
+        """An intent that nobody works on: the process died in or near the paid call."""
+        await self._jobs.move(job, JobState.UNKNOWN, note="expandd stopped while the paid call was under way")
+        return NOW
+
+    async def _send(self, job: Job) -> Turn:
+        sent, sha256 = job.work_file, ""
+        if job.source.orientation != 1:
+            sent, sha256 = job.work_dir / UPRIGHT, await self._digest(job)
+            await self._images.make_upright(job.work_file, sent)
+        uploaded = await self._gates.through(self._api.upload(sent, job.relative.name))
+        source = replace(job.source, sha256=sha256 or uploaded.sha256)
+        await self._jobs.move(
+            job,
+            JobState.UPLOADED,
+            image_id=uploaded.image_id,
+            source=source,
+            uploads=job.uploads + 1,
+        )
+        return NOW
+
+    async def _digest(self, job: Job) -> str:
+        try:
+            return await self._folders.digest(job.work_file)
+        except FileNotFoundError as error:
+            raise Later("the file vanished from the work folder") from error
+
+    def _upload_too_old(self, job: Job) -> bool:
+        uploaded = job.entered(JobState.UPLOADED)
+        age = self._clock.wall() - uploaded if uploaded is not None else None
+        # A clock that stepped back makes the age negative: an upload is free, so any doubt repeats it.
+        return age is None or not 0 <= age < SOURCE_LIFE
+
+    async def _changed_since_upload(self, job: Job) -> str | None:
+        try:
+            sha256 = await self._folders.digest(job.work_file)
+        except FileNotFoundError:
+            return "a person took the file away before anything was paid"
+        return None if sha256 == job.source.sha256 else "the file was still being written"
+
+    async def _prove_storage(self, job: Job) -> None:
+        if job.source.size is None:
+            return
+        result = job.offsets.applied_to(job.source.size)
+        room = 4 * result.width * result.height
+        gate = self._gates.folder(job.place.inbox)
+        await self._folders.prove(job.place.outbox / job.relative.parent, room)
+        await self._folders.prove(job.place.done / job.relative.parent, job.source.identity.size)
+        gate.passed()
+        await self._vault.prove(room)
+
+    async def _prove_credits(self) -> None:
+        """While the credits are known to be used up, the free question goes before the paid call."""
+        shut = self._gates.spending.shut
+        if shut is None or shut.reason is not GateReason.CREDITS:
+            return
+        account = await self._gates.through(self._api.account())
+        if account.credits is not None and account.credits <= 0:
+            raise AccountAway(shut.reason, shut.why)
+
+    async def _generate(self, job: Job) -> Turn:
+        try:
+            task_id = await self._gates.through(self._api.generate(job.image_id, job.offsets))
+        except OutcomeUnknown as error:
+            await self._jobs.move(job, JobState.UNKNOWN, note=str(error))
+            return NOW
+        except ImageIdRefused as error:
+            return await self._upload_again(job, str(error))
+        except (AccountAway, Later):
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            raise
+        self._gates.spending.passed()
+        await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id)
+        return NOW
+
+    async def _upload_again(self, job: Job, why: str) -> Turn:
+        if job.uploads >= MOST_UPLOADS:
+            raise FileFault(
+                Fault(
+                    FaultCode.REFUSED_BY_API,
+                    f"The service took this picture {job.uploads} times but would not expand it: {why}",
+                    "Open the picture, save it again as a new JPEG or PNG, and drop that. Nothing was paid.",
+                ),
+            )
+        await self._jobs.move(job, JobState.CLAIMED, image_id="", note=why)
+        return NOW
+
+    async def _withdraw(self, job: Job, why: str) -> Turn:
+        await self._jobs.move(job, JobState.WITHDRAWN, note=why)
+        return NOW

@@ -1,0 +1,139 @@
+"""Owns the way of one job: one activation does the next step that can be done now, and says when to look again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from expandd.domain.backoff import JOB
+from expandd.domain.errors import AccountAway, FileFault, FolderAway, Later
+from expandd.domain.job import Job, JobState
+from expandd.engine.asking import Asking
+from expandd.engine.delivery import Delivery
+from expandd.engine.fetching import Fetching
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from expandd.engine.paying import Paying
+from expandd.engine.ports import Chance
+from expandd.engine.slots import Slots
+from expandd.engine.turns import NOW, OVER, SLOT_WAIT, Turn
+
+HOLDS_SLOT = frozenset(
+    {
+        JobState.CLAIMED,
+        JobState.UPLOADED,
+        JobState.INTENT,
+        JobState.ACCEPTED,
+        JobState.UNKNOWN,
+        JobState.RENDERED,
+    },
+)
+"""States of a job that is in flight at the API, or on its way there."""
+
+PATIENCE = 4
+"""Tries of one step after which a job that nothing is made for gives its slot back between tries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much is done at once of what costs bandwidth, memory or processor time."""
+
+    uploads: int = 4
+    downloads: int = 4
+    deliveries: int = 2
+
+
+class Pipeline:
+    """Advances jobs. Knows nothing of when; the dispatcher calls it."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        slots: Slots,
+        gates: Gates,
+        chance: Chance,
+        paying: Paying,
+        asking: Asking,
+        fetching: Fetching,
+        delivery: Delivery,
+        bounds: Bounds = Bounds(),
+    ) -> None:
+        self._jobs = jobs
+        self._slots = slots
+        self._gates = gates
+        self._chance = chance
+        sends = asyncio.Semaphore(bounds.uploads)
+        fetches = asyncio.Semaphore(bounds.downloads)
+        delivers = asyncio.Semaphore(bounds.deliveries)
+        self._steps: dict[JobState, tuple[asyncio.Semaphore | None, Callable[[Job], Awaitable[Turn]]]] = {
+            JobState.CLAIMED: (sends, paying.upload),
+            JobState.UPLOADED: (sends, paying.pay),
+            JobState.INTENT: (None, paying.doubt),
+            JobState.ACCEPTED: (None, asking.expect),
+            JobState.UNKNOWN: (None, asking.find_out),
+            JobState.RENDERED: (fetches, fetching.fetch),
+            JobState.VAULTED: (delivers, delivery.deliver),
+            JobState.DELIVERED: (delivers, delivery.finish),
+            JobState.FAILED: (delivers, delivery.reject),
+            JobState.WITHDRAWN: (delivers, delivery.withdraw),
+        }
+
+    async def advance(self, job_id: str) -> Turn:
+        """The next step of the job; returns the seconds until the next activation, or None when it is over."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            self._slots.give(job_id)
+            return OVER
+        if not self._has_slot(job):
+            return SLOT_WAIT
+        bound, step = self._steps[job.state]
+        if bound is None:
+            turn = await self._tried(job, step)
+        else:
+            async with bound:
+                turn = await self._tried(job, step)
+        self._settle_slot(job_id)
+        return turn
+
+    async def _tried(self, job: Job, step: Callable[[Job], Awaitable[Turn]]) -> Turn:
+        try:
+            return await step(job)
+        except FileFault as error:
+            current = self._current(job)
+            await self._jobs.move(current, JobState.FAILED, fault=error.fault)
+            return NOW
+        except Later as error:
+            return await self._put_off(job, str(error), None)
+        except AccountAway as error:
+            self._gates.account_failed(error)
+            return await self._put_off(job, str(error), error.retry_after)
+        except FolderAway as error:
+            self._gates.folder_failed(job.place.inbox, error)
+            return await self._put_off(job, str(error), None)
+
+    async def _put_off(self, job: Job, why: str, retry_after: float | None) -> Turn:
+        current = self._current(job)
+        seconds = JOB.wait(current.attempts + 1, self._chance.fraction())
+        seconds = max(seconds, retry_after or 0.0)
+        await self._jobs.put_off(current, why, seconds)
+        return seconds
+
+    def _current(self, job: Job) -> Job:
+        return self._jobs.get(job.id) or job
+
+    def _has_slot(self, job: Job) -> bool:
+        if job.state not in HOLDS_SLOT or job.fault is not None:
+            return True
+        nothing_made = job.state in {JobState.CLAIMED, JobState.UPLOADED}
+        return self._slots.take(job.id, by_force=not nothing_made)
+
+    def _settle_slot(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if job is None or job.state not in HOLDS_SLOT or job.held or self._parked(job):
+            self._slots.give(job_id)
+
+    def _parked(self, job: Job) -> bool:
+        idle = {JobState.CLAIMED, JobState.UPLOADED, JobState.RENDERED}
+        return job.state in idle and job.attempts >= PATIENCE

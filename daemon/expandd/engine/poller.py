@@ -1,0 +1,152 @@
+"""Owns the one poller: all jobs of the account share its calls, and each notification finds its job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from expandd.domain.answers import Announcement, Notification
+from expandd.domain.errors import AccountAway, Fault, FaultCode, Later, StaleJob
+from expandd.domain.events import NotificationsRead
+from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.engine.attribution import Attribution
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Clock, Emit, Journal
+
+
+class Waker(Protocol):
+    """What the poller tells that a job has something to do."""
+
+    def wake(self, job_id: str, seconds: float = 0.0) -> None: ...
+
+
+class Poller:
+    """At most one notification call per interval, counted from the end of one to the start of the next."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        journal: Journal,
+        gates: Gates,
+        api: Api,
+        clock: Clock,
+        emit: Emit,
+        waker: Waker,
+        interval: float,
+    ) -> None:
+        self._jobs = jobs
+        self._journal = journal
+        self._gates = gates
+        self._api = api
+        self._clock = clock
+        self._emit = emit
+        self._waker = waker
+        self._interval = interval
+        self._attribution = Attribution()
+        self._foreign: frozenset[str] = frozenset()
+        self.needed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled. Silent while no job waits for a result."""
+        while True:
+            if not self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT):
+                self._gates.draining = False
+            if not self._waiting():
+                self.needed.clear()
+                await self._clock.wait(self.needed, None)
+            await self._poll_once()
+            await self._clock.sleep(self._interval)
+
+    async def _poll_once(self) -> None:
+        seconds = self._gates.enter(self._gates.service)
+        if seconds:
+            # A long closure may end early, by a call of somebody else: look again at the usual pace.
+            return
+        asked = self._attribution.next_question(job.image_id for job in self._waiting())
+        try:
+            answer = await self._gates.through(self._api.notifications(asked))
+        except AccountAway as error:
+            self._gates.account_failed(error)
+            return
+        except Later:
+            return
+        if not asked:
+            self._gates.draining = False
+        await self._sort(answer, asked)
+
+    def _waiting(self) -> tuple[Job, ...]:
+        # A held job's notification has long expired; /history is asked about it now and then.
+        return tuple(job for job in self._jobs.in_state(*AWAITING_RESULT) if not job.held)
+
+    async def _sort(self, answer: Sequence[Notification], asked: str) -> None:
+        by_image = {job.image_id: job for job in self._jobs if job.image_id}
+        by_task = {job.task_id: job for job in self._jobs if job.task_id}
+        settled = frozenset(number for job in self._jobs for number in job.notifications)
+        blamed = self._attribution.read(answer, asked, settled=settled)
+        ours = 0
+        strangers: set[str] = set()
+        # Results first: a job that has both a result and an error was paid for, and the result counts.
+        for item in sorted(answer, key=lambda item: item.kind is not Announcement.RESULT):
+            image_id = item.image_id or (blamed.get(item.id, "") if item.id is not None else "")
+            job = by_image.get(image_id) or by_task.get(item.task_id)
+            if job is not None:
+                ours += 1
+                await self._take(job, item)
+            elif image_id:
+                strangers.add(image_id)
+                ours += await self._late_duplicate(item, image_id)
+        self._foreign = frozenset(strangers)
+        self._emit(NotificationsRead(len(answer), ours, len(answer) - ours, bool(asked)))
+
+    async def _take(self, job: Job, item: Notification) -> None:
+        current = self._jobs.get(job.id)
+        if current is None:
+            return
+        try:
+            if current.state not in AWAITING_RESULT:
+                await self._remember(current, item)
+            elif item.kind is Announcement.ERROR:
+                await self._fail(current, item)
+            elif item.kind is Announcement.RESULT and item.link:
+                known = _with(current, item)
+                await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=known, held=False)
+        except StaleJob:
+            return
+        self._waker.wake(job.id)
+
+    async def _remember(self, job: Job, item: Notification) -> None:
+        """A second notification of a job that is further on: it is deleted with the first."""
+        if item.id is not None and item.id not in job.notifications and job.state is not JobState.INTENT:
+            await self._jobs.note(job, notifications=_with(job, item))
+
+    async def _fail(self, job: Job, item: Notification) -> None:
+        fault = Fault(
+            FaultCode.FAILED_AT_API,
+            f"The service tried to expand this picture and reported an error: {item.message or 'no reason given'}",
+            "Look at the picture; to try once more, move it back into the inbox. A new try may cost a credit.",
+        )
+        await self._jobs.move(job, JobState.FAILED, fault=fault, notifications=_with(job, item), held=False)
+
+    async def _late_duplicate(self, item: Notification, image_id: str) -> bool:
+        """Delete a further notification of a job of ours that is over. Others' notifications are never touched."""
+        if image_id in self._foreign or item.id is None:
+            return False
+        job = await self._journal.by_image_id(image_id)
+        if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED}:
+            return False
+        try:
+            await self._gates.through(self._api.delete_notification(item.id))
+        except AccountAway as error:
+            self._gates.account_failed(error)
+        except Later:
+            pass  # it expires by itself
+        return True
+
+
+def _with(job: Job, item: Notification) -> tuple[int, ...]:
+    if item.id is None or item.id in job.notifications:
+        return job.notifications
+    return (*job.notifications, item.id)

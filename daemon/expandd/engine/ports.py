@@ -1,0 +1,250 @@
+"""Owns what the engine needs of the outside, and nothing more: the contracts that adapters and fakes fulfil."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from expandd.domain.answers import Account, Fetched, History, Notification, Uploaded
+from expandd.domain.events import Event
+from expandd.domain.findings import Finding as Finding  # noqa: PLC0414, the engine names these as its ports'
+from expandd.domain.findings import Unfinished as Unfinished  # noqa: PLC0414
+from expandd.domain.findings import Unfit as Unfit  # noqa: PLC0414
+from expandd.domain.findings import Whole as Whole  # noqa: PLC0414
+from expandd.domain.job import FileIdentity, Job, JobState
+from expandd.domain.offsets import Offsets
+from expandd.domain.settle import Look
+
+Emit = Callable[[Event], None]
+
+
+class Clock(Protocol):
+    """Time, passed in. Waits and lifetimes use `monotonic`; `wall` is for what people and other machines read."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch, UTC; may step."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some start; never steps, goes on through a suspend."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Return when `event` is set or `seconds` have passed, whichever comes first."""
+        ...
+
+
+class Chance(Protocol):
+    """Randomness, passed in."""
+
+    def fraction(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+    def job_id(self) -> str:
+        """A new id: sortable by time, safe as a file name, 20 to 40 characters."""
+        ...
+
+
+class Api(Protocol):
+    """The Magic Expand API.
+
+    Every call raises AccountAway for what concerns everybody (no network, 5xx, HTML, 401 after a refresh, 402, 403,
+    429), and Later for what concerns this call only.
+    """
+
+    async def upload(self, source: Path, name: str) -> Uploaded:
+        """Send the file's bytes. Raises FileFault when the API refuses this picture. Repeating it costs nothing."""
+        ...
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        """The paid call, sent once, never repeated inside. Returns the task id, or "" when the API named none.
+
+        Raises FileFault (refused: nothing was made), ImageIdRefused (the picture is gone: nothing was made),
+        AccountAway or Later (certainly nothing was made), OutcomeUnknown (may have been made).
+        """
+        ...
+
+    async def notifications(self, image_id: str = "") -> Sequence[Notification]:
+        """One poll, for all images or filtered for one. The caller keeps the poll interval."""
+        ...
+
+    async def delete_notification(self, number: int) -> None:
+        """Delete one notification of ours; one that is gone already is fine."""
+        ...
+
+    async def history(self, image_id: str) -> History: ...
+
+    async def download(self, link: str, target: Path) -> Fetched:
+        """Write the link's bytes to `target` and sync them. Never sends a token.
+
+        Raises LinkDead when the link cannot be used, Later when it may work in a moment.
+        """
+        ...
+
+    async def account(self) -> Account: ...
+
+
+class Images(Protocol):
+    """Looks inside pictures. Never follows a symlink, never waits for a FIFO, never changes the file."""
+
+    async def examine(self, path: Path) -> Finding:
+        """What the file is, decoded to its last row. Raises Later when it cannot be opened just now."""
+        ...
+
+    async def examine_result(self, path: Path) -> Finding:
+        """The same of a downloaded result: complete, of any size in pixels. Raises Later."""
+        ...
+
+    async def make_upright(self, source: Path, target: Path) -> None:
+        """Write a copy with its EXIF orientation applied to the pixels: what a person sees is what the API gets."""
+        ...
+
+
+class Folders(Protocol):
+    """The directories of hot folders. Every change is durable when the call returns.
+
+    Raises FolderAway for a directory that is gone, full, read-only or not permitted.
+    """
+
+    async def look(self, path: Path) -> Look | None:
+        """What lstat says of a regular file; None for anything else, or nothing."""
+        ...
+
+    async def irregular(self, path: Path) -> str | None:
+        """What lies at `path` in words ("a symbolic link", "a directory"), when it is no regular file; else None."""
+        ...
+
+    async def events_reach(self, inbox: Path) -> bool:
+        """Whether file events of this file system reach this machine: not those of network shares and overlays."""
+        ...
+
+    def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Path]]:
+        """Relative paths of everything in the inbox that is not a directory, in small batches, work folder left out."""
+        ...
+
+    async def claim(self, job: Job) -> FileIdentity | None:
+        """Rename the dropped file into its work directory. None when it is not there any more."""
+        ...
+
+    async def identity(self, path: Path) -> FileIdentity | None:
+        """What lies at `path` now, without following a symlink; None when no regular file does."""
+        ...
+
+    async def digest(self, path: Path) -> str:
+        """sha256 of the file's bytes. Raises FileNotFoundError."""
+        ...
+
+    async def give_back(self, job: Job) -> Path | None:
+        """Put a claimed file back into the inbox under a free name; None when it is gone."""
+        ...
+
+    async def free_name(self, directory: Path, name: str, taken: frozenset[Path]) -> Path:
+        """`name` in `directory`, numbered if it exists or is in `taken`, cut to a legal length."""
+        ...
+
+    async def prove(self, directory: Path, room: int) -> None:
+        """Raise FolderAway unless `directory` can take a file of `room` bytes now."""
+        ...
+
+    async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+        """Copy bytes to `target`, whole or not at all, never over another file.
+
+        True when they lie there, also from an earlier try; False when something else does.
+        """
+        ...
+
+    async def put_away(self, source: Path, target: Path) -> bool:
+        """Move an original to `target`, never over another file; True when it lies there, also from an earlier try."""
+        ...
+
+    async def discard(self, job: Job) -> None:
+        """Remove the job's original and its work directory."""
+        ...
+
+    async def tidy(self, job: Job) -> None:
+        """Remove what is left of the job's work directory and of unfinished copies. Never an original."""
+        ...
+
+    async def write_sidecar(self, job: Job, target: Path) -> None:
+        """Write `<name>.error.json` beside the failed original at `target`."""
+        ...
+
+    async def strays(self, inbox: Path) -> Sequence[str]:
+        """The ids of all work directories in the inbox's work folder."""
+        ...
+
+    async def return_stray(self, inbox: Path, job_id: str) -> int:
+        """Put the files of a work directory that no job owns back into the inbox; how many."""
+        ...
+
+    async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
+        """(st_dev, st_ino) of a directory; None when there is none."""
+        ...
+
+
+class Vault(Protocol):
+    """Paid bytes on the local disk, by job."""
+
+    def incoming(self, job_id: str) -> Path:
+        """Where an unfinished download may be written."""
+        ...
+
+    def path(self, job_id: str) -> Path: ...
+
+    async def admit(self, job_id: str) -> None:
+        """Make the incoming file the vaulted one, durably. Repeating it is fine."""
+        ...
+
+    async def recall(self, job_id: str) -> None:
+        """Make a vaulted file the incoming one again, to be checked and admitted anew."""
+        ...
+
+    async def prove(self, room: int) -> None:
+        """Raise AccountAway unless `room` bytes can be stored."""
+        ...
+
+    async def drop(self, job_id: str) -> None:
+        """Forget the bytes of a job that is over."""
+        ...
+
+
+class Journal(Protocol):
+    """The jobs, durable. A write returns only once it would survive a power cut. Raises JournalAway."""
+
+    async def add(self, job: Job) -> None: ...
+
+    async def save(self, job: Job, expected: JobState) -> None:
+        """Replace the job's row if it is in state `expected` and of the same owner and epoch; else raise StaleJob."""
+        ...
+
+    async def get(self, job_id: str) -> Job | None: ...
+
+    async def open_jobs(self) -> Sequence[Job]:
+        """All that are not closed, oldest first."""
+        ...
+
+    async def by_image_id(self, image_id: str) -> Job | None:
+        """The youngest job, open or closed, that the API knows under this id."""
+        ...
+
+
+class Watcher(Protocol):
+    """Hints that something happened in a directory. May be silent, late, or wrong: the scan is the truth."""
+
+    def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
+        """Call `hint` (from any thread) with each path that was created, closed or moved in. Replaces an earlier watch.
+
+        Raises FolderAway when the directory cannot be watched.
+        """
+        ...
+
+    def unwatch(self, inbox: Path) -> None: ...
+
+    def alive(self, inbox: Path) -> bool:
+        """False when the watch is known to be dead. True proves nothing."""
+        ...

@@ -1,0 +1,169 @@
+"""Owns how one inbox is watched: events where they reach us, scans always, a new watch when the old one is deaf."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.events import WatchRenewed
+from expandd.domain.settings import HotFolder, Watch
+from expandd.engine.candidates import Hints
+from expandd.engine.gates import Gate
+from expandd.engine.ports import Chance, Clock, Emit, Folders, Watcher
+
+TICK = 5.0
+"""Seconds between two looks at whether the inbox is still the same directory."""
+
+POLL = 2.0
+"""Seconds between two scans of an inbox whose events do not reach us."""
+
+DUTY = 20
+"""A scan that takes long is repeated only after this many times its length."""
+
+MOST_MISSES = 3
+"""Files that only a scan found, after which a folder on `auto` is polled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Hinted paths below the inbox; whether to scan; whether finding something new by that scan is no surprise."""
+
+    hints: tuple[Path, ...]
+    scan: bool
+    expected: bool
+
+
+class Watching:
+    """Decides when an inbox is scanned and keeps its watch alive."""
+
+    def __init__(
+        self,
+        folder: HotFolder,
+        *,
+        watcher: Watcher,
+        folders: Folders,
+        gate: Gate,
+        clock: Clock,
+        chance: Chance,
+        emit: Emit,
+    ) -> None:
+        self.hinted = asyncio.Event()
+        self.scanned = False
+        self.missed = 0
+        self._folder = folder
+        self._watcher = watcher
+        self._folders = folders
+        self._gate = gate
+        self._clock = clock
+        self._chance = chance
+        self._emit = emit
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self.hinted.set)
+
+        self._hints = Hints(wake)
+        self._identity: tuple[int, int] | None = None
+        self._polling = folder.watch is Watch.POLL
+        self._watched = False
+        self._checked_at = float("-inf")
+        self._scan_at = float("-inf")
+        self._again_at = float("inf")
+        self._expected = True
+
+    async def check(self) -> None:
+        """Compare the inbox with the one that is watched; raise FolderAway while there is none."""
+        now = self._clock.monotonic()
+        if now < self._checked_at + min(TICK, self._folder.scan_interval):
+            return
+        self._checked_at = now
+        identity = await self._folders.directory_identity(self._folder.inbox)
+        if identity is None:
+            self._forget()
+            raise FolderAway(GateReason.FOLDER_AWAY, f"The inbox {self._folder.inbox} is not there.")
+        if self._gate.shut is not None and self._gate.shut.reason is GateReason.FOLDER_AWAY:
+            self._gate.passed()
+        if identity != self._identity or (self._watched and not self._watcher.alive(self._folder.inbox)):
+            await self._arm(identity)
+
+    def take(self) -> Due:
+        """What is to be done since the last time."""
+        self.hinted.clear()
+        paths, overflow = self._hints.take()
+        now = self._clock.monotonic()
+        expected = overflow or self._expected or now >= self._again_at
+        scan = overflow or now >= min(self._scan_at, self._again_at)
+        relatives = tuple(path for path in map(self._relative, paths) if path is not None)
+        return Due(relatives, scan, expected)
+
+    def has_scanned(self, seconds: float) -> None:
+        """A scan is over; it took `seconds`."""
+        interval = min(POLL, self._folder.scan_interval) if self._polling else self._folder.scan_interval
+        jitter = 0.75 + self._chance.fraction() / 2
+        now = self._clock.monotonic()
+        self._scan_at = now + max(interval * jitter, DUTY * seconds)
+        if now >= self._again_at:
+            self._again_at = float("inf")
+        self._expected = False
+        self.scanned = True
+
+    def scan_soon(self, settle: float) -> None:
+        """A directory came in: what is in it made no events. Scan now and once more when it must have settled."""
+        self._scan_at = self._clock.monotonic()
+        self._again_at = self._clock.monotonic() + settle
+        self.hinted.set()
+
+    def miss(self) -> None:
+        """A file has settled that no event had announced and that no scan was expected to find."""
+        if self._polling:
+            return
+        self.missed += 1
+        if self.missed >= MOST_MISSES and self._folder.watch is Watch.AUTO:
+            self._polling = True
+            self._emit(WatchRenewed(self._folder.inbox, "events do not arrive; the inbox is scanned instead"))
+
+    def pause(self) -> float:
+        """Seconds until the next check or scan."""
+        now = self._clock.monotonic()
+        tick = self._checked_at + min(TICK, self._folder.scan_interval)
+        return max(0.0, min(tick, self._scan_at, self._again_at) - now)
+
+    def _relative(self, path: Path) -> Path | None:
+        try:
+            relative = path.relative_to(self._folder.inbox)
+        except ValueError:
+            return None
+        deeper = len(relative.parts) > 1 and not self._folder.recursive
+        return None if deeper or relative == Path() or relative.parts[0] == ".expandd" else relative
+
+    def _forget(self) -> None:
+        if self._identity is not None:
+            self._watcher.unwatch(self._folder.inbox)
+        self._identity = None
+        self._watched = False
+
+    async def _arm(self, identity: tuple[int, int]) -> None:
+        renewed = self._identity is not None
+        self._identity = identity
+        self._watched = await self._watch()
+        self._polling = not self._watched
+        # First watch, then scan: what arrives in between is in both.
+        self._scan_at = self._clock.monotonic()
+        self._expected = True
+        if renewed:
+            why = "the inbox is another directory now, or its watch had ended"
+            self._emit(WatchRenewed(self._folder.inbox, why))
+
+    async def _watch(self) -> bool:
+        if self._folder.watch is Watch.POLL:
+            return False
+        if self._folder.watch is Watch.AUTO and not await self._folders.events_reach(self._folder.inbox):
+            return False
+        try:
+            self._watcher.watch(self._folder.inbox, recursive=self._folder.recursive, hint=self._hints.put)
+        except FolderAway as error:
+            self._emit(WatchRenewed(self._folder.inbox, f"{error} The inbox is scanned instead."))
+            return False
+        return True
