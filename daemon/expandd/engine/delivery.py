@@ -37,7 +37,7 @@ class Delivery:
         if not await self._folders.publish(self._vault.path(job.id), target, result.sha256):
             await self._jobs.note(job, target=None)
             return NOW
-        self._gates.folder(job.place.inbox).passed()
+        self._gates.storage(job.place.inbox).passed()
         await self._jobs.move(job, JobState.DELIVERED)
         return NOW
 
@@ -94,14 +94,14 @@ class Delivery:
         )
         async with self._choosing:
             taken = frozenset(other.target for other in self._jobs if other.target is not None)
-            target = await self._folders.free_name(job.place.outbox / job.relative.parent, name, taken)
+            target = await self._folders.free_name(job.place.outbox, job.relative.with_name(name), taken)
             await self._jobs.note(job, target=target)
         return target
 
     async def _choose_resting(self, job: Job, directory: Path) -> Path:
         async with self._choosing:
             taken = frozenset(other.resting for other in self._jobs if other.resting is not None)
-            resting = await self._folders.free_name(directory / job.relative.parent, job.relative.name, taken)
+            resting = await self._folders.free_name(directory, job.relative, taken)
             await self._jobs.note(job, resting=resting)
         return resting
 

@@ -30,6 +30,8 @@ class Dispatcher:
         self._again: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self.paused = asyncio.Event()
+        """Set whenever an activation has ended."""
 
     @property
     def busy(self) -> int:
@@ -78,6 +80,7 @@ class Dispatcher:
         finally:
             self._busy.discard(job_id)
             self._changed.set()
+            self.paused.set()
         again = self._again.pop(job_id, None)
         if seconds is None:
             return

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from expandd.domain.events import Event, JobMoved
-from expandd.domain.job import AWAITING_RESULT
+from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
 from expandd.engine.delivery import Delivery
@@ -87,10 +87,11 @@ class Engine:
         """Begin nothing new: no claim, no upload, no paid call."""
         self.gates.stopping = True
 
-    @property
-    def quiet(self) -> bool:
-        """Whether no step of any job is under way just now."""
-        return self.dispatcher.busy == 0
+    async def at_rest(self) -> None:
+        """Return once no step is under way and no paid result is still to be fetched or put away."""
+        while self.dispatcher.busy or self.jobs.in_state(*MAYBE_PAID):
+            self.dispatcher.paused.clear()
+            await self.dispatcher.paused.wait()
 
     @property
     def finished(self) -> bool:
@@ -149,7 +150,7 @@ class Engine:
             folder,
             watcher=out.watcher,
             folders=out.folders,
-            gate=self.gates.folder(folder.inbox),
+            gate=self.gates.inbox(folder.inbox),
             clock=out.clock,
             chance=out.chance,
             emit=self._emit,

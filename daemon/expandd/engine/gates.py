@@ -17,6 +17,7 @@ from expandd.domain.errors import (
     OutcomeUnknown,
 )
 from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.naming import printable
 from expandd.engine.ports import Chance, Clock, Emit
 
 T = TypeVar("T")
@@ -61,6 +62,9 @@ class Gate:
         if self.shut is not None:
             self._probe_later(self.shut, self._backoff.cap)
 
+    def away(self, error: FolderAway) -> None:
+        self.failed(error.reason, str(error))
+
     def failed(self, reason: GateReason, why: str, retry_after: float | None = None) -> None:
         """Count a failure. Some reasons shut the gate at once, an unreachable service only when it persists."""
         self._failures += 1
@@ -93,7 +97,9 @@ class Gate:
 
 
 class Gates:
-    """All gates: the service (every call), spending (uploads and paid calls), and one for each hot folder.
+    """All gates: the service (every call), spending (uploads and paid calls), and two for each hot folder.
+
+    A folder's inbox gate is shut while its inbox is away, its storage gate while nothing can be put away for it.
 
     `draining` is True from the start until the first poll, while an earlier run's paid results may wait to be
     fetched: nothing is paid before they are known. `stopping` ends all new work.
@@ -103,21 +109,25 @@ class Gates:
         self._made = (clock, chance, emit)
         self.service = Gate("service", ACCOUNT, *self._made)
         self.spending = Gate("spending", ACCOUNT, *self._made)
-        self._folders: dict[Path, Gate] = {}
+        self._inboxes: dict[Path, Gate] = {}
+        self._storages: dict[Path, Gate] = {}
         self.draining = False
         self.stopping = False
 
-    def folder(self, inbox: Path) -> Gate:
-        if inbox not in self._folders:
-            self._folders[inbox] = Gate(f"folder {inbox}", FOLDER, *self._made)
-        return self._folders[inbox]
+    def inbox(self, inbox: Path) -> Gate:
+        return self._folder_gate(self._inboxes, "inbox", inbox)
+
+    def storage(self, inbox: Path) -> Gate:
+        return self._folder_gate(self._storages, "storage of", inbox)
+
+    def _folder_gate(self, gates: dict[Path, Gate], what: str, inbox: Path) -> Gate:
+        if inbox not in gates:
+            gates[inbox] = Gate(f"{what} {printable(inbox)}", FOLDER, *self._made)
+        return gates[inbox]
 
     def account_failed(self, error: AccountAway) -> None:
         gate = self.spending if error.reason in _SPENDING else self.service
         gate.failed(error.reason, str(error), error.retry_after)
-
-    def folder_failed(self, inbox: Path, error: FolderAway) -> None:
-        self.folder(inbox).failed(error.reason, str(error))
 
     @staticmethod
     def enter(*gates: Gate) -> float:
@@ -143,8 +153,12 @@ class Gates:
 
     def claim_wait(self, inbox: Path) -> float:
         """Seconds until a file of this folder may be claimed."""
-        return max(self.service.wait(), self.spending.wait(), self.folder(inbox).wait())
+        return max(gate.wait() for gate in self.of(inbox))
+
+    def of(self, inbox: Path) -> tuple[Gate, ...]:
+        """All gates that a new file of this folder must pass."""
+        return self.service, self.spending, self.inbox(inbox), self.storage(inbox)
 
     def shut(self) -> tuple[Gate, ...]:
-        gates = (self.service, self.spending, *self._folders.values())
+        gates = (self.service, self.spending, *self._inboxes.values(), *self._storages.values())
         return tuple(gate for gate in gates if gate.shut is not None)

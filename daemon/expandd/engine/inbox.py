@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import Fault, FileFault, FolderAway, GateReason, Later
+from expandd.domain.errors import Fault, FileFault, FolderAway, Later
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
 from expandd.domain.findings import Unfinished, Unfit, Whole
 from expandd.domain.offsets import Offsets, resolve
@@ -62,7 +62,7 @@ class Inbox:
         self._folders = folders
         self._images = images
         self._watching = watching
-        self._gate = gates.folder(folder.inbox)
+        self._gate = gates.inbox(folder.inbox)
         self._gates = gates
         self._clock = clock
         self._emit = emit
@@ -88,7 +88,7 @@ class Inbox:
             try:
                 await self._tick()
             except FolderAway as error:
-                self._gates.folder_failed(self.folder.inbox, error)
+                self._gate.away(error)
                 await self._clock.sleep(AWAY_PAUSE)
             else:
                 await self._clock.wait(self._watching.hinted, self._pause())
@@ -242,7 +242,3 @@ class Inbox:
         if look is not None:
             self._consider(ready.relative, hinted=True)
         return False
-
-    def away(self) -> bool:
-        shut = self._gate.shut
-        return shut is not None and shut.reason is GateReason.FOLDER_AWAY

@@ -84,8 +84,7 @@ class Intake:
     def _may_claim(self, inbox: Inbox) -> bool:
         if self._gates.claim_wait(inbox.folder.inbox):
             return False
-        gates = (self._gates.service, self._gates.spending, self._gates.folder(inbox.folder.inbox))
-        probing = any(gate.shut is not None for gate in gates)
+        probing = any(gate.shut is not None for gate in self._gates.of(inbox.folder.inbox))
         # One file is enough to probe a shut gate with; the others stay in the inbox.
         return not (probing and self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED))
 
@@ -94,7 +93,7 @@ class Intake:
             if not await inbox.still_ready(ready):
                 return
         except FolderAway as error:
-            self._gates.folder_failed(inbox.folder.inbox, error)
+            self._gates.inbox(inbox.folder.inbox).away(error)
             return
         source = Source(
             identity=_identity(ready.look),

@@ -132,9 +132,9 @@ class Paying:
             return
         result = job.offsets.applied_to(job.source.size)
         room = 4 * result.width * result.height
-        gate = self._gates.folder(job.place.inbox)
-        await self._folders.prove(job.place.outbox / job.relative.parent, room)
-        await self._folders.prove(job.place.done / job.relative.parent, job.source.identity.size)
+        gate = self._gates.storage(job.place.inbox)
+        await self._folders.prove(job.place.outbox, room)
+        await self._folders.prove(job.place.done, job.source.identity.size)
         gate.passed()
         await self._vault.prove(room)
 

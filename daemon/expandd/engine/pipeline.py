@@ -110,7 +110,7 @@ class Pipeline:
             self._gates.account_failed(error)
             return await self._put_off(job, str(error), error.retry_after)
         except FolderAway as error:
-            self._gates.folder_failed(job.place.inbox, error)
+            self._gates.storage(job.place.inbox).away(error)
             return await self._put_off(job, str(error), None)
 
     async def _put_off(self, job: Job, why: str, retry_after: float | None) -> Turn:

@@ -110,12 +110,13 @@ class Poller:
                 await self._remember(current, item)
             elif item.kind is Announcement.ERROR:
                 await self._fail(current, item)
+                self._waker.wake(job.id)
             elif item.kind is Announcement.RESULT and item.link:
                 known = _with(current, item)
                 await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=known, held=False)
+                self._waker.wake(job.id)
         except StaleJob:
-            return
-        self._waker.wake(job.id)
+            return  # its own step was faster; the notification is there again at the next poll
 
     async def _remember(self, job: Job, item: Notification) -> None:
         """A second notification of a job that is further on: it is deleted with the first."""

@@ -143,12 +143,15 @@ class Folders(Protocol):
         """Put a claimed file back into the inbox under a free name; None when it is gone."""
         ...
 
-    async def free_name(self, directory: Path, name: str, taken: frozenset[Path]) -> Path:
-        """`name` in `directory`, numbered if it exists or is in `taken`, cut to a legal length."""
+    async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
+        """`root`/`relative`, numbered if it exists or is in `taken`, cut to a legal length.
+
+        Directories below `root` are made; `root` itself never is: it may be a mount point.
+        """
         ...
 
-    async def prove(self, directory: Path, room: int) -> None:
-        """Raise FolderAway unless `directory` can take a file of `room` bytes now."""
+    async def prove(self, root: Path, room: int) -> None:
+        """Raise FolderAway unless the directory `root` can take a file of `room` bytes now."""
         ...
 
     async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:

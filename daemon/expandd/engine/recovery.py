@@ -48,6 +48,6 @@ class Recovery:
                 if self._jobs.get(job_id) is None
             ]
         except FolderAway as error:
-            self._gates.folder_failed(folder.inbox, error)
+            self._gates.inbox(folder.inbox).away(error)
             return 0
         return sum(returned)

@@ -83,8 +83,7 @@ class Watching:
         if identity is None:
             self._forget()
             raise FolderAway(GateReason.FOLDER_AWAY, f"The inbox {self._folder.inbox} is not there.")
-        if self._gate.shut is not None and self._gate.shut.reason is GateReason.FOLDER_AWAY:
-            self._gate.passed()
+        self._gate.passed()
         if identity != self._identity or (self._watched and not self._watcher.alive(self._folder.inbox)):
             await self._arm(identity)
 

@@ -1,0 +1,1 @@
+"""First floor: one outside thing each; foreign errors are translated here."""

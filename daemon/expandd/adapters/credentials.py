@@ -1,0 +1,163 @@
+"""Owns the credentials and where they come from: systemd, a file, or the environment. Never the configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from expandd.domain.errors import ConfigurationError, Problem
+from expandd.domain.naming import printable
+from expandd.domain.settings import ApiSettings
+
+ACCESS_TOKEN = "PIKTID_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+REFRESH_TOKEN = "PIKTID_REFRESH_TOKEN"  # noqa: S105 - the name of a variable
+EMAIL = "PIKTID_EMAIL"
+PASSWORD = "PIKTID_PASSWORD"  # noqa: S105 - the name of a variable
+NAMES = (ACCESS_TOKEN, REFRESH_TOKEN, EMAIL, PASSWORD)
+
+LONGEST_FILE = 1 << 16
+
+_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+_WAYS = (
+    f"Put {ACCESS_TOKEN}=… (and {REFRESH_TOKEN}=…), or {EMAIL}=… and {PASSWORD}=…, as lines into a file and name it as "
+    "api.credentials_file; or give it to systemd as the credential 'piktid'; or set the same names in the environment."
+)
+_USABLE = f"{ACCESS_TOKEN}, or {EMAIL} and {PASSWORD}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Credentials:
+    """What the API knows the account by: a token pair, an e-mail address with its password, or both.
+
+    `origin` says in words where they come from. `loose_permissions` when others on this machine can read that file.
+    """
+
+    access_token: str = ""
+    refresh_token: str = ""
+    email: str = ""
+    password: str = ""
+    origin: str = ""
+    loose_permissions: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, in hex, of all values: whether the configured ones changed. For the state directory, not for logs."""
+        values = (self.access_token, self.refresh_token, self.email, self.password)
+        return hashlib.sha256("\0".join(values).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def __repr__(self) -> str:
+        given = {
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "email": self.email,
+            "password": self.password,
+        }
+        masked = ", ".join(f"{name}={'***' if value else '-'}" for name, value in given.items())
+        return f"Credentials({masked}, origin={self.origin!r})"
+
+
+def find_credentials(api: ApiSettings, environ: Mapping[str, str]) -> Credentials:
+    """The credentials of the first source that exists: systemd's, the configured file, the environment.
+
+    Raises ConfigurationError when there is none, or the first one cannot be used; no value stands in its message.
+    """
+    for path, origin in _files(api, environ):
+        credentials = _from_file(path, origin)
+        if credentials:
+            return credentials
+    given = {name: environ[name] for name in NAMES if environ.get(name)}
+    if given:
+        return _checked(given, "the environment", "environment")
+    raise _none_found(api)
+
+
+def _files(api: ApiSettings, environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if directory:
+        yield Path(directory) / "piktid", "systemd's credential 'piktid'"
+    if api.credentials_file:
+        yield api.credentials_file, f"the file {printable(api.credentials_file)}"
+
+
+def _none_found(api: ApiSettings) -> ConfigurationError:
+    file = api.credentials_file
+    found = f"none ({printable(file)} does not exist)" if file else "none"
+    problem = Problem(where="credentials", path="api.credentials_file", expected="credentials", found=found, hint=_WAYS)
+    return ConfigurationError((problem,))
+
+
+def _from_file(path: Path, origin: str) -> Credentials | None:
+    """None when there is no such file."""
+    where = printable(path)
+    try:
+        status = path.stat()
+        # A FIFO or a device would be waited for without end.
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_FILE:
+            raise _unusable(where, "a small text file", "something else")
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise _unusable(where, "a file that this user can read", reason, "Check its owner and mode.") from error
+    except UnicodeDecodeError:
+        raise _unusable(where, "text in UTF-8", "other bytes") from None
+    loose = bool(status.st_mode & stat.S_IRWXO)
+    return _checked(_parsed(text, where), origin, where, loose=loose)
+
+
+def _parsed(text: str, where: str) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        here = f"{where}:{number}"
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise _unusable(here, f"a line such as {ACCESS_TOKEN}=…", "a line without a name and '='")
+        name, value = match[1], match[2]
+        if name.upper().startswith("PIKTID_") and name not in NAMES:
+            near = get_close_matches(name.upper(), NAMES, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Names are {', '.join(NAMES)}."
+            raise _unusable(here, "a known name", f"'{name}'", hint)
+        if name in given:
+            raise _unusable(here, "each name once", f"'{name}' twice", "Keep one of them.")
+        if name in NAMES:
+            given[name] = _unquoted(value)
+    return given
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
+
+
+def _checked(given: Mapping[str, str], origin: str, where: str, *, loose: bool = False) -> Credentials:
+    for name in (ACCESS_TOKEN, REFRESH_TOKEN):
+        if not re.fullmatch(r"[!-~]*", given.get(name, "")):
+            raise _unusable(where, f"a token in {name}", "spaces or signs that no token has", "Copy it once more.")
+    login = bool(given.get(EMAIL) and given.get(PASSWORD))
+    if not given.get(ACCESS_TOKEN) and not login:
+        named = [name for name in NAMES if given.get(name)]
+        found = f"only {' and '.join(named)}" if named else "neither"
+        raise _unusable(where, _USABLE, found, "Add what is missing.")
+    return Credentials(
+        access_token=given.get(ACCESS_TOKEN, ""),
+        refresh_token=given.get(REFRESH_TOKEN, ""),
+        email=given.get(EMAIL, "") if login else "",
+        password=given.get(PASSWORD, "") if login else "",
+        origin=origin,
+        loose_permissions=loose,
+    )
+
+
+def _unusable(where: str, expected: str, found: str, hint: str = "") -> ConfigurationError:
+    return ConfigurationError(
+        (Problem(where=where, path="credentials", expected=expected, found=found, hint=hint),),
+    )

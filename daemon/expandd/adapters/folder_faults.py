@@ -1,0 +1,34 @@
+"""Owns what an OSError in a hot folder means: the folder is away, or full, and what a person does about it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from expandd.domain.errors import FolderAway, GateReason
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Turn any OSError of the block into FolderAway, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise folder_away(folder, error) from error
+
+
+def folder_away(folder: Path, error: OSError) -> FolderAway:
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {folder} ({reason}). Make room on its disk.")
+    if error.errno in _FORBIDDEN:
+        return FolderAway(
+            GateReason.CANNOT_STORE,
+            f"expandd is not allowed to do its work in {folder} ({reason}). Correct its permissions or mount options.",
+        )
+    return FolderAway(GateReason.FOLDER_AWAY, f"{folder} cannot be used ({reason}). Is it there, and mounted?")

@@ -1,0 +1,158 @@
+"""Owns the journal: SQLite in one writer thread that commits in groups, durable before anybody is told."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from expandd.adapters.journal_rows import COLUMNS, SCHEMA, VERSION, from_row, to_row
+from expandd.domain.errors import JournalAway, StaleJob
+from expandd.domain.job import Job, JobState
+
+T = TypeVar("T")
+
+# Built from our own column names alone; "left" and "right" are words of SQL.
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+_INSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({', '.join(':' + name for name in COLUMNS)})"  # noqa: S608
+_SET = ", ".join(f'"{name}" = :{name}' for name in COLUMNS)
+# The guard of every change: whoever believes in an older state, or has lost the job to another owner, changes nothing.
+_UPDATE = f"UPDATE jobs SET {_SET} WHERE id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A piece of work for the writer thread, and where its outcome goes."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+    def tell(self, outcome: object, error: BaseException | None) -> None:
+        def settle() -> None:
+            if self.future.cancelled():
+                return
+            if error is None:
+                self.future.set_result(outcome)
+            else:
+                self.future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(settle)
+
+
+class SqliteJournal:
+    """WAL with synchronous=FULL: a write that returned survives a power cut. Close it to end its thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._thread.start()
+
+    async def add(self, job: Job) -> None:
+        row = to_row(job)
+        await self._do(lambda connection: connection.execute(_INSERT, row))
+
+    async def save(self, job: Job, expected: JobState) -> None:
+        row = {**to_row(job), "expected": expected.value}
+
+        def update(connection: sqlite3.Connection) -> None:
+            if connection.execute(_UPDATE, row).rowcount == 0:
+                raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
+
+        await self._do(update)
+
+    async def get(self, job_id: str) -> Job | None:
+        return await self._one("SELECT * FROM jobs WHERE id = ?", job_id)
+
+    async def open_jobs(self) -> Sequence[Job]:
+        return await self._do(lambda connection: _all(connection, "SELECT * FROM jobs WHERE closed = 0 ORDER BY id"))
+
+    async def by_image_id(self, image_id: str) -> Job | None:
+        return await self._one("SELECT * FROM jobs WHERE image_id = ? ORDER BY id DESC LIMIT 1", image_id)
+
+    def close(self) -> None:
+        """Finish what was asked for, then end the thread."""
+        self._wishes.put(None)
+        self._thread.join()
+
+    async def _one(self, query: str, value: str) -> Job | None:
+        found = await self._do(lambda connection: _all(connection, query, value))
+        return found[0] if found else None
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._wishes.put(_Wish(work, loop, future))
+        # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
+        return await asyncio.shield(future)
+
+    def _serve(self) -> None:
+        connection: sqlite3.Connection | None = None
+        closing = False
+        while not closing:
+            group = self._next_group()
+            closing = group[-1] is None
+            wishes = [wish for wish in group if wish is not None]
+            try:
+                connection = connection or open_journal(self._path)
+                _commit(connection, wishes)
+            except (sqlite3.Error, OSError, JournalAway) as error:
+                away = JournalAway(f"The journal {self._path} cannot be used: {error}")
+                away.__cause__ = error
+                for wish in wishes:
+                    wish.tell(None, away)
+        if connection is not None:
+            connection.close()
+
+    def _next_group(self) -> list[_Wish | None]:
+        """All that is asked for by now, at least one; a None ends it."""
+        group = [self._wishes.get()]
+        while group[-1] is not None and not self._wishes.empty():
+            group.append(self._wishes.get())
+        return group
+
+
+def open_journal(path: Path) -> sqlite3.Connection:
+    """The journal at `path`, made if there is none. Raises sqlite3.Error, or JournalAway when it is too new."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        connection.close()
+        raise JournalAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
+    if version < VERSION:
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    return connection
+
+
+def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish]) -> None:
+    """All wishes in one transaction. A stale one changes nothing and fails alone; a failing disk fails them all."""
+    outcomes: list[tuple[_Wish, object, BaseException | None]] = []
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for wish in wishes:
+            try:
+                outcomes.append((wish, wish.work(connection), None))
+            except (sqlite3.Error, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001 - it is the asker's, who gets it; the thread must live on
+                outcomes.append((wish, None, error))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    for wish, outcome, failure in outcomes:
+        wish.tell(outcome, failure)
+
+
+def _all(connection: sqlite3.Connection, query: str, *values: str) -> list[Job]:
+    return [from_row(row) for row in connection.execute(query, values)]

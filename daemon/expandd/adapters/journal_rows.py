@@ -1,0 +1,277 @@
+"""Owns how a job is written as a row, and read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from expandd.domain.errors import Fault, FaultCode
+from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, Stamp
+from expandd.domain.offsets import Offsets, Size
+from expandd.domain.settings import Originals
+
+VERSION = 1
+
+COLUMNS = (
+    "id",
+    "state",
+    "closed",
+    "held",
+    "owner",
+    "epoch",
+    "inbox",
+    "outbox",
+    "done",
+    "error",
+    "name",
+    "preset",
+    "originals",
+    "relative",
+    "device",
+    "inode",
+    "bytes",
+    "mtime_ns",
+    "format",
+    "width",
+    "height",
+    "orientation",
+    "sha256",
+    "top",
+    "bottom",
+    "left",
+    "right",
+    "image_id",
+    "task_id",
+    "link",
+    "notifications",
+    "result_sha256",
+    "result_bytes",
+    "result_format",
+    "result_width",
+    "result_height",
+    "expected_width",
+    "expected_height",
+    "target",
+    "resting",
+    "fault",
+    "message",
+    "what_to_do",
+    "note",
+    "attempts",
+    "tries",
+    "uploads",
+    "stamps",
+    "changed",
+)
+
+# Paths are bytes: a file name need not be text. Inodes are text: they may need all 64 bits, unsigned.
+SCHEMA = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    closed INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    inbox BLOB NOT NULL,
+    outbox BLOB NOT NULL,
+    done BLOB NOT NULL,
+    error BLOB NOT NULL,
+    name TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    originals TEXT NOT NULL,
+    relative BLOB NOT NULL,
+    device TEXT NOT NULL,
+    inode TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    format TEXT,
+    width INTEGER,
+    height INTEGER,
+    orientation INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    "top" INTEGER NOT NULL,
+    "bottom" INTEGER NOT NULL,
+    "left" INTEGER NOT NULL,
+    "right" INTEGER NOT NULL,
+    image_id TEXT NOT NULL,
+    task_id TEXT NOT NULL,
+    link TEXT NOT NULL,
+    notifications TEXT NOT NULL,
+    result_sha256 TEXT,
+    result_bytes INTEGER,
+    result_format TEXT,
+    result_width INTEGER,
+    result_height INTEGER,
+    expected_width INTEGER,
+    expected_height INTEGER,
+    target BLOB,
+    resting BLOB,
+    fault TEXT,
+    message TEXT,
+    what_to_do TEXT,
+    note TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    uploads INTEGER NOT NULL,
+    stamps TEXT NOT NULL,
+    changed REAL NOT NULL
+) STRICT;
+CREATE INDEX open_jobs ON jobs (id) WHERE closed = 0;
+CREATE INDEX by_image_id ON jobs (image_id) WHERE image_id != '';
+CREATE INDEX by_relative ON jobs (relative);
+"""
+
+
+def to_row(job: Job) -> dict[str, Any]:
+    """The row of a job; a dict because SQLite takes its values by name."""
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "closed": int(job.closed),
+        "held": int(job.held),
+        "owner": job.owner,
+        "epoch": job.epoch,
+        "relative": os.fsencode(job.relative),
+        "image_id": job.image_id,
+        "task_id": job.task_id,
+        "link": job.link,
+        "notifications": json.dumps(job.notifications),
+        "target": _path(job.target),
+        "resting": _path(job.resting),
+        "fault": job.fault.code.value if job.fault else None,
+        "message": job.fault.message if job.fault else None,
+        "what_to_do": job.fault.what_to_do if job.fault else None,
+        "note": job.note,
+        "attempts": job.attempts,
+        "tries": job.tries,
+        "uploads": job.uploads,
+        "stamps": json.dumps([[stamp.state.value, stamp.at] for stamp in job.stamps]),
+        "changed": job.stamps[-1].at if job.stamps else 0.0,
+        **_place_row(job.place),
+        **_source_row(job.source),
+        **_offsets_row(job.offsets),
+        **_result_row(job.result),
+    }
+
+
+def from_row(row: sqlite3.Row) -> Job:
+    """The job of a row."""
+    return Job(
+        id=row["id"],
+        place=_place(row),
+        relative=Path(os.fsdecode(row["relative"])),
+        source=_source(row),
+        state=JobState(row["state"]),
+        owner=row["owner"],
+        epoch=row["epoch"],
+        offsets=Offsets(top=row["top"], bottom=row["bottom"], left=row["left"], right=row["right"]),
+        image_id=row["image_id"],
+        task_id=row["task_id"],
+        link=row["link"],
+        notifications=tuple(json.loads(row["notifications"])),
+        result=_result(row),
+        target=_maybe_path(row["target"]),
+        resting=_maybe_path(row["resting"]),
+        fault=_fault(row),
+        held=bool(row["held"]),
+        note=row["note"],
+        attempts=row["attempts"],
+        tries=row["tries"],
+        uploads=row["uploads"],
+        closed=bool(row["closed"]),
+        stamps=tuple(Stamp(JobState(state), at) for state, at in json.loads(row["stamps"])),
+    )
+
+
+def _place_row(place: Place) -> dict[str, Any]:
+    return {
+        "inbox": os.fsencode(place.inbox),
+        "outbox": os.fsencode(place.outbox),
+        "done": os.fsencode(place.done),
+        "error": os.fsencode(place.error),
+        "name": place.name,
+        "preset": place.preset_name,
+        "originals": place.originals.value,
+    }
+
+
+def _place(row: sqlite3.Row) -> Place:
+    return Place(
+        inbox=Path(os.fsdecode(row["inbox"])),
+        outbox=Path(os.fsdecode(row["outbox"])),
+        done=Path(os.fsdecode(row["done"])),
+        error=Path(os.fsdecode(row["error"])),
+        name=row["name"],
+        preset_name=row["preset"],
+        originals=Originals(row["originals"]),
+    )
+
+
+def _source_row(source: Source) -> dict[str, Any]:
+    return {
+        "device": str(source.identity.device),
+        "inode": str(source.identity.inode),
+        "bytes": source.identity.size,
+        "mtime_ns": source.identity.mtime_ns,
+        "format": source.format.value if source.format else None,
+        "width": source.size.width if source.size else None,
+        "height": source.size.height if source.size else None,
+        "orientation": source.orientation,
+        "sha256": source.sha256,
+    }
+
+
+def _source(row: sqlite3.Row) -> Source:
+    return Source(
+        identity=FileIdentity(int(row["device"]), int(row["inode"]), row["bytes"], row["mtime_ns"]),
+        format=ImageFormat(row["format"]) if row["format"] else None,
+        size=Size(row["width"], row["height"]) if row["width"] is not None else None,
+        orientation=row["orientation"],
+        sha256=row["sha256"],
+    )
+
+
+def _offsets_row(offsets: Offsets) -> dict[str, Any]:
+    return {"top": offsets.top, "bottom": offsets.bottom, "left": offsets.left, "right": offsets.right}
+
+
+def _result_row(result: Result | None) -> dict[str, Any]:
+    return {
+        "result_sha256": result.sha256 if result else None,
+        "result_bytes": result.bytes if result else None,
+        "result_format": result.format.value if result else None,
+        "result_width": result.size.width if result else None,
+        "result_height": result.size.height if result else None,
+        "expected_width": result.expected.width if result else None,
+        "expected_height": result.expected.height if result else None,
+    }
+
+
+def _result(row: sqlite3.Row) -> Result | None:
+    if row["result_sha256"] is None:
+        return None
+    return Result(
+        sha256=row["result_sha256"],
+        bytes=row["result_bytes"],
+        format=ImageFormat(row["result_format"]),
+        size=Size(row["result_width"], row["result_height"]),
+        expected=Size(row["expected_width"], row["expected_height"]),
+    )
+
+
+def _fault(row: sqlite3.Row) -> Fault | None:
+    if row["fault"] is None:
+        return None
+    return Fault(FaultCode(row["fault"]), row["message"], row["what_to_do"])
+
+
+def _path(path: Path | None) -> bytes | None:
+    return None if path is None else os.fsencode(path)
+
+
+def _maybe_path(raw: bytes | None) -> Path | None:
+    return None if raw is None else Path(os.fsdecode(raw))

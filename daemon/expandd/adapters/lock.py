@@ -1,0 +1,35 @@
+"""Owns the locks that keep a second instance away from a state directory or an inbox."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from expandd.domain.errors import InstanceRunning
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, which names its holder for whoever comes second.
+
+    Raises InstanceRunning, naming the first, when another process has it. The kernel lets go of it when a process
+    dies, however it dies, so that a lock is never stale.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "an unknown process"
+            raise InstanceRunning(
+                f"{what} is in use by {holder}. Stop that instance first, or give this one folders of its own.",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,83 @@
+"""Owns where a directory lies in its file system: bind mounts show one place under several paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place: the mount it is reached through, the file system's device, and the path inside that file system."""
+
+    mount: int
+    device: str
+    inside: PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    device: str
+    root: str
+    point: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """The mounts of this process at one moment; empty where the system does not tell."""
+
+    table: Mapping[int, _Mount]
+
+    @classmethod
+    def read(cls) -> Mounts:
+        try:
+            lines = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape").splitlines()
+        except OSError:
+            return cls({})
+        return cls(dict(_parsed(line) for line in lines))
+
+    def locate(self, directory: Path) -> Location | None:
+        """Where an existing directory lies, or None when that cannot be told."""
+        number = _mount_id(directory)
+        mount = self.table.get(number) if number is not None else None
+        if number is None or mount is None:
+            return None
+        relative = os.path.relpath(os.path.realpath(directory), mount.point)
+        if relative.startswith(".."):
+            return None
+        return Location(number, mount.device, PurePosixPath(mount.root) / relative)
+
+
+def _parsed(line: str) -> tuple[int, _Mount]:
+    number, _, device, root, point, *_ = line.split(" ")
+    kind = line.partition(" - ")[2].split(" ")[0]
+    return int(number), _Mount(device, _unescaped(root), _unescaped(point), kind)
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def _mount_id(directory: Path) -> int | None:
+    try:
+        handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        words = Path(f"/proc/self/fdinfo/{handle}").read_text(encoding="ascii").split()
+        return int(words[words.index("mnt_id:") + 1])
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(handle)
+
+
+def file_system_type(directory: Path) -> str:
+    """The type of the file system that holds `directory` ("ext4", "nfs4", "fuse.sshfs"), or "" when untold."""
+    number = _mount_id(directory)
+    mount = Mounts.read().table.get(number) if number is not None else None
+    return mount.kind if mount is not None else ""

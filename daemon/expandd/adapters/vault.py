@@ -1,0 +1,52 @@
+"""Owns the vault: paid bytes on the local disk, until their job is over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from expandd.adapters.disk import Disk
+from expandd.domain.errors import AccountAway, GateReason
+
+FLOOR = 16 << 20
+"""Bytes that stay free beside the result to be stored: the journal lives there too."""
+
+
+class FileVault:
+    """One file a job in `directory`."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._directory = directory
+        self._disk = disk
+
+    def incoming(self, job_id: str) -> Path:
+        return self._directory / f"{job_id}.part"
+
+    def path(self, job_id: str) -> Path:
+        return self._directory / job_id
+
+    async def admit(self, job_id: str) -> None:
+        await asyncio.to_thread(self._disk.rename, self.incoming(job_id), self.path(job_id))
+
+    async def recall(self, job_id: str) -> None:
+        await asyncio.to_thread(self._disk.rename, self.path(job_id), self.incoming(job_id))
+
+    async def prove(self, room: int) -> None:
+        try:
+            found = await asyncio.to_thread(os.statvfs, self._directory)
+        except OSError as error:
+            raise AccountAway(GateReason.CANNOT_STORE, f"The state directory cannot be used: {error}.") from error
+        if found.f_bavail * found.f_frsize < room + FLOOR:
+            raise AccountAway(
+                GateReason.CANNOT_STORE,
+                f"The disk of the state directory {self._directory.parent} is full: results could not be kept safe. "
+                "Make room there; expandd goes on by itself.",
+            )
+
+    async def drop(self, job_id: str) -> None:
+        def both() -> None:
+            self.incoming(job_id).unlink(missing_ok=True)
+            self.path(job_id).unlink(missing_ok=True)
+
+        await asyncio.to_thread(both)

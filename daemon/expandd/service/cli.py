@@ -1,0 +1,166 @@
+"""Owns the command line: verbs, options, exit codes. What a verb needs is imported when it is called."""
+
+# ruff: noqa: PLC0415 - `expandd --help` must not wait for an HTTP client, a validator and an image library
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from expandd import __version__
+from expandd.domain.errors import ConfigurationError, ExpanddError, InstanceRunning
+from expandd.service.exit_codes import ExitCode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("/etc/expandd/config.yaml"),
+    show_default=True,
+    envvar="EXPANDD_CONFIG",
+    show_envvar=True,
+    help="The configuration file.",
+)
+VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Log every step.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="expandd")
+def cli() -> None:
+    """Drop images into folders; take them out expanded.
+
+    Exit codes: 0 fine, 1 our fault, 2 usage, 3 some files went to error (once), 4 some files still wait (once),
+    75 another instance is running, 78 configuration.
+    """
+
+
+def told(command: F) -> F:
+    """Turn the errors a person can mend into sentences on stderr and the exit codes of the table."""
+
+    @wraps(command)
+    def wrapper(*arguments: Any, **options: Any) -> None:
+        try:
+            sys.exit(command(*arguments, **options))
+        except ConfigurationError as error:
+            for problem in error.problems:
+                click.echo(str(problem), err=True)
+            sys.exit(ExitCode.CONFIGURATION)
+        except InstanceRunning as error:
+            click.echo(f"expandd: {error}", err=True)
+            sys.exit(ExitCode.RUNNING_ALREADY)
+        except ExpanddError as error:
+            click.echo(f"expandd: {error}", err=True)
+            sys.exit(ExitCode.OUR_FAULT)
+
+    return wrapper  # type: ignore[return-value] - click only looks at the parameters, which wraps() carries over
+
+
+@cli.command()
+@CONFIG
+@VERBOSE
+@told
+def run(config: Path, *, verbose: bool) -> int:
+    """Watch the folders until SIGTERM or SIGINT."""
+    from expandd.service.daemon import run_daemon
+
+    return run_daemon(config, os.environ, verbose=verbose)
+
+
+@cli.command()
+@CONFIG
+@VERBOSE
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds an outage may last before the files that wait are left for the next time (exit code 4).",
+)
+@told
+def once(config: Path, *, verbose: bool, patience: float) -> int:
+    """Expand everything that lies in the inboxes now, and wait for the results."""
+    from expandd.service.daemon import run_batch
+
+    return run_batch(config, os.environ, verbose=verbose, patience=patience)
+
+
+@cli.command()
+@CONFIG
+@told
+def check(config: Path) -> int:
+    """Check the configuration, folders, login, credits and clock. Starts nothing, pays nothing."""
+    from expandd.service.daemon import run_check
+
+    return run_check(config, os.environ)
+
+
+@cli.command()
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@told
+def status(config: Path, *, as_json: bool) -> int:
+    """Show what is in hand, what waits on what, and what went wrong."""
+    from expandd.service.status import show_status
+
+    return show_status(config, as_json=as_json)
+
+
+@cli.command()
+@told
+def schema() -> int:
+    """Print the JSON Schema of the configuration, for editors."""
+    from expandd.adapters.config import schema as text
+
+    click.echo(text())
+    return ExitCode.FINE
+
+
+@cli.command()
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("preset")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Where the PNG goes.")
+@CONFIG
+@told
+def preview(image: Path, preset: str, output: Path | None, config: Path) -> int:
+    """Draw what PRESET would add to IMAGE and cut from it. Pays nothing."""
+    from expandd.service.previewing import run_preview
+
+    return run_preview(image, preset, output, config)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8787, show_default=True, help="The port of the API.")
+@click.option(
+    "--link-port", default=8788, show_default=True, help="The port of the result links: another host to a client."
+)
+@click.option("--seconds", default=2.0, show_default=True, help="How long one generation takes.")
+@click.option(
+    "--poll-limit", default=3.0, show_default=True, help="Seconds between polls below which the answer is 429."
+)
+@click.option("--credits", "credit", default=1000, show_default=True, help="Credits of the practice account.")
+@click.option("--pro/--no-pro", default=True, show_default=True, help="Without PRO, results carry a watermark.")
+@told
+def simulate(**options: Any) -> int:
+    """Run the practice server: the whole API on this machine, nothing to pay."""
+    from expandd.service.practising import run_simulate
+
+    return run_simulate(**options)
+
+
+@cli.command()
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep everything in this folder.")
+@told
+def demo(keep: Path | None) -> int:
+    """Show the whole job on sample images, from drop to result, with no account."""
+    from expandd.service.demo import run_demo
+
+    return run_demo(keep)

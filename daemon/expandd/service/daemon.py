@@ -1,0 +1,98 @@
+"""Owns the verbs that work: run, once and check, from a configuration file to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from expandd.adapters.clock import SystemClock
+from expandd.adapters.config import load
+from expandd.adapters.credentials import Credentials
+from expandd.adapters.magic_expand import MagicExpand
+from expandd.domain.settings import Settings
+from expandd.service.app import Announcer, built, prepare_state, run_until
+from expandd.service.exit_codes import ExitCode
+from expandd.service.logs import EventLog, to_stderr
+from expandd.service.once import Tally, run_once
+from expandd.service.progress import Progress, Silent
+from expandd.service.systemd import Notifier
+
+
+def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> int:
+    """The daemon, until it is told to stop."""
+    settings = load(config)
+    log = to_stderr(verbose=verbose)
+    return asyncio.run(_serve(settings, environ, log))
+
+
+def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patience: float) -> int:
+    """Everything that lies in the inboxes now."""
+    settings = load(config)
+    return asyncio.run(_batch(settings, environ, to_stderr(verbose=verbose), patience))
+
+
+def run_check(config: Path, environ: Mapping[str, str]) -> int:
+    """Everything that can be checked without starting or paying anything."""
+    from expandd.service.check import check  # noqa: PLC0415 - the daemon never needs it
+
+    return asyncio.run(check(config, environ, api_factory=_api, say=print))
+
+
+async def _serve(settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger) -> int:
+    stop = stopped_by_signals()
+    systemd = Notifier(environ)
+    async with built(settings, environ, Announcer(EventLog(log))) as engine:
+        log.info(
+            "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
+        )
+        systemd.ready(f"watching {len(settings.folders)} folders")
+        await run_until(engine, stop)
+        systemd.stopping()
+        log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
+    return ExitCode.FINE
+
+
+async def _batch(settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger, patience: float) -> int:
+    stop = stopped_by_signals()
+    tally = Tally(asyncio.get_running_loop().time)
+    bar = Progress() if sys.stderr.isatty() else Silent()
+    with bar:
+        subscribers = Announcer(tally, bar) if sys.stderr.isatty() else Announcer(EventLog(log), tally)
+        async with built(settings, environ, subscribers) as engine:
+            code = await run_once(engine, tally, patience, stop)
+    print(f"{tally.finished} expanded, {tally.failed} to the error folder.", file=sys.stderr)  # noqa: T201
+    if code is ExitCode.SOME_WAIT:
+        print("Some files still wait; run `expandd once` again, or `expandd status` to see why.", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def stopped_by_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second SIGINT ends the program at once, as people expect."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+@asynccontextmanager
+async def _api(settings: Settings, credentials: Credentials) -> AsyncIterator[MagicExpand]:
+    prepare_state(settings.state_dir)
+    async with MagicExpand(
+        settings.api,
+        credentials=lambda: credentials,
+        state_dir=settings.state_dir,
+        clock=SystemClock(),
+    ) as api:
+        yield api

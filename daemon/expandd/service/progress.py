@@ -1,0 +1,109 @@
+"""Owns the progress display: what `once` and `demo` show on a terminal while they work."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobHeld, JobMoved
+from expandd.domain.job import Job, JobState
+from expandd.domain.naming import printable
+
+SHARE = {
+    JobState.CLAIMED: 0.05,
+    JobState.UPLOADED: 0.3,
+    JobState.INTENT: 0.35,
+    JobState.UNKNOWN: 0.4,
+    JobState.ACCEPTED: 0.4,
+    JobState.RENDERED: 0.7,
+    JobState.VAULTED: 0.85,
+    JobState.DELIVERED: 0.95,
+}
+"""How much of a picture's way lies behind it in each state."""
+
+
+class Progress:
+    """One bar for all, one line for each picture in hand. A subscriber like any other."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True),
+        )
+        self._all: TaskID | None = None
+        self._seen = 0
+        self._over = 0
+        self._lines: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        self._all = self._bars.add_task("pictures", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case JobMoved(job, None):
+                self._begin(job)
+            case JobMoved(job, _):
+                self._advance(job)
+            case JobClosed(job):
+                self._end(job)
+            case GateShut(_, _, why) | JobHeld(_, why):
+                self._bars.console.print(f"waiting: {printable(why)}", style="yellow", markup=False)
+            case GateOpened():
+                self._bars.console.print("going on", style="green")
+
+    def _begin(self, job: Job) -> None:
+        self._seen += 1
+        self._lines[job.id] = self._bars.add_task(self._words(job), total=1.0)
+        self._show()
+
+    def _advance(self, job: Job) -> None:
+        if job.id in self._lines:
+            self._bars.update(self._lines[job.id], description=self._words(job), completed=SHARE.get(job.state, 1.0))
+
+    def _end(self, job: Job) -> None:
+        line = self._lines.pop(job.id, None)
+        if line is not None:
+            self._bars.remove_task(line)
+        self._over += 1
+        mark, style = ("✓", "green") if job.state is JobState.DONE else ("✗", "red")
+        reason = f": {job.fault.message}" if job.fault else ""
+        self._bars.console.print(f"{mark} {printable(job.relative)}{printable(reason)}", style=style, markup=False)
+        self._show()
+
+    def _show(self) -> None:
+        if self._all is not None:
+            self._bars.update(self._all, total=self._seen, completed=self._over)
+
+    def _words(self, job: Job) -> str:
+        name = printable(job.relative)
+        return f"{job.state.value:>9}  {name if len(name) <= 40 else name[:39] + '…'}"
+
+
+class Silent:
+    """No display: where nobody looks, the log speaks."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __call__(self, event: Event) -> None:
+        return None

@@ -1,0 +1,157 @@
+# ruff: noqa: E501, ISC004 - whole sentences are compared
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.credentials import Credentials
+from expandd.domain.answers import Account
+from expandd.domain.errors import AccountAway, GateReason, Later
+from expandd.domain.settings import Settings
+from expandd.service.check import check
+
+NOW = 1_800_000_000.0
+LOGIN = {"PIKTID_ACCESS_TOKEN": "hunter2"}
+URL = "https://api.piktid.com/api"
+
+
+class FakeApi:
+    """Answers the one question that check may ask."""
+
+    def __init__(self, answer: Account | Exception) -> None:
+        self.answer = answer
+        self.asked = 0
+        self.open = False
+
+    @asynccontextmanager
+    async def factory(self, settings: Settings, credentials: Credentials) -> AsyncIterator[FakeApi]:
+        self.open = True
+        yield self
+        self.open = False
+
+    async def account(self) -> Account:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def configured(base: Path, folders: str = "") -> Path:
+    for name in ("inbox", "outbox", "done", "error"):
+        (base / "hot" / name).mkdir(parents=True)
+    path = base / "config.yaml"
+    path.write_text(f"state_dir: state\nfolders:\n  - {{root: hot, offsets: {{top: 100, left: -25%}}}}\n{folders}")
+    return path
+
+
+async def checked(
+    path: Path, answer: Account | Exception, environ: dict[str, str] | None = None
+) -> tuple[int, list[str]]:
+    said: list[str] = []
+    api = FakeApi(answer)
+    environ = LOGIN if environ is None else environ
+    code = await check(path, environ, api_factory=api.factory, say=said.append, wall=lambda: NOW)
+    assert "hunter2" not in "".join(said)
+    return code, [line.replace(f"{path.parent}/", "") for line in said]
+
+
+def account(left: str | None = "12.5", ahead: float | None = 0.0) -> Account:
+    return Account(
+        credits=None if left is None else Decimal(left),
+        server_time=None if ahead is None else NOW - ahead,
+    )
+
+
+async def test_a_good_configuration_is_told_line_by_line(tmp_path: Path) -> None:
+    assert await checked(configured(tmp_path), account()) == (
+        0,
+        [
+            "Configuration: config.yaml is fine.",
+            "Folder hot/inbox: preset top 100, left -25%; an image of 1000×800 would become 750×900 "
+            "(top 100, bottom 0, left -250, right 0).",
+            "Credentials: from the environment.",
+            f"Login: accepted by {URL}.",
+            "Credits: 12.5.",
+            "Clock: agrees with the service's.",
+        ],
+    )
+
+
+async def test_a_preset_that_does_nothing_to_the_example_says_so(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    path.write_text(path.read_text().replace("top: 100, left: -25%", "width: 1000"))
+    code, said = await checked(path, account())
+    assert code == 0
+    assert said[1].startswith("Folder hot/inbox: preset width 1000; an image of 1000×800 would be refused: ")
+
+
+async def test_every_mistake_of_the_configuration_is_said_and_nobody_is_asked(tmp_path: Path) -> None:
+    api = FakeApi(account())
+    said: list[str] = []
+    path = configured(tmp_path, "  - {root: gone}\n")
+    assert await check(path, LOGIN, api_factory=api.factory, say=said.append) == 78
+    assert len(said) == 3
+    assert said[-1] == "Found 2 mistakes. Nothing was started; correct the above and check again."
+    assert not api.asked
+
+
+async def test_without_credentials_it_ends_with_78(tmp_path: Path) -> None:
+    code, said = await checked(configured(tmp_path), account(), environ={})
+    assert code == 78
+    assert said[-2].startswith("credentials: api.credentials_file: expected credentials, found none. Put PIKTID_")
+
+
+async def test_a_credentials_file_that_all_can_read_is_a_warning(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    (tmp_path / "secret").write_text("PIKTID_ACCESS_TOKEN=hunter2")
+    (tmp_path / "secret").chmod(0o644)
+    path.write_text("api: {credentials_file: secret}\n" + path.read_text())
+    code, said = await checked(path, account(), environ={})
+    assert code == 0
+    assert said[2] == "Credentials: from the file secret."
+    assert said[3].startswith("Warning: every user of this machine can read that file. Close it: chmod 600")
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "sentence"),
+    [
+        (GateReason.CREDENTIALS, 78, f"Login: refused by {URL} (why). Correct the credentials in the environment, or get new ones."),
+        (GateReason.WRONG_PATH, 78, f"Service: {URL} does not know the request (why). Correct api.base_url in the configuration."),
+        (GateReason.UNREACHABLE, 4, f"Service: {URL} cannot be reached (why). Check the network and api.base_url; the daemon would wait and go on by itself."),
+        (GateReason.SLOWED, 4, f"Service: {URL} asks to slow down (why). Check again in a minute; the daemon would wait by itself."),
+        (GateReason.CREDITS, 4, "Credits: the account cannot pay (why). Buy credits; until then images wait."),
+    ],
+)  # fmt: skip
+async def test_a_service_that_refuses_says_what_to_do(
+    tmp_path: Path, reason: GateReason, code: int, sentence: str
+) -> None:
+    ended, said = await checked(configured(tmp_path), AccountAway(reason, "why"))
+    assert (ended, said[-1]) == (code, sentence)
+
+
+async def test_an_answer_without_sense_ends_with_4(tmp_path: Path) -> None:
+    code, said = await checked(configured(tmp_path), Later("why"))
+    assert (code, said[-1]) == (4, f"Service: no useful answer from {URL} (why). Check again in a minute.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (account(left="0"), "Warning: credits are 0: nothing can be paid. Buy credits; until then images wait."),
+        (account(left=None), "Credits: the service did not say how many there are. Look them up in your account there."),
+        (account(ahead=61), "Warning: this machine's clock is 61 s ahead of the service's. Set it right (timedatectl set-ntp true): the times in logs and histories would not match."),
+        (account(ahead=-3600), "Warning: this machine's clock is 3600 s behind the service's. Set it right (timedatectl set-ntp true): the times in logs and histories would not match."),
+        (account(ahead=60), "Clock: agrees with the service's."),
+        (account(ahead=None), "Clock: the service did not say what time it is."),
+    ],
+)  # fmt: skip
+async def test_what_is_odd_but_not_wrong_is_a_line_and_no_failure(
+    tmp_path: Path, answer: Account, sentence: str
+) -> None:
+    code, said = await checked(configured(tmp_path), answer)
+    assert code == 0
+    assert sentence in said
