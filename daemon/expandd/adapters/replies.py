@@ -1,0 +1,254 @@
+"""Owns how an answer of the API is read: any bytes in, values of the domain out. Never raises, whatever it is given."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from typing import Any
+
+from expandd.domain.answers import Announcement, History, Notification
+
+HTTP_OK = 200
+NO_CONTENT = (204, 205)
+TEXT_LIMIT = 300
+NAME_LIMIT = 200
+LINK_LIMIT = 8192
+DIGITS_LIMIT = 18
+DEPTH_LIMIT = 6
+
+
+class Shape(Enum):
+    """What a body is, judged by its content: content types lie, and Flask calls plain text `text/html`."""
+
+    EMPTY = "empty"
+    JSON = "json"
+    PAGE = "page"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer, read. `status` is what the API meant: a `code` inside a 200 counts as the status.
+
+    `said` holds the API's own words, description before message, cleaned for a log line.
+    """
+
+    status: int
+    shape: Shape
+    value: Any = None
+    said: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The API's own words in one line; "" when it said nothing."""
+        return " ".join(self.said)[:TEXT_LIMIT]
+
+    @property
+    def succeeded(self) -> bool:
+        return HTTP_OK <= self.status < HTTP_OK + 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAnswer:
+    """A pair as the API gave it. `access_expiration` in seconds since the epoch, None where it cannot be read."""
+
+    access_token: str
+    refresh_token: str
+    access_expiration: float | None
+
+
+def read(status: int, body: bytes) -> Answer:
+    """Judge a body by its content and take out what the API says in words."""
+    stripped = body.strip()
+    if not stripped or status in NO_CONTENT:
+        return Answer(status=status, shape=Shape.EMPTY)
+    try:
+        value = json.loads(stripped)
+    except (ValueError, RecursionError):
+        return _not_json(status, stripped)
+    meant = _code(value) if status == HTTP_OK else None
+    return Answer(status=meant or status, shape=Shape.JSON, value=value, said=_words(value))
+
+
+def _not_json(status: int, body: bytes) -> Answer:
+    text = body[: 4 * TEXT_LIMIT].decode("utf-8", "replace")
+    if text.lstrip("\ufeff").startswith("<"):
+        return Answer(status=status, shape=Shape.PAGE)
+    words = clean(text)
+    return Answer(status=status, shape=Shape.TEXT, said=(words,) if words else ())
+
+
+def _code(value: Any) -> int | None:
+    code = value.get("code") if isinstance(value, dict) else None
+    return code if type(code) is int and 400 <= code < 600 else None  # noqa: PLR2004 - HTTP's own range of errors
+
+
+def clean(text: str) -> str:
+    """One printable line; anything that could be a token or a signed link is cut out."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(_SECRET_LIKE.sub("…", line).split())[:TEXT_LIMIT]
+
+
+_SECRET_LIKE = re.compile(r"(?<=://)\S+|[\w.+/=~-]{40,}")
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, dict):
+        return ()
+    parts = [value.get(key) for key in ("description", "message", "msg", "error", "detail")]
+    said = [clean(part) for part in parts if isinstance(part, str)]
+    return tuple(dict.fromkeys(word for word in (*said, *_leaves(value.get("errors"))) if word))
+
+
+def _leaves(value: Any, depth: int = 0, name: str = "") -> list[str]:
+    """The texts of a validation report, each with the name of its field."""
+    if depth > DEPTH_LIMIT:
+        return []
+    if isinstance(value, str):
+        return [clean(f"{name}: {value}" if name else value)]
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in _leaves(item, depth + 1, str(key))]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in _leaves(item, depth + 1, name)]
+    return []
+
+
+def upload_id(answer: Answer) -> str:
+    """The id of an uploaded picture, under either of its two names; "" when there is none."""
+    value = answer.value
+    return _first_name(value, "id_image", "image_id") if isinstance(value, dict) else ""
+
+
+def task_id(answer: Answer) -> str:
+    value = answer.value
+    return _first_name(value, "id_task", "task_id") if isinstance(value, dict) else ""
+
+
+def _first_name(value: dict[str, Any], *keys: str) -> str:
+    return next((name for name in (_name(value.get(key)) for key in keys) if name), "")
+
+
+def _name(value: Any) -> str:
+    """An id: a string or an integer, as the API likes; "" for anything that cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    text = str(value).strip() if isinstance(value, str) or abs(value) < 10**DIGITS_LIMIT else ""
+    return text if len(text) <= NAME_LIMIT and text.isprintable() else ""
+
+
+def notifications(answer: Answer) -> tuple[Notification, ...] | None:
+    """Every notification that can be read, once each; None when the answer is no list of notifications at all."""
+    value = answer.value
+    items = value.get("notifications_list") if isinstance(value, dict) else value
+    if answer.shape is not Shape.JSON or not isinstance(items, list | None):
+        return None
+    read_ = (_notification(item) for item in items or () if isinstance(item, dict))
+    return tuple(dict.fromkeys(read_))
+
+
+def _notification(item: dict[str, Any]) -> Notification:
+    data = item.get("data")
+    data = data if isinstance(data, dict) else {}
+    found = links(data.get("links")) or links(data.get("link"))
+    message = next((data[key] for key in ("msg", "message") if isinstance(data.get(key), str)), "")
+    return Notification(
+        id=_number(item.get("id")),
+        kind=_kind(item.get("name")),
+        image_id=_first_name(data, "id_image", "address", "image_id"),
+        task_id=_first_name(data, "id_task", "task_id"),
+        link=found[0] if found else "",
+        message=clean(message),
+    )
+
+
+def _kind(value: Any) -> Announcement:
+    try:
+        return Announcement(value)
+    except ValueError:
+        return Announcement.OTHER
+
+
+def _number(value: Any) -> int | None:
+    if type(value) is int:
+        return value if abs(value) < 10**DIGITS_LIMIT else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= DIGITS_LIMIT:
+        return int(value)
+    return None
+
+
+def links(value: Any, depth: int = 0) -> tuple[str, ...]:
+    """The http(s) links of a list, an object `{l: …}`, a string, or a JSON string of those; each once, in order."""
+    if depth > DEPTH_LIMIT:
+        return ()
+    if isinstance(value, str):
+        return _links_of_text(value.strip(), depth)
+    if isinstance(value, dict):
+        return links(value.get("l") or value.get("link") or value.get("url"), depth + 1)
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(link for item in value for link in links(item, depth + 1)))
+    return ()
+
+
+def _links_of_text(text: str, depth: int) -> tuple[str, ...]:
+    if text[:1] in ("{", "[", '"'):
+        try:
+            return links(json.loads(text), depth + 1)
+        except (ValueError, RecursionError):
+            return ()
+    usable = len(text) <= LINK_LIMIT and text.isprintable() and " " not in text
+    return (text,) if usable and text.lower().startswith(("http://", "https://")) else ()
+
+
+def history(answer: Answer) -> History:
+    """What /history says. It is `known` only where it cannot be misread.
+
+    "Known, and no link" lets a job be paid again. So an empty list says it, and nothing else does: not a missing
+    list, not entries without a link that can be read, not an `info_list` that knows of something.
+    """
+    value = answer.value
+    entries = value.get("history") if isinstance(value, dict) else value
+    found = links(entries)
+    infos = value.get("info_list") if isinstance(value, dict) else None
+    return History(known=bool(found) or (entries == [] and not infos), links=found)
+
+
+def credits_of(answer: Answer) -> Decimal | None:
+    """The credits of a profile, None where they cannot be read."""
+    value = answer.value.get("credits") if isinstance(answer.value, dict) else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        amount = Decimal(str(value).strip())
+    except (InvalidOperation, ValueError):
+        return None
+    return amount if amount.is_finite() else None
+
+
+def token_pair(answer: Answer) -> TokenAnswer | None:
+    """A token pair, None when the answer holds none. A missing refresh token is ""."""
+    value = answer.value
+    if not isinstance(value, dict) or not sendable(value.get("access_token")):
+        return None
+    refresh: Any = value.get("refresh_token")
+    return TokenAnswer(
+        access_token=value["access_token"],
+        refresh_token=refresh if sendable(refresh) else "",
+        access_expiration=_instant(value.get("access_expiration")),
+    )
+
+
+def sendable(token: Any) -> bool:
+    """Whether this can stand in an HTTP header as it is."""
+    return isinstance(token, str) and token.isascii() and token.isprintable() and token.strip() == token != ""
+
+
+def _instant(value: Any) -> float | None:
+    try:
+        instant = datetime.fromisoformat(value)
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,127 @@
+"""Owns the two ends of a transfer on disk: a file read as a multipart body, a body written as a file; both hash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import stat
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from expandd.domain.errors import Later
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+CHUNK = 256 * 1024
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class FilePart:
+    """One open file as a multipart body with the single part `file`.
+
+    httpx's own multipart reads the file on the event loop, where an inbox on a stalled network share would stop
+    the whole daemon; this one reads in a thread.
+    """
+
+    def __init__(self, fd: int, size: int, filename: str, content_type: str) -> None:
+        boundary = secrets.token_hex(16)
+        self._fd = fd
+        self._size = size
+        self._digest = hashlib.sha256()
+        self._head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+            f"Content-Type: {content_type}\r\n\r\n"
+        ).encode("ascii")
+        self._tail = f"\r\n--{boundary}--\r\n".encode("ascii")
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(self._head) + size + len(self._tail)),
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes handed over so far."""
+        return self._digest.hexdigest()
+
+    async def body(self, moved: Callable[[int], None]) -> AsyncIterator[bytes]:
+        """The whole body once; `moved` hears of each piece's bytes. Raises Later when the file shrank or broke."""
+        yield self._head
+        left = self._size
+        while left:
+            chunk = await self._read(min(CHUNK, left))
+            self._digest.update(chunk)
+            left -= len(chunk)
+            moved(len(chunk))
+            yield chunk
+        yield self._tail
+
+    async def _read(self, size: int) -> bytes:
+        try:
+            chunk = await asyncio.to_thread(os.read, self._fd, size)
+        except OSError as error:
+            raise Later(f"The file cannot be read just now: {error.strerror}.") from error
+        if not chunk:
+            raise Later("The file became shorter while it was being sent.")
+        return chunk
+
+
+@asynccontextmanager
+async def opened_part(source: Path, *, filename: str, content_type: str) -> AsyncIterator[FilePart]:
+    """`source`, opened anew, as a FilePart. Raises Later when it is no regular file or cannot be opened."""
+    try:
+        fd = await asyncio.to_thread(os.open, source, READ_FLAGS)
+    except OSError as error:
+        raise Later(f"The file cannot be opened just now: {error.strerror}.") from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise Later("The file is not a regular file any more.")
+        yield FilePart(fd, status.st_size, filename, content_type)
+    finally:
+        os.close(fd)
+
+
+class Sink:
+    """One open file that takes a body and hashes it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    async def write(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        await asyncio.to_thread(_write_all, self._fd, chunk)
+
+    async def sync(self) -> None:
+        await asyncio.to_thread(os.fsync, self._fd)
+
+
+def _write_all(fd: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@asynccontextmanager
+async def opened_sink(target: Path) -> AsyncIterator[Sink]:
+    """A Sink over `target`, emptied; a target that was not finished is removed. Raises OSError."""
+    fd = await asyncio.to_thread(os.open, target, WRITE_FLAGS, 0o600)
+    try:
+        yield Sink(fd)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            target.unlink()
+        raise
+    finally:
+        os.close(fd)
