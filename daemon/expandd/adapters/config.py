@@ -162,6 +162,7 @@ def _settings(config: ConfigKeys, base: Path) -> Settings:
             credentials_file=_absolute(api.credentials_file, base) if api.credentials_file else None,
             allow_private_links=api.allow_private_links,
         ),
+        presets=MappingProxyType({name: preset_of(keys) for name, keys in config.presets.items()}),
         folders=tuple(_hot_folder(folder, config, base) for folder in config.folders),
     )
 

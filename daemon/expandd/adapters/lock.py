@@ -24,12 +24,31 @@ def locked(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "an unknown process"
             raise InstanceRunning(
-                f"{what} is in use by {holder}. Stop that instance first, or give this one folders of its own.",
+                f"{what} is in use by {_name(descriptor)}. "
+                "Stop that instance first, or give this one folders of its own.",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def holder(path: Path) -> str:
+    """Who holds the lock at `path`, in words, or "" when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _name(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _name(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "an unknown process"

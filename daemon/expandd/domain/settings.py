@@ -73,4 +73,5 @@ class Settings:
     state_dir: Path
     workers: int = 4
     api: ApiSettings = field(default_factory=ApiSettings)
+    presets: Mapping[str, Preset] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[HotFolder, ...] = ()

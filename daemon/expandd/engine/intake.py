@@ -20,6 +20,9 @@ from expandd.engine.slots import Slots
 MOST_REJECTS = 16
 """Rejected files on their way to the error folder at once."""
 
+FRESH = 4
+"""Tries of one step below which a job counts as a fair probe of a shut gate."""
+
 PAUSE = 1.0
 """Seconds until a shut gate is looked at again."""
 
@@ -85,8 +88,10 @@ class Intake:
         if self._gates.claim_wait(inbox.folder.inbox):
             return False
         probing = any(gate.shut is not None for gate in self._gates.of(inbox.folder.inbox))
-        # One file is enough to probe a shut gate with; the others stay in the inbox.
-        return not (probing and self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED))
+        # One file is enough to probe a shut gate with; the others stay in the inbox. One that has failed often does
+        # not count: it may be what shuts the gate.
+        probes = [job for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED) if job.attempts < FRESH]
+        return not (probing and probes)
 
     async def _claim(self, inbox: Inbox, ready: Ready) -> None:
         try:

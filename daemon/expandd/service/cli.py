@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import ParamSpec
 
 import click
 
@@ -17,7 +17,7 @@ from expandd import __version__
 from expandd.domain.errors import ConfigurationError, ExpanddError, InstanceRunning
 from expandd.service.exit_codes import ExitCode
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 
 CONFIG = click.option(
     "--config",
@@ -42,11 +42,11 @@ def cli() -> None:
     """
 
 
-def told(command: F) -> F:
+def told(command: Callable[P, int]) -> Callable[P, None]:
     """Turn the errors a person can mend into sentences on stderr and the exit codes of the table."""
 
     @wraps(command)
-    def wrapper(*arguments: Any, **options: Any) -> None:
+    def wrapper(*arguments: P.args, **options: P.kwargs) -> None:
         try:
             sys.exit(command(*arguments, **options))
         except ConfigurationError as error:
@@ -60,7 +60,7 @@ def told(command: F) -> F:
             click.echo(f"expandd: {error}", err=True)
             sys.exit(ExitCode.OUR_FAULT)
 
-    return wrapper  # type: ignore[return-value] - click only looks at the parameters, which wraps() carries over
+    return wrapper
 
 
 @cli.command()
@@ -139,21 +139,25 @@ def preview(image: Path, preset: str, output: Path | None, config: Path) -> int:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8787, show_default=True, help="The port of the API.")
-@click.option(
-    "--link-port", default=8788, show_default=True, help="The port of the result links: another host to a client."
-)
-@click.option("--seconds", default=2.0, show_default=True, help="How long one generation takes.")
-@click.option(
-    "--poll-limit", default=3.0, show_default=True, help="Seconds between polls below which the answer is 429."
-)
-@click.option("--credits", "credit", default=1000, show_default=True, help="Credits of the practice account.")
-@click.option("--pro/--no-pro", default=True, show_default=True, help="Without PRO, results carry a watermark.")
+@click.option("--link-port", default=8788, show_default=True, help="The port of the result links.")
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="Change how it behaves; repeatable.")
+@click.option("--fault", "faults", multiple=True, metavar="CALL:KIND[:OFTEN]", help="Make calls go wrong; repeatable.")
+@click.option("--list", "listing", is_flag=True, help="List the switches and their defaults, and stop.")
 @told
-def simulate(**options: Any) -> int:
-    """Run the practice server: the whole API on this machine, nothing to pay."""
-    from expandd.service.practising import run_simulate
+def simulate(
+    *, host: str, port: int, link_port: int, switches: tuple[str, ...], faults: tuple[str, ...], listing: bool
+) -> int:
+    """Run the practice server: the whole API on this machine, nothing to pay.
 
-    return run_simulate(**options)
+    A fault is the call (upload, generate, poll, delete, history, me, login, refresh, link), the kind of fault (429,
+    reset, reset-after, html, truncated, ...) and how often: a number of calls, always, or p=0.2.
+    """
+    from expandd.service.practising import describe_switches, run_simulate
+
+    if listing:
+        click.echo(describe_switches())
+        return ExitCode.FINE
+    return run_simulate(host, port, link_port, switches, faults)
 
 
 @cli.command()

@@ -25,6 +25,9 @@ SHARE = {
 }
 """How much of a picture's way lies behind it in each state."""
 
+WIDTH = 40
+"""Characters of a file name that are shown."""
+
 
 class Progress:
     """One bar for all, one line for each picture in hand. A subscriber like any other."""
@@ -91,7 +94,7 @@ class Progress:
 
     def _words(self, job: Job) -> str:
         name = printable(job.relative)
-        return f"{job.state.value:>9}  {name if len(name) <= 40 else name[:39] + '…'}"
+        return f"{job.state.value:>9}  {name if len(name) <= WIDTH else name[: WIDTH - 1] + '…'}"
 
 
 class Silent:
@@ -106,4 +109,4 @@ class Silent:
         return None
 
     def __call__(self, event: Event) -> None:
-        return None
+        """Nothing to show."""

@@ -1,0 +1,78 @@
+"""Owns reading the journal from beside: for people who ask, while the daemon runs and while it does not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.adapters.journal_rows import VERSION, from_row
+from expandd.domain.errors import JournalAway
+from expandd.domain.job import Job, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many jobs of one inbox are in one state."""
+
+    inbox: bytes
+    state: JobState
+    closed: bool
+    jobs: int
+
+
+class JournalReader:
+    """A read-only view. Raises JournalAway when there is a journal that cannot be read."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def counts(self, since: float) -> Sequence[Count]:
+        """Jobs by inbox and state: all open ones, and those that were closed after `since` (epoch seconds)."""
+        rows = self._connection.execute(
+            "SELECT inbox, state, closed, count(*) FROM jobs WHERE closed = 0 OR changed >= ? "
+            "GROUP BY inbox, state, closed",
+            (since,),
+        )
+        return [Count(row[0], JobState(row[1]), bool(row[2]), row[3]) for row in rows]
+
+    def open_jobs(self, most: int) -> Sequence[Job]:
+        """The oldest open jobs."""
+        return self._jobs("SELECT * FROM jobs WHERE closed = 0 ORDER BY id LIMIT ?", most)
+
+    def failed(self, most: int) -> Sequence[Job]:
+        """The youngest jobs whose file went to the error folder."""
+        return self._jobs("SELECT * FROM jobs WHERE state = 'failed' AND closed = 1 ORDER BY id DESC LIMIT ?", most)
+
+    def differing(self, most: int) -> Sequence[Job]:
+        """The youngest results whose size in px is not what the offsets promise."""
+        return self._jobs(
+            "SELECT * FROM jobs WHERE (result_width != expected_width OR result_height != expected_height) "
+            "ORDER BY id DESC LIMIT ?",
+            most,
+        )
+
+    def _jobs(self, query: str, most: int) -> list[Job]:
+        return [from_row(row) for row in self._connection.execute(query, (most,))]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[JournalReader | None]:
+    """The journal at `path` for reading, or None when there is none yet."""
+    if not path.exists():
+        yield None
+        return
+    try:
+        connection = sqlite3.connect(path, timeout=5.0)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA query_only = ON")
+            if connection.execute("PRAGMA user_version").fetchone()[0] > VERSION:
+                raise JournalAway(f"The journal {path} was written by a newer expandd. Use that version to read it.")
+            yield JournalReader(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise JournalAway(f"The journal {path} cannot be read: {error}.") from error

@@ -1,0 +1,57 @@
+"""Owns `simulate`: the practice server on the command line, and what to set to work against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from expandd.practice.faults import read_fault
+from expandd.practice.server import serve
+from expandd.practice.switches import Switches, with_json
+from expandd.service.exit_codes import ExitCode
+
+
+def run_simulate(host: str, port: int, link_port: int, switches: Sequence[str], faults: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM. Raises click.UsageError for a switch or fault that is none."""
+    try:
+        chosen = with_json(Switches(), dict(_assignment(text) for text in switches))
+        struck = [read_fault(text) for text in faults]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo("Practice server of the Magic Expand API: nothing here costs anything. Set in the configuration:")
+    click.echo(f"  api: {{base_url: http://{host}:{port}/api, generate_path: {chosen.generate_path}}}")
+    click.echo("and in the environment:")
+    click.echo(f"  PIKTID_EMAIL={chosen.email} PIKTID_PASSWORD={chosen.password}")
+    try:
+        serve(host=host, port=port, link_port=link_port, switches=chosen, faults=struck, log=click.echo)
+    except OSError as error:
+        click.echo(
+            f"expandd: cannot listen on {host}:{port} or :{link_port}: {error}. Choose another --port.", err=True
+        )
+        return ExitCode.OUR_FAULT
+    return ExitCode.FINE
+
+
+def describe_switches() -> str:
+    """Every switch with its default, for the help page."""
+    defaults: Mapping[str, object] = Switches().as_json()
+    return "\n".join(f"  {name}={value}" for name, value in defaults.items())
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is no switch: write NAME=VALUE")
+    if "," in value or name.strip() in {"foreign", "extra_fields"}:
+        return name.strip(), [item for item in value.split(",") if item]
+    return name.strip(), {"true": True, "false": False}.get(value.lower(), _number(value))
+
+
+def _number(value: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
