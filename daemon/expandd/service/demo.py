@@ -108,6 +108,7 @@ def _row(job: Job) -> SheetRow:
 
 
 def _make_folders(root: Path) -> None:
+    (root / "samples").mkdir()
     for name in FOLDERS:
         for part in ("inbox", "outbox", "done", "error"):
             (root / name / part).mkdir(parents=True)

@@ -1,53 +1,70 @@
-"""Owns how pictures are captioned: the font, figures in a label, text cut to its room."""
+"""Owns how pictures are captioned: the font, text cut to its room, figures on small plates."""
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
-from functools import cache
 
 from PIL import ImageDraw, ImageFont
 
-INK, QUIET, PAPER = "#22262b", "#7a8088", "#f4f3f0"
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+INK, QUIET, PAPER = "#22262b", "#7a8088", "#f2f0ec"
 """Colours of text, of lesser text, and of the ground both stand on."""
 
-_ELLIPSIS = "…"
+_NOT_IN_FONT = "\ue000"
+_FOLDED = {"…": "...", "×": "x", "−": "-", "ß": "ss"}
 
 
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> Font:
     """The font that Pillow brings along, `size` px high."""
     return ImageFont.load_default(size=size)
 
 
-def printable(text: str) -> str:
-    """`text` without line breaks, control characters and what no font can show."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+def printable(text: str, face: Font) -> str:
+    """`text` with what `face` can show: an accent may be lost, the rest becomes a question mark."""
+    missing = _shape(_NOT_IN_FONT, face)
+    return "".join(_shown(char, face, missing) for char in unicodedata.normalize("NFC", text))
 
 
-def fitted(text: str, room: float, size: int) -> str:
+def _shown(char: str, face: Font, missing: bytes) -> str:
+    for choice in (char, _FOLDED.get(char, ""), unicodedata.normalize("NFD", char)[:1]):
+        if choice and choice.isprintable() and _shape(choice, face) != missing:
+            return choice
+    return "?"
+
+
+def _shape(char: str, face: Font) -> bytes:
+    return bytes(face.getmask(char))
+
+
+def fitted(text: str, room: float, face: Font) -> str:
     """`text`, printable, cut in its middle so that it is at most `room` px wide: a file's ending stays visible."""
-    shown = printable(text)
-    if font(size).getlength(shown) <= room:
+    shown = printable(text, face)
+    if face.getlength(shown) <= room:
         return shown
-    for kept in range(len(shown) - 1, 1, -1):
-        cut = shown[: kept - kept // 2] + _ELLIPSIS + shown[len(shown) - kept // 2 :]
-        if font(size).getlength(cut) <= room:
+    for kept in range(len(shown) - 1, 0, -1):
+        cut = f"{shown[: kept - kept // 2]}...{shown[len(shown) - kept // 2 :]}"
+        if face.getlength(cut) <= room:
             return cut
     return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
-    """A figure on a small plate: where its centre is, and its colours."""
+class Plate:
+    """A figure on a small plate: its text, its centre in px, its colours."""
 
     text: str
     centre: tuple[float, float]
     ink: str = "white"
-    plate: str = INK
+    ground: str = INK
 
 
-def write_label(draw: ImageDraw.ImageDraw, label: Label, size: int) -> None:
-    x, y = label.centre
-    width, height = font(size).getlength(label.text) / 2 + size * 0.55, size * 0.85
-    draw.rounded_rectangle((x - width, y - height, x + width, y + height), radius=height * 0.6, fill=label.plate)
-    draw.text((x, y), label.text, fill=label.ink, font=font(size), anchor="mm")
+def write_plate(draw: ImageDraw.ImageDraw, plate: Plate, size: int) -> None:
+    x, y = plate.centre
+    face = font(size)
+    text = printable(plate.text, face)
+    width, height = face.getlength(text) / 2 + size * 0.6, size * 0.85
+    box = (x - width, y - height, x + width, y + height)
+    draw.rounded_rectangle(box, radius=height * 0.55, fill=plate.ground)
+    draw.text((x, y), text, fill=plate.ink, font=face, anchor="mm")

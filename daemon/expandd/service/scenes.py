@@ -156,7 +156,7 @@ def _person(draw: ImageDraw.ImageDraw) -> None:
 def _shoulder(y: float) -> float:
     """Half the width in px of neck and shoulders, at height `y`."""
     share = min(max((y - 1060) / 560, 0), 1)
-    return 128 + 30 * share + 440 * math.sin(math.pi / 2 * share) ** 2.6 + max(y - 1620, 0) * 0.22
+    return 128.0 + 30 * share + 440 * math.pow(math.sin(math.pi / 2 * share), 2.6) + max(y - 1620, 0) * 0.22
 
 
 def city() -> Image.Image:

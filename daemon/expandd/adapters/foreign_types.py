@@ -1,0 +1,112 @@
+"""Owns the names, in plain words, of the file types that cannot be expanded, told by their first bytes."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+
+from expandd.domain.errors import Fault, FaultCode
+
+HEAD = 4096
+"""How many bytes from the start of a file are enough to name its type."""
+
+EXPORT = "Export it as JPEG, PNG or WEBP and drop that."
+UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP pictures that are in it."
+INSTEAD = "Drop a JPEG, PNG or WEBP picture instead."
+
+# (offset, bytes, what it is, what to do); the first that fits wins.
+_MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"GIF8", "a GIF picture", EXPORT),
+    (8, b"CR\x02", "a camera raw file (Canon CR2)", EXPORT),
+    (0, b"II*\0", "a TIFF picture or a camera raw file", EXPORT),
+    (0, b"MM\0*", "a TIFF picture or a camera raw file", EXPORT),
+    (0, b"II+\0", "a TIFF picture", EXPORT),
+    (0, b"MM\0+", "a TIFF picture", EXPORT),
+    (0, b"IIRO", "a camera raw file (Olympus ORF)", EXPORT),
+    (0, b"IIRS", "a camera raw file (Olympus ORF)", EXPORT),
+    (0, b"IIU\0", "a camera raw file (Panasonic RW2)", EXPORT),
+    (0, b"FUJIFILMCCD-RAW", "a camera raw file (Fujifilm RAF)", EXPORT),
+    (0, b"FOVb", "a camera raw file (Sigma X3F)", EXPORT),
+    (4, b"ftypcrx", "a camera raw file (Canon CR3)", EXPORT),
+    (4, b"ftyphei", "a HEIC picture", EXPORT),
+    (4, b"ftyphev", "a HEIC picture", EXPORT),
+    (4, b"ftypmif1", "a HEIC picture", EXPORT),
+    (4, b"ftypmsf1", "a HEIC picture", EXPORT),
+    (4, b"ftypavi", "an AVIF picture", EXPORT),
+    (4, b"ftypqt", "a QuickTime video", INSTEAD),
+    (4, b"ftyp", "an MP4 video", INSTEAD),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture", EXPORT),
+    (0, b"\xff\x0a", "a JPEG XL picture", EXPORT),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture", EXPORT),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", EXPORT),
+    (0, b"8BPS", "a Photoshop document", EXPORT),
+    (0, b"gimp xcf", "a GIMP document", EXPORT),
+    (0, b"\0\0\1\0", "an icon file (ICO)", EXPORT),
+    (0, b"v/1\x01", "an OpenEXR picture", EXPORT),
+    (0, b"qoif", "a QOI picture", EXPORT),
+    (0, b"DDS ", "a DDS texture", EXPORT),
+    (0, b"%PDF", "a PDF document", EXPORT),
+    (0, b"%!PS", "a PostScript or EPS document", EXPORT),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript or EPS document", EXPORT),
+    (8, b"AVI ", "an AVI video", INSTEAD),
+    (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM video", INSTEAD),
+    (8, b"WAVE", "a sound file", INSTEAD),
+    (0, b"ID3", "a sound file", INSTEAD),
+    (0, b"OggS", "a sound file", INSTEAD),
+    (0, b"fLaC", "a sound file", INSTEAD),
+    (30, b"mimetypeimage/openraster", "an OpenRaster document", EXPORT),
+    (30, b"mimetypeapplication/x-krita", "a Krita document", EXPORT),
+    (0, b"PK\x03\x04", "a ZIP archive or an Office document", UNPACK),
+    (0, b"Rar!", "a RAR archive", UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
+    (0, b"\x1f\x8b", "a gzip archive", UNPACK),
+    (0, b"\xd0\xcf\x11\xe0", "an old Office document", INSTEAD),
+    (0, b"\0\x05\x16\x07", "a helper file that macOS wrote beside a picture", INSTEAD),
+    (0, b"\x7fELF", "a program", INSTEAD),
+    (0, b"MZ", "a program", INSTEAD),
+)
+
+
+def foreign(head: bytes) -> Fault:
+    """The fault of a file that begins with `head` (up to HEAD bytes) and is none of the three formats."""
+    name, what_to_do = _named(head)
+    return Fault(
+        FaultCode.UNSUPPORTED_TYPE,
+        f"This is {name}; only JPEG, PNG and WEBP pictures can be expanded.",
+        what_to_do,
+    )
+
+
+def _named(head: bytes) -> tuple[str, str]:
+    for offset, magic, name, what_to_do in _MAGICS:
+        if head.startswith(magic, offset):
+            return name, what_to_do
+    # Two letters alone would take any text that begins with BM for a picture.
+    if head.startswith(b"BM") and head[6:10] == bytes(4):
+        return "a BMP picture", EXPORT
+    return _named_text(_text(head))
+
+
+def _named_text(text: str) -> tuple[str, str]:
+    start = text.lstrip("\ufeff \t\r\n").lower()
+    if start.startswith("<") and "<svg" in start:
+        return "an SVG drawing", EXPORT
+    if start.startswith(("<!doctype html", "<html")):
+        return "a web page", INSTEAD
+    if start.startswith("<?xml"):
+        return "an XML document", INSTEAD
+    if text:
+        return "a text file", INSTEAD
+    return "a file of an unknown type", INSTEAD
+
+
+def _text(head: bytes) -> str:
+    """`head` as text; empty when it is none."""
+    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    try:
+        # Not final: the head may end within a character.
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return ""
+    control = any(unicodedata.category(char) == "Cc" and char not in "\t\r\n\f" for char in text)
+    return "" if control else text
