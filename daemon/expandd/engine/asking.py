@@ -10,7 +10,7 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock
 from expandd.engine.turns import NOW, Turn
 
-QUIET_POLLS = 10
+QUIET_POLLS = 20
 """Poll intervals without a notification after which /history is asked for the first time."""
 
 RESULT_LIFE = 24 * 3600.0

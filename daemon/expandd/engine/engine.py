@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from expandd.domain.events import Event, JobMoved
-from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID
+from expandd.domain.events import Event, GateOpened, JobMoved
+from expandd.domain.job import MAYBE_PAID
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
 from expandd.engine.delivery import Delivery
@@ -23,6 +23,11 @@ from expandd.engine.ports import Api, Chance, Clock, Emit, Folders, Images, Jour
 from expandd.engine.recovery import Recovery
 from expandd.engine.slots import Slots
 from expandd.engine.watching import Watching
+
+SPREAD = 0.02
+"""Seconds for each open job over which they go on after a gate has opened."""
+
+MOST_SPREAD = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +104,18 @@ class Engine:
         return not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, JobMoved) and event.job.state in AWAITING_RESULT:
-            self.poller.needed.set()
+        if isinstance(event, JobMoved):
+            self.poller.watch(event.job)
+        elif isinstance(event, GateOpened):
+            self._go_on()
         self._emit_on(event)
+
+    def _go_on(self) -> None:
+        """What waited at a gate goes on now, not when the gate would have been probed next; not all in one instant."""
+        spread = min(MOST_SPREAD, SPREAD * len(self.jobs))
+        for job in self.jobs:
+            self.dispatcher.wake(job.id, spread * self._outside.chance.fraction())
+        self._changed.set()
 
     def _pipeline(self) -> Pipeline:
         out = self._outside

@@ -23,7 +23,10 @@ class Waker(Protocol):
 
 
 class Poller:
-    """At most one notification call per interval, counted from the end of one to the start of the next."""
+    """At most one notification call per interval, counted from the end of one to the start of the next.
+
+    A result that /history gave away has a notification all the same: one more poll is owed, to find and delete it.
+    """
 
     def __init__(
         self,
@@ -47,14 +50,22 @@ class Poller:
         self._interval = interval
         self._attribution = Attribution()
         self._foreign: frozenset[str] = frozenset()
+        self._owes_poll = False
         self.needed = asyncio.Event()
+
+    def watch(self, job: Job) -> None:
+        """A job has moved: it may wait for a result, or have one whose notification is still to be found."""
+        unannounced = job.state is JobState.RENDERED and not job.notifications
+        self._owes_poll = self._owes_poll or unannounced
+        if unannounced or job.state in AWAITING_RESULT:
+            self.needed.set()
 
     async def run(self) -> None:
         """Until cancelled. Silent while no job waits for a result."""
         while True:
             if not self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT):
                 self._gates.draining = False
-            if not self._waiting():
+            if not self._waiting() and not self._owes_poll:
                 self.needed.clear()
                 await self._clock.wait(self.needed, None)
             await self._poll_once()
@@ -75,6 +86,7 @@ class Poller:
             return
         if not asked:
             self._gates.draining = False
+            self._owes_poll = False
         await self._sort(answer, asked)
 
     def _waiting(self) -> tuple[Job, ...]:

@@ -1,0 +1,84 @@
+"""Error answers in the vendor's shape, and the refusal that handlers raise for them."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from expandd.practice.faults import Fault, FaultKind
+
+BAD_IMAGE_ID = "The image id is not valid or expired for the user."
+_WRONG_PATH = (
+    "The requested URL was not found on the server. If you entered the URL manually please check your"
+    " spelling and try again."
+)
+_WRONG_VERB = "The method is not allowed for the requested URL."
+_HTML = "<!doctype html><html><title>One moment</title><body><h1>One moment, please</h1></body></html>"
+
+
+class RefusalError(Exception):
+    """A call is refused with this status; `errors` are a body's mistakes as field → messages."""
+
+    def __init__(
+        self,
+        status: int,
+        description: str,
+        *,
+        message: str | None = None,
+        where: str = "json",
+        errors: Mapping[str, list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(description)
+        self.status = status
+        self.errors = dict(errors or {})
+        self._description = description
+        self._message = message or HTTPStatus(status).phrase
+        self._where = where
+        self._headers = headers
+
+    def answer(self) -> Response:
+        body: dict[str, Any] = {
+            "code": self.status,
+            "message": self._message,
+            "description": self._description,
+        }
+        if self.errors:
+            body["errors"] = {self._where: self.errors}
+        return JSONResponse(body, self.status, self._headers)
+
+
+def wrong_path() -> RefusalError:
+    return RefusalError(404, _WRONG_PATH)
+
+
+def wrong_verb(allowed: str) -> RefusalError:
+    return RefusalError(405, _WRONG_VERB, headers={"Allow": allowed})
+
+
+def bad_image_id() -> RefusalError:
+    return RefusalError(405, BAD_IMAGE_ID)
+
+
+def invalid(errors: Mapping[str, list[str]], where: str = "json") -> RefusalError:
+    """A 400 for a body that does not fit its schema."""
+    return RefusalError(
+        400,
+        "The server found one or more errors in the information that you sent.",
+        message="Validation Error",
+        where=where,
+        errors=errors,
+    )
+
+
+def spoiled(fault: Fault) -> Response:
+    """The answer that a status, HTML, empty or garbage fault gives in place of the right one."""
+    if fault.kind is FaultKind.HTML:
+        return Response(_HTML, media_type="text/html")
+    if fault.kind is FaultKind.EMPTY:
+        return Response(b"")
+    if fault.kind is FaultKind.GARBAGE:
+        return Response(b'{"id_image": "6776', media_type="application/json")
+    headers = {"Retry-After": fault.retry_after} if fault.retry_after else None
+    return RefusalError(int(fault.kind.value), "A fault set on the practice server.", headers=headers).answer()

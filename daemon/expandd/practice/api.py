@@ -1,0 +1,289 @@
+"""The endpoints of the contract: what each takes, checks and answers."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from expandd.practice.answers import RefusalError, bad_image_id, invalid
+from expandd.practice.counts import UNKNOWN_FIELD, DeleteSeen, UploadSeen
+from expandd.practice.faults import Endpoint, FaultKind, Moment
+from expandd.practice.forms import Form, Kind, read_form
+from expandd.practice.picture import BadPictureError, measure
+from expandd.practice.shapes import history_json, notification_json
+from expandd.practice.state import State
+from expandd.practice.store import Notification, Offsets, Outcome, Source
+from expandd.practice.switches import Duplicates, GenerateAnswer, HistoryAnswer, Order, UploadId
+from expandd.practice.tokens import RefreshRefusal, TokenPair
+
+_OUTCOMES = {
+    FaultKind.JOB_FAILS: Outcome.FAILED,
+    FaultKind.JOB_STUCK: Outcome.STUCK,
+    FaultKind.NOTIFICATION_LOST: Outcome.UNANNOUNCED,
+}
+_GENERATE = {"id_image": Kind.TEXT} | dict.fromkeys(("top", "bottom", "left", "right"), Kind.INTEGER)
+_POLL = dict.fromkeys(("name_list", "id_image", "id_task"), Kind.OPTIONAL_TEXT)
+_PAIR = dict.fromkeys(("access_token", "refresh_token"), Kind.TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    part: str
+    filename: str
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class Api:
+    """One method per endpoint; each may raise RefusalError. The body has been read when they are called."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._last_poll: float | None = None
+
+    async def upload(self, request: Request) -> Response:
+        self._require_token(request)
+        upload = await _one_file(request)
+        try:
+            size = await self._checked(upload)
+        except RefusalError:
+            self._note_upload(upload, None)
+            raise
+        with self._state.lock:
+            now = self._state.settled()
+            source = self._state.store.add_source(upload.data, upload.sha256, size, now)
+            self._note_upload(upload, source.id_image)
+            return JSONResponse(_upload_answer(source.id_image, self._state.switches.upload_id))
+
+    async def generate(self, request: Request) -> Response:
+        self._require_token(request)
+        with self._state.lock:
+            extras = self._state.switches.extra_fields
+        form = await _form(request, _GENERATE, extras)
+        with self._state.lock:
+            return self._accept(form)
+
+    async def poll(self, request: Request) -> Response:
+        self._require_token(request)
+        if request.state.too_soon:
+            limit = self._state.switches.poll_limit
+            raise RefusalError(429, f"Poll at most once per {limit} seconds.")
+        form = await _form(request, _POLL)
+        with self._state.lock:
+            return JSONResponse(self._listed(form))
+
+    def note_poll(self, request: Request) -> None:
+        """Measure a poll on arrival, whatever becomes of it, so that no fault hides one that came too soon.
+
+        Only the account's own polls count: a call without a valid token is nobody's.
+        """
+        request.state.too_soon = False
+        arrived = float(request.state.arrived)
+        with self._state.lock:
+            if not self._has_token(request):
+                return
+            if self._last_poll is not None:
+                gap = arrived - self._last_poll
+                self._state.counts.poll_gaps.append(gap)
+                request.state.too_soon = gap < self._state.switches.poll_limit
+                self._state.counts.polls_too_close += request.state.too_soon
+            self._last_poll = arrived
+
+    async def delete(self, request: Request) -> Response:
+        self._require_token(request)
+        form = await _form(request, {"id": Kind.INTEGER})
+        with self._state.lock:
+            self._state.settled()
+            gone = self._state.store.delete_notification(form.integers["id"])
+            if gone is None:
+                raise RefusalError(404, "The notification does not exist.")
+            self._note_delete(gone)
+        return JSONResponse({"status": "ok"})
+
+    async def history(self, request: Request) -> Response:
+        self._require_token(request)
+        form = await _form(request, {"id_image": Kind.TEXT, "app": Kind.TEXT})
+        with self._state.lock:
+            now, switches = self._state.settled(), self._state.switches
+            source = self._state.store.source(form.texts["id_image"], now, switches)
+            if source is None or form.texts["app"] != "expand" or switches.history is HistoryAnswer.UNKNOWN:
+                raise bad_image_id()
+            jobs = [] if switches.history is HistoryAnswer.EMPTY else self._state.store.results(source.id_image)
+            return JSONResponse(history_json(jobs, switches.history_shape, self._state.link_url))
+
+    async def me(self, request: Request) -> Response:
+        self._require_token(request)
+        with self._state.lock:
+            switches, credits_left = self._state.switches, self._state.store.credits
+        return JSONResponse(
+            {
+                "username": switches.email.partition("@")[0],
+                "email": switches.email,
+                "name": "Practice",
+                "surname": "User",
+                "affiliation": "",
+                "credits": str(credits_left),
+                "verified": "true",
+                "contract": "pro" if switches.pro else "free",
+                "app_name": "expand",
+            }
+        )
+
+    async def login(self, request: Request) -> Response:
+        with self._state.lock:
+            switches = self._state.switches
+            if _basic(request) != (switches.email, switches.password):
+                raise RefusalError(401, "Invalid email or password.", headers={"WWW-Authenticate": "Form"})
+            return JSONResponse(self._state.tokens.issue(self._state.clock.now(), switches.token_life).as_json())
+
+    async def refresh(self, request: Request) -> Response:
+        with self._state.lock:
+            self._state.counts.authorization_at_refresh += "authorization" in request.headers
+        form = await _form(request, _PAIR)
+        with self._state.lock:
+            return self._rotate(form.texts["access_token"], form.texts["refresh_token"])
+
+    def _require_token(self, request: Request) -> None:
+        if not self._has_token(request):
+            text = "The access token is missing, expired or revoked."
+            raise RefusalError(401, text, headers={"WWW-Authenticate": "Bearer"})
+
+    def _has_token(self, request: Request) -> bool:
+        scheme, _, access = request.headers.get("authorization", "").partition(" ")
+        with self._state.lock:
+            return scheme.lower() == "bearer" and self._state.tokens.valid(access.strip(), self._state.clock.now())
+
+    async def _checked(self, upload: _Upload) -> tuple[int, int]:
+        with self._state.lock:
+            switches = self._state.switches
+        if upload.part != "file":
+            raise invalid({upload.part: [UNKNOWN_FIELD]}, "files")
+        if len(upload.data) > switches.max_file_bytes:
+            raise RefusalError(413, f"A file may have {switches.max_file_bytes} bytes.")
+        try:
+            return await run_in_threadpool(measure, upload.data, switches.min_side, switches.max_side)
+        except BadPictureError as error:
+            raise RefusalError(switches.bad_image_status, str(error)) from error
+
+    def _note_upload(self, upload: _Upload, id_image: str | None) -> None:
+        seen = UploadSeen(upload.sha256, len(upload.data), upload.part, upload.filename, id_image)
+        with self._state.lock:
+            self._state.counts.uploads.append(seen)
+
+    def _accept(self, form: Form) -> Response:
+        state, switches = self._state, self._state.switches
+        now = state.settled()
+        source = state.store.source(form.texts["id_image"], now, switches)
+        if source is None:
+            raise bad_image_id()
+        offsets = Offsets(**form.integers)
+        _require_possible(offsets, source, switches.max_result_side, switches.max_result_pixels)
+        if state.store.credits < switches.price:
+            raise RefusalError(switches.no_credits_status, "Insufficient credits.")
+        state.store.credits -= switches.price
+        seconds = state.random.uniform(switches.generate_min, switches.generate_max)
+        fault = state.faults.take(Endpoint.GENERATE, Moment.JOB)
+        outcome = _OUTCOMES[fault.kind] if fault else Outcome.FINISHED
+        job = state.store.accept(source, offsets, now, seconds, outcome, pro=switches.pro)
+        state.counts.note_generate(source.id_image, source.sha256, state.store.in_flight, form.extras)
+        return _generate_answer(switches.generate_answer, job.id_task, job.id_image)
+
+    def _listed(self, form: Form) -> Any:
+        state, switches = self._state, self._state.switches
+        now = state.settled()
+        state.store.ensure_foreign(switches.foreign, now, switches.notification_life)
+        names = form.texts.get("name_list")
+        found = state.store.notifications(
+            None if names is None else {name.strip() for name in names.split(",")},
+            form.texts.get("id_image"),
+            form.texts.get("id_task"),
+        )
+        found = found * 2 if switches.duplicates is Duplicates.SAME_ID else found
+        entries = [notification_json(one, switches, state.link_url) for one in self._ordered(found)]
+        return entries if switches.bare_list else {"notifications_list": entries}
+
+    def _ordered(self, found: list[Notification]) -> list[Notification]:
+        order = self._state.switches.order
+        if order is Order.SHUFFLED:
+            return self._state.random.sample(found, len(found))
+        return found[::-1] if order is Order.NEWEST_FIRST else found
+
+    def _note_delete(self, gone: Notification) -> None:
+        downloaded = gone.id_task in self._state.counts.tasks_downloaded
+        seen = DeleteSeen(gone.id, gone.name, gone.id_image, gone.foreign is not None, downloaded)
+        self._state.counts.deletes.append(seen)
+
+    def _rotate(self, access: str, refresh: str) -> Response:
+        switches, now = self._state.switches, self._state.clock.now()
+        outcome: TokenPair | RefreshRefusal = self._state.tokens.rotate(
+            access, refresh, now, switches.token_life, switches.old_access_grace
+        )
+        if isinstance(outcome, TokenPair):
+            return JSONResponse(outcome.as_json())
+        self._state.counts.refresh_reused += outcome is RefreshRefusal.REUSED
+        raise RefusalError(401, f"The refresh token is {outcome.value}.")
+
+
+async def _form(request: Request, schema: Mapping[str, Kind], extras: tuple[str, ...] = ()) -> Form:
+    return read_form(await request.body(), request.headers.get("content-type", ""), schema, extras)
+
+
+async def _one_file(request: Request) -> _Upload:
+    """The only part, which must be a file; RefusalError 400 for none, a second or one without a file name."""
+    try:
+        async with request.form() as form:
+            parts = form.multi_items()
+            name, file = parts[0] if len(parts) == 1 else ("", "")
+            if not isinstance(file, UploadFile):
+                raise invalid({"file": ["One file is required, and nothing else."]}, "files")
+            return _Upload(name, file.filename or "", await file.read())
+    except MultiPartException as error:
+        raise invalid({"file": [error.message]}, "files") from error
+
+
+def _upload_answer(id_image: str, key: UploadId) -> dict[str, str]:
+    keys = {
+        UploadId.ID_IMAGE: ("id_image",),
+        UploadId.IMAGE_ID: ("image_id",),
+        UploadId.BOTH: ("id_image", "image_id"),
+        UploadId.NEITHER: (),
+    }
+    return dict.fromkeys(keys[key], id_image)
+
+
+def _generate_answer(kind: GenerateAnswer, id_task: str, id_image: str) -> Response:
+    if kind is GenerateAnswer.EMPTY_BODY:
+        return Response(b"")
+    if kind is GenerateAnswer.EMPTY_OBJECT:
+        return JSONResponse({})
+    return JSONResponse({"status": "processing", "id_task": id_task, "id_image": id_image})
+
+
+def _require_possible(offsets: Offsets, source: Source, max_side: int, max_pixels: int) -> None:
+    width, height = offsets.result_size(source.width, source.height)
+    if min(width, height) < 1:
+        raise RefusalError(400, f"The result would be {width}x{height} pixels; at least 1x1 is needed.")
+    if max(width, height) > max_side or width * height > max_pixels:
+        raise RefusalError(400, f"The result would be {width}x{height} pixels, which is too large.")
+
+
+def _basic(request: Request) -> tuple[str, str] | None:
+    scheme, _, coded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(coded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return user, password

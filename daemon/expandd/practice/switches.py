@@ -1,0 +1,206 @@
+"""What can be adjusted on the practice server: every open point of the contract, limits, prices and times."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from typing import Any
+
+
+class UploadId(Enum):
+    """Under which key an upload names the image."""
+
+    ID_IMAGE = "id_image"
+    IMAGE_ID = "image_id"
+    BOTH = "both"
+    NEITHER = "neither"
+
+
+class Naming(Enum):
+    """Which key of a notification's data names the image. NEITHER makes the whole data null."""
+
+    BOTH = "both"
+    ID_IMAGE = "id_image"
+    ADDRESS = "address"
+    NEITHER = "neither"
+
+
+class GenerateAnswer(Enum):
+    """What an accepted generate answers: status, id_task and id_image; an empty object; no body."""
+
+    FULL = "full"
+    EMPTY_OBJECT = "empty-object"
+    EMPTY_BODY = "empty-body"
+
+
+class HistoryAnswer(Enum):
+    """What history answers for a known image: its links, 405 always, or an empty list always."""
+
+    LINKS = "links"
+    UNKNOWN = "unknown"
+    EMPTY = "empty"
+
+
+class HistoryShape(Enum):
+    """How history writes one link: an object with `l`, a bare string, or a list of such objects."""
+
+    OBJECTS = "objects"
+    STRINGS = "strings"
+    NESTED = "nested"
+
+
+class Duplicates(Enum):
+    """Whether a notification is listed twice, and if so under one id or under two."""
+
+    NONE = "none"
+    SAME_ID = "same-id"
+    NEW_ID = "new-id"
+
+
+class Order(Enum):
+    """In which order notifications are listed."""
+
+    OLDEST_FIRST = "oldest-first"
+    NEWEST_FIRST = "newest-first"
+    SHUFFLED = "shuffled"
+
+
+class Foreign(Enum):
+    """A notification of another client of the account, or one in a shape nobody documented."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    PROGRESS = "progress"
+    DATA_NULL = "data-null"
+    DATA_LIST = "data-list"
+    NO_DATA = "no-data"
+    NO_LINKS = "no-links"
+    EMPTY_LINKS = "empty-links"
+    LINK_IS_TEXT = "link-is-text"
+    NO_ID = "no-id"
+    NOT_AN_OBJECT = "not-an-object"
+
+
+class ResultType(Enum):
+    """The format of a result: the source's own, or always the same one."""
+
+    SAME = "same"
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+
+DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switches:
+    """Everything adjustable. Times are seconds, sides pixels, sizes bytes. The defaults are the contract's.
+
+    `email`, `password`, `access_token`, `refresh_token` and `credits` are read when a server is made;
+    all others apply from the next request on.
+    """
+
+    email: str = "practice@example.com"
+    password: str = "practice"  # noqa: S105 - a loopback toy's password, printed on the demo's screen
+    access_token: str | None = "practice-access"  # noqa: S105 - as above
+    refresh_token: str | None = "practice-refresh"  # noqa: S105 - as above
+    token_life: float = 30 * DAY
+    old_access_grace: float = 0.0
+    credits: Decimal = Decimal(100)
+    price: Decimal = Decimal(1)
+    no_credits_status: int = 402
+    pro: bool = False
+
+    poll_limit: float = 3.0
+    min_side: int = 64
+    max_side: int = 4096
+    max_file_bytes: int = 64 * 1024 * 1024
+    max_result_side: int = 16383
+    max_result_pixels: int = 120_000_000
+    keep_bytes: int = 512 * 1024 * 1024
+    bad_image_status: int = 400
+    source_life: float = DAY
+    notification_life: float = 600.0
+    link_life: float = DAY
+
+    generate_path: str = "/edit/generate"
+    generate_min: float = 2.0
+    generate_max: float = 2.0
+    extra_fields: tuple[str, ...] = ()
+    seed: int = 0
+
+    upload_id: UploadId = UploadId.ID_IMAGE
+    naming: Naming = Naming.BOTH
+    error_has_id: bool = False
+    generate_answer: GenerateAnswer = GenerateAnswer.FULL
+    bare_list: bool = False
+    duplicates: Duplicates = Duplicates.NONE
+    order: Order = Order.OLDEST_FIRST
+    foreign: tuple[Foreign, ...] = ()
+    history: HistoryAnswer = HistoryAnswer.LINKS
+    history_shape: HistoryShape = HistoryShape.OBJECTS
+    result_type: ResultType = ResultType.SAME
+    redirects: int = 0
+    link_works_from: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.generate_min <= self.generate_max:
+            raise ValueError("generate_min must lie between 0 and generate_max")
+        if not self.generate_path.startswith("/"):
+            raise ValueError("generate_path must begin with a slash")
+
+    def changed(self, **changes: Any) -> "Switches":
+        """A copy with these fields changed; TypeError for a name that is no switch."""
+        return dataclasses.replace(self, **changes)
+
+    def as_json(self) -> dict[str, Any]:
+        return {field.name: _to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def with_json(switches: Switches, changes: Mapping[str, Any]) -> Switches:
+    """The switches with these JSON values put in; ValueError names one that is unknown or ill-typed."""
+    names = {field.name for field in dataclasses.fields(switches)}
+    unknown = sorted(set(changes) - names)
+    if unknown:
+        raise ValueError(f"no such switch: {', '.join(unknown)}")
+    return switches.changed(
+        **{name: _from_json(name, getattr(Switches(), name), value) for name, value in changes.items()}
+    )
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_to_json(item) for item in value]
+    return value
+
+
+def _from_json(name: str, default: Any, value: Any) -> Any:
+    try:
+        if name == "foreign":
+            return tuple(Foreign(item) for item in value)
+        if name == "extra_fields":
+            return tuple(str(item) for item in value)
+        if value is None and name in {"access_token", "refresh_token"}:
+            return None
+        return _like(default, value)
+    except (TypeError, ValueError, InvalidOperation) as error:
+        raise ValueError(f"{name}: {value!r} is not a value of this switch") from error
+
+
+def _like(default: Any, value: Any) -> Any:
+    kind = type(default)
+    if kind is Decimal:
+        return Decimal(str(value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if issubclass(kind, Enum):
+        return kind(value)
+    if type(value) is not kind:
+        raise TypeError(kind.__name__)
+    return value

@@ -1,0 +1,26 @@
+"""A practice server and a house of hot folders for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from expandd.practice.server import PracticeServer
+from expandd.practice.switches import Switches
+from tests.support.daemon import House
+
+
+@pytest.fixture
+def server() -> Iterator[PracticeServer]:
+    switches = Switches(poll_limit=0.2, generate_min=0.2, generate_max=0.4, pro=True)
+    with PracticeServer(switches) as running:
+        yield running
+
+
+@pytest.fixture
+def house(tmp_path: Path, server: PracticeServer) -> House:
+    house = House(tmp_path, server.api_url)
+    house.build()
+    return house

@@ -1,0 +1,151 @@
+"""Owns running the real program as a process: a configuration, hot folders, and its log as events to wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PARTS = ("inbox", "outbox", "done", "error")
+PATIENCE = 30.0
+Line = dict[str, Any]
+
+
+def practice_login() -> dict[str, str]:
+    return {"PIKTID_EMAIL": "practice@example.com", "PIKTID_PASSWORD": "practice"}
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A state directory, hot folders and the configuration that names them, all below `root`."""
+
+    root: Path
+    api_url: str
+    environ: Mapping[str, str] = field(default_factory=practice_login)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.root / "state"
+
+    def folder(self, name: str = "hot") -> Path:
+        return self.root / name
+
+    def build(
+        self, *, top: str = "", api: str = "", defaults: str = "", folders: Mapping[str, str] | None = None
+    ) -> None:
+        """Make the folders and write the configuration; the texts are YAML, a flow mapping's inside each."""
+        chosen = folders or {"hot": "offsets: {top: 10, left: 25%}"}
+        for name in chosen:
+            for part in PARTS:
+                (self.root / name / part).mkdir(parents=True, exist_ok=True)
+        listed = "\n".join(f"  - {{root: {self.root}/{name}, {keys}}}" for name, keys in chosen.items())
+        manners = defaults or "settle: 200ms, settle_max: 2s"
+        self.config.write_text(
+            f"state_dir: {self.state_dir}\n{top}\n"
+            f'api: {{base_url: "{self.api_url}", poll_interval: 200ms, timeout: 5s{", " + api if api else ""}}}\n'
+            f"defaults: {{{manners}}}\nfolders:\n{listed}\n",
+            encoding="utf-8",
+        )
+
+    def call(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end."""
+        return subprocess.run(
+            [*command(), arguments[0], "--config", str(self.config), *arguments[1:]],
+            env=self._environ(),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[Daemon]:
+        """`expandd run`, killed at the end if it still lives."""
+        daemon = Daemon([*command(), "run", "--verbose", "--config", str(self.config)], self._environ())
+        try:
+            daemon.wait_for("expandd.started")
+            yield daemon
+        finally:
+            daemon.end()
+
+    def _environ(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIKTID_", "CREDENTIALS_"))}
+        return {**kept, **self.environ}
+
+
+class Daemon:
+    """A running process; its log lines can be waited for."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(arguments, env=dict(environ), stderr=subprocess.PIPE, text=True)
+        self.lines: list[Line] = []
+        self._new: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, event: str, matching: Callable[[Line], bool] = lambda _: True, times: int = 1) -> Line:
+        """The line that is the `times`-th of this event to match, old ones counted; AssertionError if none comes."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = [line for line in self.lines if line.get("event") == event and matching(line)]
+            if len(found) >= times:
+                return found[times - 1]
+            try:
+                line = self._new.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                tail = "\n".join(json.dumps(line) for line in self.lines[-15:])
+                raise AssertionError(f"no {event} (seen {len(found)} of {times}); the log ends with:\n{tail}")
+            self.lines.append(line)
+
+    def finished(self, times: int = 1) -> Line:
+        return self.wait_for("job.finished", times=times)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=PATIENCE)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=PATIENCE)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self._reader.join(timeout=PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            try:
+                self._new.put(json.loads(text))
+            except json.JSONDecodeError:
+                self._new.put({"event": "not.json", "text": text})
+        self._new.put(None)
+
+
+def command() -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "expandd"]
+
+
+def names(directory: Path) -> list[str]:
+    """What lies in a directory, hidden names too, work folder and sidecars left out."""
+    return sorted(name for name in os.listdir(directory) if name != ".expandd" and not name.endswith(".error.json"))
