@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from expandd.adapters.images import PillowImages
+from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.findings import Whole
 from expandd.domain.job import ImageFormat
 from expandd.service.samples import write_samples

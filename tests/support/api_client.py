@@ -7,8 +7,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.credentials import Credentials
-from expandd.adapters.magic_expand import MagicExpand
 from expandd.domain.settings import ApiSettings
 from tests.support.scripted_server import answer_json
 

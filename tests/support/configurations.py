@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expandd.adapters.config import load
+from expandd.adapters.config.load import load
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import Settings
 

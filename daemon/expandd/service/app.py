@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.chance import SystemChance
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
-from expandd.adapters.images import PillowImages
+from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal import SqliteJournal
 from expandd.adapters.lock import locked
-from expandd.adapters.magic_expand import MagicExpand
 from expandd.adapters.vault import FileVault
 from expandd.adapters.watcher import InotifyWatcher
 from expandd.domain.errors import JournalAway

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from expandd.adapters.config import load
+from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.domain.answers import Account
 from expandd.domain.errors import AccountAway, ConfigurationError, FileFault, GateReason, Later

@@ -117,7 +117,7 @@ def status(config: Path, *, as_json: bool) -> int:
 @told
 def schema() -> int:
     """Print the JSON Schema of the configuration, for editors."""
-    from expandd.adapters.config import schema as text
+    from expandd.adapters.config.load import schema as text
 
     click.echo(text())
     return ExitCode.FINE

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
-from expandd.adapters.config import load
+from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials
-from expandd.adapters.magic_expand import MagicExpand
 from expandd.domain.settings import Settings
 from expandd.service.app import Announcer, built, prepare_state, run_until
 from expandd.service.exit_codes import ExitCode

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from expandd.adapters.config import load
+from expandd.adapters.config.load import load
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable

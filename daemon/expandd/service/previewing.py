@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from expandd.adapters.config import load
-from expandd.adapters.images import PillowImages
+from expandd.adapters.config.load import load
+from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.errors import ConfigurationError, FileFault, Problem
 from expandd.domain.findings import Finding, Whole
 from expandd.domain.naming import printable

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from expandd.adapters.config import load
+from expandd.adapters.config.load import load
 from expandd.adapters.journal_reader import Count, JournalReader, reading
 from expandd.adapters.lock import holder
 from expandd.domain.job import Job, JobState

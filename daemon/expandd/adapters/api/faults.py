@@ -1,0 +1,209 @@
+"""Owns what an answer that is no success amounts to: endpoint and answer in, one error of the domain out.
+
+What each status proves about a generate:
+
+    400 413 415 422              the request was read and refused: nothing was made, this file is at fault
+    401 402 403 404 405 410 429  refused before any work: nothing was made
+    425                          by its definition (RFC 8470) not processed: nothing was made
+    406 407 411 414 417 421 426 428 431 451
+                                 refused for its form or its way: nothing was made
+    408                          an origin says it for a request that came too slowly, but balancers say it for an
+                                 upstream that answered too slowly: it proves nothing
+    409 423                      something stands in the way, perhaps this very picture being made: it proves nothing
+    any other 4xx, 3xx, 5xx, a page, a body of no sense
+                                 it proves nothing
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from expandd.adapters.api.replies import Shape
+from expandd.domain.errors import (
+    AccountAway,
+    ExpanddError,
+    Fault,
+    FaultCode,
+    FileFault,
+    GateReason,
+    ImageIdRefused,
+    Later,
+    OutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from expandd.adapters.api.replies import Answer
+
+LONGEST_RETRY_AFTER = 3600.0
+FILE_AT_FAULT = frozenset({400, 413, 415, 422})
+PATH_OR_IMAGE = frozenset({404, 405, 410})
+PROVES_NOTHING_WAS_MADE = (
+    FILE_AT_FAULT | PATH_OR_IMAGE | {401, 402, 403, 406, 407, 411, 414, 417, 421, 425, 426, 428, 429, 431, 451}
+)
+BLAME_THE_FILE = "Look at what the API says, mend or replace the picture, and move it back into the inbox."
+
+
+class Endpoint(Enum):
+    """What is asked of the API; the value is what a person reads."""
+
+    UPLOAD = "upload"
+    GENERATE = "generate"
+    NOTIFICATIONS = "notifications"
+    DELETE = "delete"
+    HISTORY = "history"
+    ACCOUNT = "account"
+    TOKENS = "login"
+
+    @property
+    def setting(self) -> str:
+        """The configuration key that decides where this call goes."""
+        return "api.generate_path" if self is Endpoint.GENERATE else "api.base_url"
+
+
+class Complaint(Enum):
+    """What a 404, 405 or 410 is about: this API says 405 for "this image id is bad or expired" too."""
+
+    PATH = "path"
+    IMAGE = "image"
+    OTHER = "other"
+
+
+# Frameworks fill `message` with the status's own name ("Method Not Allowed") even when `description` speaks of the
+# image, so each text is judged by itself and stock texts do not count.
+_STOCK = re.compile(
+    r"requested url|cannot (get|post|put|delete) /|no (such )?(route|endpoint|path)|"
+    r"^\W*(the )?(method )?(is )?not (allowed|found)\W*$|^\W*gone\W*$",
+    re.IGNORECASE,
+)
+_IMAGE = re.compile(r"image|picture|\bids?\b|\bid_|expired|valid", re.IGNORECASE)
+
+
+def complaint(answer: Answer) -> Complaint:
+    """Read a 404, 405 or 410: a wrong verb or path, an image the API does not know, or something else it says."""
+    if answer.shape in (Shape.PAGE, Shape.EMPTY):
+        return Complaint.PATH
+    said = [text for text in answer.said if not _STOCK.search(text)]
+    if not said:
+        return Complaint.PATH
+    return Complaint.IMAGE if any(_IMAGE.search(text) for text in said) else Complaint.OTHER
+
+
+def fault(endpoint: Endpoint, answer: Answer, retry_after: float | None = None) -> ExpanddError:
+    """The error for an answer that is no success. `retry_after` in seconds, as the server asked."""
+    status = answer.status
+    if status in (401, 402, 403, 429):
+        return _about_the_account(endpoint, answer, retry_after)
+    if status in PATH_OR_IMAGE:
+        return _about_path_or_image(endpoint, answer)
+    if status in FILE_AT_FAULT and answer.shape is not Shape.PAGE:
+        return _about_the_request(endpoint, answer)
+    if endpoint is Endpoint.GENERATE and status not in PROVES_NOTHING_WAS_MADE:
+        return lost(f"the API answered {heard(answer)}")
+    return unreachable(endpoint, f"answered {heard(answer)}", retry_after)
+
+
+def _about_the_account(endpoint: Endpoint, answer: Answer, retry_after: float | None) -> AccountAway:
+    if answer.status == 401:  # noqa: PLR2004 - HTTP's own number
+        return rejected(heard(answer))
+    if answer.status == 429:  # noqa: PLR2004
+        return AccountAway(
+            GateReason.SLOWED, f"The API asks to go slower ({heard(answer)}). It goes on by itself.", retry_after
+        )
+    if answer.shape is Shape.PAGE:
+        return unreachable(endpoint, f"answered {heard(answer)}", retry_after)
+    return AccountAway(
+        GateReason.CREDITS,
+        f"The account may not do this now: the API answered {heard(answer)}. Look at its credits and its plan; "
+        "everything that waits goes on by itself afterwards.",
+        retry_after,
+    )
+
+
+def _about_path_or_image(endpoint: Endpoint, answer: Answer) -> ExpanddError:
+    about = complaint(answer)
+    is_405 = answer.status == 405  # noqa: PLR2004
+    if endpoint is Endpoint.GENERATE and about is Complaint.IMAGE:
+        return ImageIdRefused(f"The API does not take this image id any more: {heard(answer)}.")
+    if endpoint in (Endpoint.UPLOAD, Endpoint.GENERATE) and is_405 and about is not Complaint.PATH:
+        return refused(answer)
+    return wrong_path(endpoint, answer)
+
+
+def _about_the_request(endpoint: Endpoint, answer: Answer) -> ExpanddError:
+    if endpoint in (Endpoint.UPLOAD, Endpoint.GENERATE):
+        return refused(answer)
+    if endpoint is Endpoint.DELETE:
+        return Later(f"The API would not delete the notification: {heard(answer)}. It expires by itself.")
+    return unreachable(endpoint, f"refused the request: {heard(answer)}")
+
+
+def refused(answer: Answer) -> FileFault:
+    """The API refuses this file, in its own words."""
+    return FileFault(Fault(FaultCode.REFUSED_BY_API, f"The API refused this picture: {heard(answer)}.", BLAME_THE_FILE))
+
+
+def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
+    return AccountAway(
+        GateReason.WRONG_PATH,
+        f"The API knows no “{endpoint.value}” at this address ({heard(answer)}). Correct `{endpoint.setting}`.",
+    )
+
+
+def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None) -> AccountAway:
+    """The service cannot be used now; `what` goes on from "The API"."""
+    return AccountAway(
+        GateReason.UNREACHABLE,
+        f"The API {what} (“{endpoint.value}”). Everything waits and goes on by itself.",
+        retry_after,
+    )
+
+
+def nonsense(endpoint: Endpoint, answer: Answer) -> AccountAway:
+    """A success whose body makes no sense."""
+    return unreachable(endpoint, f"answered with something that is not its own: {heard(answer)}")
+
+
+def rejected(why: str) -> AccountAway:
+    return AccountAway(
+        GateReason.CREDENTIALS,
+        f"The API does not accept the credentials ({why}). Put a new token pair, or e-mail and password, where the "
+        "configured credentials are read from; they are read again by themselves.",
+    )
+
+
+def lost(why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(f"The paid call was sent, but {why}. It may have been paid for; the API will be asked.")
+
+
+def heard(answer: Answer) -> str:
+    """The status and what came with it, for a sentence."""
+    bare = {Shape.EMPTY: "", Shape.PAGE: "a web page", Shape.JSON: "", Shape.TEXT: ""}[answer.shape]
+    text = (answer.text or bare).rstrip(". ")
+    return f"{answer.status}, {text}" if text else str(answer.status)
+
+
+def retry_after(header: str, now: float) -> float | None:
+    """Seconds to wait, from delta-seconds or an HTTP date against `now`; at most an hour, None for garbage."""
+    text = header.strip()
+    try:
+        seconds = float(text) if text[:1].isdigit() else _date(text) - now
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def http_date(header: str) -> float | None:
+    """Seconds since the epoch of an HTTP date, None when it is none."""
+    try:
+        return _date(header)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _date(text: str) -> float:
+    moment = parsedate_to_datetime(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

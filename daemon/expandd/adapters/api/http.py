@@ -1,0 +1,267 @@
+"""Owns the HTTP seam, and is the only module that knows httpx: it sends, uploads and fetches, and judges nothing.
+
+HTTP/1.1 only. Nothing is repeated here but a free call whose kept-alive connection turned out to be dead. A proxy is
+taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), except for an API on this machine or network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urljoin
+
+import httpx
+
+from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
+from expandd.adapters.api.streams import CHUNK, opened_part, opened_sink
+from expandd.adapters.api.transport import (
+    Attempt,
+    Download,
+    MaybeReceivedError,
+    NeverSentError,
+    Reply,
+    TooLargeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from expandd.adapters.api.streams import Sink
+
+REPLY_LIMIT = 4 * 1024 * 1024
+DOWNLOAD_LIMIT = 512 * 1024 * 1024
+FLOOR_RATE = 16 * 1024
+"""Bytes a second below which a transfer counts as hung, however busily it drips."""
+GRACE = 3
+"""Time-outs that a call may take in all before its transfer must keep the floor rate."""
+MOST_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+KEEP_ALIVE = 15.0
+
+
+class Http:
+    """Connections to the API and, apart from them, to the hosts of result links. Use as an async context manager.
+
+    What goes to the API names a path and goes below `base_url`, so no token can go elsewhere. `timeout` (seconds)
+    bounds each connect, read, write and wait for a free connection; a whole call may take three of it, and a
+    transfer longer as long as it keeps the floor rate.
+    """
+
+    def __init__(self, base_url: str, *, timeout: float, connections: int, rule: LinkRule) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._connections = connections
+        self._rule = rule
+        self._proxies = not is_local(base_url)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        # httpx logs every URL at INFO and httpcore every answer's headers at DEBUG: signed links, cookies.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._tls = await asyncio.to_thread(ssl.create_default_context)
+        proxy = self._proxy(self._base_url)
+        self._kept = self._client(proxy)
+        # A call that must not be repeated, or is dear to repeat, gets a connection of its own: on a kept one, a
+        # server that just hung up cannot be told from one that lost the answer.
+        self._single = self._client(proxy, kept=False)
+        self._links: dict[str | None, httpx.AsyncClient] = {}
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _proxy(self, url: str) -> str | None:
+        return proxy_for(url) if self._proxies else None
+
+    def _client(self, proxy: str | None, *, kept: bool = True) -> httpx.AsyncClient:
+        limits = httpx.Limits(
+            max_connections=self._connections,
+            max_keepalive_connections=self._connections if kept else 0,
+            keepalive_expiry=KEEP_ALIVE,
+        )
+        client = httpx.AsyncClient(
+            auth=httpx.Auth(),  # says nothing; without it, a URL's user name would become a header
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+            headers={"User-Agent": "expandd", "Accept": "*/*", "Accept-Encoding": "identity"},
+            limits=limits,
+            proxy=proxy,
+            timeout=self._timeout,
+            trust_env=False,
+            verify=self._tls,
+        )
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    async def send(
+        self, method: str, path: str, *, headers: Mapping[str, str], body: object = None, once: bool = False
+    ) -> Reply:
+        """One call, with `body` as JSON unless None. `once`: never repeated, on a connection of its own.
+
+        Raises NeverSentError, MaybeReceivedError.
+        """
+        content = None if body is None else json.dumps(body).encode()
+        typed = headers if content is None else {**headers, "Content-Type": "application/json"}
+        request = _Request(method, self._base_url + path, typed, content)
+        attempt = Attempt()
+        try:
+            return await self._exchange(self._single if once else self._kept, request, attempt)
+        except MaybeReceivedError as error:
+            dead = not attempt.connected and isinstance(error.__cause__, httpx.NetworkError | httpx.ProtocolError)
+            if once or not dead:
+                raise
+        return await self._exchange(self._single, request, Attempt())
+
+    async def _exchange(self, client: httpx.AsyncClient, request: _Request, attempt: Attempt) -> Reply:
+        async with (
+            _translated(request.url, attempt),
+            self._deadline(),
+            client.stream(
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.content,
+                extensions={"trace": attempt.trace},
+            ) as response,
+        ):
+            return await _reply(response)
+
+    async def upload(
+        self, path: str, source: Path, *, filename: str, content_type: str, headers: Mapping[str, str]
+    ) -> tuple[Reply, str]:
+        """POST a file as the part `file`; the reply, and the sha256 of the bytes really sent.
+
+        Raises NeverSentError, MaybeReceivedError, Later when the file cannot be read.
+        """
+        url = self._base_url + path
+        attempt = Attempt()
+        async with (
+            opened_part(source, filename=filename, content_type=content_type) as part,
+            _translated(url, attempt),
+            self._deadline() as deadline,
+            self._single.stream(
+                "POST",
+                url,
+                headers={**headers, **part.headers},
+                content=part.body(deadline.moved),
+                extensions={"trace": attempt.trace},
+            ) as response,
+        ):
+            return await _reply(response), part.sha256
+
+    async def download(self, url: str, target: Path, *, limit: int = DOWNLOAD_LIMIT) -> Download:
+        """Fetch a link into `target` and sync it: no token, no cookie, each hop judged by the link rule.
+
+        Raises LinkRefusedError, NeverSentError, MaybeReceivedError; OSError when `target` cannot be written.
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            found = await self._hop(url, target, limit)
+            if isinstance(found, Download):
+                return found
+            url = urljoin(url, found)
+        raise LinkRefusedError("The link of the result leads from one place to the next without end.")
+
+    async def _hop(self, url: str, target: Path, limit: int) -> Download | str:
+        """One request of a download: its end, or where it leads next."""
+        proxy = self._proxy(url)
+        attempt = Attempt(None if proxy else self._rule)
+        async with _translated(url, attempt), self._deadline() as deadline:
+            client = await self._admitted(url, proxy)
+            async with client.stream("GET", url, extensions={"trace": attempt.trace}) as response:
+                location: str = response.headers.get("location", "")
+                if response.status_code in REDIRECTS and location:
+                    return location
+                if response.status_code != httpx.codes.OK:
+                    return Download(status=response.status_code)
+                return await _save(response, target, limit, deadline)
+
+    async def _admitted(self, url: str, proxy: str | None) -> httpx.AsyncClient:
+        """The client for a link that the rule allows."""
+        try:
+            await self._rule.check(url, proxied=proxy is not None)
+        except OSError as error:
+            raise NeverSentError(f"{host_of(url)} cannot be found: {error.strerror or error}") from error
+        if proxy not in self._links:
+            self._links[proxy] = self._client(proxy, kept=False)
+        return self._links[proxy]
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[_Deadline]:
+        async with asyncio.timeout(GRACE * self._timeout) as timeout:
+            yield _Deadline(timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes | None
+
+
+class _Deadline:
+    """The end of a call, moved on by each byte at the floor rate."""
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+
+    def moved(self, size: int) -> None:
+        when = self._timeout.when()
+        if when is not None:
+            self._timeout.reschedule(when + size / FLOOR_RATE)
+
+
+async def _reply(response: httpx.Response) -> Reply:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > REPLY_LIMIT:
+            raise TooLargeError(f"{response.url.host} answered with more than {REPLY_LIMIT} bytes")
+    headers = MappingProxyType({name.lower(): value for name, value in response.headers.items()})
+    return Reply(status=response.status_code, headers=headers, body=bytes(body))
+
+
+async def _save(response: httpx.Response, target: Path, limit: int, deadline: _Deadline) -> Download:
+    head = b""
+    async with opened_sink(target) as sink:
+        async for chunk in response.aiter_bytes(CHUNK):
+            deadline.moved(len(chunk))
+            head = head or chunk[:16]
+            await _bounded(sink, chunk, limit, response.url.host)
+        await sink.sync()
+        return Download(status=response.status_code, size=sink.size, sha256=sink.sha256, head=head)
+
+
+async def _bounded(sink: Sink, chunk: bytes, limit: int, host: str) -> None:
+    if sink.size + len(chunk) > limit:
+        raise TooLargeError(f"{host} sends more than {limit} bytes for one result")
+    await sink.write(chunk)
+
+
+_SLOW = (httpx.TimeoutException, TimeoutError)
+# What left then was at most a CONNECT for a proxy.
+_ON_THE_WAY = (httpx.ProxyError, httpx.ConnectError, httpx.ConnectTimeout)
+
+
+@asynccontextmanager
+async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
+    """The failures of httpx in our own words, cut by whether anything left."""
+    try:
+        yield
+    except httpx.InvalidURL as error:
+        raise LinkRefusedError("The link of the result is not a link.") from error
+    except (httpx.HTTPError, TimeoutError) as error:
+        why = "no answer in time" if isinstance(error, _SLOW) else str(error).strip()
+        left = attempt.sent and not isinstance(error, _ON_THE_WAY)
+        kind = MaybeReceivedError if left else NeverSentError
+        verb = "broke off" if left else "cannot be reached"
+        raise kind(f"{host_of(url)} {verb}: {why or type(error).__name__}") from error

@@ -1,0 +1,273 @@
+"""Owns the Magic Expand API as the engine sees it: seven calls, each ending in a value or an error of the domain."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+from expandd.adapters.api import faults, replies
+from expandd.adapters.api.faults import Complaint, Endpoint
+from expandd.adapters.api.http import Http
+from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
+from expandd.adapters.api.replies import Shape
+from expandd.adapters.api.tokens import Tokens
+from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
+from expandd.domain.answers import Account, Fetched, History, Uploaded
+from expandd.domain.errors import AccountAway, GateReason, Later, LinkDead
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from expandd.adapters.api.links import Resolve
+    from expandd.adapters.api.replies import Answer
+    from expandd.adapters.api.tokens import Clock, Secrets
+    from expandd.adapters.api.transport import Download, Reply
+    from expandd.domain.answers import Notification
+    from expandd.domain.offsets import Offsets
+    from expandd.domain.settings import ApiSettings
+
+UNAUTHORIZED = 401
+WANTED = "expand_generate,error"
+CONNECTIONS = 10
+WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
+TYPES = ((b"\xff\xd8\xff", "image/jpeg", "image.jpg"), (b"\x89PNG", "image/png", "image.png"))
+WEBP = ("image/webp", "image.webp")
+UNTYPED = ("application/octet-stream", "image")
+
+
+class MagicExpand:
+    """The Magic Expand API over HTTP; fulfils the engine's `Api`. Use as an async context manager.
+
+    `credentials` is called at the first use and whenever the API has refused a token. `state_dir` holds the token
+    pair. `connections` caps those to the API, and those to link hosts.
+    """
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        *,
+        credentials: Callable[[], Secrets],
+        state_dir: Path,
+        clock: Clock,
+        connections: int = CONNECTIONS,
+        resolve: Resolve = resolve,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        relaxed = settings.allow_private_links or is_local(settings.base_url)
+        rule = LinkRule(relaxed=relaxed, resolve=resolve)
+        self._http = Http(settings.base_url, timeout=settings.timeout, connections=connections, rule=rule)
+        self._tokens = Tokens(self._http, credentials=credentials, state_dir=state_dir, clock=clock)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._http)
+        self._stack.push_async_callback(self._tokens.close)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def upload(self, source: Path, name: str) -> Uploaded:
+        """Send the file's bytes under a neutral name: what a person called it is nobody's business.
+
+        `name` is not sent; it is part of the port. Raises FileFault, AccountAway, Later.
+        """
+        del name
+        content_type, filename = await asyncio.to_thread(_typed, source)
+        digest = ""
+
+        async def send(headers: Mapping[str, str]) -> Reply:
+            nonlocal digest
+            reply, digest = await self._http.upload(
+                "/expand/target", source, filename=filename, content_type=content_type, headers=headers
+            )
+            return reply
+
+        reply = await self._waited(Endpoint.UPLOAD, send)
+        answer = replies.read(reply.status, reply.body)
+        self._require(Endpoint.UPLOAD, answer, reply)
+        image_id = replies.upload_id(answer)
+        if not image_id:
+            raise faults.nonsense(Endpoint.UPLOAD, answer)
+        return Uploaded(image_id=image_id, sha256=digest)
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        """The paid call. It is sent once; only a 401, which proves that nothing was made, lets it be sent again.
+
+        Returns the task id or "". Raises FileFault, ImageIdRefused, AccountAway (nothing was made) and
+        OutcomeUnknown (something may have been).
+        """
+        body = self._order(image_id, offsets)
+        path = "/" + self._settings.generate_path.lstrip("/")
+
+        async def send(headers: Mapping[str, str]) -> Reply:
+            return await self._http.send("POST", path, headers=headers, body=body, once=True)
+
+        try:
+            reply = await self._authorised(send)
+        except NeverSentError as error:
+            raise faults.unreachable(Endpoint.GENERATE, f"cannot be used: {error}") from error
+        except MaybeReceivedError as error:
+            raise faults.lost(str(error)) from error
+        return self._accepted(reply)
+
+    def _order(self, image_id: str, offsets: Offsets) -> dict[str, object]:
+        """Five fields, and what the person added; never a null, which the API refuses."""
+        five: dict[str, object] = {
+            "id_image": image_id,
+            "top": offsets.top,
+            "bottom": offsets.bottom,
+            "left": offsets.left,
+            "right": offsets.right,
+        }
+        extra = self._settings.generate_extra.items()
+        return five | {key: value for key, value in extra if key not in five and value is not None}
+
+    def _accepted(self, reply: Reply) -> str:
+        answer = replies.read(reply.status, reply.body)
+        if not answer.succeeded:
+            raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
+        if answer.shape is not Shape.EMPTY and not isinstance(answer.value, dict):
+            raise faults.lost(f"the API answered with something that is not its own ({faults.heard(answer)})")
+        return replies.task_id(answer)
+
+    async def notifications(self, image_id: str = "") -> Sequence[Notification]:
+        """One poll. An image that the API does not know any more has none. Raises AccountAway."""
+        body = {"name_list": WANTED} | ({"id_image": image_id} if image_id else {})
+        endpoint = Endpoint.NOTIFICATIONS
+        reply = await self._ask(endpoint, "POST", "/notification_by_name_json", body)
+        answer = replies.read(reply.status, reply.body)
+        if image_id and _declines_image(answer):
+            return ()
+        self._require(endpoint, answer, reply)
+        found = replies.notifications(answer)
+        if found is None:
+            raise faults.nonsense(endpoint, answer)
+        return found
+
+    async def delete_notification(self, number: int) -> None:
+        """Delete one notification; one that is gone already is fine. Raises AccountAway, Later."""
+        reply = await self._ask(Endpoint.DELETE, "DELETE", "/notification/delete_json", {"id": number})
+        answer = replies.read(reply.status, reply.body)
+        if answer.status not in faults.PATH_OR_IMAGE:
+            self._require(Endpoint.DELETE, answer, reply)
+
+    async def history(self, image_id: str) -> History:
+        """What was made of an image. `known` is False wherever the API leaves a doubt. Raises AccountAway."""
+        body = {"id_image": image_id, "app": "expand"}
+        reply = await self._ask(Endpoint.HISTORY, "POST", "/history", body)
+        answer = replies.read(reply.status, reply.body)
+        if _declines(answer):
+            return History(known=False)
+        self._require(Endpoint.HISTORY, answer, reply)
+        if answer.shape is not Shape.JSON or not isinstance(answer.value, dict | list | None):
+            raise faults.nonsense(Endpoint.HISTORY, answer)
+        return replies.history(answer)
+
+    async def account(self) -> Account:
+        """Credits and the server's clock. Raises AccountAway."""
+        reply = await self._ask(Endpoint.ACCOUNT, "GET", "/me", None)
+        answer = replies.read(reply.status, reply.body)
+        self._require(Endpoint.ACCOUNT, answer, reply)
+        if not isinstance(answer.value, dict):
+            raise faults.nonsense(Endpoint.ACCOUNT, answer)
+        return Account(credits=replies.credits_of(answer), server_time=faults.http_date(reply.headers.get("date", "")))
+
+    async def download(self, link: str, target: Path) -> Fetched:
+        """Write a result to `target` and sync it, without a token. Raises LinkDead, Later, AccountAway (no room)."""
+        try:
+            found = await self._http.download(link, target)
+        except LinkRefusedError as error:
+            raise LinkDead(str(error)) from error
+        except TransportError as error:
+            raise Later(f"The result cannot be fetched just now: {error}.") from error
+        except OSError as error:
+            raise AccountAway(
+                GateReason.CANNOT_STORE,
+                f"The result cannot be stored in the state directory: {error.strerror or error}. Make room there; "
+                "it is fetched by itself.",
+            ) from error
+        return _fetched(found, host_of(link), target)
+
+    async def _authorised(self, send: Callable[[Mapping[str, str]], Awaitable[Reply]]) -> Reply:
+        """Send with the token in use; after a 401 once more with another one. Raises AccountAway for a second 401."""
+        token = await self._tokens.access()
+        reply = await send(_bearer(token))
+        if _status(reply) != UNAUTHORIZED:
+            return reply
+        reply = await send(_bearer(await self._tokens.renewed(token)))
+        answer = replies.read(reply.status, reply.body)
+        if answer.status == UNAUTHORIZED:
+            raise faults.rejected(f"a new token was refused too: {faults.heard(answer)}")
+        return reply
+
+    async def _ask(self, endpoint: Endpoint, method: str, path: str, body: Mapping[str, object] | None) -> Reply:
+        async def send(headers: Mapping[str, str]) -> Reply:
+            return await self._http.send(method, path, headers=headers, body=body)
+
+        return await self._waited(endpoint, send)
+
+    async def _waited(self, endpoint: Endpoint, send: Callable[[Mapping[str, str]], Awaitable[Reply]]) -> Reply:
+        try:
+            return await self._authorised(send)
+        except TransportError as error:
+            raise faults.unreachable(endpoint, f"cannot be used: {error}") from error
+
+    def _require(self, endpoint: Endpoint, answer: Answer, reply: Reply) -> None:
+        if not answer.succeeded:
+            raise faults.fault(endpoint, answer, self._retry_after(reply))
+        if answer.shape is Shape.PAGE:
+            raise faults.nonsense(endpoint, answer)
+
+    def _retry_after(self, reply: Reply) -> float | None:
+        server = faults.http_date(reply.headers.get("date", ""))
+        now = self._clock.wall() if server is None else server
+        return faults.retry_after(reply.headers.get("retry-after", ""), now)
+
+
+def _status(reply: Reply) -> int:
+    return replies.read(reply.status, reply.body).status
+
+
+def _bearer(token: str) -> Mapping[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _declines(answer: Answer) -> bool:
+    """Whether the API itself says that it will not answer for this one image."""
+    if answer.status in faults.PATH_OR_IMAGE:
+        return faults.complaint(answer) is not Complaint.PATH
+    return answer.status in faults.FILE_AT_FAULT and answer.shape is Shape.JSON
+
+
+def _declines_image(answer: Answer) -> bool:
+    return answer.status in faults.PATH_OR_IMAGE and faults.complaint(answer) is Complaint.IMAGE
+
+
+def _typed(source: Path) -> tuple[str, str]:
+    """Content type and neutral name, by content. A file that cannot be opened shows so when it is sent."""
+    try:
+        with source.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return UNTYPED
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return WEBP
+    return next(((kind, name) for magic, kind, name in TYPES if head.startswith(magic)), UNTYPED)
+
+
+def _fetched(found: Download, host: str, target: Path) -> Fetched:
+    if found.status != replies.HTTP_OK:
+        kind = Later if found.status in WORTH_ANOTHER_TRY or found.status >= 500 else LinkDead  # noqa: PLR2004
+        raise kind(f"{host} answered {found.status} instead of the result.")
+    if not found.size or found.head.lstrip()[:1] in (b"<", b"{"):
+        target.unlink(missing_ok=True)
+        what = "a page" if found.size else "nothing"
+        raise (LinkDead if found.size else Later)(f"{host} sent {what} instead of the result.")
+    return Fetched(bytes=found.size, sha256=found.sha256)

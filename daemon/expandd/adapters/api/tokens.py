@@ -1,0 +1,281 @@
+"""Owns the token pair: which token a call carries, and how a new one is got without ever risking the account.
+
+A refresh token that is sent twice makes the API revoke every token of its user. So a mark is written to disk before
+it is sent, and only an answer that proves that the API did not handle it takes the mark away again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from expandd.adapters.api import faults, replies
+from expandd.adapters.api.faults import Endpoint
+from expandd.adapters.api.token_file import Pair, TokenFile
+from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError
+from expandd.domain.errors import AccountAway, ExpanddError, GateReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from expandd.adapters.api.http import Http
+    from expandd.adapters.api.replies import Answer
+    from expandd.adapters.api.transport import Reply
+
+DAY = 86400.0
+AHEAD_OF_EXPIRY = 3 * DAY
+AGE_TO_RENEW = 20 * DAY
+"""Pairs live 30 days; this is when one whose end is unknown is renewed."""
+AHEAD_PAUSE = 600.0
+LOGIN_PAUSE = 300.0
+"""Seconds before a login that was refused is tried again with the same e-mail and password."""
+PATH = "/tokens"
+GATEWAY_LOST = frozenset({502, 504})
+
+
+class Clock(Protocol):
+    """Time, as far as tokens need it."""
+
+    def wall(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Secrets(Protocol):
+    """What a person configured; "" for what they did not."""
+
+    @property
+    def access_token(self) -> str: ...
+    @property
+    def refresh_token(self) -> str: ...
+    @property
+    def email(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class Tokens:
+    """The token pair of one account, shared by every call of this process and kept on disk for the next one.
+
+    `credentials` is asked again whenever the API has refused a token, so a corrected source heals by itself.
+    """
+
+    def __init__(self, http: Http, *, credentials: Callable[[], Secrets], state_dir: Path, clock: Clock) -> None:
+        self._http = http
+        self._credentials = credentials
+        self._clock = clock
+        self._file = TokenFile(state_dir, clock.sleep)
+        self._lock = asyncio.Lock()
+        self._pair: Pair | None = None
+        self._unsaved: Pair | None = None
+        self._tasks: set[asyncio.Task[Pair]] = set()
+        self._ahead_from = 0.0
+        self._refused_login = ("", 0.0)
+
+    async def close(self) -> None:
+        """Wait for a refresh that is under way: its pair must reach the disk."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def access(self) -> str:
+        """The access token to use now, renewed ahead of its end. Raises AccountAway."""
+        pair = self._pair or await self._finished(self._obtain(refused=None))
+        if self._ends_soon(pair) and self._clock.wall() >= self._ahead_from:
+            pair = await self._renewed_ahead(pair)
+        return pair.access_token
+
+    async def renewed(self, refused: str) -> str:
+        """An access token other than `refused`, which the API did not take. Raises AccountAway."""
+        return (await self._finished(self._obtain(refused=refused))).access_token
+
+    def _ends_soon(self, pair: Pair) -> bool:
+        now = self._clock.wall()
+        if pair.expires is not None:
+            return now > pair.expires - AHEAD_OF_EXPIRY
+        return now > pair.obtained + AGE_TO_RENEW
+
+    async def _renewed_ahead(self, pair: Pair) -> Pair:
+        self._ahead_from = self._clock.wall() + AHEAD_PAUSE
+        try:
+            return await self._finished(self._obtain(refused=pair.access_token))
+        except AccountAway:
+            return pair  # it is good for days yet; what is wrong will be heard when it is not
+
+    async def _finished(self, work: Coroutine[Any, Any, Pair]) -> Pair:
+        """Run `work` to its end even if the caller is cancelled: a refresh cut off half-way costs the pair."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _obtain(self, refused: str | None) -> Pair:
+        try:
+            async with self._lock, self._file.locked():
+                configured = self._configured()
+                pair = await self._inherited(configured)
+                if not pair.access_token or pair.access_token == refused:
+                    pair = await self._replaced(pair, configured)
+                self._pair = pair
+                return pair
+        except OSError as error:
+            raise AccountAway(
+                GateReason.CANNOT_STORE,
+                f"The token pair cannot be kept in the state directory ({error.strerror or error}). Make room "
+                "there, or make it writable; everything goes on by itself.",
+            ) from error
+
+    def _configured(self) -> Secrets:
+        try:
+            return self._credentials()
+        except (ExpanddError, OSError, ValueError) as error:
+            raise faults.rejected(f"they cannot be read: {error}") from error
+
+    async def _inherited(self, configured: Secrets) -> Pair:
+        """The pair to start from: the stored one if it descends from what is configured now, else that itself.
+
+        It descends also where the configured refresh token is one that was sent: then something else was changed
+        there, say a password added, and the token is used up.
+        """
+        if self._unsaved is not None and self._unsaved.fingerprint == configured.fingerprint:
+            return await self._kept(self._unsaved)
+        try:
+            stored = await self._file.load()
+        except ValueError:
+            # The lost file may have said that the configured refresh token is used up.
+            return await self._adopted(configured, refresh_token="", sent=())
+        if stored is None:
+            return await self._adopted(configured, configured.refresh_token, sent=())
+        if stored.fingerprint == configured.fingerprint:
+            return stored
+        if configured.refresh_token and stored.has_sent(configured.refresh_token):
+            return await self._kept(replace(stored, fingerprint=configured.fingerprint))
+        return await self._adopted(configured, configured.refresh_token, stored.sent)
+
+    async def _adopted(self, configured: Secrets, refresh_token: str, sent: tuple[str, ...]) -> Pair:
+        texts = (configured.access_token, refresh_token)
+        if any(text and not replies.sendable(text) for text in texts):
+            raise faults.rejected("the configured token holds characters that no token has")
+        pair = Pair(
+            access_token=configured.access_token,
+            refresh_token=refresh_token,
+            fingerprint=configured.fingerprint,
+            obtained=self._clock.wall(),
+            sent=sent,
+        )
+        return await self._kept(pair) if pair.access_token else pair
+
+    async def _kept(self, pair: Pair) -> Pair:
+        """Write the pair down, before anything may use it. One that cannot be written is tried again next time."""
+        self._unsaved = pair
+        await self._file.store(pair)
+        self._unsaved = None
+        return pair
+
+    async def _replaced(self, pair: Pair, configured: Secrets) -> Pair:
+        """A new pair, by the refresh token while it may be sent, else by e-mail and password."""
+        if pair.renewable:
+            fresh = await self._refreshed(pair)
+            if fresh is not None:
+                return fresh
+        if configured.email and configured.password:
+            return await self._logged_in(configured, pair)
+        raise faults.rejected(_why_not(pair))
+
+    async def _refreshed(self, pair: Pair) -> Pair | None:
+        """The pair that follows `pair`; None when the API refused, or may have used up the token without saying.
+
+        Then the mark stays, and the refresh token is never sent again. Raises AccountAway when the API certainly
+        did not handle it.
+        """
+        marked = pair.marked()
+        await self._file.store(marked)
+        body = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
+        try:
+            reply = await self._http.send("PUT", PATH, headers={}, body=body, once=True)
+        except NeverSentError as error:
+            await self._file.store(pair)
+            raise faults.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
+        except MaybeReceivedError:
+            return None
+        answer = replies.read(reply.status, reply.body)
+        if _by_a_proxy(answer):
+            await self._file.store(pair)
+            return None
+        if _not_handled(answer):
+            await self._file.store(pair)
+            raise faults.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
+        return await self._taken(answer, marked)
+
+    async def _taken(self, answer: Answer, before: Pair) -> Pair | None:
+        given = replies.token_pair(answer) if answer.succeeded else None
+        if given is None:
+            return None
+        pair = Pair(
+            access_token=given.access_token,
+            refresh_token=given.refresh_token,
+            fingerprint=before.fingerprint,
+            obtained=self._clock.wall(),
+            expires=given.access_expiration,
+            sent=before.sent,
+        )
+        return await self._kept(pair)
+
+    async def _logged_in(self, configured: Secrets, before: Pair) -> Pair:
+        fingerprint, since = self._refused_login
+        if fingerprint == configured.fingerprint and self._clock.wall() - since < LOGIN_PAUSE:
+            raise faults.rejected("e-mail and password were refused a moment ago")
+        try:
+            reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)
+        except (NeverSentError, MaybeReceivedError) as error:
+            raise faults.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
+        answer = replies.read(reply.status, reply.body)
+        pair = await self._taken(answer, before)
+        if pair is None:
+            raise self._login_fault(answer, reply, configured)
+        return pair
+
+    def _login_fault(self, answer: Answer, reply: Reply, configured: Secrets) -> ExpanddError:
+        if answer.status in (400, 401, 403, 422) and answer.shape is not replies.Shape.PAGE:
+            self._refused_login = (configured.fingerprint, self._clock.wall())
+            return faults.rejected(f"it answered {faults.heard(answer)} to e-mail and password")
+        if answer.succeeded:
+            return faults.nonsense(Endpoint.TOKENS, answer)
+        return faults.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
+
+    def _retry_after(self, reply: Reply) -> float | None:
+        return faults.retry_after(reply.headers.get("retry-after", ""), self._clock.wall())
+
+
+def _by_a_proxy(answer: Answer) -> bool:
+    """Whether a web page, not the API, refused the refresh. Sending the token again does no harm then."""
+    return answer.status in (400, 401, 403, 407) and answer.shape is replies.Shape.PAGE
+
+
+def _not_handled(answer: Answer) -> bool:
+    """Whether an answer to a refresh proves that the token was not used up.
+
+    It never reached what handles it, or that failed and said so. What a gateway says of an upstream that did not
+    answer proves nothing.
+    """
+    status = answer.status
+    if status in (404, 405):
+        return faults.complaint(answer) is faults.Complaint.PATH
+    failed_and_said_so = status >= 500 and answer.shape is replies.Shape.JSON and bool(answer.said)  # noqa: PLR2004
+    redirected = 300 <= status < 400  # noqa: PLR2004
+    return status in (429, 503) or redirected or (failed_and_said_so and status not in GATEWAY_LOST)
+
+
+def _basic(configured: Secrets) -> Mapping[str, str]:
+    plain = f"{configured.email}:{configured.password}".encode("utf-8", "surrogateescape")
+    return {"Authorization": f"Basic {base64.b64encode(plain).decode('ascii')}"}
+
+
+def _why_not(pair: Pair) -> str:
+    if not pair.access_token:
+        return "there are none"
+    return "the access token was refused, and no refresh token could renew it"

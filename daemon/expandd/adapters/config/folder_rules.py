@@ -1,0 +1,203 @@
+"""Owns the rules for the configured directories: each usable, none the same as, inside or around another."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted, listed
+from expandd.adapters.mounts import Mounts
+from expandd.domain.naming import printable
+
+WORK = ".expandd"
+
+
+class Role(Enum):
+    """What a directory is for."""
+
+    INBOX = "inbox"
+    OUTBOX = "outbox"
+    DONE = "done"
+    ERROR = "error"
+    STATE = "state_dir"
+
+    @property
+    def words(self) -> str:
+        return f"{self.value} folder" if self in {Role.DONE, Role.ERROR} else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One configured directory: the key that names it, and its absolute path."""
+
+    key: KeyPath
+    role: Role
+    directory: Path
+
+
+def folder_mistakes(places: Sequence[Place], line: Callable[[KeyPath], int]) -> Iterator[Mistake]:
+    """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk."""
+    mounts = Mounts.read()
+    roots = {place.key: [other for other in places if other.key == place.key] for place in places}
+    for key, group in roots.items():
+        missing = [place for place in group if not os.path.lexists(place.directory)]
+        if key[-1] == "root" and missing:
+            yield _missing(key, missing)
+    for place in places:
+        yield from _state(place) if place.role is Role.STATE else _usable(place)
+        if place.role is Role.INBOX:
+            yield from _work(place, mounts)
+    yield from _overlaps(places, mounts, line)
+
+
+def _missing(key: KeyPath, places: Sequence[Place]) -> Mistake:
+    """One mistake for all that a root lacks, and one command that makes it."""
+    root = printable(places[0].directory.parent)
+    names = [place.directory.name for place in places]
+    made = " ".join(shlex.quote(printable(place.directory)) for place in places)
+    expected = f"a directory with {listed(names)} in it"
+    found = f"{root}, which has no {listed(names, 'or')}"
+    return Mistake(path=key, expected=expected, found=found, hint=f"Make what is missing: mkdir -p {made}")
+
+
+def _usable(place: Place) -> Iterator[Mistake]:
+    if place.key[-1] == "root" and not os.path.lexists(place.directory):
+        return
+    flaw = _flaw(place.directory, os.R_OK | os.W_OK | os.X_OK)
+    if flaw:
+        expected = f"a directory for the {place.role.words} that exists and can be read and written"
+        found, hint = flaw
+        yield Mistake(path=place.key, expected=expected, found=f"{printable(place.directory)}, {found}", hint=hint)
+
+
+def _state(place: Place) -> Iterator[Mistake]:
+    directory = place.directory
+    missing = not os.path.lexists(directory)
+    flaw = _flaw(directory.parent if missing else directory, os.W_OK | os.X_OK)
+    if flaw:
+        found, hint = flaw
+        shown = (
+            f"{printable(directory)}, whose parent is one {found}" if missing else f"{printable(directory)}, {found}"
+        )
+        expected = "a directory that can be written, or made"
+        yield Mistake(path=place.key, expected=expected, found=shown, hint=hint)
+
+
+def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
+    """What is wrong with a directory (continuing "DIR, …") and what to do; None when it can be used."""
+    quoted = shlex.quote(printable(directory))
+    try:
+        if not directory.is_dir():
+            directory.lstat()
+            return "which is not a directory", "Name a directory, or move what is in its place."
+        read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except FileNotFoundError:
+        return "which does not exist", f"Make it: mkdir -p {quoted} (or mount the drive that it is on)."
+    except OSError as error:
+        return f"which cannot be reached: {os.strerror(error.errno or 0)}", "Check the path and who may enter it."
+    if read_only:
+        return "which is on a read-only drive", "Mount the drive so that it can be written."
+    if not os.access(directory, access, effective_ids=True):
+        user = _user()
+        return f"which the user {user} may not read and write", f"Give it to that user: chown {user} {quoted}."
+    return None
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _work(place: Place, mounts: Mounts) -> Iterator[Mistake]:
+    work = place.directory / WORK
+    try:
+        same = work.stat().st_dev == place.directory.stat().st_dev and work.is_dir()
+    except OSError:
+        if not work.is_symlink():
+            return
+        same = False
+    # Between two mounts of one file system a rename fails just as between two file systems.
+    here, there = mounts.locate(place.directory), mounts.locate(work)
+    if not same or (here and there and here.mount != there.mount):
+        expected = f"{WORK} in the inbox to be a directory on the inbox's own file system"
+        hint = "Files are claimed by renaming them into it: remove that mount or link and let expandd make it."
+        yield Mistake(path=place.key, expected=expected, found=f"{printable(work)} elsewhere", hint=hint)
+
+
+def _overlaps(
+    places: Sequence[Place],
+    mounts: Mounts,
+    line: Callable[[KeyPath], int],
+) -> Iterator[Mistake]:
+    """One mistake for each directory that is another one, or lies inside another one."""
+    chains = [_chain(place.directory, mounts) for place in places]
+    owners: dict[Hashable, Place] = {}
+    for place, chain in zip(places, chains, strict=True):
+        other = next((owners[key] for key in chain.itself if key in owners), None)
+        if other:
+            yield _overlap(place, other, "is the same directory as", line)
+        for key in chain.itself:
+            owners.setdefault(key, place)
+    for place, chain in zip(places, chains, strict=True):
+        if any(owners[key] is not place for key in chain.itself):
+            continue
+        other = next((owners[key] for key in chain.above if key in owners), None)
+        if other:
+            yield _overlap(place, other, "lies inside", line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Every way to recognise a directory, and those above it: real path, inode, place in the file system."""
+
+    itself: tuple[Hashable, ...]
+    above: tuple[Hashable, ...]
+
+
+def _chain(directory: Path, mounts: Mounts) -> _Chain:
+    real = Path(os.path.realpath(directory))
+    itself, above = [("path", real)], [("path", parent) for parent in real.parents]
+    return _Chain(
+        (*itself, *_inode(real), *_inside(real, mounts)[:1]),
+        (*above, *(key for parent in real.parents for key in _inode(parent)), *_inside(real, mounts)[1:]),
+    )
+
+
+def _inode(path: Path) -> list[Hashable]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [("inode", status.st_dev, status.st_ino)]
+
+
+def _inside(real: Path, mounts: Mounts) -> list[Hashable]:
+    """The place in the file system and the places above it; of a directory not made yet, where it would be."""
+    existing = next((path for path in (real, *real.parents) if path.is_dir()), None)
+    location = mounts.locate(existing) if existing else None
+    if not existing or not location:
+        return []
+    inside = location.inside / real.relative_to(existing)
+    return [("place", location.device, place) for place in (inside, *inside.parents)]
+
+
+def _overlap(place: Place, other: Place, how: str, line: Callable[[KeyPath], int]) -> Mistake:
+    owner = f"{_named(other)} on line {line(other.key)}"
+    found = f"{printable(place.directory)}, which {how} {printable(other.directory)} ({owner})"
+    hint = "Give each a directory of its own, side by side."
+    if Role.INBOX in {place.role, other.role}:
+        hint += " Otherwise results could be picked up as new images, and paid for again."
+    expected = f"a directory for the {place.role.words} that is not, and is not inside, another folder of expandd"
+    return Mistake(path=place.key, expected=expected, found=found, hint=hint)
+
+
+def _named(place: Place) -> str:
+    named = dotted(place.key)
+    return named if place.key[-1] == place.role.value else f"the {place.role.words} of {named}"

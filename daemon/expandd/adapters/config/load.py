@@ -1,0 +1,188 @@
+"""Owns loading the configuration: from a YAML file to Settings, or every mistake in it at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from expandd.adapters.config import yaml_marks
+from expandd.adapters.config.folder_rules import Place, Role, folder_mistakes
+from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted
+from expandd.adapters.config.model import DIRECTORIES, ConfigKeys, FolderKeys, schema
+from expandd.adapters.config.preset_keys import description, preset_of
+from expandd.adapters.config.rules import manners_of, rule_mistakes
+from expandd.adapters.config.words import mistakes_in
+from expandd.adapters.config.yaml_marks import Document
+from expandd.domain.errors import ConfigurationError, Problem
+from expandd.domain.naming import printable
+from expandd.domain.settings import ApiSettings, HotFolder, Originals, Settings
+
+__all__ = ["load", "schema"]
+
+
+def load(path: Path) -> Settings:
+    """The configuration in `path`, checked together with the directories it names. Changes nothing on disk.
+
+    Relative paths in it are taken from the file's own directory. Raises ConfigurationError with all mistakes.
+    """
+    document = _read(path)
+    config, mistakes = _validated(document)
+    base = path.absolute().parent
+    if isinstance(document.data, dict):
+        bad = {mistake.path for mistake in mistakes if not mistake.stands}
+        mistakes += rule_mistakes(config, document, bad)
+        mistakes += folder_mistakes(list(_places(config, base, bad)), document.line)
+    if mistakes:
+        raise ConfigurationError(_problems(path, document, mistakes))
+    return _settings(config, base)
+
+
+def _read(path: Path) -> Document:
+    try:
+        return yaml_marks.read(path.read_bytes())
+    except OSError as error:
+        problem = Problem(
+            where=printable(path),
+            path=dotted(()),
+            expected="a configuration file that can be read",
+            found=os.strerror(error.errno or 0).lower(),
+            hint="Start from config.example.yaml, and name the file with --config.",
+        )
+        raise ConfigurationError((problem,)) from error
+
+
+def _validated(document: Document) -> tuple[ConfigKeys, list[Mistake]]:
+    """What is valid in the document, and what is not.
+
+    The invalid parts are taken out, so that the rules between keys can be applied to the rest in the same go.
+    """
+    mistakes = list(document.mistakes)
+    if not isinstance(document.data, dict):
+        if not mistakes:
+            found = document.shown(())
+            mistakes.append(Mistake(path=(), expected="keys such as folders:", found=found))
+        return ConfigKeys(), mistakes
+    data = copy.deepcopy(document.data)
+    _take_out_all(data, mistakes)
+    try:
+        return ConfigKeys.model_validate(data), mistakes
+    except ValidationError as error:
+        mistakes += mistakes_in(error, document)
+    _take_out_all(data, mistakes)
+    try:
+        return ConfigKeys.model_validate(data), mistakes
+    except ValidationError:
+        return ConfigKeys(), mistakes
+
+
+def _take_out_all(data: Any, mistakes: Iterable[Mistake]) -> None:
+    for mistake in mistakes:
+        if not mistake.stands:
+            _take_out(data, mistake.path)
+
+
+def _take_out(data: Any, path: KeyPath) -> None:
+    for part in path[:-1]:
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            return
+    if path and isinstance(data, dict):
+        data.pop(path[-1], None)
+    elif path and isinstance(data, list) and path[-1] in range(len(data)):
+        # The other items keep their numbers.
+        data[int(path[-1])] = {}
+
+
+def _problems(path: Path, document: Document, mistakes: Iterable[Mistake]) -> tuple[Problem, ...]:
+    """By line, each once."""
+    lines = {mistake: mistake.line or document.line(mistake.path) for mistake in mistakes}
+    return tuple(
+        Problem(
+            where=f"{printable(path)}:{line}",
+            path=_printable_path(mistake.path),
+            expected=mistake.expected,
+            found=mistake.found,
+            hint=mistake.hint,
+        )
+        for mistake, line in sorted(lines.items(), key=lambda item: item[1])
+    )
+
+
+def _printable_path(path: KeyPath) -> str:
+    return printable(dotted(path))
+
+
+def _places(config: ConfigKeys, base: Path, bad: set[KeyPath]) -> Iterator[Place]:
+    if ("state_dir",) not in bad:
+        yield Place(("state_dir",), Role.STATE, _absolute(config.state_dir, base))
+    for number, folder in enumerate(config.folders):
+        keeps = manners_of(folder, config.defaults).originals is Originals.MOVE
+        for role in DIRECTORIES:
+            own = getattr(folder, role)
+            path: KeyPath = ("folders", number, role if own else "root")
+            if (own or folder.root) and (own or keeps or role != "done"):
+                yield Place(path, Role(role), _directory(folder, role, base))
+
+
+def _directory(folder: FolderKeys, role: str, base: Path) -> Path:
+    own = getattr(folder, role)
+    if own:
+        return _absolute(own, base)
+    if folder.root:
+        return _absolute(folder.root, base) / role
+    # Only `done` may be left out, and only where nothing is ever put into it.
+    return _directory(folder, "inbox", base).parent / role
+
+
+def _absolute(text: str, base: Path) -> Path:
+    """Below `base` unless absolute; `..` is followed as the kernel does, through symlinks."""
+    path = base / text
+    return Path(os.path.realpath(path)) if ".." in path.parts else path
+
+
+def _settings(config: ConfigKeys, base: Path) -> Settings:
+    api = config.api
+    return Settings(
+        state_dir=_absolute(config.state_dir, base),
+        workers=config.workers,
+        api=ApiSettings(
+            base_url=api.base_url,
+            generate_path=api.generate_path,
+            generate_extra=MappingProxyType(dict(api.generate_extra)),
+            poll_interval=api.poll_interval,
+            timeout=api.timeout,
+            unknown_wait=api.unknown_wait,
+            credentials_file=_absolute(api.credentials_file, base) if api.credentials_file else None,
+            allow_private_links=api.allow_private_links,
+        ),
+        presets=MappingProxyType({name: preset_of(keys) for name, keys in config.presets.items()}),
+        folders=tuple(_hot_folder(folder, config, base) for folder in config.folders),
+    )
+
+
+def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder:
+    keys = folder.offsets or config.presets[folder.preset or ""]
+    preset = preset_of(keys)
+    manners = manners_of(folder, config.defaults)
+    return HotFolder(
+        inbox=_directory(folder, "inbox", base),
+        outbox=_directory(folder, "outbox", base),
+        done=_directory(folder, "done", base),
+        error=_directory(folder, "error", base),
+        preset=preset,
+        preset_name=folder.preset or description(preset),
+        name=manners.name,
+        originals=manners.originals,
+        recursive=manners.recursive,
+        watch=manners.watch,
+        settle=manners.settle,
+        settle_max=manners.settle_max,
+        scan_interval=manners.scan_interval,
+    )

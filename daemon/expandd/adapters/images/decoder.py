@@ -1,0 +1,253 @@
+"""Owns what is done with Pillow: decoding a picture to its last row, and turning one upright.
+
+Runs in a process of its own (`process`), because a decoder may crash, hang or swell on a hostile file.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import (
+    Image,
+    WebPImagePlugin,  # noqa: F401, named here Pillow need not import its forty other plugins to look for it
+)
+
+from expandd.adapters.images.foreign_types import HEAD
+from expandd.adapters.images.structure import AGAIN, Structure, structure_of
+from expandd.domain.errors import Fault, FaultCode, FileFault, Later
+from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
+from expandd.domain.job import ImageFormat
+from expandd.domain.offsets import Size
+
+SMALLEST, LARGEST = 64, 4096
+"""The least and the most px that the API takes on each side."""
+
+MOST_BYTES = 1 << 30
+"""No picture of LARGEST px squared is larger than this; a file that is will not be read."""
+
+_ORIENTATION = 0x0112
+_MOST_EXIF = 65_000  # what fits into one segment of a JPEG
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ASIDE = frozenset({5, 6, 7, 8})
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_EFFORT = {
+    ImageFormat.JPEG: {"quality": 95, "subsampling": 0},
+    ImageFormat.PNG: {"compress_level": 3},
+    ImageFormat.WEBP: {"lossless": True, "exact": True, "quality": 30, "method": 2},
+}
+
+
+class Denied(Later):
+    """We have no right to read the file: somebody can mend that."""
+
+
+def examine(path: Path) -> Finding:
+    """What the source at `path` is. Raises Later when it cannot be opened just now."""
+    return _examined(path, lambda file, found: _misfit(found.size) or _decoded(file, found))
+
+
+def examine_result(path: Path, most_pixels: int) -> Finding:
+    """What the downloaded result at `path` is, whatever its size. Raises Later.
+
+    One of more than `most_pixels` is taken for whole when its own end is there: refusing what was paid for
+    because this machine is too small to decode it would be worse.
+    """
+
+    def judge(file: BinaryIO, found: Structure) -> Finding:
+        if found.size.width * found.size.height > most_pixels:
+            return Whole(format=found.format, size=found.size, orientation=1)
+        return _decoded(file, found)
+
+    return _examined(path, judge)
+
+
+def make_upright(source: Path, target: Path) -> None:
+    """Write an upright copy of `source` to `target`, synced, whole or not at all.
+
+    Raises FileFault for a source that `examine` would not call whole, Later when a file cannot be opened or
+    written just now.
+    """
+    with _opened(source) as file:
+        found = _structure(file)
+        misfit = _misfit(found.size) if isinstance(found, Structure) else found
+        if misfit is not None:
+            raise FileFault(misfit.fault)
+        assert isinstance(found, Structure)
+        try:
+            image, keep = _turned(file, found.format)
+            _write(image, keep, found.format, target)
+        except Exception as error:
+            raise FileFault(_damaged(found.format, error).fault) from error
+
+
+def _examined(path: Path, judge: Callable[[BinaryIO, Structure], Finding]) -> Finding:
+    try:
+        with _opened(path) as file:
+            found = _structure(file)
+            return judge(file, found) if isinstance(found, Structure) else found
+    except Denied:
+        return _unreadable()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """An open regular file. Raises Denied, and Later for all else that stands in the way."""
+    try:
+        descriptor = os.open(path, _READ)
+    except PermissionError as error:
+        raise Denied("It cannot be opened: permission denied.") from error
+    except OSError as error:
+        link = error.errno == errno.ELOOP
+        raise Later("It is a symbolic link." if link else f"It cannot be opened: {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Later("It is not a regular file.")
+    return os.fdopen(descriptor, "rb")
+
+
+def _structure(file: BinaryIO) -> Structure | Unfinished | Unfit:
+    size = os.fstat(file.fileno()).st_size
+    if size == 0:
+        return structure_of(b"")
+    if size > MOST_BYTES:
+        return _heavy(file.read(HEAD), size)
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+        return structure_of(data)
+
+
+def _heavy(head: bytes, size: int) -> Unfit:
+    found = structure_of(head)
+    if isinstance(found, Unfit):
+        return found
+    message = f"The file has {size / (1 << 30):.1f} GB; no picture of up to {LARGEST} px has as much."
+    return Unfit(Fault(FaultCode.TOO_LARGE, message, "Export the picture again and drop that."))
+
+
+def _misfit(size: Size) -> Unfit | None:
+    sides = f"{SMALLEST} to {LARGEST} px"
+    takes = f"The picture is {size} px; only pictures of {sides} on each side can be expanded."
+    if min(size.width, size.height) < SMALLEST:
+        what = f"Export it with at least {SMALLEST} px on its shorter side and drop that."
+        return Unfit(Fault(FaultCode.TOO_SMALL, takes, what))
+    if max(size.width, size.height) > LARGEST:
+        what = f"Export it with at most {LARGEST} px on its longer side and drop that."
+        return Unfit(Fault(FaultCode.TOO_LARGE, takes, what))
+    return None
+
+
+def _unreadable() -> Unfinished:
+    what = "Give the account that expandd runs under the right to read it."
+    return Unfinished(Fault(FaultCode.UNREADABLE, "The file cannot be read: permission denied.", what))
+
+
+def _damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
+    """The finding for what Pillow raised. Raises Later when it is the disk that failed."""
+    if isinstance(error, OSError) and error.errno:
+        raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
+    detail = f" ({error})" if str(error) else ""
+    message = f"The file is damaged: its {image_format.name} picture cannot be decoded to the end{detail}."
+    return Unfinished(Fault(FaultCode.NOT_WHOLE, message, AGAIN))
+
+
+def _decoded(file: BinaryIO, found: Structure) -> Finding:
+    try:
+        orientation = _decode(file, found)
+    except Exception as error:  # noqa: BLE001, decoders raise whatever a hostile file makes them stumble over
+        return _damaged(found.format, error)
+    return Whole(format=found.format, size=_as_seen(found.size, orientation), orientation=orientation)
+
+
+def _decode(file: BinaryIO, found: Structure) -> int:
+    """Decode every row; the orientation."""
+    with _picture(file, found.format) as image:
+        if image.size != (found.size.width, found.size.height):
+            raise ValueError("its header names two sizes")
+        if found.format is ImageFormat.JPEG:
+            # An eighth of each side: every coded bit is read all the same, in a third less time and no memory.
+            image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
+        image.load()
+        return _orientation(_exif(image))
+
+
+def _picture(file: BinaryIO, image_format: ImageFormat) -> Image.Image:
+    file.seek(0)
+    return Image.open(file, formats=(image_format.name,))
+
+
+def _as_seen(size: Size, orientation: int) -> Size:
+    return Size(size.height, size.width) if orientation in _ASIDE else size
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """The picture's EXIF; empty when there is none that can be read, as for every viewer."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        _orientation(exif)
+    except Exception:  # noqa: BLE001, as in _decoded
+        return Image.Exif()
+    return exif
+
+
+def _orientation(exif: Image.Exif) -> int:
+    value = exif.get(_ORIENTATION)
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _turned(file: BinaryIO, image_format: ImageFormat) -> tuple[Image.Image, dict[str, object]]:
+    """The pixels upright, and what is to be saved beside them."""
+    with _picture(file, image_format) as image:
+        image.load()
+        exif = _exif(image)
+        turn = _TURNS.get(_orientation(exif))
+        upright = image.transpose(turn) if turn is not None else image.copy()
+        kept = {name: image.info[name] for name in ("icc_profile", "transparency") if image.info.get(name) is not None}
+    return upright, kept | _exif_kept(exif)
+
+
+def _exif_kept(exif: Image.Exif) -> dict[str, object]:
+    """The EXIF without its orientation; nothing when it cannot be written again: the pixels matter more."""
+    if _ORIENTATION in exif:
+        del exif[_ORIENTATION]
+    try:
+        written = exif.tobytes()
+    except Exception:  # noqa: BLE001, as in _decoded
+        return {}
+    return {"exif": written} if exif and len(written) < _MOST_EXIF else {}
+
+
+def _write(image: Image.Image, keep: dict[str, object], image_format: ImageFormat, target: Path) -> None:
+    # Its own name for each process: one whose daemon has died may still be writing.
+    partial = target.with_name(f".upright-{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(partial, _WRITE, 0o600), "wb") as file:
+            image.save(file, image_format.name, **_EFFORT[image_format], **keep)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_directory(target.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

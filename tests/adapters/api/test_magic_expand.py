@@ -1,0 +1,610 @@
+"""Every call of the API, judged by the bytes that a server saw and by what its answers amount to."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import socket
+from dataclasses import replace
+from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from expandd.adapters.api.magic_expand import MagicExpand
+from expandd.domain.answers import Account, Announcement, Fetched, History, Notification
+from expandd.domain.errors import (
+    AccountAway,
+    FaultCode,
+    FileFault,
+    GateReason,
+    ImageIdRefused,
+    Later,
+    LinkDead,
+    OutcomeUnknown,
+)
+from expandd.domain.offsets import Offsets
+from expandd.domain.settings import ApiSettings
+from expandd.engine.ports import Api
+from tests.support.api_client import (
+    ACCESS_ONLY,
+    EMPTY_POLL,
+    PAIR,
+    UNAUTHORIZED,
+    Source,
+    StoppedClock,
+    client,
+    pair_answer,
+)
+from tests.support.scripted_server import Drip, Hang, Reset, Say, ScriptedServer, answer, answer_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+UPLOAD = "POST /expand/target"
+GENERATE = "POST /edit/generate"
+POLL = "POST /notification_by_name_json"
+DELETE = "DELETE /notification/delete_json"
+HISTORY = "POST /history"
+ACCOUNT = "GET /me"
+REFRESH = "PUT /tokens"
+OFFSETS = Offsets(top=100, bottom=0, left=-25, right=10)
+JPEG = b"\xff\xd8\xff\xe0" + b"\x00" * 60
+HTML = b"<html><body>404 image id expired</body></html>"
+STOCK_405 = {
+    "code": 405,
+    "message": "Method Not Allowed",
+    "description": "The method is not allowed for the requested URL.",
+}
+EXPIRED = {"code": 405, "message": "Method Not Allowed", "description": "Image not valid or expired for the user"}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def api(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[MagicExpand]:
+    async with client(server, tmp_path, timeout=0.2) as running:
+        yield running
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "Müller & Söhne (geheim).JPG"
+    path.write_bytes(JPEG)
+    return path
+
+
+def error_json(status: int, text: str = "No.") -> Say:
+    return answer_json({"code": status, "message": "Error", "description": text}, status)
+
+
+async def test_it_fulfils_the_port(api: MagicExpand) -> None:
+    port: Api = api
+    for name, wanted in inspect.getmembers(Api, inspect.isfunction):
+        if not name.startswith("_"):
+            assert (
+                list(inspect.signature(getattr(port, name)).parameters)
+                == list(inspect.signature(wanted).parameters)[1:]
+            )
+
+
+# --- upload
+
+
+async def test_upload(server: ScriptedServer, api: MagicExpand, picture: Path) -> None:
+    server.on(UPLOAD, answer_json({"image_id": 67762577}))
+    uploaded = await api.upload(picture, picture.name)
+    assert uploaded.image_id == "67762577"
+    assert uploaded.sha256 == hashlib.sha256(JPEG).hexdigest()
+    (seen,) = server.seen
+    assert seen.header("authorization") == "Bearer access-0"
+    assert seen.body.count(b"Content-Disposition") == 1
+    assert b'Content-Disposition: form-data; name="file"; filename="image.jpg"\r\n' in seen.body
+    assert b"\r\nContent-Type: image/jpeg\r\n\r\n" + JPEG + b"\r\n--" in seen.body
+    assert b"M\xc3\xbcller" not in seen.raw
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\x89PNG\r\n\x1a\n", b'filename="image.png"\r\nContent-Type: image/png'),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", b'filename="image.webp"\r\nContent-Type: image/webp'),
+        (b"GIF89a", b'filename="image"\r\nContent-Type: application/octet-stream'),
+    ],
+)
+async def test_the_type_is_by_content(
+    server: ScriptedServer, api: MagicExpand, tmp_path: Path, head: bytes, expected: bytes
+) -> None:
+    server.on(UPLOAD, answer_json({"id_image": "a"}))
+    (tmp_path / "a.jpg").write_bytes(head)
+    await api.upload(tmp_path / "a.jpg", "a.jpg")
+    assert expected in server.seen[0].body
+
+
+async def test_the_body_is_whole_again_after_a_401(server: ScriptedServer, api: MagicExpand, tmp_path: Path) -> None:
+    content = JPEG + os.urandom(700_000)
+    (tmp_path / "big.jpg").write_bytes(content)
+    server.on(UPLOAD, UNAUTHORIZED, answer_json({"id_image": "a"}))
+    server.on(REFRESH, pair_answer(1))
+    uploaded = await api.upload(tmp_path / "big.jpg", "big.jpg")
+    first, second = server.requests(UPLOAD)
+    assert content in first.body
+    assert content in second.body
+    assert second.header("authorization") == "Bearer access-1"
+    assert uploaded.sha256 == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_missing_source_is_for_later(server: ScriptedServer, api: MagicExpand, tmp_path: Path) -> None:
+    with pytest.raises(Later):
+        await api.upload(tmp_path / "gone.jpg", "gone.jpg")
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("status", [400, 405, 413, 415, 422])
+async def test_an_upload_that_is_refused_is_the_files_fault(
+    server: ScriptedServer, api: MagicExpand, picture: Path, status: int
+) -> None:
+    server.on(UPLOAD, error_json(status, "The picture is a drawing."))
+    with pytest.raises(FileFault, match=rf"refused this picture: {status}, The picture is a drawing") as caught:
+        await api.upload(picture, "x")
+    assert caught.value.fault.code is FaultCode.REFUSED_BY_API
+    assert caught.value.fault.what_to_do
+
+
+async def test_a_refusal_may_hide_in_a_200(server: ScriptedServer, api: MagicExpand, picture: Path) -> None:
+    server.on(UPLOAD, answer_json({"code": 413, "message": "Too big"}))
+    with pytest.raises(FileFault, match="413, Too big"):
+        await api.upload(picture, "x")
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (answer(400, HTML), GateReason.UNREACHABLE),
+        (answer(413, HTML), GateReason.UNREACHABLE),
+        (answer(200, HTML), GateReason.UNREACHABLE),
+        (answer(200), GateReason.UNREACHABLE),
+        (answer(200, b"ok"), GateReason.UNREACHABLE),
+        (answer_json({}), GateReason.UNREACHABLE),
+        (answer_json([]), GateReason.UNREACHABLE),
+        (answer_json({"code": 500, "message": "x"}), GateReason.UNREACHABLE),
+        (answer(500), GateReason.UNREACHABLE),
+        (answer(302, headers={"Location": "/x"}), GateReason.UNREACHABLE),
+        (answer(403, HTML), GateReason.UNREACHABLE),
+        (answer(408), GateReason.UNREACHABLE),
+        (Reset(), GateReason.UNREACHABLE),
+        (Hang(), GateReason.UNREACHABLE),
+        (answer(405), GateReason.WRONG_PATH),
+        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
+        (answer(405, HTML), GateReason.WRONG_PATH),
+        (error_json(404, "no such image"), GateReason.WRONG_PATH),
+        (error_json(402), GateReason.CREDITS),
+        (error_json(403), GateReason.CREDITS),
+        (error_json(429), GateReason.SLOWED),
+    ],
+)
+async def test_an_upload_that_fails_for_everybody(
+    server: ScriptedServer, api: MagicExpand, picture: Path, step: Any, reason: GateReason
+) -> None:
+    server.on(UPLOAD, step)
+    with pytest.raises(AccountAway) as caught:
+        await api.upload(picture, "x")
+    assert caught.value.reason is reason
+    assert (reason is GateReason.WRONG_PATH) == ("`api.base_url`" in str(caught.value))
+
+
+# --- generate
+
+
+@pytest.mark.parametrize(
+    ("step", "task"),
+    [
+        (answer_json({"status": "queued", "id_task": 77, "id_image": "a"}), "77"),
+        (answer_json({"task_id": "t"}), "t"),
+        (answer_json({}), ""),
+        (answer_json({"msg": "ok", "code": 200}, 201), ""),
+        (answer(200), ""),
+        (answer(200, b" \n", headers={"Content-Type": "text/html"}), ""),
+        (answer(202), ""),
+        (Say(b"HTTP/1.1 204 No Content\r\n\r\n"), ""),
+    ],
+)
+async def test_generate_is_accepted(server: ScriptedServer, api: MagicExpand, step: Any, task: str) -> None:
+    server.on(GENERATE, step)
+    assert await api.generate("67762577", OFFSETS) == task
+    (seen,) = server.seen
+    assert seen.body == b'{"id_image": "67762577", "top": 100, "bottom": 0, "left": -25, "right": 10}'
+    assert seen.header("authorization") == "Bearer access-0"
+    assert seen.header("content-type") == "application/json"
+
+
+async def test_generate_with_extra_fields_on_another_path(server: ScriptedServer, tmp_path: Path) -> None:
+    server.on("POST /expand/generate", answer(200))
+    extra = MappingProxyType({"flag_watermark": 0, "seed": None, "top": 5})
+    async with client(server, tmp_path, generate_path="expand/generate", generate_extra=extra) as api:
+        await api.generate("a", OFFSETS)
+    five = {"id_image": "a", "top": 100, "bottom": 0, "left": -25, "right": 10}
+    assert server.seen[0].json == five | {"flag_watermark": 0}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Reset(),
+        Reset(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{"),
+        Hang(),
+        Hang(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{"),
+        Drip(b"HTTP/1.1 200 OK\r\nX: "),
+        Say(b"", close=True),
+        Say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", close=True),
+        Say(b"\x16\x03\x01garbage\r\n\r\n", close=True),
+        answer(500),
+        error_json(500),
+        answer(502, HTML),
+        answer(503, headers={"Retry-After": "5"}),
+        answer(504),
+        answer_json({"code": 500, "message": "x"}),
+        answer(302, headers={"Location": "/login"}),
+        answer(200, HTML),
+        answer(200, b"queued"),
+        answer(200, b'{"id_task": '),
+        answer_json([]),
+        answer_json("ok"),
+        answer_json(None),
+        answer_json(5),
+        error_json(408),
+        error_json(409),
+        error_json(423),
+        error_json(424),
+        answer(499),
+    ],
+)
+async def test_a_generate_whose_outcome_is_not_known_is_sent_once(
+    server: ScriptedServer, api: MagicExpand, step: Any
+) -> None:
+    server.on(POLL, EMPTY_POLL)
+    await api.notifications()  # leaves a kept-alive connection behind
+    server.on(GENERATE, step, answer(200))
+    with pytest.raises(OutcomeUnknown, match="may have been paid for"):
+        await api.generate("a", OFFSETS)
+    assert len(server.requests(GENERATE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (error_json(400, "top: Not an integer"), FileFault),
+        (error_json(413), FileFault),
+        (error_json(415), FileFault),
+        (error_json(422), FileFault),
+        (answer_json({"code": 400, "message": "x"}), FileFault),
+        (error_json(405, "Offsets too large"), FileFault),
+        (answer_json(EXPIRED, 405), ImageIdRefused),
+        (answer_json(EXPIRED), ImageIdRefused),
+        (error_json(404, "Image not found"), ImageIdRefused),
+    ],
+)
+async def test_a_generate_that_is_refused(
+    server: ScriptedServer, api: MagicExpand, step: Any, kind: type[Exception]
+) -> None:
+    server.on(GENERATE, step, answer(200))
+    with pytest.raises(kind):
+        await api.generate("a", OFFSETS)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (error_json(402, "Insufficient credits"), GateReason.CREDITS),
+        (error_json(403), GateReason.CREDITS),
+        (answer(402), GateReason.CREDITS),
+        (answer(403, HTML), GateReason.UNREACHABLE),
+        (answer(429), GateReason.SLOWED),
+        (answer(429, HTML), GateReason.SLOWED),
+        (answer(400, HTML), GateReason.UNREACHABLE),
+        (answer(425), GateReason.UNREACHABLE),
+        (answer(431), GateReason.UNREACHABLE),
+        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
+        (answer(405), GateReason.WRONG_PATH),
+        (answer(404, HTML), GateReason.WRONG_PATH),
+        (error_json(404, "The requested URL was not found on the server."), GateReason.WRONG_PATH),
+    ],
+)
+async def test_a_generate_that_certainly_made_nothing(
+    server: ScriptedServer, api: MagicExpand, step: Any, reason: GateReason
+) -> None:
+    server.on(GENERATE, step, answer(200))
+    with pytest.raises(AccountAway) as caught:
+        await api.generate("a", OFFSETS)
+    assert caught.value.reason is reason
+    assert (reason is GateReason.WRONG_PATH) == ("`api.generate_path`" in str(caught.value))
+    assert len(server.seen) == 1
+
+
+async def test_a_generate_that_never_left_made_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = ApiSettings(base_url=f"http://127.0.0.1:{port}", timeout=1)
+    async with MagicExpand(settings, credentials=Source(PAIR), state_dir=tmp_path, clock=StoppedClock()) as api:
+        with pytest.raises(AccountAway, match="cannot be reached") as caught:
+            await api.generate("a", OFFSETS)
+    assert caught.value.reason is GateReason.UNREACHABLE
+
+
+async def test_a_generate_is_repeated_after_a_401_and_only_then(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(GENERATE, UNAUTHORIZED, Reset(), answer(200))
+    server.on(REFRESH, pair_answer(1))
+    with pytest.raises(OutcomeUnknown):
+        await api.generate("a", OFFSETS)
+    first, second = server.requests(GENERATE)
+    assert first.body == second.body
+    assert second.header("authorization") == "Bearer access-1"
+
+
+async def test_a_401_inside_a_200_counts(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(GENERATE, answer_json({"code": 401, "message": "Unauthorized"}), answer(200))
+    server.on(REFRESH, pair_answer(1))
+    await api.generate("a", OFFSETS)
+    assert len(server.requests(GENERATE)) == 2
+
+
+# --- notifications
+
+
+async def test_a_poll_for_all(server: ScriptedServer, api: MagicExpand) -> None:
+    item = {
+        "id": 1,
+        "name": "expand_generate",
+        "timestamp": 1.5,
+        "data": {"address": "a", "links": [{"l": "https://c/r"}]},
+    }
+    server.on(POLL, answer_json({"notifications_list": [item]}))
+    found = await api.notifications()
+    assert found == (Notification(id=1, kind=Announcement.RESULT, image_id="a", link="https://c/r"),)
+    assert server.seen[0].body == b'{"name_list": "expand_generate,error"}'
+
+
+async def test_a_poll_for_one(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(POLL, answer_json([]))
+    assert await api.notifications("a") == ()
+    assert server.seen[0].json == {"name_list": "expand_generate,error", "id_image": "a"}
+
+
+async def test_a_poll_for_an_image_that_expired_finds_nothing(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(POLL, answer_json(EXPIRED, 405))
+    assert await api.notifications("a") == ()
+    with pytest.raises(AccountAway):
+        await api.notifications()
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (answer(200, HTML), GateReason.UNREACHABLE),
+        (answer(200), GateReason.UNREACHABLE),
+        (answer_json("x"), GateReason.UNREACHABLE),
+        (answer(500), GateReason.UNREACHABLE),
+        (error_json(400), GateReason.UNREACHABLE),
+        (answer(404), GateReason.WRONG_PATH),
+        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
+        (error_json(403), GateReason.CREDITS),
+    ],
+)
+@pytest.mark.parametrize("image_id", ["", "a"])
+async def test_a_poll_that_fails(
+    server: ScriptedServer, api: MagicExpand, step: Any, reason: GateReason, image_id: str
+) -> None:
+    server.on(POLL, step)
+    with pytest.raises(AccountAway) as caught:
+        await api.notifications(image_id)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Retry-After": "12"}, 12.0),
+        ({"Retry-After": "86400"}, 3600.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 30.0),
+        ({"Retry-After": "Fri, 15 Jan 2027 08:00:20 GMT"}, 20.0),
+    ],
+)
+async def test_slowed(
+    server: ScriptedServer, api: MagicExpand, headers: dict[str, str], expected: float | None
+) -> None:
+    server.on(POLL, answer(429, headers=headers))
+    with pytest.raises(AccountAway) as caught:
+        await api.notifications()
+    assert (caught.value.reason, caught.value.retry_after) == (GateReason.SLOWED, expected)
+
+
+async def test_a_server_that_hung_up_between_two_polls_is_no_outage(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(POLL, EMPTY_POLL, Reset(), EMPTY_POLL)
+    await api.notifications()
+    await api.notifications()
+    assert len(server.seen) == 3
+
+
+# --- delete
+
+
+@pytest.mark.parametrize("step", [answer(200), answer(200, b"deleted"), answer(204), answer(404), answer(405, HTML)])
+async def test_delete(server: ScriptedServer, api: MagicExpand, step: Any) -> None:
+    server.on(DELETE, step)
+    await api.delete_notification(5)
+    assert server.seen[0].body == b'{"id": 5}'
+    assert server.seen[0].header("authorization") == "Bearer access-0"
+
+
+async def test_a_delete_that_fails(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(DELETE, error_json(400), answer(500), answer(200, HTML))
+    with pytest.raises(Later):
+        await api.delete_notification(5)
+    for _ in range(2):
+        with pytest.raises(AccountAway):
+            await api.delete_notification(5)
+
+
+# --- history
+
+
+async def test_history(server: ScriptedServer, api: MagicExpand) -> None:
+    server.on(HISTORY, answer_json({"history": [{"l": "https://c/r"}], "info_list": []}), answer_json({"history": []}))
+    assert await api.history("a") == History(known=True, links=("https://c/r",))
+    assert await api.history("a") == History(known=True)
+    assert server.seen[0].body == b'{"id_image": "a", "app": "expand"}'
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        answer_json(EXPIRED, 405),
+        error_json(404, "unknown image"),
+        error_json(400, "id_image"),
+        error_json(405, "app"),
+        answer_json({}),
+        answer_json({"history": None}),
+    ],
+)
+async def test_a_history_that_does_not_answer_for_the_image(
+    server: ScriptedServer, api: MagicExpand, step: Any
+) -> None:
+    server.on(HISTORY, step)
+    assert await api.history("a") == History(known=False)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (answer(404, HTML), GateReason.WRONG_PATH),
+        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
+        (answer(200, HTML), GateReason.UNREACHABLE),
+        (answer(200), GateReason.UNREACHABLE),
+        (answer_json("x"), GateReason.UNREACHABLE),
+        (answer(400, HTML), GateReason.UNREACHABLE),
+        (answer(503), GateReason.UNREACHABLE),
+    ],
+)
+async def test_a_history_that_fails_proves_nothing(
+    server: ScriptedServer, api: MagicExpand, step: Any, reason: GateReason
+) -> None:
+    server.on(HISTORY, step)
+    with pytest.raises(AccountAway) as caught:
+        await api.history("a")
+    assert caught.value.reason is reason
+
+
+# --- account
+
+
+async def test_account(server: ScriptedServer, api: MagicExpand) -> None:
+    date = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    server.on(ACCOUNT, answer_json({"credits": "9.75"}, headers=date), answer_json({}, headers={"Date": "x"}))
+    assert await api.account() == Account(credits=Decimal("9.75"), server_time=1445412480.0)
+    assert await api.account() == Account(credits=None, server_time=None)
+    assert server.seen[0].body == b""
+
+
+@pytest.mark.parametrize("step", [answer(200, HTML), answer(200), answer_json([]), answer(500)])
+async def test_an_account_that_cannot_be_read(server: ScriptedServer, api: MagicExpand, step: Any) -> None:
+    server.on(ACCOUNT, step)
+    with pytest.raises(AccountAway) as caught:
+        await api.account()
+    assert caught.value.reason is GateReason.UNREACHABLE
+
+
+# --- download
+
+
+async def test_a_download_carries_no_token(server: ScriptedServer, api: MagicExpand, tmp_path: Path) -> None:
+    server.on(POLL, EMPTY_POLL)
+    await api.notifications()
+    async with ScriptedServer() as host:
+        host.on("GET /r?sig=1", answer(302, headers={"Location": "/final"}))
+        host.on("GET /final", answer(200, JPEG))
+        fetched = await api.download(f"{host.url}/r?sig=1", tmp_path / "t")
+        assert fetched == Fetched(bytes=len(JPEG), sha256=hashlib.sha256(JPEG).hexdigest())
+        assert (tmp_path / "t").read_bytes() == JPEG
+        for seen in host.seen:
+            assert b"access-0" not in seen.raw
+            assert seen.header("authorization") is None
+            assert seen.header("cookie") is None
+
+
+@pytest.mark.parametrize(
+    ("step", "dead"),
+    [
+        (answer(404), True),
+        (answer(403), True),
+        (answer(410), True),
+        (answer(302), True),
+        (answer(200, HTML), True),
+        (answer_json({"error": "expired"}), True),
+        (answer(204), True),
+        (answer(500), False),
+        (answer(429), False),
+        (answer(200), False),
+        (Reset(), False),
+        (Hang(), False),
+        (Say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", close=True), False),
+    ],
+)
+async def test_a_download_that_fails(
+    server: ScriptedServer, api: MagicExpand, tmp_path: Path, step: Any, dead: bool
+) -> None:
+    server.on("GET /r", step)
+    with pytest.raises(Later) as caught:
+        await api.download(f"{server.url}/r", tmp_path / "t")
+    assert isinstance(caught.value, LinkDead) is dead
+    assert not (tmp_path / "t").exists()
+
+
+async def test_a_target_without_room_is_nobodys_fault(server: ScriptedServer, api: MagicExpand, tmp_path: Path) -> None:
+    server.on("GET /r", answer(200, JPEG))
+    with pytest.raises(AccountAway) as caught:
+        await api.download(f"{server.url}/r", tmp_path / "gone" / "t")
+    assert caught.value.reason is GateReason.CANNOT_STORE
+
+
+async def test_no_message_holds_a_link_or_a_token(server: ScriptedServer, api: MagicExpand, tmp_path: Path) -> None:
+    server.on("GET /r?sig=SECRET", answer(404), Reset(), answer(200, HTML))
+    for _ in range(3):
+        with pytest.raises(Later) as caught:
+            await api.download(f"{server.url}/r?sig=SECRET", tmp_path / "t")
+        assert "SECRET" not in str(caught.value)
+    with pytest.raises(LinkDead) as refused:
+        await api.download("ftp://host/r?sig=SECRET", tmp_path / "t")
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (ApiSettings(base_url="https://api.example.com/api"), True),
+        (ApiSettings(base_url="https://api.example.com/api", allow_private_links=True), False),
+        (ApiSettings(base_url="https://127.0.0.1:1/api"), False),
+        (ApiSettings(base_url="http://api.example.com/api"), False),
+    ],
+)
+async def test_when_private_links_are_taken(
+    server: ScriptedServer, tmp_path: Path, settings: ApiSettings, refused: bool
+) -> None:
+    server.on("GET /r", answer(200, JPEG))
+    settings = replace(settings, timeout=1)
+    async with MagicExpand(settings, credentials=Source(ACCESS_ONLY), state_dir=tmp_path, clock=StoppedClock()) as api:
+        if refused:
+            with pytest.raises(LinkDead):
+                await api.download(f"{server.url}/r", tmp_path / "t")
+        else:
+            await api.download(f"{server.url}/r", tmp_path / "t")
+    assert (server.connections == 0) is refused

@@ -1,0 +1,554 @@
+"""Owns the proof of what is seen inside pictures, and that no file harms the daemon that looks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from expandd.adapters.images.pillow import PillowImages
+from expandd.domain.errors import Fault, FaultCode, FileFault, Later
+from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
+from expandd.domain.job import ImageFormat
+from expandd.domain.offsets import Size
+from tests.support.pictures import CORNERS, animated, chunk, drawing, encoded, picture, png_claiming
+
+FORMATS = ("jpeg", "png", "webp")
+
+# A child that does what the file says, and else what a real one does.
+HARMFUL = """
+import os, signal, sys
+from expandd.adapters.images import process as real
+
+def carry_out(request):
+    said = open(request.path, "rb").read(40)
+    if said.startswith(b"abort"):
+        os.abort()
+    if said.startswith(b"signal "):
+        os.kill(os.getpid(), int(said.split()[1]))
+    if said.startswith(b"exit"):
+        sys.exit(3)
+    if said.startswith(b"hang"):
+        open(request.path + ".hanging", "wb").close()
+        signal.pause()
+    if said.startswith(b"spin"):
+        while True:
+            pass
+    if said.startswith(b"swell"):
+        bytearray(2 << 30)
+    if said.startswith(b"noise"):
+        os.write(1, b"a library prints\\n")
+    if said.startswith(b"once") and not os.path.exists(request.path + ".once"):
+        open(request.path + ".once", "wb").close()
+        os.abort()
+    return real.carry_out(request)
+
+real.CPU = 1
+real.confine()
+real.serve(carry_out)
+"""
+
+
+# Root may read everything, so a child of root becomes nobody.
+NOBODY = """
+import os
+from expandd.adapters.images import decoder as image_decoder
+from expandd.adapters.images import process as image_process
+os.geteuid() or os.setuid(65534)
+image_process.main()
+"""
+
+
+@pytest.fixture
+async def images() -> AsyncIterator[PillowImages]:
+    async with PillowImages() as pillow:
+        yield pillow
+
+
+@pytest.fixture
+async def harmful() -> AsyncIterator[PillowImages]:
+    async with PillowImages(program=("-c", HARMFUL)) as pillow:
+        yield pillow
+
+
+def written(directory: Path, data: bytes, name: str = "picture") -> Path:
+    path = directory / name
+    path.write_bytes(data)
+    return path
+
+
+def fault(found: Finding) -> Fault:
+    assert isinstance(found, Unfit | Unfinished), found
+    return found.fault
+
+
+async def gone(pid: int) -> None:
+    """Return when the process `pid` has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), 20)
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+
+
+class TestWholePictures:
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_a_whole_picture_of_each_format_is_whole(
+        self, images: PillowImages, tmp_path: Path, name: str
+    ) -> None:
+        found = await images.examine(written(tmp_path, picture(name, 300, 200)))
+        assert found == Whole(format=ImageFormat(name), size=Size(300, 200), orientation=1)
+
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_the_size_is_as_a_person_sees_it_for_all_eight_orientations(
+        self, images: PillowImages, tmp_path: Path, name: str
+    ) -> None:
+        for orientation in range(1, 9):
+            path = written(tmp_path, picture(name, 96, 80, orientation=orientation))
+            whole = Whole(format=ImageFormat(name), size=Size(96, 80), orientation=orientation)
+            assert await images.examine(path) == whole
+            assert await images.examine_result(path) == whole
+
+    @pytest.mark.parametrize(
+        ("name", "mode"),
+        [
+            ("jpeg", "L"),
+            ("jpeg", "CMYK"),
+            ("png", "1"),
+            ("png", "L"),
+            ("png", "LA"),
+            ("png", "P"),
+            ("png", "RGBA"),
+            ("png", "I;16"),
+            ("webp", "RGBA"),
+        ],
+    )
+    async def test_every_kind_of_pixel_is_accepted_and_can_be_turned(
+        self, images: PillowImages, tmp_path: Path, name: str, mode: str
+    ) -> None:
+        path = written(tmp_path, picture(name, mode=mode, orientation=6))
+        assert isinstance(await images.examine(path), Whole)
+        await images.make_upright(path, tmp_path / "upright")
+        with Image.open(tmp_path / "upright") as upright, Image.open(path) as stored:
+            assert (upright.mode, upright.size) == (stored.mode, (96, 80))
+
+    async def test_sixteen_bits_per_colour_are_accepted(self, images: PillowImages, tmp_path: Path) -> None:
+        data = _png_of_sixteen_bits(70, 65)
+        assert isinstance(await images.examine(written(tmp_path, data)), Whole)
+
+    @pytest.mark.parametrize("save", [{"progressive": True}, {"quality": 100, "subsampling": 0}])
+    async def test_progressive_and_fine_jpegs_are_whole(
+        self, images: PillowImages, tmp_path: Path, save: dict[str, Any]
+    ) -> None:
+        assert isinstance(await images.examine(written(tmp_path, picture("jpeg", **save))), Whole)
+
+    @pytest.mark.parametrize("name", ["png", "webp"])
+    async def test_an_animated_picture_counts_as_its_first_frame(
+        self, images: PillowImages, tmp_path: Path, name: str
+    ) -> None:
+        found = await images.examine(written(tmp_path, animated(name)))
+        assert found == Whole(format=ImageFormat(name), size=Size(96, 80), orientation=1)
+
+    async def test_a_camera_file_of_several_pictures_counts_as_jpeg(self, images: PillowImages, tmp_path: Path) -> None:
+        data = encoded(drawing(200, 100), "mpo", save_all=True, append_images=[drawing(80, 70)])
+        found = await images.examine(written(tmp_path, data))
+        assert found == Whole(format=ImageFormat.JPEG, size=Size(200, 100), orientation=1)
+
+    @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+    async def test_exif_that_cannot_be_read_is_no_fault_of_the_picture(
+        self, images: PillowImages, tmp_path: Path, exif: bytes
+    ) -> None:
+        found = await images.examine(written(tmp_path, picture("jpeg", exif=exif)))
+        assert found == Whole(format=ImageFormat.JPEG, size=Size(96, 80), orientation=1)
+
+    @pytest.mark.parametrize("value", [0, 9, 65535])
+    async def test_an_orientation_that_does_not_exist_is_none(
+        self, images: PillowImages, tmp_path: Path, value: int
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = value
+        found = await images.examine(written(tmp_path, picture("jpeg", exif=exif.tobytes())))
+        assert isinstance(found, Whole)
+        assert found.orientation == 1
+
+
+class TestSizes:
+    @pytest.mark.parametrize(("width", "height"), [(64, 64), (64, 4096), (4096, 64)])
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_the_limits_themselves_are_within(
+        self, images: PillowImages, tmp_path: Path, name: str, width: int, height: int
+    ) -> None:
+        found = await images.examine(written(tmp_path, picture(name, width, height)))
+        assert isinstance(found, Whole)
+
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_one_pixel_less_is_too_small(self, images: PillowImages, tmp_path: Path, name: str) -> None:
+        for width, height in ((63, 64), (64, 63)):
+            found = await images.examine(written(tmp_path, picture(name, width, height)))
+            assert fault(found).code is FaultCode.TOO_SMALL
+            assert isinstance(found, Unfit)
+            assert f"{width}\N{MULTIPLICATION SIGN}{height} px" in fault(found).message
+
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_one_pixel_more_is_too_large(self, images: PillowImages, tmp_path: Path, name: str) -> None:
+        for width, height in ((4097, 64), (64, 4097)):
+            found = await images.examine(written(tmp_path, picture(name, width, height)))
+            assert fault(found).code is FaultCode.TOO_LARGE
+            assert "64 to 4096 px" in fault(found).message
+
+    async def test_a_result_may_have_any_size(self, images: PillowImages, tmp_path: Path) -> None:
+        for size in ((1, 1), (5000, 64)):
+            found = await images.examine_result(written(tmp_path, picture("png", *size)))
+            assert found == Whole(format=ImageFormat.PNG, size=Size(*size), orientation=1)
+
+    async def test_a_bomb_is_refused_before_it_is_decoded(self, images: PillowImages, tmp_path: Path) -> None:
+        found = await images.examine(written(tmp_path, png_claiming(60_000, 60_000)))
+        assert isinstance(found, Unfit)
+        assert found.fault.code is FaultCode.TOO_LARGE
+
+    async def test_a_result_too_large_to_decode_here_is_judged_by_its_end(self, tmp_path: Path) -> None:
+        path = written(tmp_path, picture("png", 200, 100))
+        async with PillowImages(most_pixels=200 * 100 - 1) as images:
+            assert isinstance(await images.examine_result(path), Whole)
+            path.write_bytes(path.read_bytes()[:-1])
+            assert isinstance(await images.examine_result(path), Unfinished)
+
+    async def test_a_file_of_gigabytes_is_not_read(self, images: PillowImages, tmp_path: Path) -> None:
+        path = written(tmp_path, picture("jpeg"))
+        os.truncate(path, (1 << 30) + 1)
+        found = await images.examine(path)
+        assert isinstance(found, Unfit)
+        assert found.fault.code is FaultCode.TOO_LARGE
+
+
+class TestUnfinished:
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_a_picture_cut_anywhere_is_unfinished(self, images: PillowImages, tmp_path: Path, name: str) -> None:
+        data = picture(name, 200, 150)
+        for cut in {0, 1, 5, 11, 30, *range(40, len(data), len(data) // 40), len(data) - 1}:
+            path = written(tmp_path, data[:cut])
+            assert isinstance(await images.examine(path), Unfinished)
+            assert isinstance(await images.examine_result(path), Unfinished)
+            # A WEBP may end in some zeros, so only a tail of more than a kilobyte tells.
+            if name != "webp" or cut < len(data) - 1100:
+                path.write_bytes(data[:cut].ljust(len(data) + 8192, b"\0"))
+                assert isinstance(await images.examine(path), Unfinished)
+
+    async def test_a_png_whose_rows_do_not_come_to_an_end_is_damaged(
+        self, images: PillowImages, tmp_path: Path
+    ) -> None:
+        found = await images.examine(written(tmp_path, png_claiming(100, 100)))
+        assert isinstance(found, Unfinished)
+        assert found.fault.code is FaultCode.NOT_WHOLE
+        assert found.fault.message.startswith("The file is damaged: its PNG picture cannot be decoded")
+
+    async def test_another_type_is_unfit_at_once(self, images: PillowImages, tmp_path: Path) -> None:
+        found = await images.examine(written(tmp_path, picture("gif"), "picture.jpg"))
+        assert isinstance(found, Unfit)
+        assert found.fault.message == "This is a GIF picture; only JPEG, PNG and WEBP pictures can be expanded."
+
+    async def test_a_file_that_we_may_not_read_waits_for_somebody_to_mend_it(self, tmp_path: Path) -> None:
+        path = written(tmp_path, picture())
+        path.chmod(0)
+        async with PillowImages(program=("-c", NOBODY)) as images:
+            with pytest.raises(Later, match="permission denied"):
+                await images.make_upright(path, tmp_path / "upright")
+            found = await images.examine(path)
+        assert isinstance(found, Unfinished)
+        assert found.fault.code is FaultCode.UNREADABLE
+
+
+class TestNotFiles:
+    async def test_a_symlink_is_not_followed(self, images: PillowImages, tmp_path: Path) -> None:
+        (tmp_path / "link.jpg").symlink_to(written(tmp_path, picture()))
+        with pytest.raises(Later, match="symbolic link"):
+            await images.examine(tmp_path / "link.jpg")
+        with pytest.raises(Later, match="symbolic link"):
+            await images.make_upright(tmp_path / "link.jpg", tmp_path / "upright")
+
+    async def test_a_fifo_is_not_waited_for(self, images: PillowImages, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo.jpg")
+        with pytest.raises(Later, match="not a regular file"):
+            await images.examine(tmp_path / "fifo.jpg")
+
+    async def test_a_directory_a_device_and_nothing_are_for_later(self, images: PillowImages, tmp_path: Path) -> None:
+        for path in (tmp_path, Path("/dev/zero"), tmp_path / "nothing"):
+            with pytest.raises(Later):
+                await images.examine(path)
+            with pytest.raises(Later):
+                await images.examine_result(path)
+
+    async def test_any_name_that_the_disk_takes_can_be_examined(self, images: PillowImages, tmp_path: Path) -> None:
+        for name in ("ü 写真.jpg", "line\nbreak.jpg", os.fsdecode(b"latin-\xe9.jpg")):
+            assert isinstance(await images.examine(written(tmp_path, picture(), name)), Whole)
+
+
+class TestUpright:
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_the_pixels_are_as_a_person_sees_them_and_the_tag_is_gone(
+        self, images: PillowImages, tmp_path: Path, name: str
+    ) -> None:
+        for orientation in range(1, 9):
+            source = written(tmp_path, picture(name, 120, 80, orientation=orientation))
+            before = source.read_bytes()
+            await images.make_upright(source, tmp_path / "upright")
+            found = await images.examine(tmp_path / "upright")
+            assert found == Whole(format=ImageFormat(name), size=Size(120, 80), orientation=1)
+            assert _corners(tmp_path / "upright") == CORNERS
+            assert source.read_bytes() == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["picture", "upright"]
+
+    async def test_profile_and_other_exif_are_kept(self, images: PillowImages, tmp_path: Path) -> None:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010F] = 8, "A camera"
+        for name in FORMATS:
+            data = encoded(drawing(90, 70), name, exif=exif.tobytes(), icc_profile=profile)
+            await images.make_upright(written(tmp_path, data), tmp_path / "upright")
+            with Image.open(tmp_path / "upright") as upright:
+                assert upright.info["icc_profile"] == profile
+                assert dict(upright.getexif()) == {0x010F: "A camera"}
+
+    async def test_png_and_webp_lose_nothing(self, images: PillowImages, tmp_path: Path) -> None:
+        for name in ("png", "webp"):
+            data = picture(name, 90, 70, mode="RGBA", orientation=6, lossless=True)
+            await images.make_upright(written(tmp_path, data), tmp_path / "upright")
+            with Image.open(tmp_path / "upright") as upright:
+                assert upright.convert("RGB").tobytes() == drawing(90, 70).tobytes()
+
+    async def test_an_earlier_copy_is_replaced(self, images: PillowImages, tmp_path: Path) -> None:
+        target = written(tmp_path, b"an earlier try", "upright")
+        await images.make_upright(written(tmp_path, picture(orientation=3)), target)
+        assert isinstance(await images.examine(target), Whole)
+
+    async def test_a_source_that_cannot_be_used_is_a_fault_and_leaves_nothing(
+        self, images: PillowImages, tmp_path: Path
+    ) -> None:
+        for data in (b"text", picture()[:-2], picture("png", 10, 10), png_claiming(100, 100)):
+            with pytest.raises(FileFault):
+                await images.make_upright(written(tmp_path, data), tmp_path / "upright")
+        assert [path.name for path in tmp_path.iterdir()] == ["picture"]
+
+    async def test_a_target_that_cannot_be_written_is_for_later(self, images: PillowImages, tmp_path: Path) -> None:
+        with pytest.raises(Later, match="No such file or directory"):
+            await images.make_upright(written(tmp_path, picture()), tmp_path / "nowhere" / "upright")
+
+
+class TestChildren:
+    @pytest.mark.parametrize("harm", ["abort", f"signal {signal.SIGSEGV}"])
+    async def test_a_file_that_crashes_its_decoder_is_unfit_and_the_next_one_works(
+        self, harmful: PillowImages, tmp_path: Path, harm: str
+    ) -> None:
+        found = await harmful.examine(written(tmp_path, harm.encode(), "harm"))
+        assert isinstance(found, Unfit)
+        assert found.fault.code is FaultCode.UNREADABLE
+        with pytest.raises(FileFault):
+            await harmful.make_upright(tmp_path / "harm", tmp_path / "upright")
+        assert isinstance(await harmful.examine(written(tmp_path, picture())), Whole)
+
+    async def test_a_file_that_takes_a_decoder_for_ever_is_unfit(self, harmful: PillowImages, tmp_path: Path) -> None:
+        found = await harmful.examine(written(tmp_path, b"spin"))
+        assert isinstance(found, Unfit)
+        assert found.fault.code is FaultCode.UNREADABLE
+
+    @pytest.mark.parametrize("harm", [f"signal {signal.SIGKILL}", f"signal {signal.SIGBUS}", "exit", "swell"])
+    async def test_a_want_of_the_machine_is_not_blamed_on_the_file(
+        self, harmful: PillowImages, tmp_path: Path, harm: str
+    ) -> None:
+        with pytest.raises(Later):
+            await harmful.examine(written(tmp_path, harm.encode(), "harm"))
+        assert isinstance(await harmful.examine(written(tmp_path, picture())), Whole)
+
+    async def test_a_crash_that_does_not_come_again_is_not_blamed_on_the_file(
+        self, harmful: PillowImages, tmp_path: Path
+    ) -> None:
+        found = await harmful.examine(written(tmp_path, b"once"))
+        assert fault(found).code is FaultCode.UNSUPPORTED_TYPE
+
+    async def test_a_child_killed_while_it_rests_is_replaced(self, images: PillowImages, tmp_path: Path) -> None:
+        path = written(tmp_path, picture())
+        await images.examine(path)
+        (pid,) = images.resting
+        os.kill(pid, signal.SIGKILL)
+        assert isinstance(await images.examine(path), Whole)
+        assert images.resting != (pid,)
+
+    async def test_what_a_library_prints_does_not_disturb_the_answers(
+        self, harmful: PillowImages, tmp_path: Path
+    ) -> None:
+        found = await harmful.examine(written(tmp_path, b"noise, then text"))
+        assert fault(found).code is FaultCode.UNSUPPORTED_TYPE
+
+    @pytest.mark.parametrize("answer", ["", "{}", "[1]", '{"is":"whole"}', '{"is":"whole","format":"gif"}'])
+    async def test_an_answer_that_makes_no_sense_is_blamed_on_the_file(self, tmp_path: Path, answer: str) -> None:
+        async with PillowImages(program=("-c", f"input(); print({answer!r})")) as images:
+            found = await images.examine(written(tmp_path, picture()))
+        assert isinstance(found, Unfit)
+
+    async def test_a_decoder_that_hangs_is_killed_in_the_end(self, tmp_path: Path) -> None:
+        async with PillowImages(program=("-c", HARMFUL), timeout=0.5) as harmful:
+            with pytest.raises(Later, match=r"not decoded within 0\.5 s"):
+                await harmful.examine(written(tmp_path, b"hang"))
+            assert harmful.resting == ()
+
+    async def test_a_cancelled_question_ends_its_child_and_the_next_is_answered(
+        self, harmful: PillowImages, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "harm.hanging")
+        task = asyncio.create_task(harmful.examine(written(tmp_path, b"hang", "harm")))
+        await asyncio.to_thread((tmp_path / "harm.hanging").read_bytes)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        found = await harmful.examine(written(tmp_path, picture(seed=1)))
+        assert isinstance(found, Whole)
+
+    async def test_no_child_runs_before_the_first_picture_nor_after_close(self, tmp_path: Path) -> None:
+        images = PillowImages()
+        assert not images.resting
+        await images.examine(written(tmp_path, picture()))
+        (pid,) = images.resting
+        await images.close()
+        await gone(pid)
+        assert not images.resting
+
+    async def test_an_idle_child_ends_and_the_next_picture_starts_another(self, tmp_path: Path) -> None:
+        async with PillowImages(idle=0.01) as images:
+            path = written(tmp_path, picture())
+            await images.examine(path)
+            for pid in images.resting:
+                await gone(pid)
+            assert not images.resting
+            assert isinstance(await images.examine(path), Whole)
+
+    async def test_many_at_once_share_a_few_children(self, tmp_path: Path) -> None:
+        async with PillowImages(processes=2) as images:
+            paths = [written(tmp_path, picture(seed=seed, width=64 + seed), f"{seed}") for seed in range(30)]
+            found = await asyncio.gather(*(images.examine(path) for path in paths))
+            assert [whole.size.width for whole in found if isinstance(whole, Whole)] == list(range(64, 94))
+            assert len(images.resting) == 2
+
+    async def test_a_child_ignores_the_signals_that_stop_its_daemon(self, images: PillowImages, tmp_path: Path) -> None:
+        path = written(tmp_path, picture())
+        await images.examine(path)
+        before = images.resting
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(before[0], number)
+            await images.examine(path)
+        assert images.resting == before
+
+    async def test_a_child_sees_no_secret_of_its_daemon(self, tmp_path: Path) -> None:
+        spy = 'import os,sys; sys.stdin.readline(); print(\'{"is":"not now","reason":"%s"}\' % sorted(os.environ))'
+        async with PillowImages(program=("-c", spy)) as images:
+            with pytest.raises(Later) as caught:
+                await images.examine(tmp_path)
+        names = {"LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH"}
+        assert set(str(caught.value).strip("[]").replace("'", "").split(", ")) <= names
+
+    async def test_a_child_dies_with_its_daemon(self, tmp_path: Path) -> None:
+        path = written(tmp_path, picture())
+        daemon = (
+            "import asyncio, sys, pathlib, time\n"
+            "from expandd.adapters.images.pillow import PillowImages\n"
+            "async def main():\n"
+            "    images = PillowImages()\n"
+            f"    await images.examine(pathlib.Path({str(path)!r}))\n"
+            "    print(*images.resting, flush=True)\n"
+            "    await asyncio.Event().wait()\n"
+            "asyncio.run(main())\n"
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", daemon, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        )
+        assert process.stdout is not None
+        pid = int(await process.stdout.readline())
+        process.kill()
+        await process.wait()
+        await gone(pid)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def shared(runner: asyncio.Runner) -> Iterator[PillowImages]:
+    images = PillowImages()
+    yield images
+    runner.run(images.close())
+
+
+GOOD = [picture(name, orientation=3) for name in FORMATS] + [
+    picture("jpeg", progressive=True),
+    picture("png", mode="P"),
+    picture("webp", mode="RGBA", lossless=True),
+    animated("png"),
+    animated("webp"),
+]
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(GOOD), st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=8))
+def test_no_damage_makes_anything_but_a_finding(
+    runner: asyncio.Runner,
+    shared: PillowImages,
+    tmp_path: Path,
+    data: bytes,
+    damage: list[tuple[float, bytes]],
+) -> None:
+    damaged = bytearray(data)
+    for place, new in damage:
+        at = int(place * len(data))
+        damaged[at : at + len(new)] = new
+    path = written(tmp_path, bytes(damaged))
+    before = shared.resting
+    assert isinstance(runner.run(shared.examine(path)), Whole | Unfinished | Unfit)
+    assert isinstance(runner.run(shared.examine_result(path)), Whole | Unfinished | Unfit)
+    assert not before or shared.resting == before, "a child has died"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBP"]), st.binary(max_size=300))
+def test_any_bytes_get_a_finding(
+    runner: asyncio.Runner, shared: PillowImages, tmp_path: Path, start: bytes, rest: bytes
+) -> None:
+    found = runner.run(shared.examine(written(tmp_path, start + rest)))
+    assert isinstance(found, Unfinished | Unfit)
+
+
+def _corners(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """The colours of CORNERS that lie nearest to the picture's corners, in the same order."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    width, height = image.size
+    seen = [image.getpixel((x, y)) for y in (2, height - 3) for x in (2, width - 3)]
+    return tuple(min(CORNERS, key=lambda corner: _distance(corner, colour)) for colour in seen)
+
+
+def _distance(one: tuple[int, int, int], other: Any) -> int:
+    return sum(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def _png_of_sixteen_bits(width: int, height: int) -> bytes:
+    rows = b"".join(b"\0" + bytes(range(6)) * width for _ in range(height))
+    header = png_claiming(width, height, depth=16)[:33]
+    return header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

@@ -1,0 +1,282 @@
+"""Owns the fake API: it keeps images, jobs, notifications and history as the service does, and does what a test says."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import count, pairwise
+from pathlib import Path
+
+from expandd.domain.answers import Account, Announcement, Fetched, History, Notification, Uploaded
+from expandd.domain.errors import (
+    AccountAway,
+    GateReason,
+    ImageIdRefused,
+    LinkDead,
+    OutcomeUnknown,
+)
+from expandd.domain.offsets import Offsets
+from expandd.engine.ports import Clock
+from tests.support.fakes import picture, sha256, size_of
+
+NOTIFICATION_LIFE = 600.0
+SOURCE_LIFE = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The call fails and nothing has happened."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """The call does its work, then its answer is lost."""
+
+    error: Exception = field(default_factory=lambda: OutcomeUnknown("the connection was reset"))
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """The call takes this many seconds, then goes well."""
+
+    seconds: float
+
+
+Outcome = Refuse | Lose | Slow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of an accepted job: a result after `seconds`, or an error, announced or not."""
+
+    seconds: float = 5.0
+    error: str = ""
+    nameless: bool = True
+    """Whether its error notification leaves the image out, as the real ones do."""
+    announced: int = 1
+    """How many notifications tell of it; 0 when the notification is lost."""
+    in_history: bool = True
+    by_task: bool = False
+    """Whether the notification names the task instead of the image."""
+    error_too: str = ""
+    """An error notification beside the result."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call, as the service saw it; `ended` is None while it is under way."""
+
+    endpoint: str
+    about: str
+    began: float
+    ended: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Image:
+    """An uploaded picture."""
+
+    name: str
+    content: bytes
+    uploaded: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Paid:
+    """An accepted paid call."""
+
+    image_id: str
+    offsets: Offsets
+    at: float
+    fate: Fate
+    told: bool = False
+
+    @property
+    def link(self) -> str:
+        return f"https://links.example/{self.image_id}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Item:
+    """A notification in the service's store: `owner` is whose it really is, also where it names nobody."""
+
+    notification: Notification
+    owner: str
+    at: float
+
+
+class FakeApi:
+    """The Magic Expand API on the manual clock. Each call takes `latency` seconds."""
+
+    def __init__(self, clock: Clock, *, latency: float = 0.1) -> None:
+        self.clock = clock
+        self.latency = latency
+        self.calls: list[Call] = []
+        self.images: dict[str, Image] = {}
+        self.paid: list[Paid] = []
+        self.items: dict[int, Item] = {}
+        self.deleted: list[int] = []
+        self.credits: int | None = None
+        self.history_answers = True
+        self.fates: dict[str, Fate] = {}
+        """By the name of the dropped file; `fate` is for all others."""
+        self.fate = Fate()
+        self.results: dict[str, deque[bytes]] = defaultdict(deque)
+        """What the link host serves, by the name of the dropped file, before it serves the right bytes."""
+        self.away: dict[str, Exception] = {}
+        """By endpoint, or "*": what every call of it raises until it is taken out again."""
+        self._scripts: dict[str, deque[Outcome | None]] = defaultdict(deque)
+        self._numbers = count(1)
+
+    # --- what a test says and asks ---
+
+    def script(self, endpoint: str, *outcomes: Outcome | None) -> None:
+        """How the next calls of `endpoint` end, one by one; None is the usual way."""
+        self._scripts[endpoint].extend(outcomes)
+
+    def called(self, endpoint: str) -> list[Call]:
+        return [call for call in self.calls if call.endpoint == endpoint]
+
+    def paid_for(self, name: str) -> list[Paid]:
+        return [paid for paid in self.paid if self.images[paid.image_id].name == name]
+
+    def gaps(self) -> list[float]:
+        """Seconds from the end of each poll to the start of the next."""
+        polls = self.called("notifications")
+        return [after.began - before.ended for before, after in pairwise(polls) if before.ended is not None]
+
+    def announce(self, kind: Announcement, owner: str = "", *, image_id: str = "", link: str = "") -> int:
+        """Put a notification there that no job of this test made; `owner` is the image that a filter shows it for."""
+        number = next(self._numbers)
+        notification = Notification(id=number, kind=kind, image_id=image_id, link=link, message="somebody's")
+        self.items[number] = Item(notification=notification, owner=owner or image_id, at=self.clock.monotonic())
+        return number
+
+    # --- the port ---
+
+    async def upload(self, source: Path, name: str) -> Uploaded:
+        call, outcome = await self._begin("upload", name)
+        content = source.read_bytes()
+        image_id = f"image-{next(self._numbers)}"
+        self.images[image_id] = Image(name=name, content=content, uploaded=self.clock.monotonic())
+        self._end(call, outcome)
+        return Uploaded(image_id=image_id, sha256=sha256(content))
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        call, outcome = await self._begin("generate", image_id)
+        if not self._keeps(image_id):
+            raise ImageIdRefused("the image is bad or expired")
+        if self.credits is not None:
+            if self.credits <= 0:
+                raise AccountAway(GateReason.CREDITS, "no credits are left")
+            self.credits -= 1
+        fate = self.fates.get(self.images[image_id].name, self.fate)
+        self.paid.append(Paid(image_id=image_id, offsets=offsets, at=self.clock.monotonic(), fate=fate))
+        self._end(call, outcome)
+        return f"task-of-{image_id}"
+
+    async def notifications(self, image_id: str = "") -> Sequence[Notification]:
+        call, outcome = await self._begin("notifications", image_id)
+        self._announce_finished()
+        alive = [item for item in self.items.values() if self.clock.monotonic() - item.at < NOTIFICATION_LIFE]
+        self._end(call, outcome)
+        return [item.notification for item in alive if image_id in {"", item.owner}]
+
+    async def delete_notification(self, number: int) -> None:
+        call, outcome = await self._begin("delete", str(number))
+        self.items.pop(number, None)
+        self.deleted.append(number)
+        self._end(call, outcome)
+
+    async def history(self, image_id: str) -> History:
+        call, outcome = await self._begin("history", image_id)
+        self._end(call, outcome)
+        if not (self.history_answers and self._keeps(image_id)):
+            return History(known=False)
+        links = [paid.link for paid in self.paid if paid.image_id == image_id and self._shows(paid)]
+        return History(known=True, links=tuple(links))
+
+    async def download(self, link: str, target: Path) -> Fetched:
+        call, outcome = await self._begin("download", link)
+        paid = next((paid for paid in self.paid if paid.link == link), None)
+        if paid is None:
+            raise LinkDead("404")
+        content = self._result(paid)
+        target.write_bytes(content)
+        self._end(call, outcome)
+        return Fetched(bytes=len(content), sha256=sha256(content))
+
+    async def account(self) -> Account:
+        call, outcome = await self._begin("account", "")
+        self._end(call, outcome)
+        return Account(credits=None if self.credits is None else Decimal(self.credits), server_time=None)
+
+    # --- inside ---
+
+    async def _begin(self, endpoint: str, about: str) -> tuple[Call, Outcome | None]:
+        call = Call(endpoint=endpoint, about=about, began=self.clock.monotonic())
+        self.calls.append(call)
+        script = self._scripts[endpoint]
+        outcome = script.popleft() if script else None
+        try:
+            await self.clock.sleep(outcome.seconds if isinstance(outcome, Slow) else self.latency)
+            away = self.away.get(endpoint) or self.away.get("*")
+            if away is not None:
+                raise away
+            if isinstance(outcome, Refuse):
+                raise outcome.error
+        finally:
+            call.ended = self.clock.monotonic()
+        return call, outcome
+
+    def _end(self, call: Call, outcome: Outcome | None) -> None:
+        call.ended = self.clock.monotonic()
+        if isinstance(outcome, Lose):
+            raise outcome.error
+
+    def _keeps(self, image_id: str) -> bool:
+        image = self.images.get(image_id)
+        return image is not None and self.clock.monotonic() - image.uploaded < SOURCE_LIFE
+
+    def _shows(self, paid: Paid) -> bool:
+        finished = self.clock.monotonic() >= paid.at + paid.fate.seconds
+        return finished and paid.fate.in_history and not paid.fate.error
+
+    def _announce_finished(self) -> None:
+        for paid in self.paid:
+            if not paid.told and self.clock.monotonic() >= paid.at + paid.fate.seconds:
+                paid.told = True
+                for _ in range(paid.fate.announced):
+                    self._tell(paid, paid.fate.error)
+                if paid.fate.error_too:
+                    self._tell(paid, paid.fate.error_too)
+
+    def _tell(self, paid: Paid, error: str) -> None:
+        number, fate = next(self._numbers), paid.fate
+        named = not (error and fate.nameless) and not fate.by_task
+        self.items[number] = Item(
+            notification=Notification(
+                id=number,
+                kind=Announcement.ERROR if error else Announcement.RESULT,
+                image_id=paid.image_id if named else "",
+                task_id=f"task-of-{paid.image_id}" if fate.by_task else "",
+                link="" if error else paid.link,
+                message=error,
+            ),
+            owner=paid.image_id,
+            at=self.clock.monotonic(),
+        )
+
+    def _result(self, paid: Paid) -> bytes:
+        image = self.images[paid.image_id]
+        wrong = self.results[image.name]
+        if wrong:
+            return wrong.popleft()
+        size = size_of(image.content)
+        assert size is not None, "only whole pictures are uploaded"
+        result = paid.offsets.applied_to(size)
+        return picture(result.width, result.height, note=f"made of {image.name!a}")

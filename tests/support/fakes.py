@@ -1,0 +1,207 @@
+"""Owns the fakes: each fulfils one of the engine's ports in memory, as the port's contract says and no kinder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from expandd.domain.errors import (
+    AccountAway,
+    Fault,
+    FaultCode,
+    GateReason,
+    JournalAway,
+    Later,
+    StaleJob,
+)
+from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
+from expandd.domain.job import ImageFormat, Job, JobState
+from expandd.domain.offsets import Size
+from expandd.engine.ports import Clock
+
+
+class MemoryJournal:
+    """A journal without a disk. `away` makes every call fail; `fail(n)` only the next n writes."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self.rows: dict[str, Job] = {job.id: job for job in jobs}
+        self.away = False
+        self.clock: Clock | None = None
+        """With a clock each write takes `seconds` of it, as a slow disk does."""
+        self.seconds = 0.0
+        self._failing = 0
+
+    def fail(self, writes: int) -> None:
+        self._failing = writes
+
+    async def add(self, job: Job) -> None:
+        await self._write()
+        self.rows[job.id] = job
+
+    async def save(self, job: Job, expected: JobState) -> None:
+        await self._write()
+        row = self.rows.get(job.id)
+        if row is None or (row.state, row.owner, row.epoch) != (expected, job.owner, job.epoch):
+            raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
+        self.rows[job.id] = job
+
+    async def get(self, job_id: str) -> Job | None:
+        self._read()
+        return self.rows.get(job_id)
+
+    async def open_jobs(self) -> Sequence[Job]:
+        self._read()
+        return sorted((job for job in self.rows.values() if not job.closed), key=lambda job: job.id)
+
+    async def by_image_id(self, image_id: str) -> Job | None:
+        self._read()
+        known = [job for job in self.rows.values() if image_id and job.image_id == image_id]
+        return max(known, key=lambda job: job.id, default=None)
+
+    async def _write(self) -> None:
+        if self.clock is not None:
+            await self.clock.sleep(self.seconds)
+        self._read()
+        if self._failing:
+            self._failing -= 1
+            raise JournalAway("the journal is away for a moment")
+
+    def _read(self) -> None:
+        if self.away:
+            raise JournalAway("the journal is away")
+
+
+class MemoryVault:
+    """A vault that knows which jobs it holds, in files under `directory`. `full` makes `prove` fail."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.full = False
+
+    def incoming(self, job_id: str) -> Path:
+        return self._directory / f"{job_id}.part"
+
+    def path(self, job_id: str) -> Path:
+        return self._directory / job_id
+
+    async def admit(self, job_id: str) -> None:
+        self.incoming(job_id).rename(self.path(job_id))
+
+    async def recall(self, job_id: str) -> None:
+        self.path(job_id).rename(self.incoming(job_id))
+
+    async def prove(self, room: int) -> None:
+        if self.full or not self._directory.is_dir():
+            raise AccountAway(GateReason.CANNOT_STORE, "The vault is full.")
+
+    async def drop(self, job_id: str) -> None:
+        self.incoming(job_id).unlink(missing_ok=True)
+        self.path(job_id).unlink(missing_ok=True)
+
+
+class SilentWatcher:
+    """A watcher that never says a word of itself; a test may speak for it with `hint`."""
+
+    def __init__(self) -> None:
+        self.watched: dict[Path, Callable[[Path], None]] = {}
+        self.dead: set[Path] = set()
+        self.renewals = 0
+
+    def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
+        self.watched[inbox] = hint
+        self.dead.discard(inbox)
+        self.renewals += 1
+
+    def unwatch(self, inbox: Path) -> None:
+        self.watched.pop(inbox, None)
+
+    def alive(self, inbox: Path) -> bool:
+        return inbox in self.watched and inbox not in self.dead
+
+    def hint(self, path: Path) -> None:
+        """Tell every inbox above `path` that something happened there."""
+        for inbox, hint in self.watched.items():
+            if path.is_relative_to(inbox):
+                hint(path)
+
+
+class FixedChance:
+    """No chance at all: one fraction, and ids that count."""
+
+    def __init__(self, fraction: float = 0.5, prefix: str = "job") -> None:
+        self._fraction = fraction
+        self._prefix = prefix
+        self._numbers = count(1)
+
+    def fraction(self) -> float:
+        return self._fraction
+
+    def job_id(self) -> str:
+        return f"{self._prefix}-{next(self._numbers):016d}"
+
+
+def picture(width: int = 100, height: int = 80, *, orientation: int = 1, note: str = "") -> bytes:
+    """A picture as FakeImages and FakeApi read it: one line of text."""
+    return f"picture {width}x{height} turned {orientation} {note}\n".encode()
+
+
+_PICTURE = re.compile(rb"picture (\d+)x(\d+) turned (\d) [^\n]*\n")
+
+
+def size_of(content: bytes) -> Size | None:
+    """The size of a fake picture; None when it is none."""
+    found = _PICTURE.fullmatch(content)
+    return Size(int(found[1]), int(found[2])) if found else None
+
+
+@dataclass(slots=True)
+class FakeImages:
+    """Reads pictures made by `picture`. What begins like one but is cut short is unfinished; all else is unfit."""
+
+    examined: int = 0
+    busy: int = 0
+    """How many more looks end in Later."""
+    meanwhile: Callable[[Path], None] | None = None
+    """Called during a look, as a writer that goes on writing."""
+
+    async def examine(self, path: Path) -> Finding:
+        self.examined += 1
+        if self.busy:
+            self.busy -= 1
+            raise Later("the picture cannot be opened just now")
+        finding = self._find(path)
+        if self.meanwhile is not None:
+            self.meanwhile(path)
+        return finding
+
+    async def examine_result(self, path: Path) -> Finding:
+        return self._find(path)
+
+    async def make_upright(self, source: Path, target: Path) -> None:
+        found = _PICTURE.fullmatch(source.read_bytes())
+        assert found, "only a whole picture is turned"
+        target.write_bytes(picture(int(found[1]), int(found[2]), note="upright"))
+
+    def _find(self, path: Path) -> Finding:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Later(str(error)) from error
+        found = _PICTURE.fullmatch(content)
+        if found:
+            return Whole(
+                format=ImageFormat.PNG,
+                size=Size(int(found[1]), int(found[2])),
+                orientation=int(found[3]),
+            )
+        if b"picture".startswith(content[:7]):
+            return Unfinished(Fault(FaultCode.NOT_WHOLE, "The picture ends too early.", "Save it again."))
+        return Unfit(Fault(FaultCode.UNSUPPORTED_TYPE, "This is no picture.", "Drop a JPEG, a PNG or a WEBP."))
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

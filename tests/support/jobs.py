@@ -1,0 +1,111 @@
+"""Owns the builders of jobs: a plausible one in any state, with only what a test is about spelled out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from expandd.domain.errors import Fault, FaultCode
+from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, claimed, moved
+from expandd.domain.offsets import Offsets, Size
+from expandd.domain.settings import HotFolder, Originals
+from tests.support.manual_clock import START
+
+S = JobState
+
+SIZE = Size(100, 80)
+OFFSETS = Offsets(top=10, bottom=10, left=20, right=20)
+EXPECTED = OFFSETS.applied_to(SIZE)
+FAULT = Fault(FaultCode.REFUSED_BY_API, "The service refused this picture.", "Save it again and drop that.")
+
+WAYS: dict[JobState, tuple[JobState, ...]] = {
+    S.CLAIMED: (),
+    S.UPLOADED: (S.UPLOADED,),
+    S.INTENT: (S.UPLOADED, S.INTENT),
+    S.ACCEPTED: (S.UPLOADED, S.INTENT, S.ACCEPTED),
+    S.UNKNOWN: (S.UPLOADED, S.INTENT, S.UNKNOWN),
+    S.RENDERED: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED),
+    S.VAULTED: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED),
+    S.DELIVERED: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED),
+    S.DONE: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED, S.DONE),
+    S.FAILED: (S.UPLOADED, S.INTENT, S.FAILED),
+    S.WITHDRAWN: (S.UPLOADED, S.WITHDRAWN),
+}
+"""The usual way into each state, from the claim on."""
+
+
+def a_place(base: Path = Path("/srv/hot"), **changes: Any) -> Place:
+    facts: dict[str, Any] = {
+        "inbox": base / "inbox",
+        "outbox": base / "outbox",
+        "done": base / "done",
+        "error": base / "error",
+        "name": "{stem}{ext}",
+        "preset_name": "wide",
+        "originals": Originals.MOVE,
+    }
+    return Place(**{**facts, **changes})
+
+
+def place_of(folder: HotFolder) -> Place:
+    return Place(
+        inbox=folder.inbox,
+        outbox=folder.outbox,
+        done=folder.done,
+        error=folder.error,
+        name=folder.name,
+        preset_name=folder.preset_name,
+        originals=folder.originals,
+    )
+
+
+def a_source(**changes: Any) -> Source:
+    facts: dict[str, Any] = {
+        "identity": FileIdentity(device=1, inode=2, size=3, mtime_ns=4),
+        "format": ImageFormat.PNG,
+        "size": SIZE,
+    }
+    return Source(**{**facts, **changes})
+
+
+def a_result(**changes: Any) -> Result:
+    facts: dict[str, Any] = {
+        "sha256": "ab" * 32,
+        "bytes": 12,
+        "format": ImageFormat.PNG,
+        "size": EXPECTED,
+        "expected": EXPECTED,
+    }
+    return Result(**{**facts, **changes})
+
+
+def a_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the field's own name
+    """A new job, claimed at the start of time."""
+    facts: dict[str, Any] = {
+        "place": a_place(),
+        "relative": Path("picture.png"),
+        "source": a_source(),
+        "offsets": OFFSETS,
+    }
+    return claimed(Job(id=id, **{**facts, **changes}), START)
+
+
+def a_job_in(state: JobState, id: str = "job-1", *, at: float = START, **changes: Any) -> Job:  # noqa: A002
+    """A job that came to `state` on the usual way, a second a step, knowing what it would know there."""
+    job = a_job(id)
+    for number, (_, to) in enumerate(pairwise((S.CLAIMED, *WAYS[state])), 1):
+        job = moved(job, to, at + number, **_learned(job, to))
+    return job.with_(**changes)
+
+
+def _learned(job: Job, to: JobState) -> dict[str, Any]:
+    facts: dict[JobState, dict[str, Any]] = {
+        S.UPLOADED: {"image_id": f"image-of-{job.id}", "uploads": 1},
+        S.RENDERED: {"link": f"https://links.example/{job.id}"},
+        S.VAULTED: {"result": a_result()},
+        S.DELIVERED: {"target": job.place.outbox / "picture.png"},
+        S.DONE: {"resting": job.place.done / "picture.png"},
+        S.FAILED: {"fault": FAULT},
+    }
+    return facts.get(to, {})

@@ -1,0 +1,184 @@
+"""Owns the workshop: a whole engine on fakes, real folders and a manual clock, with what a test does to it by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from expandd.adapters.disk import Disk
+from expandd.adapters.folders import LocalFolders
+from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
+from expandd.domain.job import JobState
+from expandd.domain.offsets import Amount, Sides
+from expandd.domain.settings import ApiSettings, HotFolder, Settings
+from expandd.engine.engine import Engine, Outside
+from expandd.engine.ports import Folders
+from tests.support.fake_api import FakeApi
+from tests.support.fakes import FakeImages, FixedChance, MemoryJournal, MemoryVault, SilentWatcher, picture
+from tests.support.manual_clock import ManualClock, inline
+from tests.support.recorder import Recorder
+
+WIDE = Sides(left=Amount(Fraction(20)), right=Amount(Fraction(20)), top=Amount(Fraction(10)), bottom=Amount(Fraction(10)))
+
+IN_FLIGHT = frozenset(
+    {
+        JobState.CLAIMED,
+        JobState.UPLOADED,
+        JobState.INTENT,
+        JobState.ACCEPTED,
+        JobState.UNKNOWN,
+        JobState.RENDERED,
+    },
+)
+
+HOUR = 3600.0
+
+
+def hot_folder(base: Path, **changes: Any) -> HotFolder:
+    """A hot folder with its four directories made below `base`."""
+    names = ("inbox", "outbox", "done", "error")
+    for name in names:
+        (base / name).mkdir(parents=True, exist_ok=True)
+    (base / "inbox" / ".expandd").mkdir(exist_ok=True)
+    folder = HotFolder(**{name: base / name for name in names}, preset=WIDE, preset_name="wide")
+    return replace(folder, **changes)
+
+
+class Workshop:
+    """One engine and its world. What it holds outlives the engine: `crash` and `start` again are a restart."""
+
+    def __init__(self, base: Path, *, folders: int = 1, workers: int = 4, **folder_changes: Any) -> None:
+        self.clock = ManualClock()
+        self.api = FakeApi(self.clock)
+        self.images = FakeImages()
+        self.journal = MemoryJournal()
+        self.watcher = SilentWatcher()
+        self.recorder = Recorder()
+        self.folders: Folders = LocalFolders(Disk())
+        self.hot = tuple(hot_folder(base / f"hot-{number}", **folder_changes) for number in range(folders))
+        (base / "vault").mkdir(exist_ok=True)
+        self.vault = MemoryVault(base / "vault")
+        self.settings = Settings(state_dir=base, workers=workers, api=ApiSettings(), folders=self.hot)
+        self.bugs_expected = False
+        self._runs = 0
+        self._engine: Engine | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def engine(self) -> Engine:
+        assert self._engine is not None, "the workshop has not been started"
+        return self._engine
+
+    # --- its life ---
+
+    def start(self) -> None:
+        inline()
+        self._runs += 1
+        outside = Outside(
+            api=self.api,
+            chance=FixedChance(prefix=f"run-{self._runs:04d}"),
+            clock=self.clock,
+            folders=self.folders,
+            images=self.images,
+            journal=self.journal,
+            vault=self.vault,
+            watcher=self.watcher,
+        )
+        self._engine = Engine(self.settings, outside, self.recorder)
+        self._running = asyncio.create_task(self._engine.run())
+
+    async def crash(self) -> None:
+        """The process dies here and now: nothing is wound down. An engine that died of itself is raised."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+            if not self._running.cancelled():
+                self._running.result()
+            self._running = None
+
+    async def close(self) -> None:
+        """The end of a test: an engine that died of itself, or met a bug of its own, fails it."""
+        await self.crash()
+        bugs = self.recorder.of(BugFound)
+        if bugs and not self.bugs_expected:
+            raise bugs[0].error
+
+    # --- what people do ---
+
+    def drop(self, name: str, content: bytes | None = None, *, folder: int = 0) -> Path:
+        """Drop a file into an inbox; its event comes at once."""
+        path = self.hot[folder].inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(note=name.encode("unicode_escape").decode()) if content is None else content)
+        self.watcher.hint(path)
+        return path
+
+    # --- what a test waits for ---
+
+    async def until(self, condition: Callable[[], bool], within: float = HOUR) -> None:
+        """Until something is so; an engine that has died fails the test at once."""
+
+        def done() -> bool:
+            if self._running is not None and self._running.done():
+                self._running.result()
+            return condition()
+
+        await self.clock.until(done, within)
+
+    async def event(self, predicate: Callable[[Event], bool], within: float = HOUR) -> Event:
+        """The first event, past or to come, that `predicate` accepts."""
+        waiting = asyncio.create_task(self.recorder.until(predicate))
+        try:
+            await self.until(waiting.done, within)
+        finally:
+            waiting.cancel()
+        return waiting.result()
+
+    async def closed(self, *names: str, within: float = HOUR) -> None:
+        """Until a job of each of these dropped files is over."""
+        await self.until(lambda: set(names) <= self._closed(), within)
+
+    async def reached(self, name: str, state: JobState, within: float = HOUR) -> None:
+        """Until a job of the dropped file enters `state`."""
+        await self.event(
+            lambda event: isinstance(event, JobMoved) and event.job.state is state and event.job.relative.name == name,
+            within,
+        )
+
+    async def finished(self, within: float = HOUR) -> None:
+        """Until every file that lay in an inbox has been answered."""
+        await self.until(lambda: self.engine.finished, within)
+
+    async def advance(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
+        if self._running is not None and self._running.done():
+            self._running.result()
+
+    # --- what a test looks at ---
+
+    def names(self, where: str, folder: int = 0) -> list[str]:
+        """The names of all files below one of the folder's directories, hidden ones left out."""
+        root: Path = getattr(self.hot[folder], where)
+        found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
+
+    def in_work(self, folder: int = 0) -> list[str]:
+        """The names of all files in the work folder, whatever they are."""
+        return sorted(path.name for path in self.hot[folder].work.rglob("*") if path.is_file())
+
+    def most_in_flight(self) -> int:
+        """How many jobs were between claim and vault at once, at most."""
+        flying: set[str] = set()
+        most = 0
+        for event in self.recorder.events:
+            if isinstance(event, JobMoved | JobClosed):
+                (flying.add if event.job.state in IN_FLIGHT else flying.discard)(event.job.id)
+                most = max(most, len(flying))
+        return most
+
+    def _closed(self) -> set[str]:
+        return {event.job.relative.name for event in self.recorder.of(JobClosed)}
