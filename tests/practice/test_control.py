@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from expandd.practice.switches import Foreign, Naming, Switches, with_json
+from expandd.practice.switches import Foreign, Naming, Switches, UploadId, with_json, with_text
 from tests.practice.desk import Desk
 
 
@@ -78,6 +78,28 @@ def test_all_switches_survive_the_way_through_json() -> None:
         price=Decimal("0.25"), naming=Naming.ADDRESS, foreign=tuple(Foreign), extra_fields=("a",), access_token=None
     )
     assert with_json(Switches(), switches.as_json()) == switches
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("poll_limit=0.5", {"poll_limit": 0.5}),
+        ("upload_id=image_id", {"upload_id": UploadId.IMAGE_ID}),
+        ("pro=true", {"pro": True}),
+        ("price=0.25", {"price": Decimal("0.25")}),
+        ("password=12345", {"password": "12345"}),
+        ("access_token=null", {"access_token": None}),
+        ('foreign=["finished","no-id"]', {"foreign": (Foreign.FINISHED, Foreign.NO_ID)}),
+    ],
+)
+def test_a_switch_can_be_written_as_text(text: str, changes: dict[str, Any]) -> None:
+    assert with_text(Switches(), text) == Switches(**changes)
+
+
+@pytest.mark.parametrize("text", ["", "colour=red", "poll_limit", "poll_limit=soon", "pro=1"])
+def test_a_text_that_is_no_switch_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="switch"):
+        with_text(Switches(), text)
 
 
 def test_the_clock_can_be_advanced_but_not_turned_back(desk: Desk) -> None:

@@ -29,6 +29,9 @@ def test_a_token_sent_to_the_link_host_is_counted(desk: Desk) -> None:
     link = desk.link()
     assert desk.api.get(link).status_code == 200
     assert desk.server.counts().authorization_at_link_host == 1
+    desk.server.set_fault("link:503")
+    assert desk.api.get(link).status_code == 503
+    assert desk.server.counts().authorization_at_link_host == 2
 
 
 def test_the_same_link_gives_the_same_bytes_even_when_rendered_again(make_desk: Callable[..., Desk]) -> None:

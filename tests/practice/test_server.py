@@ -51,6 +51,14 @@ def test_a_server_that_was_away_comes_back_on_its_ports_with_all_it_knew(desk: D
     assert desk.plain.get(found["data"]["links"][0]["l"]).status_code == 200
 
 
+def test_the_poll_limit_outlives_a_restart(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(poll_limit=60.0)
+    desk.poll()
+    desk.server.stop()
+    desk.server.start()
+    assert desk.poll().status_code == 429
+
+
 def test_a_running_server_cannot_be_started_again_and_may_be_stopped_twice(desk: Desk) -> None:
     with pytest.raises(RuntimeError, match="running already"):
         desk.server.start()
@@ -106,8 +114,7 @@ def test_a_kept_connection_answers_without_the_delay_of_small_packets(desk: Desk
 def test_serve_runs_until_told_to_stop_and_logs_addresses_and_calls() -> None:
     lines: list[str] = []
     stop = threading.Event()
-    switches = Switches(upload_id=Switches().upload_id)
-    options = {"port": 0, "switches": switches, "faults": ["me:503"], "log": lines.append, "stop": stop}
+    options = {"port": 0, "faults": ["me:503"], "log": lines.append, "stop": stop}
     thread = threading.Thread(target=serve, kwargs=options)
     thread.start()
     wait_for(lambda: len(lines) == 3)

@@ -50,7 +50,6 @@ class Api:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._last_poll: float | None = None
 
     async def upload(self, request: Request) -> Response:
         self._require_token(request)
@@ -77,8 +76,7 @@ class Api:
     async def poll(self, request: Request) -> Response:
         self._require_token(request)
         if request.state.too_soon:
-            limit = self._state.switches.poll_limit
-            raise RefusalError(429, f"Poll at most once per {limit} seconds.")
+            raise RefusalError(429, "Too many requests for notifications.")
         form = await _form(request, _POLL)
         with self._state.lock:
             return JSONResponse(self._listed(form))
@@ -93,12 +91,12 @@ class Api:
         with self._state.lock:
             if not self._has_token(request):
                 return
-            if self._last_poll is not None:
-                gap = arrived - self._last_poll
+            if self._state.last_poll is not None:
+                gap = arrived - self._state.last_poll
                 self._state.counts.poll_gaps.append(gap)
                 request.state.too_soon = gap < self._state.switches.poll_limit
                 self._state.counts.polls_too_close += request.state.too_soon
-            self._last_poll = arrived
+            self._state.last_poll = arrived
 
     async def delete(self, request: Request) -> Response:
         self._require_token(request)
@@ -148,8 +146,6 @@ class Api:
             return JSONResponse(self._state.tokens.issue(self._state.clock.now(), switches.token_life).as_json())
 
     async def refresh(self, request: Request) -> Response:
-        with self._state.lock:
-            self._state.counts.authorization_at_refresh += "authorization" in request.headers
         form = await _form(request, _PAIR)
         with self._state.lock:
             return self._rotate(form.texts["access_token"], form.texts["refresh_token"])

@@ -30,7 +30,6 @@ class Links:
         self._state = state
         self._closing = closing
         self._rendered: dict[tuple[str, bool, ResultType], Result] = {}
-        self._attempts: dict[str, int] = {}
 
     async def get(self, request: Request) -> Response:
         if request.method != "GET":
@@ -52,7 +51,6 @@ class Links:
 
     def _found(self, request: Request) -> tuple[Job, Source]:
         with self._state.lock:
-            self._state.counts.authorization_at_link_host += "authorization" in request.headers
             now = self._state.settled()
             parts = request.url.path.strip("/").split("/")
             job = self._state.store.job(parts[2]) if len(parts) == 3 and parts[0] == "results" else None  # noqa: PLR2004
@@ -71,9 +69,10 @@ class Links:
             return self._state.switches.redirects
 
     def _require_nth_attempt(self, job: Job) -> None:
-        self._attempts[job.id_task] = self._attempts.get(job.id_task, 0) + 1
         with self._state.lock:
-            if self._attempts[job.id_task] < self._state.switches.link_works_from:
+            attempt = self._state.link_attempts.get(job.id_task, 0) + 1
+            self._state.link_attempts[job.id_task] = attempt
+            if attempt < self._state.switches.link_works_from:
                 raise wrong_path()
 
     async def _render(self, job: Job, source: Source, *, wrong_size: bool) -> Result:

@@ -21,7 +21,7 @@ def silent(_: str) -> None:
 class State:
     """What requests, the control door and a test in the same process share.
 
-    Hold `lock` while reading or changing `switches`, `store`, `tokens`, `counts` or `random`; `clock` and
+    Hold `lock` while reading or changing `switches`, `store`, `tokens`, `counts`, `random` and the rest; `clock` and
     `faults` lock themselves.
     """
 
@@ -35,6 +35,8 @@ class State:
         self.tokens = Tokens()
         self.random = random.Random(switches.seed)  # noqa: S311 - repeatable on purpose
         self.link_url = ""
+        self.last_poll: float | None = None
+        self.link_attempts: dict[str, int] = {}
         self.log = log
         if switches.access_token is not None and switches.refresh_token is not None:
             self.tokens.install(switches.access_token, switches.refresh_token, self.clock.now(), switches.token_life)

@@ -1,6 +1,7 @@
 """What can be adjusted on the practice server: every open point of the contract, limits, prices and times."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -99,7 +100,10 @@ class Switches:
     """Everything adjustable. Times are seconds, sides pixels, sizes bytes. The defaults are the contract's.
 
     `email`, `password`, `access_token`, `refresh_token` and `credits` are read when a server is made;
-    all others apply from the next request on.
+    all others apply from the next request on. `old_access_grace` is how long an access token outlives its
+    refresh; `keep_bytes` bounds the memory for sources, the oldest go first; `extra_fields` are undocumented
+    fields that generate takes; `redirects` is the number of hops before a result; `link_works_from` is the
+    first attempt at a link that does not get 404.
     """
 
     email: str = "practice@example.com"
@@ -168,6 +172,23 @@ def with_json(switches: Switches, changes: Mapping[str, Any]) -> Switches:
     return switches.changed(
         **{name: _from_json(name, getattr(Switches(), name), value) for name, value in changes.items()}
     )
+
+
+def with_text(switches: Switches, text: str) -> Switches:
+    """The switches with one put in that is written `name=value`, as on a command line; ValueError as `with_json`.
+
+    The value is JSON (`3`, `true`, `["finished","error"]`) or, where it is none, plain text (`image_id`).
+    """
+    name, _, value = text.partition("=")
+    is_text = isinstance(getattr(switches, name, None), str) and value != "null"
+    return with_json(switches, {name: value if is_text else _loosely(value)})
+
+
+def _loosely(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _to_json(value: Any) -> Any:

@@ -39,7 +39,7 @@ class Web:
         try:
             response = await self._answered(request)
             await response(scope, receive, send)
-        except DroppedError:
+        except (DroppedError, ClientDisconnect):
             # Until the loop has told the server so, it would take the missing answer for a bug of ours.
             await gone(receive)
 
@@ -93,6 +93,7 @@ class Web:
         }
 
     async def _handled(self, request: Request, endpoint: Endpoint, handler: Handler) -> Response:
+        self._note_authorization(request, endpoint)
         before = self._state.faults.take(endpoint, Moment.BEFORE)
         if endpoint is Endpoint.POLL and not (before and before.kind is FaultKind.UNAUTHORIZED):
             self._api.note_poll(request)
@@ -121,6 +122,13 @@ class Web:
             return None
         self._note(request, endpoint, "dropped")
         raise reset(request)
+
+    def _note_authorization(self, request: Request, endpoint: Endpoint) -> None:
+        """Count a token sent where none belongs, whatever becomes of the call."""
+        sent = "authorization" in request.headers
+        with self._state.lock:
+            self._state.counts.authorization_at_link_host += sent and endpoint is Endpoint.LINK
+            self._state.counts.authorization_at_refresh += sent and endpoint is Endpoint.REFRESH
 
     def _note(self, request: Request, endpoint: Endpoint | None, status: str) -> None:
         if request.url.path.startswith(_CONTROL):
