@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import click
 
 from expandd.practice.faults import read_fault
 from expandd.practice.server import serve
-from expandd.practice.switches import Switches, with_json
+from expandd.practice.switches import Switches, with_text
 from expandd.service.exit_codes import ExitCode
 
 
 def run_simulate(host: str, port: int, link_port: int, switches: Sequence[str], faults: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM. Raises click.UsageError for a switch or fault that is none."""
     try:
-        chosen = with_json(Switches(), dict(_assignment(text) for text in switches))
+        chosen = reduce(with_text, switches, Switches())
         struck = [read_fault(text) for text in faults]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -37,21 +38,3 @@ def describe_switches() -> str:
     """Every switch with its default, for the help page."""
     defaults: Mapping[str, object] = Switches().as_json()
     return "\n".join(f"  {name}={value}" for name, value in defaults.items())
-
-
-def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r} is no switch: write NAME=VALUE")
-    if "," in value or name.strip() in {"foreign", "extra_fields"}:
-        return name.strip(), [item for item in value.split(",") if item]
-    return name.strip(), {"true": True, "false": False}.get(value.lower(), _number(value))
-
-
-def _number(value: str) -> object:
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from expandd.domain.errors import FolderAway, GateReason, Later, LinkDead
+from expandd.domain.job import JobState
+from tests.support.fake_api import Fate, Refuse
+from tests.support.fakes import picture
+from tests.support.workshop import Workshop
+
+S = JobState
+
+
+async def test_a_full_outbox_waits_and_nothing_is_paid_again(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(folders=2)
+    workshop.start()
+    workshop.drop("pic.png", folder=0)
+    await workshop.reached("pic.png", S.RENDERED)
+    outbox = workshop.hot[0].outbox
+    outbox.rmdir()
+    workshop.drop("other.png", folder=1)
+    await workshop.closed("other.png")
+    await workshop.advance(24 * 3600.0)
+    waiting = workshop.recorder.states_of("pic.png")[-1]
+    kept = len(list(workshop.vault.path("x").parent.iterdir()))
+    outbox.mkdir()
+    await workshop.closed("pic.png")
+
+    assert waiting is S.VAULTED
+    assert kept == 1
+    assert workshop.names("outbox", 0) == ["pic.png"]
+    assert len(workshop.api.paid_for("pic.png")) == 1
+    assert len(workshop.api.called("download")) == 2
+
+
+async def test_a_done_folder_that_is_away_waits_with_the_result_delivered(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.RENDERED)
+    workshop.hot[0].done.rmdir()
+    await workshop.advance(600.0)
+    delivered, deleted = workshop.names("outbox"), list(workshop.api.deleted)
+    workshop.hot[0].done.mkdir()
+    await workshop.closed("pic.png")
+
+    assert delivered == ["pic.png"]
+    assert deleted == []
+    assert workshop.names("done") == ["pic.png"]
+
+
+async def test_a_name_taken_by_somebody_at_the_last_moment_is_left_alone(workshop: Workshop) -> None:
+    class Racing:
+        """The real folders; somebody puts a file under the chosen name just before the result gets there."""
+
+        def __init__(self) -> None:
+            self.raced = False
+
+        async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+            if not self.raced:
+                self.raced = True
+                target.write_text("somebody's")
+            return await real.publish(vaulted, target, sha256)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    real = workshop.folders
+    workshop.folders = Racing()  # type: ignore[assignment] # the rest is the real one's
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert (workshop.hot[0].outbox / "pic.png").read_text() == "somebody's"
+    assert workshop.names("outbox") == ["pic-2.png", "pic.png"]
+
+
+async def test_a_torn_download_is_repeated_and_never_delivered(workshop: Workshop) -> None:
+    workshop.api.results["pic.png"].append(b"pict")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("download")) == 2
+    assert len(workshop.api.paid) == 1
+    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == picture(140, 100, note="made of 'pic.png'")
+
+
+async def test_a_page_instead_of_a_picture_is_never_delivered(workshop: Workshop) -> None:
+    workshop.api.results["pic.png"].extend([b"<html>sorry</html>"] * 6)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.paid) == 1
+    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == picture(140, 100, note="made of 'pic.png'")
+
+
+async def test_a_dead_link_is_replaced_by_the_one_that_history_names(workshop: Workshop) -> None:
+    workshop.api.script("download", Refuse(LinkDead("404")), Refuse(LinkDead("404")))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("history")) >= 1
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_link_host_that_is_away_for_an_hour_costs_nothing(workshop: Workshop) -> None:
+    workshop.api.away["download"] = Later("the link host does not answer")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(3600.0)
+    del workshop.api.away["download"]
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_notification_that_cannot_be_deleted_is_left_to_expire(workshop: Workshop) -> None:
+    workshop.api.away["delete"] = Later("not now")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert 5 <= len(workshop.api.called("delete")) <= 12
+    assert workshop.names("done") == ["pic.png"]
+
+
+async def test_a_result_of_another_size_than_asked_for_is_delivered_and_marked(workshop: Workshop) -> None:
+    workshop.api.results["pic.png"].append(picture(139, 100))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    result = workshop.recorder.latest("pic.png").result
+
+    assert result is not None
+    assert result.differs
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_an_error_folder_that_is_away_keeps_the_file_in_work(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(error="no luck")
+    workshop.hot[0].error.rmdir()
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(600.0)
+    kept = workshop.in_work()
+    workshop.hot[0].error.mkdir()
+    await workshop.closed("pic.png")
+
+    assert kept == ["pic.png"]
+    assert workshop.names("error") == ["pic.png", "pic.png.error.json"]
+    assert FolderAway(GateReason.FOLDER_AWAY, "").reason is GateReason.FOLDER_AWAY

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from expandd.domain.errors import AccountAway, FaultCode, GateReason, OutcomeUnknown
+from expandd.domain.events import JobHeld
+from expandd.domain.job import JobState
+from tests.support.fake_api import Fate, Lose, Refuse
+from tests.support.workshop import Workshop
+
+S = JobState
+LOST = OutcomeUnknown("the connection was reset")
+
+
+async def test_an_answer_lost_after_the_job_was_accepted_is_found_by_the_poll(workshop: Workshop) -> None:
+    workshop.api.script("generate", Lose())
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png", within=60.0)
+
+    assert len(workshop.api.paid) == 1
+    assert S.UNKNOWN in workshop.recorder.states_of("pic.png")
+    assert workshop.api.called("history") == []
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_lost_answer_and_a_lost_notification_are_found_by_history(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(announced=0)
+    workshop.api.script("generate", Lose())
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("generate")) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_an_accepted_job_whose_notification_is_lost_is_found_by_history(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(announced=0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("generate")) == 1
+    assert 1 <= len(workshop.api.called("history")) <= 3
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_what_was_never_accepted_is_paid_exactly_once_more_when_the_wait_is_over(workshop: Workshop) -> None:
+    workshop.api.script("generate", Refuse(LOST))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UNKNOWN)
+    unknown_at = workshop.clock.monotonic()
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("generate")) == 2
+    assert len(workshop.api.paid) == 1
+    assert workshop.api.paid[0].at - unknown_at >= workshop.settings.api.unknown_wait
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_each_lost_answer_is_waited_out_anew(workshop: Workshop) -> None:
+    workshop.api.script("generate", Refuse(LOST), Refuse(LOST))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    times = [call.began for call in workshop.api.called("generate")]
+
+    assert len(workshop.api.paid) == 1
+    assert min(times[1] - times[0], times[2] - times[1]) >= workshop.settings.api.unknown_wait
+
+
+async def test_a_job_that_nobody_can_tell_about_is_held_for_a_person_and_never_paid_again(workshop: Workshop) -> None:
+    workshop.api.history_answers = False
+    workshop.api.script("generate", Refuse(LOST))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.event(lambda event: isinstance(event, JobHeld))
+    await workshop.advance(3 * 24 * 3600.0)
+
+    assert len(workshop.api.called("generate")) == 1
+    assert workshop.recorder.states_of("pic.png")[-1] is S.UNKNOWN
+    assert len(workshop.recorder.of(JobHeld)) == 1
+
+
+async def test_a_held_job_keeps_no_slot_and_no_poll(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=1)
+    workshop.api.history_answers = False
+    workshop.api.script("generate", Refuse(LOST))
+    workshop.start()
+    workshop.drop("held.png")
+    await workshop.event(lambda event: isinstance(event, JobHeld))
+    workshop.drop("next.png")
+    await workshop.closed("next.png", within=120.0)
+    polls = len(workshop.api.called("notifications"))
+    await workshop.advance(3600.0)
+
+    assert len(workshop.api.called("notifications")) == polls
+
+
+async def test_a_held_job_whose_result_turns_up_in_history_goes_on(workshop: Workshop) -> None:
+    workshop.api.history_answers = False
+    workshop.api.fate = Fate(announced=0)
+    workshop.api.script("generate", Lose())
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.event(lambda event: isinstance(event, JobHeld))
+    workshop.api.history_answers = True
+    await workshop.closed("pic.png", within=7200.0)
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_history_being_away_when_the_wait_is_over_pays_nothing(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(announced=0)
+    workshop.api.script("generate", Lose())
+    workshop.api.away["history"] = AccountAway(GateReason.UNREACHABLE, "no route to host")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(3 * 3600.0)
+    paid_meanwhile = len(workshop.api.called("generate"))
+    del workshop.api.away["history"]
+    await workshop.closed("pic.png")
+
+    assert paid_meanwhile == 1
+    assert len(workshop.api.called("generate")) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_an_error_of_a_job_whose_answer_was_lost_is_its_end(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(error="no luck")
+    workshop.api.script("generate", Lose())
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png", within=60.0)
+
+    assert len(workshop.api.paid) == 1
+    assert "pic.png" in workshop.names("error")
+    fault = workshop.recorder.latest("pic.png").fault
+    assert fault is not None
+    assert fault.code is FaultCode.FAILED_AT_API
+
+
+async def test_a_job_that_shows_no_result_for_a_day_is_held(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(announced=0, in_history=False)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.event(lambda event: isinstance(event, JobHeld), within=30 * 3600.0)
+    await workshop.advance(48 * 3600.0)
+
+    assert len(workshop.api.called("generate")) == 1
+    assert len(workshop.api.called("history")) < 250
+
+
+@pytest.mark.parametrize("step", [-7200.0, 90_000.0])
+async def test_a_wall_clock_that_jumps_never_cuts_the_wait_short(workshop: Workshop, step: float) -> None:
+    workshop.api.fate = Fate(seconds=600.0)
+    workshop.api.script("generate", Lose())
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UNKNOWN)
+    workshop.clock.step_wall(step)
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("generate")) == 1
+    assert workshop.names("outbox") == ["pic.png"]

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.job import JobState
+from tests.support.fake_api import Fate, Refuse
+from tests.support.workshop import Workshop
+
+S = JobState
+
+UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
+
+
+async def test_without_credits_nothing_more_is_paid_and_the_polls_go_on(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=4)
+    workshop.api.credits = 2
+    workshop.api.fate = Fate(seconds=120.0)
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(6)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.advance(1800.0)
+
+    [shut] = workshop.recorder.of(GateShut)
+    assert (shut.gate, shut.reason) == ("spending", GateReason.CREDITS)
+    assert len(workshop.api.paid) == 2
+    assert len(workshop.names("outbox")) == 2
+    assert workshop.names("error") == []
+
+
+async def test_while_credits_are_used_up_the_free_question_is_asked_and_not_the_paid_one(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=4)
+    workshop.api.credits = 0
+    workshop.start()
+    for number in range(6):
+        workshop.drop(f"pic-{number}.png")
+    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.advance(60.0)
+    refused, asked = len(workshop.api.called("generate")), len(workshop.api.called("account"))
+    await workshop.advance(24 * 3600.0)
+
+    # Those that were under way when the gate shut are refused; from then on only /me is asked, once a minute at most.
+    assert refused <= 4
+    assert len(workshop.api.called("generate")) == refused
+    assert 24 * 60 * 0.4 < len(workshop.api.called("account")) - asked < 24 * 60 * 2
+
+
+async def test_one_file_probes_for_credits_and_the_others_stay_in_the_inbox(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=1)
+    workshop.api.credits = 0
+    workshop.start()
+    for number in range(6):
+        workshop.drop(f"pic-{number}.png")
+    await workshop.advance(3600.0)
+
+    assert len(workshop.names("inbox")) == 5
+    assert len(workshop.in_work()) == 1
+    assert len(workshop.api.called("upload")) == 1
+
+
+async def test_everything_goes_on_by_itself_once_there_are_credits(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=2)
+    workshop.api.credits = 0
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(6)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.advance(24 * 3600.0 / 2)
+    workshop.api.credits = 100
+    await workshop.closed(*names, within=600.0)
+
+    assert len(workshop.api.paid) == 6
+    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [GateReason.CREDITS]
+
+
+async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=4)
+    workshop.api.fate = Fate(seconds=1.0)
+    workshop.api.script("generate", None, Refuse(AccountAway(GateReason.SLOWED, "429", 120.0)))
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(8)]
+    for name in names:
+        workshop.drop(name)
+    shut = await workshop.event(lambda event: isinstance(event, GateShut))
+    shut_at = workshop.clock.monotonic()
+    await workshop.closed(*names)
+    during = [call.endpoint for call in workshop.api.calls if shut_at < call.began < shut_at + 119.0]
+
+    assert isinstance(shut, GateShut)
+    assert shut.reason is GateReason.SLOWED
+    # What was under way ends; a download comes from another host.
+    assert set(during) <= {"download"}
+    assert len(workshop.api.paid) == 8
+
+
+async def test_an_unreachable_service_shuts_the_gate_only_after_three_failures(workshop: Workshop) -> None:
+    workshop.api.script("upload", Refuse(UNREACHABLE), Refuse(UNREACHABLE))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert workshop.recorder.of(GateShut) == []
+
+
+async def test_an_unreachable_service_is_probed_by_one_call_at_a_time_ever_more_rarely(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=8)
+    workshop.api.away["*"] = UNREACHABLE
+    workshop.start()
+    for number in range(30):
+        workshop.drop(f"pic-{number:02d}.png")
+    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.advance(120.0)
+    before = len(workshop.api.calls)
+    await workshop.advance(3600.0)
+    calls = workshop.api.calls[before:]
+    apart = [after.began - (call.ended or 0.0) for call, after in zip(calls, calls[1:], strict=False)]
+
+    assert 30 < len(calls) < 140
+    assert min(apart) > 0
+    assert workshop.names("error") == []
+
+
+async def test_the_return_of_the_service_is_no_herd(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=8)
+    workshop.start()
+    workshop.api.away["*"] = UNREACHABLE
+    names = [f"pic-{number:02d}.png" for number in range(30)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.advance(3600.0)
+    del workshop.api.away["*"]
+    back_at = workshop.clock.monotonic()
+    await workshop.closed(*names)
+    starts = [call.began for call in workshop.api.calls if call.began >= back_at]
+    busiest = max(sum(start <= other < start + 1.0 for other in starts) for start in starts)
+
+    assert busiest <= 2 * 8
+    assert len(workshop.api.paid) == 30
+    assert workshop.names("error") == []
+
+
+async def test_a_rejected_token_waits_and_costs_no_file(workshop: Workshop) -> None:
+    workshop.api.away["*"] = AccountAway(GateReason.CREDENTIALS, "the token was rejected")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(24 * 3600.0)
+    del workshop.api.away["*"]
+    await workshop.closed("pic.png")
+
+    assert workshop.names("outbox") == ["pic.png"]
+    assert len(workshop.api.paid) == 1
+    assert [event.reason for event in workshop.recorder.of(GateShut)] == [GateReason.CREDENTIALS]
+
+
+async def test_a_wrong_path_stops_the_spending_and_says_so(workshop: Workshop) -> None:
+    workshop.api.away["generate"] = AccountAway(GateReason.WRONG_PATH, "api.generate_path is wrong")
+    workshop.start()
+    workshop.drop("pic.png")
+    shut = await workshop.event(lambda event: isinstance(event, GateShut))
+
+    assert isinstance(shut, GateShut)
+    assert (shut.gate, shut.reason) == ("spending", GateReason.WRONG_PATH)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from expandd.domain.answers import Announcement
+from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.job import JobState
+from tests.support.fake_api import Fate, Slow
+from tests.support.workshop import Workshop
+
+S = JobState
+
+
+async def test_polls_are_never_closer_than_the_interval_however_many_images_wait(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=16)
+    names = [f"pic-{number}.png" for number in range(32)]
+    workshop.api.fate = Fate(seconds=20.0)
+    workshop.start()
+    for name in names:
+        workshop.drop(name)
+    await workshop.closed(*names)
+
+    assert len(workshop.api.called("notifications")) < 32
+    assert min(workshop.api.gaps()) >= workshop.settings.api.poll_interval
+
+
+async def test_a_slow_poll_is_followed_by_a_whole_interval(workshop: Workshop) -> None:
+    workshop.api.script("notifications", Slow(10.0), Slow(10.0))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert min(workshop.api.gaps()) >= workshop.settings.api.poll_interval
+
+
+async def test_nobody_is_polled_for_once_nobody_waits(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    polls = len(workshop.api.called("notifications"))
+    await workshop.advance(3600.0)
+
+    assert len(workshop.api.called("notifications")) == polls
+
+
+async def test_others_notifications_are_never_deleted(workshop: Workshop) -> None:
+    foreign = {
+        workshop.api.announce(Announcement.RESULT, image_id="another-clients-image", link="https://x.example/1"),
+        workshop.api.announce(Announcement.ERROR, image_id="another-clients-image"),
+        workshop.api.announce(Announcement.ERROR, owner="another-clients-image"),
+        workshop.api.announce(Announcement.RESULT),
+        workshop.api.announce(Announcement.OTHER),
+    }
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert foreign.isdisjoint(workshop.api.deleted)
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_each_duplicate_is_deleted_once(workshop: Workshop) -> None:
+    workshop.api.fates["pic.png"] = Fate(announced=3)
+    workshop.api.fates["slow.png"] = Fate(seconds=120.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    workshop.drop("slow.png")
+    await workshop.closed("pic.png", "slow.png")
+
+    assert len(workshop.api.deleted) == 4
+    assert set(Counter(workshop.api.deleted).values()) == {1}
+    assert workshop.api.items == {}
+
+
+async def test_a_duplicate_that_comes_after_its_job_is_over_is_deleted_once(workshop: Workshop) -> None:
+    workshop.api.fates["slow.png"] = Fate(seconds=120.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    workshop.drop("slow.png")
+    await workshop.closed("pic.png")
+    [paid] = workshop.api.paid_for("pic.png")
+    late = workshop.api.announce(Announcement.RESULT, image_id=paid.image_id, link=paid.link)
+    await workshop.closed("slow.png")
+
+    assert workshop.api.deleted.count(late) == 1
+    assert len(workshop.api.paid) == 2
+
+
+async def test_a_result_is_also_found_by_the_task_it_names(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(by_task=True)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png", within=25.0)
+
+    assert workshop.api.called("history") == []
+
+
+async def test_a_result_without_a_link_is_waited_for_further(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=20.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.ACCEPTED)
+    [paid] = workshop.api.paid
+    workshop.api.announce(Announcement.RESULT, image_id=paid.image_id)
+    await workshop.closed("pic.png")
+
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_failed_job_goes_to_the_error_folder_with_its_reason(workshop: Workshop) -> None:
+    workshop.api.fates["bad.png"] = Fate(error="the model has crashed")
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.closed("bad.png")
+
+    assert workshop.names("error") == ["bad.png", "bad.png.error.json"]
+    assert "the model has crashed" in (workshop.hot[0].error / "bad.png.error.json").read_text()
+    assert workshop.names("outbox") == []
+    assert len(workshop.api.deleted) == 1
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+async def test_an_error_fails_its_own_job_and_no_other(
+    make_workshop: Callable[..., Workshop], nameless: bool
+) -> None:
+    workshop = make_workshop(workers=8)
+    names = [f"pic-{number}.png" for number in range(8)]
+    for bad in ("pic-2.png", "pic-5.png"):
+        workshop.api.fates[bad] = Fate(seconds=4.0, error=f"no luck with {bad}", nameless=nameless)
+    workshop.api.fate = Fate(seconds=90.0)
+    workshop.start()
+    for name in names:
+        workshop.drop(name)
+    await workshop.closed(*names)
+
+    assert [name for name in workshop.names("error") if name.endswith(".png")] == ["pic-2.png", "pic-5.png"]
+    for bad in ("pic-2.png", "pic-5.png"):
+        assert f"no luck with {bad}" in (workshop.hot[0].error / f"{bad}.error.json").read_text()
+    assert len(workshop.names("outbox")) == 6
+    assert len(workshop.api.paid) == 8
+    assert min(workshop.api.gaps()) >= workshop.settings.api.poll_interval
+
+
+async def test_a_nameless_error_of_somebody_else_harms_nobody(workshop: Workshop) -> None:
+    number = workshop.api.announce(Announcement.ERROR, owner="another-clients-image")
+    names = [f"pic-{number}.png" for number in range(4)]
+    workshop.api.fate = Fate(seconds=60.0)
+    workshop.start()
+    for name in names:
+        workshop.drop(name)
+    await workshop.closed(*names)
+    filtered = Counter(call.about for call in workshop.api.called("notifications") if call.about)
+
+    assert workshop.names("error") == []
+    assert len(workshop.names("outbox")) == 4
+    assert number not in workshop.api.deleted
+    assert set(filtered.values()) == {1}
+
+
+async def test_a_result_wins_over_an_error_of_the_same_job(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(error_too="something also went wrong")
+    workshop.start()
+    workshop.drop("pic.png")
+    workshop.drop("other.png")
+    await workshop.closed("pic.png", "other.png")
+
+    assert workshop.names("error") == []
+    assert workshop.names("outbox") == ["other.png", "pic.png"]
+
+
+async def test_polls_that_fail_are_repeated_and_nothing_is_paid_again(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=30.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.ACCEPTED)
+    workshop.api.away["notifications"] = AccountAway(GateReason.UNREACHABLE, "no route to host")
+    await workshop.advance(300.0)
+    del workshop.api.away["notifications"]
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.paid) == 1
+    assert min(workshop.api.gaps()) >= workshop.settings.api.poll_interval
