@@ -1,7 +1,8 @@
-"""Owns watchdog: inotify events as hints. It can go silent in many ways without a word; nothing relies on it."""
+"""Owns watchdog: inotify events as hints. It can go silent in many ways without a word; the kernel is asked instead."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -20,7 +21,10 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
+from expandd.adapters.kernel_watches import KernelWatch, kernel_watches
 from expandd.domain.errors import FolderAway, GateReason
+
+Hint = Callable[[Path], None]
 
 # Modified and opened events would only fill the kernel's queue: a copy makes thousands of them.
 _KINDS: list[type[FileSystemEvent]] = [
@@ -31,45 +35,49 @@ _KINDS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 
-
-class _Handler(FileSystemEventHandler):
-    """Hands paths on and does nothing else: a handler that raises would silence all folders for good."""
-
-    def __init__(self, hint: Callable[[Path], None]) -> None:
-        self._hint = hint
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        # A file moved within the inbox matters under its new name; one moved in arrives as created.
-        self._hint(Path(os.fsdecode(event.dest_path or event.src_path)))
+_OVERFLOW = "watchdog.observers.inotify_c"
+"""The logger that says, and nothing else does, that the kernel's queue has overflowed and events are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
     watch: ObservedWatch
-    identity: tuple[int, int]
+    kernel: frozenset[KernelWatch]
+    hint: Hint
 
 
 class InotifyWatcher:
-    """One observer thread for all inboxes."""
+    """One observer thread for all inboxes. Close it to end the thread."""
 
     def __init__(self) -> None:
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, _Watched] = {}
         self._lock = threading.Lock()
+        self._overflow = _Overflow(self._hint_all)
+        logging.getLogger(_OVERFLOW).addHandler(self._overflow)
 
-    def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
-        """Replace any earlier watch of the inbox. Raises FolderAway when it cannot be watched."""
+    def watch(self, inbox: Path, *, recursive: bool, hint: Hint) -> None:
+        """Call `hint` with each path that came in, or with the inbox itself when events were lost.
+
+        Replaces any earlier watch of the inbox. Raises FolderAway when it cannot be watched.
+        """
         self.unwatch(inbox)
         observer = self._running()
+        before = kernel_watches()
         try:
-            found = inbox.stat()
             watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
+            found = inbox.stat()
         except OSError as error:
+            raise FolderAway(GateReason.FOLDER_AWAY, f"{inbox} cannot be watched ({error.strerror}).") from error
+        watched = _Watched(watch, _own(kernel_watches(), before, found.st_dev, found.st_ino), hint)
+        if not watched.kernel:
+            # watchdog swallows the refusal and looks alive.
+            observer.unschedule(watch)
             raise FolderAway(
                 GateReason.FOLDER_AWAY,
-                f"{inbox} cannot be watched for events ({error.strerror}).",
-            ) from error
-        self._watched[inbox] = _Watched(watch, (found.st_dev, found.st_ino))
+                f"{inbox} cannot be watched: the system has no inotify watches left (fs.inotify.max_user_watches).",
+            )
+        self._watched[inbox] = watched
 
     def unwatch(self, inbox: Path) -> None:
         watched = self._watched.pop(inbox, None)
@@ -77,12 +85,15 @@ class InotifyWatcher:
             self._observer.unschedule(watched.watch)
 
     def alive(self, inbox: Path) -> bool:
+        """Whether the kernel still watches what was watched, and both threads still listen."""
         watched = self._watched.get(inbox)
         if watched is None or self._observer is None or not self._observer.is_alive():
             return False
-        return any(emitter.watch == watched.watch and emitter.is_alive() for emitter in self._observer.emitters)
+        listens = any(emitter.watch == watched.watch and emitter.is_alive() for emitter in self._observer.emitters)
+        return listens and bool(watched.kernel & kernel_watches())
 
     def close(self) -> None:
+        logging.getLogger(_OVERFLOW).removeHandler(self._overflow)
         with self._lock:
             observer, self._observer = self._observer, None
         if observer is not None:
@@ -96,3 +107,38 @@ class InotifyWatcher:
                 self._observer.daemon = True
                 self._observer.start()
             return self._observer
+
+    def _hint_all(self) -> None:
+        for inbox, watched in tuple(self._watched.items()):
+            watched.hint(inbox)
+
+
+class _Handler(FileSystemEventHandler):
+    """Hands paths on and does nothing else: a handler that raises would silence all folders for good."""
+
+    def __init__(self, hint: Hint) -> None:
+        self._hint = hint
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        # A file moved within the inbox matters under its new name; one moved in arrives as created.
+        self._hint(Path(os.fsdecode(event.dest_path or event.src_path)))
+
+
+class _Overflow(logging.Handler):
+    """Hears watchdog say that events were lost."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.getMessage():
+            self._tell()
+
+
+def _own(
+    after: frozenset[KernelWatch], before: frozenset[KernelWatch], device: int, inode: int
+) -> frozenset[KernelWatch]:
+    """The inbox's own watches: those of its inode, or, where the kernel numbers inodes otherwise, the new ones."""
+    by_inode = frozenset(watch for watch in after if watch.is_of(device, inode))
+    return by_inode or after - before

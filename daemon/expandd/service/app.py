@@ -43,10 +43,18 @@ class Announcer:
 
 
 @asynccontextmanager
-async def built(settings: Settings, environ: Mapping[str, str], announce: Subscriber) -> AsyncIterator[Engine]:
+async def built(
+    settings: Settings,
+    environ: Mapping[str, str],
+    announce: Subscriber,
+    *,
+    disk: Disk | None = None,
+    around: Callable[[Outside], Outside] = lambda outside: outside,
+) -> AsyncIterator[Engine]:
     """The engine on real adapters, its folders locked. Everything is closed again at the end.
 
-    Raises ConfigurationError (no credentials), InstanceRunning, JournalAway.
+    `disk` and `around` are the seams at which tests make the real thing fail. Raises ConfigurationError (no
+    credentials), InstanceRunning, JournalAway.
     """
 
     def credentials() -> Credentials:
@@ -59,7 +67,7 @@ async def built(settings: Settings, environ: Mapping[str, str], announce: Subscr
         for folder in settings.folders:
             folder.work.mkdir(exist_ok=True)
             stack.enter_context(locked(folder.work / "lock", f"The inbox {folder.inbox}"))
-        disk, clock, watcher = Disk(), SystemClock(), InotifyWatcher()
+        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
         stack.callback(watcher.close)
         journal = SqliteJournal(settings.state_dir / "journal.sqlite")
         stack.callback(journal.close)
@@ -77,7 +85,7 @@ async def built(settings: Settings, environ: Mapping[str, str], announce: Subscr
             vault=FileVault(vault, disk),
             watcher=watcher,
         )
-        yield Engine(settings, outside, announce)
+        yield Engine(settings, around(outside), announce)
 
 
 def prepare_state(state_dir: Path) -> Path:

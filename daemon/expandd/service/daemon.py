@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -16,12 +16,15 @@ from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials
 from expandd.domain.settings import Settings
-from expandd.service.app import Announcer, built, prepare_state, run_until
+from expandd.engine.engine import Engine
+from expandd.service.app import Announcer, Subscriber, built, prepare_state, run_until
 from expandd.service.exit_codes import ExitCode
 from expandd.service.logs import EventLog, to_stderr
 from expandd.service.once import Tally, run_once
 from expandd.service.progress import Progress, Silent
 from expandd.service.systemd import Notifier
+
+Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContextManager[Engine]]
 
 
 def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> int:
@@ -34,7 +37,7 @@ def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> in
 def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patience: float) -> int:
     """Everything that lies in the inboxes now."""
     settings = load(config)
-    return asyncio.run(_batch(settings, environ, to_stderr(verbose=verbose), patience))
+    return asyncio.run(batch(settings, environ, to_stderr(verbose=verbose), patience))
 
 
 def run_check(config: Path, environ: Mapping[str, str]) -> int:
@@ -58,13 +61,20 @@ async def _serve(settings: Settings, environ: Mapping[str, str], log: FilteringB
     return ExitCode.FINE
 
 
-async def _batch(settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger, patience: float) -> int:
+async def batch(
+    settings: Settings,
+    environ: Mapping[str, str],
+    log: FilteringBoundLogger,
+    patience: float,
+    build: Build = built,
+) -> int:
+    """The work of `once`, on an engine that `build` makes."""
     stop = stopped_by_signals()
     tally = Tally(asyncio.get_running_loop().time)
     bar = Progress() if sys.stderr.isatty() else Silent()
     with bar:
         subscribers = Announcer(tally, bar) if sys.stderr.isatty() else Announcer(EventLog(log), tally)
-        async with built(settings, environ, subscribers) as engine:
+        async with build(settings, environ, subscribers) as engine:
             code = await run_once(engine, tally, patience, stop)
     print(f"{tally.finished} expanded, {tally.failed} to the error folder.", file=sys.stderr)  # noqa: T201
     if code is ExitCode.SOME_WAIT:

@@ -13,13 +13,13 @@ HIDDEN = "[hidden]"
 
 _SECRET_KEYS = re.compile(r"(token|password|secret|authorization|credential|cookie|link|signature)$", re.IGNORECASE)
 _SECRET_WORDS = re.compile(
-    r"(?P<name>\b(?:bearer|basic|(?:access|refresh)_token|token|password|authorization|signature)\b[\"']?"
-    r"\s*[:= ]\s*[\"']?)"
+    r"(?P<name>\b(?:bearer|basic)\s+|(?:token|password|authorization|signature|secret)[\"']?\s*[:=]\s*[\"']?)"
     r"(?P<value>(?!\[hidden\])[^\s\"',;)}]{6,})",
     re.IGNORECASE,
 )
+_LOGIN = re.compile(r"(?P<scheme>\bhttps?://)[^\s/@]+@", re.IGNORECASE)
 # Of a link only its host is told: path and query may be all that protects the picture.
-_LINK = re.compile(r"\b(?P<host>https?://(?:[^\s/@]*@)?[^\s/?#\"'<>]+)(?P<rest>[/?#][^\s\"'<>)]+)", re.IGNORECASE)
+_LINK = re.compile(r"\b(?P<host>https?://[^\s/?#\"'<>]+)(?P<rest>[/?#][^\s\"'<>)]+)", re.IGNORECASE)
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -46,6 +46,7 @@ def safe(value: Any) -> Any:
 
 
 def safe_text(text: str) -> str:
+    text = _LOGIN.sub(lambda match: match["scheme"], text)
     text = _LINK.sub(lambda match: f"{match['host']}/…", text)
     text = _SECRET_WORDS.sub(lambda match: f"{match['name']}{HIDDEN}", text)
     return printable(text)

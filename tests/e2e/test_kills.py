@@ -1,0 +1,89 @@
+"""SIGKILL before and after every effect: one paid call, one result, the original in its place, nothing stray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from expandd.practice.server import PracticeServer
+from expandd.practice.switches import Switches
+from tests.support.daemon import House, names
+from tests.support.pictures import picture
+
+SHARES = 4
+"""The points are dealt out to this many tests, so that they run side by side."""
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: Path) -> None:
+    switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
+    with PracticeServer(switches) as server:
+        points = recorded(Scene(tmp_path / "record", server, seed=0))
+        mine = points[share::SHARES]
+        died = sum(
+            Scene(tmp_path / f"kill{n}", server, seed=1000 * share + n + 1).killed_at(p) for n, p in enumerate(mine)
+        )
+        counts = server.counts()
+
+    assert died >= 0.9 * len(mine), "most points are passed in every run"
+    assert set(counts.generates_by_source.values()) == {1}
+    assert len(counts.generates_by_source) == 2 * (len(mine) + 1)
+    assert counts.authorization_at_link_host == 0
+    assert counts.deletes_before_download == counts.deletes_foreign == 0
+
+
+class Scene:
+    """A house with one plain picture, one that must be turned upright, and one file that is no picture."""
+
+    def __init__(self, root: Path, server: PracticeServer, seed: int) -> None:
+        root.mkdir()
+        self.house = House(root, server.api_url)
+        self.house.build(api="unknown_wait: 600ms", defaults="settle: 50ms, settle_max: 1s")
+        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 60ms")
+        self.house.config.write_text(manners, encoding="utf-8")
+        self.dropped = {
+            "plain.png": picture("png", seed=seed),
+            "turned.jpg": picture("jpeg", seed=seed, orientation=6),
+        }
+        self.hot = self.house.folder()
+        for name, content in self.dropped.items():
+            (self.hot / "inbox" / name).write_bytes(content)
+        (self.hot / "inbox" / "notes.txt").write_text("no picture")
+
+    def run(self, verb: str, what: str) -> int:
+        program = [sys.executable, "-m", "tests.support.doomed", str(self.house.config), verb, what]
+        environ = {**os.environ, **self.house.environ}
+        return subprocess.run(program, env=environ, capture_output=True, timeout=60, check=False).returncode
+
+    def killed_at(self, point: str) -> bool:
+        """Run until the kill, then to the end; whether the point was passed at all."""
+        code = self.run("kill", point)
+        assert code in {-9, 3}, (point, code)
+        if code == -9:
+            again = self.house.call("once")
+            # 0 where the text file had been put away before the kill.
+            assert again.returncode in {0, 3}, (point, again.stderr)
+        self.assert_all_in_place(point)
+        return code == -9
+
+    def assert_all_in_place(self, point: str) -> None:
+        assert names(self.hot / "outbox") == ["plain.png", "turned.jpg"], point
+        assert {name: (self.hot / "done" / name).read_bytes() for name in names(self.hot / "done")} == self.dropped, (
+            point
+        )
+        assert sorted(os.listdir(self.hot / "error")) == ["notes.txt", "notes.txt.error.json"], point
+        assert names(self.hot / "inbox") == [], point
+        assert os.listdir(self.hot / "inbox" / ".expandd") == ["lock"], point
+        assert os.listdir(self.house.state_dir / "vault") == [], point
+
+
+def recorded(scene: Scene) -> list[str]:
+    """The first passing of every named point, in order."""
+    target = scene.house.root / "points"
+    assert scene.run("record", str(target)) == 3
+    return [line for line in target.read_text(encoding="utf-8").splitlines() if line.endswith("#1")]

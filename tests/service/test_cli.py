@@ -1,0 +1,102 @@
+"""The command line, called as a person calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from expandd.service.cli import cli
+from tests.support.pictures import picture
+
+BAD = """\
+state_dir: /nowhere/at/all
+wokers: 4
+folders:
+  - root: /nowhere/hot
+    preset: storey
+presets:
+  story: {aspect: "9:16"}
+"""
+
+
+def test_every_verb_has_a_help_page_that_says_what_it_does() -> None:
+    for verb, command in cli.commands.items():
+        outcome = CliRunner().invoke(cli, [verb, "--help"])
+
+        assert outcome.exit_code == 0, verb
+        assert command.help, verb
+        assert command.help.split(".")[0] in " ".join(outcome.output.split()), verb
+
+
+def test_all_mistakes_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(BAD, encoding="utf-8")
+    outcome = CliRunner().invoke(cli, ["run", "--config", str(tmp_path / "bad.yaml")])
+
+    assert outcome.exit_code == 78
+    assert "bad.yaml:2: wokers" in outcome.output
+    assert "'workers'" in outcome.output
+    assert "bad.yaml:5" in outcome.output
+    assert "'story'" in outcome.output
+
+
+def test_a_missing_configuration_is_a_sentence_not_a_trace(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(cli, ["run", "--config", str(tmp_path / "none.yaml")])
+
+    assert outcome.exit_code == 78
+    assert "none.yaml" in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_an_unknown_verb_is_a_mistake_of_usage() -> None:
+    assert CliRunner().invoke(cli, ["expand"]).exit_code == 2
+
+
+def test_the_schema_is_json() -> None:
+    assert "properties" in json.loads(CliRunner().invoke(cli, ["schema"]).output)
+
+
+def test_the_practice_server_lists_its_switches_and_refuses_unknown_ones() -> None:
+    assert "poll_limit=3.0" in CliRunner().invoke(cli, ["simulate", "--list"]).output
+    assert CliRunner().invoke(cli, ["simulate", "--switch", "nonsense=1"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["simulate", "--fault", "nonsense"]).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_and_version_do_not_wait_for_what_they_do_not_need(arguments: list[str]) -> None:
+    heavy = {"httpx", "pydantic", "PIL", "starlette", "uvicorn", "watchdog", "structlog", "rich", "yaml"}
+    program = (
+        "import sys\nfrom expandd.__main__ import main\n"
+        f"sys.argv = ['expandd', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert not heavy & {name.partition(".")[0] for name in outcome.stderr.splitlines()}
+
+
+def test_preview_draws_what_a_preset_would_do(tmp_path: Path) -> None:
+    for part in ("inbox", "outbox", "done", "error"):
+        (tmp_path / "hot" / part).mkdir(parents=True)
+    (tmp_path / "c.yaml").write_text(
+        f"state_dir: {tmp_path}/state\npresets: {{square: {{aspect: 1}}}}\n"
+        f"folders: [{{root: {tmp_path}/hot, preset: square}}]\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "pic.png").write_bytes(picture("png", 120, 80))
+    common = ["--config", str(tmp_path / "c.yaml")]
+    drawn = CliRunner().invoke(
+        cli, ["preview", str(tmp_path / "pic.png"), "square", "-o", str(tmp_path / "p.png"), *common]
+    )
+    unknown = CliRunner().invoke(cli, ["preview", str(tmp_path / "pic.png"), "round", *common])
+
+    assert drawn.exit_code == 0, drawn.output
+    assert "120×120" in drawn.output
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert unknown.exit_code == 78
+    assert "square" in unknown.output

@@ -1,0 +1,136 @@
+"""Owns a process that is killed at a named point: the real program, each of its effects announced before and after.
+
+Run as a program: `doomed.py CONFIG record FILE` writes the points a run of `once` passes, one a line;
+`doomed.py CONFIG kill POINT` sends SIGKILL to itself at that point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from expandd.adapters.config.load import load
+from expandd.adapters.disk import Disk
+from expandd.domain.job import Job, JobState
+from expandd.engine.engine import Outside
+from expandd.service.app import built
+from expandd.service.daemon import batch
+from expandd.service.logs import to_stderr
+
+Point = Callable[[str], None]
+
+
+class Doom:
+    """Counts the points as they are passed; a point is a name and which passing of it, as in `x:before#2`."""
+
+    def __init__(self, *, kill_at: str = "", record: Path | None = None) -> None:
+        self._kill_at = kill_at
+        self._record = record
+        self._passed: Counter[str] = Counter()
+
+    def __call__(self, name: str) -> None:
+        self._passed[name] += 1
+        point = f"{name}#{self._passed[name]}"
+        if self._record is not None:
+            with self._record.open("a", encoding="utf-8") as file:
+                file.write(point + "\n")
+        if point == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DoomedDisk(Disk):
+    """The real disk, with a point before and after each of its effects."""
+
+    def __init__(self, point: Point) -> None:
+        self._point = point
+
+    def sync_directory(self, directory: Path) -> None:
+        self._around("disk.sync_directory", super().sync_directory, directory)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._around("disk.link", super().link, source, target)
+
+    def move(self, source: Path, target: Path, spare: str) -> None:
+        self._around("disk.move", super().move, source, target, spare)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._around("disk.rename", super().rename, source, target)
+
+    def replace(self, target: Path, content: bytes, spare: str) -> None:
+        self._around("disk.replace", super().replace, target, content, spare)
+
+    def remove(self, path: Path) -> None:
+        self._around("disk.remove", super().remove, path)
+
+    def _fill(self, file: IO[bytes], chunks: Iterable[bytes]) -> None:
+        self._around("disk.fill", super()._fill, file, chunks)
+
+    def _give_name(self, descriptor: int, target: Path) -> None:
+        self._around("disk.give_name", super()._give_name, descriptor, target)
+
+    def _around(self, name: str, effect: Callable[..., None], *arguments: Any) -> None:
+        self._point(f"{name}:before")
+        effect(*arguments)
+        self._point(f"{name}:after")
+
+
+class Doomed:
+    """Any port, with a point before and after each call that `named` names."""
+
+    def __init__(self, real: Any, named: Callable[[str, tuple[Any, ...]], str | None], point: Point) -> None:
+        self._real = real
+        self._named = named
+        self._point = point
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self._real, method)
+
+        async def announced(*arguments: Any, **options: Any) -> Any:
+            name = self._named(method, arguments)
+            if name is None:
+                return await call(*arguments, **options)
+            self._point(f"{name}:before")
+            outcome = await call(*arguments, **options)
+            self._point(f"{name}:after")
+            return outcome
+
+        return call if method in {"scan", "incoming", "path"} else announced
+
+
+def around(outside: Outside, point: Point) -> Outside:
+    return replace(
+        outside,
+        api=Doomed(outside.api, lambda method, _: f"api.{method}", point),
+        journal=Doomed(outside.journal, _journal_point, point),
+        vault=Doomed(outside.vault, lambda method, _: f"vault.{method}", point),
+    )
+
+
+def _journal_point(method: str, arguments: tuple[Any, ...]) -> str | None:
+    if method == "add":
+        return "journal.add"
+    if method != "save":
+        return None
+    job, expected = arguments
+    assert isinstance(job, Job)
+    assert isinstance(expected, JobState)
+    kind = "close" if job.closed else "note" if job.state is expected else "move"
+    return f"journal.{kind}.{expected.value}>{job.state.value}"
+
+
+def main(config: str, verb: str, what: str) -> int:
+    doom = Doom(kill_at=what) if verb == "kill" else Doom(record=Path(what))
+    build = partial(built, disk=DoomedDisk(doom), around=partial(around, point=doom))
+    return asyncio.run(batch(load(Path(config)), os.environ, to_stderr(), 30.0, build))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
