@@ -23,7 +23,7 @@ def ground() -> Iterator[Path]:
 
 @pytest.fixture
 async def make_workshop(ground: Path) -> AsyncIterator[Callable[..., Workshop]]:
-    """Builds a workshop; the test starts it. At the end an engine that died, or met a bug of its own, fails the test."""
+    """Builds a workshop; the test starts it. An engine that died, or met a bug, fails the test at its end."""
     async with AsyncExitStack() as stack:
 
         def make(**options: object) -> Workshop:

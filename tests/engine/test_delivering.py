@@ -3,8 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, GateReason, Later, LinkDead
+import pytest
+
+from expandd.domain.errors import Later, LinkDead
 from expandd.domain.job import JobState
+from expandd.domain.settings import Originals
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import picture
 from tests.support.workshop import Workshop
@@ -21,7 +24,7 @@ async def test_a_full_outbox_waits_and_nothing_is_paid_again(make_workshop: Call
     outbox.rmdir()
     workshop.drop("other.png", folder=1)
     await workshop.closed("other.png")
-    await workshop.advance(24 * 3600.0)
+    await workshop.advance(3 * 3600.0)
     waiting = workshop.recorder.states_of("pic.png")[-1]
     kept = len(list(workshop.vault.path("x").parent.iterdir()))
     outbox.mkdir()
@@ -153,4 +156,24 @@ async def test_an_error_folder_that_is_away_keeps_the_file_in_work(workshop: Wor
 
     assert kept == ["pic.png"]
     assert workshop.names("error") == ["pic.png", "pic.png.error.json"]
-    assert FolderAway(GateReason.FOLDER_AWAY, "").reason is GateReason.FOLDER_AWAY
+
+
+@pytest.mark.parametrize("originals", list(Originals))
+async def test_an_inbox_that_is_unmounted_after_delivery_keeps_its_original_and_the_job_waits(
+    make_workshop: Callable[..., Workshop], originals: Originals
+) -> None:
+    workshop = make_workshop(originals=originals)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.ACCEPTED)
+    away = workshop.hot[0].inbox.with_name("unmounted")
+    workshop.hot[0].inbox.rename(away)
+    await workshop.advance(600.0)
+    waiting = workshop.recorder.states_of("pic.png")[-1]
+    away.rename(workshop.hot[0].inbox)
+    await workshop.closed("pic.png")
+
+    assert waiting is S.DELIVERED
+    assert workshop.names("done") == (["pic.png"] if originals is Originals.MOVE else [])
+    assert workshop.in_work() == []
+    assert len(workshop.api.paid) == 1

@@ -106,6 +106,7 @@ async def test_originals_are_removed_when_that_is_asked_for_and_only_after_deliv
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(originals=Originals.DELETE)
+    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 0.125
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.VAULTED)
@@ -143,7 +144,7 @@ async def test_files_that_lay_there_before_the_start_pass_the_same_gate(workshop
 
 async def test_an_idle_engine_asks_the_service_nothing(workshop: Workshop) -> None:
     workshop.start()
-    await workshop.advance(24 * 3600.0)
+    await workshop.advance(4 * 3600.0)
 
     assert workshop.api.calls == []
 

@@ -79,7 +79,7 @@ async def test_a_job_that_nobody_can_tell_about_is_held_for_a_person_and_never_p
     workshop.start()
     workshop.drop("pic.png")
     await workshop.event(lambda event: isinstance(event, JobHeld))
-    await workshop.advance(3 * 24 * 3600.0)
+    await workshop.advance(4 * 3600.0)
 
     assert len(workshop.api.called("generate")) == 1
     assert workshop.recorder.states_of("pic.png")[-1] is S.UNKNOWN
@@ -149,8 +149,8 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held(workshop: Workshop) 
     workshop.api.fate = Fate(announced=0, in_history=False)
     workshop.start()
     workshop.drop("pic.png")
-    await workshop.event(lambda event: isinstance(event, JobHeld), within=30 * 3600.0)
-    await workshop.advance(48 * 3600.0)
+    await workshop.event(lambda event: isinstance(event, JobHeld), within=25 * 3600.0)
+    await workshop.advance(3600.0)
 
     assert len(workshop.api.called("generate")) == 1
     assert len(workshop.api.called("history")) < 250

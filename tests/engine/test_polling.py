@@ -31,6 +31,7 @@ async def test_polls_are_never_closer_than_the_interval_however_many_images_wait
 
 async def test_a_slow_poll_is_followed_by_a_whole_interval(workshop: Workshop) -> None:
     workshop.api.script("notifications", Slow(10.0), Slow(10.0))
+    workshop.api.fate = Fate(seconds=40.0)
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
@@ -125,9 +126,7 @@ async def test_a_failed_job_goes_to_the_error_folder_with_its_reason(workshop: W
 
 
 @pytest.mark.parametrize("nameless", [True, False])
-async def test_an_error_fails_its_own_job_and_no_other(
-    make_workshop: Callable[..., Workshop], nameless: bool
-) -> None:
+async def test_an_error_fails_its_own_job_and_no_other(make_workshop: Callable[..., Workshop], nameless: bool) -> None:
     workshop = make_workshop(workers=8)
     names = [f"pic-{number}.png" for number in range(8)]
     for bad in ("pic-2.png", "pic-5.png"):

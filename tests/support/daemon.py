@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +73,9 @@ class House:
         )
 
     @contextmanager
-    def running(self) -> Iterator[Daemon]:
-        """`expandd run`, killed at the end if it still lives."""
-        daemon = Daemon([*command(), "run", "--verbose", "--config", str(self.config)], self._environ())
+    def running(self, program: Sequence[str] = ()) -> Iterator[Daemon]:
+        """`expandd run`, or a program in its place, killed at the end if it still lives."""
+        daemon = Daemon([*(program or [*command(), "run", "--verbose", "--config", str(self.config)])], self._environ())
         try:
             daemon.wait_for("expandd.started")
             yield daemon

@@ -1,4 +1,4 @@
-"""Owns the fake API: it keeps images, jobs, notifications and history as the service does, and does what a test says."""
+"""Owns the fake API: it keeps images, jobs, notifications and history as the service does, and fails as told."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Item:
 class FakeApi:
     """The Magic Expand API on the manual clock. Each call takes `latency` seconds."""
 
-    def __init__(self, clock: Clock, *, latency: float = 0.1) -> None:
+    def __init__(self, clock: Clock, *, latency: float = 0.125) -> None:
         self.clock = clock
         self.latency = latency
         self.calls: list[Call] = []
@@ -163,80 +163,89 @@ class FakeApi:
         content = source.read_bytes()
         image_id = f"image-{next(self._numbers)}"
         self.images[image_id] = Image(name=name, content=content, uploaded=self.clock.monotonic())
-        self._end(call, outcome)
+        await self._end(call, outcome)
         return Uploaded(image_id=image_id, sha256=sha256(content))
 
     async def generate(self, image_id: str, offsets: Offsets) -> str:
         call, outcome = await self._begin("generate", image_id)
         if not self._keeps(image_id):
-            raise ImageIdRefused("the image is bad or expired")
+            await self._refuse(call, ImageIdRefused("the image is bad or expired"))
         if self.credits is not None:
             if self.credits <= 0:
-                raise AccountAway(GateReason.CREDITS, "no credits are left")
+                await self._refuse(call, AccountAway(GateReason.CREDITS, "no credits are left"))
             self.credits -= 1
         fate = self.fates.get(self.images[image_id].name, self.fate)
         self.paid.append(Paid(image_id=image_id, offsets=offsets, at=self.clock.monotonic(), fate=fate))
-        self._end(call, outcome)
+        await self._end(call, outcome)
         return f"task-of-{image_id}"
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
         call, outcome = await self._begin("notifications", image_id)
         self._announce_finished()
         alive = [item for item in self.items.values() if self.clock.monotonic() - item.at < NOTIFICATION_LIFE]
-        self._end(call, outcome)
+        await self._end(call, outcome)
         return [item.notification for item in alive if image_id in {"", item.owner}]
 
     async def delete_notification(self, number: int) -> None:
         call, outcome = await self._begin("delete", str(number))
         self.items.pop(number, None)
         self.deleted.append(number)
-        self._end(call, outcome)
+        await self._end(call, outcome)
 
     async def history(self, image_id: str) -> History:
         call, outcome = await self._begin("history", image_id)
-        self._end(call, outcome)
-        if not (self.history_answers and self._keeps(image_id)):
-            return History(known=False)
+        known = self.history_answers and self._keeps(image_id)
         links = [paid.link for paid in self.paid if paid.image_id == image_id and self._shows(paid)]
-        return History(known=True, links=tuple(links))
+        await self._end(call, outcome)
+        return History(known=True, links=tuple(links)) if known else History(known=False)
 
     async def download(self, link: str, target: Path) -> Fetched:
         call, outcome = await self._begin("download", link)
         paid = next((paid for paid in self.paid if paid.link == link), None)
         if paid is None:
-            raise LinkDead("404")
+            await self._refuse(call, LinkDead("404"))
+        assert paid is not None
         content = self._result(paid)
+        target.write_bytes(content[: len(content) // 2])
+        await self._end(call, outcome)
         target.write_bytes(content)
-        self._end(call, outcome)
         return Fetched(bytes=len(content), sha256=sha256(content))
 
     async def account(self) -> Account:
         call, outcome = await self._begin("account", "")
-        self._end(call, outcome)
-        return Account(credits=None if self.credits is None else Decimal(self.credits), server_time=None)
+        left = None if self.credits is None else Decimal(self.credits)
+        await self._end(call, outcome)
+        return Account(credits=left, server_time=None)
 
     # --- inside ---
 
     async def _begin(self, endpoint: str, about: str) -> tuple[Call, Outcome | None]:
+        """What is refused is refused now. All else happens at once, and only its answer takes time."""
         call = Call(endpoint=endpoint, about=about, began=self.clock.monotonic())
         self.calls.append(call)
         script = self._scripts[endpoint]
         outcome = script.popleft() if script else None
-        try:
-            await self.clock.sleep(outcome.seconds if isinstance(outcome, Slow) else self.latency)
-            away = self.away.get(endpoint) or self.away.get("*")
-            if away is not None:
-                raise away
-            if isinstance(outcome, Refuse):
-                raise outcome.error
-        finally:
-            call.ended = self.clock.monotonic()
+        away = self.away.get(endpoint) or self.away.get("*")
+        if away is not None:
+            await self._refuse(call, away)
+        if isinstance(outcome, Refuse):
+            await self._refuse(call, outcome.error)
         return call, outcome
 
-    def _end(self, call: Call, outcome: Outcome | None) -> None:
-        call.ended = self.clock.monotonic()
+    async def _refuse(self, call: Call, error: Exception) -> None:
+        await self._pass(call, self.latency)
+        raise error
+
+    async def _end(self, call: Call, outcome: Outcome | None) -> None:
+        await self._pass(call, outcome.seconds if isinstance(outcome, Slow) else self.latency)
         if isinstance(outcome, Lose):
             raise outcome.error
+
+    async def _pass(self, call: Call, seconds: float) -> None:
+        try:
+            await self.clock.sleep(seconds)
+        finally:
+            call.ended = self.clock.monotonic()
 
     def _keeps(self, image_id: str) -> bool:
         image = self.images.get(image_id)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from expandd.domain.decisions import Decision
 from expandd.domain.errors import (
     AccountAway,
     Fault,
@@ -25,29 +26,34 @@ from expandd.engine.ports import Clock
 
 
 class MemoryJournal:
-    """A journal without a disk. `away` makes every call fail; `fail(n)` only the next n writes."""
+    """A journal without a disk. `away` makes every call fail, `fails` and `lies` single writes, by their number."""
 
     def __init__(self, *jobs: Job) -> None:
         self.rows: dict[str, Job] = {job.id: job for job in jobs}
         self.away = False
+        self.wishes: list[Decision] = []
+        """What people have decided."""
         self.clock: Clock | None = None
         """With a clock each write takes `seconds` of it, as a slow disk does."""
         self.seconds = 0.0
-        self._failing = 0
-
-    def fail(self, writes: int) -> None:
-        self._failing = writes
+        self.writes = 0
+        self.fails: set[int] = set()
+        """Writes, numbered from 1, that do not happen."""
+        self.lies: set[int] = set()
+        """Writes that happen and are reported as failed, as when a disk fails just after the sync."""
 
     async def add(self, job: Job) -> None:
-        await self._write()
+        number = await self._write()
         self.rows[job.id] = job
+        self._lie(number)
 
     async def save(self, job: Job, expected: JobState) -> None:
-        await self._write()
+        number = await self._write()
         row = self.rows.get(job.id)
         if row is None or (row.state, row.owner, row.epoch) != (expected, job.owner, job.epoch):
             raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
         self.rows[job.id] = job
+        self._lie(number)
 
     async def get(self, job_id: str) -> Job | None:
         self._read()
@@ -62,13 +68,34 @@ class MemoryJournal:
         known = [job for job in self.rows.values() if image_id and job.image_id == image_id]
         return max(known, key=lambda job: job.id, default=None)
 
-    async def _write(self) -> None:
+    async def decisions(self) -> Sequence[Decision]:
+        self._read()
+        return tuple(self.wishes)
+
+    async def decided(self, decision: Decision) -> None:
+        await self._write()
+        self.wishes.remove(decision)
+
+    async def prune(self, before: float) -> int:
+        await self._write()
+        old = [job.id for job in self.rows.values() if job.closed and job.stamps[-1].at < before]
+        for job_id in old:
+            del self.rows[job_id]
+        return len(old)
+
+    async def _write(self) -> int:
         if self.clock is not None:
             await self.clock.sleep(self.seconds)
         self._read()
-        if self._failing:
-            self._failing -= 1
+        self.writes += 1
+        number = self.writes
+        if number in self.fails:
             raise JournalAway("the journal is away for a moment")
+        return number
+
+    def _lie(self, number: int) -> None:
+        if number in self.lies:
+            raise JournalAway("nobody knows whether this was written")
 
     def _read(self) -> None:
         if self.away:
@@ -111,15 +138,15 @@ class SilentWatcher:
         self.dead: set[Path] = set()
         self.renewals = 0
 
-    def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
+    async def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
         self.watched[inbox] = hint
         self.dead.discard(inbox)
         self.renewals += 1
 
-    def unwatch(self, inbox: Path) -> None:
+    async def unwatch(self, inbox: Path) -> None:
         self.watched.pop(inbox, None)
 
-    def alive(self, inbox: Path) -> bool:
+    async def alive(self, inbox: Path) -> bool:
         return inbox in self.watched and inbox not in self.dead
 
     def hint(self, path: Path) -> None:

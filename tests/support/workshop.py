@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expandd.adapters.disk import Disk
-from expandd.adapters.folders import LocalFolders
+from expandd.adapters.folders import MARK, LocalFolders
 from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
@@ -22,7 +22,9 @@ from tests.support.fakes import FakeImages, FixedChance, MemoryJournal, MemoryVa
 from tests.support.manual_clock import ManualClock, inline
 from tests.support.recorder import Recorder
 
-WIDE = Sides(left=Amount(Fraction(20)), right=Amount(Fraction(20)), top=Amount(Fraction(10)), bottom=Amount(Fraction(10)))
+WIDE = Sides(
+    left=Amount(Fraction(20)), right=Amount(Fraction(20)), top=Amount(Fraction(10)), bottom=Amount(Fraction(10))
+)
 
 IN_FLIGHT = frozenset(
     {
@@ -40,11 +42,16 @@ HOUR = 3600.0
 
 def hot_folder(base: Path, **changes: Any) -> HotFolder:
     """A hot folder with its four directories made below `base`."""
-    names = ("inbox", "outbox", "done", "error")
-    for name in names:
-        (base / name).mkdir(parents=True, exist_ok=True)
-    (base / "inbox" / ".expandd").mkdir(exist_ok=True)
-    folder = HotFolder(**{name: base / name for name in names}, preset=WIDE, preset_name="wide")
+    folder = HotFolder(
+        inbox=base / "inbox",
+        outbox=base / "outbox",
+        done=base / "done",
+        error=base / "error",
+        preset=WIDE,
+        preset_name="wide",
+    )
+    for directory in (folder.work, folder.outbox, folder.done, folder.error):
+        directory.mkdir(parents=True, exist_ok=True)
     return replace(folder, **changes)
 
 
@@ -167,8 +174,9 @@ class Workshop:
         return sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
 
     def in_work(self, folder: int = 0) -> list[str]:
-        """The names of all files in the work folder, whatever they are."""
-        return sorted(path.name for path in self.hot[folder].work.rglob("*") if path.is_file())
+        """The names of all files in the work folder; marks stand beside their files and go unnamed."""
+        files = [path for path in self.hot[folder].work.rglob("*") if path.is_file()]
+        return sorted(path.name for path in files if path.name != MARK or len(list(path.parent.iterdir())) == 1)
 
     def most_in_flight(self) -> int:
         """How many jobs were between claim and vault at once, at most."""

@@ -15,6 +15,7 @@ from typing import IO
 CHUNK = 1 << 20
 
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
 
@@ -119,12 +120,13 @@ class Disk:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno == errno.ELOOP:
+            if error.errno in _NO_FILE:
                 raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path)) from error
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
             yield file
 
     def _give_name(self, descriptor: int, target: Path) -> None:

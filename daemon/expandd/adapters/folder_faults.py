@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.naming import printable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -23,12 +24,12 @@ def translated(folder: Path) -> Iterator[None]:
 
 
 def folder_away(folder: Path, error: OSError) -> FolderAway:
-    reason = error.strerror or str(error)
+    reason, where = error.strerror or str(error), printable(folder)
     if error.errno in _FULL:
-        return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {folder} ({reason}). Make room on its disk.")
+        return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {where} ({reason}). Make room on its disk.")
     if error.errno in _FORBIDDEN:
         return FolderAway(
             GateReason.CANNOT_STORE,
-            f"expandd is not allowed to do its work in {folder} ({reason}). Correct its permissions or mount options.",
+            f"expandd is not allowed to do its work in {where} ({reason}). Correct its permissions or mount options.",
         )
-    return FolderAway(GateReason.FOLDER_AWAY, f"{folder} cannot be used ({reason}). Is it there, and mounted?")
+    return FolderAway(GateReason.FOLDER_AWAY, f"{where} cannot be used ({reason}). Is it there, and mounted?")

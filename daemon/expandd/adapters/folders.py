@@ -9,90 +9,130 @@ from pathlib import Path
 from typing import TypeVar
 
 from expandd.adapters.disk import Disk
-from expandd.adapters.folder_faults import translated
+from expandd.adapters.folder_faults import folder_away, translated
+from expandd.adapters.job_mark import read, written
+from expandd.adapters.lock import InboxLocks
 from expandd.adapters.looking import batches, events_reach, identity_of, irregular, look_at
 from expandd.adapters.sidecar import sidecar, sidecar_path
-from expandd.domain.errors import FolderAway, GateReason
+from expandd.adapters.standing import Standing
+from expandd.domain.errors import FolderAway, GateReason, InstanceRunning
 from expandd.domain.job import FileIdentity, Job
-from expandd.domain.naming import numbered
+from expandd.domain.naming import numbered, printable
 from expandd.domain.settle import Look
 
 T = TypeVar("T")
 
 WORK = ".expandd"
+MARK = ".job.json"
 FLOOR = 1 << 20
 """Bytes that stay free in a folder beside what is put there."""
 
 
 class LocalFolders:
-    """Hot folders of the local file system. Blocking calls run in threads."""
+    """Hot folders of the local file system. Blocking calls run in threads, and only where the right disk is mounted."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None) -> None:
         self._disk = disk
+        self._standing = standing or Standing()
+        self._locks = locks
 
     async def look(self, path: Path) -> Look | None:
-        return await _off_loop(path, look_at, path)
+        return await self._off_loop(path, look_at, path)
 
     async def irregular(self, path: Path) -> str | None:
-        return await _off_loop(path, irregular, path)
+        return await self._off_loop(path, irregular, path)
 
     async def events_reach(self, inbox: Path) -> bool:
-        return await _off_loop(inbox, events_reach, inbox)
+        return await self._off_loop(inbox, events_reach, inbox)
 
     async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Path]]:
         found = batches(inbox, recursive=recursive, leave_out=WORK)
         try:
-            while batch := await _off_loop(inbox, next, found, None):
+            while batch := await self._off_loop(inbox, next, found, None):
                 yield batch
         finally:
             found.close()
 
     async def claim(self, job: Job) -> FileIdentity | None:
-        return await _off_loop(job.place.inbox, self._claim, job)
+        return await self._off_loop(job.place.inbox, self._claim, job)
 
     async def identity(self, path: Path) -> FileIdentity | None:
-        return await _off_loop(path, identity_of, path)
+        return await self._off_loop(path, identity_of, path)
 
     async def digest(self, path: Path) -> str:
-        return await asyncio.to_thread(self._disk.digest, path)
+        try:
+            return await asyncio.to_thread(self._where_it_stands, path, self._disk.digest, path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise folder_away(path.parent, error) from error
 
     async def give_back(self, job: Job) -> Path | None:
-        return await _off_loop(job.place.inbox, self._return, job.work_file, job.place.inbox, job.relative)
+        return await self._off_loop(job.place.inbox, self._return, job.work_file, job.place.inbox, job.relative)
 
     async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
-        return await _off_loop(root, self._free_name, root, relative, taken)
+        return await self._off_loop(root, self._free_name, root, relative, taken)
 
     async def prove(self, root: Path, room: int) -> None:
-        await _off_loop(root, _prove, root, room)
+        await self._off_loop(root, _prove, root, room)
 
     async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
-        return await _off_loop(target.parent, self._publish, vaulted, target, sha256)
+        return await self._off_loop(target.parent, self._publish, vaulted, target, sha256)
 
     async def put_away(self, source: Path, target: Path) -> bool:
-        return await _off_loop(target.parent, self._put_away, source, target)
+        return await self._off_loop(target.parent, self._put_away, source, target)
 
     async def discard(self, job: Job) -> None:
-        await _off_loop(job.place.inbox, self._disk.remove, job.work_file)
+        await self._off_loop(job.place.inbox, self._disk.remove, job.work_file)
 
     async def tidy(self, job: Job) -> None:
-        await _off_loop(job.place.inbox, _tidy, job.work_dir)
+        await self._off_loop(job.place.inbox, _tidy, job.work_dir)
 
     async def write_sidecar(self, job: Job, target: Path) -> None:
         path = sidecar_path(target)
-        await _off_loop(path.parent, self._disk.replace, path, sidecar(job, target), _spare(job.id))
+        await self._off_loop(path.parent, self._disk.replace, path, sidecar(job, target), _spare(job.id))
+
+    async def mark(self, job: Job) -> None:
+        await self._off_loop(job.place.inbox, self._disk.replace, job.work_dir / MARK, written(job), _spare(job.id))
+
+    async def marked(self, inbox: Path, job_id: str) -> Job | None:
+        return await self._off_loop(inbox, _marked, inbox / WORK / job_id / MARK)
+
+    async def remove_older(self, directory: Path, before: float) -> None:
+        await self._off_loop(directory, self._remove_older, directory, before)
 
     async def strays(self, inbox: Path) -> Sequence[str]:
-        return await _off_loop(inbox, _work_directories, inbox / WORK)
+        return await self._off_loop(inbox, _work_directories, inbox / WORK)
 
     async def return_stray(self, inbox: Path, job_id: str) -> int:
-        return await _off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
+        return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
+
+    async def occupy(self, inbox: Path) -> None:
+        await self._off_loop(inbox, self._occupy, inbox)
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         try:
-            found = await asyncio.to_thread(directory.stat)
+            found = await asyncio.to_thread(self._where_it_stands, directory, directory.stat)
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+    async def _off_loop(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
+        with translated(folder):
+            return await asyncio.to_thread(self._where_it_stands, folder, call, *arguments)
+
+    def _where_it_stands(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
+        self._standing.check(folder)
+        return call(*arguments)
+
+    def _occupy(self, inbox: Path) -> None:
+        if self._locks is None:
+            self._disk.make_directories(inbox, Path(WORK))
+            return
+        try:
+            self._locks.take(inbox)
+        except InstanceRunning as error:
+            raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
 
     def _claim(self, job: Job) -> FileIdentity | None:
         if os.path.lexists(job.work_file):
@@ -119,7 +159,10 @@ class LocalFolders:
             try:
                 self._disk.move(held, directory / name, _spare(held.parent.name))
             except FileExistsError:
-                continue
+                if identity_of(directory / name) != identity_of(held):
+                    continue
+                # An earlier try gave it this second name and did not live to take the first one away.
+                self._disk.remove(held)
             return directory / name
         raise AssertionError("numbered() never ends")
 
@@ -144,15 +187,24 @@ class LocalFolders:
         return True
 
     def _put_away(self, source: Path, target: Path) -> bool:
+        self._standing.check(source)
         if identity_of(source) is None:
             return True
         try:
             self._disk.move(source, target, _spare(source.parent.name))
         except FileExistsError:
-            if not (target.samefile(source) or self._has_digest(target, self._disk.digest(source))):
+            if not (identity_of(target) == identity_of(source) or self._has_digest(target, self._disk.digest(source))):
                 return False
             self._disk.remove(source)
         return True
+
+    def _remove_older(self, directory: Path, before: float) -> None:
+        for batch in batches(directory, recursive=True, leave_out=WORK):
+            for relative in batch:
+                look = look_at(directory / relative)
+                # ctime: when it was put there. Its mtime is as old as the picture.
+                if look is not None and look.ctime_ns < before * 1e9:
+                    self._disk.remove(directory / relative)
 
     def _has_digest(self, path: Path, sha256: str) -> bool:
         try:
@@ -161,27 +213,34 @@ class LocalFolders:
             return False
 
 
-async def _off_loop(folder: Path, call: Callable[..., T], *arguments: object) -> T:
-    with translated(folder):
-        return await asyncio.to_thread(call, *arguments)
-
-
 def _prove(root: Path, room: int) -> None:
     found = os.statvfs(root)
     if found.f_flag & os.ST_RDONLY or not os.access(root, os.W_OK | os.X_OK):
-        raise FolderAway(GateReason.CANNOT_STORE, f"expandd may not write into {root}. Correct its permissions.")
+        raise FolderAway(
+            GateReason.CANNOT_STORE,
+            f"expandd may not write into {printable(root)}. Correct its permissions.",
+        )
     if found.f_bavail * found.f_frsize < room + FLOOR or (found.f_files and not found.f_favail):
-        raise FolderAway(GateReason.CANNOT_STORE, f"The disk that holds {root} is full. Make room on it.")
+        raise FolderAway(GateReason.CANNOT_STORE, f"The disk that holds {printable(root)} is full. Make room on it.")
+
+
+def _marked(mark: Path) -> Job | None:
+    try:
+        return read(mark.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def _tidy(work_dir: Path) -> None:
     if not work_dir.is_dir():
         return
-    for entry in os.scandir(work_dir):
-        if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-            Path(entry.path).unlink(missing_ok=True)
-    if not any(os.scandir(work_dir)):
-        work_dir.rmdir()
+    with os.scandir(work_dir) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+    with os.scandir(work_dir) as left:
+        if not any(left):
+            work_dir.rmdir()
 
 
 def _work_directories(work: Path) -> list[str]:

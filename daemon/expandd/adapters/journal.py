@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from expandd.adapters.journal_rows import COLUMNS, SCHEMA, VERSION, from_row, to_row
+from expandd.domain.decisions import Decision, Verdict
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.job import Job, JobState
 
@@ -74,7 +75,21 @@ class SqliteJournal:
         return await self._do(lambda connection: _all(connection, "SELECT * FROM jobs WHERE closed = 0 ORDER BY id"))
 
     async def by_image_id(self, image_id: str) -> Job | None:
-        return await self._one("SELECT * FROM jobs WHERE image_id = ? ORDER BY id DESC LIMIT 1", image_id)
+        # The second condition is the index's own: without it SQLite reads the whole table.
+        query = "SELECT * FROM jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
+        return await self._one(query, image_id)
+
+    async def decisions(self) -> Sequence[Decision]:
+        return await self._do(_decisions)
+
+    async def decided(self, decision: Decision) -> None:
+        await self._do(
+            lambda connection: connection.execute("DELETE FROM decisions WHERE number = ?", (decision.number,))
+        )
+
+    async def prune(self, before: float) -> int:
+        query = "DELETE FROM jobs WHERE closed = 1 AND changed < ?"
+        return await self._do(lambda connection: connection.execute(query, (before,)).rowcount)
 
     def close(self) -> None:
         """Finish what was asked for, then end the thread."""
@@ -152,6 +167,11 @@ def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish]) -> None:
         raise
     for wish, outcome, failure in outcomes:
         wish.tell(outcome, failure)
+
+
+def _decisions(connection: sqlite3.Connection) -> list[Decision]:
+    rows = connection.execute("SELECT number, job, verdict FROM decisions ORDER BY number")
+    return [Decision(row["number"], row["job"], Verdict(row["verdict"])) for row in rows]
 
 
 def _all(connection: sqlite3.Connection, query: str, *values: str) -> list[Job]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, Stamp
@@ -14,6 +13,13 @@ from expandd.domain.offsets import Offsets, Size
 from expandd.domain.settings import Originals
 
 VERSION = 1
+
+
+class Row(Protocol):
+    """Values by column name: SQLite's row, or the mark beside a file in work."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
 
 COLUMNS = (
     "id",
@@ -120,6 +126,12 @@ CREATE TABLE jobs (
     stamps TEXT NOT NULL,
     changed REAL NOT NULL
 ) STRICT;
+CREATE TABLE decisions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    verdict TEXT NOT NULL
+) STRICT;
+CREATE INDEX over_jobs ON jobs (changed) WHERE closed = 1;
 CREATE INDEX open_jobs ON jobs (id) WHERE closed = 0;
 CREATE INDEX by_image_id ON jobs (image_id) WHERE image_id != '';
 CREATE INDEX by_relative ON jobs (relative);
@@ -136,16 +148,16 @@ def to_row(job: Job) -> dict[str, Any]:
         "owner": job.owner,
         "epoch": job.epoch,
         "relative": os.fsencode(job.relative),
-        "image_id": job.image_id,
-        "task_id": job.task_id,
-        "link": job.link,
+        "image_id": _text(job.image_id),
+        "task_id": _text(job.task_id),
+        "link": _text(job.link),
         "notifications": json.dumps(job.notifications),
         "target": _path(job.target),
         "resting": _path(job.resting),
         "fault": job.fault.code.value if job.fault else None,
-        "message": job.fault.message if job.fault else None,
-        "what_to_do": job.fault.what_to_do if job.fault else None,
-        "note": job.note,
+        "message": _text(job.fault.message) if job.fault else None,
+        "what_to_do": _text(job.fault.what_to_do) if job.fault else None,
+        "note": _text(job.note),
         "attempts": job.attempts,
         "tries": job.tries,
         "uploads": job.uploads,
@@ -158,7 +170,7 @@ def to_row(job: Job) -> dict[str, Any]:
     }
 
 
-def from_row(row: sqlite3.Row) -> Job:
+def from_row(row: Row) -> Job:
     """The job of a row."""
     return Job(
         id=row["id"],
@@ -199,7 +211,7 @@ def _place_row(place: Place) -> dict[str, Any]:
     }
 
 
-def _place(row: sqlite3.Row) -> Place:
+def _place(row: Row) -> Place:
     return Place(
         inbox=Path(os.fsdecode(row["inbox"])),
         outbox=Path(os.fsdecode(row["outbox"])),
@@ -225,7 +237,7 @@ def _source_row(source: Source) -> dict[str, Any]:
     }
 
 
-def _source(row: sqlite3.Row) -> Source:
+def _source(row: Row) -> Source:
     return Source(
         identity=FileIdentity(int(row["device"]), int(row["inode"]), row["bytes"], row["mtime_ns"]),
         format=ImageFormat(row["format"]) if row["format"] else None,
@@ -251,7 +263,7 @@ def _result_row(result: Result | None) -> dict[str, Any]:
     }
 
 
-def _result(row: sqlite3.Row) -> Result | None:
+def _result(row: Row) -> Result | None:
     if row["result_sha256"] is None:
         return None
     return Result(
@@ -263,10 +275,15 @@ def _result(row: sqlite3.Row) -> Result | None:
     )
 
 
-def _fault(row: sqlite3.Row) -> Fault | None:
+def _fault(row: Row) -> Fault | None:
     if row["fault"] is None:
         return None
     return Fault(FaultCode(row["fault"]), row["message"], row["what_to_do"])
+
+
+def _text(words: str) -> str:
+    """Words from outside as text that SQLite takes: half characters, of a broken name or answer, are escaped."""
+    return words.encode("utf-8", "backslashreplace").decode()
 
 
 def _path(path: Path | None) -> bytes | None:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from expandd.domain.errors import InstanceRunning
@@ -33,6 +33,46 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+class InboxLocks:
+    """The inboxes this process works on. Close it to let go of them."""
+
+    def __init__(self) -> None:
+        self._held: dict[Path, tuple[ExitStack, tuple[int, int]]] = {}
+
+    def take(self, inbox: Path) -> None:
+        """Make the inbox's work folder where it is missing, and lock it; nothing where that is still so.
+
+        An inbox that was made anew, or mounted, is another one, with another lock. Raises InstanceRunning, OSError.
+        """
+        path = inbox / ".expandd" / "lock"
+        held = self._held.get(inbox)
+        if held is not None and held[1] == _identity(path):
+            return
+        path.parent.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            stack.enter_context(locked(path, f"The inbox {inbox}"))
+            kept = stack.pop_all(), _identity(path) or (0, 0)
+        self._let_go(inbox)
+        self._held[inbox] = kept
+
+    def close(self) -> None:
+        for inbox in tuple(self._held):
+            self._let_go(inbox)
+
+    def _let_go(self, inbox: Path) -> None:
+        held = self._held.pop(inbox, None)
+        if held is not None:
+            held[0].close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def holder(path: Path) -> str:

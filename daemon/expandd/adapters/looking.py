@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from expandd.adapters.mounts import file_system_type
@@ -75,7 +76,7 @@ def batches(root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Pa
     pending = [Path()]
     while pending:
         below = pending.pop()
-        with os.scandir(root / below) as entries:
+        with _listing(root / below, must_be=below == Path()) as entries:
             for entry in entries:
                 if entry.name == leave_out and below == Path():
                     continue
@@ -88,6 +89,16 @@ def batches(root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Pa
                     batch = []
     if batch:
         yield batch
+
+
+def _listing(directory: Path, *, must_be: bool) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    try:
+        return os.scandir(directory)
+    except FileNotFoundError:
+        # A subfolder that was there a moment ago; the inbox itself may be unmounted.
+        if must_be:
+            raise
+        return nullcontext(iter(()))
 
 
 def _lstat(path: Path) -> os.stat_result | None:

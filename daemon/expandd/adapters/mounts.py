@@ -40,9 +40,14 @@ class Mounts:
             return cls({})
         return cls(dict(_parsed(line) for line in lines))
 
+    def point(self, number: int) -> Path | None:
+        """Where the mount of this number is mounted."""
+        mount = self.table.get(number)
+        return Path(mount.point) if mount is not None else None
+
     def locate(self, directory: Path) -> Location | None:
         """Where an existing directory lies, or None when that cannot be told."""
-        number = _mount_id(directory)
+        number = mount_id(directory)
         mount = self.table.get(number) if number is not None else None
         if number is None or mount is None:
             return None
@@ -62,7 +67,8 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def _mount_id(directory: Path) -> int | None:
+def mount_id(directory: Path) -> int | None:
+    """The number of the mount through which a directory is reached; None when it cannot be reached."""
     try:
         handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -78,6 +84,6 @@ def _mount_id(directory: Path) -> int | None:
 
 def file_system_type(directory: Path) -> str:
     """The type of the file system that holds `directory` ("ext4", "nfs4", "fuse.sshfs"), or "" when untold."""
-    number = _mount_id(directory)
+    number = mount_id(directory)
     mount = Mounts.read().table.get(number) if number is not None else None
     return mount.kind if mount is not None else ""

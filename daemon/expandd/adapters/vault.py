@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from expandd.adapters.disk import Disk
 from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.naming import printable
 
 FLOOR = 16 << 20
 """Bytes that stay free beside the result to be stored: the journal lives there too."""
@@ -27,10 +29,10 @@ class FileVault:
         return self._directory / job_id
 
     async def admit(self, job_id: str) -> None:
-        await asyncio.to_thread(self._disk.rename, self.incoming(job_id), self.path(job_id))
+        await self._off_loop(self._disk.rename, self.incoming(job_id), self.path(job_id))
 
     async def recall(self, job_id: str) -> None:
-        await asyncio.to_thread(self._disk.rename, self.path(job_id), self.incoming(job_id))
+        await self._off_loop(self._disk.rename, self.path(job_id), self.incoming(job_id))
 
     async def prove(self, room: int) -> None:
         try:
@@ -49,4 +51,14 @@ class FileVault:
             self.incoming(job_id).unlink(missing_ok=True)
             self.path(job_id).unlink(missing_ok=True)
 
-        await asyncio.to_thread(both)
+        await self._off_loop(both)
+
+    async def _off_loop(self, call: Callable[..., None], *arguments: Path) -> None:
+        try:
+            await asyncio.to_thread(call, *arguments)
+        except OSError as error:
+            raise AccountAway(
+                GateReason.CANNOT_STORE,
+                f"The state directory {printable(self._directory.parent)} cannot be used ({error.strerror or error}). "
+                "Results cannot be kept safe there: see to its disk; expandd goes on by itself.",
+            ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -19,10 +20,11 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
 from expandd.adapters.kernel_watches import KernelWatch, kernel_watches
 from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.naming import printable
 
 Hint = Callable[[Path], None]
 
@@ -53,44 +55,23 @@ class InotifyWatcher:
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, _Watched] = {}
         self._lock = threading.Lock()
+        self._changing = threading.Lock()
         self._overflow = _Overflow(self._hint_all)
         logging.getLogger(_OVERFLOW).addHandler(self._overflow)
 
-    def watch(self, inbox: Path, *, recursive: bool, hint: Hint) -> None:
+    async def watch(self, inbox: Path, *, recursive: bool, hint: Hint) -> None:
         """Call `hint` with each path that came in, or with the inbox itself when events were lost.
 
         Replaces any earlier watch of the inbox. Raises FolderAway when it cannot be watched.
         """
-        self.unwatch(inbox)
-        observer = self._running()
-        before = kernel_watches()
-        try:
-            watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
-            found = inbox.stat()
-        except OSError as error:
-            raise FolderAway(GateReason.FOLDER_AWAY, f"{inbox} cannot be watched ({error.strerror}).") from error
-        watched = _Watched(watch, _own(kernel_watches(), before, found.st_dev, found.st_ino), hint)
-        if not watched.kernel:
-            # watchdog swallows the refusal and looks alive.
-            observer.unschedule(watch)
-            raise FolderAway(
-                GateReason.FOLDER_AWAY,
-                f"{inbox} cannot be watched: the system has no inotify watches left (fs.inotify.max_user_watches).",
-            )
-        self._watched[inbox] = watched
+        await asyncio.to_thread(self._watch, inbox, hint, recursive=recursive)
 
-    def unwatch(self, inbox: Path) -> None:
-        watched = self._watched.pop(inbox, None)
-        if watched is not None and self._observer is not None:
-            self._observer.unschedule(watched.watch)
+    async def unwatch(self, inbox: Path) -> None:
+        await asyncio.to_thread(self._unwatch, inbox)
 
-    def alive(self, inbox: Path) -> bool:
+    async def alive(self, inbox: Path) -> bool:
         """Whether the kernel still watches what was watched, and both threads still listen."""
-        watched = self._watched.get(inbox)
-        if watched is None or self._observer is None or not self._observer.is_alive():
-            return False
-        listens = any(emitter.watch == watched.watch and emitter.is_alive() for emitter in self._observer.emitters)
-        return listens and bool(watched.kernel & kernel_watches())
+        return await asyncio.to_thread(self._alive, inbox)
 
     def close(self) -> None:
         logging.getLogger(_OVERFLOW).removeHandler(self._overflow)
@@ -100,9 +81,62 @@ class InotifyWatcher:
             observer.stop()
             observer.join()
 
+    # --- in threads: a large tree takes seconds ---
+
+    def _watch(self, inbox: Path, hint: Hint, *, recursive: bool) -> None:
+        # One at a time: what the kernel watches before and after tells whose watches the new ones are.
+        with self._changing:
+            self._replace(inbox, hint, recursive=recursive)
+
+    def _replace(self, inbox: Path, hint: Hint, *, recursive: bool) -> None:
+        self._end(inbox)
+        observer = self._running()
+        before = kernel_watches()
+        try:
+            watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
+            found = inbox.stat()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FolderAway(GateReason.FOLDER_AWAY, f"{printable(inbox)} cannot be watched ({reason}).") from error
+        after = kernel_watches()
+        watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
+        if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
+            # watchdog swallows such refusals and looks alive.
+            observer.unschedule(watch)
+            raise FolderAway(
+                GateReason.FOLDER_AWAY,
+                f"{printable(inbox)} cannot be watched: the system has no inotify watches left "
+                "(fs.inotify.max_user_watches).",
+            )
+        self._watched[inbox] = watched
+
+    def _unwatch(self, inbox: Path) -> None:
+        with self._changing:
+            self._end(inbox)
+
+    def _end(self, inbox: Path) -> None:
+        watched = self._watched.pop(inbox, None)
+        # An observer that took the place of a dead one knows nothing of the dead one's watches.
+        if watched is not None and self._observer is not None and self._emitters(self._observer, watched):
+            self._observer.unschedule(watched.watch)
+
+    def _alive(self, inbox: Path) -> bool:
+        watched = self._watched.get(inbox)
+        if watched is None or self._observer is None or not self._observer.is_alive():
+            return False
+        listens = any(emitter.is_alive() for emitter in self._emitters(self._observer, watched))
+        return listens and bool(watched.kernel & kernel_watches())
+
+    @staticmethod
+    def _emitters(observer: BaseObserver, watched: _Watched) -> list[EventEmitter]:
+        return [emitter for emitter in tuple(observer.emitters) if emitter.watch == watched.watch]
+
     def _running(self) -> BaseObserver:
         with self._lock:
             if self._observer is None or not self._observer.is_alive():
+                if self._observer is not None:
+                    # The dead one's helpers live on otherwise, each with its thread and its descriptors.
+                    self._observer.stop()
                 self._observer = Observer()
                 self._observer.daemon = True
                 self._observer.start()
@@ -134,6 +168,17 @@ class _Overflow(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if "overflow" in record.getMessage():
             self._tell()
+
+
+def _directories(inbox: Path) -> int:
+    """Directories in a tree that can be watched. The work folder's come and go, and nobody needs their watches."""
+    count = 0
+    for below, names, _ in os.walk(inbox):
+        if Path(below) == inbox:
+            names[:] = [name for name in names if name != ".expandd"]
+        names[:] = [name for name in names if os.access(os.path.join(below, name), os.R_OK)]  # noqa: PTH118
+        count += 1
+    return count
 
 
 def _own(

@@ -184,7 +184,7 @@ class Job:
         return any(stamp.state in {S.ACCEPTED, S.RENDERED} for stamp in self.stamps)
 
     def entered(self, state: JobState) -> float | None:
-        """When the job last entered `state`, seconds since the epoch."""
+        """When the job entered `state`, seconds since the epoch; a step back to it does not count."""
         return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
 
     def with_(self, **changes: Any) -> Job:
@@ -195,9 +195,11 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     """`job` in state `to`, with `changes`. Raises IllegalMove for a move the table does not have."""
     if job.closed or to not in MOVES[job.state]:
         raise IllegalMove(f"job {job.id} cannot move from {job.state.value} to {to.value}")
-    # A step back undoes what came after it: nothing was made, so no later stamp may say otherwise.
+    # A step back undoes what came after it: nothing was made, so no later stamp may say otherwise. It renews nothing
+    # either: an upload is as old as it was.
     kept = tuple(stamp for stamp in job.stamps if _ORDER.index(stamp.state) < _ORDER.index(to))
-    return replace(job, state=to, stamps=(*kept, Stamp(to, now)), **{"attempts": 0, "note": "", **changes})
+    stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
+    return replace(job, state=to, stamps=(*kept, stamp), **{"attempts": 0, "note": "", **changes})
 
 
 def claimed(job: Job, now: float) -> Job:

@@ -12,6 +12,9 @@ from expandd.domain.offsets import Size
 NAME_BYTES = 255
 """The longest file name of the usual Linux file systems, in bytes."""
 
+MOST_SUFFIX = 100
+"""Bytes after the last dot of a name from which on they are no ending: the name could not be numbered otherwise."""
+
 FIELDS = ("stem", "ext", "width", "height", "preset")
 
 
@@ -31,7 +34,7 @@ def template_mistake(template: str) -> str | None:
         return "it lacks {stem}: all results would have one name"
     if "/" in template or "\0" in template:
         return "a name cannot contain '/'"
-    if template.startswith("."):
+    if template.startswith((".", "{ext}")):
         return "a name that begins with a dot is hidden"
     return None
 
@@ -50,10 +53,13 @@ def result_name(template: str, source_name: str, *, extension: str, size: Size, 
 def numbered(name: str) -> Iterator[str]:
     """`pic.png`, `pic-2.png`, `pic-3.png`, …, each cut to what a file system allows."""
     pure = PurePath(name)
-    yield fitting(pure.stem, pure.suffix)
+    stem, suffix = pure.stem, pure.suffix
+    if len(os.fsencode(suffix)) > MOST_SUFFIX:
+        stem, suffix = name, ""
+    yield fitting(stem, suffix)
     number = 2
     while True:
-        yield fitting(pure.stem, f"-{number}{pure.suffix}")
+        yield fitting(stem, f"-{number}{suffix}")
         number += 1
 
 

@@ -24,23 +24,26 @@ _SYSTEM = frozenset(
     },
 )
 
+# A name may hold a line break.
+_FLAGS = re.IGNORECASE | re.DOTALL
+
 _TEMPORARY = (
     (
-        re.compile(r".*\.(crdownload|download|part|partial|opdownload|!ut|aria2|filepart)$", re.IGNORECASE),
+        re.compile(r".*\.(crdownload|download|part|partial|opdownload|!ut|aria2|filepart)$", _FLAGS),
         "a browser's download",
     ),
-    (re.compile(r".*\.(tmp|temp|writing|uploading|upload|lock|lck|swp|swx|bak~)$", re.IGNORECASE), "a temporary file"),
-    (re.compile(r"~.*|.*~$"), "an editor's temporary file"),
-    (re.compile(r"(unconfirmed \d+|.*\.com\.google\.chrome\..*)", re.IGNORECASE), "a browser's download"),
+    (re.compile(r".*\.(tmp|temp|writing|uploading|upload|lock|lck|swp|swx|bak~)$", _FLAGS), "a temporary file"),
+    (re.compile(r"~.*|.*~$", _FLAGS), "an editor's temporary file"),
+    (re.compile(r"(unconfirmed \d+|.*\.com\.google\.chrome\..*)", _FLAGS), "a browser's download"),
     (
-        re.compile(r".*\.smbdelete.*|.*\.fuse_hidden.*|.*\.nfs[0-9a-f]{8,}$", re.IGNORECASE),
+        re.compile(r".*\.smbdelete.*|.*\.fuse_hidden.*|.*\.nfs[0-9a-f]{8,}$", _FLAGS),
         "a network share's leftover",
     ),
     (
-        re.compile(r".*\.(sync-conflict-tmp|!sync|bts|syncthing.*|gdownload)$", re.IGNORECASE),
+        re.compile(r".*\.(sync-conflict-tmp|!sync|bts|syncthing.*|gdownload)$", _FLAGS),
         "a sync tool's temporary file",
     ),
-    (re.compile(r"(ps|psa|tmp)[0-9a-f]{4,8}\.tmp$", re.IGNORECASE), "an editor's temporary file"),
+    (re.compile(r"(ps|psa|tmp)[0-9a-f]{4,8}\.tmp$", _FLAGS), "an editor's temporary file"),
 )
 
 

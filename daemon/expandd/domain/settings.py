@@ -45,6 +45,8 @@ class HotFolder:
     settle: float = 2.0
     settle_max: float = 600.0
     scan_interval: float = 60.0
+    require_mount: Path | None = None
+    """What must be a mount point before any of the four is touched."""
 
     @property
     def work(self) -> Path:
@@ -67,11 +69,20 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long what is over is kept, in seconds; None is for ever."""
+
+    journal: float | None = 90 * 86400.0
+    done: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration."""
 
     state_dir: Path
     workers: int = 4
     api: ApiSettings = field(default_factory=ApiSettings)
+    keep: Keep = field(default_factory=Keep)
     presets: Mapping[str, Preset] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[HotFolder, ...] = ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from expandd.domain.backoff import QUIET_HISTORY
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
 from expandd.domain.settings import ApiSettings
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
@@ -17,6 +19,15 @@ RESULT_LIFE = 24 * 3600.0
 """Seconds after which the API holds neither source nor result: only a person can say what became of the job."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """One job's wait: its entry into the state it waits in, since when (monotonic), and the tries before that."""
+
+    entry: Stamp
+    since: float
+    attempts_before: int
+
+
 class Asking:
     """Steps of a job that waits for the API. The poller is the fast way; /history is the way back."""
 
@@ -26,9 +37,9 @@ class Asking:
         self._api = api
         self._clock = clock
         self._settings = settings
-        # By job: the state it waits in and since when, monotonic. A restart begins anew, which can only
-        # make us ask longer; the wall clock may have stepped and must not cut the wait short.
-        self._since: dict[str, tuple[JobState, float]] = {}
+        # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
+        # the wait short.
+        self._waits: dict[str, _Wait] = {}
 
     async def expect(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
@@ -55,9 +66,6 @@ class Asking:
             return due - waited
         return await self._ask(job, last=last and not job.held)
 
-    def forget(self, job_id: str) -> None:
-        self._since.pop(job_id, None)
-
     async def _ask(self, job: Job, *, last: bool = False) -> Turn:
         seconds = self._gates.enter(self._gates.service)
         if seconds:
@@ -75,14 +83,16 @@ class Asking:
 
     def _waited(self, job: Job) -> float:
         now = self._clock.monotonic()
-        state, since = self._since.setdefault(job.id, (job.state, now))
-        if state is not job.state:
-            self._since[job.id] = (job.state, now)
+        wait = self._waits.get(job.id)
+        if wait is None or wait.entry != job.stamps[-1]:
+            waiting = {other.id for other in self._jobs.in_state(*AWAITING_RESULT)}
+            self._waits = {job_id: kept for job_id, kept in self._waits.items() if job_id in waiting}
+            self._waits[job.id] = _Wait(job.stamps[-1], now, job.attempts)
             return 0.0
-        return now - since
+        return now - wait.since
 
     def _next_question(self, job: Job) -> float:
         """Seconds after entering the state at which /history is asked the next time: ever more rarely."""
         first = QUIET_POLLS * self._settings.poll_interval
-        times = sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, job.attempts + 2))
-        return first * times
+        asked = job.attempts - self._waits[job.id].attempts_before
+        return first * sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, asked + 2))

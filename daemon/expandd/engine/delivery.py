@@ -13,6 +13,7 @@ from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Folders, Vault
 from expandd.engine.turns import NOW, OVER, Turn
+from expandd.engine.work_folder import prove_work_folder
 
 MOST_DELETES = 10
 """Tries to delete a notification, over some five minutes, after which it is left to expire: it lives 600 s."""
@@ -43,6 +44,7 @@ class Delivery:
 
     async def finish(self, job: Job) -> Turn:
         """Put the original away, then let go of the notification, then of everything else."""
+        await prove_work_folder(self._folders, job)
         if job.place.originals is Originals.DELETE:
             await self._folders.discard(job)
         elif not await self._rest(job, job.place.done):
@@ -50,23 +52,27 @@ class Delivery:
         await self._acknowledge(job)
         await self._vault.drop(job.id)
         await self._folders.tidy(job)
-        await self._jobs.close(await self._jobs.move(job, JobState.DONE))
-        return OVER
+        return await self.close(await self._jobs.move(job, JobState.DONE))
 
     async def reject(self, job: Job) -> Turn:
         """Put the original into the error folder, its reason first."""
+        await prove_work_folder(self._folders, job)
         if not await self._rest(job, job.place.error):
             return NOW
         await self._acknowledge(job)
         await self._vault.drop(job.id)
         await self._folders.tidy(job)
-        await self._jobs.close(job)
-        return OVER
+        return await self.close(job)
 
     async def withdraw(self, job: Job) -> Turn:
         """Give the file back to the inbox, where it is picked up anew once it has settled."""
+        await prove_work_folder(self._folders, job)
         await self._folders.give_back(job)
         await self._folders.tidy(job)
+        return await self.close(job)
+
+    async def close(self, job: Job) -> Turn:
+        """The very last step; a job that is done needs it alone when the process died before it."""
         await self._jobs.close(job)
         return OVER
 

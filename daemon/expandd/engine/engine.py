@@ -9,12 +9,14 @@ from expandd.domain.events import Event, GateOpened, JobMoved
 from expandd.domain.job import MAYBE_PAID
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
+from expandd.engine.deciding import Deciding
 from expandd.engine.delivery import Delivery
 from expandd.engine.dispatcher import Dispatcher
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
 from expandd.engine.inbox import Inbox
 from expandd.engine.intake import Intake
+from expandd.engine.janitor import Janitor
 from expandd.engine.jobs import Jobs
 from expandd.engine.paying import Paying
 from expandd.engine.pipeline import Pipeline
@@ -72,12 +74,16 @@ class Engine:
             chance=outside.chance,
             changed=self._changed,
         )
+        self.deciding = Deciding(jobs=self.jobs, journal=outside.journal, waker=self.dispatcher, clock=outside.clock)
+        self.janitor = Janitor(settings, journal=outside.journal, folders=outside.folders, clock=outside.clock)
         self.inboxes: tuple[Inbox, ...] = tuple(self._inbox(folder) for folder in settings.folders)
 
     async def run(self) -> None:
         """Recover, then work until cancelled."""
         out = self._outside
-        recovery = Recovery(jobs=self.jobs, slots=self.slots, gates=self.gates, folders=out.folders, emit=self._emit)
+        recovery = Recovery(
+            jobs=self.jobs, slots=self.slots, gates=self.gates, folders=out.folders, vault=out.vault, emit=self._emit
+        )
         await recovery.run(self._settings.folders)
         for job in self.jobs:
             self.dispatcher.wake(job.id)
@@ -85,6 +91,8 @@ class Engine:
             tasks.create_task(self.dispatcher.run())
             tasks.create_task(self.poller.run())
             tasks.create_task(self.intake.run())
+            tasks.create_task(self.deciding.run())
+            tasks.create_task(self.janitor.run())
             for inbox in self.inboxes:
                 tasks.create_task(inbox.run())
 

@@ -34,6 +34,13 @@ class Fetching:
         self._folders = folders
         self._images = images
         self._vault = vault
+        self._fetched = 0
+        # By job whose download fails: how many others had come by then.
+        self._failing: dict[str, int] = {}
+
+    def fails_alone(self, job_id: str) -> bool:
+        """Whether other results came while this one did not: its link is at fault, not the whole link host."""
+        return job_id in self._failing and self._fetched > self._failing[job_id]
 
     async def fetch(self, job: Job) -> Turn:
         """Download, check, vault."""
@@ -41,12 +48,13 @@ class Fetching:
         try:
             fetched = await self._download(job)
             result = await self._checked(job, fetched)
-        except LinkDead:
-            return await self._another_link(job)
-        except Later:
-            if job.attempts + 1 >= DOUBTS:
+        except Later as error:
+            self._failing.setdefault(job.id, self._fetched)
+            if isinstance(error, LinkDead) or job.attempts + 1 >= DOUBTS:
                 return await self._another_link(job)
             raise
+        self._fetched += 1
+        self._failing.pop(job.id, None)
         await self._vault.admit(job.id)
         await self._jobs.move(job, JobState.VAULTED, result=result)
         return NOW

@@ -140,16 +140,23 @@ class Gates:
 
     async def through(self, call: Awaitable[T]) -> T:
         """The outcome of an API call; whatever shows that the service serves opens its gate."""
+        was_open = self.service.shut is None
         try:
             answer = await call
         except OutcomeUnknown as error:
             self.service.failed(GateReason.UNREACHABLE, str(error))
             raise
         except (FileFault, ImageIdRefused):
-            self.service.passed()
+            self._served(was_open=was_open)
             raise
-        self.service.passed()
+        self._served(was_open=was_open)
         return answer
+
+    def _served(self, *, was_open: bool) -> None:
+        # A call that was under way when the service asked for a pause does not end the pause.
+        shut = self.service.shut
+        if not (was_open and shut is not None and shut.reason is GateReason.SLOWED):
+            self.service.passed()
 
     def claim_wait(self, inbox: Path) -> float:
         """Seconds until a file of this folder may be claimed."""

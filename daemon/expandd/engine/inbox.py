@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import Fault, FileFault, FolderAway, Later
+from expandd.domain.errors import Fault, FileFault, FolderAway, JournalAway, Later
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
 from expandd.domain.findings import Unfinished, Unfit, Whole
 from expandd.domain.offsets import Offsets, resolve
@@ -35,7 +35,7 @@ class Ready:
 
 
 AWAY_PAUSE = 1.0
-"""Seconds until a folder that is away is looked at again."""
+"""Seconds until a folder, or a journal, that is away is tried again."""
 
 Reject = Callable[[HotFolder, Path, Look, Fault], Awaitable[bool]]
 """Turns a file into a failed job; False when too many are under way and it must be offered again."""
@@ -90,6 +90,8 @@ class Inbox:
             except FolderAway as error:
                 self._gate.away(error)
                 await self._clock.sleep(AWAY_PAUSE)
+            except JournalAway:
+                await self._clock.sleep(AWAY_PAUSE)
             else:
                 await self._clock.wait(self._watching.hinted, self._pause())
 
@@ -110,7 +112,7 @@ class Inbox:
         now = self._clock.monotonic()
         due = self._candidates.next_due()
         pauses = [self._watching.pause()]
-        if due is not None:
+        if due is not None and not self._gates.stopping:
             pauses.append(max(0.0, due - now))
         return min(pauses)
 
@@ -130,10 +132,12 @@ class Inbox:
         self._more = False
         async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
             for relative in batch:
+                if self._candidates.full:
+                    self._more = True
+                    break
                 if self._candidates.get(relative) is None and not self._is_ready(relative):
                     self._consider(relative, hinted=expected)
-            if self._candidates.full:
-                self._more = True
+            if self._more:
                 break
         self._watching.has_scanned(self._clock.monotonic() - started)
 
@@ -186,12 +190,12 @@ class Inbox:
 
     async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
         if len(self.ready) >= MOST_READY:
-            candidate.due = self._clock.monotonic() + self.folder.settle
+            candidate.due = self._clock.monotonic() + max(self.folder.settle, 1.0)
             return
         try:
             finding = await self._images.examine(path)
         except Later:
-            candidate.due = self._clock.monotonic() + self.folder.settle
+            candidate.due = self._clock.monotonic() + max(self.folder.settle, 1.0)
             return
         if await self._folders.look(path) != look:
             candidate.due = self._clock.monotonic()

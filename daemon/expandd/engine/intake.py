@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from pathlib import Path
 
-from expandd.domain.errors import Fault, FolderAway
+from expandd.domain.errors import Fault, FolderAway, JournalAway
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Source
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look
@@ -57,8 +57,13 @@ class Intake:
         """Until cancelled."""
         while True:
             self._changed.clear()
-            while await self._claim_next():
-                pass
+            try:
+                while await self._claim_next():
+                    pass
+            except JournalAway:
+                # Nothing is begun that cannot be written down; the file stays ready.
+                await self._clock.sleep(PAUSE)
+                continue
             any_ready = any(inbox.ready for inbox in self._turns)
             await self._clock.wait(self._changed, PAUSE if any_ready else None)
 
@@ -80,7 +85,9 @@ class Intake:
             inbox = self._turns[0]
             self._turns.rotate(-1)
             if inbox.ready and self._may_claim(inbox):
-                await self._claim(inbox, inbox.ready.popleft())
+                await self._claim(inbox, inbox.ready[0])
+                # Only now: until its job is written down, the file is one that waits.
+                inbox.ready.popleft()
                 return True
         return False
 
@@ -114,7 +121,11 @@ class Intake:
             offsets=ready.offsets,
         )
         self._slots.take(job.id)
-        await self._start(job)
+        try:
+            await self._start(job)
+        except JournalAway:
+            self._slots.give(job.id)
+            raise
 
     async def _start(self, job: Job) -> None:
         await self._jobs.add(job)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from expandd.domain.errors import StaleJob
 from expandd.domain.events import JobClosed, JobHeld, JobMoved, JobPutOff
-from expandd.domain.job import Job, JobState, claimed, moved
+from expandd.domain.job import Job, JobState, Stamp, claimed, moved
 from expandd.engine.ports import Clock, Emit, Journal
 
 
@@ -19,6 +21,7 @@ class Jobs:
         self._clock = clock
         self._emit = emit
         self._open: dict[str, Job] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def __iter__(self) -> Iterator[Job]:
         return iter(tuple(self._open.values()))
@@ -43,19 +46,29 @@ class Jobs:
         self._emit(JobMoved(job, None))
         return job
 
+    async def adopt(self, job: Job, state: JobState, note: str) -> Job:
+        """Write down a job whose row is lost, in the state that can be answered for."""
+        job = job.with_(state=state, note=note, attempts=0, stamps=(*job.stamps, Stamp(state, self._clock.wall())))
+        await self._journal.add(job)
+        self._open[job.id] = job
+        self._emit(JobMoved(job, None))
+        return job
+
     async def move(self, job: Job, to: JobState, **changes: Any) -> Job:
         """Write `job` down as being in state `to`. Raises StaleJob when it is no longer where the caller saw it."""
-        before = self._current(job)
-        after = moved(before, to, self._clock.wall(), **changes)
-        await self._save(after, before)
+        async with self._locks[job.id]:
+            before = self._current(job)
+            after = moved(before, to, self._clock.wall(), **changes)
+            await self._save(after, before)
         self._emit(JobMoved(after, before.state))
         return after
 
     async def note(self, job: Job, **changes: Any) -> Job:
         """Write down more about a job without moving it."""
-        before = self._current(job)
-        after = before.with_(**changes)
-        await self._save(after, before)
+        async with self._locks[job.id]:
+            before = self._current(job)
+            after = before.with_(**changes)
+            await self._save(after, before)
         return after
 
     async def put_off(self, job: Job, why: str, seconds: float) -> Job:
@@ -73,17 +86,30 @@ class Jobs:
     async def close(self, job: Job) -> None:
         """Write down that nothing is left to do for a job in its last state."""
         after = await self.note(job, closed=True)
-        del self._open[job.id]
+        del self._open[job.id], self._locks[job.id]
         self._emit(JobClosed(after))
 
     async def _save(self, after: Job, before: Job) -> None:
         # In memory first: whoever looks while the journal syncs must not decide on what is no longer so.
+        # One change of a job at a time: what is not written down yet may still turn out not to be so.
         self._open[after.id] = after
         try:
             await self._journal.save(after, before.state)
+        except StaleJob:
+            self._open[after.id] = before
+            await self._read_again(before)
+            raise
         except BaseException:
             self._open[after.id] = before
             raise
+
+    async def _read_again(self, job: Job) -> None:
+        """The journal is right. A job that is over or somebody else's is let go of."""
+        row = await self._journal.get(job.id)
+        if row is None or row.closed or (row.owner, row.epoch) != (job.owner, job.epoch):
+            del self._open[job.id]
+        else:
+            self._open[job.id] = row
 
     def _current(self, job: Job) -> Job:
         current = self._open.get(job.id)

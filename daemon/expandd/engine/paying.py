@@ -9,6 +9,7 @@ from expandd.domain.errors import (
     Fault,
     FaultCode,
     FileFault,
+    FolderAway,
     GateReason,
     ImageIdRefused,
     Later,
@@ -19,12 +20,16 @@ from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Folders, Images, Vault
 from expandd.engine.turns import NOW, Turn
+from expandd.engine.work_folder import prove_work_folder
 
 SOURCE_LIFE = 23 * 3600.0
 """Seconds after which an upload is not relied on any more: the API deletes sources 24 h after upload."""
 
 MOST_UPLOADS = 3
-"""Uploads of one picture after which an image id that is still refused counts as a refusal of the picture."""
+"""Uploads of one picture after which an image id that is still refused counts as a refusal of the picture.
+
+Uploads that were repeated for their age alone do not count.
+"""
 
 UPRIGHT = ".upright"
 
@@ -58,6 +63,7 @@ class Paying:
         """Claim the file if that is not done yet, and send its pixels as a person sees them."""
         identity = await self._folders.claim(job)
         if identity is None:
+            await prove_work_folder(self._folders, job)
             return await self._withdraw(job, "the file is not there any more")
         if identity != job.source.identity:
             return await self._withdraw(job, "the file changed while it was picked up")
@@ -75,7 +81,7 @@ class Paying:
         if self._gates.stopping or self._gates.draining:
             return PAUSE
         if self._upload_too_old(job):
-            await self._jobs.move(job, JobState.CLAIMED, image_id="")
+            await self._jobs.move(job, JobState.CLAIMED, image_id="", uploads=0)
             return NOW
         changed = await self._changed_since_upload(job)
         if changed:
@@ -124,6 +130,7 @@ class Paying:
         try:
             sha256 = await self._folders.digest(job.work_file)
         except FileNotFoundError:
+            await prove_work_folder(self._folders, job)
             return "a person took the file away before anything was paid"
         return None if sha256 == job.source.sha256 else "the file was still being written"
 
@@ -148,6 +155,11 @@ class Paying:
             raise AccountAway(shut.reason, shut.why)
 
     async def _generate(self, job: Job) -> Turn:
+        try:
+            await self._folders.mark(job)
+        except FolderAway:
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            raise
         try:
             task_id = await self._gates.through(self._api.generate(job.image_id, job.offsets))
         except OutcomeUnknown as error:

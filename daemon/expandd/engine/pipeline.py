@@ -63,6 +63,7 @@ class Pipeline:
         self._jobs = jobs
         self._slots = slots
         self._gates = gates
+        self._fetching = fetching
         self._chance = chance
         sends = asyncio.Semaphore(bounds.uploads)
         fetches = asyncio.Semaphore(bounds.downloads)
@@ -76,6 +77,7 @@ class Pipeline:
             JobState.RENDERED: (fetches, fetching.fetch),
             JobState.VAULTED: (delivers, delivery.deliver),
             JobState.DELIVERED: (delivers, delivery.finish),
+            JobState.DONE: (None, delivery.close),
             JobState.FAILED: (delivers, delivery.reject),
             JobState.WITHDRAWN: (delivers, delivery.withdraw),
         }
@@ -135,5 +137,8 @@ class Pipeline:
             self._slots.give(job_id)
 
     def _parked(self, job: Job) -> bool:
-        idle = {JobState.CLAIMED, JobState.UPLOADED, JobState.RENDERED}
-        return job.state in idle and job.attempts >= PATIENCE
+        if job.attempts < PATIENCE:
+            return False
+        # While no result can be fetched at all, slots stay taken: nothing more is paid for until some come again.
+        unpaid = job.state in {JobState.CLAIMED, JobState.UPLOADED}
+        return unpaid or (job.state is JobState.RENDERED and self._fetching.fails_alone(job.id))

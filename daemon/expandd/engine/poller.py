@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from expandd.domain.answers import Announcement, Notification
-from expandd.domain.errors import AccountAway, Fault, FaultCode, Later, StaleJob
+from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, Later, StaleJob
 from expandd.domain.events import NotificationsRead
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.engine.attribution import Attribution
@@ -63,7 +63,7 @@ class Poller:
     async def run(self) -> None:
         """Until cancelled. Silent while no job waits for a result."""
         while True:
-            if not self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT):
+            if all(job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT)):
                 self._gates.draining = False
             if not self._waiting() and not self._owes_poll:
                 self.needed.clear()
@@ -87,7 +87,10 @@ class Poller:
         if not asked:
             self._gates.draining = False
             self._owes_poll = False
-        await self._sort(answer, asked)
+        try:
+            await self._sort(answer, asked)
+        except JournalAway:
+            return  # what could not be written down is there again at the next poll
 
     def _waiting(self) -> tuple[Job, ...]:
         # A held job's notification has long expired; /history is asked about it now and then.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from expandd.domain.answers import Account, Fetched, History, Notification, Uploaded
+from expandd.domain.decisions import Decision
 from expandd.domain.events import Event
 from expandd.domain.findings import Finding as Finding  # noqa: PLC0414, the engine names these as its ports'
 from expandd.domain.findings import Unfinished as Unfinished  # noqa: PLC0414
@@ -177,6 +178,14 @@ class Folders(Protocol):
         """Write `<name>.error.json` beside the failed original at `target`."""
         ...
 
+    async def mark(self, job: Job) -> None:
+        """Leave beside the file in work what is needed to go on with its job if the journal is ever lost."""
+        ...
+
+    async def marked(self, inbox: Path, job_id: str) -> Job | None:
+        """The job whose mark lies in a work directory; None where nothing was paid or can have been."""
+        ...
+
     async def strays(self, inbox: Path) -> Sequence[str]:
         """The ids of all work directories in the inbox's work folder."""
         ...
@@ -185,8 +194,16 @@ class Folders(Protocol):
         """Put the files of a work directory that no job owns back into the inbox; how many."""
         ...
 
+    async def remove_older(self, directory: Path, before: float) -> None:
+        """Remove the files in a directory and below that were put there before this wall time."""
+        ...
+
+    async def occupy(self, inbox: Path) -> None:
+        """Make the inbox's work folder where it is missing, and keep other instances out. Repeating it is fine."""
+        ...
+
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
-        """(st_dev, st_ino) of a directory; None when there is none."""
+        """(st_dev, st_ino) of a directory; None when there is none. FolderAway when its disk is not mounted."""
         ...
 
 
@@ -231,6 +248,18 @@ class Journal(Protocol):
         """All that are not closed, oldest first."""
         ...
 
+    async def decisions(self) -> Sequence[Decision]:
+        """What people have decided about jobs and nobody has acted on yet, oldest first."""
+        ...
+
+    async def decided(self, decision: Decision) -> None:
+        """Forget a decision that was acted on."""
+        ...
+
+    async def prune(self, before: float) -> int:
+        """Forget the jobs that were over before this wall time; how many."""
+        ...
+
     async def by_image_id(self, image_id: str) -> Job | None:
         """The youngest job, open or closed, that the API knows under this id."""
         ...
@@ -239,15 +268,17 @@ class Journal(Protocol):
 class Watcher(Protocol):
     """Hints that something happened in a directory. May be silent, late, or wrong: the scan is the truth."""
 
-    def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
+    async def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
         """Call `hint` (from any thread) with each path that was created, closed or moved in. Replaces an earlier watch.
+
+        A hint of the inbox itself means that events were lost.
 
         Raises FolderAway when the directory cannot be watched.
         """
         ...
 
-    def unwatch(self, inbox: Path) -> None: ...
+    async def unwatch(self, inbox: Path) -> None: ...
 
-    def alive(self, inbox: Path) -> bool:
+    async def alive(self, inbox: Path) -> bool:
         """False when the watch is known to be dead. True proves nothing."""
         ...

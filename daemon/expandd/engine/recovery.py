@@ -11,43 +11,49 @@ from expandd.domain.settings import HotFolder
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.pipeline import HOLDS_SLOT
-from expandd.engine.ports import Emit, Folders
+from expandd.engine.ports import Emit, Folders, Vault
 from expandd.engine.slots import Slots
 
 
 class Recovery:
     """Makes an earlier run's end this run's beginning. Recover before spend."""
 
-    def __init__(self, *, jobs: Jobs, slots: Slots, gates: Gates, folders: Folders, emit: Emit) -> None:
+    def __init__(self, *, jobs: Jobs, slots: Slots, gates: Gates, folders: Folders, vault: Vault, emit: Emit) -> None:
         self._jobs = jobs
         self._slots = slots
         self._gates = gates
         self._folders = folders
+        self._vault = vault
         self._emit = emit
 
     async def run(self, hot_folders: Sequence[HotFolder]) -> None:
         """Load the open jobs, keep their slots, hold back paid calls until the first poll, return stray files."""
         await self._jobs.load()
+        returned = 0
+        for folder in hot_folders:
+            returned += await self._clear_strays(folder)
         for job in self._jobs:
             maybe_made = job.state in HOLDS_SLOT - {JobState.CLAIMED, JobState.UPLOADED}
             if maybe_made and not job.held:
                 self._slots.take(job.id, by_force=True)
-        self._gates.draining = bool(self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT))
-        returned = 0
-        for folder in hot_folders:
-            returned += await self._return_strays(folder)
+        # Nobody polls for a held job: waiting for that poll would hold back all others for ever.
+        self._gates.draining = any(not job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT))
         self._emit(Recovered(len(self._jobs), returned))
 
-    async def _return_strays(self, folder: HotFolder) -> int:
+    async def _clear_strays(self, folder: HotFolder) -> int:
         """Files in the work folder that no job owns: their claim was never written down, or the journal is gone."""
         try:
             strays = await self._folders.strays(folder.inbox)
-            returned = [
-                await self._folders.return_stray(folder.inbox, job_id)
-                for job_id in strays
-                if self._jobs.get(job_id) is None
-            ]
+            return sum([await self._clear(folder, job_id) for job_id in strays if self._jobs.get(job_id) is None])
         except FolderAway as error:
             self._gates.inbox(folder.inbox).away(error)
             return 0
-        return sum(returned)
+
+    async def _clear(self, folder: HotFolder, job_id: str) -> int:
+        job = await self._folders.marked(folder.inbox, job_id)
+        if job is None:
+            return await self._folders.return_stray(folder.inbox, job_id)
+        vaulted = await self._folders.identity(self._vault.path(job_id)) is not None
+        state = JobState.RENDERED if vaulted else JobState.UNKNOWN
+        await self._jobs.adopt(job, state, "the journal does not know this job: it is found out whether it was paid")
+        return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from expandd.domain.errors import FolderAway, GateReason
 from expandd.domain.events import WatchRenewed
+from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Watch
 from expandd.engine.candidates import Hints
 from expandd.engine.gates import Gate
@@ -21,6 +22,9 @@ POLL = 2.0
 
 DUTY = 20
 """A scan that takes long is repeated only after this many times its length."""
+
+REWATCH = 60.0
+"""Seconds until a watch that the system refused is asked for again."""
 
 MOST_MISSES = 3
 """Files that only a scan found, after which a folder on `auto` is polled."""
@@ -68,7 +72,11 @@ class Watching:
         self._identity: tuple[int, int] | None = None
         self._polling = folder.watch is Watch.POLL
         self._watched = False
+        self._seen_before = False
+        self._lost = False
         self._checked_at = float("-inf")
+        self._rewatch_at = float("inf")
+        self._rest_until = float("-inf")
         self._scan_at = float("-inf")
         self._again_at = float("inf")
         self._expected = True
@@ -79,21 +87,21 @@ class Watching:
         if now < self._checked_at + min(TICK, self._folder.scan_interval):
             return
         self._checked_at = now
-        identity = await self._folders.directory_identity(self._folder.inbox)
-        if identity is None:
-            self._forget()
-            raise FolderAway(GateReason.FOLDER_AWAY, f"The inbox {self._folder.inbox} is not there.")
+        identity = await self._present()
         self._gate.passed()
-        if identity != self._identity or (self._watched and not self._watcher.alive(self._folder.inbox)):
-            await self._arm(identity)
+        why = await self._deaf_because(identity)
+        if why is not None:
+            await self._arm(identity, why)
 
     def take(self) -> Due:
         """What is to be done since the last time."""
         self.hinted.clear()
         paths, overflow = self._hints.take()
         now = self._clock.monotonic()
-        expected = overflow or self._expected or now >= self._again_at
-        scan = overflow or now >= min(self._scan_at, self._again_at)
+        if overflow or self._folder.inbox in paths:
+            self._has_lost(now, by_kernel=self._folder.inbox in paths)
+        expected = self._lost or self._expected or now >= self._again_at
+        scan = now >= min(self._scan_at, self._again_at)
         relatives = tuple(path for path in map(self._relative, paths) if path is not None)
         return Due(relatives, scan, expected)
 
@@ -105,7 +113,8 @@ class Watching:
         self._scan_at = now + max(interval * jitter, DUTY * seconds)
         if now >= self._again_at:
             self._again_at = float("inf")
-        self._expected = False
+        self._rest_until = now + DUTY * seconds
+        self._expected = self._lost = False
         self.scanned = True
 
     def scan_soon(self, settle: float) -> None:
@@ -137,22 +146,53 @@ class Watching:
         deeper = len(relative.parts) > 1 and not self._folder.recursive
         return None if deeper or relative == Path() or relative.parts[0] == ".expandd" else relative
 
-    def _forget(self) -> None:
+    async def _present(self) -> tuple[int, int]:
+        """The inbox's identity, once its work folder is there and ours; raise FolderAway while that cannot be."""
+        try:
+            await self._folders.occupy(self._folder.inbox)
+            identity = await self._folders.directory_identity(self._folder.inbox)
+        except FolderAway:
+            await self._forget()
+            raise
+        if identity is None:
+            await self._forget()
+            why = f"The inbox {printable(self._folder.inbox)} is not there. Is its disk mounted?"
+            raise FolderAway(GateReason.FOLDER_AWAY, why)
+        return identity
+
+    async def _deaf_because(self, identity: tuple[int, int]) -> str | None:
+        """Why the inbox must be watched anew, "" when that is nothing to tell; None when it need not."""
+        if self._identity is None:
+            return "the inbox is there again" if self._seen_before else ""
+        if identity != self._identity:
+            return "the inbox is another directory now"
+        if self._watched and not await self._watcher.alive(self._folder.inbox):
+            return "its watch had ended"
+        return "" if self._clock.monotonic() >= self._rewatch_at else None
+
+    def _has_lost(self, now: float, *, by_kernel: bool) -> None:
+        """Events were lost: scan, though in a storm of them not without a rest."""
+        if self._lost:
+            return
+        self._lost = True
+        self._scan_at = min(self._scan_at, max(now, self._rest_until))
+        if by_kernel:
+            self._emit(WatchRenewed(self._folder.inbox, "the system lost events; the inbox is scanned for them"))
+
+    async def _forget(self) -> None:
         if self._identity is not None:
-            self._watcher.unwatch(self._folder.inbox)
+            await self._watcher.unwatch(self._folder.inbox)
         self._identity = None
         self._watched = False
 
-    async def _arm(self, identity: tuple[int, int]) -> None:
-        renewed = self._identity is not None
-        self._identity = identity
+    async def _arm(self, identity: tuple[int, int], why: str) -> None:
+        self._identity, self._seen_before = identity, True
         self._watched = await self._watch()
         self._polling = not self._watched
         # First watch, then scan: what arrives in between is in both.
         self._scan_at = self._clock.monotonic()
         self._expected = True
-        if renewed:
-            why = "the inbox is another directory now, or its watch had ended"
+        if why:
             self._emit(WatchRenewed(self._folder.inbox, why))
 
     async def _watch(self) -> bool:
@@ -160,9 +200,14 @@ class Watching:
             return False
         if self._folder.watch is Watch.AUTO and not await self._folders.events_reach(self._folder.inbox):
             return False
+        refused, self._rewatch_at = self._rewatch_at != float("inf"), float("inf")
         try:
-            self._watcher.watch(self._folder.inbox, recursive=self._folder.recursive, hint=self._hints.put)
+            await self._watcher.watch(self._folder.inbox, recursive=self._folder.recursive, hint=self._hints.put)
         except FolderAway as error:
-            self._emit(WatchRenewed(self._folder.inbox, f"{error} The inbox is scanned instead."))
+            self._rewatch_at = self._clock.monotonic() + REWATCH
+            if not refused:
+                self._emit(WatchRenewed(self._folder.inbox, f"{error} The inbox is scanned instead."))
             return False
+        if refused:
+            self._emit(WatchRenewed(self._folder.inbox, "it can be watched again"))
         return True

@@ -17,10 +17,11 @@ from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal import SqliteJournal
-from expandd.adapters.lock import locked
+from expandd.adapters.lock import InboxLocks, locked
+from expandd.adapters.standing import Standing
 from expandd.adapters.vault import FileVault
 from expandd.adapters.watcher import InotifyWatcher
-from expandd.domain.errors import JournalAway
+from expandd.domain.errors import FolderAway, JournalAway
 from expandd.domain.events import Event
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine, Outside
@@ -64,9 +65,13 @@ async def built(
     async with AsyncExitStack() as stack:
         vault = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
+        standing, locks = Standing(settings.folders), InboxLocks()
+        stack.callback(locks.close)
         for folder in settings.folders:
-            folder.work.mkdir(exist_ok=True)
-            stack.enter_context(locked(folder.work / "lock", f"The inbox {folder.inbox}"))
+            # A folder that is away is taken when it is back.
+            with contextlib.suppress(FolderAway, OSError):
+                standing.check(folder.inbox)
+                locks.take(folder.inbox)
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
         stack.callback(watcher.close)
         journal = SqliteJournal(settings.state_dir / "journal.sqlite")
@@ -79,7 +84,7 @@ async def built(
             api=api,
             chance=SystemChance(),
             clock=clock,
-            folders=LocalFolders(disk),
+            folders=LocalFolders(disk, standing, locks),
             images=images,
             journal=journal,
             vault=FileVault(vault, disk),

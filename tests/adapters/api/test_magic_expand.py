@@ -210,9 +210,6 @@ async def test_an_upload_that_fails_for_everybody(
         (answer_json({"task_id": "t"}), "t"),
         (answer_json({}), ""),
         (answer_json({"msg": "ok", "code": 200}, 201), ""),
-        (answer(200), ""),
-        (answer(200, b" \n", headers={"Content-Type": "text/html"}), ""),
-        (answer(202), ""),
         (Say(b"HTTP/1.1 204 No Content\r\n\r\n"), ""),
     ],
 )
@@ -226,7 +223,7 @@ async def test_generate_is_accepted(server: ScriptedServer, api: MagicExpand, st
 
 
 async def test_generate_with_extra_fields_on_another_path(server: ScriptedServer, tmp_path: Path) -> None:
-    server.on("POST /expand/generate", answer(200))
+    server.on("POST /expand/generate", answer_json({}))
     extra = MappingProxyType({"flag_watermark": 0, "seed": None, "top": 5})
     async with client(server, tmp_path, generate_path="expand/generate", generate_extra=extra) as api:
         await api.generate("a", OFFSETS)
@@ -259,6 +256,9 @@ async def test_generate_with_extra_fields_on_another_path(server: ScriptedServer
         answer_json("ok"),
         answer_json(None),
         answer_json(5),
+        answer(200),
+        answer(200, b" \n", headers={"Content-Type": "text/html"}),
+        answer(202),
         error_json(408),
         error_json(409),
         error_json(423),
@@ -350,7 +350,7 @@ async def test_a_generate_is_repeated_after_a_401_and_only_then(server: Scripted
 
 
 async def test_a_401_inside_a_200_counts(server: ScriptedServer, api: MagicExpand) -> None:
-    server.on(GENERATE, answer_json({"code": 401, "message": "Unauthorized"}), answer(200))
+    server.on(GENERATE, answer_json({"code": 401, "message": "Unauthorized"}), answer_json({}))
     server.on(REFRESH, pair_answer(1))
     await api.generate("a", OFFSETS)
     assert len(server.requests(GENERATE)) == 2
@@ -428,11 +428,29 @@ async def test_slowed(
     assert (caught.value.reason, caught.value.retry_after) == (GateReason.SLOWED, expected)
 
 
-async def test_a_server_that_hung_up_between_two_polls_is_no_outage(server: ScriptedServer, api: MagicExpand) -> None:
-    server.on(POLL, EMPTY_POLL, Reset(), EMPTY_POLL)
-    await api.notifications()
-    await api.notifications()
+async def test_a_server_that_hung_up_between_two_questions_is_no_outage(
+    server: ScriptedServer, api: MagicExpand
+) -> None:
+    server.on(HISTORY, EMPTY_POLL, Reset(), EMPTY_POLL)
+    await api.history("x")
+    await api.history("x")
     assert len(server.seen) == 3
+
+
+async def test_a_poll_is_never_followed_by_another_on_its_own_account(
+    server: ScriptedServer, api: MagicExpand
+) -> None:
+    """Whoever keeps the interval must see each poll, also one that met a dead connection or an old token."""
+    server.on(POLL, EMPTY_POLL, Reset(), UNAUTHORIZED, EMPTY_POLL)
+    server.on(REFRESH, pair_answer(1))
+    await api.notifications()
+    with pytest.raises(AccountAway):
+        await api.notifications()
+    with pytest.raises(Later):
+        await api.notifications()
+    await api.notifications()
+    assert len(server.requests(POLL)) == 4
+    assert server.requests(POLL)[3].header("authorization") == "Bearer access-1"
 
 
 # --- delete

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-POLL = "POST /notification_by_name_json"
+POLL = "POST /history"
 REFRESH = "PUT /tokens"
 SIGN_IN = "POST /tokens"
 BOTH = replace(PAIR, email=LOGIN.email, password=LOGIN.password)
@@ -68,7 +68,7 @@ def reason(caught: pytest.ExceptionInfo[AccountAway]) -> GateReason:
 async def test_the_configured_token_is_used_as_it_is(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(POLL, EMPTY_POLL)
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0"]
     assert len(server.seen) == 1
 
@@ -77,8 +77,8 @@ async def test_a_401_is_refreshed_and_repeated_once(server: ScriptedServer, tmp_
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
-        await api.notifications()
-        await api.notifications()
+        await api.history("x")
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0", "Bearer access-1", "Bearer access-1"]
     (refresh,) = server.requests(REFRESH)
     assert refresh.json == {"access_token": "access-0", "refresh_token": "refresh-0"}
@@ -91,7 +91,7 @@ async def test_a_second_401_is_about_the_credentials(server: ScriptedServer, tmp
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway, match="does not accept the credentials") as caught:
-            await api.notifications()
+            await api.history("x")
     assert reason(caught) is GateReason.CREDENTIALS
     assert len(server.requests(POLL)) == 2
     assert len(server.requests(REFRESH)) == 1
@@ -108,7 +108,7 @@ async def test_the_new_pair_is_on_disk_before_its_first_use(server: ScriptedServ
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
     assert on_disk == ["access-1"]
     assert (tmp_path / "tokens.json").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "tokens.lock").stat().st_mode & 0o777 == 0o600
@@ -126,7 +126,7 @@ async def test_the_mark_is_on_disk_before_the_refresh_token_is_sent(server: Scri
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
     assert marks == [1]
     assert "refresh-0" not in (tmp_path / "tokens.json").read_text()
 
@@ -142,7 +142,7 @@ async def test_ten_401s_at_once_refresh_once(server: ScriptedServer, tmp_path: P
     server.on(POLL, *[After(ten_came, UNAUTHORIZED)] * 10, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1), answer(500))
     async with client(server, tmp_path) as api:
-        await asyncio.gather(*(api.notifications() for _ in range(10)))
+        await asyncio.gather(*(api.history("x") for _ in range(10)))
     assert len(server.requests(REFRESH)) == 1
     assert bearers(server) == ["Bearer access-0"] * 10 + ["Bearer access-1"] * 10
 
@@ -153,21 +153,21 @@ async def test_two_processes_refresh_once(server: ScriptedServer, tmp_path: Path
     server.on(POLL, After(both_came, UNAUTHORIZED), After(both_came, UNAUTHORIZED), EMPTY_POLL)
     server.on(REFRESH, pair_answer(1), answer(500))
     async with client(server, tmp_path) as one, client(server, tmp_path) as other:
-        await asyncio.gather(one.notifications(), other.notifications())
+        await asyncio.gather(one.history("x"), other.history("x"))
     assert len(server.requests(REFRESH)) == 1
 
 
 async def test_another_process_that_refreshes_is_waited_for(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(POLL, EMPTY_POLL)
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
         found = stored(tmp_path)
         server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
         lock = os.open(tmp_path / "tokens.lock", os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             server.arrived.clear()
-            waiting = asyncio.create_task(api.notifications())
+            waiting = asyncio.create_task(api.history("x"))
             await server.arrived.wait()
             (tmp_path / "tokens.json").write_text(json.dumps(found | {"access_token": "access-other"}))
         finally:
@@ -182,7 +182,7 @@ async def test_the_pair_outlives_the_process(server: ScriptedServer, tmp_path: P
     server.on(REFRESH, pair_answer(1))
     for _ in range(2):
         async with client(server, tmp_path) as api:
-            await api.notifications()
+            await api.history("x")
     assert bearers(server) == ["Bearer access-0", "Bearer access-1", "Bearer access-1"]
 
 
@@ -190,10 +190,10 @@ async def test_a_newly_configured_pair_wins(server: ScriptedServer, tmp_path: Pa
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
     new = Credentials(access_token="access-new", refresh_token="refresh-new")
     async with client(server, tmp_path, source=Source(new)) as api:
-        await api.notifications()
+        await api.history("x")
     assert bearers(server)[-1] == "Bearer access-new"
 
 
@@ -202,14 +202,14 @@ async def test_a_configured_pair_that_was_used_up_does_not_come_back(server: Scr
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
     async with client(server, tmp_path, source=Source(BOTH)) as api:
-        await api.notifications()
+        await api.history("x")
     assert bearers(server)[-1] == "Bearer access-1"
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(2))
     async with client(server, tmp_path, source=Source(BOTH)) as api:
-        await api.notifications()
+        await api.history("x")
     assert [seen.json["refresh_token"] for seen in server.requests(REFRESH)] == ["refresh-0", "refresh-1"]
 
 
@@ -239,7 +239,7 @@ async def test_a_refresh_whose_answer_is_lost_or_no_is_never_repeated(
         async with client(server, tmp_path, timeout=0.1) as api:
             for _ in range(2):
                 with pytest.raises(AccountAway, match="no refresh token could renew it") as caught:
-                    await api.notifications()
+                    await api.history("x")
                 assert reason(caught) is GateReason.CREDENTIALS
     assert len(server.requests(REFRESH)) == 1
 
@@ -249,7 +249,7 @@ async def test_a_lost_refresh_is_made_good_by_a_login(server: ScriptedServer, tm
     server.on(REFRESH, Reset())
     server.on(SIGN_IN, pair_answer(5))
     async with client(server, tmp_path, source=Source(BOTH)) as api:
-        await api.notifications()
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0", "Bearer access-5"]
     assert stored(tmp_path)["refresh_token"] == "refresh-5"
 
@@ -272,10 +272,10 @@ async def test_a_refresh_that_was_certainly_not_handled_is_repeated(
     server.on(REFRESH, step, pair_answer(1))
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
         assert reason(caught) is expected
         assert stored(tmp_path)["sent"] == []
-        await api.notifications()
+        await api.history("x")
     assert bearers(server)[-1] == "Bearer access-1"
 
 
@@ -289,9 +289,9 @@ async def test_a_page_that_refuses_a_refresh_costs_no_token(
     server.on(SIGN_IN, hotel)
     async with client(server, tmp_path, source=Source(configured)) as api:
         with pytest.raises(AccountAway):
-            await api.notifications()
+            await api.history("x")
         server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
-        await api.notifications()
+        await api.history("x")
     assert bearers(server)[-1] == "Bearer access-1"
 
 
@@ -300,7 +300,7 @@ async def test_a_slowed_refresh_says_for_how_long(server: ScriptedServer, tmp_pa
     server.on(REFRESH, answer(429, headers={"Retry-After": "7"}))
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
     assert caught.value.retry_after == 7
 
 
@@ -311,11 +311,11 @@ async def test_a_refresh_cut_off_by_a_crash_is_never_repeated(server: ScriptedSe
     server.hooks.append(lambda seen: found.update(stored(tmp_path)) if seen.method == "PUT" else None)
     async with client(server, tmp_path, timeout=0.1) as api:
         with pytest.raises(AccountAway):
-            await api.notifications()
+            await api.history("x")
     (tmp_path / "tokens.json").write_text(json.dumps(found))
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway):
-            await api.notifications()
+            await api.history("x")
     assert len(server.requests(REFRESH)) == 1
 
 
@@ -325,7 +325,7 @@ async def test_a_cancelled_call_does_not_cut_off_the_refresh(server: ScriptedSer
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, After(go_on, pair_answer(1)))
     async with client(server, tmp_path) as api:
-        call = asyncio.create_task(api.notifications())
+        call = asyncio.create_task(api.history("x"))
         await refresh_came.wait()
         call.cancel()
         with suppress(asyncio.CancelledError):
@@ -339,7 +339,7 @@ async def test_an_unreadable_token_file_does_not_free_a_used_up_token(server: Sc
     server.on(POLL, UNAUTHORIZED)
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
     assert reason(caught) is GateReason.CREDENTIALS
     assert server.requests(REFRESH) == []
 
@@ -349,7 +349,7 @@ async def test_any_content_of_the_token_file_is_survived(server: ScriptedServer,
     (tmp_path / "tokens.json").write_text(text)
     server.on(POLL, EMPTY_POLL)
     async with client(server, tmp_path) as api:
-        await api.notifications()
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0"]
 
 
@@ -358,16 +358,16 @@ async def test_a_state_dir_that_is_gone_sends_no_refresh_token(server: ScriptedS
     state = tmp_path / "state"
     state.mkdir()
     async with client(server, state) as api:
-        await api.notifications()
+        await api.history("x")
         server.on(POLL, UNAUTHORIZED, UNAUTHORIZED, EMPTY_POLL)
         server.on(REFRESH, pair_answer(1))
         state.rename(tmp_path / "aside")
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
         assert reason(caught) is GateReason.CANNOT_STORE
         assert server.requests(REFRESH) == []
         (tmp_path / "aside").rename(state)
-        await api.notifications()
+        await api.history("x")
 
 
 async def test_a_pair_that_cannot_be_written_is_kept_until_it_can(server: ScriptedServer, tmp_path: Path) -> None:
@@ -383,11 +383,11 @@ async def test_a_pair_that_cannot_be_written_is_kept_until_it_can(server: Script
     server.on(REFRESH, pair_answer(1))
     async with client(server, state) as api:
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
         assert reason(caught) is GateReason.CANNOT_STORE
         assert bearers(server) == ["Bearer access-0"]
         (tmp_path / "aside").rename(state)
-        await api.notifications()
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0", "Bearer access-0", "Bearer access-1"]
     assert stored(state)["access_token"] == "access-1"
     assert len(server.requests(REFRESH)) == 1
@@ -401,7 +401,7 @@ async def test_email_and_password_log_in_first(server: ScriptedServer, tmp_path:
     server.on(SIGN_IN, pair_answer(1))
     for _ in range(2):
         async with client(server, tmp_path, source=Source(LOGIN)) as api:
-            await asyncio.gather(*(api.notifications() for _ in range(3)))
+            await asyncio.gather(*(api.history("x") for _ in range(3)))
     (login,) = server.requests(SIGN_IN)
     expected = base64.b64encode("studio@example.com:pass:wörd".encode()).decode()
     assert login.header("authorization") == f"Basic {expected}"
@@ -414,7 +414,7 @@ async def test_a_pair_from_a_login_is_refreshed_like_any_other(server: ScriptedS
     server.on(SIGN_IN, pair_answer(1))
     server.on(REFRESH, pair_answer(2))
     async with client(server, tmp_path, source=Source(LOGIN)) as api:
-        await api.notifications()
+        await api.history("x")
     assert server.requests(REFRESH)[0].json == {"access_token": "access-1", "refresh_token": "refresh-1"}
     assert bearers(server) == ["Bearer access-1", "Bearer access-2"]
 
@@ -423,12 +423,12 @@ async def test_a_refused_login_is_not_hammered(server: ScriptedServer, tmp_path:
     clock = StoppedClock()
     server.on(SIGN_IN, UNAUTHORIZED)
     async with client(server, tmp_path, source=Source(LOGIN), clock=clock) as api:
-        found = await asyncio.gather(*(api.notifications() for _ in range(5)), return_exceptions=True)
+        found = await asyncio.gather(*(api.history("x") for _ in range(5)), return_exceptions=True)
         assert {error.reason for error in found if isinstance(error, AccountAway)} == {GateReason.CREDENTIALS}
         assert len(server.requests(SIGN_IN)) == 1
         clock.now += 301
         with pytest.raises(AccountAway):
-            await api.notifications()
+            await api.history("x")
     assert len(server.requests(SIGN_IN)) == 2
     assert server.requests(POLL) == []
 
@@ -452,9 +452,9 @@ async def test_a_login_that_fails_otherwise_is_tried_again(
     server.on(SIGN_IN, step, pair_answer(1))
     async with client(server, tmp_path, source=Source(LOGIN)) as api:
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
         assert reason(caught) is expected
-        await api.notifications()
+        await api.history("x")
 
 
 async def test_a_corrected_source_heals_by_itself(server: ScriptedServer, tmp_path: Path) -> None:
@@ -462,11 +462,11 @@ async def test_a_corrected_source_heals_by_itself(server: ScriptedServer, tmp_pa
     source = Source(ACCESS_ONLY)
     async with client(server, tmp_path, source=source) as api:
         with pytest.raises(AccountAway) as caught:
-            await api.notifications()
+            await api.history("x")
         assert reason(caught) is GateReason.CREDENTIALS
         server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
         source.now = Credentials(access_token="access-new")
-        await api.notifications()
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0", "Bearer access-0", "Bearer access-new"]
 
 
@@ -474,8 +474,8 @@ async def test_an_api_that_refused_by_mistake_heals_by_itself(server: ScriptedSe
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     async with client(server, tmp_path, source=Source(ACCESS_ONLY)) as api:
         with pytest.raises(AccountAway):
-            await api.notifications()
-        await api.notifications()
+            await api.history("x")
+        await api.history("x")
 
 
 async def test_credentials_that_cannot_be_read_are_said_so(server: ScriptedServer, tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ async def test_credentials_that_cannot_be_read_are_said_so(server: ScriptedServe
 
     async with client(server, tmp_path, source=unreadable) as api:
         with pytest.raises(AccountAway, match=r"cannot be read: .*found nothing") as caught:
-            await api.notifications()
+            await api.history("x")
     assert reason(caught) is GateReason.CREDENTIALS
 
 
@@ -507,14 +507,14 @@ async def test_a_pair_is_renewed_three_days_before_its_end(server: ScriptedServe
     server.on(SIGN_IN, pair_answer(1, access_expiration="2027-02-14T08:00:00Z"))
     server.on(REFRESH, pair_answer(2, access_expiration="2027-03-16T08:00:00Z"))
     async with client(server, tmp_path, source=Source(LOGIN), clock=clock) as api:
-        await api.notifications()
+        await api.history("x")
         assert stored(tmp_path)["expires"] == NOW + 30 * DAY
         clock.now = NOW + 27 * DAY - 1
-        await api.notifications()
+        await api.history("x")
         assert server.requests(REFRESH) == []
         clock.now = NOW + 27 * DAY + 1
-        await api.notifications()
-        await api.notifications()
+        await api.history("x")
+        await api.history("x")
     assert len(server.requests(REFRESH)) == 1
     assert bearers(server)[2:] == ["Bearer access-2"] * 2
 
@@ -526,7 +526,7 @@ async def test_a_pair_of_unknown_end_is_renewed_after_twenty_days(server: Script
     for days, expected in ((0, "access-0"), (19, "access-0"), (21, "access-1"), (22, "access-1")):
         clock.now = NOW + days * DAY
         async with client(server, tmp_path, clock=clock) as api:
-            await api.notifications()
+            await api.history("x")
         assert bearers(server)[-1] == f"Bearer {expected}"
     assert len(server.requests(REFRESH)) == 1
 
@@ -536,13 +536,13 @@ async def test_a_renewal_ahead_that_fails_disturbs_nothing(server: ScriptedServe
     server.on(POLL, EMPTY_POLL)
     server.on(REFRESH, answer(503), pair_answer(1))
     async with client(server, tmp_path, clock=clock) as api:
-        await api.notifications()
+        await api.history("x")
         clock.now += 21 * DAY
-        await api.notifications()
-        await api.notifications()
+        await api.history("x")
+        await api.history("x")
         assert len(server.requests(REFRESH)) == 1
         clock.now += 601
-        await api.notifications()
+        await api.history("x")
     assert bearers(server) == ["Bearer access-0"] * 3 + ["Bearer access-1"]
 
 

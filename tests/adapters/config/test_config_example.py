@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.load import load, schema
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, Manners
+from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners
 from expandd.adapters.config.preset_keys import PresetKeys
-from expandd.domain.settings import ApiSettings, HotFolder, Settings
+from expandd.domain.settings import ApiSettings, HotFolder, Keep, Settings
 from tests.support.configurations import directories
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
@@ -32,8 +32,8 @@ def test_the_example_loads(tmp_path: Path) -> None:
 
 def test_the_example_shows_every_key_of_the_model() -> None:
     data = example().data
-    shown = [data, data["api"], data["defaults"], {**data["folders"][0], **data["folders"][1], **data["defaults"]}]
-    models: tuple[type[BaseModel], ...] = (ConfigKeys, ApiKeys, Manners, FolderKeys)
+    shown = [data, data["api"], data["keep"], data["defaults"], {**data["folders"][0], **data["folders"][1], **data["defaults"]}]
+    models: tuple[type[BaseModel], ...] = (ConfigKeys, ApiKeys, KeepKeys, Manners, FolderKeys)
     for section, model in zip(shown, models, strict=True):
         assert set(section) == set(model.model_fields)
     presets = [*data["presets"].values(), data["folders"][1]["offsets"]]
@@ -43,6 +43,7 @@ def test_the_example_shows_every_key_of_the_model() -> None:
 def test_the_defaults_that_the_example_states_are_the_real_ones() -> None:
     data = example().data
     assert ApiKeys.model_validate(data["api"]) == ApiKeys()
+    assert KeepKeys.model_validate(data["keep"]) == KeepKeys()
     assert Manners.model_validate(data["defaults"]) == Manners()
     assert (data["state_dir"], data["workers"]) == (ConfigKeys().state_dir, ConfigKeys().workers)
 
@@ -50,6 +51,8 @@ def test_the_defaults_that_the_example_states_are_the_real_ones() -> None:
 def test_the_model_and_the_settings_agree_on_keys_and_defaults() -> None:
     api = ApiSettings()
     assert {field.name: getattr(api, field.name) for field in fields(api)} == dict(ApiKeys())
+    keep = Keep()
+    assert {field.name: getattr(keep, field.name) for field in fields(keep)} == dict(KeepKeys())
     manners = {field.name: field.default for field in fields(HotFolder) if field.name in Manners.model_fields}
     assert manners == dict(Manners())
     assert Settings(state_dir=Path("/")).workers == ConfigKeys().workers
@@ -68,4 +71,5 @@ def test_the_schema_knows_the_ways_a_value_is_written() -> None:
     assert tree["Manners"]["properties"]["watch"]["enum"] == ["auto", "events", "poll"]
     assert [kind["type"] for kind in tree["PresetKeys"]["properties"]["top"]["anyOf"]] == ["integer", "string"]
     assert tree["PresetKeys"]["properties"]["anchor"]["default"] == "center"
+    assert '"null"' in json.dumps(tree["FolderKeys"]["properties"].pop("require_mount"))
     assert '"null"' not in json.dumps([tree["FolderKeys"], tree["PresetKeys"]])

@@ -103,9 +103,18 @@ class Http:
         return client
 
     async def send(
-        self, method: str, path: str, *, headers: Mapping[str, str], body: object = None, once: bool = False
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: object = None,
+        once: bool = False,
+        repeat: bool = True,
     ) -> Reply:
         """One call, with `body` as JSON unless None. `once`: never repeated, on a connection of its own.
+
+        Without `repeat` it goes over a kept connection and is not repeated even where that turns out to be dead.
 
         Raises NeverSentError, MaybeReceivedError.
         """
@@ -117,7 +126,7 @@ class Http:
             return await self._exchange(self._single if once else self._kept, request, attempt)
         except MaybeReceivedError as error:
             dead = not attempt.connected and isinstance(error.__cause__, httpx.NetworkError | httpx.ProtocolError)
-            if once or not dead:
+            if once or not repeat or not dead:
                 raise
         return await self._exchange(self._single, request, Attempt())
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
 from expandd.adapters.api import faults, replies
 from expandd.adapters.api.faults import Complaint, Endpoint
-from expandd.adapters.api.http import Http
+from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
 from expandd.adapters.api.replies import Shape
+from expandd.adapters.api.streams import READ_FLAGS
 from expandd.adapters.api.tokens import Tokens
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
 from expandd.domain.answers import Account, Fetched, History, Uploaded
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from expandd.domain.offsets import Offsets
     from expandd.domain.settings import ApiSettings
 
+    Send = Callable[[Mapping[str, str]], Awaitable[Reply]]
+
+NO_CONTENT = 204
 UNAUTHORIZED = 401
 WANTED = "expand_generate,error"
 CONNECTIONS = 10
@@ -55,6 +60,8 @@ class MagicExpand:
         connections: int = CONNECTIONS,
         resolve: Resolve = resolve,
     ) -> None:
+        self.most_bytes = DOWNLOAD_LIMIT
+        """Where the download of one result is cut."""
         self._settings = settings
         self._clock = clock
         relaxed = settings.allow_private_links or is_local(settings.base_url)
@@ -133,15 +140,21 @@ class MagicExpand:
         answer = replies.read(reply.status, reply.body)
         if not answer.succeeded:
             raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
+        if answer.shape is Shape.EMPTY and answer.status != NO_CONTENT:
+            # It may be this API's way to say yes. It may as well be a proxy that has lost the call.
+            raise faults.lost("its answer was empty")
         if answer.shape is not Shape.EMPTY and not isinstance(answer.value, dict):
             raise faults.lost(f"the API answered with something that is not its own ({faults.heard(answer)})")
         return replies.task_id(answer)
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
-        """One poll. An image that the API does not know any more has none. Raises AccountAway."""
+        """One poll, never two: whoever keeps the interval must see each. Raises AccountAway, and Later after a 401.
+
+        An image that the API does not know any more has none.
+        """
         body = {"name_list": WANTED} | ({"id_image": image_id} if image_id else {})
         endpoint = Endpoint.NOTIFICATIONS
-        reply = await self._ask(endpoint, "POST", "/notification_by_name_json", body)
+        reply = await self._ask(endpoint, "POST", "/notification_by_name_json", body, repeat=False)
         answer = replies.read(reply.status, reply.body)
         if image_id and _declines_image(answer):
             return ()
@@ -182,7 +195,7 @@ class MagicExpand:
     async def download(self, link: str, target: Path) -> Fetched:
         """Write a result to `target` and sync it, without a token. Raises LinkDead, Later, AccountAway (no room)."""
         try:
-            found = await self._http.download(link, target)
+            found = await self._http.download(link, target, limit=self.most_bytes)
         except LinkRefusedError as error:
             raise LinkDead(str(error)) from error
         except TransportError as error:
@@ -195,27 +208,35 @@ class MagicExpand:
             ) from error
         return _fetched(found, host_of(link), target)
 
-    async def _authorised(self, send: Callable[[Mapping[str, str]], Awaitable[Reply]]) -> Reply:
-        """Send with the token in use; after a 401 once more with another one. Raises AccountAway for a second 401."""
+    async def _authorised(self, send: Send, *, repeat: bool = True) -> Reply:
+        """Send with the token in use; after a 401 once more with another one. Raises AccountAway for a second 401.
+
+        Raises Later instead of sending again where `repeat` is False.
+        """
         token = await self._tokens.access()
         reply = await send(_bearer(token))
         if _status(reply) != UNAUTHORIZED:
             return reply
-        reply = await send(_bearer(await self._tokens.renewed(token)))
+        renewed = await self._tokens.renewed(token)
+        if not repeat:
+            raise Later("the token was renewed; the next call uses the new one")
+        reply = await send(_bearer(renewed))
         answer = replies.read(reply.status, reply.body)
         if answer.status == UNAUTHORIZED:
             raise faults.rejected(f"a new token was refused too: {faults.heard(answer)}")
         return reply
 
-    async def _ask(self, endpoint: Endpoint, method: str, path: str, body: Mapping[str, object] | None) -> Reply:
+    async def _ask(
+        self, endpoint: Endpoint, method: str, path: str, body: Mapping[str, object] | None, *, repeat: bool = True
+    ) -> Reply:
         async def send(headers: Mapping[str, str]) -> Reply:
-            return await self._http.send(method, path, headers=headers, body=body)
+            return await self._http.send(method, path, headers=headers, body=body, repeat=repeat)
 
-        return await self._waited(endpoint, send)
+        return await self._waited(endpoint, send, repeat=repeat)
 
-    async def _waited(self, endpoint: Endpoint, send: Callable[[Mapping[str, str]], Awaitable[Reply]]) -> Reply:
+    async def _waited(self, endpoint: Endpoint, send: Send, *, repeat: bool = True) -> Reply:
         try:
-            return await self._authorised(send)
+            return await self._authorised(send, repeat=repeat)
         except TransportError as error:
             raise faults.unreachable(endpoint, f"cannot be used: {error}") from error
 
@@ -253,8 +274,9 @@ def _declines_image(answer: Answer) -> bool:
 def _typed(source: Path) -> tuple[str, str]:
     """Content type and neutral name, by content. A file that cannot be opened shows so when it is sent."""
     try:
-        with source.open("rb") as file:
-            head = file.read(12)
+        # What lies there may have become a named pipe: opened without these flags it would be waited for, for ever.
+        with os.fdopen(os.open(source, READ_FLAGS), "rb") as file:
+            head = file.read(12) or b""
     except OSError:
         return UNTYPED
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":

@@ -33,11 +33,15 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One configured directory: the key that names it, and its absolute path."""
+    """One configured directory: the key that names it, and its absolute path.
+
+    `waits`: its disk is not mounted yet, so that what lies there now is not it.
+    """
 
     key: KeyPath
     role: Role
     directory: Path
+    waits: bool = False
 
 
 def folder_mistakes(places: Sequence[Place], line: Callable[[KeyPath], int]) -> Iterator[Mistake]:
@@ -45,10 +49,12 @@ def folder_mistakes(places: Sequence[Place], line: Callable[[KeyPath], int]) -> 
     mounts = Mounts.read()
     roots = {place.key: [other for other in places if other.key == place.key] for place in places}
     for key, group in roots.items():
-        missing = [place for place in group if not os.path.lexists(place.directory)]
+        missing = [place for place in group if not place.waits and not os.path.lexists(place.directory)]
         if key[-1] == "root" and missing:
             yield _missing(key, missing)
     for place in places:
+        if place.waits:
+            continue
         yield from _state(place) if place.role is Role.STATE else _usable(place)
         if place.role is Role.INBOX:
             yield from _work(place, mounts)

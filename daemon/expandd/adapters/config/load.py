@@ -19,9 +19,10 @@ from expandd.adapters.config.preset_keys import description, preset_of
 from expandd.adapters.config.rules import manners_of, rule_mistakes
 from expandd.adapters.config.words import mistakes_in
 from expandd.adapters.config.yaml_marks import Document
+from expandd.adapters.standing import is_mount_point
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
-from expandd.domain.settings import ApiSettings, HotFolder, Originals, Settings
+from expandd.domain.settings import ApiSettings, HotFolder, Keep, Originals, Settings
 
 __all__ = ["load", "schema"]
 
@@ -128,7 +129,9 @@ def _places(config: ConfigKeys, base: Path, bad: set[KeyPath]) -> Iterator[Place
             own = getattr(folder, role)
             path: KeyPath = ("folders", number, role if own else "root")
             if (own or folder.root) and (own or keeps or role != "done"):
-                yield Place(path, Role(role), _directory(folder, role, base))
+                directory, required = _directory(folder, role, base), _required(folder, base)
+                waits = required is not None and directory.is_relative_to(required) and not is_mount_point(required)
+                yield Place(path, Role(role), directory, waits=waits)
 
 
 def _directory(folder: FolderKeys, role: str, base: Path) -> Path:
@@ -139,6 +142,10 @@ def _directory(folder: FolderKeys, role: str, base: Path) -> Path:
         return _absolute(folder.root, base) / role
     # Only `done` may be left out, and only where nothing is ever put into it.
     return _directory(folder, "inbox", base).parent / role
+
+
+def _required(folder: FolderKeys, base: Path) -> Path | None:
+    return _absolute(folder.require_mount, base) if folder.require_mount else None
 
 
 def _absolute(text: str, base: Path) -> Path:
@@ -162,6 +169,7 @@ def _settings(config: ConfigKeys, base: Path) -> Settings:
             credentials_file=_absolute(api.credentials_file, base) if api.credentials_file else None,
             allow_private_links=api.allow_private_links,
         ),
+        keep=Keep(journal=config.keep.journal, done=config.keep.done),
         presets=MappingProxyType({name: preset_of(keys) for name, keys in config.presets.items()}),
         folders=tuple(_hot_folder(folder, config, base) for folder in config.folders),
     )
@@ -185,4 +193,5 @@ def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder
         settle=manners.settle,
         settle_max=manners.settle_max,
         scan_interval=manners.scan_interval,
+        require_mount=_required(folder, base),
     )

@@ -10,8 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from expandd.adapters.config.mistakes import KeyPath
 from expandd.adapters.config.preset_keys import PresetKeys
 from expandd.adapters.config.values import (
+    FOREVER,
     BaseUrl,
     Duration,
+    DurationOrForever,
     Flag,
     MaybePath,
     MaybePreset,
@@ -71,6 +73,20 @@ class ApiKeys(_Section):
     )
 
 
+class KeepKeys(_Section):
+    """What is over, and how long it is remembered or kept; each a time or forever."""
+
+    journal: DurationOrForever = Field(
+        default=90 * 86400.0,
+        description="How long the journal remembers files that are over; or forever.",
+    )
+    done: DurationOrForever = Field(
+        default=None,
+        json_schema_extra={"default": FOREVER},
+        description="How long originals stay in done before they are deleted; or forever.",
+    )
+
+
 class Manners(_Section):
     """What hot folders do unless they say otherwise."""
 
@@ -113,6 +129,10 @@ class FolderKeys(Manners):
     outbox: MaybePath = Field(default=None, description="Where results appear.")
     done: MaybePath = Field(default=None, description="Where originals go; not needed with originals: delete.")
     error: MaybePath = Field(default=None, description="Where images go that cannot be expanded, each with its reason.")
+    require_mount: PathOrNull = Field(
+        default=None,
+        description="A path at which something must be mounted before this folder is touched: it waits until then.",
+    )
     preset: MaybePreset = Field(default=None, description="The name of one of presets. Either this or offsets.")
     offsets: Annotated[PresetKeys | None, BeforeValidator(_left_empty)] = Field(
         default=None,
@@ -132,6 +152,10 @@ class ConfigKeys(_Section):
         default_factory=ApiKeys,
         description="How the API is reached.",
     )
+    keep: Annotated[KeepKeys, BeforeValidator(_left_empty)] = Field(
+        default_factory=KeepKeys,
+        description="How long what is over is kept.",
+    )
     presets: Annotated[dict[PresetName, PresetKeys], BeforeValidator(_left_empty)] = Field(
         default={},
         description="Presets by name.",
@@ -150,6 +174,8 @@ def section_at(path: KeyPath) -> type[BaseModel] | None:
             return ConfigKeys
         case ("api",):
             return ApiKeys
+        case ("keep",):
+            return KeepKeys
         case ("defaults",):
             return Manners
         case ("presets", _) | ("folders", _, "offsets"):

@@ -33,6 +33,7 @@ _PERCENT = re.compile(r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%")
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?: ?([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 
 _A_DURATION = "a time such as 500ms, 2s, 10m, 1.5h or 1d"
+FOREVER = "forever"
 _AN_AMOUNT = "a whole number of pixels, or a percentage such as 25%"
 _A_RATIO = 'a ratio such as "9:16" or "1.91:1", or a number such as 1.5'
 
@@ -51,6 +52,16 @@ def duration(value: Any) -> float:
     if not 0 < seconds <= LONGEST:
         raise refused(_A_DURATION + ", more than 0 and at most 365d")
     return seconds
+
+
+def duration_or_forever(value: Any) -> float | None:
+    """Seconds, or None for `forever`."""
+    if value == FOREVER:
+        return None
+    try:
+        return duration(value)
+    except PydanticCustomError as error:
+        raise refused(f"{_A_DURATION}, at most 365d, or {FOREVER}") from error
 
 
 def amount(value: Any) -> Amount:
@@ -219,6 +230,11 @@ ANCHORS = {anchor.label: anchor for anchor in Anchor}
 
 # "| None" is for a key that was left out; null itself is refused by every validator.
 Duration = Annotated[float, PlainValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
+DurationOrForever = Annotated[
+    float | None,
+    PlainValidator(duration_or_forever),
+    WithJsonSchema({"anyOf": [{"const": FOREVER}, _DURATION_SCHEMA]}),
+]
 Side = Annotated[Amount | None, PlainValidator(amount), WithJsonSchema(_AMOUNT_SCHEMA)]
 Ratio = Annotated[Fraction | None, PlainValidator(ratio), WithJsonSchema(_RATIO_SCHEMA)]
 Pixels = Annotated[

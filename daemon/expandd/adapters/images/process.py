@@ -5,6 +5,7 @@ One JSON line asks, one answers, in ASCII; the end of its input ends the process
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -169,7 +170,9 @@ def main() -> None:
 
     confine()
     Image.MAX_IMAGE_PIXELS = None
-    serve(carry_out)
+    # A daemon that was killed reads no answer: nobody needs to hear of it.
+    with contextlib.suppress(BrokenPipeError):
+        serve(carry_out)
 
 
 if __name__ == "__main__":

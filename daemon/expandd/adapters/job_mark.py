@@ -1,0 +1,23 @@
+"""Owns the mark beside a file that may be paid for: its job, readable without the journal."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from expandd.adapters.journal_rows import from_row, to_row
+from expandd.domain.job import Job
+
+
+def written(job: Job) -> bytes:
+    """The mark's text."""
+    row = {name: os.fsdecode(value) if isinstance(value, bytes) else value for name, value in to_row(job).items()}
+    return json.dumps(row, indent=1).encode()
+
+
+def read(text: bytes) -> Job | None:
+    """The job of a mark, or None for one that cannot be read: it was never finished, so nothing was sent after it."""
+    try:
+        return from_row(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return None

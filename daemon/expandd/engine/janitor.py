@@ -1,0 +1,64 @@
+"""Owns what is forgotten in time: the journal's rows of jobs that are over, and, where asked for, old originals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.settings import Originals, Settings
+from expandd.engine.ports import Clock, Folders, Journal
+
+ROUND = 3600.0
+"""Seconds between two rounds."""
+
+TRUST = 24
+"""Rounds in a row in which the wall clock has run like the monotonic one, before anything is judged by its age."""
+
+DRIFT = 300.0
+"""Seconds by which the two clocks may differ over one round."""
+
+
+class Janitor:
+    """Deletes by age, and so only while the wall clock can be believed: one that has jumped makes everything old."""
+
+    def __init__(self, settings: Settings, *, journal: Journal, folders: Folders, clock: Clock) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._folders = folders
+        self._clock = clock
+        self._steady = 0
+        self._before = (clock.wall(), clock.monotonic())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._clock.sleep(ROUND)
+            if self._clock_is_steady():
+                await self._tidy()
+
+    def _clock_is_steady(self) -> bool:
+        now = (self._clock.wall(), self._clock.monotonic())
+        drift = (now[0] - self._before[0]) - (now[1] - self._before[1])
+        self._steady = self._steady + 1 if abs(drift) < DRIFT else 0
+        self._before = now
+        return self._steady >= TRUST
+
+    async def _tidy(self) -> None:
+        now = self._clock.wall()
+        keep = self._settings.keep
+        if keep.journal is not None:
+            try:
+                await self._journal.prune(now - keep.journal)
+            except JournalAway:
+                return
+        if keep.done is None:
+            return
+        for folder in self._settings.folders:
+            if folder.originals is Originals.MOVE:
+                await self._clear_done(folder.done, now - keep.done)
+
+    async def _clear_done(self, done: Path, before: float) -> None:
+        try:
+            await self._folders.remove_older(done, before)
+        except FolderAway:
+            return  # the gates say so; it is tidied another time

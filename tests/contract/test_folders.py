@@ -1,0 +1,540 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.disk import Disk
+from expandd.adapters.folders import LocalFolders
+from expandd.adapters.looking import identity_of
+from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason
+from expandd.domain.job import Job, Source
+from expandd.engine.ports import Folders
+from tests.support.fakes import sha256
+from tests.support.jobs import a_job, a_place
+
+MEMORY = Path("/dev/shm")
+
+BYTES = b"a picture, as far as folders care"
+
+LONGEST = "x" * 251 + ".png"
+MULTI_BYTE = "ä" * 125 + ".png"
+
+
+class NamedDisk(Disk):
+    """A file system without files that have no name: what vfat, NFS and some FUSE file systems are like."""
+
+    def create(self, target: Path, chunks: Iterable[bytes], spare: str) -> None:
+        self._create_by_name(target, chunks, target.parent / spare)
+
+
+@pytest.fixture(params=[Disk, NamedDisk])
+def folders(request: pytest.FixtureRequest) -> Folders:
+    return LocalFolders(request.param())
+
+
+@pytest.fixture(params=["one disk", "two disks"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes directories: the inbox on one disk, all others on the same or on another one."""
+    with ExitStack() as stack:
+        other = tmp_path
+        if request.param == "two disks":
+            if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+                pytest.skip("there is no second file system here")
+            other = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
+
+        def make(name: str) -> Path:
+            directory = (tmp_path if name == "inbox" else other) / name
+            directory.mkdir(exist_ok=True)
+            return directory
+
+        yield make
+
+
+@pytest.fixture
+def job(place: Callable[[str], Path]) -> Job:
+    return a_job(
+        place=replace(
+            a_place(), inbox=place("inbox"), outbox=place("outbox"), done=place("done"), error=place("error")
+        ),
+    )
+
+
+def drop(job: Job, content: bytes = BYTES) -> Job:
+    """Put the job's file into the inbox; the job as it is claimed then."""
+    path = job.place.inbox / job.relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    identity = identity_of(path)
+    assert identity is not None
+    return job.with_(source=Source(identity=identity))
+
+
+def files(root: Path) -> dict[str, bytes]:
+    found = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+# --- claims ---
+
+
+@pytest.mark.parametrize("name", ["pic.png", LONGEST, MULTI_BYTE, "b\udce4d.png", "new\nline.png", " "])
+async def test_a_claim_moves_the_file_under_its_own_name_and_may_be_repeated(
+    folders: Folders, job: Job, name: str
+) -> None:
+    job = drop(job.with_(relative=Path(name)))
+    first = await folders.claim(job)
+    second = await folders.claim(job)
+
+    assert first == second == job.source.identity
+    assert files(job.place.inbox) == {f".expandd/{job.id}/{name}": BYTES}
+
+
+async def test_a_claim_of_a_file_that_is_gone_is_none_and_leaves_nothing(folders: Folders, job: Job) -> None:
+    claimed = await folders.claim(job)
+
+    assert claimed is None
+    assert list(job.place.inbox.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["link", "dangling link", "pipe", "directory", "socket"])
+async def test_what_was_swapped_in_for_the_file_is_not_claimed_and_stays(
+    folders: Folders, job: Job, what: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not yours")
+    path = job.place.inbox / job.relative
+    with socket.socket(socket.AF_UNIX) as door:
+        makes: dict[str, Callable[[], object]] = {
+            "link": lambda: path.symlink_to(secret),
+            "dangling link": lambda: path.symlink_to(tmp_path / "nothing"),
+            "pipe": lambda: os.mkfifo(path),
+            "directory": path.mkdir,
+            "socket": lambda: door.bind(str(path)),
+        }
+        makes[what]()
+        claimed = await folders.claim(job)
+
+    assert claimed is None
+    assert os.path.lexists(path)
+    assert secret.read_bytes() == b"not yours"
+
+
+async def test_a_claimed_file_swapped_for_a_link_is_neither_read_nor_followed(
+    folders: Folders, job: Job, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not yours")
+    job = drop(job)
+    await folders.claim(job)
+    job.work_file.unlink()
+    job.work_file.symlink_to(secret)
+    with pytest.raises(FileNotFoundError):
+        await folders.digest(job.work_file)
+
+    assert await folders.identity(job.work_file) is None
+    assert await folders.look(job.work_file) is None
+    assert await folders.irregular(job.work_file) == "a symbolic link"
+    assert await folders.give_back(job) is None
+    assert secret.read_bytes() == b"not yours"
+
+
+# --- the way back ---
+
+
+async def test_a_file_given_back_lies_where_it_was_dropped_and_giving_back_may_be_repeated(
+    folders: Folders, job: Job
+) -> None:
+    job = drop(job.with_(relative=Path("album/pic.png")))
+    await folders.claim(job)
+    (job.place.inbox / "album").rmdir()
+    first = await folders.give_back(job)
+    second = await folders.give_back(job)
+    await folders.tidy(job)
+
+    assert first == job.place.inbox / "album" / "pic.png"
+    assert second is None
+    assert files(job.place.inbox) == {"album/pic.png": BYTES}
+
+
+async def test_a_file_given_back_never_overwrites_the_one_that_took_its_name(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    drop(job, b"a newer one")
+    back = await folders.give_back(job)
+
+    assert back == job.place.inbox / "picture-2.png"
+    assert files(job.place.inbox) == {"picture.png": b"a newer one", "picture-2.png": BYTES}
+
+
+async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    os.link(job.work_file, job.place.inbox / job.relative)
+    back = await folders.give_back(job)
+
+    assert back == job.place.inbox / "picture.png"
+    assert files(job.place.inbox) == {"picture.png": BYTES}
+
+
+async def test_strays_are_found_and_returned_without_what_is_ours(folders: Folders, job: Job) -> None:
+    work = job.place.inbox / ".expandd"
+    for name in ("stray", "empty"):
+        (work / name).mkdir(parents=True)
+    (work / "lock").write_text("process 1")
+    (work / "stray" / "pic.png").write_bytes(BYTES)
+    (work / "stray" / ".upright").write_bytes(b"ours")
+    drop(job.with_(relative=Path("pic.png")), b"somebody's")
+    strays = sorted(await folders.strays(job.place.inbox))
+    returned = [await folders.return_stray(job.place.inbox, stray) for stray in strays]
+
+    assert strays == ["empty", "stray"]
+    assert returned == [0, 1]
+    assert files(job.place.inbox) == {".expandd/lock": b"process 1", "pic.png": b"somebody's", "pic-2.png": BYTES}
+    assert list(await folders.strays(job.place.inbox)) == []
+
+
+# --- deliveries ---
+
+
+@pytest.mark.parametrize("name", ["pic.png", LONGEST, MULTI_BYTE, "b\udce4d.png"])
+async def test_a_published_file_is_whole_and_publishing_may_be_repeated(
+    folders: Folders, job: Job, place: Callable[[str], Path], name: str
+) -> None:
+    vaulted, target = place("vault") / job.id, job.place.outbox / name
+    content = os.urandom(3 << 20)
+    vaulted.write_bytes(content)
+    first = await folders.publish(vaulted, target, sha256(content))
+    second = await folders.publish(vaulted, target, sha256(content))
+
+    assert (first, second) == (True, True)
+    assert files(job.place.outbox) == {name: content}
+    assert vaulted.exists()
+
+
+@pytest.mark.parametrize("what", ["file", "empty file", "link to the same bytes", "dangling link", "directory"])
+async def test_publishing_never_overwrites(
+    folders: Folders, job: Job, place: Callable[[str], Path], what: str, tmp_path: Path
+) -> None:
+    vaulted, target = place("vault") / job.id, job.place.outbox / "pic.png"
+    vaulted.write_bytes(BYTES)
+    makes: dict[str, Callable[[], object]] = {
+        "file": lambda: target.write_bytes(b"somebody's"),
+        "empty file": target.touch,
+        "link to the same bytes": lambda: target.symlink_to(vaulted),
+        "dangling link": lambda: target.symlink_to(tmp_path / "nothing"),
+        "directory": target.mkdir,
+    }
+    makes[what]()
+    before = target.lstat()
+    published = await folders.publish(vaulted, target, sha256(BYTES))
+
+    assert published is False
+    assert target.lstat().st_ino == before.st_ino
+    assert [path.name for path in job.place.outbox.iterdir()] == ["pic.png"]
+
+
+async def test_of_many_that_publish_under_one_name_one_wins(
+    folders: Folders, job: Job, place: Callable[[str], Path]
+) -> None:
+    target = job.place.outbox / "pic.png"
+    contents = [f"result {number}".encode() for number in range(8)]
+    for number, content in enumerate(contents):
+        (place("vault") / str(number)).write_bytes(content)
+    published = await asyncio.gather(
+        *(
+            folders.publish(place("vault") / str(number), target, sha256(content))
+            for number, content in enumerate(contents)
+        ),
+    )
+
+    assert published.count(True) == 1
+    assert files(job.place.outbox) == {"pic.png": contents[published.index(True)]}
+
+
+async def test_nothing_is_left_of_a_publishing_that_failed(
+    folders: Folders, job: Job, place: Callable[[str], Path]
+) -> None:
+    with pytest.raises(FolderAway):
+        await folders.publish(place("vault") / "missing", job.place.outbox / "pic.png", sha256(BYTES))
+
+    assert list(job.place.outbox.iterdir()) == []
+
+
+async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
+    folders: Folders, job: Job, place: Callable[[str], Path]
+) -> None:
+    vaulted = place("vault") / job.id
+    vaulted.write_bytes(BYTES)
+    job.place.outbox.rmdir()
+    calls: list[Callable[[], object]] = [
+        lambda: folders.publish(vaulted, job.place.outbox / "pic.png", sha256(BYTES)),
+        lambda: folders.free_name(job.place.outbox, Path("album/pic.png"), frozenset()),
+        lambda: folders.prove(job.place.outbox, 1),
+    ]
+    reasons = []
+    for call in calls:
+        with pytest.raises(FolderAway) as caught:
+            await call()  # type: ignore[misc] # each is a coroutine of another type
+        reasons.append(caught.value.reason)
+
+    assert set(reasons) == {GateReason.FOLDER_AWAY}
+    assert not job.place.outbox.exists()
+
+
+async def test_a_folder_without_room_says_that_it_is_full(folders: Folders, job: Job) -> None:
+    await folders.prove(job.place.outbox, 1)
+    with pytest.raises(FolderAway, match="full") as caught:
+        await folders.prove(job.place.outbox, 1 << 60)
+
+    assert caught.value.reason is GateReason.CANNOT_STORE
+
+
+async def test_a_folder_that_is_read_only_says_so(folders: Folders) -> None:
+    with pytest.raises(FolderAway) as caught:
+        await folders.prove(Path("/sys"), 1)
+
+    assert caught.value.reason is GateReason.CANNOT_STORE
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("taken", "wanted", "chosen"),
+    [
+        ([], "pic.png", "pic.png"),  # free
+        (["pic.png"], "pic.png", "pic-2.png"),  # exists
+        (["pic.png", "pic-2.png"], "pic.png", "pic-3.png"),  # numbered on
+        (["album/pic.png"], "album/pic.png", "album/pic-2.png"),  # in a subfolder, which is made
+        (["noending"], "noending", "noending-2"),  # without an ending
+        ([LONGEST], LONGEST, "x" * 249 + "-2.png"),  # cut to stay legal
+        (["a." + "b" * 253], "a." + "b" * 253, "a." + "b" * 251 + "-2"),  # an ending too long to be one
+    ],
+)
+async def test_a_free_name_is_free_and_legal(
+    folders: Folders, job: Job, taken: list[str], wanted: str, chosen: str
+) -> None:
+    for name in taken:
+        (job.place.outbox / name).parent.mkdir(exist_ok=True)
+        (job.place.outbox / name).touch()
+    path = await folders.free_name(job.place.outbox, Path(wanted), frozenset())
+
+    assert path == job.place.outbox / chosen
+    path.touch()
+
+
+async def test_a_name_chosen_for_another_job_is_not_free(folders: Folders, job: Job) -> None:
+    outbox = job.place.outbox
+    path = await folders.free_name(outbox, Path("pic.png"), frozenset({outbox / "pic.png", outbox / "pic-2.png"}))
+
+    assert path == outbox / "pic-3.png"
+
+
+async def test_a_dangling_link_takes_its_name(folders: Folders, job: Job, tmp_path: Path) -> None:
+    (job.place.outbox / "pic.png").symlink_to(tmp_path / "nothing")
+    path = await folders.free_name(job.place.outbox, Path("pic.png"), frozenset())
+
+    assert path.name == "pic-2.png"
+
+
+# --- originals ---
+
+
+async def test_an_original_is_put_away_with_its_times_and_putting_away_may_be_repeated(
+    folders: Folders, job: Job
+) -> None:
+    job = drop(job)
+    os.utime(job.place.inbox / job.relative, ns=(1_000_000_000, 2_000_000_000))
+    await folders.claim(job)
+    target = job.place.done / "pic.png"
+    first = await folders.put_away(job.work_file, target)
+    second = await folders.put_away(job.work_file, target)
+    await folders.tidy(job)
+
+    assert (first, second) == (True, True)
+    assert files(job.place.done) == {"pic.png": BYTES}
+    assert target.stat().st_mtime_ns == 2_000_000_000
+    assert files(job.place.inbox) == {}
+
+
+async def test_putting_away_never_overwrites(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    target = job.place.done / "pic.png"
+    target.write_bytes(b"somebody's")
+    put = await folders.put_away(job.work_file, target)
+
+    assert put is False
+    assert target.read_bytes() == b"somebody's"
+    assert job.work_file.read_bytes() == BYTES
+
+
+async def test_putting_away_leaves_a_dangling_link_alone(folders: Folders, job: Job, tmp_path: Path) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    target = job.place.done / "pic.png"
+    target.symlink_to(tmp_path / "nothing")
+    put = await folders.put_away(job.work_file, target)
+
+    assert put is False
+    assert job.work_file.read_bytes() == BYTES
+
+
+async def test_a_putting_away_that_died_between_its_two_halves_is_finished(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    target = job.place.done / "pic.png"
+    target.write_bytes(BYTES)
+    put = await folders.put_away(job.work_file, target)
+
+    assert put is True
+    assert not job.work_file.exists()
+    assert files(job.place.done) == {"pic.png": BYTES}
+
+
+async def test_discarding_removes_the_original_and_may_be_repeated(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    for _ in range(2):
+        await folders.discard(job)
+        await folders.tidy(job)
+
+    assert files(job.place.inbox) == {}
+
+
+async def test_tidying_never_removes_an_original(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    (job.work_dir / ".upright").write_bytes(b"ours")
+    await folders.tidy(job)
+
+    assert files(job.work_dir) == {job.relative.name: BYTES}
+
+
+@pytest.mark.parametrize("name", ["pic.png", LONGEST, "b\udce4d.png", "new\nline.png"])
+async def test_a_sidecar_lies_beside_its_file_and_may_be_written_again(folders: Folders, job: Job, name: str) -> None:
+    fault = Fault(FaultCode.EMPTY, "This file is empty.", "Save it again.")
+    failed = job.with_(fault=fault, relative=Path(name))
+    target = job.place.error / name
+    target.write_bytes(BYTES)
+    await folders.write_sidecar(failed, target)
+    await folders.write_sidecar(failed, target)
+    [sidecar] = [path for path in job.place.error.iterdir() if path != target]
+
+    assert sidecar.name.endswith(".error.json")
+    assert "This file is empty." in sidecar.read_text("utf-8")
+
+
+# --- looking ---
+
+
+async def test_a_scan_of_thousands_comes_in_small_batches_and_is_complete(folders: Folders, tmp_path: Path) -> None:
+    names = {f"pic-{number:04d}.png" for number in range(3_000)}
+    for name in names:
+        (tmp_path / name).touch()
+    seen: list[str] = []
+    sizes: list[int] = []
+    async for batch in folders.scan(tmp_path, recursive=False):
+        seen.extend(str(path) for path in batch)
+        sizes.append(len(batch))
+
+    assert max(sizes) <= 256
+    assert len(sizes) >= 11
+    assert sorted(seen) == sorted(names)
+
+
+async def test_a_scan_can_be_broken_off(folders: Folders, tmp_path: Path) -> None:
+    for number in range(1_000):
+        (tmp_path / str(number)).touch()
+    async for batch in folders.scan(tmp_path, recursive=False):
+        assert len(batch) == 256
+        break
+
+
+async def test_a_scan_leaves_out_the_work_folder_and_enters_subfolders_only_when_asked(
+    folders: Folders, tmp_path: Path
+) -> None:
+    for name in ("pic.png", ".expandd/job/pic.png", "album/pic.png", "album/.expandd/pic.png", ".git/pic.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "album")
+    flat = [str(path) async for batch in folders.scan(tmp_path, recursive=False) for path in batch]
+    deep = [str(path) async for batch in folders.scan(tmp_path, recursive=True) for path in batch]
+
+    assert sorted(flat) == ["link", "pic.png"]
+    assert sorted(deep) == ["album/pic.png", "link", "pic.png"]
+
+
+async def test_a_subfolder_that_goes_during_a_scan_is_no_outage(folders: Folders, tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / str(number)).touch()
+    (tmp_path / "album").mkdir()
+    seen = 0
+    async for batch in folders.scan(tmp_path, recursive=True):
+        seen += len(batch)
+        if (tmp_path / "album").exists():
+            (tmp_path / "album").rmdir()
+
+    assert seen == 300
+
+
+async def test_a_scan_of_an_inbox_that_is_gone_says_that_it_is_away(folders: Folders, tmp_path: Path) -> None:
+    with pytest.raises(FolderAway) as caught:
+        async for _ in folders.scan(tmp_path / "gone", recursive=True):
+            pass
+
+    assert caught.value.reason is GateReason.FOLDER_AWAY
+
+
+async def test_a_look_sees_what_a_change_changes(folders: Folders, tmp_path: Path) -> None:
+    path = tmp_path / "pic.png"
+    path.write_bytes(b"1234")
+    before = await folders.look(path)
+    assert before is not None
+    path.write_bytes(b"4321")
+    os.utime(path, ns=(before.mtime_ns, before.mtime_ns))
+    after = await folders.look(path)
+
+    assert after is not None
+    assert (after.size, after.mtime_ns, after.inode) == (before.size, before.mtime_ns, before.inode)
+    assert after != before
+
+
+async def test_a_path_through_a_file_is_nothing(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert await folders.look(tmp_path / "file" / "pic.png") is None
+    assert await folders.identity(tmp_path / "file" / "pic.png") is None
+
+
+async def test_a_directory_is_told_from_another_of_the_same_name(folders: Folders, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    missing = await folders.directory_identity(inbox)
+    inbox.mkdir()
+    first = await folders.directory_identity(inbox)
+    inbox.rename(tmp_path / "aside")
+    inbox.mkdir()
+    second = await folders.directory_identity(inbox)
+
+    assert missing is None
+    assert first != second
+
+
+async def test_events_reach_a_local_disk(folders: Folders, tmp_path: Path) -> None:
+    assert isinstance(await folders.events_reach(tmp_path), bool)
+
+
+async def test_what_a_folder_says_of_itself_can_be_printed(folders: Folders, tmp_path: Path) -> None:
+    gone = tmp_path / "f\udce4r immer"
+    with pytest.raises(FolderAway) as caught:
+        await folders.prove(gone, 1)
+
+    assert str(caught.value).encode("utf-8")

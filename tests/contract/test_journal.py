@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.journal_rows import VERSION
+from expandd.domain.errors import Fault, FaultCode, JournalAway, StaleJob
+from expandd.domain.job import JobState, moved
+from expandd.engine.ports import Journal
+from tests.support.fakes import MemoryJournal
+from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source
+
+S = JobState
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    with ExitStack() as stack:
+        if request.param == "memory":
+            yield MemoryJournal()
+        else:
+            yield stack.enter_context(closing(SqliteJournal(tmp_path / "journal.sqlite")))
+
+
+@pytest.fixture
+def open_journal(tmp_path: Path) -> Iterator[Callable[[], SqliteJournal]]:
+    """Opens the journal of one file, again and again."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(SqliteJournal(tmp_path / "journal.sqlite")))
+
+
+# --- what every journal does ---
+
+
+@pytest.mark.parametrize("state", list(S))
+async def test_a_job_comes_back_as_it_was_written(journal: Journal, state: JobState) -> None:
+    job = a_job_in(state, held=True, note="why", attempts=3, tries=5, notifications=(7, 9), task_id="task")
+    await journal.add(job)
+
+    assert await journal.get(job.id) == job
+
+
+async def test_what_was_never_written_is_none(journal: Journal) -> None:
+    assert await journal.get("nobody") is None
+    assert await journal.by_image_id("nobody") is None
+    assert list(await journal.open_jobs()) == []
+
+
+async def test_a_save_replaces_the_row(journal: Journal) -> None:
+    job = a_job()
+    await journal.add(job)
+    after = moved(job, S.UPLOADED, 2.0, image_id="image")
+    await journal.save(after, S.CLAIMED)
+
+    assert await journal.get(job.id) == after
+
+
+@pytest.mark.parametrize(
+    ("expected", "changes"),
+    [
+        (S.UPLOADED, {}),  # another state than the one there
+        (S.CLAIMED, {"owner": "host-b"}),  # another owner's job
+        (S.CLAIMED, {"epoch": 1}),  # the same owner, who had lost it in between
+        (S.CLAIMED, {"id": "job-2"}),  # no such job
+    ],
+)
+async def test_a_save_by_somebody_who_is_out_of_date_changes_nothing(
+    journal: Journal, expected: JobState, changes: dict[str, Any]
+) -> None:
+    job = a_job()
+    await journal.add(job)
+    with pytest.raises(StaleJob):
+        await journal.save(job.with_(note="stale", **changes), expected)
+
+    assert await journal.get(job.id) == job
+    assert await journal.get("job-2") is None
+
+
+async def test_of_many_that_move_a_job_at_once_one_wins(journal: Journal) -> None:
+    job = a_job_in(S.UPLOADED)
+    await journal.add(job)
+    rivals = [moved(job, S.INTENT, 3.0, note=f"rival {number}") for number in range(20)]
+    outcomes = await asyncio.gather(*(journal.save(rival, S.UPLOADED) for rival in rivals), return_exceptions=True)
+    winners = [rival for rival, outcome in zip(rivals, outcomes, strict=True) if outcome is None]
+
+    assert len(winners) == 1
+    assert [type(outcome) for outcome in outcomes].count(StaleJob) == 19
+    assert await journal.get(job.id) == winners[0]
+
+
+async def test_open_jobs_are_those_not_closed_oldest_first(journal: Journal) -> None:
+    for job_id in ("0003", "0001", "0004", "0002"):
+        await journal.add(a_job(job_id))
+    await journal.save(a_job("0002").with_(closed=True), S.CLAIMED)
+
+    assert [job.id for job in await journal.open_jobs()] == ["0001", "0003", "0004"]
+
+
+async def test_the_youngest_job_of_an_image_id_is_found_open_or_closed(journal: Journal) -> None:
+    await journal.add(a_job_in(S.DONE, "0002").with_(image_id="image", closed=True))
+    await journal.add(a_job_in(S.DONE, "0001").with_(image_id="image"))
+    await journal.add(a_job("0003"))
+    found = await journal.by_image_id("image")
+
+    assert found is not None
+    assert found.id == "0002"
+    assert await journal.by_image_id("") is None
+
+
+async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_them_fails_alone(
+    journal: Journal,
+) -> None:
+    jobs = [a_job(f"{number:04d}") for number in range(200)]
+    stale = journal.save(a_job("9999"), S.CLAIMED)
+    outcomes = await asyncio.gather(*(journal.add(job) for job in jobs), stale, return_exceptions=True)
+
+    assert outcomes[:-1] == [None] * 200
+    assert isinstance(outcomes[-1], StaleJob)
+    assert len(await journal.open_jobs()) == 200
+
+
+async def test_a_write_whose_asker_went_away_is_whole_or_absent(journal: Journal) -> None:
+    job = a_job()
+    writing = asyncio.create_task(_do(journal.add(job)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait({writing})
+
+    assert await journal.get(job.id) in {None, job}
+
+
+@pytest.mark.parametrize("words", ["\udce4", "half \ud83d", "zero \x00 zero", "new\nline", "日本"])
+async def test_any_words_from_outside_can_be_written_down(journal: Journal, words: str) -> None:
+    fault = Fault(FaultCode.FAILED_AT_API, words, words)
+    await journal.add(a_job(note=words, image_id=words, task_id=words, link=words, fault=fault))
+    [job] = await journal.open_jobs()
+
+    assert job.fault is not None
+    assert job.fault.code is FaultCode.FAILED_AT_API
+
+
+async def test_the_largest_numbers_of_a_file_system_fit(journal: Journal) -> None:
+    identity = a_source().identity.__class__(device=2**64 - 1, inode=2**64 - 1, size=2**62, mtime_ns=-(2**62))
+    job = a_job(source=a_source(identity=identity))
+    await journal.add(job)
+
+    assert await journal.get(job.id) == job
+
+
+names = st.binary(min_size=1, max_size=255).filter(
+    lambda raw: not {0, ord("/")} & set(raw) and raw not in {b".", b".."}
+)
+
+
+@given(name=names)
+def test_names_of_any_bytes_come_back_as_they_were(name: bytes) -> None:
+    path = Path(os.fsdecode(name))
+    job = a_job(
+        relative=path,
+        place=a_place(Path("/srv") / path),
+        target=Path("/out") / path,
+        resting=Path("/done") / path,
+        result=a_result(),
+    )
+
+    async def there_and_back() -> None:
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+            for journal in (MemoryJournal(), SqliteJournal(Path(directory) / "journal.sqlite")):
+                await journal.add(job)
+                found = await journal.get(job.id)
+                if isinstance(journal, SqliteJournal):
+                    journal.close()
+
+                assert found == job
+
+    asyncio.run(there_and_back())
+
+
+# --- what only a disk can do ---
+
+
+async def test_what_was_written_survives_a_reopening(open_journal: Callable[[], SqliteJournal]) -> None:
+    first = open_journal()
+    job = a_job_in(S.VAULTED)
+    await first.add(job)
+    first.close()
+    second = open_journal()
+
+    assert list(await second.open_jobs()) == [job]
+
+
+async def test_what_was_written_survives_a_process_that_never_closed_it(
+    open_journal: Callable[[], SqliteJournal],
+) -> None:
+    job = a_job_in(S.INTENT)
+    await open_journal().add(job)
+
+    assert list(await open_journal().open_jobs()) == [job]
+
+
+async def test_every_write_is_synced_before_it_returns(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal(path)) as journal:
+        await journal.add(a_job())
+        with closing(sqlite3.connect(path)) as reader:
+            mode = reader.execute("PRAGMA journal_mode").fetchone()
+            rows = reader.execute("SELECT count(*) FROM jobs").fetchone()
+
+    assert mode == ("wal",)
+    assert rows == (1,)
+
+
+async def test_many_writers_share_their_syncs(tmp_path: Path) -> None:
+    """Two hundred writes of their own syncs would take seconds on a disk; in groups they are a handful."""
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal(path)) as journal:
+        await journal.get("x")
+        await asyncio.gather(*(journal.add(a_job(f"{number:04d}")) for number in range(200)))
+        frames = (path.with_name(path.name + "-wal").stat().st_size - 32) // (4096 + 24)
+
+    # Each commit writes at least the last page of the table anew.
+    assert frames < 200
+
+
+def directory_in_its_place(path: Path) -> None:
+    path.mkdir()
+
+
+def something_else(path: Path) -> None:
+    path.write_bytes(b"this is no database, and long enough to be sure of it" * 100)
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+
+
+@pytest.mark.parametrize("spoil", [directory_in_its_place, something_else, newer])
+async def test_a_file_that_is_no_journal_is_said_to_be_away(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    path = tmp_path / "journal.sqlite"
+    spoil(path)
+    with closing(SqliteJournal(path)) as journal:
+        for call in (journal.add(a_job()), journal.save(a_job(), S.CLAIMED), journal.open_jobs()):
+            with pytest.raises(JournalAway, match=r"journal\.sqlite"):
+                await call
+
+
+async def test_a_directory_that_cannot_be_written_is_said_to_be_away() -> None:
+    with closing(SqliteJournal(Path("/proc/journal.sqlite"))) as journal, pytest.raises(JournalAway):
+        await journal.add(a_job())
+
+
+async def test_a_newer_journal_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    newer(path)
+    with closing(SqliteJournal(path)) as journal, pytest.raises(JournalAway, match="newer"):
+        await journal.open_jobs()
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    assert tables == (0,)
+
+
+async def test_a_journal_whose_directory_comes_back_works_again(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with closing(SqliteJournal(state / "journal.sqlite")) as journal:
+        with pytest.raises(JournalAway):
+            await journal.add(a_job())
+        state.mkdir()
+        await journal.add(a_job())
+
+        assert await journal.get("job-1") == a_job()
+
+
+async def test_a_journal_that_another_process_writes_into_waits_for_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal(path)) as journal, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        await journal.add(a_job("0001"))
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.create_task(_do(journal.add(a_job("0002"))))
+        await asyncio.sleep(0)
+        other.execute("COMMIT")
+        await adding
+
+        assert len(await journal.open_jobs()) == 2
+
+
+async def _do(work: Awaitable[None]) -> None:
+    await work

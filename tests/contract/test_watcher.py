@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.watcher import InotifyWatcher
+from expandd.domain.errors import FolderAway
+from tests.support.fakes import SilentWatcher
+
+
+class Ear:
+    """Hears hints from any thread; a test waits for the one it expects."""
+
+    def __init__(self) -> None:
+        self.heard: set[Path] = set()
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+
+    def __call__(self, path: Path) -> None:
+        self._loop.call_soon_threadsafe(self._note, path)
+
+    async def until(self, path: Path) -> None:
+        async with asyncio.timeout(10.0):
+            while path not in self.heard:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _note(self, path: Path) -> None:
+        self.heard.add(path)
+        self._changed.set()
+
+
+AnyWatcher = SilentWatcher | InotifyWatcher
+
+
+@pytest.fixture(params=["fake", "inotify"])
+def watcher(request: pytest.FixtureRequest) -> Iterator[AnyWatcher]:
+    if request.param == "fake":
+        yield SilentWatcher()
+    else:
+        watcher = InotifyWatcher()
+        yield watcher
+        watcher.close()
+
+
+@pytest.fixture
+def inotify() -> Iterator[InotifyWatcher]:
+    watcher = InotifyWatcher()
+    yield watcher
+    watcher.close()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    return inbox
+
+
+@pytest.fixture
+async def ear() -> Ear:
+    return Ear()
+
+
+def tell(watcher: AnyWatcher, path: Path) -> None:
+    """The fake says only what it is told to say."""
+    if isinstance(watcher, SilentWatcher):
+        watcher.hint(path)
+
+
+# --- what every watcher does ---
+
+
+async def test_a_file_that_is_written_is_hinted_at(watcher: AnyWatcher, inbox: Path, ear: Ear) -> None:
+    await watcher.watch(inbox, recursive=False, hint=ear)
+    (inbox / "pic.png").write_bytes(b"x")
+    tell(watcher, inbox / "pic.png")
+    await ear.until(inbox / "pic.png")
+
+    assert await watcher.alive(inbox)
+
+
+async def test_two_inboxes_are_told_apart(watcher: AnyWatcher, inbox: Path, tmp_path: Path, ear: Ear) -> None:
+    other, other_ear = tmp_path / "other", Ear()
+    other.mkdir()
+    await watcher.watch(inbox, recursive=False, hint=ear)
+    await watcher.watch(other, recursive=False, hint=other_ear)
+    for path in (inbox / "a.png", other / "b.png"):
+        path.write_bytes(b"x")
+        tell(watcher, path)
+    await ear.until(inbox / "a.png")
+    await other_ear.until(other / "b.png")
+
+    assert other / "b.png" not in ear.heard
+    assert inbox / "a.png" not in other_ear.heard
+
+
+async def test_what_is_not_watched_is_not_alive(watcher: AnyWatcher, inbox: Path, ear: Ear) -> None:
+    before = await watcher.alive(inbox)
+    await watcher.watch(inbox, recursive=False, hint=ear)
+    await watcher.unwatch(inbox)
+    await watcher.unwatch(inbox)
+
+    assert not before
+    assert not await watcher.alive(inbox)
+
+
+async def test_a_second_watch_replaces_the_first(watcher: AnyWatcher, inbox: Path, ear: Ear) -> None:
+    later = Ear()
+    await watcher.watch(inbox, recursive=False, hint=ear)
+    await watcher.watch(inbox, recursive=False, hint=later)
+    (inbox / "pic.png").write_bytes(b"x")
+    tell(watcher, inbox / "pic.png")
+    await later.until(inbox / "pic.png")
+
+    assert ear.heard == set()
+    assert await watcher.alive(inbox)
+
+
+# --- inotify ---
+
+
+async def test_every_way_in_makes_a_hint(inotify: InotifyWatcher, inbox: Path, tmp_path: Path, ear: Ear) -> None:
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(b"x")
+    os.link(outside, inbox / "linked.png")
+    outside.rename(inbox / "moved in.png")
+    (inbox / "linked.png").rename(inbox / "renamed.png")
+    (inbox / "folder").mkdir()
+    for name in ("linked.png", "moved in.png", "renamed.png", "folder"):
+        await ear.until(inbox / name)
+
+
+async def test_names_of_any_bytes_are_hinted_at(inotify: InotifyWatcher, inbox: Path, ear: Ear) -> None:
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    for name in ("b\udce4d.png", "new\nline.png", "x" * 255):
+        (inbox / name).write_bytes(b"x")
+        await ear.until(inbox / name)
+
+
+async def test_subfolders_are_watched_when_asked_for(inotify: InotifyWatcher, inbox: Path, ear: Ear) -> None:
+    (inbox / "album").mkdir()
+    await inotify.watch(inbox, recursive=True, hint=ear)
+    (inbox / "album" / "pic.png").write_bytes(b"x")
+    await ear.until(inbox / "album" / "pic.png")
+
+
+async def test_an_inbox_that_is_not_there_cannot_be_watched(inotify: InotifyWatcher, inbox: Path, ear: Ear) -> None:
+    with pytest.raises(FolderAway):
+        await inotify.watch(inbox / "gone", recursive=False, hint=ear)
+
+    assert not await inotify.alive(inbox / "gone")
+
+
+async def test_an_inbox_that_is_made_again_can_be_watched_again(inotify: InotifyWatcher, inbox: Path, ear: Ear) -> None:
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    inbox.rmdir()
+    inbox.mkdir()
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    (inbox / "pic.png").write_bytes(b"x")
+    await ear.until(inbox / "pic.png")
+
+
+async def test_a_closed_watcher_can_be_used_again(inotify: InotifyWatcher, inbox: Path, ear: Ear) -> None:
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    inotify.close()
+    dead = await inotify.alive(inbox)
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    (inbox / "pic.png").write_bytes(b"x")
+    await ear.until(inbox / "pic.png")
+
+    assert not dead
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_after_a_hint_that_raised_all_inboxes_can_be_watched_again(
+    inotify: InotifyWatcher, inbox: Path, tmp_path: Path, ear: Ear
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+
+    def raising(path: Path) -> None:
+        ear(path)
+        raise RuntimeError("the loop is closed")
+
+    await inotify.watch(inbox, recursive=False, hint=raising)
+    await inotify.watch(other, recursive=False, hint=ear)
+    (inbox / "pic.png").write_bytes(b"x")
+    await ear.until(inbox / "pic.png")
+    await _gone(lambda: inotify.alive(inbox))
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    await inotify.watch(other, recursive=False, hint=ear)
+    (other / "pic.png").write_bytes(b"x")
+    await ear.until(other / "pic.png")
+
+    assert await inotify.alive(inbox)
+    assert await inotify.alive(other)
+
+
+async def _gone(is_there: Callable[[], Awaitable[bool]]) -> None:
+    """A thread ends in its own time, and says so to nobody."""
+    async with asyncio.timeout(10.0):
+        while await is_there():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from expandd.domain.errors import IllegalMove
+from expandd.domain.job import (
+    AWAITING_RESULT,
+    MAYBE_PAID,
+    MOVES,
+    ImageFormat,
+    Job,
+    JobState,
+    Stamp,
+    moved,
+)
+from expandd.domain.offsets import Size
+from tests.support.jobs import WAYS, a_job, a_job_in, a_place, a_result
+from tests.support.manual_clock import START
+
+S = JobState
+
+ENDS = {S.DONE, S.FAILED, S.WITHDRAWN}
+BACK = {(S.UPLOADED, S.CLAIMED), (S.INTENT, S.UPLOADED), (S.INTENT, S.CLAIMED), (S.UNKNOWN, S.UPLOADED)}
+"""The only steps back: each before anything was made, or once it is known that nothing was."""
+
+TABLE = {
+    S.CLAIMED: "uploaded failed withdrawn",
+    S.UPLOADED: "claimed intent failed withdrawn",
+    S.INTENT: "accepted unknown uploaded claimed failed",
+    S.ACCEPTED: "rendered failed unknown",
+    S.UNKNOWN: "rendered failed uploaded",
+    S.RENDERED: "vaulted failed",
+    S.VAULTED: "delivered",
+    S.DELIVERED: "done",
+    S.DONE: "",
+    S.FAILED: "",
+    S.WITHDRAWN: "",
+}
+"""The whole machine, written down a second time: a change of the table is a change of a promise."""
+
+
+@pytest.mark.parametrize("before", list(S))
+@pytest.mark.parametrize("after", list(S))
+def test_a_move_works_when_the_table_has_it_and_raises_otherwise(before: JobState, after: JobState) -> None:
+    job = a_job_in(before)
+    if after.value in TABLE[before].split():
+        assert moved(job, after, 99.0).state is after
+        return
+    with pytest.raises(IllegalMove, match=f"from {before.value} to {after.value}"):
+        moved(job, after, 99.0)
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_a_closed_job_never_moves(state: JobState) -> None:
+    job = a_job_in(state, closed=True)
+    for after in S:
+        with pytest.raises(IllegalMove):
+            moved(job, after, 99.0)
+
+
+def test_every_state_can_be_reached_and_every_one_but_the_ends_can_be_left() -> None:
+    reached = {S.CLAIMED}.union(*MOVES.values())
+
+    assert reached == set(S)
+    assert {state for state, to in MOVES.items() if not to} == ENDS
+
+
+def test_nothing_is_withdrawn_or_paid_anew_once_it_may_be_paid() -> None:
+    # From a state that may be paid, only a proof leads back, and only from these two.
+    for state in MAYBE_PAID - {S.INTENT, S.UNKNOWN}:
+        assert not MOVES[state] & {S.CLAIMED, S.UPLOADED, S.INTENT, S.WITHDRAWN}
+    for state in MAYBE_PAID:
+        assert S.WITHDRAWN not in MOVES[state]
+        assert S.INTENT not in MOVES[state]
+    assert AWAITING_RESULT <= MAYBE_PAID
+
+
+def test_what_is_in_the_vault_can_only_go_forward() -> None:
+    assert MOVES[S.VAULTED] == {S.DELIVERED}
+    assert MOVES[S.DELIVERED] == {S.DONE}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_walk_never_comes_where_it_should_not(seed: int) -> None:
+    dice = random.Random(seed)
+    for _ in range(50):
+        job, path, now = a_job(), [S.CLAIMED], START
+        while job.state not in ENDS:
+            to = dice.choice(sorted(MOVES[job.state], key=lambda state: state.value))
+            before, now = job, now + 1.0
+            job = moved(job, to, now)
+            path.append(to)
+            _check_step(before, job)
+        story = f"seed {seed}: {' → '.join(state.value for state in path)}"
+
+        assert len({stamp.state for stamp in job.stamps}) == len(job.stamps), story
+        assert [stamp.at for stamp in job.stamps] == sorted(stamp.at for stamp in job.stamps), story
+        assert job.paid is bool({S.ACCEPTED, S.RENDERED} & _since_the_last_step_back(path)), story
+        if job.state is S.DONE:
+            assert {S.CLAIMED, S.UPLOADED, S.INTENT, S.RENDERED, S.VAULTED, S.DELIVERED} <= set(path), story
+
+
+def _check_step(before: Job, after: Job) -> None:
+    order = list(S)
+    assert after.stamps[-1].state is after.state
+    assert all(order.index(stamp.state) <= order.index(after.state) for stamp in after.stamps)
+    if (before.state, after.state) in BACK:
+        assert after.stamps == before.stamps[: len(after.stamps)]
+
+
+def _since_the_last_step_back(path: list[JobState]) -> set[JobState]:
+    backs = [number for number, step in enumerate(pairwise(path), 1) if step in BACK]
+    return set(path[backs[-1] :] if backs else path)
+
+
+@pytest.mark.parametrize(("before", "after"), sorted(BACK, key=str))
+def test_a_step_back_drops_later_stamps_and_keeps_the_age_of_the_earlier_one(before: JobState, after: JobState) -> None:
+    job = a_job_in(before)
+    back = moved(job, after, job.stamps[-1].at + 100.0)
+
+    assert back.stamps == tuple(stamp for stamp in job.stamps if list(S).index(stamp.state) <= list(S).index(after))
+    assert back.entered(after) == job.entered(after)
+    assert back.entered(before) is None
+
+
+def test_a_new_upload_after_a_step_back_is_as_old_as_it_is() -> None:
+    job = moved(a_job_in(S.UPLOADED), S.CLAIMED, 50.0)
+    again = moved(job, S.UPLOADED, 60.0)
+
+    assert again.entered(S.UPLOADED) == 60.0
+
+
+def test_a_move_begins_its_step_anew_and_keeps_the_tries_of_the_whole() -> None:
+    job = a_job(attempts=3, tries=5, note="the last try failed")
+    after = moved(job, S.UPLOADED, 2.0, image_id="image")
+
+    assert (after.attempts, after.tries, after.note, after.image_id) == (0, 5, "", "image")
+    assert moved(job, S.UPLOADED, 2.0, attempts=4, note="kept").attempts == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "paid"),
+    [
+        (S.CLAIMED, False),
+        (S.UPLOADED, False),
+        (S.INTENT, False),  # nobody knows yet
+        (S.UNKNOWN, False),  # nor here
+        (S.ACCEPTED, True),
+        (S.RENDERED, True),
+        (S.VAULTED, True),
+        (S.DELIVERED, True),
+        (S.DONE, True),
+        (S.FAILED, False),  # refused at the paid call
+        (S.WITHDRAWN, False),
+    ],
+)
+def test_a_job_knows_whether_the_service_took_the_paid_call(state: JobState, paid: bool) -> None:
+    assert a_job_in(state).paid is paid
+
+
+def test_the_usual_ways_are_of_the_table() -> None:
+    for state, way in WAYS.items():
+        assert a_job_in(state).state is state
+        assert all(to in MOVES[before] for before, to in zip((S.CLAIMED, *way), way, strict=False))
+
+
+def test_a_claimed_file_keeps_its_name_in_a_directory_of_its_own() -> None:
+    job = a_job("0123", place=a_place(Path("/srv")), relative=Path("album/pic.png"))
+
+    assert job.work_file == Path("/srv/inbox/.expandd/0123/pic.png")
+    assert job.work_dir == Path("/srv/inbox/.expandd/0123")
+
+
+def test_a_state_never_entered_has_no_time() -> None:
+    assert a_job().entered(S.DONE) is None
+    assert a_job().stamps == (Stamp(S.CLAIMED, START),)
+
+
+def test_a_result_of_another_size_differs() -> None:
+    assert not a_result().differs
+    assert a_result(size=Size(1, 1)).differs
+
+
+def test_endings_are_those_people_know() -> None:
+    assert [kind.extension for kind in ImageFormat] == [".jpg", ".png", ".webp"]

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from expandd.domain.backoff import Backoff
+from expandd.domain.errors import (
+    AccountAway,
+    Fault,
+    FaultCode,
+    FileFault,
+    FolderAway,
+    GateReason,
+    ImageIdRefused,
+    Later,
+    OutcomeUnknown,
+)
+from expandd.domain.events import GateOpened, GateShut
+from expandd.engine.gates import PATIENCE, Gate, Gates
+from tests.support.fakes import FixedChance
+from tests.support.manual_clock import ManualClock
+from tests.support.recorder import Recorder
+
+R = GateReason
+FILE_FAULT = FileFault(Fault(FaultCode.REFUSED_BY_API, "no", "no"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def gate(clock: ManualClock, recorder: Recorder) -> Gate:
+    return Gate("service", Backoff(base=1.0, cap=60.0), clock, FixedChance(), recorder)
+
+
+@pytest.fixture
+def gates(clock: ManualClock, recorder: Recorder) -> Gates:
+    return Gates(clock, FixedChance(), recorder)
+
+
+async def answering(error: Exception | None = None) -> str:
+    if error is not None:
+        raise error
+    return "answer"
+
+
+def test_an_open_gate_lets_everybody_pass(gate: Gate, recorder: Recorder) -> None:
+    for _ in range(3):
+        gate.enter()
+
+    assert gate.wait() == 0.0
+    assert recorder.events == []
+
+
+def test_unreachable_shuts_only_when_it_persists(gate: Gate) -> None:
+    for _ in range(PATIENCE - 1):
+        gate.failed(R.UNREACHABLE, "no route")
+    before = gate.shut
+    gate.failed(R.UNREACHABLE, "no route")
+
+    assert before is None
+    assert gate.shut is not None
+
+
+def test_a_success_between_makes_the_count_begin_anew(gate: Gate) -> None:
+    for _ in range(10):
+        gate.failed(R.UNREACHABLE, "no route")
+        gate.passed()
+
+    assert gate.shut is None
+
+
+@pytest.mark.parametrize("reason", [reason for reason in R if reason is not R.UNREACHABLE])
+def test_every_other_reason_shuts_at_once(gate: Gate, reason: GateReason) -> None:
+    gate.failed(reason, "why")
+
+    assert gate.shut is not None
+    assert gate.shut.reason is reason
+
+
+async def test_one_caller_probes_and_the_others_wait_for_its_outcome(gate: Gate, clock: ManualClock) -> None:
+    gate.failed(R.CREDENTIALS, "rejected")
+    await clock.advance(gate.wait())
+    first = Gates.enter(gate)
+    second = Gates.enter(gate)
+
+    assert first == 0.0
+    assert second == 60.0
+
+
+async def test_probes_become_ever_rarer_up_to_the_cap(gate: Gate, clock: ManualClock) -> None:
+    waits = []
+    for _ in range(9):
+        gate.failed(R.CREDENTIALS, "rejected")
+        waits.append(gate.wait())
+        await clock.advance(gate.wait())
+
+    assert waits == sorted(waits)
+    assert waits[0] <= 1.0
+    assert waits[-1] == 45.0  # the cap of 60 s at the middle of its jitter
+
+
+def test_a_server_that_names_a_time_is_heeded(gate: Gate) -> None:
+    gate.failed(R.SLOWED, "429", 100.0)
+
+    assert gate.wait() == 100.0
+
+
+def test_a_shorter_time_than_our_own_is_not_taken(gate: Gate) -> None:
+    gate.failed(R.SLOWED, "429", 0.0)
+
+    assert gate.wait() == 0.75
+
+
+async def test_opening_says_how_long_it_was_shut(gate: Gate, clock: ManualClock, recorder: Recorder) -> None:
+    gate.failed(R.CREDENTIALS, "rejected")
+    await clock.advance(10.0)
+    gate.failed(R.CREDENTIALS, "rejected")
+    gate.passed()
+    gate.passed()
+
+    assert recorder.events == [
+        GateShut("service", R.CREDENTIALS, "rejected"),
+        GateOpened("service", R.CREDENTIALS, 10.0),
+    ]
+
+
+def test_another_reason_is_announced(gate: Gate, recorder: Recorder) -> None:
+    gate.failed(R.CREDENTIALS, "rejected")
+    gate.failed(R.SLOWED, "429")
+
+    assert [event.reason for event in recorder.of(GateShut)] == [R.CREDENTIALS, R.SLOWED]
+
+
+@pytest.mark.parametrize(
+    ("reason", "spending"),
+    [
+        (R.UNREACHABLE, False),  # concerns every call
+        (R.CREDENTIALS, False),  # concerns every call
+        (R.SLOWED, False),  # concerns every call
+        (R.CREDITS, True),  # results can still be fetched
+        (R.WRONG_PATH, True),  # only generate is at the wrong path
+        (R.CANNOT_STORE, True),  # the vault is full: no more results are bought
+    ],
+)
+def test_a_failure_shuts_the_gate_it_concerns(gates: Gates, reason: GateReason, spending: bool) -> None:
+    for _ in range(PATIENCE):
+        gates.account_failed(AccountAway(reason, "why"))
+
+    assert (gates.spending.shut is not None) is spending
+    assert (gates.service.shut is not None) is not spending
+
+
+def test_a_folders_gates_concern_that_folder(gates: Gates) -> None:
+    gates.storage(Path("/a")).away(FolderAway(R.CANNOT_STORE, "full"))
+
+    assert gates.claim_wait(Path("/a")) > 0
+    assert gates.claim_wait(Path("/b")) == 0
+    assert [gate.name for gate in gates.shut()] == ["storage of /a"]
+
+
+@pytest.mark.parametrize(
+    ("error", "opens"),
+    [
+        (None, True),  # an answer
+        (FILE_FAULT, True),  # it refused this picture: it serves
+        (ImageIdRefused("gone"), True),  # the same
+        (Later("this call only"), False),  # says nothing of the service
+        (AccountAway(R.UNREACHABLE, "no route"), False),  # counted by whoever made the call
+        (OutcomeUnknown("reset"), False),  # an outage, rather
+    ],
+)
+async def test_an_answer_opens_the_gate_and_a_failure_does_not(
+    gates: Gates, error: Exception | None, opens: bool
+) -> None:
+    gates.service.failed(R.CREDENTIALS, "rejected")
+    [outcome] = await asyncio.gather(gates.through(answering(error)), return_exceptions=True)
+
+    assert outcome == (error or "answer")
+    assert (gates.service.shut is None) is opens
+
+
+async def test_lost_answers_count_as_failures_of_the_service(gates: Gates) -> None:
+    for _ in range(PATIENCE):
+        with pytest.raises(OutcomeUnknown):
+            await gates.through(answering(OutcomeUnknown("reset")))
+
+    assert gates.service.shut is not None
+
+
+async def test_a_call_under_way_does_not_end_a_pause_that_the_service_asked_for(
+    gates: Gates, clock: ManualClock
+) -> None:
+    async def slow() -> None:
+        gates.service.failed(R.SLOWED, "429", 120.0)
+
+    await gates.through(slow())
+    shut = gates.service.shut
+    await clock.advance(120.0)
+    Gates.enter(gates.service)
+    await gates.through(answering())
+
+    assert shut is not None
+    assert gates.service.shut is None
+
+
+def test_nobody_probes_one_gate_while_another_is_shut_for_longer(gates: Gates) -> None:
+    gates.service.failed(R.SLOWED, "429", 0.0)
+    gates.spending.failed(R.CREDITS, "none", 500.0)
+    first = gates.service.shut
+    waited = Gates.enter(gates.service, gates.spending)
+
+    assert waited == 500.0
+    assert gates.service.shut is first

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from expandd.domain.answers import Announcement, Notification
+from expandd.domain.errors import Fault, FaultCode, IllegalMove, JournalAway, StaleJob
+from expandd.domain.events import JobClosed, JobMoved, JobPutOff
+from expandd.domain.job import JobState
+from expandd.domain.settle import Look, Sighting
+from expandd.engine.attribution import Attribution
+from expandd.engine.candidates import MOST_HINTS, WINDOW, Candidate, Candidates, Hints, Told
+from expandd.engine.jobs import Jobs
+from expandd.engine.slots import Slots
+from tests.support.fakes import MemoryJournal
+from tests.support.jobs import a_job, a_job_in
+from tests.support.manual_clock import ManualClock
+from tests.support.recorder import Recorder
+
+S = JobState
+NOBODY: frozenset[int] = frozenset()
+
+
+def error(number: int, image_id: str = "") -> Notification:
+    return Notification(id=number, kind=Announcement.ERROR, image_id=image_id)
+
+
+def result(number: int, image_id: str) -> Notification:
+    return Notification(id=number, kind=Announcement.RESULT, image_id=image_id, link="https://links.example")
+
+
+# --- whose an error is ---
+
+
+def test_nobody_is_asked_about_while_there_are_no_nameless_errors() -> None:
+    attribution = Attribution()
+    attribution.read([result(1, "a"), error(2, "b")], "", settled=NOBODY)
+
+    assert [attribution.next_question(["a", "b"]) for _ in range(6)] == [""] * 6
+
+
+def test_each_waiting_image_is_asked_about_once_and_every_second_poll_serves_all() -> None:
+    attribution = Attribution()
+    asked = []
+    for _ in range(8):
+        question = attribution.next_question(["a", "b"])
+        asked.append(question)
+        attribution.read([error(1)] if not question else [], question, settled=NOBODY)
+
+    assert asked == ["", "a", "", "b", "", "", "", ""]
+
+
+def test_an_error_in_a_filtered_answer_belongs_to_the_image_asked_about() -> None:
+    attribution = Attribution()
+    attribution.read([error(1), error(2)], "", settled=NOBODY)
+
+    assert attribution.read([error(2)], "b", settled=NOBODY) == {2: "b"}
+
+
+def test_an_answer_that_was_not_filtered_proves_nothing() -> None:
+    attribution = Attribution()
+    attribution.read([error(1), result(2, "b")], "", settled=NOBODY)
+
+    assert attribution.read([error(1), result(2, "b")], "a", settled=NOBODY) == {}
+
+
+def test_an_error_whose_job_is_known_is_nobodys_question() -> None:
+    attribution = Attribution()
+    attribution.read([error(1)], "", settled=frozenset({1}))
+
+    assert attribution.read([error(1)], "a", settled=frozenset({1})) == {}
+    assert {attribution.next_question(["a"]) for _ in range(4)} == {""}
+
+
+def test_errors_that_have_expired_are_forgotten() -> None:
+    attribution = Attribution()
+    attribution.read([error(1)], "", settled=NOBODY)
+    attribution.read([], "", settled=NOBODY)
+
+    assert {attribution.next_question(["a"]) for _ in range(4)} == {""}
+
+
+# --- slots ---
+
+
+def test_slots_are_bounded_and_given_back() -> None:
+    changed = asyncio.Event()
+    slots = Slots(2, changed)
+    taken = [slots.take("a"), slots.take("b"), slots.take("c")]
+    slots.give("a")
+
+    assert taken == [True, True, False]
+    assert changed.is_set()
+    assert slots.take("c")
+
+
+def test_a_slot_that_a_job_waits_for_is_not_spare() -> None:
+    slots = Slots(1, asyncio.Event())
+    slots.take("a")
+    slots.take("parked")
+    slots.give("a")
+
+    assert slots.spare == 0
+    assert slots.take("parked")
+
+
+def test_what_is_in_flight_already_gets_a_slot_by_force() -> None:
+    slots = Slots(1, asyncio.Event())
+    slots.take("a")
+
+    assert slots.take("b", by_force=True)
+    assert slots.spare == 0
+
+
+def test_taking_a_slot_twice_takes_one() -> None:
+    slots = Slots(2, asyncio.Event())
+    slots.take("a")
+    slots.take("a")
+
+    assert slots.spare == 1
+
+
+# --- candidates, hints, what was told ---
+
+
+def candidate(number: int, due: float = 0.0) -> Candidate:
+    return Candidate(Path(f"{number}.png"), due, hinted=True)
+
+
+def test_the_window_is_full_at_its_size_and_low_at_half() -> None:
+    window = Candidates()
+    for number in range(WINDOW):
+        window.add(candidate(number))
+    full = window.full
+    for number in range(WINDOW // 2):
+        window.drop(Path(f"{number}.png"))
+
+    assert full
+    assert not window.full
+    assert window.low
+
+
+def test_unfinished_files_do_not_fill_the_window() -> None:
+    window = Candidates()
+    for number in range(WINDOW):
+        window.set_unfinished(candidate(number))
+
+    assert not window.full
+    assert window.low
+    assert len(window) == WINDOW
+
+
+def test_a_candidate_is_in_one_place_at_a_time() -> None:
+    window, one = Candidates(), candidate(1)
+    window.add(one)
+    window.set_unfinished(one)
+    window.set_fresh(one)
+    window.set_unfinished(one)
+
+    assert len(window) == 1
+    assert window.get(one.relative) is one
+
+
+def test_the_longest_due_come_first_and_what_is_not_due_not_at_all() -> None:
+    window = Candidates()
+    for number, due in enumerate((5.0, 1.0, 9.0, 3.0)):
+        window.add(candidate(number, due))
+
+    assert [one.due for one in window.due(5.0)] == [1.0, 3.0, 5.0]
+    assert window.next_due() == 1.0
+    assert Candidates().next_due() is None
+
+
+def test_a_candidate_keeps_its_fault_beside_its_sighting() -> None:
+    one = candidate(1)
+    one.sighting = Sighting(Look(1, 2, 3, 4, 5), 0.0)
+    one.fault = Fault(FaultCode.EMPTY, "empty", "fill it")
+
+    assert one.sighting.updated(Look(1, 2, 3, 4, 6), 7.0) == Sighting(Look(1, 2, 3, 4, 6), 7.0)
+
+
+def test_hints_wake_once_and_overflow_into_a_scan() -> None:
+    woken: list[None] = []
+    hints = Hints(lambda: woken.append(None))
+    for number in range(MOST_HINTS + 5):
+        hints.put(Path(str(number)))
+    paths, overflow = hints.take()
+
+    assert (len(paths), overflow, len(woken)) == (MOST_HINTS, True, 1)
+    assert hints.take() == (set(), False)
+
+
+def test_each_thing_is_told_once_and_the_memory_of_it_is_bounded() -> None:
+    told = Told(most=3)
+    first = [told.is_news(Path("a"), "hidden"), told.is_news(Path("a"), "hidden"), told.is_news(Path("a"), "a link")]
+    for name in "bcde":
+        told.is_news(Path(name), "hidden")
+
+    assert first == [True, False, True]
+    assert told.is_news(Path("a"), "a link")
+
+
+# --- the jobs in memory ---
+
+
+async def test_every_change_is_written_down_before_it_is_announced() -> None:
+    journal, recorder = MemoryJournal(), Recorder()
+    jobs = Jobs(journal, ManualClock(), recorder)
+    job = await jobs.add(a_job())
+    job = await jobs.move(job, S.UPLOADED, image_id="image")
+    await jobs.put_off(job, "not now", 7.0)
+
+    assert journal.rows[job.id] == jobs.get(job.id)
+    assert [type(event) for event in recorder.events] == [JobMoved, JobMoved, JobPutOff]
+    assert (journal.rows[job.id].attempts, journal.rows[job.id].tries) == (1, 1)
+
+
+async def test_a_write_that_fails_changes_nothing_and_announces_nothing() -> None:
+    journal, recorder = MemoryJournal(), Recorder()
+    jobs = Jobs(journal, ManualClock(), recorder)
+    job = await jobs.add(a_job())
+    journal.away = True
+    with pytest.raises(JournalAway):
+        await jobs.move(job, S.UPLOADED)
+
+    assert jobs.get(job.id) == job
+    assert len(recorder.events) == 1
+
+
+async def test_a_move_that_the_table_lacks_is_refused_and_not_written() -> None:
+    journal = MemoryJournal()
+    jobs = Jobs(journal, ManualClock(), Recorder())
+    job = await jobs.add(a_job())
+    with pytest.raises(IllegalMove):
+        await jobs.move(job, S.ACCEPTED)
+
+    assert journal.rows[job.id].state is S.CLAIMED
+
+
+async def test_whoever_looked_before_a_move_is_told_that_the_job_has_moved_on() -> None:
+    jobs = Jobs(MemoryJournal(), ManualClock(), Recorder())
+    before = await jobs.add(a_job())
+    await jobs.move(before, S.UPLOADED)
+    with pytest.raises(StaleJob):
+        await jobs.note(before, note="too late")
+
+    assert jobs.in_state(S.UPLOADED)
+
+
+async def test_two_changes_at_once_are_both_written_or_end_stale() -> None:
+    clock, journal = ManualClock(), MemoryJournal()
+    journal.clock, journal.seconds = clock, 1.0
+    journal.fails = {2}
+    jobs = Jobs(journal, clock, Recorder())
+    adding = asyncio.create_task(jobs.add(a_job()))
+    await clock.advance(1.0)
+    job = await adding
+    first = asyncio.create_task(jobs.note(job, note="fails at the disk"))
+    await clock.settle()
+    second = asyncio.create_task(jobs.move(job, S.UPLOADED, image_id="image"))
+    await clock.advance(5.0)
+
+    assert isinstance(first.exception(), JournalAway)
+    assert jobs.get(job.id) == journal.rows[job.id] == second.result()
+
+
+async def test_a_job_that_the_journal_shows_elsewhere_is_read_again() -> None:
+    journal = MemoryJournal()
+    jobs = Jobs(journal, ManualClock(), Recorder())
+    job = await jobs.add(a_job())
+    journal.rows[job.id] = a_job_in(S.UPLOADED)
+    with pytest.raises(StaleJob):
+        await jobs.move(job, S.UPLOADED)
+
+    assert jobs.get(job.id) == journal.rows[job.id]
+
+
+async def test_a_closed_job_is_out_of_memory_and_in_the_journal() -> None:
+    journal, recorder = MemoryJournal(a_job_in(S.FAILED)), Recorder()
+    jobs = Jobs(journal, ManualClock(), recorder)
+    await jobs.load()
+    [job] = jobs
+    await jobs.close(job)
+
+    assert len(jobs) == 0
+    assert journal.rows[job.id].closed
+    assert isinstance(recorder.events[-1], JobClosed)

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from expandd.domain.errors import OutcomeUnknown
+from expandd.domain.events import JobHeld, Recovered
+from expandd.domain.job import FileIdentity, Job, JobState, Result
+from tests.support.fake_api import Fate, Image, Lose, Paid, Refuse
+from tests.support.fakes import MemoryJournal, picture, sha256
+from tests.support.jobs import EXPECTED, a_job_in, a_result, place_of
+from tests.support.workshop import Workshop
+
+S = JobState
+
+DROPPED = picture(note="picture.png")
+RESULT = picture(EXPECTED.width, EXPECTED.height, note="made of 'picture.png'")
+
+
+@pytest.mark.parametrize("eighth", range(0, 120, 2))
+async def test_a_crash_at_any_instant_neither_loses_nor_pays_twice(workshop: Workshop, eighth: int) -> None:
+    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 0.125
+    workshop.api.fate = Fate(seconds=3.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(eighth / 8)
+    await workshop.crash()
+    workshop.start()
+    await workshop.until(lambda: workshop.names("done") == ["pic.png"] and not len(workshop.engine.jobs))
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+    assert workshop.names("inbox") == []
+    assert workshop.in_work() == []
+
+
+@pytest.mark.parametrize("seconds", [0.125, 1.0, 2.5])
+async def test_crashes_again_and_again_neither_lose_nor_pay_twice(workshop: Workshop, seconds: float) -> None:
+    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 0.125
+    names = [f"pic-{number}.png" for number in range(6)]
+    for name in names:
+        workshop.drop(name)
+    for run in range(40):
+        workshop.start()
+        await workshop.advance(2.0 + seconds * (1 + run % 5))
+        await workshop.crash()
+    workshop.start()
+    await workshop.until(lambda: workshop.names("done") == names and not len(workshop.engine.jobs))
+
+    assert [len(workshop.api.paid_for(name)) for name in names] == [1] * 6
+    assert workshop.names("outbox") == names
+    assert workshop.in_work() == []
+
+
+class Past:
+    """What an earlier run left behind: one job in the journal, and a disk and a service that match it."""
+
+    def __init__(self, workshop: Workshop, state: JobState) -> None:
+        self.workshop = workshop
+        job = a_job_in(state, at=workshop.clock.wall() - 60.0)
+        self.job = job.with_(place=place_of(workshop.hot[0]), target=None, resting=None)
+        self.put(self.job.work_file)
+        identity = self._identity()
+        source = replace(self.job.source, identity=identity, sha256=sha256(DROPPED))
+        self.write(source=source, result=self._result() if self.job.result else None)
+
+    def put(self, path: Path, content: bytes = DROPPED) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def write(self, **changes: object) -> None:
+        self.job = self.job.with_(**changes)
+        self.workshop.journal.rows[self.job.id] = self.job
+
+    def uploaded(self) -> Past:
+        image = Image(name="picture.png", content=DROPPED, uploaded=self.workshop.clock.monotonic() - 60.0)
+        self.workshop.api.images[self.job.image_id] = image
+        return self
+
+    def paid(self, fate: Fate | None = None) -> Past:
+        self.uploaded()
+        paid = Paid(
+            image_id=self.job.image_id,
+            offsets=self.job.offsets,
+            at=self.workshop.clock.monotonic() - 50.0,
+            fate=fate or Fate(),
+        )
+        self.workshop.api.paid.append(paid)
+        self.write(link=paid.link if self.job.link else "")
+        return self
+
+    def vaulted(self) -> Past:
+        self.put(self.workshop.vault.path(self.job.id), RESULT)
+        return self
+
+    def _result(self) -> Result:
+        return a_result(sha256=sha256(RESULT), bytes=len(RESULT))
+
+    def _identity(self) -> FileIdentity:
+        found = self.job.work_file.stat()
+        return replace(
+            self.job.source.identity,
+            device=found.st_dev,
+            inode=found.st_ino,
+            size=found.st_size,
+            mtime_ns=found.st_mtime_ns,
+        )
+
+
+async def ends_well(workshop: Workshop, *, accepted: int = 1) -> None:
+    """The engine is started on what was left behind; the picture must come out, whole, and be paid for once."""
+    workshop.start()
+    await workshop.until(lambda: workshop.names("done") == ["picture.png"] and not len(workshop.engine.jobs))
+
+    assert len(workshop.api.paid) == accepted
+    assert workshop.names("outbox") == ["picture.png"]
+    assert (workshop.hot[0].outbox / "picture.png").read_bytes() == RESULT
+    assert workshop.names("inbox") == []
+    assert workshop.in_work() == []
+    assert not any(workshop.vault.path("x").parent.iterdir())
+
+
+async def test_a_claim_that_was_not_yet_renamed_is_renamed(workshop: Workshop) -> None:
+    past = Past(workshop, S.CLAIMED)
+    past.job.work_file.rename(workshop.hot[0].inbox / "picture.png")
+    past.job.work_dir.rmdir()
+    await ends_well(workshop)
+
+    assert workshop.recorder.states_of("picture.png")[0] is S.UPLOADED
+
+
+async def test_a_claim_that_was_renamed_goes_on_with_its_upload(workshop: Workshop) -> None:
+    Past(workshop, S.CLAIMED)
+    await ends_well(workshop)
+
+
+async def test_a_claim_whose_file_is_gone_is_withdrawn(workshop: Workshop) -> None:
+    past = Past(workshop, S.CLAIMED)
+    shutil.rmtree(past.job.work_dir)
+    workshop.start()
+    await workshop.until(lambda: not len(workshop.engine.jobs))
+
+    assert workshop.recorder.states_of("picture.png") == [S.WITHDRAWN]
+    assert workshop.api.calls == []
+
+
+async def test_an_uploaded_job_is_paid_without_a_second_upload(workshop: Workshop) -> None:
+    Past(workshop, S.UPLOADED).uploaded()
+    await ends_well(workshop)
+
+    assert workshop.api.called("upload") == []
+
+
+async def test_an_uploaded_job_whose_picture_the_service_has_let_go_of_is_uploaded_again(workshop: Workshop) -> None:
+    Past(workshop, S.UPLOADED)
+    await ends_well(workshop)
+
+    assert len(workshop.api.called("upload")) == 1
+
+
+async def test_an_intent_that_was_accepted_is_found_and_not_paid_again(workshop: Workshop) -> None:
+    Past(workshop, S.INTENT).paid()
+    await ends_well(workshop)
+
+    assert workshop.api.called("generate") == []
+
+
+async def test_an_intent_that_never_left_is_paid_after_the_wait(workshop: Workshop) -> None:
+    Past(workshop, S.INTENT).uploaded()
+    began = workshop.clock.monotonic()
+    await ends_well(workshop)
+
+    assert workshop.api.paid[0].at - began >= workshop.settings.api.unknown_wait
+
+
+@pytest.mark.parametrize("state", [S.ACCEPTED, S.UNKNOWN])
+@pytest.mark.parametrize("announced", [0, 1])
+async def test_a_job_that_waits_for_its_result_finds_it(workshop: Workshop, state: JobState, announced: int) -> None:
+    Past(workshop, state).paid(Fate(announced=announced))
+    await ends_well(workshop)
+
+    assert workshop.api.called("generate") == []
+
+
+async def test_a_rendered_job_is_fetched(workshop: Workshop) -> None:
+    Past(workshop, S.RENDERED).paid()
+    await ends_well(workshop)
+
+    assert len(workshop.api.called("download")) == 1
+
+
+async def test_a_half_finished_download_is_fetched_anew(workshop: Workshop) -> None:
+    past = Past(workshop, S.RENDERED).paid()
+    past.put(workshop.vault.incoming(past.job.id), RESULT[:10])
+    await ends_well(workshop)
+
+
+async def test_a_download_that_is_in_the_vault_but_not_in_the_journal_is_not_fetched_again(workshop: Workshop) -> None:
+    Past(workshop, S.RENDERED).paid().vaulted()
+    await ends_well(workshop)
+
+    assert workshop.api.called("download") == []
+
+
+async def test_a_vaulted_job_is_delivered(workshop: Workshop) -> None:
+    Past(workshop, S.VAULTED).paid().vaulted()
+    await ends_well(workshop)
+
+    assert workshop.api.called("download") == []
+
+
+async def test_a_result_that_lies_in_the_outbox_but_was_not_written_down_is_not_delivered_twice(
+    workshop: Workshop,
+) -> None:
+    past = Past(workshop, S.VAULTED).paid().vaulted()
+    past.write(target=workshop.hot[0].outbox / "picture.png")
+    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
+    await ends_well(workshop)
+
+
+async def test_a_delivered_job_puts_its_original_away(workshop: Workshop) -> None:
+    past = Past(workshop, S.DELIVERED).paid().vaulted()
+    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
+    past.write(target=workshop.hot[0].outbox / "picture.png")
+    await ends_well(workshop)
+
+
+async def test_an_original_that_was_put_away_but_not_written_down_stays_where_it_is(workshop: Workshop) -> None:
+    past = Past(workshop, S.DELIVERED).paid().vaulted()
+    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
+    past.write(target=workshop.hot[0].outbox / "picture.png", resting=workshop.hot[0].done / "picture.png")
+    past.job.work_file.rename(workshop.hot[0].done / "picture.png")
+    await ends_well(workshop)
+
+
+async def test_a_done_job_that_was_not_closed_is_closed(workshop: Workshop) -> None:
+    past = Past(workshop, S.DONE).paid()
+    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
+    past.job.work_file.rename(workshop.hot[0].done / "picture.png")
+    past.job.work_dir.rmdir()
+    await ends_well(workshop)
+
+    assert workshop.journal.rows[past.job.id].closed
+
+
+async def test_a_failed_job_reaches_the_error_folder(workshop: Workshop) -> None:
+    past = Past(workshop, S.FAILED)
+    workshop.start()
+    await workshop.until(lambda: workshop.journal.rows[past.job.id].closed)
+
+    assert workshop.names("error") == ["picture.png", "picture.png.error.json"]
+    assert workshop.in_work() == []
+
+
+async def test_a_withdrawn_job_reaches_the_inbox_and_is_picked_up_anew(workshop: Workshop) -> None:
+    past = Past(workshop, S.WITHDRAWN)
+    workshop.start()
+    await workshop.until(lambda: workshop.names("done") == ["picture.png"])
+
+    assert workshop.journal.rows[past.job.id].closed
+    assert len(workshop.api.paid) == 1
+    assert len(workshop.journal.rows) == 2
+
+
+async def test_files_in_the_work_folder_that_no_job_owns_go_back_to_the_inbox(workshop: Workshop) -> None:
+    work = workshop.hot[0].work
+    (work / "stray-1").mkdir()
+    (work / "stray-1" / "pic.png").write_bytes(picture())
+    (work / "stray-1" / ".upright").write_bytes(b"ours")
+    (work / "stray-2").mkdir()
+    workshop.start()
+    recovered = await workshop.event(lambda event: isinstance(event, Recovered))
+    await workshop.closed("pic.png")
+
+    assert recovered == Recovered(0, 1)
+    assert list(work.iterdir()) == []
+    assert workshop.names("done") == ["pic.png"]
+
+
+async def test_nothing_is_paid_before_what_was_paid_for_is_known(workshop: Workshop) -> None:
+    Past(workshop, S.ACCEPTED).paid(Fate(seconds=120.0))
+    workshop.api.script("notifications", Refuse(OutcomeUnknown("not now")), Refuse(OutcomeUnknown("not now")))
+    workshop.bugs_expected = True
+    workshop.drop("new.png")
+    workshop.api._scripts["notifications"].clear()  # noqa: SLF001
+    workshop.start()
+    await workshop.closed("new.png")
+    endpoints = [call.endpoint for call in workshop.api.calls]
+
+    assert endpoints.index("notifications") < endpoints.index("generate")
+
+
+async def test_slots_that_were_in_use_before_are_in_use_again(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=1)
+    Past(workshop, S.ACCEPTED).paid(Fate(seconds=300.0))
+    workshop.drop("new.png")
+    workshop.start()
+    await workshop.advance(120.0)
+    meanwhile = workshop.names("inbox")
+    await workshop.closed("new.png")
+
+    assert meanwhile == ["new.png"]
+
+
+async def test_a_held_job_does_not_hold_back_the_others(workshop: Workshop) -> None:
+    past = Past(workshop, S.UNKNOWN)
+    past.write(held=True)
+    workshop.api.history_answers = False
+    workshop.start()
+    workshop.drop("new.png")
+    await workshop.closed("new.png", within=120.0)
+
+    assert len(workshop.api.paid_for("new.png")) == 1
+    assert workshop.recorder.of(JobHeld) == []
+
+
+async def test_a_lost_answer_before_a_crash_is_still_paid_once(workshop: Workshop) -> None:
+    workshop.api.script("generate", Lose())
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UNKNOWN)
+    await workshop.crash()
+    workshop.start()
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("generate")) == 1
+
+
+async def test_a_lost_journal_loses_no_file_and_pays_nothing_twice(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UPLOADED)
+    await workshop.crash()
+    workshop.journal = MemoryJournal()
+    workshop.start()
+    await workshop.until(lambda: workshop.names("done") == ["pic.png"] and not len(workshop.engine.jobs))
+
+    assert workshop.in_work() == []
+    assert workshop.names("outbox") == ["pic.png"]
+    assert len(workshop.api.paid) == 1
+
+
+def test_every_state_has_a_test_of_its_restart() -> None:
+    told = {S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED}
+    told |= {S.VAULTED, S.DELIVERED, S.DONE, S.FAILED, S.WITHDRAWN}
+
+    assert told == set(JobState)
+    assert isinstance(a_job_in(S.CLAIMED), Job)

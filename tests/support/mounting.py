@@ -1,0 +1,53 @@
+"""Owns what tests mount: small file systems in memory, gone again at the end."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+@cache
+def may_mount() -> bool:
+    """Whether this machine lets us mount anything; tried in a namespace of its own."""
+    tried = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+    )
+    return tried.returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(not may_mount(), reason="mounting a file system needs root")
+
+
+def mount(directory: Path, *, size: str = "4m", options: str = "") -> None:
+    """A new, empty tmpfs at `directory`."""
+    wanted = f"size={size}{',' + options if options else ''}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", wanted, "none", str(directory)], check=True)
+
+
+def remount(directory: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(directory)], check=True)
+
+
+def move_mount(source: Path, target: Path) -> None:
+    """Take a mounted file system away to another directory, or bring it back: its files stay what they are."""
+    subprocess.run(["mount", "--move", str(source), str(target)], check=True)
+
+
+def unmount(directory: Path) -> None:
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@contextmanager
+def mounted(directory: Path, *, size: str = "4m", options: str = "") -> Iterator[Path]:
+    """A tmpfs at `directory`; whatever is mounted there at the end is unmounted."""
+    mount(directory, size=size, options=options)
+    try:
+        yield directory
+    finally:
+        while directory.is_mount():
+            unmount(directory)
