@@ -377,7 +377,7 @@ class Storm:
     def _come_to_rest(self) -> None:
         """No more kills, and still faults: everything that is left is answered."""
         for _ in range(5):
-            with self._process("once", "--patience", "60") as process:
+            with self._process("once", "--patience", "20") as process:
                 code = process.wait(300.0)
             if code in {0, 3} and not self._open_jobs():
                 return

@@ -42,6 +42,10 @@ class JournalReader:
         """The oldest open jobs."""
         return self._jobs("SELECT * FROM jobs WHERE closed = 0 ORDER BY id LIMIT ?", most)
 
+    def unknown(self) -> Sequence[Job]:
+        """The open jobs of which nobody can tell whether they were paid for."""
+        return self._jobs("SELECT * FROM jobs WHERE closed = 0 AND state = 'unknown' ORDER BY id LIMIT ?", -1)
+
     def failed(self, most: int) -> Sequence[Job]:
         """The youngest jobs whose file went to the error folder."""
         return self._jobs("SELECT * FROM jobs WHERE state = 'failed' AND closed = 1 ORDER BY id DESC LIMIT ?", most)

@@ -25,6 +25,7 @@ from expandd.domain.errors import FolderAway, JournalAway
 from expandd.domain.events import Event
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine, Outside
+from expandd.service.rebuilding import JOURNAL, prove_journal
 
 STOP_SECONDS = 10.0
 """How long a stop waits for what is under way and paid for; the unit's TimeoutStopSec must be longer."""
@@ -74,7 +75,8 @@ async def built(
                 locks.take(folder.inbox)
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
         stack.callback(watcher.close)
-        journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+        await asyncio.to_thread(prove_journal, settings)
+        journal = SqliteJournal(settings.state_dir / JOURNAL)
         stack.callback(journal.close)
         images = await stack.enter_async_context(PillowImages())
         api = await stack.enter_async_context(

@@ -114,6 +114,29 @@ def status(config: Path, *, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("file")
+@click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
+@CONFIG
+@told
+def resolve(file: str, *, paid: bool, config: Path) -> int:
+    """Say whether FILE was paid for, when nobody but you can find out."""
+    from expandd.domain.decisions import Verdict
+    from expandd.service.resolving import run_resolve
+
+    return run_resolve(file, Verdict.PAID if paid else Verdict.NOT_PAID, config)
+
+
+@cli.command()
+@CONFIG
+@told
+def rebuild(config: Path) -> int:
+    """Begin a new journal after the old one was lost or damaged. Pays nothing."""
+    from expandd.service.rebuilding import run_rebuild
+
+    return run_rebuild(config)
+
+
+@cli.command()
 @told
 def schema() -> int:
     """Print the JSON Schema of the configuration, for editors."""

@@ -59,7 +59,7 @@ class EventLog:
 
     def __call__(self, event: e.Event) -> None:
         match event:
-            case e.JobMoved(job, before):
+            case e.JobMoved(job, before) if job.state not in {JobState.DONE, JobState.FAILED}:
                 self._moved(job, before)
             case e.JobPutOff(job, why, seconds):
                 self._log.info("job.put_off", **job_context(job), why=why, again_in=round(seconds, 1))

@@ -19,6 +19,7 @@ from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
+from expandd.service.rebuilding import JOURNAL
 
 DAY = 86400.0
 MOST = 20
@@ -50,7 +51,7 @@ class Status:
 def show_status(config: Path, *, as_json: bool) -> int:
     """Print the status."""
     settings = load(config)
-    with reading(settings.state_dir / "journal.sqlite") as journal:
+    with reading(settings.state_dir / JOURNAL) as journal:
         status = _status(settings, journal, time.time())
     if as_json:
         click.echo(json.dumps(_as_json(status), indent=2, ensure_ascii=False))

@@ -1,0 +1,85 @@
+"""Owns the journal that is lost or broken: noticing it before anything is paid, and `rebuild`, which begins anew."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from expandd.adapters.config.load import load
+from expandd.adapters.folders import MARK
+from expandd.adapters.journal import open_journal
+from expandd.adapters.lock import locked
+from expandd.domain.errors import JournalAway
+from expandd.domain.settings import Settings
+from expandd.service.exit_codes import ExitCode
+
+JOURNAL = "journal.sqlite"
+
+
+def prove_journal(settings: Settings) -> None:
+    """Raise JournalAway when the journal is broken, or gone while files in work may have been paid for."""
+    path = settings.state_dir / JOURNAL
+    marks = _marks(settings)
+    if not path.exists() and marks:
+        raise JournalAway(
+            f"The journal {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk of "
+            "the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
+            "good: `expandd rebuild`, which asks the service about those files and pays for none of them again.",
+        )
+    if path.exists() and (damage := _damage(path)):
+        raise JournalAway(
+            f"The journal {path} is damaged ({damage}). Look at the disk first; then `expandd rebuild` puts it "
+            "aside and goes on from what lies beside the files in work. Nothing is paid until then.",
+        )
+
+
+def run_rebuild(config: Path) -> int:
+    """Put a damaged journal aside and begin a new one; the next start adopts the files in work."""
+    settings = load(config)
+    path = settings.state_dir / JOURNAL
+    settings.state_dir.mkdir(mode=0o700, exist_ok=True)
+    with locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"):
+        if path.exists() and not _damage(path):
+            click.echo("The journal is whole; there is nothing to rebuild.")
+            return ExitCode.FINE
+        _put_aside(path)
+        open_journal(path).close()
+    marks = len(_marks(settings))
+    click.echo(
+        f"A new journal is begun. {marks} files in work may have been paid for: at the next start the service is"
+    )
+    click.echo("asked about them, and none is paid for again unless it proves that nothing was made.")
+    return ExitCode.FINE
+
+
+def _marks(settings: Settings) -> list[Path]:
+    return [mark for folder in settings.folders for mark in folder.work.glob(f"*/{MARK}")]
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with the journal, or ""."""
+    try:
+        connection = open_journal(path)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        # A journal that is busy or on a full disk is not broken: that mends itself.
+        return str(error) if isinstance(error, sqlite3.DatabaseError) and _is_corrupt(error) else ""
+    return "" if found == "ok" else str(found)
+
+
+def _is_corrupt(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "") in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
+
+
+def _put_aside(path: Path) -> None:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for ending in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(path.with_name(f"{path.name}.broken-{stamp}{ending}"))

@@ -1,0 +1,52 @@
+"""Owns `resolve`: a person's word on a picture of which nobody can tell whether it was paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from expandd.adapters.config.load import load
+from expandd.adapters.journal_reader import reading
+from expandd.adapters.journal_writer import write_decision
+from expandd.adapters.lock import holder
+from expandd.domain.decisions import Verdict
+from expandd.domain.job import Job
+from expandd.domain.naming import printable
+from expandd.service.exit_codes import ExitCode
+from expandd.service.rebuilding import JOURNAL
+
+_NEXT = {
+    Verdict.PAID: "It goes to the error folder with a note; nothing more is paid for it.",
+    Verdict.NOT_PAID: "It is paid for and expanded as if it were new.",
+}
+
+
+def run_resolve(file: str, verdict: Verdict, config: Path) -> int:
+    """Write the decision down for the one unknown job that `file` names, by name, path or job id."""
+    settings = load(config)
+    path = settings.state_dir / JOURNAL
+    with reading(path) as journal:
+        unknown = tuple(journal.unknown()) if journal else ()
+    found = [job for job in unknown if _names(job, file)]
+    if len(found) != 1:
+        click.echo(_not_one(file, found or unknown), err=True)
+        return ExitCode.USAGE
+    job = found[0]
+    write_decision(path, job.id, verdict)
+    when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
+    click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")
+    return ExitCode.FINE
+
+
+def _names(job: Job, file: str) -> bool:
+    relative = job.relative
+    return file in {job.id, str(relative), relative.name, str(job.place.inbox / relative), str(job.work_file)}
+
+
+def _not_one(file: str, jobs: Sequence[Job]) -> str:
+    if not jobs:
+        return "No picture waits for such a decision. `expandd status` shows what is in hand."
+    listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
+    return f"{printable(file)} does not name exactly one of the pictures that wait for a decision:\n{listed}"
