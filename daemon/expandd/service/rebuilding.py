@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.folders import MARK
-from expandd.adapters.journal import open_journal
+from expandd.adapters.journal_damage import begin_anew, damage
 from expandd.adapters.lock import locked
 from expandd.domain.errors import JournalAway
 from expandd.domain.settings import Settings
@@ -29,9 +27,9 @@ def prove_journal(settings: Settings) -> None:
             "the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
             "good: `expandd rebuild`, which asks the service about those files and pays for none of them again.",
         )
-    if path.exists() and (damage := _damage(path)):
+    if path.exists() and (found := damage(path)):
         raise JournalAway(
-            f"The journal {path} is damaged ({damage}). Look at the disk first; then `expandd rebuild` puts it "
+            f"The journal {path} is damaged ({found}). Look at the disk first; then `expandd rebuild` puts it "
             "aside and goes on from what lies beside the files in work. Nothing is paid until then.",
         )
 
@@ -42,11 +40,10 @@ def run_rebuild(config: Path) -> int:
     path = settings.state_dir / JOURNAL
     settings.state_dir.mkdir(mode=0o700, exist_ok=True)
     with locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"):
-        if path.exists() and not _damage(path):
+        if path.exists() and not damage(path):
             click.echo("The journal is whole; there is nothing to rebuild.")
             return ExitCode.FINE
-        _put_aside(path)
-        open_journal(path).close()
+        begin_anew(path)
     marks = len(_marks(settings))
     click.echo(
         f"A new journal is begun. {marks} files in work may have been paid for: at the next start the service is"
@@ -57,29 +54,3 @@ def run_rebuild(config: Path) -> int:
 
 def _marks(settings: Settings) -> list[Path]:
     return [mark for folder in settings.folders for mark in folder.work.glob(f"*/{MARK}")]
-
-
-def _damage(path: Path) -> str:
-    """What is wrong with the journal, or ""."""
-    try:
-        connection = open_journal(path)
-        try:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        # A journal that is busy or on a full disk is not broken: that mends itself.
-        return str(error) if isinstance(error, sqlite3.DatabaseError) and _is_corrupt(error) else ""
-    return "" if found == "ok" else str(found)
-
-
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
-
-
-def _put_aside(path: Path) -> None:
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    for ending in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + ending)
-        if part.exists():
-            part.rename(path.with_name(f"{path.name}.broken-{stamp}{ending}"))
