@@ -4,8 +4,9 @@ import asyncio
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
+from expandd.adapters.lock import InboxLocks
 from expandd.adapters.looking import identity_of
 from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason
 from expandd.domain.job import Job, Source
@@ -302,6 +304,80 @@ async def test_a_folder_that_is_read_only_says_so(folders: Folders) -> None:
         await folders.prove(Path("/sys"), 1)
 
     assert caught.value.reason is GateReason.CANNOT_STORE
+
+
+# --- marks, work folders and old originals ---
+
+
+async def test_a_mark_brings_its_job_back_as_it_was(folders: Folders, job: Job) -> None:
+    job = drop(job.with_(relative=Path("b\udce4d.png"), note="why"))
+    await folders.claim(job)
+    nothing = await folders.marked(job.place.inbox, job.id)
+    await folders.mark(job)
+    await folders.mark(job)
+
+    assert nothing is None
+    assert await folders.marked(job.place.inbox, job.id) == job
+
+
+async def test_a_mark_that_was_never_finished_is_none(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    await folders.mark(job)
+    mark = next(path for path in job.work_dir.iterdir() if path != job.work_file)
+    mark.write_bytes(mark.read_bytes()[:100])
+
+    assert await folders.marked(job.place.inbox, job.id) is None
+
+
+async def test_a_mark_goes_with_its_work_directory(folders: Folders, job: Job) -> None:
+    job = drop(job)
+    await folders.claim(job)
+    await folders.mark(job)
+    await folders.give_back(job)
+    await folders.tidy(job)
+
+    assert not job.work_dir.exists()
+
+
+async def test_an_inbox_gets_its_work_folder_and_may_be_occupied_again(folders: Folders, job: Job) -> None:
+    for _ in range(2):
+        await folders.occupy(job.place.inbox)
+
+    assert (job.place.inbox / ".expandd").is_dir()
+
+
+async def test_an_inbox_that_is_gone_is_never_made(folders: Folders, job: Job) -> None:
+    job.place.inbox.rmdir()
+    with pytest.raises(FolderAway):
+        await folders.occupy(job.place.inbox)
+
+    assert not job.place.inbox.exists()
+
+
+async def test_an_inbox_that_another_instance_works_on_is_away_until_that_one_ends(tmp_path: Path) -> None:
+    first, second = InboxLocks(), InboxLocks()
+    with closing(first), closing(second):
+        await LocalFolders(Disk(), locks=first).occupy(tmp_path)
+        rival = LocalFolders(Disk(), locks=second)
+        with pytest.raises(FolderAway, match=str(os.getpid())):
+            await rival.occupy(tmp_path)
+        first.close()
+        await rival.occupy(tmp_path)
+
+
+async def test_only_what_was_put_there_long_ago_is_removed(folders: Folders, job: Job) -> None:
+    (job.place.done / "album").mkdir()
+    for name in ("pic.png", "album/pic.png"):
+        (job.place.done / name).write_bytes(BYTES)
+        # A picture may be years old and have come today.
+        os.utime(job.place.done / name, ns=(0, 0))
+    await folders.remove_older(job.place.done, time.time() - 3600.0)
+    kept = sorted(files(job.place.done))
+    await folders.remove_older(job.place.done, time.time() + 3600.0)
+
+    assert kept == ["album/pic.png", "pic.png"]
+    assert files(job.place.done) == {}
 
 
 # --- names ---

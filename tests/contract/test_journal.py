@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from expandd.adapters.journal import SqliteJournal
 from expandd.adapters.journal_rows import VERSION
+from expandd.adapters.journal_writer import write_decision
+from expandd.domain.decisions import Verdict
 from expandd.domain.errors import Fault, FaultCode, JournalAway, StaleJob
 from expandd.domain.job import JobState, moved
 from expandd.engine.ports import Journal
@@ -298,3 +300,45 @@ async def test_a_journal_that_another_process_writes_into_waits_for_its_turn(tmp
 
 async def _do(work: Awaitable[None]) -> None:
     await work
+
+
+# --- what people decide, and what is forgotten ---
+
+
+async def test_decisions_come_in_order_and_are_forgotten_once_acted_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    write_decision(path, "job-1", Verdict.PAID)
+    write_decision(path, "job-2", Verdict.NOT_PAID)
+    with closing(SqliteJournal(path)) as journal:
+        first, second = await journal.decisions()
+        await journal.decided(first)
+        await journal.decided(first)
+
+        assert (first.job_id, first.verdict) == ("job-1", Verdict.PAID)
+        assert list(await journal.decisions()) == [second]
+
+
+async def test_a_decision_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal(path)) as journal:
+        before = list(await journal.decisions())
+        await asyncio.to_thread(write_decision, path, "job-1", Verdict.NOT_PAID)
+
+        assert before == []
+        assert [decision.job_id for decision in await journal.decisions()] == ["job-1"]
+
+
+async def test_only_closed_jobs_are_forgotten_and_only_old_ones(journal: Journal) -> None:
+    jobs = [
+        a_job_in(S.DONE, "old", at=1_000.0, closed=True),
+        a_job_in(S.DONE, "young", at=9_000.0, closed=True),
+        a_job_in(S.UNKNOWN, "open", at=1_000.0),
+    ]
+    for job in jobs:
+        await journal.add(job)
+    forgotten = await journal.prune(5_000.0)
+
+    assert forgotten == 1
+    assert await journal.get("old") is None
+    assert await journal.get("young") is not None
+    assert await journal.get("open") is not None

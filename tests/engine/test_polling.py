@@ -161,8 +161,9 @@ async def test_a_nameless_error_of_somebody_else_harms_nobody(workshop: Workshop
     assert set(filtered.values()) == {1}
 
 
-async def test_a_result_wins_over_an_error_of_the_same_job(workshop: Workshop) -> None:
-    workshop.api.fate = Fate(error_too="something also went wrong")
+@pytest.mark.parametrize("nameless", [True, False])
+async def test_a_result_wins_over_an_error_of_the_same_job(workshop: Workshop, nameless: bool) -> None:
+    workshop.api.fate = Fate(error_too="something also went wrong", nameless=nameless)
     workshop.start()
     workshop.drop("pic.png")
     workshop.drop("other.png")

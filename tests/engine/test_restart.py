@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.errors import OutcomeUnknown
 from expandd.domain.events import JobHeld, Recovered
 from expandd.domain.job import FileIdentity, Job, JobState, Result
-from tests.support.fake_api import Fate, Image, Lose, Paid, Refuse
+from tests.support.fake_api import Fate, Image, Lose, Paid, Slow
 from tests.support.fakes import MemoryJournal, picture, sha256
 from tests.support.jobs import EXPECTED, a_job_in, a_result, place_of
 from tests.support.workshop import Workshop
@@ -283,15 +282,14 @@ async def test_files_in_the_work_folder_that_no_job_owns_go_back_to_the_inbox(wo
 
 async def test_nothing_is_paid_before_what_was_paid_for_is_known(workshop: Workshop) -> None:
     Past(workshop, S.ACCEPTED).paid(Fate(seconds=120.0))
-    workshop.api.script("notifications", Refuse(OutcomeUnknown("not now")), Refuse(OutcomeUnknown("not now")))
-    workshop.bugs_expected = True
+    workshop.api.script("notifications", Slow(30.0))
     workshop.drop("new.png")
-    workshop.api._scripts["notifications"].clear()  # noqa: SLF001
     workshop.start()
     await workshop.closed("new.png")
-    endpoints = [call.endpoint for call in workshop.api.calls]
+    first = workshop.api.called("notifications")[0]
 
-    assert endpoints.index("notifications") < endpoints.index("generate")
+    assert len(workshop.api.called("upload")) == 1
+    assert workshop.api.called("generate")[0].began >= (first.ended or 0.0) > 1_050.0
 
 
 async def test_slots_that_were_in_use_before_are_in_use_again(make_workshop: Callable[..., Workshop]) -> None:

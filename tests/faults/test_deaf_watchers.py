@@ -1,7 +1,7 @@
 """The ways in which a watcher goes deaf without a word: each is noticed and healed by the running daemon.
 
-All with `scan_interval: 1h`: what comes out has been noticed by the healing, not by the routine. The daemon's clock runs
-ten times as fast, so that its tick of 5 s takes half a second.
+All with `scan_interval: 1h`: what comes out has been noticed by the healing, not by the routine. The daemon's clock
+runs ten times as fast, so that its tick of 5 s takes half a second.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from expandd.practice.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
-from tests.support.daemon import Daemon, House, names
+from tests.support.daemon import Daemon, House, Line, names
 from tests.support.failing import QUEUE, program
 from tests.support.mounting import mount, mounted, needs_mounts, unmount
 from tests.support.pictures import picture
@@ -107,7 +109,8 @@ def test_an_inbox_that_becomes_another_directory_is_watched_again(
 def test_an_inbox_made_anew_is_locked_anew(quick: House) -> None:
     hot = quick.folder()
     with quick.running(program(quick.config, FAST)) as daemon:
-        daemon.wait_for("engine.recovered")
+        drop(hot / "inbox", "before.png")
+        daemon.finished()
         delete_and_make_again(hot)
         renewed(daemon, "another directory")
         quick.config.write_text(quick.config.read_text().replace(str(quick.state_dir), str(quick.root / "other")))
@@ -155,17 +158,18 @@ def make_noise(inbox: Path, number: int) -> None:
 
 def test_a_hint_that_raises_silences_nobody_for_long(quick: House, server: PracticeServer) -> None:
     rebuild(quick, {"one": "offsets: {top: 10}", "two": "offsets: {top: 10}"})
-    with quick.running(program(quick.config, FAST, "deaf:1")) as daemon:
-        daemon.wait_for("engine.recovered")
-        drop(quick.folder("one") / "inbox", "breaks it.png", seed=1)
+    with quick.running(program(quick.config, FAST, "raise:1")) as daemon:
+        drop(quick.folder("one") / "inbox", "before.png", seed=0)
+        daemon.finished()
+        drop(quick.folder("one") / "inbox", "makes it raise.png", seed=1)
         renewed(daemon, "its watch had ended")
         drop(quick.folder("one") / "inbox", "a.png", seed=2)
         drop(quick.folder("two") / "inbox", "b.png", seed=3)
-        daemon.finished(times=3)
+        daemon.finished(times=4)
 
-    assert names(quick.folder("one") / "outbox") == ["a.png", "breaks it.png"]
+    assert names(quick.folder("one") / "outbox") == ["a.png", "before.png", "makes it raise.png"]
     assert names(quick.folder("two") / "outbox") == ["b.png"]
-    assert_good_manners(server, pictures=3)
+    assert_good_manners(server, pictures=4)
 
 
 # --- no watches left ---
@@ -195,7 +199,8 @@ own_namespace = pytest.mark.skipif(not may_have_a_namespace(), reason="the syste
 @own_namespace
 def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: House, server: PracticeServer) -> None:
     hot = quick.folder()
-    with quick.running(in_own_namespace(0, program(quick.config, FAST))) as daemon:
+    quick.config.write_text(quick.config.read_text().replace("poll_interval: 3s", "poll_interval: 6s"))
+    with quick.running(in_own_namespace(0, program(quick.config, "clock:20"))) as daemon:
         assert "max_user_watches" in renewed(daemon, "scanned instead")
         drop(hot / "inbox", "scanned.png", seed=1)
         daemon.finished()
@@ -259,53 +264,75 @@ def test_an_unmounted_inbox_waits_and_nothing_is_inferred(quick: House, server: 
     assert_good_manners(server, pictures=3)
 
 
-@pytest.mark.parametrize("part", ["outbox", "done", "error"])
+def in_each(house: House, parts: Sequence[str]) -> dict[str, Path]:
+    """A hot folder for each part, to be troubled in that part; in each a picture is being expanded."""
+    rebuild(house, dict.fromkeys(parts, "offsets: {top: 10}"))
+    return {part: house.folder(part) for part in parts}
+
+
 @needs_mounts
-def test_an_unmounted_storage_folder_gets_nothing_in_its_mount_point(
-    quick: House, server: PracticeServer, part: str
-) -> None:
-    hot = quick.folder()
+def test_unmounted_storage_gets_nothing_in_its_mount_point(quick: House, server: PracticeServer) -> None:
+    folders = in_each(quick, ("outbox", "done", "error"))
     server.switch(generate_min=0.5, generate_max=0.5)
-    with stash(quick) as aside, mounted(hot / part), quick.running(program(quick.config, FAST)) as daemon:
-        warm_up(daemon, hot)
-        drop(hot / "inbox", "pic.png", seed=1)
-        daemon.wait_for("job.accepted", times=2)
-        carry(hot / part, aside)
-        (hot / "inbox" / "more notes.txt").write_text("no picture")
-        daemon.wait_for("gate.shut", lambda line: f"Nothing is mounted at {hot / part}" in line["why"])
-        assert os.listdir(hot / part) == []
-        carry(aside, hot / part)
-        daemon.finished(times=2)
-        daemon.wait_for("job.failed", times=2)
+    with ExitStack() as stack:
+        aside = {part: stack.enter_context(stash(quick, part)) for part in folders}
+        for part, hot in folders.items():
+            stack.enter_context(mounted(hot / part))
+        daemon = stack.enter_context(quick.running(program(quick.config, FAST)))
+        for number, hot in enumerate(folders.values()):
+            drop(hot / "inbox", "warm.png", seed=100 + number)
+            (hot / "inbox" / "notes.txt").write_text("no picture")
+        daemon.finished(times=3)
+        daemon.wait_for("job.failed", is_over, times=3)
+        for number, hot in enumerate(folders.values()):
+            drop(hot / "inbox", "pic.png", seed=number)
+        daemon.wait_for("job.accepted", times=6)
+        for part, hot in folders.items():
+            carry(hot / part, aside[part])
+            (hot / "inbox" / "more notes.txt").write_text("no picture")
+        for part, hot in folders.items():
+            daemon.wait_for("gate.shut", partial(says, f"Nothing is mounted at {hot / part}"))
+            assert os.listdir(hot / part) == []
+            carry(aside[part], hot / part)
+        daemon.finished(times=6)
+        daemon.wait_for("job.failed", is_over, times=6)
 
-        assert names(hot / "outbox") == names(hot / "done") == ["pic.png", "warm.png"]
-        assert names(hot / "error") == ["more notes.txt", "notes.txt"]
-    assert_good_manners(server, pictures=2)
+        for hot in folders.values():
+            assert names(hot / "outbox") == names(hot / "done") == ["pic.png", "warm.png"]
+            assert names(hot / "error") == ["more notes.txt", "notes.txt"]
+    assert_good_manners(server, pictures=6)
 
 
-def warm_up(daemon: Daemon, hot: Path) -> None:
-    """One file each way, so that every folder has been used."""
-    drop(hot / "inbox", "warm.png", seed=100)
-    (hot / "inbox" / "notes.txt").write_text("no picture")
-    daemon.finished()
-    daemon.wait_for("job.failed")
+def is_over(line: Line) -> bool:
+    return "outcome" in line
 
 
-@pytest.mark.parametrize("part", ["inbox", "outbox", "done"])
-def test_a_removed_folder_is_waited_for(quick: House, server: PracticeServer, part: str) -> None:
-    hot = quick.folder()
+def says(words: str, line: Line) -> bool:
+    return words in line["why"]
+
+
+def of_gate(gate: str, line: Line) -> bool:
+    return bool(line["gate"] == gate)
+
+
+def test_removed_folders_are_waited_for(quick: House, server: PracticeServer) -> None:
+    folders = in_each(quick, ("inbox", "outbox", "done"))
     server.switch(generate_min=0.5, generate_max=0.5)
     with quick.running(program(quick.config, FAST)) as daemon:
-        drop(hot / "inbox", "pic.png", seed=1)
-        daemon.wait_for("job.accepted")
-        (hot / part).rename(hot / "aside")
-        daemon.wait_for("gate.shut", lambda line: str(hot / part) in line["why"])
-        assert not (hot / part).exists(), "a root is never made: it may be a mount point"
-        (hot / "aside").rename(hot / part)
-        daemon.finished()
+        for number, hot in enumerate(folders.values()):
+            drop(hot / "inbox", "pic.png", seed=number)
+        daemon.wait_for("job.accepted", times=3)
+        for part, hot in folders.items():
+            (hot / part).rename(hot / "aside")
+        for part, hot in folders.items():
+            daemon.wait_for("gate.shut", partial(says, str(hot / part)))
+            assert not (hot / part).exists(), "a root is never made: it may be a mount point"
+            (hot / "aside").rename(hot / part)
+        daemon.finished(times=3)
 
-    assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=1)
+    for hot in folders.values():
+        assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
+    assert_good_manners(server, pictures=3)
 
 
 def bound_by_permissions(arguments: list[str]) -> list[str]:
@@ -316,35 +343,42 @@ def bound_by_permissions(arguments: list[str]) -> list[str]:
     return ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", *arguments]
 
 
-@pytest.mark.parametrize("part", ["inbox", "outbox", "done"])
-def test_a_folder_that_may_not_be_entered_is_waited_for(quick: House, server: PracticeServer, part: str) -> None:
-    hot = quick.folder()
+def test_folders_that_may_not_be_entered_are_waited_for(quick: House, server: PracticeServer) -> None:
+    folders = in_each(quick, ("inbox", "outbox", "done"))
     server.switch(generate_min=0.5, generate_max=0.5)
     with quick.running(bound_by_permissions(program(quick.config, FAST))) as daemon:
-        drop(hot / "inbox", "pic.png", seed=1)
-        daemon.wait_for("job.accepted")
-        (hot / part).chmod(0)
-        line = daemon.wait_for("gate.shut", lambda line: str(hot / part) in line["why"])
-        (hot / part).chmod(0o777)
-        daemon.finished()
+        for number, hot in enumerate(folders.values()):
+            drop(hot / "inbox", "pic.png", seed=number)
+        daemon.wait_for("job.accepted", times=3)
+        for part, hot in folders.items():
+            (hot / part).chmod(0)
+        for part, hot in folders.items():
+            line = daemon.wait_for("gate.shut", partial(says, str(hot / part)))
+            assert "ermission" in line["why"]
+            (hot / part).chmod(0o755)
+        daemon.finished(times=3)
 
-    assert "ermission" in line["why"]
-    assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=1)
+    for hot in folders.values():
+        assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
+    assert_good_manners(server, pictures=3)
 
 
-@pytest.mark.parametrize("method", ["scan", "look", "claim", "identity", "directory_identity", "occupy", "publish"])
-def test_a_stale_handle_is_a_folder_that_is_away(quick: House, server: PracticeServer, method: str) -> None:
-    hot = quick.folder()
-    drop(hot / "inbox", "pic.png")
-    with quick.running(program(quick.config, FAST, f"folders.{method}:ESTALE:1:3")) as daemon:
-        line = daemon.wait_for("gate.shut", lambda line: "tale file handle" in line["why"])
-        daemon.finished()
-        daemon.wait_for("gate.opened", lambda opened: opened["gate"] == line["gate"])
+def test_a_stale_handle_is_a_folder_that_is_away(quick: House, server: PracticeServer) -> None:
+    methods = ("scan", "look", "claim", "identity", "directory_identity", "occupy", "publish")
+    folders = in_each(quick, methods)
+    for number, hot in enumerate(folders.values()):
+        drop(hot / "inbox", "pic.png", seed=number)
+    rules = [f"folders.{method}:ESTALE:1:3@{method}" for method in methods]
+    with quick.running(program(quick.config, FAST, *rules)) as daemon:
+        for hot in folders.values():
+            shut = daemon.wait_for("gate.shut", partial(says, str(hot)))
+            assert "tale file handle" in shut["why"]
+            daemon.wait_for("gate.opened", partial(of_gate, shut["gate"]))
+        daemon.finished(times=len(methods))
 
-    assert "mounted?" in line["why"]
-    assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=1)
+    for hot in folders.values():
+        assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
+    assert_good_manners(server, pictures=len(methods))
 
 
 # --- require_mount ---
@@ -395,8 +429,8 @@ def test_a_required_mount_that_goes_before_a_delivery_delays_it(quick: House, se
     assert_good_manners(server, pictures=1)
 
 
-def stash(house: House) -> _Stash:
-    return _Stash(house.root / "elsewhere")
+def stash(house: House, name: str = "") -> _Stash:
+    return _Stash(house.root / f"elsewhere {name}")
 
 
 class _Stash:

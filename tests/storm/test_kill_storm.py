@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def seed() -> int:
 
 
 def rage(root: Path, images: int, kills: int) -> None:
+    number = seed()
     switches = Switches(
-        poll_limit=0.045, generate_min=0.05, generate_max=0.4, pro=True, credits=100_000, seed=(number := seed())
+        poll_limit=0.045, generate_min=0.05, generate_max=0.4, pro=True, credits=Decimal(10**6), seed=number
     )
     with PracticeServer(switches) as server:
         storm = Storm(root, server, number, images, kills)

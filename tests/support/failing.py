@@ -6,7 +6,7 @@ Run as a program: `failing.py CONFIG RULE…` is `expandd run` under these rules
   that have to do with a path of which PART is one part; TIMES is 1, or `always`. `folders.METHOD` fails a method of
   the Folders port in the same way.
 - `queue:N`: the kernel keeps only N events for this process.
-- `deaf:N`: the watcher's Nth hint raises, in the watcher's own thread.
+- `raise:N`: the first N hints of a file whose name has `raise` in it do so, in the watcher's own thread.
 - `clock:N`: the daemon's clock runs N times as fast.
 - `cap:N`: a download is cut at N bytes.
 """
@@ -29,6 +29,7 @@ from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
 from expandd.adapters.disk import Disk
 from expandd.adapters.folder_faults import folder_away
+from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Outside
 from expandd.engine.ports import Watcher
@@ -155,9 +156,9 @@ class FailingFolders:
 
         def ask(arguments: tuple[Any, ...]) -> None:
             try:
-                self._rules.ask(f"folders.{method}", *arguments)
+                self._rules.ask(f"folders.{method}", *map(_path_of, arguments))
             except OSError as error:
-                raise folder_away(Path(str(arguments[0])), error) from error
+                raise folder_away(_path_of(arguments[0]), error) from error
 
         async def checked(*arguments: Any, **options: Any) -> Any:
             ask(arguments)
@@ -171,20 +172,23 @@ class FailingFolders:
         return scanned if method == "scan" else checked
 
 
+def _path_of(argument: object) -> Path:
+    return argument.place.inbox if isinstance(argument, Job) else Path(str(argument))
+
+
 class TroubledWatcher:
     """The real watcher, on a short queue of the kernel's, or with a hint that raises."""
 
-    def __init__(self, real: Watcher, *, queue: int = 0, raises_at: int = 0) -> None:
+    def __init__(self, real: Watcher, *, queue: int = 0, raises: int = 0) -> None:
         self._real = real
         self._queue = queue
-        self._raises_at = raises_at
-        self._hints = 0
+        self._raises = raises
 
     async def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
         def troubled(path: Path) -> None:
             hint(path)
-            self._hints += 1
-            if self._hints == self._raises_at:
+            if self._raises and "raise" in path.name:
+                self._raises -= 1
                 raise RuntimeError("a hint that raises")
 
         usual = QUEUE.read_text()
@@ -230,7 +234,7 @@ def around(outside: Outside, rules: Rules, numbers: dict[str, int]) -> Outside:
         outside,
         clock=FastClock(numbers.get("clock", 1)),
         folders=FailingFolders(outside.folders, rules),
-        watcher=TroubledWatcher(outside.watcher, queue=numbers.get("queue", 0), raises_at=numbers.get("deaf", 0)),
+        watcher=TroubledWatcher(outside.watcher, queue=numbers.get("queue", 0), raises=numbers.get("raise", 0)),
     )
 
 

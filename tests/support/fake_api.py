@@ -63,7 +63,7 @@ class Fate:
     by_task: bool = False
     """Whether the notification names the task instead of the image."""
     error_too: str = ""
-    """An error notification beside the result."""
+    """An error notification before that of the result, in one list with it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,6 +138,11 @@ class FakeApi:
         """How the next calls of `endpoint` end, one by one; None is the usual way."""
         self._scripts[endpoint].extend(outcomes)
 
+    def heal(self) -> None:
+        """From now on no call fails."""
+        self.away.clear()
+        self._scripts.clear()
+
     def called(self, endpoint: str) -> list[Call]:
         return [call for call in self.calls if call.endpoint == endpoint]
 
@@ -155,6 +160,12 @@ class FakeApi:
         notification = Notification(id=number, kind=kind, image_id=image_id, link=link, message="somebody's")
         self.items[number] = Item(notification=notification, owner=owner or image_id, at=self.clock.monotonic())
         return number
+
+    def announce_result(self, image_id: str) -> None:
+        """Let a result come for an image whose paid call this test has not seen."""
+        offsets, now = Offsets(left=20, right=20, top=10, bottom=10), self.clock.monotonic()
+        paid = Paid(image_id=image_id, offsets=offsets, at=now, fate=Fate(seconds=0.0))
+        self.paid.append(paid)
 
     # --- the port ---
 
@@ -259,10 +270,10 @@ class FakeApi:
         for paid in self.paid:
             if not paid.told and self.clock.monotonic() >= paid.at + paid.fate.seconds:
                 paid.told = True
-                for _ in range(paid.fate.announced):
-                    self._tell(paid, paid.fate.error)
                 if paid.fate.error_too:
                     self._tell(paid, paid.fate.error_too)
+                for _ in range(paid.fate.announced):
+                    self._tell(paid, paid.fate.error)
 
     def _tell(self, paid: Paid, error: str) -> None:
         number, fate = next(self._numbers), paid.fate

@@ -1,4 +1,4 @@
-"""Owns the storm: pictures dropped in every way while the real daemon is killed again and again and every call may fail.
+"""Owns the storm: pictures dropped in every way while the daemon is killed again and again and every call may fail.
 
 All chance comes from one seed. What the service counts and what lies on the disk decide; the log only helps to see why.
 """
@@ -182,7 +182,7 @@ class Feeder(threading.Thread):
     def _preallocated(self, folder: str) -> None:
         """A copy that takes its room first: the size is right from the start, the bytes are not.
 
-        Never a WEBP: it carries no sum and no end mark, and one of less than a kilobyte cannot be told from a whole one.
+        Never a WEBP: it has no sum and no end mark, and one of less than a kilobyte cannot be told from a whole one.
         """
         drop = self._new(folder, kinds=("png", "jpeg"))
         path = self.inbox(folder) / drop.relative
@@ -389,7 +389,9 @@ class Storm:
         kept = {key: text for key, text in os.environ.items() if not key.startswith(("PIKTID_", "CREDENTIALS_"))}
         arguments = [*command(), verb, "--verbose", *options, "--config", str(self.house.config)]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(arguments, env={**kept, **self.house.environ, **environ, name: value}, stderr=log)
+            process = subprocess.Popen(
+                arguments, env={**kept, **self.house.environ, **environ, name: value}, stderr=log
+            )
         try:
             yield process
         finally:

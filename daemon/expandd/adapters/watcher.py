@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import threading
@@ -39,6 +40,12 @@ _KINDS: list[type[FileSystemEvent]] = [
 
 _OVERFLOW = "watchdog.observers.inotify_c"
 """The logger that says, and nothing else does, that the kernel's queue has overflowed and events are lost."""
+
+
+_LIMITS = {
+    errno.ENOSPC: ": the system has no inotify watches left (raise fs.inotify.max_user_watches)",
+    errno.EMFILE: ": the system has no inotify instances left (raise fs.inotify.max_user_instances)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +103,13 @@ class InotifyWatcher:
             watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
             found = inbox.stat()
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise FolderAway(GateReason.FOLDER_AWAY, f"{printable(inbox)} cannot be watched ({reason}).") from error
+            raise _refused(inbox, error) from error
         after = kernel_watches()
         watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
             # watchdog swallows such refusals and looks alive.
             observer.unschedule(watch)
-            raise FolderAway(
-                GateReason.FOLDER_AWAY,
-                f"{printable(inbox)} cannot be watched: the system has no inotify watches left "
-                "(fs.inotify.max_user_watches).",
-            )
+            raise _refused(inbox, OSError(errno.ENOSPC, ""))
         self._watched[inbox] = watched
 
     def _unwatch(self, inbox: Path) -> None:
@@ -168,6 +170,11 @@ class _Overflow(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if "overflow" in record.getMessage():
             self._tell()
+
+
+def _refused(inbox: Path, error: OSError) -> FolderAway:
+    reason = _LIMITS.get(error.errno or 0) or f" ({error.strerror or error})"
+    return FolderAway(GateReason.FOLDER_AWAY, f"{printable(inbox)} cannot be watched{reason}.")
 
 
 def _directories(inbox: Path) -> int:

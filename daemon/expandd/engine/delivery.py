@@ -49,6 +49,7 @@ class Delivery:
             await self._folders.discard(job)
         elif not await self._rest(job, job.place.done):
             return NOW
+        self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
         await self._vault.drop(job.id)
         await self._folders.tidy(job)
@@ -59,6 +60,7 @@ class Delivery:
         await prove_work_folder(self._folders, job)
         if not await self._rest(job, job.place.error):
             return NOW
+        self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
         await self._vault.drop(job.id)
         await self._folders.tidy(job)

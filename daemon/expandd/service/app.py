@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from expandd.adapters.account_lock import account_locked
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.chance import SystemChance
 from expandd.adapters.clock import SystemClock
@@ -62,10 +63,11 @@ async def built(
     def credentials() -> Credentials:
         return find_credentials(settings.api, environ)
 
-    credentials()
+    refresh_token = credentials().refresh_token
     async with AsyncExitStack() as stack:
         vault = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
+        stack.enter_context(account_locked(settings.api.base_url, refresh_token))
         standing, locks = Standing(settings.folders), InboxLocks()
         stack.callback(locks.close)
         for folder in settings.folders:

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.chance import SystemChance
+from expandd.adapters.lock import InboxLocks, holder, locked
+from expandd.domain.errors import InstanceRunning
+from expandd.engine.ports import Chance
+from tests.support.fakes import FixedChance
+
+
+@pytest.fixture(params=["fixed", "system"])
+def chance(request: pytest.FixtureRequest) -> Chance:
+    return FixedChance() if request.param == "fixed" else SystemChance()
+
+
+def test_a_fraction_is_at_least_nothing_and_less_than_one(chance: Chance) -> None:
+    assert all(0.0 <= chance.fraction() < 1.0 for _ in range(1000))
+
+
+def test_job_ids_differ_sort_by_time_and_are_safe_as_file_names(chance: Chance) -> None:
+    first = chance.job_id()
+    ids = {chance.job_id() for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert all(20 <= len(one) <= 40 and one.replace("-", "").isalnum() for one in ids)
+    assert first[:8] <= min(ids)[:8]
+
+
+def test_whoever_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path, "The state directory"):
+        named = holder(path)
+        with (
+            pytest.raises(InstanceRunning, match=f"The state directory is in use by {named}"),
+            locked(path, "The state directory"),
+        ):
+            pass
+    with locked(path, "The state directory"):
+        pass
+
+    assert named.startswith("process ")
+    assert holder(path) == ""
+
+
+def test_a_process_that_is_killed_leaves_no_lock_behind(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    code = f"""
+import os, pathlib, signal
+from expandd.adapters.lock import locked
+with locked(pathlib.Path({str(path)!r}), "x"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    died = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    with locked(path, "x"):
+        pass
+
+    assert died.returncode == -9
+    assert path.exists()
+
+
+def test_a_link_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "lock", "x"):
+        pass
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_nobody_holds_a_lock_that_is_not_there(tmp_path: Path) -> None:
+    assert holder(tmp_path / "lock") == ""
+
+
+def test_an_inbox_that_is_made_again_is_locked_again(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    with closing(InboxLocks()) as locks:
+        locks.take(inbox)
+        locks.take(inbox)
+        inbox.rename(tmp_path / "aside")
+        inbox.mkdir()
+        locks.take(inbox)
+
+        assert holder(inbox / ".expandd" / "lock")
+        assert holder(tmp_path / "aside" / ".expandd" / "lock") == ""

@@ -1,0 +1,106 @@
+"""Two daemons on one inbox or one account: the second refuses and says why, or both are safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expandd.practice.server import PracticeServer
+from tests.e2e.test_main_job import assert_good_manners
+from tests.support.daemon import House, names, practice_login
+from tests.support.pictures import picture
+
+PAIR = {"PIKTID_ACCESS_TOKEN": "practice-access", "PIKTID_REFRESH_TOKEN": "practice-refresh"}
+
+
+def a_house(root: Path, server: PracticeServer, environ: dict[str, str]) -> House:
+    root.mkdir()
+    house = House(root, server.api_url, environ)
+    house.build()
+    return house
+
+
+def test_the_second_of_two_state_directories_on_one_inbox_names_the_first(
+    tmp_path: Path, server: PracticeServer
+) -> None:
+    first = a_house(tmp_path / "first", server, practice_login())
+    second = a_house(tmp_path / "second", server, practice_login())
+    manners = second.config.read_text(encoding="utf-8")
+    second.config.write_text(manners.replace(f"root: {second.folder()}", f"root: {first.folder()}"), encoding="utf-8")
+    with first.running() as daemon:
+        refused = second.call("run")
+
+        assert refused.returncode == 75
+        assert f"process {daemon.process.pid}" in refused.stderr
+        assert str(first.folder() / "inbox") in refused.stderr
+
+
+def test_two_daemons_of_one_account_leave_each_others_results_alone(tmp_path: Path, server: PracticeServer) -> None:
+    houses = [a_house(tmp_path / name, server, practice_login()) for name in ("first", "second")]
+    dropped = {f"pic{number}.png": number for number in range(4)}
+    with houses[0].running() as first, houses[1].running() as second:
+        for offset, house in enumerate(houses):
+            for name, number in dropped.items():
+                (house.folder() / "inbox" / name).write_bytes(picture("png", seed=10 * offset + number))
+        for daemon in (first, second):
+            daemon.finished(times=4)
+            assert daemon.stop() == 0
+    counts = server.counts()
+
+    for house in houses:
+        assert names(house.folder() / "outbox") == names(house.folder() / "done") == sorted(dropped)
+        assert names(house.folder() / "error") == []
+    assert set(counts.generates_by_source.values()) == {1}
+    assert counts.generates_accepted == 8
+    # A result whose notification was deleted by the other would have had to be asked for.
+    assert counts.total("history") == 0
+    assert counts.deletes_before_download == counts.deletes_foreign == 0
+    assert counts.authorization_at_link_host == counts.refresh_reused == 0
+
+
+def test_the_second_daemon_with_the_same_token_pair_refuses_and_says_what_to_do(
+    tmp_path: Path, server: PracticeServer
+) -> None:
+    first = a_house(tmp_path / "first", server, PAIR)
+    second = a_house(tmp_path / "second", server, PAIR)
+    with first.running() as daemon:
+        refused = second.call("run")
+        (first.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+        daemon.finished()
+        assert daemon.stop() == 0
+
+    assert refused.returncode == 75
+    assert f"process {daemon.process.pid}" in refused.stderr
+    assert "a token pair of its own, or e-mail and password" in refused.stderr
+    assert "practice-refresh" not in refused.stderr
+    assert_good_manners(server, pictures=1)
+
+
+@pytest.mark.parametrize("verb", ["once", "run"])
+def test_a_token_pair_is_free_again_as_soon_as_its_daemon_is_dead(
+    verb: str, tmp_path: Path, server: PracticeServer
+) -> None:
+    first = a_house(tmp_path / "first", server, PAIR)
+    second = a_house(tmp_path / "second", server, PAIR)
+    with first.running() as daemon:
+        daemon.kill()
+    (second.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    if verb == "once":
+        assert second.call("once").returncode == 0
+    else:
+        with second.running() as daemon:
+            daemon.finished()
+            assert daemon.stop() == 0
+
+    assert names(second.folder() / "outbox") == ["pic.png"]
+
+
+def test_the_same_access_token_alone_can_be_shared(tmp_path: Path, server: PracticeServer) -> None:
+    """Nothing is renewed without a refresh token, so nothing can be revoked."""
+    access = {"PIKTID_ACCESS_TOKEN": "practice-access"}
+    first = a_house(tmp_path / "first", server, access)
+    second = a_house(tmp_path / "second", server, access)
+    (second.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    with first.running():
+        assert second.call("once").returncode == 0

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+
+from expandd.domain.decisions import Decision, Verdict
+from expandd.domain.errors import FaultCode, OutcomeUnknown
+from expandd.domain.events import JobHeld
+from expandd.domain.job import JobState
+from tests.support.fake_api import Fate, Refuse
+from tests.support.workshop import Workshop
+
+S = JobState
+
+
+async def held(workshop: Workshop) -> str:
+    """Bring a job to where only a person can decide about it; its id."""
+    workshop.api.history_answers = False
+    workshop.api.script("generate", Refuse(OutcomeUnknown("the connection was reset")))
+    workshop.start()
+    workshop.drop("pic.png")
+    event = await workshop.event(lambda event: isinstance(event, JobHeld))
+    assert isinstance(event, JobHeld)
+    return event.job.id
+
+
+async def test_a_picture_that_a_person_calls_not_paid_is_paid_once(workshop: Workshop) -> None:
+    job_id = await held(workshop)
+    workshop.journal.wishes.append(Decision(1, job_id, Verdict.NOT_PAID))
+    await workshop.closed("pic.png", within=60.0)
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["pic.png"]
+    assert workshop.journal.wishes == []
+
+
+async def test_a_picture_that_a_person_calls_paid_goes_to_the_error_folder_and_is_never_paid_again(
+    workshop: Workshop,
+) -> None:
+    job_id = await held(workshop)
+    workshop.journal.wishes.append(Decision(1, job_id, Verdict.PAID))
+    await workshop.closed("pic.png", within=60.0)
+    fault = workshop.recorder.latest("pic.png").fault
+
+    assert fault is not None
+    assert fault.code is FaultCode.GIVEN_UP_BY_PERSON
+    assert len(workshop.api.called("generate")) == 1
+    assert workshop.names("error") == ["pic.png", "pic.png.error.json"]
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+async def test_a_decision_about_a_job_that_found_its_own_way_is_dropped(workshop: Workshop, verdict: Verdict) -> None:
+    workshop.api.fate = Fate(seconds=60.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.ACCEPTED)
+    [job] = workshop.engine.jobs
+    workshop.journal.wishes.extend([Decision(1, job.id, verdict), Decision(2, "no such job", verdict)])
+    await workshop.closed("pic.png")
+
+    assert workshop.journal.wishes == []
+    assert workshop.names("outbox") == ["pic.png"]
+    assert len(workshop.api.paid) == 1
+
+
+async def test_decisions_wait_while_the_journal_is_away(workshop: Workshop) -> None:
+    job_id = await held(workshop)
+    workshop.journal.wishes.append(Decision(1, job_id, Verdict.NOT_PAID))
+    workshop.journal.away = True
+    await workshop.advance(60.0)
+    meanwhile = len(workshop.journal.wishes)
+    workshop.journal.away = False
+    await workshop.closed("pic.png")
+
+    assert meanwhile == 1
+    assert len(workshop.api.paid) == 1
+
+
+@pytest.mark.parametrize("eighths", range(48))
+async def test_a_decision_that_meets_a_result_on_its_way_harms_nobody(workshop: Workshop, eighths: int) -> None:
+    workshop.api.script("generate", Refuse(OutcomeUnknown("the connection was reset")))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UNKNOWN)
+    [job] = workshop.engine.jobs
+    # The result of an earlier try, or of one the service took after all, comes while a person decides.
+    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 1.0
+    await workshop.advance(eighths / 8)
+    workshop.api.announce_result(job.image_id)
+    workshop.journal.wishes.append(Decision(1, job.id, Verdict.PAID))
+    await workshop.closed("pic.png")
+
+    assert workshop.journal.wishes == []
+    assert len(workshop.names("outbox")) + len(workshop.names("error")) in {1, 2}

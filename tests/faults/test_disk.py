@@ -1,0 +1,301 @@
+"""What the disk refuses: every errno at every operation, and real file systems that fill up.
+
+Always: one paid call a picture, nothing lost, nothing partial, nothing in the error folder because of the disk, a line
+that names the folder, and the work goes on by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from expandd.practice.server import PracticeServer
+from tests.e2e.test_main_job import assert_good_manners
+from tests.support.daemon import Daemon, House, Line, names
+from tests.support.failing import program
+from tests.support.mounting import mounted, needs_mounts, remount
+from tests.support.pictures import picture
+
+FAST = "clock:10"
+ERRNOS = ("ENOSPC", "EROFS", "EACCES", "EIO", "EXDEV", "ENAMETOOLONG")
+OPERATIONS = (
+    "make_directories",
+    "sync_directory",
+    "create",
+    "fill",
+    "give_name",
+    "move",
+    "link",
+    "rename",
+    "replace",
+    "digest",
+    "remove",
+)
+
+
+@pytest.fixture
+def quick(house: House) -> House:
+    """A house whose times are meant for a clock that runs ten times as fast."""
+    rebuild(house, ["hot"])
+    return house
+
+
+def rebuild(house: House, folders: Iterable[str], keys: str = "offsets: {top: 10}", top: str = "") -> None:
+    house.build(top=top, defaults="settle: 2s, settle_max: 20s", folders=dict.fromkeys(folders, keys))
+    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 3s")
+    house.config.write_text(text, encoding="utf-8")
+
+
+# --- every errno at every operation ---
+
+
+@pytest.mark.parametrize("name", ERRNOS)
+def test_every_operation_may_fail_with(quick: House, server: PracticeServer, name: str) -> None:
+    rebuild(quick, OPERATIONS, top="workers: 16")
+    deletes = quick.config.read_text().replace(
+        f"root: {quick.root}/remove,", f"root: {quick.root}/remove, originals: delete,"
+    )
+    quick.config.write_text(deletes)
+    dropped = {operation: picture("png", 200, 160, seed=number) for number, operation in enumerate(OPERATIONS)}
+    for operation, content in dropped.items():
+        (quick.folder(operation) / "inbox" / "pic.png").write_bytes(content)
+        (quick.folder(operation) / "inbox" / "notes.txt").write_text("no picture")
+    # The first two tries fail, of whatever step comes to the operation first.
+    rules = [f"{operation}:{name}:1:2@{operation}" for operation in OPERATIONS]
+    with quick.running(program(quick.config, FAST, *rules)) as daemon:
+        daemon.finished(times=len(OPERATIONS))
+        daemon.wait_for("job.failed", is_over, times=len(OPERATIONS))
+        assert daemon.stop() == 0
+
+    for operation, content in dropped.items():
+        assert_in_place(quick.folder(operation), None if operation == "remove" else content)
+        if (operation, name) != ("link", "EXDEV"):
+            assert any(tells_of(quick.folder(operation), line) for line in daemon.lines), operation
+    assert not [line for line in daemon.lines if line["event"] in {"bug.found", "not.json"}]
+    assert os.listdir(quick.state_dir / "vault") == []
+    assert_good_manners(server, pictures=len(OPERATIONS))
+
+
+def tells_of(folder: Path, line: Line) -> bool:
+    """Whether the line says of this folder that something waits, and in a sentence what for."""
+    return line["event"] in {"gate.shut", "job.put_off"} and str(folder) in line["why"]
+
+
+def is_over(line: Line) -> bool:
+    return "outcome" in line
+
+
+def assert_in_place(hot: Path, content: bytes | None) -> None:
+    """The picture's result is whole in the outbox, the original in done, the text in error, and nothing else anywhere."""
+    assert os.listdir(hot / "outbox") == ["pic.png"]
+    assert is_whole((hot / "outbox" / "pic.png").read_bytes())
+    assert [(hot / "done" / name).read_bytes() for name in os.listdir(hot / "done")] == ([content] if content else [])
+    assert sorted(os.listdir(hot / "error")) == ["notes.txt", "notes.txt.error.json"]
+    assert json.loads((hot / "error" / "notes.txt.error.json").read_text())["code"] == "unsupported_type"
+    assert names(hot / "inbox") == []
+    assert os.listdir(hot / "inbox" / ".expandd") == ["lock"]
+
+
+def is_whole(content: bytes) -> bool:
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+    return True
+
+
+@pytest.mark.parametrize("name", ERRNOS)
+def test_the_vault_may_fail_with(quick: House, server: PracticeServer, name: str) -> None:
+    content = picture("png", 200, 160)
+    (quick.folder() / "inbox" / "pic.png").write_bytes(content)
+    (quick.folder() / "inbox" / "notes.txt").write_text("no picture")
+    rules = [f"rename:{name}:1:2@vault", f"digest:{name}:2:2@vault"]
+    with quick.running(program(quick.config, FAST, *rules)) as daemon:
+        daemon.wait_for("gate.shut", lambda line: str(quick.state_dir) in line["why"])
+        daemon.finished()
+        daemon.wait_for("job.failed", is_over)
+
+    assert_in_place(quick.folder(), content)
+    assert not [line for line in daemon.lines if line["event"] in {"bug.found", "not.json"}]
+    assert_good_manners(server, pictures=1)
+
+
+# --- real file systems that fill up ---
+
+
+def fill(directory: Path) -> Path:
+    """Leave no byte and no page of the file system free."""
+    ballast = directory / ".ballast.tmp"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return ballast
+
+
+def room_again(ballast: Path) -> None:
+    ballast.unlink()
+
+
+def in_words(directory: Path, line: Line) -> bool:
+    """Whether a line names the directory and asks for room there."""
+    return str(directory) in line["why"] and "room" in line["why"].lower()
+
+
+@needs_mounts
+@pytest.mark.parametrize("part", ["outbox", "done"])
+def test_nothing_is_bought_that_cannot_be_stored(quick: House, server: PracticeServer, part: str) -> None:
+    hot = quick.folder()
+    with mounted(hot / part):
+        ballast = fill(hot / part)
+        (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+        with quick.running(program(quick.config, FAST)) as daemon:
+            daemon.wait_for("gate.shut", partial(in_words, hot / part))
+            assert server.counts().generates_by_image == {}
+            room_again(ballast)
+            daemon.finished()
+        assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
+    assert_good_manners(server, pictures=1)
+
+
+@needs_mounts
+@pytest.mark.parametrize("part", ["outbox", "done"])
+def test_what_was_paid_for_waits_for_room(quick: House, server: PracticeServer, part: str) -> None:
+    hot = quick.folder()
+    # Noise: the result must not fit into the few kB that a directory entry takes.
+    content = picture("png", 400, 300)
+    server.switch(generate_min=0.5, generate_max=0.5)
+    with mounted(hot / part), quick.running(program(quick.config, FAST)) as daemon:
+        (hot / "inbox" / "pic.png").write_bytes(content)
+        daemon.wait_for("job.accepted")
+        ballast = fill(hot / part)
+        daemon.wait_for("job.put_off", partial(in_words, hot / part), times=2)
+        assert names(hot / part) == [ballast.name]
+        room_again(ballast)
+        daemon.finished()
+        assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
+        assert is_whole((hot / "outbox" / "pic.png").read_bytes())
+        assert (hot / "done" / "pic.png").read_bytes() == content
+    assert names(hot / "error") == []
+    assert_good_manners(server, pictures=1)
+
+
+@needs_mounts
+def test_an_outbox_that_becomes_read_only_is_waited_for(quick: House, server: PracticeServer) -> None:
+    hot = quick.folder()
+    server.switch(generate_min=0.5, generate_max=0.5)
+    with mounted(hot / "outbox"), quick.running(program(quick.config, FAST)) as daemon:
+        (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+        daemon.wait_for("job.accepted")
+        remount(hot / "outbox", "ro")
+        line = daemon.wait_for("gate.shut", lambda line: str(hot / "outbox") in line["why"])
+        remount(hot / "outbox", "rw")
+        daemon.finished()
+        assert names(hot / "outbox") == ["pic.png"]
+    assert "mount options" in line["why"]
+    assert_good_manners(server, pictures=1)
+
+
+@needs_mounts
+def test_a_full_inbox_is_waited_for(quick: House, server: PracticeServer) -> None:
+    hot = quick.folder()
+    with mounted(hot / "inbox"):
+        (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+        with quick.running(program(quick.config, FAST)) as daemon:
+            daemon.finished()
+            ballast = fill(hot / "inbox")
+            (hot / "waits.png").write_bytes(picture("png", seed=2))
+            # On a full disk a second name for a file of it still fits, bytes do not.
+            (hot / "inbox" / "empty.txt").touch()
+            daemon.wait_for("gate.shut", lambda line: str(hot / "inbox") in line["why"])
+            room_again(ballast)
+            (hot / "inbox" / "waits.png").write_bytes((hot / "waits.png").read_bytes())
+            daemon.finished(times=2)
+            daemon.wait_for("job.failed", is_over)
+        assert names(hot / "outbox") == names(hot / "done") == ["pic.png", "waits.png"]
+        assert names(hot / "error") == ["empty.txt"]
+    assert_good_manners(server, pictures=2)
+
+
+@needs_mounts
+def test_a_full_state_directory_stops_spending_and_says_so(quick: House, server: PracticeServer) -> None:
+    hot = quick.folder()
+    quick.state_dir.mkdir()
+    with mounted(quick.state_dir, size="64m"), quick.running(program(quick.config, FAST)) as daemon:
+        (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+        daemon.finished()
+        ballast = fill(quick.state_dir)
+        # Leaves the journal a little, the vault's floor not.
+        os.truncate(ballast, ballast.stat().st_size - (4 << 20))
+        (hot / "inbox" / "waits.png").write_bytes(picture("png", seed=2))
+        daemon.wait_for("gate.shut", partial(in_words, quick.state_dir))
+        assert sum(server.counts().generates_by_image.values()) == 1
+        room_again(ballast)
+        daemon.finished(times=2)
+    assert names(hot / "outbox") == names(hot / "done") == ["pic.png", "waits.png"]
+    assert_good_manners(server, pictures=2)
+
+
+@needs_mounts
+def test_a_state_directory_that_fills_up_after_paying_keeps_the_result(quick: House, server: PracticeServer) -> None:
+    hot = quick.folder()
+    quick.state_dir.mkdir()
+    server.switch(generate_min=0.6, generate_max=0.6)
+    with mounted(quick.state_dir, size="64m"), quick.running(program(quick.config, FAST)) as daemon:
+        (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+        daemon.wait_for("job.accepted")
+        ballast = fill(quick.state_dir)
+        # Not even the journal can be written: nothing moves, nothing is lost.
+        daemon.wait_for("notifications.read", lambda line: line["total"] > 0)
+        daemon.wait_for("notifications.read", lambda line: line["total"] > 0, times=3)
+        assert names(hot / "outbox") == []
+        room_again(ballast)
+        daemon.finished()
+    assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
+    assert_good_manners(server, pictures=1)
+
+
+@needs_mounts
+def test_no_inodes_left_is_no_room(quick: House, server: PracticeServer) -> None:
+    hot = quick.folder()
+    with mounted(hot / "outbox", options="nr_inodes=4"), quick.running(program(quick.config, FAST)) as daemon:
+        for number in range(3):
+            (hot / "outbox" / f".{number}").touch()
+        (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+        daemon.wait_for("gate.shut", partial(in_words, hot / "outbox"))
+        for number in range(3):
+            (hot / "outbox" / f".{number}").unlink()
+        daemon.finished()
+        assert names(hot / "outbox") == ["pic.png"]
+    assert_good_manners(server, pictures=1)
+
+
+@needs_mounts
+def test_every_folder_may_be_a_disk_of_its_own(quick: House, server: PracticeServer) -> None:
+    hot = quick.folder()
+    content = picture("jpeg", 400, 300)
+    with mounted(hot / "outbox"), mounted(hot / "done"), mounted(hot / "error"), mounted(hot / "inbox"):
+        with quick.running(program(quick.config, FAST)) as daemon:
+            (hot / "inbox" / "pic.png").write_bytes(content)
+            (hot / "inbox" / "notes.txt").write_text("no picture")
+            daemon.finished()
+            daemon.wait_for("job.failed", is_over)
+            daemon_lines(daemon)
+        assert names(hot / "outbox") == ["pic.jpg"]
+        assert (hot / "done" / "pic.png").read_bytes() == content
+        assert names(hot / "error") == ["notes.txt"]
+        assert names(hot / "inbox") == []
+    assert_good_manners(server, pictures=1)
+
+
+def daemon_lines(daemon: Daemon) -> None:
+    """Nothing of this was worth a warning."""
+    assert not [line for line in daemon.lines if line["event"] in {"gate.shut", "bug.found"}]
