@@ -7,7 +7,15 @@ import pytest
 from expandd.domain.errors import AccountAway, FaultCode, GateReason, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import JobState
-from tests.support.fake_api import Fate, Lose, Refuse
+from expandd.domain.settings import ApiSettings
+from expandd.engine.asking import Asking
+from expandd.engine.gates import Gates
+from expandd.engine.jobs import Jobs
+from tests.support.fake_api import FakeApi, Fate, Image, Lose, Refuse
+from tests.support.fakes import FixedChance, MemoryJournal
+from tests.support.jobs import a_job_in
+from tests.support.manual_clock import ManualClock
+from tests.support.recorder import Recorder
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -145,15 +153,25 @@ async def test_an_error_of_a_job_whose_answer_was_lost_is_its_end(workshop: Work
     assert fault.code is FaultCode.FAILED_AT_API
 
 
-async def test_a_job_that_shows_no_result_for_a_day_is_held(workshop: Workshop) -> None:
-    workshop.api.fate = Fate(announced=0, in_history=False)
-    workshop.start()
-    workshop.drop("pic.png")
-    await workshop.event(lambda event: isinstance(event, JobHeld), within=25 * 3600.0)
-    await workshop.advance(3600.0)
+async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever_more_rarely() -> None:
+    clock, recorder = ManualClock(), Recorder()
+    api = FakeApi(clock, latency=0.0)
+    api.images["image-of-job-1"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
+    jobs = Jobs(MemoryJournal(a_job_in(S.ACCEPTED)), clock, recorder)
+    gates = Gates(clock, FixedChance(), recorder)
+    asking = Asking(jobs=jobs, gates=gates, api=api, clock=clock, settings=ApiSettings())
+    await jobs.load()
+    began = clock.monotonic()
+    while not recorder.of(JobHeld):
+        [job] = jobs
+        turn = await asking.expect(job)
+        await clock.advance(turn or 0.0)
+    [job] = jobs
 
-    assert len(workshop.api.called("generate")) == 1
-    assert len(workshop.api.called("history")) < 250
+    assert clock.monotonic() - began >= 24 * 3600.0
+    assert (job.state, job.held) == (S.UNKNOWN, True)
+    assert 10 < len(api.called("history")) < 120
+    assert api.called("generate") == []
 
 
 @pytest.mark.parametrize("step", [-7200.0, 90_000.0])

@@ -11,13 +11,13 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from expandd.domain.answers import Announcement
 from expandd.domain.errors import (
@@ -27,6 +27,7 @@ from expandd.domain.errors import (
     FileFault,
     GateReason,
     ImageIdRefused,
+    JournalAway,
     Later,
     LinkDead,
     OutcomeUnknown,
@@ -34,7 +35,7 @@ from expandd.domain.errors import (
 from expandd.domain.events import BugFound
 from tests.engine.conftest import MEMORY
 from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
-from tests.support.fakes import picture, size_of
+from tests.support.fakes import MemoryJournal, picture, size_of
 from tests.support.workshop import Workshop
 
 EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", "100x40").split("x"))
@@ -42,14 +43,21 @@ EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", "100x40
 UNKNOWN_WAIT = 64.0
 YEAR = 365 * 86400.0
 NAMES = ("a.png", "b.png", "c.png")
+WAYS = ("written", "written", "renamed", "in part")
+REST = b"whole\n"
+"""What the slow writer has not written yet."""
+
+HEARD: dict[str, st.SearchStrategy[bool]] = {"heard": st.booleans()}
+"""Whether the watcher tells of it."""
 
 UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
 SLOWED = AccountAway(GateReason.SLOWED, "429", 20.0)
 LOST = OutcomeUnknown("the connection was reset")
 REFUSED = FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this picture.", "Save it again."))
 
-FAULTS: dict[str, tuple[Outcome, ...]] = {
-    "upload": (Refuse(UNREACHABLE), Refuse(SLOWED), Lose(UNREACHABLE), Refuse(REFUSED), Slow(20.0)),
+UNREACHABLE_FOR_A_MOMENT = (Refuse(UNREACHABLE), Refuse(SLOWED), Lose(UNREACHABLE), Slow(20.0))
+OUTCOMES: dict[str, tuple[Outcome, ...]] = {
+    "upload": (*UNREACHABLE_FOR_A_MOMENT, Refuse(REFUSED)),
     "generate": (
         Refuse(UNREACHABLE),
         Refuse(SLOWED),
@@ -60,12 +68,16 @@ FAULTS: dict[str, tuple[Outcome, ...]] = {
         Refuse(REFUSED),
         Slow(20.0),
     ),
-    "notifications": (Refuse(UNREACHABLE), Refuse(SLOWED), Lose(UNREACHABLE), Slow(20.0)),
+    "notifications": UNREACHABLE_FOR_A_MOMENT,
     "download": (Refuse(LinkDead("404")), Refuse(Later("reset")), Lose(Later("cut short")), Slow(20.0)),
-    "delete": (Refuse(UNREACHABLE), Refuse(Later("400")), Lose(UNREACHABLE), Slow(20.0)),
-    "history": (Refuse(UNREACHABLE), Refuse(SLOWED), Lose(UNREACHABLE)),
+    "delete": (*UNREACHABLE_FOR_A_MOMENT, Refuse(Later("400"))),
+    "history": UNREACHABLE_FOR_A_MOMENT,
     "account": (Refuse(UNREACHABLE),),
 }
+ABSENT = st.sampled_from((0.0, 0.0, 2.0, 70.0, 700.0))
+"""Seconds until a dead process is started again."""
+
+FAULTS = [(endpoint, outcome) for endpoint, outcomes in OUTCOMES.items() for outcome in outcomes]
 
 # A result always comes within the wait for unknown ones, and /history always knows it in the end: where both are not
 # so, nobody could tell a job that was never made from one that is late, and the setting says how long to wait.
@@ -81,6 +93,41 @@ FATES = (
 )
 
 
+class MortalJournal(MemoryJournal):
+    """A journal at one of whose writes the process dies: nothing is written from then on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead = False
+        self._last = 0
+        self._after = False
+        self._kill: Callable[[], None] = bool
+
+    def doom(self, number: int, kill: Callable[[], None], *, after: bool) -> None:
+        self._last, self._kill, self._after = number, kill, after
+
+    def revive(self) -> None:
+        self.dead = self.away = False
+        self._last = 0
+
+    async def _write(self) -> int:
+        number = await super()._write()
+        if not self._after:
+            self._die_at(number)
+        return number
+
+    def _lie(self, number: int) -> None:
+        super()._lie(number)
+        if self._after:
+            self._die_at(number)
+
+    def _die_at(self, number: int) -> None:
+        if number == self._last:
+            self.dead = self.away = True
+            self._kill()
+            raise JournalAway("the process is dead")
+
+
 class World(RuleBasedStateMachine):
     """A workshop, and what a person who watches it from outside knows of every file."""
 
@@ -89,11 +136,10 @@ class World(RuleBasedStateMachine):
         self.ground = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.runner = asyncio.Runner()
         self.shop = Workshop(self.ground, workers=2)
-        self.shop.settings = replace(
-            self.shop.settings, api=replace(self.shop.settings.api, unknown_wait=UNKNOWN_WAIT)
-        )
-        # Each write gives way once, so that a crash can come in between.
-        self.shop.journal.clock = self.shop.clock
+        self.shop.settings = replace(self.shop.settings, api=replace(self.shop.settings.api, unknown_wait=UNKNOWN_WAIT))
+        self.shop.journal = self.journal = MortalJournal()
+        # Each write gives way once, so that others come in between.
+        self.journal.clock = self.shop.clock
         self.hot = self.shop.hot[0]
         self.files: set[bytes] = set()
         """The content of each file that was dropped and not taken away again by a person; no two are the same."""
@@ -122,31 +168,23 @@ class World(RuleBasedStateMachine):
 
     # --- what people do with files ---
 
-    @rule(name=st.sampled_from(NAMES), heard=st.booleans(), way=st.sampled_from(("written", "renamed", "partial")))
-    def drop(self, name: str, *, heard: bool, way: str) -> None:
-        """Drop a file, over one of that name that still lies there, if it does: that one is gone by the person's own
-        doing."""
-        content = self._content()
-        path = self.hot.inbox / name
-        if path.exists():
-            self.files.discard(path.read_bytes())
-        self.files.add(content[:-6] if way == "partial" else content)
-        if way == "renamed":
-            staged = self.ground / "staged"
-            self._write(staged, content)
-            staged.rename(path)
-        else:
-            self._write(path, content[:-6] if way == "partial" else content)
-        if heard:
-            self.shop.watcher.hint(path)
+    @rule(drops=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(WAYS)), min_size=1, max_size=3), **HEARD)
+    def drop(self, drops: list[tuple[str, str]], *, heard: bool) -> None:
+        for name, way in drops:
+            self._drop(name, way, heard=heard)
 
-    @rule(heard=st.booleans())
+    @rule(name=st.sampled_from(NAMES), seconds=st.sampled_from((2.5, 3.0, 6.0, 20.0)))
+    def drop_and_wait(self, name: str, seconds: float) -> None:
+        self._drop(name, "written", heard=True)
+        self.wait(seconds)
+
+    @rule(**HEARD)
     def complete(self, *, heard: bool) -> None:
         """The slow writers are through, those whose files were not given up meanwhile."""
         for path in self._in(self.hot.inbox):
             before = path.read_bytes()
             if before in self.files and size_of(before) is None:
-                self._rewrite(path, before, before + b"whole\n")
+                self._rewrite(path, before, before + REST)
                 if heard:
                     self.shop.watcher.hint(path)
 
@@ -159,70 +197,49 @@ class World(RuleBasedStateMachine):
             path = found[which % len(found)]
             self._rewrite(path, path.read_bytes(), self._content())
 
-    @rule(which=st.integers(0, 9))
-    def delete(self, which: int) -> None:
-        lying = self._in(self.hot.inbox)
-        if lying:
-            self.files.discard(lying[which % len(lying)].read_bytes())
-            lying[which % len(lying)].unlink()
-
-    @rule(which=st.integers(0, 9))
-    def retry(self, which: int) -> None:
-        """Move a file from the error folder back into the inbox."""
-        lying = [path for path in self._in(self.hot.error) if path.read_bytes() in self.files]
-        if lying:
-            path = lying[which % len(lying)]
-            target = self.hot.inbox / path.name
-            if not target.exists():
-                self.retries[path.read_bytes()] += 1
-                path.rename(target)
-                self.shop.watcher.hint(target)
-
-    @rule(which=st.integers(0, 9))
-    def take_result(self, which: int) -> None:
+    @rule(action=st.sampled_from(("delete", "retry", "retry", "take a result")), which=st.integers(0, 9))
+    def meddle(self, action: str, which: int) -> None:
         self._look_at_results()
-        lying = self._in(self.hot.outbox)
-        if lying:
-            del self.results[lying[which % len(lying)]]
-            lying[which % len(lying)].unlink()
+        place = {"delete": self.hot.inbox, "retry": self.hot.error, "take a result": self.hot.outbox}[action]
+        lying = [path for path in self._in(place) if not path.name.endswith(".json")]
+        if not lying:
+            return
+        path = lying[which % len(lying)]
+        if action == "retry":
+            self._retry(path)
+            return
+        self.files.discard(path.read_bytes())
+        self.results.pop(path, None)
+        path.unlink()
 
-    @rule()
-    @precondition(lambda self: self.hot.outbox.exists())
-    def unmount_outbox(self) -> None:
-        self._look_at_results()
-        self.hot.outbox.rename(self.ground / "unmounted")
+    # --- what the service and the world do ---
 
-    @rule()
-    @precondition(lambda self: not self.hot.outbox.exists())
-    def mount_outbox(self) -> None:
-        (self.ground / "unmounted").rename(self.hot.outbox)
-
-    # --- what the service does ---
-
-    @rule(data=st.data(), endpoint=st.sampled_from(tuple(FAULTS)))
-    def spoil(self, data: st.DataObject, endpoint: str) -> None:
-        self.shop.api.script(endpoint, *data.draw(st.lists(st.sampled_from(FAULTS[endpoint]), min_size=1, max_size=4)))
-
-    @rule(endpoint=st.sampled_from((*FAULTS, "*")))
-    def go_away(self, endpoint: str) -> None:
-        self.shop.api.away[endpoint] = LOST if endpoint == "generate" else UNREACHABLE
-
-    @rule()
-    @precondition(lambda self: self.shop.api.away)
-    def come_back(self) -> None:
-        self.shop.api.away.clear()
+    @rule(faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4))
+    def spoil(self, faults: list[tuple[str, Outcome]]) -> None:
+        """How the next calls end."""
+        for endpoint, outcome in faults:
+            self.shop.api.script(endpoint, outcome)
 
     @rule(fate=st.sampled_from(FATES))
     def decide_fate(self, fate: Fate) -> None:
         self.shop.api.fate = fate
 
-    @rule(credits_left=st.sampled_from((0, 1, None)))
-    def set_credits(self, credits_left: int | None) -> None:
-        self.shop.api.credits = credits_left
-
-    @rule(answers=st.booleans())
-    def let_history(self, *, answers: bool) -> None:
-        self.shop.api.history_answers = answers
+    @rule(
+        what=st.sampled_from(("service", "generate", "history", "download", "delete", "silence", "credits", "outbox")),
+        gone=st.booleans(),
+    )
+    def change_the_world(self, what: str, *, gone: bool) -> None:
+        api = self.shop.api
+        if what == "outbox":
+            self._mount(gone=gone)
+        elif what == "credits":
+            api.credits = 0 if gone else None
+        elif what == "silence":
+            api.history_answers = not gone
+        elif gone:
+            api.away["*" if what == "service" else what] = LOST if what == "generate" else UNREACHABLE
+        else:
+            api.away.clear()
 
     @rule(named=st.booleans(), kind=st.sampled_from((Announcement.RESULT, Announcement.ERROR)))
     def tell_of_a_stranger(self, kind: Announcement, *, named: bool) -> None:
@@ -232,40 +249,42 @@ class World(RuleBasedStateMachine):
 
     # --- what befalls the process ---
 
-    @rule(rounds=st.integers(0, 300), seconds=st.sampled_from((0.0, 0.0, 2.0, 70.0, 700.0)))
-    def crash(self, rounds: int, seconds: float) -> None:
-        """Die after so many rounds of the loop, in the middle of whatever is under way; come back after a while."""
+    @rule(absent=ABSENT)
+    def crash(self, absent: float) -> None:
+        """Die in the middle of whatever is under way; come back after a while."""
+        self._die(self.shop.clock.settle, absent)
 
-        async def die() -> None:
-            passing = asyncio.create_task(self.shop.clock.advance(30.0))
-            for _ in range(rounds):
-                await asyncio.sleep(0)
-            passing.cancel()
-            # The dead write nothing: what a cancelled step tries on its way out does not reach the journal.
-            self.shop.journal.away = True
-            await self.shop.crash()
-            self.shop.journal.away = False
-            await self.shop.clock.advance(seconds)
+    @rule(endpoint=st.sampled_from(tuple(OUTCOMES)), absent=ABSENT, name=st.sampled_from(NAMES))
+    def crash_in_a_call(self, endpoint: str, absent: float, name: str) -> None:
+        """Die when the next call of this kind has done its work and its answer is on the way."""
+        self._drop(name, "written", heard=True)
+        seen = len(self.shop.api.called(endpoint))
+        self._die(lambda: self._until(lambda: len(self.shop.api.called(endpoint)) > seen), absent)
 
-        self.run(die)
-        self.start()
+    @rule(writes=st.integers(1, 12), after=st.booleans(), absent=ABSENT, name=st.sampled_from(NAMES))
+    def crash_at_a_write(self, writes: int, absent: float, name: str, *, after: bool) -> None:
+        """Die just before or just after the journal's so many-eth write from now."""
+        self._drop(name, "renamed", heard=True)
+        self.journal.doom(self.journal.writes + writes, self.shop.kill, after=after)
+        self._die(lambda: self._until(lambda: self.journal.dead), absent)
 
     @rule(lies=st.booleans(), ahead=st.integers(1, 4))
     def fail_a_write(self, ahead: int, *, lies: bool) -> None:
-        journal = self.shop.journal
+        journal = self.journal
         (journal.lies if lies else journal.fails).add(journal.writes + ahead)
 
     @rule(years=st.sampled_from((-30, -1, 1, 30)))
     def step_wall(self, years: int) -> None:
         self.shop.clock.step_wall(years * YEAR)
 
-    @rule(seconds=st.sampled_from((0.125, 0.25, 1.0, 3.0, 3.0, 10.0, 10.0, 30.0, 70.0)))
+    @rule(seconds=st.sampled_from((0.125, 0.25, 1.0, 3.0, 10.0, 30.0, 70.0)))
     def wait(self, seconds: float) -> None:
         self.run(self.shop.advance, seconds)
 
-    @rule()
-    def wait_until_notifications_expire(self) -> None:
-        self.run(self.shop.advance, 610.0)
+    @rule(seconds=st.sampled_from((3.0, 10.0, 30.0, 70.0, 610.0)))
+    def wait_long(self, seconds: float) -> None:
+        """Up to where notifications have expired."""
+        self.run(self.shop.advance, seconds)
 
     # --- what must be so ---
 
@@ -310,14 +329,15 @@ class World(RuleBasedStateMachine):
         api = self.shop.api
         api.heal()
         api.credits, api.history_answers, api.fate = None, True, Fate()
-        self.shop.journal.fails.clear()
-        self.shop.journal.lies.clear()
-        if not self.hot.outbox.exists():
-            self.mount_outbox()
+        self.journal.fails.clear()
+        self.journal.lies.clear()
+        self._mount(gone=False)
         self.complete(heard=True)
         with contextlib.suppress(AssertionError):
             await self.shop.until(self._is_at_rest, within=3 * 3600.0)
-        left = {(job.state.value, job.held, str(job.relative), job.note) for job in self.shop.engine.jobs if not job.held}
+        left = {
+            (job.state.value, job.held, str(job.relative), job.note) for job in self.shop.engine.jobs if not job.held
+        }
         assert left == set()
         assert [path.name for path in self._in(self.hot.inbox)] == []
         for check in (self.no_bug_was_met, self.nothing_is_paid_twice, self.every_file_is_in_exactly_one_place):
@@ -333,9 +353,59 @@ class World(RuleBasedStateMachine):
     def start(self) -> None:
         self.run(self.shop.start)
 
+    def _drop(self, name: str, way: str, *, heard: bool) -> None:
+        """One that still lies there under that name is gone by the person's own doing."""
+        content = self._content()
+        if way == "in part":
+            content = content.removesuffix(REST)
+        path = self.hot.inbox / name
+        if path.exists():
+            self.files.discard(path.read_bytes())
+        self.files.add(content)
+        if way == "renamed":
+            self._write(self.ground / "staged", content)
+            (self.ground / "staged").rename(path)
+        else:
+            self._write(path, content)
+        if heard:
+            self.shop.watcher.hint(path)
+
+    def _die(self, moment: Callable[[], Coroutine[object, object, None]], absent: float) -> None:
+        async def die() -> None:
+            await moment()
+            # The dead write nothing: what a cancelled step tries on its way out does not reach the journal.
+            self.journal.away = True
+            await self.shop.crash()
+            self.journal.revive()
+            await self.shop.clock.advance(absent)
+
+        self.run(die)
+        self.start()
+
+    async def _until(self, moment: Callable[[], bool]) -> None:
+        """Until that moment, if it comes within a minute."""
+        with contextlib.suppress(AssertionError):
+            await self.shop.clock.until(moment, within=60.0)
+
+    def _retry(self, failed: Path) -> None:
+        """Move a file from the error folder back into the inbox."""
+        target = self.hot.inbox / failed.name
+        if not target.exists():
+            self.retries[failed.read_bytes()] += 1
+            failed.rename(target)
+            self.shop.watcher.hint(target)
+
+    def _mount(self, *, gone: bool) -> None:
+        away = self.ground / "unmounted"
+        if gone and not away.exists():
+            self._look_at_results()
+            self.hot.outbox.rename(away)
+        elif not gone and away.exists():
+            away.rename(self.hot.outbox)
+
     def _content(self) -> bytes:
         self.number += 1
-        return picture(note=f"{self.number:06d} whole"[:12])
+        return picture(note=f"{self.number:06d} {REST.decode().strip()}")
 
     def _rewrite(self, path: Path, before: bytes, after: bytes) -> None:
         self.files.discard(before)

@@ -7,7 +7,7 @@ import pytest
 
 from expandd.domain.answers import Announcement, Notification
 from expandd.domain.errors import Fault, FaultCode, IllegalMove, JournalAway, StaleJob
-from expandd.domain.events import JobClosed, JobMoved, JobPutOff
+from expandd.domain.events import GateOpened, GateShut, JobClosed, JobMoved, JobPutOff
 from expandd.domain.job import JobState
 from expandd.domain.settle import Look, Sighting
 from expandd.engine.attribution import Attribution
@@ -217,16 +217,22 @@ async def test_every_change_is_written_down_before_it_is_announced() -> None:
     assert (journal.rows[job.id].attempts, journal.rows[job.id].tries) == (1, 1)
 
 
-async def test_a_write_that_fails_changes_nothing_and_announces_nothing() -> None:
-    journal, recorder = MemoryJournal(), Recorder()
-    jobs = Jobs(journal, ManualClock(), recorder)
+async def test_a_write_that_fails_changes_nothing_and_says_once_that_the_journal_is_away() -> None:
+    journal, recorder, clock = MemoryJournal(), Recorder(), ManualClock()
+    jobs = Jobs(journal, clock, recorder)
     job = await jobs.add(a_job())
     journal.away = True
-    with pytest.raises(JournalAway):
-        await jobs.move(job, S.UPLOADED)
+    for _ in range(3):
+        with pytest.raises(JournalAway):
+            await jobs.move(job, S.UPLOADED)
+    unchanged = jobs.get(job.id) == job
+    await clock.advance(30.0)
+    journal.away = False
+    await jobs.move(job, S.UPLOADED)
 
-    assert jobs.get(job.id) == job
-    assert len(recorder.events) == 1
+    assert unchanged
+    assert [type(event) for event in recorder.events] == [JobMoved, GateShut, GateOpened, JobMoved]
+    assert [event.seconds for event in recorder.of(GateOpened)] == [30.0]
 
 
 async def test_a_move_that_the_table_lacks_is_refused_and_not_written() -> None:

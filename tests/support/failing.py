@@ -9,12 +9,14 @@ Run as a program: `failing.py CONFIG RULE…` is `expandd run` under these rules
 - `raise:N`: the first N hints of a file whose name has `raise` in it do so, in the watcher's own thread.
 - `clock:N`: the daemon's clock runs N times as fast.
 - `cap:N`: a download is cut at N bytes.
+- `bomb:N`: the first N results are pictures of a few bytes that claim to be gigantic.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import sys
 import threading
@@ -29,6 +31,7 @@ from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
 from expandd.adapters.disk import Disk
 from expandd.adapters.folder_faults import folder_away
+from expandd.domain.answers import Fetched
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Outside
@@ -36,6 +39,7 @@ from expandd.engine.ports import Watcher
 from expandd.service.app import Announcer, built, run_until
 from expandd.service.daemon import stopped_by_signals
 from expandd.service.logs import EventLog, to_stderr
+from tests.support.pictures import png_claiming
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 
@@ -209,6 +213,26 @@ class TroubledWatcher:
         return await self._real.alive(inbox)
 
 
+class Bombed:
+    """The real API, but that some results are bombs."""
+
+    def __init__(self, real: Any, bombs: int) -> None:
+        self._real = real
+        self._bombs = bombs
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._real, method)
+
+    async def download(self, link: str, target: Path) -> Fetched:
+        if not self._bombs:
+            fetched: Fetched = await self._real.download(link, target)
+            return fetched
+        self._bombs -= 1
+        bomb = png_claiming(60_000, 60_000)
+        target.write_bytes(bomb)
+        return Fetched(bytes=len(bomb), sha256=hashlib.sha256(bomb).hexdigest())
+
+
 class FastClock(SystemClock):
     """A clock that runs `times` as fast as the machine's."""
 
@@ -232,6 +256,7 @@ def around(outside: Outside, rules: Rules, numbers: dict[str, int]) -> Outside:
         outside.api.most_bytes = numbers["cap"]
     return replace(
         outside,
+        api=Bombed(outside.api, numbers.get("bomb", 0)),
         clock=FastClock(numbers.get("clock", 1)),
         folders=FailingFolders(outside.folders, rules),
         watcher=TroubledWatcher(outside.watcher, queue=numbers.get("queue", 0), raises=numbers.get("raise", 0)),

@@ -43,6 +43,10 @@ class ManualClock:
         """What a time server does: the wall clock jumps, the monotonic one does not notice."""
         self._offset += seconds
 
+    def suspend(self, seconds: float) -> None:
+        """What a lid that is shut does: both clocks have gone on when it is opened, and nothing has run meanwhile."""
+        self._monotonic += seconds
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

@@ -107,6 +107,11 @@ class Workshop:
                 self._running.result()
             self._running = None
 
+    def kill(self) -> None:
+        """The process is killed by something that runs inside it; `crash` waits for its end."""
+        if self._running is not None:
+            self._running.cancel()
+
     async def close(self) -> None:
         """The end of a test: an engine that died of itself, or met a bug of its own, fails it."""
         await self.crash()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -147,9 +149,25 @@ class LocalFolders:
             return None
         identity = identity_of(job.work_file)
         if identity is None:
-            # Swapped for something that is no file between the look and the rename: it goes back as it came.
-            job.work_file.rename(source)
+            # Swapped for something that is no file between the look and the rename.
+            self._return_irregular(job.work_file, source)
         return identity
+
+    def _return_irregular(self, held: Path, source: Path) -> None:
+        """Put something that is no file back as it came, not over what may have come in its place meanwhile."""
+        for name in numbered(source.name):
+            target = source.with_name(name)
+            try:
+                if stat.S_ISDIR(held.lstat().st_mode):
+                    # Never over a file, and over a directory only when that is empty.
+                    held.rename(target)
+                else:
+                    self._disk.move(held, target, _spare(held.parent.name))
+            except OSError as error:
+                if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+                    raise
+            else:
+                return
 
     def _return(self, held: Path, inbox: Path, relative: Path) -> Path | None:
         if identity_of(held) is None:

@@ -19,5 +19,5 @@ def read(text: bytes) -> Job | None:
     """The job of a mark, or None for one that cannot be read: it was never finished, so nothing was sent after it."""
     try:
         return from_row(json.loads(text))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

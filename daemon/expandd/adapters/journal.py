@@ -118,7 +118,10 @@ class SqliteJournal:
                 connection = connection or open_journal(self._path)
                 _commit(connection, wishes)
             except (sqlite3.Error, OSError, JournalAway) as error:
-                away = JournalAway(f"The journal {self._path} cannot be used: {error}")
+                away = JournalAway(
+                    f"The journal {self._path} cannot be used ({error}). Nothing is paid until it can be written: "
+                    "see to its disk, and make room there; expandd goes on by itself.",
+                )
                 away.__cause__ = error
                 for wish in wishes:
                     wish.tell(None, away)

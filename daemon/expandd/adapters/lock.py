@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -57,9 +57,17 @@ class InboxLocks:
         self._let_go(inbox)
         self._held[inbox] = kept
 
-    def close(self) -> None:
-        for inbox in tuple(self._held):
+    @property
+    def held(self) -> frozenset[Path]:
+        return frozenset(self._held)
+
+    def keep_only(self, inboxes: Collection[Path]) -> None:
+        """Let go of all others."""
+        for inbox in self.held.difference(inboxes):
             self._let_go(inbox)
+
+    def close(self) -> None:
+        self.keep_only(())
 
     def _let_go(self, inbox: Path) -> None:
         held = self._held.pop(inbox, None)

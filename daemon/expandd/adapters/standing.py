@@ -25,12 +25,19 @@ class Standing:
     """Knows the directories of `folders`, and through which mount each was reached first. For threads."""
 
     def __init__(self, folders: Iterable[HotFolder] = ()) -> None:
-        self._required = {
+        self._required: dict[Path, Path | None] = {}
+        self._seen: dict[Path, _Seen] = {}
+        self.know(folders)
+
+    def know(self, folders: Iterable[HotFolder]) -> None:
+        """Judge the directories of these as they say; those known before are still known, for the jobs in hand."""
+        told = {
             root: folder.require_mount
             for folder in folders
             for root in (folder.inbox, folder.outbox, folder.done, folder.error)
         }
-        self._seen: dict[Path, _Seen] = {}
+        # Other threads are reading the old one.
+        self._required = {**self._required, **told}
 
     def check(self, path: Path) -> None:
         """Raise FolderAway when `path` belongs to a hot folder whose disk is not mounted.

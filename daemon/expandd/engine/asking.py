@@ -36,7 +36,7 @@ class Asking:
         self._gates = gates
         self._api = api
         self._clock = clock
-        self._settings = settings
+        self.settings = settings
         # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
         # the wait short.
         self._waits: dict[str, _Wait] = {}
@@ -58,10 +58,10 @@ class Asking:
         waited = self._waited(job)
         if job.held and waited >= RESULT_LIFE:
             return RESULT_LIFE
-        last = waited >= self._settings.unknown_wait
+        last = waited >= self.settings.unknown_wait
         due = self._next_question(job)
         if not job.held:
-            due = min(due, self._settings.unknown_wait)
+            due = min(due, self.settings.unknown_wait)
         if waited < due:
             return due - waited
         return await self._ask(job, last=last and not job.held)
@@ -93,6 +93,6 @@ class Asking:
 
     def _next_question(self, job: Job) -> float:
         """Seconds after entering the state at which /history is asked the next time: ever more rarely."""
-        first = QUIET_POLLS * self._settings.poll_interval
+        first = QUIET_POLLS * self.settings.poll_interval
         asked = job.attempts - self._waits[job.id].attempts_before
         return first * sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, asked + 2))

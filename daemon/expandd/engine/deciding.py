@@ -10,9 +10,13 @@ from expandd.domain.job import JobState
 from expandd.engine.jobs import Jobs
 from expandd.engine.poller import Waker
 from expandd.engine.ports import Clock, Journal
+from expandd.engine.pulse import Beat
 
 PAUSE = 2.0
 """Seconds between two looks for decisions."""
+
+ALLOWANCE = 60.0
+"""Seconds within which the journal's writer answers, if only that its disk is away: then it is not stuck."""
 
 _GIVEN_UP = Fault(
     FaultCode.GIVEN_UP_BY_PERSON,
@@ -29,10 +33,13 @@ class Deciding:
         self._journal = journal
         self._waker = waker
         self._clock = clock
+        self.beat = Beat(ALLOWANCE)
+        """The journal's: each look is a turn of its writer, in line with all writes."""
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            self.beat()
             # Whoever writes next says that the journal is away; the decisions stay where they are.
             with contextlib.suppress(JournalAway):
                 await self.act()

@@ -10,9 +10,13 @@ from expandd.domain.backoff import JOB
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.engine.ports import Chance, Clock, Emit
+from expandd.engine.pulse import Beat
 
 Advance = Callable[[str], Awaitable[float | None]]
 """One activation of a job: the seconds until its next, or None when it is over."""
+
+ALLOWANCE = 60.0
+"""Seconds within which the dispatcher looks for due jobs when it is woken. It never waits for a job."""
 
 
 class Dispatcher:
@@ -23,13 +27,14 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._emit = emit
-        self._at_once = at_once
+        self.at_once = at_once
         self._heap: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
         self._busy: set[str] = set()
         self._again: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self.beat = Beat(ALLOWANCE, self._changed)
         self.paused = asyncio.Event()
         """Set whenever an activation has ended."""
 
@@ -52,6 +57,7 @@ class Dispatcher:
         """Until cancelled; activations under way are cancelled with it."""
         async with asyncio.TaskGroup() as tasks:
             while True:
+                self.beat()
                 self._changed.clear()
                 for job_id in self._take_due():
                     tasks.create_task(self._activate(job_id))
@@ -60,7 +66,7 @@ class Dispatcher:
     def _take_due(self) -> list[str]:
         now = self._clock.monotonic()
         taken: list[str] = []
-        while self._heap and self._heap[0][0] <= now and len(self._busy) < self._at_once:
+        while self._heap and self._heap[0][0] <= now and len(self._busy) < self.at_once:
             due, job_id = heapq.heappop(self._heap)
             # A job that was woken earlier than planned leaves its later entry behind in the heap.
             if self._due.get(job_id) == due:
@@ -70,7 +76,7 @@ class Dispatcher:
         return taken
 
     def _seconds_to_next(self) -> float | None:
-        if not self._heap or len(self._busy) >= self._at_once:
+        if not self._heap or len(self._busy) >= self.at_once:
             return None
         return max(0.0, self._heap[0][0] - self._clock.monotonic())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 from expandd.domain.events import Event, GateOpened, JobMoved
 from expandd.domain.job import MAYBE_PAID
@@ -14,6 +15,7 @@ from expandd.engine.delivery import Delivery
 from expandd.engine.dispatcher import Dispatcher
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
+from expandd.engine.hot_folders import HotFolders
 from expandd.engine.inbox import Inbox
 from expandd.engine.intake import Intake
 from expandd.engine.janitor import Janitor
@@ -22,6 +24,7 @@ from expandd.engine.paying import Paying
 from expandd.engine.pipeline import Pipeline
 from expandd.engine.poller import Poller
 from expandd.engine.ports import Api, Chance, Clock, Emit, Folders, Images, Journal, Vault, Watcher
+from expandd.engine.pulse import Beat, Pulse
 from expandd.engine.recovery import Recovery
 from expandd.engine.slots import Slots
 from expandd.engine.watching import Watching
@@ -54,15 +57,20 @@ class Engine:
         self._outside = outside
         self._emit_on = emit
         self._changed = asyncio.Event()
+        self._recovered = asyncio.Event()
+        self.pulse = Pulse()
         self.gates = Gates(outside.clock, outside.chance, self._emit)
         self.jobs = Jobs(outside.journal, outside.clock, self._emit)
         self.slots = Slots(settings.workers, self._changed)
+        self.asking = Asking(
+            jobs=self.jobs, gates=self.gates, api=outside.api, clock=outside.clock, settings=settings.api
+        )
         self.dispatcher = Dispatcher(
             self._pipeline().advance,
             outside.clock,
             outside.chance,
             self._emit,
-            at_once=4 * settings.workers + 8,
+            at_once=_activations(settings.workers),
         )
         self.poller = self._poller()
         self.intake = Intake(
@@ -76,15 +84,25 @@ class Engine:
         )
         self.deciding = Deciding(jobs=self.jobs, journal=outside.journal, waker=self.dispatcher, clock=outside.clock)
         self.janitor = Janitor(settings, journal=outside.journal, folders=outside.folders, clock=outside.clock)
-        self.inboxes: tuple[Inbox, ...] = tuple(self._inbox(folder) for folder in settings.folders)
+        self.recovery = Recovery(
+            jobs=self.jobs,
+            slots=self.slots,
+            gates=self.gates,
+            folders=outside.folders,
+            vault=outside.vault,
+            emit=self._emit,
+        )
+        self.hot_folders = HotFolders(
+            make=self._inbox, clear=self.recovery.clear_strays, intake=self.intake, pulse=self.pulse
+        )
+        self.hot_folders.serve(settings.folders)
 
     async def run(self) -> None:
         """Recover, then work until cancelled."""
-        out = self._outside
-        recovery = Recovery(
-            jobs=self.jobs, slots=self.slots, gates=self.gates, folders=out.folders, vault=out.vault, emit=self._emit
-        )
-        await recovery.run(self._settings.folders)
+        await self.recovery.run(self._settings.folders)
+        self._recovered.set()
+        for name, beat in self._beats():
+            self.pulse.follow(name, beat)
         for job in self.jobs:
             self.dispatcher.wake(job.id)
         async with asyncio.TaskGroup() as tasks:
@@ -93,8 +111,28 @@ class Engine:
             tasks.create_task(self.intake.run())
             tasks.create_task(self.deciding.run())
             tasks.create_task(self.janitor.run())
-            for inbox in self.inboxes:
-                tasks.create_task(inbox.run())
+            self.hot_folders.run_in(tasks)
+
+    async def started(self) -> None:
+        """Return once recovery is over and each inbox is watched, or is known to be away."""
+        await self._recovered.wait()
+        for inbox in self.inboxes:
+            await inbox.started.wait()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Go on with other folders, presets, workers and intervals, all from one instant on.
+
+        Jobs in hand keep what they started with. What the outside was built from (state directory, API) must be the
+        same.
+        """
+        self._settings = settings
+        self.slots.workers = settings.workers
+        self.dispatcher.at_once = _activations(settings.workers)
+        self.poller.interval = settings.api.poll_interval
+        self.asking.settings = settings.api
+        self.janitor.settings = settings
+        self.hot_folders.serve(settings.folders)
+        self._changed.set()
 
     def stop(self) -> None:
         """Begin nothing new: no claim, no upload, no paid call."""
@@ -102,9 +140,23 @@ class Engine:
 
     async def at_rest(self) -> None:
         """Return once no step is under way and no paid result is still to be fetched or put away."""
-        while self.dispatcher.busy or self.jobs.in_state(*MAYBE_PAID):
+        while self.dispatcher.busy or any(not job.held for job in self.jobs.in_state(*MAYBE_PAID)):
             self.dispatcher.paused.clear()
             await self.dispatcher.paused.wait()
+
+    @property
+    def settings(self) -> Settings:
+        """What it works by now."""
+        return self._settings
+
+    @property
+    def inboxes(self) -> tuple[Inbox, ...]:
+        return self.hot_folders.inboxes
+
+    @property
+    def in_use(self) -> frozenset[Path]:
+        """The inboxes that are worked on, and those that are no longer served but have jobs in hand."""
+        return self.hot_folders.busy | {job.place.inbox for job in self.jobs}
 
     @property
     def finished(self) -> bool:
@@ -125,6 +177,14 @@ class Engine:
             self.dispatcher.wake(job.id, spread * self._outside.chance.fraction())
         self._changed.set()
 
+    def _beats(self) -> tuple[tuple[str, Beat], ...]:
+        return (
+            ("dispatcher", self.dispatcher.beat),
+            ("poller", self.poller.beat),
+            ("intake", self.intake.beat),
+            ("journal", self.deciding.beat),
+        )
+
     def _pipeline(self) -> Pipeline:
         out = self._outside
         return Pipeline(
@@ -141,7 +201,7 @@ class Engine:
                 vault=out.vault,
                 clock=out.clock,
             ),
-            asking=Asking(jobs=self.jobs, gates=self.gates, api=out.api, clock=out.clock, settings=self._settings.api),
+            asking=self.asking,
             fetching=Fetching(
                 jobs=self.jobs,
                 gates=self.gates,
@@ -177,7 +237,7 @@ class Engine:
             chance=out.chance,
             emit=self._emit,
         )
-        inbox = Inbox(
+        return Inbox(
             folder,
             folders=out.folders,
             images=out.images,
@@ -188,5 +248,8 @@ class Engine:
             reject=self.intake.reject,
             changed=self._changed,
         )
-        self.intake.serve(inbox)
-        return inbox
+
+
+def _activations(workers: int) -> int:
+    """How many jobs are advanced at once: those in flight, and some that are on their way in or out."""
+    return 4 * workers + 8

@@ -14,6 +14,9 @@ from expandd.engine.turns import NOW, Turn
 DOUBTS = 2
 """Downloads that were no whole picture after which /history is asked for another link."""
 
+MOST_TIMES = 16
+"""Times the pixels that were ordered above which a result is a bomb or somebody else's, and no result of ours."""
+
 
 class Fetching:
     """Downloads are free: they are repeated until the bytes are right, and nothing is ever generated again."""
@@ -77,6 +80,8 @@ class Fetching:
         if not isinstance(finding, Whole):
             raise Later(f"the downloaded result is no whole picture: {finding.fault.message}")
         expected = job.offsets.applied_to(job.source.size) if job.source.size else finding.size
+        if finding.size.width * finding.size.height > MOST_TIMES * expected.width * expected.height:
+            raise Later(f"the downloaded result claims {finding.size} px where {expected} were ordered")
         return Result(
             sha256=fetched.sha256,
             bytes=fetched.bytes,

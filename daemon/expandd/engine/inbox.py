@@ -18,6 +18,7 @@ from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
 from expandd.engine.candidates import Candidate, Candidates, Told
 from expandd.engine.gates import Gates
 from expandd.engine.ports import Clock, Emit, Folders, Images
+from expandd.engine.pulse import Beat
 from expandd.engine.watching import Watching
 
 MOST_READY = 16
@@ -33,6 +34,9 @@ class Ready:
     whole: Whole
     offsets: Offsets
 
+
+ALLOWANCE = 300.0
+"""Seconds that one look at a file, or one batch of a scan, may take: shares hang, large trees are watched slowly."""
 
 AWAY_PAUSE = 1.0
 """Seconds until a folder, or a journal, that is away is tried again."""
@@ -71,6 +75,10 @@ class Inbox:
         self._candidates = Candidates()
         self._told = Told()
         self._more = True
+        self._ending = False
+        self.beat = Beat(ALLOWANCE)
+        self.started = asyncio.Event()
+        """Set once it is known whether the inbox is there, and if it is, it is watched."""
 
     @property
     def idle(self) -> bool:
@@ -82,21 +90,35 @@ class Inbox:
         """Files known to wait; a backlog beyond the window is not counted."""
         return len(self._candidates) + len(self.ready)
 
+    @property
+    def overfull(self) -> bool:
+        """Whether more files wait than are known."""
+        return self._more and self._candidates.full
+
+    def end(self) -> None:
+        """Stop as soon as the step under way is done."""
+        self._ending = True
+        self._watching.hinted.set()
+
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until cancelled, or ended."""
+        while not self._ending:
+            self.beat()
             try:
                 await self._tick()
             except FolderAway as error:
+                self.started.set()
                 self._gate.away(error)
                 await self._clock.sleep(AWAY_PAUSE)
             except JournalAway:
                 await self._clock.sleep(AWAY_PAUSE)
             else:
-                await self._clock.wait(self._watching.hinted, self._pause())
+                await self._clock.wait(self._watching.hinted, 0.0 if self._ending else self._pause())
+        await self._watching.end()
 
     async def _tick(self) -> None:
         await self._watching.check()
+        self.started.set()
         due = self._watching.take()
         for relative in due.hints:
             self._hint(relative)
@@ -104,7 +126,8 @@ class Inbox:
             await self._scan(expected=due.expected or self._more)
         now = self._clock.monotonic()
         for candidate in self._candidates.due(now):
-            if not self._gates.stopping:
+            if not (self._gates.stopping or self._ending):
+                self.beat()
                 await self._look(candidate)
 
     def _pause(self) -> float:
@@ -131,6 +154,7 @@ class Inbox:
         started = self._clock.monotonic()
         self._more = False
         async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
+            self.beat()
             for relative in batch:
                 if self._candidates.full:
                     self._more = True

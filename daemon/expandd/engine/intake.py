@@ -15,16 +15,23 @@ from expandd.engine.inbox import Inbox, Ready
 from expandd.engine.jobs import Jobs
 from expandd.engine.poller import Waker
 from expandd.engine.ports import Chance, Clock
+from expandd.engine.pulse import Beat
 from expandd.engine.slots import Slots
 
 MOST_REJECTS = 16
 """Rejected files on their way to the error folder at once."""
+
+MOST_TROUBLED = 64
+"""Unpaid jobs that fail again and again; with so many of them it is no fault of one file, and new ones stay put."""
 
 FRESH = 4
 """Tries of one step below which a job counts as a fair probe of a shut gate."""
 
 PAUSE = 1.0
 """Seconds until a shut gate is looked at again."""
+
+ALLOWANCE = 300.0
+"""Seconds that one claim may take: a share that hangs comes back or gives up within that."""
 
 
 class Intake:
@@ -49,17 +56,23 @@ class Intake:
         self._clock = clock
         self._chance = chance
         self._turns: deque[Inbox] = deque()
+        self.beat = Beat(ALLOWANCE, changed)
 
     def serve(self, inbox: Inbox) -> None:
         self._turns.append(inbox)
+
+    def leave(self, inbox: Inbox) -> None:
+        """Claim nothing more of this inbox."""
+        self._turns.remove(inbox)
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             self._changed.clear()
             try:
+                self.beat()
                 while await self._claim_next():
-                    pass
+                    self.beat()
             except JournalAway:
                 # Nothing is begun that cannot be written down; the file stays ready.
                 await self._clock.sleep(PAUSE)
@@ -79,7 +92,7 @@ class Intake:
 
     async def _claim_next(self) -> bool:
         """Claim one file of the next folder in turn that has one and may; False when none has."""
-        if self._gates.stopping or not self._slots.spare:
+        if self._gates.stopping or not self._slots.spare or self._troubled() >= MOST_TROUBLED:
             return False
         for _ in range(len(self._turns)):
             inbox = self._turns[0]
@@ -90,6 +103,9 @@ class Intake:
                 inbox.ready.popleft()
                 return True
         return False
+
+    def _troubled(self) -> int:
+        return sum(job.attempts >= FRESH for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED))
 
     def _may_claim(self, inbox: Inbox) -> bool:
         if self._gates.claim_wait(inbox.folder.inbox):

@@ -22,7 +22,7 @@ class Janitor:
     """Deletes by age, and so only while the wall clock can be believed: one that has jumped makes everything old."""
 
     def __init__(self, settings: Settings, *, journal: Journal, folders: Folders, clock: Clock) -> None:
-        self._settings = settings
+        self.settings = settings
         self._journal = journal
         self._folders = folders
         self._clock = clock
@@ -45,7 +45,7 @@ class Janitor:
 
     async def _tidy(self) -> None:
         now = self._clock.wall()
-        keep = self._settings.keep
+        keep = self.settings.keep
         if keep.journal is not None:
             try:
                 await self._journal.prune(now - keep.journal)
@@ -53,7 +53,7 @@ class Janitor:
                 return
         if keep.done is None:
             return
-        for folder in self._settings.folders:
+        for folder in self.settings.folders:
             if folder.originals is Originals.MOVE:
                 await self._clear_done(folder.done, now - keep.done)
 

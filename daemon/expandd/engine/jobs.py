@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
-from expandd.domain.errors import StaleJob
-from expandd.domain.events import JobClosed, JobHeld, JobMoved, JobPutOff
+from expandd.domain.errors import GateReason, JournalAway, StaleJob
+from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff
 from expandd.domain.job import Job, JobState, Stamp, claimed, moved
 from expandd.engine.ports import Clock, Emit, Journal
+
+JOURNAL = "journal"
+"""The name under which the journal is said to be away, like a gate."""
 
 
 class Jobs:
@@ -20,6 +23,7 @@ class Jobs:
         self._journal = journal
         self._clock = clock
         self._emit = emit
+        self._away_since: float | None = None
         self._open: dict[str, Job] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -41,7 +45,7 @@ class Jobs:
     async def add(self, job: Job) -> Job:
         """Write a new job down, before its file is touched."""
         job = claimed(job, self._clock.wall())
-        await self._journal.add(job)
+        await self._told(self._journal.add(job))
         self._open[job.id] = job
         self._emit(JobMoved(job, None))
         return job
@@ -49,7 +53,7 @@ class Jobs:
     async def adopt(self, job: Job, state: JobState, note: str) -> Job:
         """Write down a job whose row is lost, in the state that can be answered for."""
         job = job.with_(state=state, note=note, attempts=0, stamps=(*job.stamps, Stamp(state, self._clock.wall())))
-        await self._journal.add(job)
+        await self._told(self._journal.add(job))
         self._open[job.id] = job
         self._emit(JobMoved(job, None))
         return job
@@ -94,7 +98,7 @@ class Jobs:
         # One change of a job at a time: what is not written down yet may still turn out not to be so.
         self._open[after.id] = after
         try:
-            await self._journal.save(after, before.state)
+            await self._told(self._journal.save(after, before.state))
         except StaleJob:
             self._open[after.id] = before
             await self._read_again(before)
@@ -102,6 +106,19 @@ class Jobs:
         except BaseException:
             self._open[after.id] = before
             raise
+
+    async def _told(self, writing: Awaitable[None]) -> None:
+        """Write; say so when the journal goes away, and when it is back."""
+        try:
+            await writing
+        except JournalAway as error:
+            if self._away_since is None:
+                self._away_since = self._clock.monotonic()
+                self._emit(GateShut(JOURNAL, GateReason.CANNOT_STORE, str(error)))
+            raise
+        if self._away_since is not None:
+            seconds, self._away_since = self._clock.monotonic() - self._away_since, None
+            self._emit(GateOpened(JOURNAL, GateReason.CANNOT_STORE, seconds))
 
     async def _read_again(self, job: Job) -> None:
         """The journal is right. A job that is over or somebody else's is let go of."""

@@ -14,6 +14,10 @@ from expandd.engine.attribution import Attribution
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Emit, Journal
+from expandd.engine.pulse import Beat
+
+ALLOWANCE = 600.0
+"""Seconds that one poll may take: a service that answers slowly, a login on the way, its answers written down."""
 
 
 class Waker(Protocol):
@@ -47,11 +51,12 @@ class Poller:
         self._clock = clock
         self._emit = emit
         self._waker = waker
-        self._interval = interval
+        self.interval = interval
         self._attribution = Attribution()
         self._foreign: frozenset[str] = frozenset()
         self._owes_poll = False
         self.needed = asyncio.Event()
+        self.beat = Beat(ALLOWANCE + interval, self.needed)
 
     def watch(self, job: Job) -> None:
         """A job has moved: it may wait for a result, or have one whose notification is still to be found."""
@@ -62,14 +67,19 @@ class Poller:
 
     async def run(self) -> None:
         """Until cancelled. Silent while no job waits for a result."""
+        # An earlier run may have polled a moment ago.
+        await self._clock.sleep(self.interval)
         while True:
+            self.beat()
             if all(job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT)):
                 self._gates.draining = False
             if not self._waiting() and not self._owes_poll:
                 self.needed.clear()
                 await self._clock.wait(self.needed, None)
+                continue
             await self._poll_once()
-            await self._clock.sleep(self._interval)
+            self.beat.allowance = ALLOWANCE + self.interval
+            await self._clock.sleep(self.interval)
 
     async def _poll_once(self) -> None:
         seconds = self._gates.enter(self._gates.service)

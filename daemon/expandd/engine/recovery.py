@@ -31,7 +31,7 @@ class Recovery:
         await self._jobs.load()
         returned = 0
         for folder in hot_folders:
-            returned += await self._clear_strays(folder)
+            returned += await self.clear_strays(folder)
         for job in self._jobs:
             maybe_made = job.state in HOLDS_SLOT - {JobState.CLAIMED, JobState.UPLOADED}
             if maybe_made and not job.held:
@@ -40,7 +40,7 @@ class Recovery:
         self._gates.draining = any(not job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT))
         self._emit(Recovered(len(self._jobs), returned))
 
-    async def _clear_strays(self, folder: HotFolder) -> int:
+    async def clear_strays(self, folder: HotFolder) -> int:
         """Files in the work folder that no job owns: their claim was never written down, or the journal is gone."""
         try:
             strays = await self._folders.strays(folder.inbox)

@@ -12,7 +12,7 @@ class Slots:
     """
 
     def __init__(self, workers: int, changed: asyncio.Event) -> None:
-        self._workers = workers
+        self.workers = workers
         self._changed = changed
         self._held: set[str] = set()
         self._wanted: set[str] = set()
@@ -20,12 +20,12 @@ class Slots:
     @property
     def spare(self) -> int:
         """Slots for new files: those that are free and that no earlier job waits for."""
-        return max(0, self._workers - len(self._held) - len(self._wanted))
+        return max(0, self.workers - len(self._held) - len(self._wanted))
 
     def take(self, job_id: str, *, by_force: bool = False) -> bool:
         """Whether the job holds a slot now. By force only for what is in flight already."""
         if job_id not in self._held:
-            if len(self._held) >= self._workers and not by_force:
+            if len(self._held) >= self.workers and not by_force:
                 self._wanted.add(job_id)
                 return False
             self._held.add(job_id)

@@ -179,6 +179,10 @@ class Watching:
         if by_kernel:
             self._emit(WatchRenewed(self._folder.inbox, "the system lost events; the inbox is scanned for them"))
 
+    async def end(self) -> None:
+        """Watch no more."""
+        await self._forget()
+
     async def _forget(self) -> None:
         if self._identity is not None:
             await self._watcher.unwatch(self._folder.inbox)

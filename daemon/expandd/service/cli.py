@@ -137,6 +137,17 @@ def rebuild(config: Path) -> int:
 
 
 @cli.command()
+@CONFIG
+@click.option("--instance", default="", metavar="NAME", help="For expandd@NAME.service.")
+@told
+def unit(config: Path, *, instance: str) -> int:
+    """Print the systemd drop-in that opens the folders of the configuration to the service."""
+    from expandd.service.unit import show_unit
+
+    return show_unit(config, instance)
+
+
+@cli.command()
 @told
 def schema() -> int:
     """Print the JSON Schema of the configuration, for editors."""

@@ -86,7 +86,10 @@ class TokenFile:
             text = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        return _parsed(json.loads(text))
+        try:
+            return _parsed(json.loads(text))
+        except RecursionError as error:
+            raise ValueError("tokens.json does not hold a token pair") from error
 
     async def store(self, pair: Pair) -> None:
         """Replace the stored pair. Once this returns, it survives a power cut."""

@@ -85,7 +85,9 @@ class Tokens:
     async def access(self) -> str:
         """The access token to use now, renewed ahead of its end. Raises AccountAway."""
         pair = self._pair or await self._finished(self._obtain(refused=None))
-        if self._ends_soon(pair) and self._clock.wall() >= self._ahead_from:
+        # A clock that stepped back must not put this off for years.
+        pausing = 0 < self._ahead_from - self._clock.wall() <= AHEAD_PAUSE
+        if self._ends_soon(pair) and not pausing:
             pair = await self._renewed_ahead(pair)
         return pair.access_token
 
@@ -227,7 +229,8 @@ class Tokens:
 
     async def _logged_in(self, configured: Secrets, before: Pair) -> Pair:
         fingerprint, since = self._refused_login
-        if fingerprint == configured.fingerprint and self._clock.wall() - since < LOGIN_PAUSE:
+        # As above: seen from before the refusal, the pause is over.
+        if fingerprint == configured.fingerprint and 0 <= self._clock.wall() - since < LOGIN_PAUSE:
             raise faults.rejected("e-mail and password were refused a moment ago")
         try:
             reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)

@@ -1,0 +1,53 @@
+"""Owns whether the engine is alive: every loop counts its rounds, and one whose count stands still is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Beat:
+    """One loop's count. A loop that rests until something happens has an event, `wake`, by which it makes a round."""
+
+    def __init__(self, allowance: float, wake: asyncio.Event | None = None) -> None:
+        self.allowance = allowance
+        """Seconds that one round may take before the loop counts as stuck."""
+        self.rounds = 0
+        self._wake = wake
+
+    def __call__(self) -> None:
+        """A round is made, or a step of a long one."""
+        self.rounds += 1
+
+    def knock(self) -> None:
+        """Ask a loop that has nothing to do for a round."""
+        if self._wake is not None:
+            self._wake.set()
+
+
+class Pulse:
+    """All loops that run now, by name. It has no clock: whoever asks says what time it is."""
+
+    def __init__(self) -> None:
+        self._loops: dict[str, Beat] = {}
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def follow(self, name: str, beat: Beat) -> None:
+        self._loops[name] = beat
+        self._seen.pop(name, None)
+
+    def forget(self, name: str, beat: Beat) -> None:
+        """The loop has ended; unless another one has its name by now."""
+        if self._loops.get(name) is beat:
+            del self._loops[name]
+            self._seen.pop(name, None)
+
+    def knock(self) -> None:
+        for beat in self._loops.values():
+            beat.knock()
+
+    def stale(self, now: float) -> tuple[str, ...]:
+        """The loops that have made no round for longer than they may, by the times of the calls of this."""
+        for name, beat in self._loops.items():
+            if self._seen.get(name, (-1, 0.0))[0] != beat.rounds:
+                self._seen[name] = (beat.rounds, now)
+        return tuple(name for name, beat in self._loops.items() if now - self._seen[name][1] > beat.allowance)

@@ -1,0 +1,43 @@
+"""Owns which hot folders are this process's: their disks known, their inboxes locked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from expandd.adapters.lock import InboxLocks
+from expandd.adapters.standing import Standing
+from expandd.domain.errors import FolderAway, InstanceRunning
+from expandd.domain.settings import HotFolder
+
+
+class Premises:
+    """Close it to let go of all."""
+
+    def __init__(self) -> None:
+        self.standing = Standing()
+        self.locks = InboxLocks()
+
+    def admit(self, folders: Sequence[HotFolder]) -> None:
+        """Take these too, all or none. Raises InstanceRunning.
+
+        A folder that is away is taken when it is back.
+        """
+        held = self.locks.held
+        self.standing.know(folders)
+        try:
+            for folder in folders:
+                with contextlib.suppress(FolderAway, OSError):
+                    self.standing.check(folder.inbox)
+                    self.locks.take(folder.inbox)
+        except InstanceRunning:
+            self.locks.keep_only(held)
+            raise
+
+    def keep_only(self, inboxes: Collection[Path]) -> None:
+        """Let others have the rest."""
+        self.locks.keep_only(inboxes)
+
+    def close(self) -> None:
+        self.locks.close()

@@ -1,0 +1,119 @@
+"""What `expandd unit` prints is what systemd reads back: asked of systemd itself where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from expandd.domain.errors import ConfigurationError
+from expandd.domain.settings import HotFolder, Settings
+from expandd.service.unit import drop_in, mount_unit, quoted
+from tests.support.workshop import WIDE
+
+STATE = Path("/var/lib/expandd")
+AWKWARD = (
+    "/srv/a b",
+    "/srv/100%h",
+    "/srv/Bücher 日本",
+    "/srv/it's",
+    '/srv/say "so"',
+    "/srv/back\\slash",
+    "/srv/$HOME;x",
+)
+
+
+def hot(root: str, *, mount: str = "", **places: str) -> HotFolder:
+    inbox, outbox, done, error = (
+        Path(places.get(part, f"{root}/{part}")) for part in ("inbox", "outbox", "done", "error")
+    )
+    return HotFolder(
+        inbox=inbox,
+        outbox=outbox,
+        done=done,
+        error=error,
+        preset=WIDE,
+        preset_name="wide",
+        require_mount=Path(mount) if mount else None,
+    )
+
+
+def lines(*folders: HotFolder, state: Path = STATE, instance: str = "") -> list[str]:
+    return list(drop_in(Settings(state_dir=state, folders=folders), instance))
+
+
+def values(printed: list[str], key: str) -> list[str]:
+    return [line.partition("=")[2] for line in printed if line.startswith(f"{key}=")]
+
+
+def test_the_directory_around_a_hot_folder_is_opened_so_that_its_parts_can_be_made_anew() -> None:
+    assert values(lines(hot("/srv/expand/stories")), "ReadWritePaths") == ["-/srv/expand/stories"]
+
+
+def test_of_a_directory_that_is_shared_with_others_only_the_parts_are_opened() -> None:
+    assert values(lines(hot("/srv")), "ReadWritePaths") == ["-/srv/done", "-/srv/error", "-/srv/inbox", "-/srv/outbox"]
+
+
+def test_a_directory_inside_another_is_named_once() -> None:
+    printed = lines(hot("/srv/expand/a", outbox="/srv/expand/a/inbox/out"), hot("/srv/expand/a/deep"))
+
+    assert "-/srv/expand/a/deep" in values(printed, "ReadWritePaths")
+    assert "-/srv/expand/a/inbox/out" not in values(printed, "ReadWritePaths")
+
+
+@pytest.mark.parametrize(
+    ("state", "instance", "opened"),
+    [
+        ("/var/lib/expandd", "", []),
+        ("/var/lib/expandd/shop", "shop", []),
+        ("/data/state", "", ["-/data/state"]),
+        ("/data/state", "shop", ["-/data/state"]),
+    ],
+)
+def test_a_state_directory_that_systemd_makes_is_not_opened_again(state: str, instance: str, opened: list[str]) -> None:
+    printed = lines(hot("/srv/expand/a"), state=Path(state), instance=instance)
+
+    assert [path for path in values(printed, "ReadWritePaths") if "expand/a" not in path] == opened
+    assert state in values(printed, "RequiresMountsFor")
+
+
+def test_a_folder_that_waits_for_its_disk_does_not_keep_the_others_from_starting() -> None:
+    printed = lines(hot("/mnt/nas one/print", mount="/mnt/nas one"), hot("/srv/expand/a"))
+
+    assert not any("nas" in path for path in values(printed, "RequiresMountsFor"))
+    assert values(printed, "Wants") == values(printed, "After") == ["mnt-nas\\x20one.mount"]
+
+
+def test_of_the_home_directories_only_the_folder_is_seen() -> None:
+    printed = lines(hot("/home/ann/My: 'pics'"))
+
+    assert values(printed, "ProtectHome") == ["tmpfs"]
+    assert values(printed, "BindPaths") == ["-" + quoted(Path("/home/ann/My\\:\\ \\'pics\\'"))]
+    assert values(printed, "ReadWritePaths") == []
+
+
+@pytest.mark.parametrize("name", ["/srv/two\nlines", "/srv/\udcff", "/srv/bell\a"])
+def test_a_path_that_no_unit_can_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        lines(hot(name))
+
+
+@pytest.mark.skipif(shutil.which("systemd-escape") is None, reason="systemd-escape is not installed")
+@pytest.mark.parametrize("path", [*AWKWARD, "/", "/.hidden/x", "/mnt/a-b_c.d:e"])
+def test_a_mount_unit_is_named_as_systemd_names_it(path: str) -> None:
+    asked = ["systemd-escape", "--path", "--suffix=mount", "--", path]
+
+    assert mount_unit(Path(path)) == subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_finds_nothing_to_complain_about(tmp_path: Path) -> None:
+    printed = lines(*(hot(path) for path in AWKWARD), hot("/home/a b/x: y"), hot("/mnt/n/x", mount="/mnt/n"))
+    unit = tmp_path / "folders.service"
+    unit.write_text("\n".join([*printed, "ExecStart=/bin/true"]) + "\n")
+
+    verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+
+    assert verified.stdout + verified.stderr == ""
