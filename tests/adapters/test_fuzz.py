@@ -1,4 +1,4 @@
-"""Whatever a file name, an answer or a torn file holds: it is written, read back, or refused in the way that is named."""
+"""Whatever a file name, an answer or a torn file holds: it is written and read back, or refused as promised."""
 
 from __future__ import annotations
 

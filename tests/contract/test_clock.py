@@ -101,7 +101,43 @@ def test_real_monotonic_time_never_goes_back() -> None:
     assert seen == sorted(seen)
 
 
+class Suspended(SystemClock):
+    """A clock of a machine whose lid is shut for ten hours once something waits."""
+
+    def __init__(self) -> None:
+        super().__init__(nap=SHORT)
+        self._looks = 0
+
+    def monotonic(self) -> float:
+        self._looks += 1
+        return super().monotonic() + (36_000.0 if self._looks > 1 else 0.0)
+
+
+async def test_a_long_sleep_is_over_soon_after_the_machine_has_slept_as_long() -> None:
+    await asyncio.wait_for(Suspended().sleep(3600.0), 10.0)
+
+
+async def test_a_long_wait_is_over_soon_after_the_machine_has_slept_as_long() -> None:
+    await asyncio.wait_for(Suspended().wait(asyncio.Event(), 3600.0), 10.0)
+
+
+async def test_a_wait_of_many_naps_still_ends_with_its_event() -> None:
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(10 * SHORT, event.set)
+    await asyncio.wait_for(SystemClock(nap=SHORT).wait(event, 1000.0), 10.0)
+
+    assert event.is_set()
+
+
 # --- what tests rely on in the manual one ---
+
+
+async def test_a_machine_that_sleeps_finds_both_clocks_gone_on() -> None:
+    clock = ManualClock()
+    before = clock.monotonic(), clock.wall()
+    clock.suspend(3600.0)
+
+    assert (clock.monotonic(), clock.wall()) == (before[0] + 3600.0, before[1] + 3600.0)
 
 
 async def test_manual_time_stands_still_by_itself() -> None:

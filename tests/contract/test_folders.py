@@ -16,7 +16,7 @@ from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
 from expandd.adapters.lock import InboxLocks
 from expandd.adapters.looking import identity_of
-from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason
+from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason, VaultDamaged
 from expandd.domain.job import Job, Source
 from expandd.engine.ports import Folders
 from tests.support.fakes import sha256
@@ -264,8 +264,10 @@ async def test_of_many_that_publish_under_one_name_one_wins(
 async def test_nothing_is_left_of_a_publishing_that_failed(
     folders: Folders, job: Job, place: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(FolderAway):
-        await folders.publish(place("vault") / "missing", job.place.outbox / "pic.png", sha256(BYTES))
+    (place("vault") / "damaged").write_bytes(BYTES + b"!")
+    for name in ("missing", "damaged"):
+        with pytest.raises(VaultDamaged):
+            await folders.publish(place("vault") / name, job.place.outbox / "pic.png", sha256(BYTES))
 
     assert list(job.place.outbox.iterdir()) == []
 

@@ -34,7 +34,7 @@ TABLE = {
     S.ACCEPTED: "rendered failed unknown",
     S.UNKNOWN: "rendered failed uploaded",
     S.RENDERED: "vaulted failed",
-    S.VAULTED: "delivered",
+    S.VAULTED: "delivered rendered",
     S.DELIVERED: "done",
     S.DONE: "",
     S.FAILED: "",
@@ -79,8 +79,9 @@ def test_nothing_is_withdrawn_or_paid_anew_once_it_may_be_paid() -> None:
     assert AWAITING_RESULT <= MAYBE_PAID
 
 
-def test_what_is_in_the_vault_can_only_go_forward() -> None:
-    assert MOVES[S.VAULTED] == {S.DELIVERED}
+def test_what_was_paid_for_never_goes_back_to_where_it_could_be_paid_again() -> None:
+    assert MOVES[S.VAULTED] == {S.DELIVERED, S.RENDERED}
+    assert MOVES[S.RENDERED] == {S.VAULTED, S.FAILED}
     assert MOVES[S.DELIVERED] == {S.DONE}
 
 

@@ -47,7 +47,7 @@ WAYS = ("written", "written", "renamed", "in part")
 REST = b"whole\n"
 """What the slow writer has not written yet."""
 
-HEARD: dict[str, st.SearchStrategy[bool]] = {"heard": st.booleans()}
+HEARD = st.booleans()
 """Whether the watcher tells of it."""
 
 UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
@@ -101,7 +101,7 @@ class MortalJournal(MemoryJournal):
         self.dead = False
         self._last = 0
         self._after = False
-        self._kill: Callable[[], None] = bool
+        self._kill: Callable[[], None] = lambda: None
 
     def doom(self, number: int, kill: Callable[[], None], *, after: bool) -> None:
         self._last, self._kill, self._after = number, kill, after
@@ -168,7 +168,7 @@ class World(RuleBasedStateMachine):
 
     # --- what people do with files ---
 
-    @rule(drops=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(WAYS)), min_size=1, max_size=3), **HEARD)
+    @rule(drops=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(WAYS)), min_size=1, max_size=3), heard=HEARD)
     def drop(self, drops: list[tuple[str, str]], *, heard: bool) -> None:
         for name, way in drops:
             self._drop(name, way, heard=heard)
@@ -178,7 +178,7 @@ class World(RuleBasedStateMachine):
         self._drop(name, "written", heard=True)
         self.wait(seconds)
 
-    @rule(**HEARD)
+    @rule(heard=HEARD)
     def complete(self, *, heard: bool) -> None:
         """The slow writers are through, those whose files were not given up meanwhile."""
         for path in self._in(self.hot.inbox):

@@ -52,18 +52,31 @@ def test_each_waiting_image_is_asked_about_once_and_every_second_poll_serves_all
     assert asked == ["", "a", "", "b", "", "", "", ""]
 
 
-def test_an_error_in_a_filtered_answer_belongs_to_the_image_asked_about() -> None:
+def test_an_error_belongs_to_the_image_it_is_shown_for_and_for_no_other() -> None:
     attribution = Attribution()
     attribution.read([error(1), error(2)], "", settled=NOBODY)
 
-    assert attribution.read([error(2)], "b", settled=NOBODY) == {2: "b"}
+    assert attribution.read([error(2)], "b", settled=NOBODY) == {}
+    assert attribution.read([error(1)], "c", settled=NOBODY) == {1: "c", 2: "b"}
 
 
-def test_an_answer_that_was_not_filtered_proves_nothing() -> None:
+def test_an_error_that_is_shown_for_every_image_is_nobodys() -> None:
     attribution = Attribution()
     attribution.read([error(1), result(2, "b")], "", settled=NOBODY)
+    attribution.read([error(1), result(2, "b")], "a", settled=NOBODY)
 
-    assert attribution.read([error(1), result(2, "b")], "a", settled=NOBODY) == {}
+    assert attribution.read([error(1), result(2, "b")], "b", settled=NOBODY) == {}
+
+
+def test_the_only_image_that_waits_is_compared_with_one_that_does_not_exist() -> None:
+    attribution = Attribution()
+    attribution.read([error(1)], "", settled=NOBODY)
+    questions = [attribution.next_question(["ab"]) for _ in range(2)]
+    attribution.read([error(1)], "ab", settled=NOBODY)
+    questions += [attribution.next_question(["ab"]) for _ in range(2)]
+
+    assert questions == ["", "ab", "", "ba"]
+    assert attribution.read([], "ba", settled=NOBODY) == {1: "ab"}
 
 
 def test_an_error_whose_job_is_known_is_nobodys_question() -> None:

@@ -199,8 +199,8 @@ own_namespace = pytest.mark.skipif(not may_have_a_namespace(), reason="the syste
 @own_namespace
 def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: House, server: PracticeServer) -> None:
     hot = quick.folder()
-    quick.config.write_text(quick.config.read_text().replace("poll_interval: 3s", "poll_interval: 6s"))
-    with quick.running(in_own_namespace(0, program(quick.config, "clock:20"))) as daemon:
+    quick.config.write_text(quick.config.read_text().replace("poll_interval: 3s", "poll_interval: 12s"))
+    with quick.running(in_own_namespace(0, program(quick.config, "clock:40"))) as daemon:
         assert "max_user_watches" in renewed(daemon, "scanned instead")
         drop(hot / "inbox", "scanned.png", seed=1)
         daemon.finished()

@@ -37,8 +37,8 @@ from expandd.domain.settings import Settings
 from expandd.engine.engine import Outside
 from expandd.engine.ports import Watcher
 from expandd.service.app import Announcer, built, run_until
-from expandd.service.daemon import stopped_by_signals
 from expandd.service.logs import EventLog, to_stderr
+from expandd.service.signals import stopped_by_signals
 from tests.support.pictures import png_claiming
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import time
 
-
 NAP = 30.0
 """Seconds after which a long wait looks at the clock again: the timers of the event loop stand still in a suspend."""
 
 
 class SystemClock:
     """The machine's clocks. The monotonic one goes on through a suspend, so that no lifetime is slept away."""
+
+    def __init__(self, nap: float = NAP) -> None:
+        self._nap = nap
 
     def wall(self) -> float:
         return time.time()
@@ -21,20 +23,21 @@ class SystemClock:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     async def sleep(self, seconds: float) -> None:
-        end = self.monotonic() + seconds
-        await asyncio.sleep(min(seconds, NAP))
-        while (left := end - self.monotonic()) > 0:
-            await asyncio.sleep(min(left, NAP))
+        end, left = self.monotonic() + seconds, seconds
+        while True:
+            await asyncio.sleep(min(left, self._nap))
+            left = end - self.monotonic()
+            if left <= 0:
+                return
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         if seconds is None:
             await event.wait()
             return
-        end = self.monotonic() + seconds
-        left = seconds
+        end, left = self.monotonic() + seconds, seconds
         while not event.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, NAP)):
+                async with asyncio.timeout(min(left, self._nap)):
                     await event.wait()
             left = end - self.monotonic()
             if left <= 0:

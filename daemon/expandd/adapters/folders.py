@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from expandd.adapters.lock import InboxLocks
 from expandd.adapters.looking import batches, events_reach, identity_of, irregular, look_at
 from expandd.adapters.sidecar import sidecar, sidecar_path
 from expandd.adapters.standing import Standing
-from expandd.domain.errors import FolderAway, GateReason, InstanceRunning
+from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
 from expandd.domain.job import FileIdentity, Job
 from expandd.domain.naming import numbered, printable
 from expandd.domain.settle import Look
@@ -77,6 +78,9 @@ class LocalFolders:
 
     async def prove(self, root: Path, room: int) -> None:
         await self._off_loop(root, _prove, root, room)
+
+    async def make_way(self, root: Path, relative: Path) -> None:
+        await self._off_loop(root, self._disk.make_directories, root, relative.parent)
 
     async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
         return await self._off_loop(target.parent, self._publish, vaulted, target, sha256)
@@ -197,12 +201,24 @@ class LocalFolders:
 
     def _publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
         try:
-            self._disk.create(target, self._disk.chunks(vaulted), _spare(vaulted.name))
+            self._disk.create(target, self._proven(vaulted, sha256), _spare(vaulted.name))
         except FileExistsError:
             # The name was free when it was written down for this job alone: the same bytes there are ours, put
             # there by a try that did not live to say so.
             return self._has_digest(target, sha256)
         return True
+
+    def _proven(self, vaulted: Path, sha256: str) -> Iterator[bytes]:
+        """The bytes, and at their end VaultDamaged unless they are the right ones: before the file has a name."""
+        digest = hashlib.sha256()
+        try:
+            for chunk in self._disk.chunks(vaulted):
+                digest.update(chunk)
+                yield chunk
+        except FileNotFoundError as error:
+            raise VaultDamaged(f"the vault does not hold {printable(vaulted.name)} any more") from error
+        if digest.hexdigest() != sha256:
+            raise VaultDamaged(f"the vaulted bytes of {printable(vaulted.name)} are not what was downloaded")
 
     def _put_away(self, source: Path, target: Path) -> bool:
         self._standing.check(source)

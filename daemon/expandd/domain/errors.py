@@ -5,6 +5,7 @@ ExpanddError
 ├── InstanceRunning      nothing starts: another instance holds the state (exit 75)
 ├── FileFault            this file is bad: the error folder, with a sentence
 ├── Later                this file later: back-off with jitter
+├── VaultDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
 ├── FolderAway           this folder is away: its files wait, the others go on
 ├── AccountAway          the account or the service is away: everything waits, one gentle probe
 ├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
@@ -101,6 +102,10 @@ class Later(ExpanddError):
 
 class LinkDead(Later):
     """The result link cannot be used; /history may name another one."""
+
+
+class VaultDamaged(ExpanddError):
+    """The vaulted bytes are gone or not those that were vaulted."""
 
 
 class FolderAway(ExpanddError):

@@ -51,7 +51,8 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     # Back to uploaded only when the API proves, or a person says, that nothing was made.
     S.UNKNOWN: frozenset({S.RENDERED, S.FAILED, S.UPLOADED}),
     S.RENDERED: frozenset({S.VAULTED, S.FAILED}),
-    S.VAULTED: frozenset({S.DELIVERED}),
+    # Back to rendered when the bytes in the vault are damaged or gone: fetching them again costs nothing.
+    S.VAULTED: frozenset({S.DELIVERED, S.RENDERED}),
     S.DELIVERED: frozenset({S.DONE}),
     S.DONE: frozenset(),
     S.FAILED: frozenset(),

@@ -82,6 +82,8 @@ class Settings:
 
     state_dir: Path
     workers: int = 4
+    stop_timeout: float = 20.0
+    """Seconds that a stop waits for what is paid for."""
     api: ApiSettings = field(default_factory=ApiSettings)
     keep: Keep = field(default_factory=Keep)
     presets: Mapping[str, Preset] = field(default_factory=lambda: MappingProxyType({}))

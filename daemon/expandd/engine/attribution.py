@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from expandd.domain.answers import Announcement, Notification
 
 
+@dataclass(slots=True)
+class _Search:
+    """For which image ids the API showed a nameless error, and for which it did not."""
+
+    shown: set[str] = field(default_factory=set)
+    not_shown: set[str] = field(default_factory=set)
+
+    def next(self, waiting: Sequence[str]) -> str:
+        """Whom to ask for next; "" when nothing is left to ask."""
+        if len(self.shown) > 1:
+            return ""
+        unasked = [image_id for image_id in waiting if image_id not in self.shown | self.not_shown]
+        if unasked:
+            return unasked[0]
+        if self.shown and not self.not_shown:
+            return _nobody(*self.shown)
+        return ""
+
+    @property
+    def owner(self) -> str:
+        """The one image it was shown for, if it was not shown for another: else the filter filters nothing."""
+        return next(iter(self.shown)) if len(self.shown) == 1 and self.not_shown else ""
+
+
 class Attribution:
-    """Remembers the errors that name nobody, and for which images each was asked about."""
+    """Remembers the errors that name nobody, and what the API said when it was asked whose they are."""
 
     def __init__(self) -> None:
-        self._asked: dict[int, set[str]] = {}
+        self._searches: dict[int, _Search] = {}
         self._shared_turn = False
 
     def next_question(self, waiting: Iterable[str]) -> str:
@@ -22,25 +47,26 @@ class Attribution:
         self._shared_turn = not self._shared_turn
         if self._shared_turn:
             return ""
-        for image_id in waiting:
-            if any(image_id not in asked for asked in self._asked.values()):
-                return image_id
-        return ""
+        ids = tuple(waiting)
+        return next((question for search in self._searches.values() if (question := search.next(ids))), "")
 
     def read(self, answer: Sequence[Notification], asked: str, *, settled: frozenset[int]) -> dict[int, str]:
-        """The errors of `answer` that belong to the image `asked`, by notification id.
+        """The errors that are now known to belong to an image, by notification id.
 
-        `settled` are the notifications whose job is known. An answer that also shows other images' notifications
-        was not filtered, and proves nothing.
+        `settled` are the notifications whose job is known.
         """
-        nameless = [item.id for item in answer if _nameless(item) and item.id is not None and item.id not in settled]
+        nameless = {item.id for item in answer if _nameless(item) and item.id is not None and item.id not in settled}
         if not asked:
-            self._asked = {number: self._asked.get(number, set()) for number in nameless}
-            return {}
-        for images in self._asked.values():
-            images.add(asked)
-        filtered = all(item.image_id in {"", asked} for item in answer)
-        return dict.fromkeys(nameless, asked) if filtered else {}
+            self._searches = {number: self._searches.get(number, _Search()) for number in nameless}
+        else:
+            for number, search in self._searches.items():
+                (search.shown if number in nameless else search.not_shown).add(asked)
+        return {number: search.owner for number, search in self._searches.items() if search.owner}
+
+
+def _nobody(image_id: str) -> str:
+    """An id that looks like one and is none: what is shown for it is shown for all."""
+    return image_id[::-1] if image_id[::-1] != image_id else image_id + image_id[:1]
 
 
 def _nameless(item: Notification) -> bool:

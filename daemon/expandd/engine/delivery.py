@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from expandd.domain.errors import AccountAway, Later
+from expandd.domain.errors import AccountAway, Later, VaultDamaged
 from expandd.domain.job import Job, JobState, Result
 from expandd.domain.naming import result_name
 from expandd.domain.settings import Originals
@@ -13,7 +13,7 @@ from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Folders, Vault
 from expandd.engine.turns import NOW, OVER, Turn
-from expandd.engine.work_folder import prove_work_folder
+from expandd.engine.work_folder import prove_not_elsewhere, prove_work_folder
 
 MOST_DELETES = 10
 """Tries to delete a notification, over some five minutes, after which it is left to expire: it lives 600 s."""
@@ -35,7 +35,14 @@ class Delivery:
         result = job.result
         assert result is not None, "a vaulted job has its result written down"
         target = job.target or await self._choose_target(job, result)
-        if not await self._folders.publish(self._vault.path(job.id), target, result.sha256):
+        await self._folders.make_way(job.place.outbox, job.relative)
+        try:
+            published = await self._folders.publish(self._vault.path(job.id), target, result.sha256)
+        except VaultDamaged as error:
+            await self._vault.drop(job.id)
+            await self._jobs.move(job, JobState.RENDERED, target=None, note=str(error))
+            return NOW
+        if not published:
             await self._jobs.note(job, target=None)
             return NOW
         self._gates.storage(job.place.inbox).passed()
@@ -46,7 +53,7 @@ class Delivery:
         """Put the original away, then let go of the notification, then of everything else."""
         await prove_work_folder(self._folders, job)
         if job.place.originals is Originals.DELETE:
-            await self._folders.discard(job)
+            await self._remove(job)
         elif not await self._rest(job, job.place.done):
             return NOW
         self._gates.storage(job.place.inbox).passed()
@@ -78,13 +85,23 @@ class Delivery:
         await self._jobs.close(job)
         return OVER
 
+    async def _remove(self, job: Job) -> None:
+        """Remove the original, once it is written down that this is its end: only then may it be missing."""
+        if job.resting is None:
+            await prove_not_elsewhere(self._folders, job)
+            await self._jobs.note(job, resting=job.work_file)
+        await self._folders.discard(job)
+
     async def _rest(self, job: Job, directory: Path) -> bool:
         """Whether the original lies at its resting place now. False when another file was faster there."""
         resting = job.resting
+        if resting is None or await self._folders.identity(resting) is None:
+            await prove_not_elsewhere(self._folders, job)
         if resting is None:
             if await self._folders.identity(job.work_file) is None:
                 return True
             resting = await self._choose_resting(job, directory)
+        await self._folders.make_way(directory, job.relative)
         if job.state is JobState.FAILED:
             await self._folders.write_sidecar(job, resting)
         if not await self._folders.put_away(job.work_file, resting):

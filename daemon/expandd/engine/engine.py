@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.events import Event, GateOpened, JobMoved
-from expandd.domain.job import MAYBE_PAID
+from expandd.domain.events import Event, GateOpened, JobClosed, JobMoved
+from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
 from expandd.engine.deciding import Deciding
@@ -168,7 +168,15 @@ class Engine:
             self.poller.watch(event.job)
         elif isinstance(event, GateOpened):
             self._go_on()
+        elif isinstance(event, JobClosed) and event.job.state is JobState.WITHDRAWN:
+            self._look_again(event.job)
         self._emit_on(event)
+
+    def _look_again(self, job: Job) -> None:
+        """A file went back to its inbox: it is looked for at once, also where no event tells of it."""
+        for inbox in self.inboxes:
+            if inbox.folder.inbox == job.place.inbox:
+                inbox.look_again()
 
     def _go_on(self) -> None:
         """What waited at a gate goes on now, not when the gate would have been probed next; not all in one instant."""

@@ -262,6 +262,11 @@ class Inbox:
         else:
             candidate.due = self._clock.monotonic() + 1.0
 
+    def look_again(self) -> None:
+        """Scan soon: something has come back."""
+        self._more = True
+        self._watching.hinted.set()
+
     async def still_ready(self, ready: Ready) -> bool:
         """Whether the file is as it was when it was examined; if not, it settles anew."""
         look = await self._folders.look(self.folder.inbox / ready.relative)

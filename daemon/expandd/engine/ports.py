@@ -151,6 +151,10 @@ class Folders(Protocol):
         """
         ...
 
+    async def make_way(self, root: Path, relative: Path) -> None:
+        """Make the directories that `root`/`relative` needs below `root`, which must be there."""
+        ...
+
     async def prove(self, root: Path, room: int) -> None:
         """Raise FolderAway unless the directory `root` can take a file of `room` bytes now."""
         ...
@@ -158,7 +162,8 @@ class Folders(Protocol):
     async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
         """Copy bytes to `target`, whole or not at all, never over another file.
 
-        True when they lie there, also from an earlier try; False when something else does.
+        True when they lie there, also from an earlier try; False when something else does. Raises VaultDamaged when
+        the bytes are not those of `sha256`.
         """
         ...
 

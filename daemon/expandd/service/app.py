@@ -18,18 +18,15 @@ from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal import SqliteJournal
-from expandd.adapters.lock import InboxLocks, locked
-from expandd.adapters.standing import Standing
+from expandd.adapters.lock import locked
 from expandd.adapters.vault import FileVault
 from expandd.adapters.watcher import InotifyWatcher
-from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.errors import JournalAway
 from expandd.domain.events import Event
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine, Outside
+from expandd.service.premises import Premises
 from expandd.service.rebuilding import JOURNAL, prove_journal
-
-STOP_SECONDS = 10.0
-"""How long a stop waits for what is under way and paid for; the unit's TimeoutStopSec must be longer."""
 
 Subscriber = Callable[[Event], None]
 
@@ -51,6 +48,7 @@ async def built(
     environ: Mapping[str, str],
     announce: Subscriber,
     *,
+    premises: Premises | None = None,
     disk: Disk | None = None,
     around: Callable[[Outside], Outside] = lambda outside: outside,
 ) -> AsyncIterator[Engine]:
@@ -68,13 +66,9 @@ async def built(
         vault = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
         stack.enter_context(account_locked(settings.api.base_url, refresh_token))
-        standing, locks = Standing(settings.folders), InboxLocks()
-        stack.callback(locks.close)
-        for folder in settings.folders:
-            # A folder that is away is taken when it is back.
-            with contextlib.suppress(FolderAway, OSError):
-                standing.check(folder.inbox)
-                locks.take(folder.inbox)
+        premises = premises or Premises()
+        stack.callback(premises.close)
+        premises.admit(settings.folders)
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
         stack.callback(watcher.close)
         await asyncio.to_thread(prove_journal, settings)
@@ -88,7 +82,7 @@ async def built(
             api=api,
             chance=SystemChance(),
             clock=clock,
-            folders=LocalFolders(disk, standing, locks),
+            folders=LocalFolders(disk, premises.standing, premises.locks),
             images=images,
             journal=journal,
             vault=FileVault(vault, disk),
@@ -111,7 +105,10 @@ def prepare_state(state_dir: Path) -> Path:
 
 
 async def run_until(engine: Engine, stop: asyncio.Event) -> None:
-    """Work until `stop` is set, then come to a safe point: what is under way ends, the rest stays written down."""
+    """Work until `stop` is set, then come to a safe point: what is under way ends, the rest stays written down.
+
+    The settings say how long that may take; the unit's TimeoutStopSec must be longer.
+    """
     working = asyncio.create_task(engine.run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -130,5 +127,5 @@ async def _wind_down(engine: Engine) -> None:
     """Nothing new is begun; what is paid for is fetched and saved for as long as there is time."""
     engine.stop()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(STOP_SECONDS):
+        async with asyncio.timeout(engine.settings.stop_timeout):
             await engine.at_rest()

@@ -16,7 +16,7 @@ HEALTHY = 600.0
 
 
 class Crashes:
-    """Kept in $RUNTIME_DIRECTORY, which systemd keeps over restarts and removes at a stop. Without it nothing is counted.
+    """Kept in $RUNTIME_DIRECTORY, which systemd keeps over restarts and removes at a stop; without it nothing counts.
 
     systemd itself learns to wait longer each time only in version 254.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,12 +16,13 @@ from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
-from expandd.service.app import Announcer, Subscriber, built, prepare_state, run_until
+from expandd.service.app import Announcer, Subscriber, built, prepare_state
 from expandd.service.exit_codes import ExitCode
 from expandd.service.logs import EventLog, to_stderr
 from expandd.service.once import Tally, run_once
 from expandd.service.progress import Progress, Silent
-from expandd.service.systemd import Notifier
+from expandd.service.serving import serve
+from expandd.service.signals import stopped_by_signals
 
 Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContextManager[Engine]]
 
@@ -31,7 +31,7 @@ def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> in
     """The daemon, until it is told to stop."""
     settings = load(config)
     log = to_stderr(verbose=verbose)
-    return asyncio.run(_serve(settings, environ, log))
+    return asyncio.run(serve(config, settings, environ, log))
 
 
 def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patience: float) -> int:
@@ -45,20 +45,6 @@ def run_check(config: Path, environ: Mapping[str, str]) -> int:
     from expandd.service.check import check  # noqa: PLC0415 - the daemon never needs it
 
     return asyncio.run(check(config, environ, api_factory=_api, say=print))
-
-
-async def _serve(settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger) -> int:
-    stop = stopped_by_signals()
-    systemd = Notifier(environ)
-    async with built(settings, environ, Announcer(EventLog(log))) as engine:
-        log.info(
-            "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
-        )
-        systemd.ready(f"watching {len(settings.folders)} folders")
-        await run_until(engine, stop)
-        systemd.stopping()
-        log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
-    return ExitCode.FINE
 
 
 async def batch(
@@ -80,20 +66,6 @@ async def batch(
     if code is ExitCode.SOME_WAIT:
         print("Some files still wait; run `expandd once` again, or `expandd status` to see why.", file=sys.stderr)  # noqa: T201
     return code
-
-
-def stopped_by_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; a second SIGINT ends the program at once, as people expect."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        stop.set()
-        loop.remove_signal_handler(signal.SIGINT)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop
 
 
 @asynccontextmanager

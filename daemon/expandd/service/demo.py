@@ -19,11 +19,11 @@ from expandd.engine.engine import Engine
 from expandd.practice.server import PracticeServer
 from expandd.practice.switches import Switches
 from expandd.service.app import Announcer, built, run_until
-from expandd.service.daemon import stopped_by_signals
 from expandd.service.exit_codes import ExitCode
 from expandd.service.progress import Progress
 from expandd.service.samples import write_samples
 from expandd.service.sheet import SheetRow, contact_sheet
+from expandd.service.signals import stopped_by_signals
 
 FOLDERS = ("stories", "prints", "banners")
 

@@ -32,7 +32,13 @@ class Heart:
     """Tells systemd how it goes, when that changes, and that all is alive, while it is so."""
 
     def __init__(
-        self, engine: Engine, systemd: Notifier, failures: Failures, log: FilteringBoundLogger, wall: Callable[[], float]
+        self,
+        engine: Engine,
+        *,
+        systemd: Notifier,
+        failures: Failures,
+        log: FilteringBoundLogger,
+        wall: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._systemd = systemd
@@ -57,7 +63,7 @@ class Heart:
             before = self._told
             if self.sentence() != before:
                 self._systemd.status(self._told)
-            await _either(stop, self._pause())
+            await either(stop, self._pause())
 
     async def run_down(self, seconds: float) -> None:
         """Beat until cancelled, while what is under way ends within `seconds`."""
@@ -83,7 +89,8 @@ class Heart:
         return min(LONGEST, (self._systemd.watchdog or 3 * LONGEST) / 3)
 
 
-async def _either(event: asyncio.Event, seconds: float) -> None:
+async def either(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set or the time is over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -24,16 +24,16 @@ class Premises:
 
         A folder that is away is taken when it is back.
         """
-        held = self.locks.held
-        self.standing.know(folders)
+        held, standing = self.locks.held, Standing(folders)
         try:
             for folder in folders:
                 with contextlib.suppress(FolderAway, OSError):
-                    self.standing.check(folder.inbox)
+                    standing.check(folder.inbox)
                     self.locks.take(folder.inbox)
         except InstanceRunning:
             self.locks.keep_only(held)
             raise
+        self.standing.know(folders)
 
     def keep_only(self, inboxes: Collection[Path]) -> None:
         """Let others have the rest."""

@@ -13,12 +13,15 @@ from expandd.adapters.config.load import load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
 from expandd.domain.settings import ApiSettings, Settings
 from expandd.engine.engine import Engine
-from expandd.service.heart import Heart
+from expandd.service.heart import Heart, either
 from expandd.service.premises import Premises
 from expandd.service.systemd import Notifier
 
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""
+
+LOOK = 5.0
+"""Seconds between two looks at whether a folder that was left can be let go of."""
 
 
 class Reloader:
@@ -28,6 +31,7 @@ class Reloader:
         self,
         config: Path,
         engine: Engine,
+        *,
         premises: Premises,
         systemd: Notifier,
         heart: Heart,
@@ -45,11 +49,14 @@ class Reloader:
     async def run(self, asked: asyncio.Event) -> None:
         """Until cancelled: a reload each time `asked` is set; requests during one are one more."""
         while True:
-            await asked.wait()
-            asked.clear()
-            self._systemd.reloading()
-            await self.reload()
-            self._systemd.ready(self._heart.sentence())
+            await either(asked, LOOK)
+            if asked.is_set():
+                asked.clear()
+                self._systemd.reloading()
+                await self.reload()
+                self._systemd.ready(self._heart.sentence())
+            # Others may have a folder that is no longer served, once its last job is over.
+            self._premises.keep_only(self._engine.in_use)
 
     async def reload(self) -> None:
         """The file is read, judged together with what it names, and only then taken."""

@@ -433,6 +433,20 @@ async def test_a_refused_login_is_not_hammered(server: ScriptedServer, tmp_path:
     assert server.requests(POLL) == []
 
 
+async def test_a_clock_that_steps_back_does_not_put_the_next_login_off_for_years(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    clock = StoppedClock()
+    server.on(SIGN_IN, UNAUTHORIZED, pair_answer(1))
+    server.on(POLL, EMPTY_POLL)
+    async with client(server, tmp_path, source=Source(LOGIN), clock=clock) as api:
+        with pytest.raises(AccountAway):
+            await api.history("x")
+        clock.now -= 3650 * DAY
+        await api.history("x")
+    assert len(server.requests(SIGN_IN)) == 2
+
+
 @pytest.mark.parametrize(
     ("step", "expected"),
     [

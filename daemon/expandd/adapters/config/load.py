@@ -159,6 +159,7 @@ def _settings(config: ConfigKeys, base: Path) -> Settings:
     return Settings(
         state_dir=_absolute(config.state_dir, base),
         workers=config.workers,
+        stop_timeout=config.stop_timeout,
         api=ApiSettings(
             base_url=api.base_url,
             generate_path=api.generate_path,

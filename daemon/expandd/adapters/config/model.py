@@ -148,6 +148,10 @@ class ConfigKeys(_Section):
         description="Where the journal, paid results and the refreshed login are kept: a local disk.",
     )
     workers: Workers = Field(default=4, description="Images in flight at once, for the whole account.")
+    stop_timeout: Duration = Field(
+        default=20.0,
+        description="How long a stop waits for images that are paid for; TimeoutStopSec= of the unit must be longer.",
+    )
     api: Annotated[ApiKeys, BeforeValidator(_left_empty)] = Field(
         default_factory=ApiKeys,
         description="How the API is reached.",

@@ -1,0 +1,124 @@
+"""Owns the daemon's day: waiting after crashes, starting, working with a heartbeat, reloading, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from expandd.domain.errors import ConfigurationError, InstanceRunning
+from expandd.domain.settings import Settings
+from expandd.engine.engine import Engine
+from expandd.service.app import Announcer, built, run_until
+from expandd.service.crashes import HEALTHY, Crashes, delay
+from expandd.service.exit_codes import ExitCode
+from expandd.service.heart import Failures, Heart, either
+from expandd.service.logs import EventLog
+from expandd.service.premises import Premises
+from expandd.service.reloading import Reloader
+from expandd.service.signals import reloaded_by_signals, stopped_by_signals
+from expandd.service.systemd import Notifier
+
+START = 300.0
+"""Seconds that a start may take after the wait; as long as TimeoutStartSec= of the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run is given from outside."""
+
+    config: Path
+    environ: Mapping[str, str]
+    log: FilteringBoundLogger
+    systemd: Notifier
+    crashes: Crashes
+    stop: asyncio.Event
+    asked: asyncio.Event
+
+
+async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger) -> int:
+    """Work until told to stop. Raises ConfigurationError, InstanceRunning, JournalAway when it cannot start."""
+    stop, asked = stopped_by_signals(), reloaded_by_signals()
+    given = Given(config, environ, log, Notifier(environ), Crashes(environ), stop, asked)
+    await _wait_after(given.crashes.begin(), given)
+    if not stop.is_set():
+        try:
+            await _work(settings, given)
+        except (ConfigurationError, InstanceRunning):
+            given.crashes.ended_well()
+            raise
+    given.crashes.ended_well()
+    return ExitCode.FINE
+
+
+async def _wait_after(crashes: int, given: Given) -> None:
+    """What has crashed again and again may do so at once: the machine and the service are spared that."""
+    seconds = delay(crashes)
+    if seconds:
+        given.log.warning("expandd.waiting", crashes=crashes, seconds=seconds)
+        why = f"waiting {seconds:.0f} s: it has crashed {crashes} times in a row"
+        given.systemd.starts_later(seconds + START, why)
+        await either(given.stop, seconds)
+
+
+async def _work(settings: Settings, given: Given) -> None:
+    failures, premises = Failures(), Premises()
+    announcer = Announcer(EventLog(given.log), failures)
+    async with built(settings, given.environ, announcer, premises=premises) as engine:
+        heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
+        reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
+        async with _beside(_day(engine, heart, reloader, given), _lasting(given.crashes)):
+            await run_until(engine, given.stop)
+        given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
+
+
+async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
+    """From the start to the stop, as systemd is told of it."""
+    ready = asyncio.create_task(engine.started())
+    stopping = asyncio.create_task(given.stop.wait())
+    try:
+        await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            await _go_on(engine, heart, reloader, given)
+    finally:
+        ready.cancel()
+        stopping.cancel()
+    seconds = engine.settings.stop_timeout
+    given.log.info("expandd.stopping", in_hand=len(engine.jobs), seconds=seconds)
+    await heart.run_down(seconds)
+
+
+async def _go_on(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
+    settings = engine.settings
+    given.systemd.ready(heart.sentence())
+    given.log.info(
+        "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
+    )
+    async with _beside(reloader.run(given.asked)):
+        await heart.run(given.stop)
+
+
+async def _lasting(crashes: Crashes) -> None:
+    await asyncio.sleep(HEALTHY)
+    crashes.healthy()
+
+
+@asynccontextmanager
+async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do these as long as the body lasts."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
