@@ -281,6 +281,7 @@ async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
     calls: list[Callable[[], object]] = [
         lambda: folders.publish(vaulted, job.place.outbox / "pic.png", sha256(BYTES)),
         lambda: folders.free_name(job.place.outbox, Path("album/pic.png"), frozenset()),
+        lambda: folders.free_name(job.place.outbox, Path("pic.png"), frozenset()),
         lambda: folders.prove(job.place.outbox, 1),
     ]
     reasons = []

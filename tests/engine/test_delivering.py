@@ -181,18 +181,20 @@ async def test_an_inbox_that_is_unmounted_after_delivery_keeps_its_original_and_
 
 @pytest.mark.parametrize("harm", ["damaged", "gone"])
 async def test_damaged_bytes_in_the_vault_are_fetched_again_and_never_delivered(workshop: Workshop, harm: str) -> None:
-    workshop.hot[0].outbox.rename(workshop.hot[0].outbox.with_name("away"))
+    outbox = workshop.hot[0].outbox
     workshop.start()
     workshop.drop("pic.png")
-    job = await workshop.reached("pic.png", S.VAULTED)
-    vaulted = workshop.vault.path(job.id)
+    await workshop.reached("pic.png", S.ACCEPTED)
+    outbox.rename(outbox.with_name("away"))
+    await workshop.reached("pic.png", S.VAULTED)
+    vaulted = workshop.vault.path(workshop.recorder.latest("pic.png").id)
     if harm == "gone":
         vaulted.unlink()
     else:
         vaulted.write_bytes(b"worn out")
-    workshop.hot[0].outbox.with_name("away").rename(workshop.hot[0].outbox)
+    outbox.with_name("away").rename(outbox)
     await workshop.closed("pic.png")
 
     assert len(workshop.api.paid) == 1
     assert workshop.names("outbox") == ["pic.png"]
-    assert b"worn out" not in (workshop.hot[0].outbox / "pic.png").read_bytes()
+    assert b"worn out" not in (outbox / "pic.png").read_bytes()

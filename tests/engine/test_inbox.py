@@ -112,7 +112,7 @@ async def test_a_preset_that_changes_nothing_is_an_error_before_anything_is_uplo
     assert workshop.api.calls == []
 
 
-@pytest.mark.parametrize("name", [".hidden.png", "Thumbs.db", "pic.png.part", "~pic.png", "pic.png.crdownload"])
+@pytest.mark.parametrize("name", [".hidden.png", "Thumbs.db", "pic.png.part", "~$pic.png", "pic.png.crdownload"])
 async def test_names_that_are_never_picked_up_stay_and_are_told_once(workshop: Workshop, name: str) -> None:
     workshop.start()
     workshop.drop(name)

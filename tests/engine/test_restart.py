@@ -348,3 +348,23 @@ def test_every_state_has_a_test_of_its_restart() -> None:
 
     assert told == set(JobState)
     assert isinstance(a_job_in(S.CLAIMED), Job)
+
+
+async def test_an_original_that_comes_back_after_its_job_was_over_is_put_to_rest_and_not_paid_again(
+    workshop: Workshop,
+) -> None:
+    """Its inbox was renamed aside, and came back when nobody waited for it any more."""
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    job = workshop.recorder.latest("pic.png")
+    await workshop.crash()
+    job.work_dir.mkdir()
+    (workshop.hot[0].done / "pic.png").rename(job.work_file)
+    await workshop.folders.mark(job)
+    workshop.start()
+    await workshop.finished()
+
+    assert workshop.names("done") == ["pic.png"]
+    assert workshop.in_work() == []
+    assert len(workshop.api.paid) == 1

@@ -129,7 +129,7 @@ def _journal_point(method: str, arguments: tuple[Any, ...]) -> str | None:
 def main(config: str, verb: str, what: str) -> int:
     doom = Doom(kill_at=what) if verb == "kill" else Doom(record=Path(what))
     build = partial(built, disk=DoomedDisk(doom), around=partial(around, point=doom))
-    return asyncio.run(batch(load(Path(config)), os.environ, to_stderr(), 30.0, build))
+    return asyncio.run(batch(load(Path(config)), os.environ, to_stderr(os.environ), 30.0, build))
 
 
 if __name__ == "__main__":

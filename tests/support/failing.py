@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import sys
 import threading
@@ -37,7 +38,7 @@ from expandd.domain.settings import Settings
 from expandd.engine.engine import Outside
 from expandd.engine.ports import Watcher
 from expandd.service.app import Announcer, built, run_until
-from expandd.service.logs import EventLog, to_stderr
+from expandd.service.logs import EventLog, set_up
 from expandd.service.signals import stopped_by_signals
 from tests.support.pictures import png_claiming
 
@@ -233,20 +234,24 @@ class Bombed:
         return Fetched(bytes=len(bomb), sha256=hashlib.sha256(bomb).hexdigest())
 
 
-class FastClock(SystemClock):
-    """A clock that runs `times` as fast as the machine's."""
+class FastClock:
+    """A clock that runs `times` as fast as the machine's; the wall clock is the machine's."""
 
     def __init__(self, times: float) -> None:
+        self._real = SystemClock()
         self._times = times
 
+    def wall(self) -> float:
+        return self._real.wall()
+
     def monotonic(self) -> float:
-        return super().monotonic() * self._times
+        return self._real.monotonic() * self._times
 
     async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds / self._times)
+        await self._real.sleep(seconds / self._times)
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        await super().wait(event, None if seconds is None else seconds / self._times)
+        await self._real.wait(event, None if seconds is None else seconds / self._times)
 
 
 def around(outside: Outside, rules: Rules, numbers: dict[str, int]) -> Outside:
@@ -265,7 +270,7 @@ def around(outside: Outside, rules: Rules, numbers: dict[str, int]) -> Outside:
 
 async def serve(settings: Settings, rules: Rules, numbers: dict[str, int]) -> None:
     """What `expandd run` does, with the seams in use."""
-    log = to_stderr(verbose=True)
+    log = set_up(sys.stderr, pretty=False, level=logging.DEBUG)
     stop = stopped_by_signals()
     troubles = partial(around, rules=rules, numbers=numbers)
     async with built(

@@ -196,6 +196,8 @@ class LocalFolders:
 
     def _free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
         directory = self._disk.make_directories(root, relative.parent)
+        # In a folder that is away every name is free, also that of a file which is back with the folder.
+        directory.stat()
         paths = (directory / name for name in numbered(relative.name))
         return next(path for path in paths if path not in taken and not os.path.lexists(path))
 

@@ -61,10 +61,12 @@ class InboxLocks:
     def held(self) -> frozenset[Path]:
         return frozenset(self._held)
 
-    def keep_only(self, inboxes: Collection[Path]) -> None:
-        """Let go of all others."""
-        for inbox in self.held.difference(inboxes):
+    def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
+        """Let go of all others, and tell which."""
+        others = self.held.difference(inboxes)
+        for inbox in others:
             self._let_go(inbox)
+        return others
 
     def close(self) -> None:
         self.keep_only(())

@@ -33,7 +33,7 @@ _TEMPORARY = (
         "a browser's download",
     ),
     (re.compile(r".*\.(tmp|temp|writing|uploading|upload|lock|lck|swp|swx|bak~)$", _FLAGS), "a temporary file"),
-    (re.compile(r"~.*|.*~$", _FLAGS), "an editor's temporary file"),
+    (re.compile(r"~\$.*|.*~$", _FLAGS), "an editor's temporary file"),
     (re.compile(r"(unconfirmed \d+|.*\.com\.google\.chrome\..*)", _FLAGS), "a browser's download"),
     (
         re.compile(r".*\.smbdelete.*|.*\.fuse_hidden.*|.*\.nfs[0-9a-f]{8,}$", _FLAGS),

@@ -21,10 +21,14 @@ RESULT_LIFE = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """One job's wait: its entry into the state it waits in, since when (monotonic), and the tries before that."""
+    """One job's wait: its entry into the state it waits in, since when (monotonic), and what there was before.
+
+    `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
+    """
 
     entry: Stamp
     since: float
+    before: float
     attempts_before: int
 
 
@@ -87,12 +91,16 @@ class Asking:
         if wait is None or wait.entry != job.stamps[-1]:
             waiting = {other.id for other in self._jobs.in_state(*AWAITING_RESULT)}
             self._waits = {job_id: kept for job_id, kept in self._waits.items() if job_id in waiting}
-            self._waits[job.id] = _Wait(job.stamps[-1], now, job.attempts)
+            before = max(0.0, self._clock.wall() - job.stamps[-1].at)
+            self._waits[job.id] = _Wait(job.stamps[-1], now, before, job.attempts)
             return 0.0
         return now - wait.since
 
     def _next_question(self, job: Job) -> float:
         """Seconds after entering the state at which /history is asked the next time: ever more rarely."""
         first = QUIET_POLLS * self.settings.poll_interval
-        asked = job.attempts - self._waits[job.id].attempts_before
+        wait = self._waits[job.id]
+        asked = job.attempts - wait.attempts_before
+        if asked == 0:
+            return max(0.0, first - wait.before)
         return first * sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, asked + 2))

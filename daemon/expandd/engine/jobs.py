@@ -39,6 +39,10 @@ class Jobs:
     def in_state(self, *states: JobState) -> tuple[Job, ...]:
         return tuple(job for job in self._open.values() if job.state in states)
 
+    async def known(self, job_id: str) -> Job | None:
+        """The job of this id as the journal has it, open or over."""
+        return await self._journal.get(job_id)
+
     async def load(self) -> None:
         self._open = {job.id: job for job in await self._journal.open_jobs()}
 

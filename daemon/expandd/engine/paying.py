@@ -103,7 +103,12 @@ class Paying:
         if job.source.orientation != 1:
             sent, sha256 = job.work_dir / UPRIGHT, await self._digest(job)
             await self._images.make_upright(job.work_file, sent)
-        uploaded = await self._gates.through(self._api.upload(sent, job.relative.name))
+        try:
+            uploaded = await self._gates.through(self._api.upload(sent, job.relative.name))
+        except FileFault:
+            if await self._folders.identity(job.work_file) == job.source.identity:
+                raise
+            return await self._withdraw(job, "the file was still being written")
         source = replace(job.source, sha256=sha256 or uploaded.sha256)
         await self._jobs.move(
             job,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from expandd.domain.errors import FolderAway
 from expandd.domain.events import Recovered
-from expandd.domain.job import AWAITING_RESULT, JobState
-from expandd.domain.settings import HotFolder
+from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.pipeline import HOLDS_SLOT
@@ -50,6 +50,10 @@ class Recovery:
             return 0
 
     async def _clear(self, folder: HotFolder, job_id: str) -> int:
+        known = await self._jobs.known(job_id)
+        if known is not None and known.state in {JobState.DONE, JobState.FAILED}:
+            await self._put_to_rest(known)
+            return 0
         job = await self._folders.marked(folder.inbox, job_id)
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
@@ -57,3 +61,14 @@ class Recovery:
         state = JobState.RENDERED if vaulted else JobState.UNKNOWN
         await self._jobs.adopt(job, state, "the journal does not know this job: it is found out whether it was paid")
         return 0
+
+    async def _put_to_rest(self, job: Job) -> None:
+        """A job that was over while its original was away with its inbox: now it is back."""
+        place = job.place
+        if job.state is JobState.DONE and place.originals is Originals.DELETE:
+            await self._folders.discard(job)
+        else:
+            directory = place.done if job.state is JobState.DONE else place.error
+            resting = await self._folders.free_name(directory, job.relative, frozenset())
+            await self._folders.put_away(job.work_file, resting)
+        await self._folders.tidy(job)

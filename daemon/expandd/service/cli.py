@@ -16,6 +16,7 @@ import click
 from expandd import __version__
 from expandd.domain.errors import ConfigurationError, ExpanddError, InstanceRunning
 from expandd.service.exit_codes import ExitCode
+from expandd.service.journald import prefixed
 
 P = ParamSpec("P")
 
@@ -51,16 +52,20 @@ def told(command: Callable[P, int]) -> Callable[P, None]:
             sys.exit(command(*arguments, **options))
         except ConfigurationError as error:
             for problem in error.problems:
-                click.echo(str(problem), err=True)
+                _complain(str(problem))
             sys.exit(ExitCode.CONFIGURATION)
         except InstanceRunning as error:
-            click.echo(f"expandd: {error}", err=True)
+            _complain(f"expandd: {error}")
             sys.exit(ExitCode.RUNNING_ALREADY)
         except ExpanddError as error:
-            click.echo(f"expandd: {error}", err=True)
+            _complain(f"expandd: {error}")
             sys.exit(ExitCode.OUR_FAULT)
 
     return wrapper
+
+
+def _complain(text: str) -> None:
+    click.echo(prefixed(text, "error", os.environ), err=True)
 
 
 @cli.command()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -13,7 +14,9 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from expandd.domain import events as e
 from expandd.domain.job import Job, JobState
+from expandd.service.journald import PRIORITIES, SOCKET, Journal, field_name, is_journal
 from expandd.service.redaction import redact
+from expandd.service.sentences import sentence
 
 _SECONDS = 3
 
@@ -25,20 +28,64 @@ def set_up(stream: TextIO, *, pretty: bool | None = None, level: int = logging.I
     last: Sequence[Processor] = (
         (structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback),)
         if pretty
-        else (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False))
+        else (structlog.processors.JSONRenderer(ensure_ascii=False),)
     )
+    before = () if pretty else (_TRACEBACKS,)
+    stamped = (structlog.processors.TimeStamper(fmt="iso", utc=True), *before, redact, _in_order, *last)
+    return _logger(structlog.PrintLogger(stream), stamped, level)
+
+
+def set_up_journal(journal: Journal, *, level: int = logging.INFO) -> FilteringBoundLogger:
+    """A logger whose lines are entries of systemd's journal, which knows by itself when and by whom."""
+    return _logger(JournalLogger(journal), (_TRACEBACKS, redact, _entry), level)
+
+
+def _logger(sink: object, processors: Sequence[Processor], level: int) -> FilteringBoundLogger:
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            redact,
-            _in_order,
-            *last,
-        ],
+        sink,
+        processors=[structlog.processors.add_log_level, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     return logger
+
+
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Where an exception came from, without the values of variables: a token may be one."""
+
+_FIELDS = {"job": "JOB", "inbox": "FOLDER", "file": "FILE", "image_id": "IMAGE_ID", "task_id": "TASK_ID"}
+"""What people filter by: `journalctl JOB=…`. Everything else is named after expandd."""
+
+
+def _entry(_: object, __: str, event: EventDict) -> tuple[tuple[dict[str, str]], dict[str, Any]]:
+    """The event as fields of the journal: the one argument of what writes them."""
+    name, level = str(event.pop("event")), str(event.pop("level"))
+    fields = {
+        "MESSAGE": sentence(name, event) + _fault(event),
+        "PRIORITY": str(PRIORITIES[level]),
+        "SYSLOG_IDENTIFIER": "expandd",
+        "EXPANDD_EVENT": name,
+    }
+    for key, value in event.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        fields[_FIELDS.get(key) or field_name(f"expandd_{key}")] = text
+    return (fields,), {}
+
+
+def _fault(event: EventDict) -> str:
+    """What an exception says, in brief."""
+    return "".join(f" ({fault['exc_type']}: {fault['exc_value']})" for fault in event.get("exception", ()))
+
+
+class JournalLogger:
+    """What structlog writes to: hands each entry to the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def msg(self, fields: dict[str, str]) -> None:
+        self._journal.send(fields)
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def _in_order(_: object, __: str, event: EventDict) -> EventDict:
@@ -47,8 +94,22 @@ def _in_order(_: object, __: str, event: EventDict) -> EventDict:
     return {key: event[key] for key in (*first, *(key for key in event if key not in first)) if key in event}
 
 
-def to_stderr(*, verbose: bool = False) -> FilteringBoundLogger:
-    return set_up(sys.stderr, level=logging.DEBUG if verbose else logging.INFO)
+def to_stderr(environ: Mapping[str, str], *, verbose: bool = False) -> FilteringBoundLogger:
+    """The log to where stderr goes: the journal gets entries, a terminal colours, everything else JSON."""
+    level = logging.DEBUG if verbose else logging.INFO
+    if not is_journal(environ):
+        return set_up(sys.stderr, level=level)
+    if SOCKET.exists():
+        return set_up_journal(Journal(), level=level)
+    return _logger(
+        structlog.PrintLogger(sys.stderr),
+        (_TRACEBACKS, redact, _in_order, structlog.processors.JSONRenderer(ensure_ascii=False), _with_priority),
+        level,
+    )
+
+
+def _with_priority(_: object, name: str, line: Any) -> str:
+    return f"<{PRIORITIES.get(name, 6)}>{line}"
 
 
 class EventLog:

@@ -35,9 +35,9 @@ class Premises:
             raise
         self.standing.know(folders)
 
-    def keep_only(self, inboxes: Collection[Path]) -> None:
-        """Let others have the rest."""
-        self.locks.keep_only(inboxes)
+    def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
+        """Let others have the rest, and tell what that is."""
+        return self.locks.keep_only(inboxes)
 
     def close(self) -> None:
         self.locks.close()

@@ -20,7 +20,7 @@ from expandd.service.systemd import Notifier
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""
 
-LOOK = 5.0
+LOOK = 2.0
 """Seconds between two looks at whether a folder that was left can be let go of."""
 
 
@@ -56,7 +56,8 @@ class Reloader:
                 await self.reload()
                 self._systemd.ready(self._heart.sentence())
             # Others may have a folder that is no longer served, once its last job is over.
-            self._premises.keep_only(self._engine.in_use)
+            for inbox in sorted(self._premises.keep_only(self._engine.in_use)):
+                self._log.info("folder.left", inbox=inbox)
 
     async def reload(self) -> None:
         """The file is read, judged together with what it names, and only then taken."""

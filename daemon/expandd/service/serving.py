@@ -73,7 +73,7 @@ async def _work(settings: Settings, given: Given) -> None:
     async with built(settings, given.environ, announcer, premises=premises) as engine:
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
-        async with _beside(_day(engine, heart, reloader, given), _lasting(given.crashes)):
+        async with _beside(given.stop, _day(engine, heart, reloader, given), _lasting(given.crashes)):
             await run_until(engine, given.stop)
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
@@ -100,7 +100,7 @@ async def _go_on(engine: Engine, heart: Heart, reloader: Reloader, given: Given)
     given.log.info(
         "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
     )
-    async with _beside(reloader.run(given.asked)):
+    async with _beside(given.stop, reloader.run(given.asked)):
         await heart.run(given.stop)
 
 
@@ -110,9 +110,16 @@ async def _lasting(crashes: Crashes) -> None:
 
 
 @asynccontextmanager
-async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do these as long as the body lasts."""
+async def _beside(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do these as long as the body lasts. One that fails stops everything, and its error comes out at the end."""
     tasks = [asyncio.create_task(work) for work in works]
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            stop.set()
+
+    for task in tasks:
+        task.add_done_callback(ended)
     try:
         yield
     finally:

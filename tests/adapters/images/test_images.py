@@ -63,6 +63,7 @@ real.serve(carry_out)
 # Root may read everything, so a child of root becomes nobody.
 NOBODY = """
 import os
+from PIL import PngImagePlugin
 from expandd.adapters.images import decoder as image_decoder
 from expandd.adapters.images import process as image_process
 os.geteuid() or os.setuid(65534)

@@ -26,6 +26,7 @@ from expandd.domain.offsets import Size
 MEMORY = 1536 << 20
 """Bytes of address space: the largest picture takes a third of it."""
 
+MOST_TEXT = 64 << 20  # bytes of text in one PNG
 CPU = 60
 """Seconds of processor time for one request."""
 
@@ -166,10 +167,12 @@ def _allow_time() -> None:
 
 
 def main() -> None:
-    from PIL import Image  # noqa: PLC0415, as above
+    from PIL import Image, PngImagePlugin  # noqa: PLC0415, as above
 
     confine()
     Image.MAX_IMAGE_PIXELS = None
+    # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT
     # A daemon that was killed reads no answer: nobody needs to hear of it.
     with contextlib.suppress(BrokenPipeError):
         serve(carry_out)

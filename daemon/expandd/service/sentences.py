@@ -1,0 +1,53 @@
+"""Owns the sentence of each log line, for people who read the journal without looking at its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_SENTENCES = {
+    "expandd.started": "Started: {folders} folders, {workers} images in flight at most.",
+    "expandd.stopping": "Stopping: {in_hand} in hand; what is paid for is fetched and saved, for {seconds} s at most.",
+    "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
+    "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",
+    "engine.recovered": "Compared journal and work folders: {open_jobs} in hand, {returned_files} put back.",
+    "reload.done": "New configuration taken: {folders} folders, {workers} images in flight at most.",
+    "reload.mistake": "{message}",
+    "reload.refused": "New configuration refused, {mistakes} mistakes. {what_to_do}",
+    "loop.stuck": "Stuck: {loop} makes no progress.",
+    "folder.left": "{inbox} is no longer worked on; other instances may have it.",
+    "job.claimed": "{file}: taken.",
+    "job.uploaded": "{file}: uploaded.",
+    "job.intent": "{file}: about to be paid for.",
+    "job.accepted": "{file}: the service has taken it.",
+    "job.unknown": "{file}: the answer to the paid call was lost; it is found out by asking.",
+    "job.rendered": "{file}: the result is there.",
+    "job.vaulted": "{file}: the result is saved.",
+    "job.delivered": "{file}: the result lies in the outbox.",
+    "job.withdrawn": "{file}: put back into the inbox.",
+    "job.finished": "{file}: expanded, {delivered_to} in {total_seconds} s.",
+    "job.failed": "{file}: {message} {what_to_do}",
+    "job.held": "{file}: {why} {what_to_do}",
+    "job.put_off": "{file}: {why} Tried again in {again_in} s.",
+    "gate.shut": "{gate} waits ({reason}): {why}",
+    "gate.opened": "{gate} goes on after {waited} s.",
+    "file.settled": "{file}: has stopped changing.",
+    "file.ignored": "{file}: not picked up: {why}.",
+    "file.unfinished": "{file}: not whole yet: {why}",
+    "watch.renewed": "{inbox}: watched anew: {why}.",
+    "notifications.read": "{total} notifications, {ours} of them ours.",
+    "bug.found": "A fault of expandd's own in {where}; what was in hand is kept and tried again.",
+}
+
+
+def sentence(event: str, facts: Mapping[str, Any]) -> str:
+    """The sentence of an event; of one without, its name and its facts."""
+    template = _SENTENCES.get(event)
+    if template is None:
+        return " ".join([event, *(f"{key}={value}" for key, value in facts.items())])
+    return " ".join(template.format_map(_Facts(facts)).split())
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return ""

@@ -1,0 +1,145 @@
+"""What SIGHUP does to a running daemon: the new configuration, whole or not at all, and nothing to the work in hand."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from expandd.practice.server import PracticeServer
+from tests.e2e.test_main_job import assert_good_manners
+from tests.support.daemon import Daemon, House, names
+from tests.support.pictures import picture
+
+ONE = "offsets: {top: 10, left: 25%}"
+
+
+def reload(daemon: Daemon, event: str = "reload.done", times: int = 1) -> dict[str, object]:
+    daemon.process.send_signal(signal.SIGHUP)
+    return daemon.wait_for(event, times=times)
+
+
+def drop(house: House, folder: str, name: str = "pic.png", seed: int = 0) -> None:
+    (house.folder(folder) / "inbox" / name).write_bytes(picture("png", seed=seed))
+
+
+def test_a_folder_that_is_added_is_worked_on_and_one_that_is_removed_is_not(house: House) -> None:
+    with house.running() as daemon:
+        house.build(folders={"new": ONE})
+        line = reload(daemon)
+        drop(house, "hot")
+        drop(house, "new")
+        daemon.finished()
+
+        assert line["added"] == [str(house.folder("new") / "inbox")]
+        assert line["removed"] == [str(house.folder("hot") / "inbox")]
+        assert names(house.folder("new") / "outbox") == ["pic.png"]
+        assert names(house.folder("hot") / "inbox") == ["pic.png"]
+        assert daemon.stop() == 0
+
+
+def test_jobs_in_hand_keep_what_they_started_with(house: House, server: PracticeServer) -> None:
+    server.switch(generate_min=1.5, generate_max=1.5)
+    drop(house, "hot", "old.png")
+    with house.running() as daemon:
+        daemon.wait_for("job.accepted")
+        house.build(folders={"hot": 'offsets: {top: 77}, name: "new-{stem}{ext}"'})
+        reload(daemon)
+        drop(house, "hot", "pic.png", seed=1)
+        daemon.finished(times=2)
+
+    by_name = {line["file"]: line["offsets"] for line in daemon.lines if line.get("event") == "job.finished"}
+    assert names(house.folder() / "outbox") == ["new-pic.png", "old.png"]
+    assert by_name["old.png"]["top"] == 10
+    assert by_name["pic.png"]["top"] == 77
+    assert_good_manners(server, pictures=2)
+
+
+def test_the_jobs_of_a_folder_that_is_removed_run_to_their_end_and_then_others_may_have_it(
+    house: House, server: PracticeServer
+) -> None:
+    server.switch(generate_min=1.5, generate_max=1.5)
+    drop(house, "hot")
+    with house.running() as daemon:
+        daemon.wait_for("job.accepted")
+        house.build(folders={"new": ONE})
+        reload(daemon)
+        daemon.finished()
+
+        assert names(house.folder() / "outbox") == ["pic.png"]
+        assert daemon.process.poll() is None
+
+
+def test_a_mistake_leaves_everything_as_it_was_and_all_of_them_are_told(house: House) -> None:
+    with house.running() as daemon:
+        good = house.config.read_text()
+        house.config.write_text(good.replace("settle: 200ms", "setle: 200ms").replace("top: 10", "top: ten"))
+        refused = reload(daemon, "reload.refused")
+        told = [line["message"] for line in daemon.lines if line.get("event") == "reload.mistake"]
+        drop(house, "hot")
+        daemon.finished()
+
+        assert refused["mistakes"] == len(told) == 2
+        assert any("Did you mean 'settle'" in text for text in told)
+
+        house.config.write_text(good)
+        assert reload(daemon)["changed"] == []
+
+
+def test_what_needs_a_restart_says_so_and_changes_nothing_else_either(house: House) -> None:
+    with house.running() as daemon:
+        house.build(top="workers: 9", folders={"new": ONE})
+        house.config.write_text(house.config.read_text().replace(str(house.state_dir), str(house.root / "other")))
+        reload(daemon, "reload.refused")
+        told = daemon.wait_for("reload.mistake")["message"]
+        drop(house, "hot")
+        daemon.finished()
+
+    assert "state_dir" in told
+    assert "systemctl restart expandd" in told
+
+
+def test_a_folder_that_another_instance_works_on_is_refused(house: House, server: PracticeServer) -> None:
+    other = House(house.root / "second", server.api_url)
+    other.root.mkdir()
+    other.build(folders={"theirs": ONE})
+    with house.running() as daemon, other.running() as holder:
+        _serve_also(house, other.folder("theirs"))
+        reload(daemon, "reload.refused")
+        told = daemon.wait_for("reload.mistake")["message"]
+
+        assert str(holder.process.pid) in told
+        assert holder.stop() == 0
+        reload(daemon)
+        assert daemon.stop() == 0
+
+
+def test_a_folder_that_is_left_can_be_taken_by_another_instance(house: House, server: PracticeServer) -> None:
+    other = House(house.root / "second", server.api_url)
+    other.root.mkdir()
+    other.build(folders={"theirs": ONE})
+    with house.running() as daemon:
+        house.build(folders={"new": ONE, "hot": ONE})
+        reload(daemon)
+        house.build(folders={"new": ONE})
+        reload(daemon, times=2)
+        daemon.wait_for("folder.left")
+        _serve_also(other, house.folder("hot"))
+        with other.running() as second:
+            assert second.stop() == 0
+
+
+def test_more_workers_are_at_work_at_once(house: House, server: PracticeServer) -> None:
+    house.build(top="workers: 1")
+    server.switch(generate_min=1.0, generate_max=1.0)
+    with house.running() as daemon:
+        house.build(top="workers: 3")
+        reload(daemon)
+        for number in range(3):
+            drop(house, "hot", f"pic{number}.png", seed=number)
+        daemon.wait_for("job.accepted", times=3)
+
+        assert not [line for line in daemon.lines if line.get("event") == "job.finished"]
+
+
+def _serve_also(house: House, folder: Path) -> None:
+    house.config.write_text(f"{house.config.read_text()}  - {{root: {folder}, {ONE}}}\n")
