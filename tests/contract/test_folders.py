@@ -14,7 +14,7 @@ import pytest
 
 from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
-from expandd.adapters.lock import InboxLocks
+from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.looking import identity_of
 from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason, VaultDamaged
 from expandd.domain.job import Job, Source

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.chance import SystemChance
-from expandd.adapters.lock import InboxLocks, holder, locked
+from expandd.adapters.inbox_locks import InboxLocks, inbox_name
+from expandd.adapters.kernel_lock import holder_of
+from expandd.adapters.lock import holder, locked
 from expandd.domain.errors import InstanceRunning
 from expandd.engine.ports import Chance
 from tests.support.fakes import FixedChance
@@ -86,5 +89,5 @@ def test_an_inbox_that_is_made_again_is_locked_again(tmp_path: Path) -> None:
         inbox.mkdir()
         locks.take(inbox)
 
-        assert holder(inbox / ".expandd" / "lock")
-        assert holder(tmp_path / "aside" / ".expandd" / "lock") == ""
+        assert holder_of(inbox_name(inbox)) == f"process {os.getpid()}"
+        assert holder_of(inbox_name(tmp_path / "aside")) == ""

@@ -78,7 +78,7 @@ class Scene:
         )
         assert sorted(os.listdir(self.hot / "error")) == ["notes.txt", "notes.txt.error.json"], point
         assert names(self.hot / "inbox") == [], point
-        assert os.listdir(self.hot / "inbox" / ".expandd") == ["lock"], point
+        assert os.listdir(self.hot / "inbox" / ".expandd") == [], point
         assert os.listdir(self.house.state_dir / "vault") == [], point
 
 

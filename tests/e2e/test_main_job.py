@@ -163,7 +163,7 @@ def test_originals_are_deleted_only_where_that_is_asked_for(house: House) -> Non
 
     assert names(house.folder() / "outbox") == ["pic.png"]
     assert names(house.folder() / "done") == names(house.folder() / "inbox") == []
-    assert os.listdir(house.folder() / "inbox" / ".expandd") == ["lock"]
+    assert os.listdir(house.folder() / "inbox" / ".expandd") == []
 
 
 def test_subfolders_are_mirrored_when_they_are_worked_on(house: House) -> None:

@@ -148,6 +148,7 @@ class World(RuleBasedStateMachine):
         self.retries: Counter[bytes] = Counter()
         self.results: dict[Path, bytes] = {}
         self.results_ever = 0
+        self.taken = 0
         self.foreign: set[int] = set()
         self.number = 0
         self.start()
@@ -211,7 +212,7 @@ class World(RuleBasedStateMachine):
             self._retry(path)
             return
         self.files.discard(path.read_bytes())
-        self.results.pop(path, None)
+        self.taken += self.results.pop(path, None) is not None
         path.unlink()
 
     # --- what the service and the world do ---
@@ -339,14 +340,23 @@ class World(RuleBasedStateMachine):
             await self.shop.until(self._is_at_rest, within=3 * 3600.0)
         left = {(job.state.value, str(job.relative), job.note) for job in self.shop.engine.jobs if self._must_end(job)}
         assert left == set()
-        assert [path.name for path in self._in(self.hot.inbox)] == []
+        assert self._slots_are_stuck() or self._in(self.hot.inbox) == []
         for check in (self.no_bug_was_met, self.nothing_is_paid_twice, self.every_file_is_in_exactly_one_place):
             check()
         self.the_outbox_shows_whole_results_and_keeps_them()
-        assert self.results_ever == len(self._in(self.hot.done)), "one result for each original in done"
+        # One that is taken before the process could write down that it was there, and dies, is put there once more.
+        done = len(self._in(self.hot.done))
+        assert done <= self.results_ever <= done + self.taken, "one result for each original in done"
 
     def _is_at_rest(self) -> bool:
-        return not self._in(self.hot.inbox) and not any(self._must_end(job) for job in self.shop.engine.jobs)
+        if any(self._must_end(job) for job in self.shop.engine.jobs):
+            return False
+        return self._slots_are_stuck() or not self._in(self.hot.inbox)
+
+    def _slots_are_stuck(self) -> bool:
+        """Jobs whose error nobody told keep their slots until they are held, for a day: new files wait as long."""
+        waiting = [job for job in self.shop.engine.jobs if job.state in AWAITING_RESULT and not job.held]
+        return len(waiting) >= self.shop.settings.workers
 
     def _must_end(self, job: Job) -> bool:
         """Not one that waits for a person, or will in a day: an error is told once, and /history knows of none."""

@@ -102,7 +102,7 @@ def test_an_inbox_that_becomes_another_directory_is_watched_again(
 
     assert names(hot / "outbox") == ["at once.png", "before.png", "later.png"]
     assert names(hot / "inbox") == []
-    assert os.listdir(hot / "inbox" / ".expandd") == ["lock"]
+    assert os.listdir(hot / "inbox" / ".expandd") == []
     assert_good_manners(server, pictures=3)
 
 
@@ -112,7 +112,8 @@ def test_an_inbox_made_anew_is_locked_anew(quick: House) -> None:
         drop(hot / "inbox", "before.png")
         daemon.finished()
         delete_and_make_again(hot)
-        renewed(daemon, "another directory")
+        # The new directory may get the old one's number: then only its watch has ended.
+        renewed(daemon, "")
         quick.config.write_text(quick.config.read_text().replace(str(quick.state_dir), str(quick.root / "other")))
         second = quick.call("run")
 

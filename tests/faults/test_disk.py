@@ -99,7 +99,7 @@ def assert_in_place(hot: Path, content: bytes | None) -> None:
     assert sorted(os.listdir(hot / "error")) == ["notes.txt", "notes.txt.error.json"]
     assert json.loads((hot / "error" / "notes.txt.error.json").read_text())["code"] == "unsupported_type"
     assert names(hot / "inbox") == []
-    assert os.listdir(hot / "inbox" / ".expandd") == ["lock"]
+    assert os.listdir(hot / "inbox" / ".expandd") == []
 
 
 def is_whole(content: bytes) -> bool:

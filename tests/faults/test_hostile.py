@@ -310,11 +310,11 @@ def test_templates_that_lead_out_of_the_outbox_are_refused(house: House) -> None
 
 def test_the_name_of_a_dropped_file_leads_nowhere(quick: House, server: PracticeServer) -> None:
     """What looks like a way out is only a name."""
-    odd = ["..png", "...png", "%2e%2e%2fpic.png", "..\\..\\pic.png", "~root.png", "$(reboot).png", "{stem}{width}.png"]
+    odd = ["..png", "...png", "%2e%2e%2fpic.png", "..\\..\\pic.png", "$(reboot).png", "{stem}{width}.png"]
     hot = quick.folder()
     for number, name in enumerate(odd):
         (hot / "inbox" / name).write_bytes(picture("png", seed=number))
-    visible = sorted(name for name in odd if not name.startswith((".", "~")))
+    visible = sorted(name for name in odd if not name.startswith("."))
     with quick.running(program(quick.config, FAST)) as daemon:
         daemon.finished(times=len(visible))
 

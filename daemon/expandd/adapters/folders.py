@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from expandd.adapters.disk import Disk
 from expandd.adapters.folder_faults import folder_away, translated
+from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
-from expandd.adapters.lock import InboxLocks
 from expandd.adapters.looking import batches, events_reach, identity_of, irregular, look_at
 from expandd.adapters.sidecar import sidecar, sidecar_path
 from expandd.adapters.standing import Standing

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from expandd.adapters.lock import InboxLocks
+from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, InstanceRunning
 from expandd.domain.settings import HotFolder

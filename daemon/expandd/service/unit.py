@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -46,12 +46,12 @@ def drop_in(settings: Settings, instance: str = "") -> Iterator[str]:
     if homes:
         yield "# Of the home directories the service sees these alone."
         yield "ProtectHome=tmpfs"
-        yield from (f"BindPaths=-{quoted(path, _colon_safe)}" for path in homes)
+        yield from (f"BindPaths={_bound(path)}" for path in homes)
 
 
-def quoted(path: Path, within: Callable[[str], str] = str) -> str:
+def quoted(path: Path) -> str:
     """The path as a word of a unit file: quotes around what would end it, percent signs doubled."""
-    text = within(str(path))
+    text = str(path)
     if not _PLAIN.fullmatch(text):
         text = "'" + text.replace("'", "'\"'\"'") + "'"
     return text.replace("%", "%%")
@@ -71,9 +71,10 @@ def _escaped(byte: bytes, *, first: bool) -> str:
     return byte.decode() if plain else f"\\x{byte[0]:02x}"
 
 
-def _colon_safe(text: str) -> str:
-    """BindPaths= splits each word once more, at colons, and reads quotes and backslashes in it again."""
-    return re.sub(r"([\\\s\"':])", r"\\\1", text)
+def _bound(path: Path) -> str:
+    """The path as BindPaths= reads it: split at colons too, and with backslashes that escape."""
+    escaped = re.sub(r'([\\"])', r"\\\1", str(path))
+    return f'"-{escaped}"'.replace("%", "%%")
 
 
 def _mounts(settings: Settings) -> Iterator[str]:

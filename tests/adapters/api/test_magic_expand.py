@@ -437,9 +437,7 @@ async def test_a_server_that_hung_up_between_two_questions_is_no_outage(
     assert len(server.seen) == 3
 
 
-async def test_a_poll_is_never_followed_by_another_on_its_own_account(
-    server: ScriptedServer, api: MagicExpand
-) -> None:
+async def test_a_poll_is_never_followed_by_another_on_its_own_account(server: ScriptedServer, api: MagicExpand) -> None:
     """Whoever keeps the interval must see each poll, also one that met a dead connection or an old token."""
     server.on(POLL, EMPTY_POLL, Reset(), UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, pair_answer(1))

@@ -32,7 +32,8 @@ def test_the_example_loads(tmp_path: Path) -> None:
 
 def test_the_example_shows_every_key_of_the_model() -> None:
     data = example().data
-    shown = [data, data["api"], data["keep"], data["defaults"], {**data["folders"][0], **data["folders"][1], **data["defaults"]}]
+    folder = {**data["folders"][0], **data["folders"][1], **data["defaults"]}
+    shown = [data, data["api"], data["keep"], data["defaults"], folder]
     models: tuple[type[BaseModel], ...] = (ConfigKeys, ApiKeys, KeepKeys, Manners, FolderKeys)
     for section, model in zip(shown, models, strict=True):
         assert set(section) == set(model.model_fields)

@@ -107,7 +107,8 @@ def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
     except OSError as error:
         return f"which cannot be reached: {os.strerror(error.errno or 0)}", "Check the path and who may enter it."
     if read_only:
-        return "which is on a read-only drive", "Mount the drive so that it can be written."
+        hint = "Mount the drive so that it can be written. To a systemd service `expandd unit` shows how to open it."
+        return "which is on a read-only drive", hint
     if not os.access(directory, access, effective_ids=True):
         user = _user()
         return f"which the user {user} may not read and write", f"Give it to that user: chown {user} {quoted}."

@@ -1,0 +1,37 @@
+"""One machine for all tests of the service, with expandd installed in it as systemd/README.md says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.machine import Machine, boot, copy_source, impossible_because
+from tests.systemd.service import Service, install
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    why = impossible_because()
+    if why:
+        pytest.skip(why)
+    machine = boot(tmp_path_factory.mktemp("machine"))
+    try:
+        copy_source(ROOT, machine.directory / "share" / "expandd")
+        install(machine, {name: value for name, value in os.environ.items() if name.startswith("PIP_")})
+        yield machine
+    finally:
+        machine.stop()
+
+
+@pytest.fixture
+def service(machine: Machine) -> Iterator[Service]:
+    """expandd.service, configured and stopped, with empty folders."""
+    service = Service(machine)
+    service.reset()
+    yield service
+    service.end()

@@ -1,0 +1,190 @@
+"""Owns what tests do to the installed service: configure it, drop files as people do, ask systemd and the journal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.pictures import picture
+from tests.systemd.machine import PATIENCE, Machine
+
+SOURCE = "/run/share/expandd"
+HOT = "/srv/expand/stories"
+PARTS = ("inbox", "outbox", "done", "error")
+LOGIN = "PIKTID_EMAIL=practice@example.com\nPIKTID_PASSWORD=practice\n"
+
+PRACTICE = """[Service]
+ExecStart=/opt/expandd/bin/expandd simulate --switch poll_limit=0.1 --switch pro=true --switch credits=1000
+"""
+
+QUICK = "[Service]\nWatchdogSec=2\nRestartSec=100ms\nTimeoutStopSec=10\n"
+"""The unit's own figures are for machines that run for months; the test is about what happens, not how soon."""
+
+
+def install(machine: Machine, environ: Mapping[str, str]) -> None:
+    """As systemd/README.md says, from a checkout, as root; and beside it what a test needs."""
+    machine.with_network("/usr/bin/python3", "-m", "venv", "/opt/expandd", environ=environ)
+    machine.with_network("/opt/expandd/bin/pip", "install", "--quiet", SOURCE, environ=environ)
+    units = f"{SOURCE}/systemd"
+    machine.run("install", "-m", "644", f"{units}/expandd.service", f"{units}/expandd@.service", "/etc/systemd/system/")
+    machine.run("install", "-D", "-m", "644", f"{units}/expandd.sysusers", "/etc/sysusers.d/expandd.conf")
+    machine.run("install", "-D", "-m", "644", f"{units}/expandd.tmpfiles", "/etc/tmpfiles.d/expandd.conf")
+    machine.run("systemd-sysusers")
+    machine.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/expandd.conf")
+    machine.write("/etc/expandd/piktid", LOGIN, 0o600)
+    machine.write("/etc/systemd/system/practice.service", PRACTICE)
+    machine.run("useradd", "--create-home", "--groups", "expandd", "alice")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "practice.service")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One instance: expandd.service, or expandd@NAME.service."""
+
+    machine: Machine
+    instance: str = ""
+
+    @property
+    def unit(self) -> str:
+        return f"expandd@{self.instance}.service" if self.instance else "expandd.service"
+
+    @property
+    def config(self) -> str:
+        return f"/etc/expandd/{self.instance or 'config'}.yaml"
+
+    @property
+    def state_dir(self) -> str:
+        return f"/var/lib/expandd/{self.instance}".rstrip("/")
+
+    # --- how it is set up ---
+
+    def reset(self) -> None:
+        self.end()
+        self.switch(generate_min=0.2, generate_max=0.3)
+        self.machine.run("sh", "-c", f"rm -rf /var/lib/expandd/* {HOT}/*/* {HOT}/*/.expandd")
+        self.configure(HOT)
+
+    def end(self) -> None:
+        self.machine.run("systemctl", "stop", self.unit, check=False)
+        self.machine.run("systemctl", "reset-failed", self.unit, check=False)
+
+    def configure(
+        self, *roots: str, opened: bool = True, offsets: str = "{top: 10, left: 25%}", more: str = ""
+    ) -> None:
+        """Write the configuration and, unless told otherwise, the drop-in that `expandd unit` makes of it."""
+        folders = "".join(f"  - {{root: '{root}', offsets: {offsets}}}\n" for root in roots)
+        self.machine.write(
+            self.config,
+            f"state_dir: {self.state_dir}\nstop_timeout: 2s\n{more}"
+            "api: {base_url: 'http://127.0.0.1:8787/api', poll_interval: 200ms, timeout: 5s}\n"
+            f"defaults: {{settle: 200ms, settle_max: 2s}}\nfolders:\n{folders}",
+        )
+        if opened:
+            self.open()
+
+    def open(self) -> None:
+        name = ("--instance", self.instance) if self.instance else ()
+        asked = self.machine.run("/opt/expandd/bin/expandd", "unit", "--config", self.config, *name)
+        self.machine.write(f"/etc/systemd/system/{self.unit}.d/folders.conf", asked.stdout)
+        self.machine.write(f"/etc/systemd/system/{self.unit}.d/quick.conf", QUICK)
+        self.machine.run("systemctl", "daemon-reload")
+
+    def make_folder(self, root: str, mode: str = "2770", owner: str = "expandd") -> None:
+        parts = [f"{root}/{part}" for part in PARTS]
+        self.machine.run("install", "-d", "-m", mode, "-o", owner, "-g", owner, root, *parts)
+
+    # --- what is done to it ---
+
+    def start(self) -> None:
+        started = self.machine.run("systemctl", "start", self.unit, check=False)
+        assert started.returncode == 0, self.log()
+
+    def log(self) -> str:
+        return self.machine.run("journalctl", "--no-pager", "-n", "40", "-u", self.unit).stdout
+
+    def systemctl(self, verb: str) -> None:
+        self.machine.run("systemctl", verb, self.unit)
+
+    def kill(self, signal: str) -> None:
+        assert int(self.property("MainPID")) > 1
+        self.machine.run("systemctl", "kill", "--kill-whom=main", f"--signal={signal}", self.unit)
+
+    def drop(self, name: str, root: str = HOT, seed: int = 0, umask: str = "022") -> None:
+        """As alice does, by copying."""
+        self.machine.write(f"/run/share/{name}", picture("png", seed=seed))
+        copy = f"umask {umask}; cat /run/share/{name} > '{root}/inbox/{name}'"
+        self.machine.run("runuser", "-u", "alice", "--", "sh", "-c", copy)
+
+    def switch(self, **changes: Any) -> None:
+        self.practice("switches", changes)
+
+    def practice(self, door: str, value: object = None) -> Any:
+        """The practice server's control door."""
+        script = (
+            "import sys, urllib.request as u;"
+            "a = sys.argv; d = a[2].encode() if len(a) > 2 else None;"
+            "print(u.urlopen(u.Request('http://127.0.0.1:8787/practice/' + a[1], d)).read().decode())"
+        )
+        more = [json.dumps(value)] if value is not None else []
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            asked = self.machine.run("/usr/bin/python3", "-c", script, door, *more, check=False)
+            if asked.returncode == 0:
+                return json.loads(asked.stdout)
+            # The server has just been started.
+            assert time.monotonic() < deadline, asked.stderr
+            time.sleep(0.1)
+
+    def wait_for_paid(self, number: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.paid() < number:
+            assert time.monotonic() < deadline, f"{self.paid()} of {number} paid"
+            time.sleep(0.05)
+
+    def paid(self) -> int:
+        return sum(self.practice("counts")["generates_by_image"].values())
+
+    # --- what it says ---
+
+    def property(self, name: str) -> str:
+        return self.machine.show(self.unit, name)[name]
+
+    def until(self, what: str, **wanted: str) -> dict[str, str]:
+        """Until the unit's properties are these; a value that begins with ~ need only be part of it."""
+
+        def good(found: dict[str, str]) -> bool:
+            return all(
+                value[1:] in found[name] if value.startswith("~") else found[name] == value
+                for name, value in wanted.items()
+            )
+
+        return self.machine.until(self.unit, what, good, *wanted)
+
+    def journal(self, *matches: str) -> list[dict[str, Any]]:
+        """The entries since it was last started."""
+        invocation = self.property("InvocationID")
+        return self.machine.journal(f"_SYSTEMD_INVOCATION_ID={invocation}", *matches)
+
+    def wait_for(self, event: str, times: int = 1) -> dict[str, Any]:
+        """The entry of an event; the journal is asked again until it is there."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = self.machine.journal(f"_SYSTEMD_UNIT={self.unit}", f"EXPANDD_EVENT={event}", "--since", "-60s")
+            found = [entry for entry in found if entry["_SYSTEMD_INVOCATION_ID"] == self.property("InvocationID")]
+            if len(found) >= times:
+                return found[times - 1]
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {event} came:\n{self.log()}")
+            time.sleep(0.05)
+
+    def result(self, name: str, root: str = HOT) -> None:
+        """Until a result lies in the outbox."""
+        deadline = time.monotonic() + PATIENCE
+        while name not in self.machine.names(f"{root}/outbox"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {name} in {root}/outbox:\n{self.log()}")
+            time.sleep(0.05)

@@ -1,0 +1,229 @@
+"""The installed service under a real systemd: what an administrator does to it, and what must then be so."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.systemd.service import HOT, LOGIN, Service
+
+pytestmark = pytest.mark.xdist_group("systemd")
+
+
+def test_it_starts_and_tells_how_it_goes(service: Service) -> None:
+    service.start()
+
+    found = service.until("started", StatusText="1 folder, 0 waiting, 0 in flight, 0 in error", ActiveState="active")
+    assert found
+    service.drop("pic.png")
+    service.result("pic.png")
+    owner = service.machine.run("stat", "--format=%U %G %a", f"{HOT}/outbox/pic.png").stdout.split()
+    assert owner == ["expandd", "expandd", "660"]
+    service.machine.run("runuser", "-u", "alice", "--", "cp", f"{HOT}/outbox/pic.png", "/tmp/mine.png")
+    service.machine.run("runuser", "-u", "alice", "--", "rm", f"{HOT}/outbox/pic.png")
+
+
+def test_the_journal_is_the_log(service: Service) -> None:
+    service.start()
+    service.drop("pic.png")
+    finished = service.wait_for("job.finished")
+    entries = service.journal(f"JOB={finished['JOB']}")
+
+    assert {entry["EXPANDD_EVENT"] for entry in entries} >= {"job.claimed", "job.finished"}
+    assert finished["FOLDER"] == f"{HOT}/inbox"
+    assert finished["IMAGE_ID"]
+    assert finished["SYSLOG_IDENTIFIER"] == "expandd"
+    assert finished["PRIORITY"] == "6"
+    assert finished["MESSAGE"].startswith("pic.png: expanded")
+    assert "practice-access" not in str(service.journal())
+    assert "PASSWORD" not in str(service.journal())
+
+
+def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(service: Service) -> None:
+    service.make_folder("/srv/expand/second one")
+    service.configure(HOT, "/srv/expand/second one")
+    service.configure(HOT, opened=False)
+    service.start()
+    pid = service.property("MainPID")
+
+    service.configure(HOT, "/srv/expand/second one", opened=False)
+    service.systemctl("reload")
+    service.until("reloaded", StatusText="~2 folders", ActiveState="active")
+    service.drop("pic.png", root="/srv/expand/second one")
+    service.result("pic.png", root="/srv/expand/second one")
+
+    service.configure("/srv/expand/nowhere", more="wurkers: 3\n", opened=False)
+    service.systemctl("reload")
+    service.until("refused", StatusText="~2 mistakes, see the log", ActiveState="active")
+    service.drop("more.png", root="/srv/expand/second one", seed=1)
+    service.result("more.png", root="/srv/expand/second one")
+    told = [entry["MESSAGE"] for entry in service.journal("EXPANDD_EVENT=reload.mistake", "PRIORITY=3")]
+
+    assert any("workers" in text for text in told)
+    assert any("/srv/expand/nowhere" in text for text in told)
+    assert service.property("MainPID") == pid
+
+
+def test_a_process_that_is_stopped_is_started_anew_by_the_watchdog(service: Service) -> None:
+    service.start()
+    service.kill("SIGSTOP")
+
+    service.until("restarted", NRestarts="1", ActiveState="active", SubState="running")
+    service.drop("pic.png")
+    service.result("pic.png")
+
+
+def test_a_killed_process_goes_on_and_pays_nothing_twice(service: Service) -> None:
+    before = service.paid()
+    service.switch(generate_min=1.5, generate_max=1.5)
+    service.start()
+    service.drop("pic.png")
+    service.until("paid", StatusText="~1 in flight")
+    service.wait_for_paid(before + 1)
+    service.kill("SIGKILL")
+
+    service.until("restarted", NRestarts="1", ActiveState="active")
+    service.result("pic.png")
+    assert service.paid() == before + 1
+
+
+def test_a_stop_is_over_in_time_and_loses_nothing(service: Service) -> None:
+    before = service.paid()
+    service.switch(generate_min=60.0, generate_max=60.0)
+    service.start()
+    service.drop("pic.png")
+    service.wait_for_paid(before + 1)
+    began = time.monotonic()
+    service.systemctl("stop")
+    seconds = time.monotonic() - began
+
+    assert 1.5 < seconds < 6.0
+    assert service.machine.show(service.unit, "Result", "ActiveState") == {
+        "Result": "success",
+        "ActiveState": "inactive",
+    }
+    service.practice("clock", {"advance": 60})
+    service.start()
+    service.result("pic.png")
+    assert service.paid() == before + 1
+
+
+def test_the_login_is_read_by_the_service_alone(service: Service) -> None:
+    service.start()
+    service.drop("pic.png")
+    service.result("pic.png")
+    direct = service.machine.run("runuser", "-u", "expandd", "--", "cat", "/etc/expandd/piktid", check=False)
+
+    assert direct.returncode != 0
+    assert LOGIN not in direct.stdout
+
+
+def test_nothing_but_its_folders_and_its_state_can_be_written(service: Service) -> None:
+    service.make_folder("/srv/outside")
+    service.start()
+    pid = service.property("MainPID")
+    inside = ("nsenter", "-t", pid, "-m", "--", "runuser", "-u", "expandd", "--", "touch")
+
+    for path in (f"{HOT}/outbox/x", "/var/lib/expandd/x"):
+        service.machine.run(*inside, path)
+    for path in ("/srv/outside/inbox/x", "/etc/expandd/x", "/var/lib/x", "/opt/expandd/x"):
+        assert "Read-only file system" in service.machine.run(*inside, path, check=False).stderr
+    service.configure(HOT, "/srv/outside", opened=False)
+    service.systemctl("reload")
+    told = service.wait_for("reload.mistake")["MESSAGE"]
+    assert "expandd unit" in told
+
+
+@pytest.mark.parametrize("wrong", ["presets: 3\n", "wurkers: 4\n"])
+def test_a_mistake_in_the_configuration_fails_once(service: Service, wrong: str) -> None:
+    service.configure(HOT, more=wrong, opened=False)
+    assert service.machine.run("systemctl", "start", service.unit, check=False).returncode != 0
+
+    service.until("failed", ActiveState="failed", ExecMainStatus="78", NRestarts="0")
+    told = [entry for entry in service.journal("PRIORITY=3") if "config.yaml:" in entry["MESSAGE"]]
+    assert told
+
+
+def test_a_missing_login_fails_once(service: Service) -> None:
+    service.machine.run("mv", "/etc/expandd/piktid", "/etc/expandd/away")
+    try:
+        service.machine.run("systemctl", "start", service.unit, check=False)
+        service.until("failed", ActiveState="failed", ExecMainStatus="243", NRestarts="0")
+    finally:
+        service.machine.run("mv", "/etc/expandd/away", "/etc/expandd/piktid")
+
+
+def test_folders_of_somebody_else_are_refused_with_what_to_do(service: Service) -> None:
+    service.make_folder("/srv/expand/theirs", mode="755", owner="root")
+    service.configure("/srv/expand/theirs")
+    service.machine.run("systemctl", "start", service.unit, check=False)
+
+    service.until("failed", ActiveState="failed", ExecMainStatus="78")
+    told = " ".join(entry["MESSAGE"] for entry in service.journal("PRIORITY=3"))
+    assert "which the user expandd may not read and write" in told
+
+
+def test_a_folder_that_is_made_anew_is_worked_on(service: Service) -> None:
+    service.start()
+    service.machine.run("rm", "-rf", f"{HOT}/inbox")
+    service.machine.run("install", "-d", "-m", "2770", "-o", "expandd", "-g", "expandd", f"{HOT}/inbox")
+    service.drop("pic.png")
+    service.result("pic.png")
+
+
+def test_a_disk_that_is_mounted_while_it_runs_is_worked_on(service: Service) -> None:
+    service.machine.run("mkdir", "-p", "/mnt/nas")
+    folder = "require_mount: /mnt/nas, root: /mnt/nas/hot, offsets: {top: 10}"
+    service.configure(HOT, opened=False)
+    config = service.machine.run("cat", service.config).stdout
+    service.machine.write(service.config, f"{config}  - {{{folder}}}\n")
+    service.open()
+    service.start()
+    service.until("waits", StatusText="~/mnt/nas/hot/inbox: away since")
+    service.machine.run("mount", "-t", "tmpfs", "nas", "/mnt/nas")
+    try:
+        service.make_folder("/mnt/nas/hot")
+        service.drop("pic.png", root="/mnt/nas/hot")
+        service.result("pic.png", root="/mnt/nas/hot")
+    finally:
+        service.end()
+        service.machine.run("umount", "/mnt/nas")
+
+
+def test_a_folder_in_a_home_is_worked_on_and_the_rest_of_it_unseen(service: Service) -> None:
+    service.make_folder("/home/studio/My: 'hot' \\ 100% folder")
+    service.machine.run("touch", "/home/studio/private")
+    service.machine.run("chmod", "755", "/home/studio")
+    service.configure(HOT, opened=False)
+    config = service.machine.run("cat", service.config).stdout
+    root = "/home/studio/My: 'hot' \\ 100% folder"
+    service.machine.write(service.config, f"{config}  - {{root: {json.dumps(root)}, offsets: {{top: 10}}}}\n")
+    service.open()
+    service.start()
+    pid = service.property("MainPID")
+
+    service.until("watched", StatusText="~2 folders")
+    seen = service.machine.run("nsenter", "-t", pid, "-m", "--", "ls", "/home/studio").stdout.splitlines()
+    assert seen == ["My: 'hot' \\ 100% folder"]
+
+
+def test_instances_share_nothing_but_the_program(service: Service) -> None:
+    both = [Service(service.machine, name) for name in ("shop", "press")]
+    try:
+        for one in both:
+            root = f"/srv/expand/{one.instance}"
+            one.make_folder(root)
+            one.machine.write(f"/etc/expandd/{one.instance}.piktid", LOGIN, 0o600)
+            one.configure(root)
+            one.start()
+            one.drop(f"{one.instance}.png", root=root, seed=7)
+        for one in both:
+            one.result(f"{one.instance}.png", root=f"/srv/expand/{one.instance}")
+            one.until("works", ActiveState="active", StatusText="~1 folder")
+        both[0].systemctl("stop")
+        assert both[1].property("ActiveState") == "active"
+    finally:
+        for one in both:
+            one.end()
