@@ -298,7 +298,9 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_paid_twice(self) -> None:
-        paid = self.shop.api.paid
+        # A job that failed at the service is told of once, and /history has nothing of it: where that word and the
+        # paid call's answer are both lost, it is the same as one that never was.
+        paid = [one for one in self.shop.api.paid if not one.fate.error]
         assert max(Counter(one.image_id for one in paid).values(), default=0) <= 1
         by_file = Counter(self.shop.api.images[one.image_id].content for one in paid)
         assert all(times <= 1 + self.retries[content] for content, times in by_file.items())

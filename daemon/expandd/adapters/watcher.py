@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,10 @@ _LIMITS = {
 }
 
 
+ASK_AGAIN = 2.0
+"""Seconds after which the kernel is asked anew which directories it watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Watched:
     watch: ObservedWatch
@@ -63,6 +68,8 @@ class InotifyWatcher:
         self._watched: dict[Path, _Watched] = {}
         self._lock = threading.Lock()
         self._changing = threading.Lock()
+        self._kernel: frozenset[KernelWatch] = frozenset()
+        self._asked_at = float("-inf")
         self._overflow = _Overflow(self._hint_all)
         logging.getLogger(_OVERFLOW).addHandler(self._overflow)
 
@@ -111,6 +118,8 @@ class InotifyWatcher:
             observer.unschedule(watch)
             raise _refused(inbox, OSError(errno.ENOSPC, ""))
         self._watched[inbox] = watched
+        with self._lock:
+            self._asked_at = float("-inf")
 
     def _unwatch(self, inbox: Path) -> None:
         with self._changing:
@@ -127,7 +136,15 @@ class InotifyWatcher:
         if watched is None or self._observer is None or not self._observer.is_alive():
             return False
         listens = any(emitter.is_alive() for emitter in self._emitters(self._observer, watched))
-        return listens and bool(watched.kernel & kernel_watches())
+        return listens and bool(watched.kernel & self._kernel_watches())
+
+    def _kernel_watches(self) -> frozenset[KernelWatch]:
+        """What the kernel said last, if that is not long ago: all inboxes ask at about the same time."""
+        with self._lock:
+            now = time.monotonic()
+            if now > self._asked_at + ASK_AGAIN:
+                self._kernel, self._asked_at = kernel_watches(), now
+            return self._kernel
 
     @staticmethod
     def _emitters(observer: BaseObserver, watched: _Watched) -> list[EventEmitter]:
