@@ -326,3 +326,16 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_file_moved_back_from_the_error_folder_is_tried_again(house: House, server: PracticeServer) -> None:
+    hot = house.folder()
+    server.set_fault("generate:job-fails")
+    (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+    first = house.call("once")
+    (hot / "error" / "pic.png").rename(hot / "inbox" / "pic.png")
+    second = house.call("once")
+
+    assert (first.returncode, second.returncode) == (3, 0), second.stderr
+    assert names(hot / "outbox") == ["pic.png"]
+    assert os.listdir(hot / "error") == []

@@ -74,10 +74,16 @@ class House:
 
     @contextmanager
     def running(self, program: Sequence[str] = ()) -> Iterator[Daemon]:
-        """`expandd run`, or a program in its place, killed at the end if it still lives."""
+        """`expandd run`, or a program in its place, once it works; killed at the end if it still lives."""
+        with self.starting(program) as daemon:
+            daemon.wait_for("expandd.started")
+            yield daemon
+
+    @contextmanager
+    def starting(self, program: Sequence[str] = ()) -> Iterator[Daemon]:
+        """The same, from its first instant on."""
         daemon = Daemon([*(program or [*command(), "run", "--verbose", "--config", str(self.config)])], self._environ())
         try:
-            daemon.wait_for("expandd.started")
             yield daemon
         finally:
             daemon.end()

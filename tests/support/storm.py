@@ -134,12 +134,20 @@ class Feeder(threading.Thread):
     def _drop_some(self) -> None:
         self._complete(everything=False)
         for folder in FOLDERS:
+            self._clear_empty(folder)
             if len(os.listdir(self.inbox(folder))) < BACKLOG:
                 for _ in range(self._dice.randint(0, 6)):
                     if len(self.dropped) < self._images:
                         self._dice.choice(self._ways(folder))(folder)
         if self._dice.random() < 0.01:
             self._drop_broken()
+
+    def _clear_empty(self, folder: str) -> None:
+        """Take away the subfolders whose pictures have been picked up, as people do at last."""
+        for entry in self.inbox(folder).iterdir():
+            if entry.is_dir() and not entry.name.startswith("."):
+                with contextlib.suppress(OSError):
+                    entry.rmdir()
 
     def _ways(self, folder: str) -> list[Callable[[str], None]]:
         plain = [self._written, self._renamed, self._linked, self._from_hidden, self._in_halves, self._preallocated]
@@ -225,7 +233,7 @@ class Feeder(threading.Thread):
         made.rename(self.inbox(folder) / below)
 
     def _drop_broken(self) -> None:
-        folder, relative = "flat", Path(f"broken {len(self.dropped)}.jpg")
+        folder, relative = "flat", Path(f"broken {len(self.broken)}.jpg")
         (self.inbox(folder) / relative).write_bytes(b"GIF89a, in truth, and no picture at all")
         self.broken.append((folder, relative))
 

@@ -63,9 +63,11 @@ class Service:
     # --- how it is set up ---
 
     def reset(self) -> None:
+        """As on the first day."""
         self.end()
         self.switch(generate_min=0.2, generate_max=0.3)
         self.machine.run("sh", "-c", f"rm -rf /var/lib/expandd/* {HOT}/*/* {HOT}/*/.expandd")
+        self.machine.run("rm", "-rf", f"/etc/systemd/system/{self.unit}.d")
         self.configure(HOT)
 
     def end(self) -> None:
@@ -91,6 +93,13 @@ class Service:
         asked = self.machine.run("/opt/expandd/bin/expandd", "unit", "--config", self.config, *name)
         self.machine.write(f"/etc/systemd/system/{self.unit}.d/folders.conf", asked.stdout)
         self.machine.write(f"/etc/systemd/system/{self.unit}.d/quick.conf", QUICK)
+        self.machine.run("systemctl", "daemon-reload")
+
+    def before_start(self, script: str) -> None:
+        """Run a script within the service's own sandbox before each start; one that fails keeps it from starting."""
+        self.machine.write("/opt/probe.py", script)
+        probe = "[Service]\nExecStartPre=/opt/expandd/bin/python /opt/probe.py\n"
+        self.machine.write(f"/etc/systemd/system/{self.unit}.d/probe.conf", probe)
         self.machine.run("systemctl", "daemon-reload")
 
     def make_folder(self, root: str, mode: str = "2770", owner: str = "expandd") -> None:

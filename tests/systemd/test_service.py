@@ -165,6 +165,75 @@ def test_folders_of_somebody_else_are_refused_with_what_to_do(service: Service) 
     assert "which the user expandd may not read and write" in told
 
 
+def test_a_picture_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
+    service.start()
+    service.drop("pic.png", umask="077")
+    told = service.wait_for("file.unfinished")["MESSAGE"]
+    service.machine.run("chmod", "640", f"{HOT}/inbox/pic.png")
+    service.result("pic.png")
+
+    assert "permission denied" in told
+
+
+def test_the_sandbox_leaves_what_the_work_needs(service: Service) -> None:
+    """Name lookups, TLS, sockets, threads, processes and file events, as the service itself would ask for them."""
+    service.before_start(
+        """
+import asyncio, os, socket, ssl, subprocess, sys, threading
+import httpx
+from watchdog.observers import Observer
+assert socket.getaddrinfo("localhost", 443)
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"?", ("127.0.0.1", 53))
+assert httpx.create_ssl_context().get_ca_certs()
+assert httpx.get("http://127.0.0.1:8787/practice/clock").status_code == 200
+assert subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True).stdout == b"1\\n"
+assert os.getuid() != 0 and not int(open("/proc/self/status").read().split("CapEff:")[1].split()[0], 16)
+"""
+    )
+    service.start()
+
+
+def test_addresses_that_are_not_listed_cannot_be_reached(service: Service) -> None:
+    machine, units = service.machine, "/run/share/expandd/systemd/drop-ins"
+    for address in ("192.0.2.10", "198.51.100.7"):
+        machine.run("ip", "address", "add", f"{address}/32", "dev", "lo", check=False)
+    machine.run("install", "-m", "644", f"{units}/expandd.slice", "/etc/systemd/system/")
+    machine.run("install", "-m", "644", f"{units}/addresses.conf", f"/etc/systemd/system/{service.unit}.d/")
+    try:
+        service.before_start(
+            """
+import socket
+wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for listed in ("192.0.2.10", "127.0.0.1"):
+    wire.sendto(b"?", (listed, 9))
+try:
+    wire.sendto(b"?", ("198.51.100.7", 9))
+except PermissionError:
+    pass
+else:
+    raise SystemExit("an address that is not listed was reached")
+"""
+        )
+        service.start()
+        service.drop("pic.png")
+        service.result("pic.png")
+    finally:
+        machine.run("rm", f"/etc/systemd/system/{service.unit}.d/addresses.conf")
+
+
+def test_a_second_service_on_the_same_folders_fails_once(service: Service) -> None:
+    other = Service(service.machine, "second")
+    service.start()
+    service.machine.write("/etc/expandd/second.piktid", LOGIN, 0o600)
+    try:
+        other.configure(HOT)
+        service.machine.run("systemctl", "start", other.unit, check=False)
+        other.until("failed", ActiveState="failed", ExecMainStatus="75", NRestarts="0")
+        assert service.property("ActiveState") == "active"
+    finally:
+        other.end()
+
+
 def test_a_folder_that_is_made_anew_is_worked_on(service: Service) -> None:
     service.start()
     service.machine.run("rm", "-rf", f"{HOT}/inbox")

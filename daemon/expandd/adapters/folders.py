@@ -16,7 +16,7 @@ from expandd.adapters.folder_faults import folder_away, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
 from expandd.adapters.looking import batches, events_reach, identity_of, irregular, look_at
-from expandd.adapters.sidecar import sidecar, sidecar_path
+from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
 from expandd.domain.job import FileIdentity, Job
@@ -106,6 +106,9 @@ class LocalFolders:
 
     async def remove_older(self, directory: Path, before: float) -> None:
         await self._off_loop(directory, self._remove_older, directory, before)
+
+    async def forget_sidecar(self, failed: Path) -> None:
+        await self._off_loop(failed.parent, self._forget_sidecar, failed)
 
     async def strays(self, inbox: Path) -> Sequence[str]:
         return await self._off_loop(inbox, _work_directories, inbox / WORK)
@@ -233,6 +236,11 @@ class LocalFolders:
                 return False
             self._disk.remove(source)
         return True
+
+    def _forget_sidecar(self, failed: Path) -> None:
+        path = sidecar_path(failed)
+        if not os.path.lexists(failed) and is_sidecar(path):
+            self._disk.remove(path)
 
     def _remove_older(self, directory: Path, before: float) -> None:
         for batch in batches(directory, recursive=True, leave_out=WORK):

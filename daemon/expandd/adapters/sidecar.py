@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from expandd.domain.job import Job
-from expandd.domain.naming import fitting, printable
+from expandd.domain.naming import NAME_BYTES, fitting, printable
 
 ENDING = ".error.json"
+MOST = 1 << 16
+"""Bytes of a file that is read to see whether it is a sidecar."""
 
 
 def sidecar_path(failed: Path) -> Path:
-    """Where the sidecar of the failed file lies; the name is cut where it would be too long."""
-    return failed.with_name(fitting(failed.name, ENDING))
+    """Where the sidecar of the failed file lies; a name that is too long is cut and told apart by its digest."""
+    whole = failed.name + ENDING
+    if len(os.fsencode(whole)) <= NAME_BYTES:
+        return failed.with_name(whole)
+    digest = hashlib.sha256(os.fsencode(failed.name)).hexdigest()[:8]
+    return failed.with_name(fitting(failed.name, f"~{digest}{ENDING}"))
+
+
+def is_sidecar(path: Path) -> bool:
+    """Whether a sidecar of ours lies at `path`, and nothing else of that name."""
+    try:
+        text = json.loads(path.read_bytes()[:MOST])
+    except (OSError, ValueError):
+        return False
+    return isinstance(text, dict) and {"what_to_do", "job"} <= text.keys()
 
 
 def sidecar(job: Job, failed: Path) -> bytes:

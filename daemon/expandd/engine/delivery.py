@@ -59,6 +59,7 @@ class Delivery:
         self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
         await self._vault.drop(job.id)
+        await self._folders.forget_sidecar(job.place.error / job.relative)
         await self._folders.tidy(job)
         return await self.close(await self._jobs.move(job, JobState.DONE))
 

@@ -183,6 +183,10 @@ class Folders(Protocol):
         """Write `<name>.error.json` beside the failed original at `target`."""
         ...
 
+    async def forget_sidecar(self, failed: Path) -> None:
+        """Remove the sidecar of a file that went to the error folder once and is no longer there."""
+        ...
+
     async def mark(self, job: Job) -> None:
         """Leave beside the file in work what is needed to go on with its job if the journal is ever lost."""
         ...

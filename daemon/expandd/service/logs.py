@@ -160,6 +160,8 @@ class EventLog:
         line(f"job.{job.state.value}", **job_context(job), before=was, **({"why": job.note} if job.note else {}))
 
     def _closed(self, job: Job) -> None:
+        if job.state is JobState.WITHDRAWN:
+            return  # its one line was written when it went back
         facts = canonical(job)
         if job.state is JobState.FAILED:
             self._log.warning("job.failed", **facts)
