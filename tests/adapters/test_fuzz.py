@@ -116,14 +116,14 @@ def test_any_job_comes_back_from_the_journal_as_it_was(job: Job) -> None:
 
 @given(jobs())
 def test_any_job_comes_back_from_its_mark_as_it_was(job: Job) -> None:
-    assert job_mark.read(job_mark.written(job)) == as_kept(job)
+    assert job_mark.read(job_mark.written(job), job.id) == as_kept(job)
 
 
 @given(jobs(), st.data())
 def test_a_mark_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> None:
     text = job_mark.written(job)
 
-    assert job_mark.read(text[: data.draw(st.integers(0, len(text) - 1))]) is None
+    assert job_mark.read(text[: data.draw(st.integers(0, len(text) - 1))], job.id) is None
 
 
 @given(st.binary(max_size=300))
@@ -131,7 +131,15 @@ def test_a_mark_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> N
 @example(b"[" * 100_000)
 @example(b"9" * 10_000)
 def test_no_bytes_make_the_reading_of_a_mark_fail(text: bytes) -> None:
-    assert job_mark.read(text) is None
+    assert job_mark.read(text, "job-1") is None
+
+
+def test_a_mark_that_leads_elsewhere_is_no_job() -> None:
+    job = a_job_in(JobState.INTENT)
+
+    assert job_mark.read(job_mark.written(job), "another") is None
+    for path in ("../../etc/passwd", "/etc/passwd"):
+        assert job_mark.read(job_mark.written(job.with_(relative=Path(path))), job.id) is None
 
 
 VALUES = st.recursive(
@@ -149,7 +157,7 @@ VALUES = st.recursive(
 @example(a_job_in(JobState.INTENT), "inode", float("inf"))
 def test_a_mark_with_anything_in_a_column_is_read_or_no_job(job: Job, column: str, value: Any) -> None:
     row = json.loads(job_mark.written(job))
-    read = job_mark.read(json.dumps({**row, column: value}).encode())
+    read = job_mark.read(json.dumps({**row, column: value}).encode(), job.id)
 
     assert read is None or isinstance(read, Job)
 

@@ -186,3 +186,17 @@ async def test_a_wall_clock_that_jumps_never_cuts_the_wait_short(workshop: Works
 
     assert len(workshop.api.called("generate")) == 1
     assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_results_that_never_come_do_not_stop_the_others_for_a_day(make_workshop: Callable[..., Workshop]) -> None:
+    """As many lost outcomes as there are workers: after `unknown_wait` their slots go to others, and nothing is lost."""
+    workshop = make_workshop(workers=1)
+    workshop.api.fates = {"stuck.png": Fate(seconds=10**6)}
+    workshop.start()
+    workshop.drop("stuck.png")
+    await workshop.reached("stuck.png", S.ACCEPTED)
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png", within=2 * 3600.0)
+
+    assert workshop.recorder.states_of("stuck.png")[-1] is S.ACCEPTED
+    assert len(workshop.api.paid) == 2

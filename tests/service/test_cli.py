@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,19 @@ def test_all_mistakes_of_a_configuration_are_told_at_once(tmp_path: Path) -> Non
     assert "'workers'" in outcome.output
     assert "bad.yaml:5" in outcome.output
     assert "'story'" in outcome.output
+
+
+def test_what_the_journal_reads_begins_with_how_grave_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        found = os.fstat(log.fileno())
+        environ = {**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        asked = [sys.executable, "-m", "expandd", "run", "--config", str(tmp_path / "none.yaml")]
+        subprocess.run(asked, env=environ, stderr=log, check=False)
+        log.seek(0)
+        lines = log.read().splitlines()
+
+    assert lines
+    assert all(line.startswith("<3>") for line in lines)
 
 
 def test_a_missing_configuration_is_a_sentence_not_a_trace(tmp_path: Path) -> None:

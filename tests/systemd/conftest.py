@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     why = impossible_because()
+    if why and os.environ.get("EXPANDD_CI"):
+        pytest.fail(why)
     if why:
         pytest.skip(why)
     machine = boot(tmp_path_factory.mktemp("machine"))

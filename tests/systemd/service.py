@@ -17,7 +17,7 @@ PARTS = ("inbox", "outbox", "done", "error")
 LOGIN = "PIKTID_EMAIL=practice@example.com\nPIKTID_PASSWORD=practice\n"
 
 PRACTICE = """[Service]
-ExecStart=/opt/expandd/bin/expandd simulate --switch poll_limit=0.1 --switch pro=true --switch credits=1000
+ExecStart=/opt/expandd/bin/expandd simulate --switch poll_limit=0.05 --switch pro=true --switch credits=1000
 """
 
 QUICK = "[Service]\nWatchdogSec=2\nRestartSec=100ms\nTimeoutStopSec=10\n"
@@ -65,7 +65,7 @@ class Service:
     def reset(self) -> None:
         """As on the first day."""
         self.end()
-        self.switch(generate_min=0.2, generate_max=0.3)
+        self.switch(generate_min=0.05, generate_max=0.1)
         self.machine.run("sh", "-c", f"rm -rf /var/lib/expandd/* {HOT}/*/* {HOT}/*/.expandd")
         self.machine.run("rm", "-rf", f"/etc/systemd/system/{self.unit}.d")
         self.configure(HOT)
@@ -81,9 +81,9 @@ class Service:
         folders = "".join(f"  - {{root: '{root}', offsets: {offsets}}}\n" for root in roots)
         self.machine.write(
             self.config,
-            f"state_dir: {self.state_dir}\nstop_timeout: 2s\n{more}"
-            "api: {base_url: 'http://127.0.0.1:8787/api', poll_interval: 200ms, timeout: 5s}\n"
-            f"defaults: {{settle: 200ms, settle_max: 2s}}\nfolders:\n{folders}",
+            f"state_dir: {self.state_dir}\nstop_timeout: 1s\n{more}"
+            "api: {base_url: 'http://127.0.0.1:8787/api', poll_interval: 100ms, timeout: 5s}\n"
+            f"defaults: {{settle: 100ms, settle_max: 20s}}\nfolders:\n{folders}",
         )
         if opened:
             self.open()

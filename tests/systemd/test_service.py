@@ -12,23 +12,27 @@ from tests.systemd.service import HOT, LOGIN, Service
 pytestmark = pytest.mark.xdist_group("systemd")
 
 
-def test_it_starts_and_tells_how_it_goes(service: Service) -> None:
+def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Service) -> None:
+    checked = service.machine.run(
+        *(
+            "systemd-run",
+            "--pipe",
+            "--wait",
+            "--quiet",
+            "--uid=expandd",
+            "-p",
+            "LoadCredential=piktid:/etc/expandd/piktid",
+        ),
+        *("/opt/expandd/bin/expandd", "check", "--config", service.config),
+    )
+    assert "Login: accepted" in checked.stdout
     service.start()
 
     found = service.until("started", StatusText="1 folder, 0 waiting, 0 in flight, 0 in error", ActiveState="active")
     assert found
     service.drop("pic.png")
-    service.result("pic.png")
-    owner = service.machine.run("stat", "--format=%U %G %a", f"{HOT}/outbox/pic.png").stdout.split()
-    assert owner == ["expandd", "expandd", "660"]
-    service.machine.run("runuser", "-u", "alice", "--", "cp", f"{HOT}/outbox/pic.png", "/tmp/mine.png")
-    service.machine.run("runuser", "-u", "alice", "--", "rm", f"{HOT}/outbox/pic.png")
-
-
-def test_the_journal_is_the_log(service: Service) -> None:
-    service.start()
-    service.drop("pic.png")
     finished = service.wait_for("job.finished")
+    assert_alice_may_take("pic.png", service)
     entries = service.journal(f"JOB={finished['JOB']}")
 
     assert {entry["EXPANDD_EVENT"] for entry in entries} >= {"job.claimed", "job.finished"}
@@ -39,6 +43,15 @@ def test_the_journal_is_the_log(service: Service) -> None:
     assert finished["MESSAGE"].startswith("pic.png: expanded")
     assert "practice-access" not in str(service.journal())
     assert "PASSWORD" not in str(service.journal())
+
+
+def assert_alice_may_take(name: str, service: Service) -> None:
+    """A result belongs to the group of the folder, whose people read and delete it."""
+    service.result(name)
+    owner = service.machine.run("stat", "--format=%U %G %a", f"{HOT}/outbox/{name}").stdout.split()
+    assert owner == ["expandd", "expandd", "660"]
+    service.machine.run("runuser", "-u", "alice", "--", "cp", f"{HOT}/outbox/{name}", "/tmp/mine.png")
+    service.machine.run("runuser", "-u", "alice", "--", "rm", f"{HOT}/outbox/{name}")
 
 
 def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(service: Service) -> None:
@@ -71,6 +84,7 @@ def test_a_process_that_is_stopped_is_started_anew_by_the_watchdog(service: Serv
     service.kill("SIGSTOP")
 
     service.until("restarted", NRestarts="1", ActiveState="active", SubState="running")
+    assert "Current thread" in service.log()
     service.drop("pic.png")
     service.result("pic.png")
 
@@ -99,7 +113,7 @@ def test_a_stop_is_over_in_time_and_loses_nothing(service: Service) -> None:
     service.systemctl("stop")
     seconds = time.monotonic() - began
 
-    assert 1.5 < seconds < 6.0
+    assert 0.9 < seconds < 6.0
     assert service.machine.show(service.unit, "Result", "ActiveState") == {
         "Result": "success",
         "ActiveState": "inactive",
@@ -112,8 +126,6 @@ def test_a_stop_is_over_in_time_and_loses_nothing(service: Service) -> None:
 
 def test_the_login_is_read_by_the_service_alone(service: Service) -> None:
     service.start()
-    service.drop("pic.png")
-    service.result("pic.png")
     direct = service.machine.run("runuser", "-u", "expandd", "--", "cat", "/etc/expandd/piktid", check=False)
 
     assert direct.returncode != 0
@@ -136,9 +148,8 @@ def test_nothing_but_its_folders_and_its_state_can_be_written(service: Service) 
     assert "expandd unit" in told
 
 
-@pytest.mark.parametrize("wrong", ["presets: 3\n", "wurkers: 4\n"])
-def test_a_mistake_in_the_configuration_fails_once(service: Service, wrong: str) -> None:
-    service.configure(HOT, more=wrong, opened=False)
+def test_a_mistake_in_the_configuration_fails_once(service: Service) -> None:
+    service.configure(HOT, more="wurkers: 4\n", opened=False)
     assert service.machine.run("systemctl", "start", service.unit, check=False).returncode != 0
 
     service.until("failed", ActiveState="failed", ExecMainStatus="78", NRestarts="0")
@@ -286,8 +297,8 @@ def test_instances_share_nothing_but_the_program(service: Service) -> None:
             one.make_folder(root)
             one.machine.write(f"/etc/expandd/{one.instance}.piktid", LOGIN, 0o600)
             one.configure(root)
-            one.start()
             one.drop(f"{one.instance}.png", root=root, seed=7)
+        service.machine.run("systemctl", "start", *(one.unit for one in both))
         for one in both:
             one.result(f"{one.instance}.png", root=f"/srv/expand/{one.instance}")
             one.until("works", ActiveState="active", StatusText="~1 folder")

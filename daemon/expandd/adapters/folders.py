@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 WORK = ".expandd"
 MARK = ".job.json"
+MOST_MARK = 1 << 16
+"""Bytes of a mark that are read; it has a few hundred."""
 FLOOR = 1 << 20
 """Bytes that stay free in a folder beside what is put there."""
 
@@ -102,7 +104,7 @@ class LocalFolders:
         await self._off_loop(job.place.inbox, self._disk.replace, job.work_dir / MARK, written(job), _spare(job.id))
 
     async def marked(self, inbox: Path, job_id: str) -> Job | None:
-        return await self._off_loop(inbox, _marked, inbox / WORK / job_id / MARK)
+        return await self._off_loop(inbox, self._marked, inbox / WORK / job_id)
 
     async def remove_older(self, directory: Path, before: float) -> None:
         await self._off_loop(directory, self._remove_older, directory, before)
@@ -237,6 +239,13 @@ class LocalFolders:
             self._disk.remove(source)
         return True
 
+    def _marked(self, work_dir: Path) -> Job | None:
+        try:
+            with self._disk.reading(work_dir / MARK) as file:
+                return read(file.read(MOST_MARK), work_dir.name)
+        except FileNotFoundError:
+            return None
+
     def _forget_sidecar(self, failed: Path) -> None:
         path = sidecar_path(failed)
         if not os.path.lexists(failed) and is_sidecar(path):
@@ -266,13 +275,6 @@ def _prove(root: Path, room: int) -> None:
         )
     if found.f_bavail * found.f_frsize < room + FLOOR or (found.f_files and not found.f_favail):
         raise FolderAway(GateReason.CANNOT_STORE, f"The disk that holds {printable(root)} is full. Make room on it.")
-
-
-def _marked(mark: Path) -> Job | None:
-    try:
-        return read(mark.read_bytes())
-    except FileNotFoundError:
-        return None
 
 
 def _tidy(work_dir: Path) -> None:

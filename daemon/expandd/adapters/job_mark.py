@@ -15,9 +15,14 @@ def written(job: Job) -> bytes:
     return json.dumps(row, indent=1).encode()
 
 
-def read(text: bytes) -> Job | None:
-    """The job of a mark, or None for one that cannot be read: it was never finished, so nothing was sent after it."""
+def read(text: bytes, job_id: str) -> Job | None:
+    """The job `job_id` of a mark, or None for one that cannot be read or is another's.
+
+    A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
+    """
     try:
-        return from_row(json.loads(text))
+        job = from_row(json.loads(text))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    leads_away = job.relative.is_absolute() or ".." in job.relative.parts
+    return None if job.id != job_id or leads_away else job

@@ -9,7 +9,7 @@ from typing import Any
 
 from expandd.domain.errors import Fault, IllegalMove
 from expandd.domain.offsets import Offsets, Size
-from expandd.domain.settings import Originals
+from expandd.domain.settings import HotFolder, Originals
 
 
 class JobState(Enum):
@@ -125,6 +125,18 @@ class Place:
     name: str
     preset_name: str
     originals: Originals
+
+    @classmethod
+    def of(cls, folder: HotFolder) -> Place:
+        return cls(
+            inbox=folder.inbox,
+            outbox=folder.outbox,
+            done=folder.done,
+            error=folder.error,
+            name=folder.name,
+            preset_name=folder.preset_name,
+            originals=folder.originals,
+        )
 
 
 @dataclass(frozen=True, slots=True)

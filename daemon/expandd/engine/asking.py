@@ -15,6 +15,9 @@ from expandd.engine.turns import NOW, Turn
 QUIET_POLLS = 20
 """Poll intervals without a notification after which /history is asked for the first time."""
 
+LEAST = 0.125
+"""Seconds that a wait has at least: one that is lost in rounding would be no wait at all."""
+
 RESULT_LIFE = 24 * 3600.0
 """Seconds after which the API holds neither source nor result: only a person can say what became of the job."""
 
@@ -45,12 +48,16 @@ class Asking:
         # the wait short.
         self._waits: dict[str, _Wait] = {}
 
+    def is_overdue(self, job: Job) -> bool:
+        """Whether the job has waited so long that its result was probably lost on the way."""
+        return job.id in self._waits and self._waited(job) >= self.settings.unknown_wait
+
     async def expect(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
         waited = self._waited(job)
         due = self._next_question(job)
         if waited < due:
-            return due - waited
+            return max(due - waited, LEAST)
         if waited >= RESULT_LIFE:
             unknown = await self._jobs.move(job, JobState.UNKNOWN)
             await self._jobs.hold(unknown, "The service took this picture and has shown no result for a day.")
@@ -67,7 +74,7 @@ class Asking:
         if not job.held:
             due = min(due, self.settings.unknown_wait)
         if waited < due:
-            return due - waited
+            return max(due - waited, LEAST)
         return await self._ask(job, last=last and not job.held)
 
     async def _ask(self, job: Job, *, last: bool = False) -> Turn:

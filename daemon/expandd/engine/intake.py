@@ -86,7 +86,7 @@ class Intake:
             return False
         source = Source(identity=_identity(look))
         await self._start(
-            Job(id=self._chance.job_id(), place=_place(folder), relative=relative, source=source, fault=fault)
+            Job(id=self._chance.job_id(), place=Place.of(folder), relative=relative, source=source, fault=fault)
         )
         return True
 
@@ -131,7 +131,7 @@ class Intake:
         )
         job = Job(
             id=self._chance.job_id(),
-            place=_place(inbox.folder),
+            place=Place.of(inbox.folder),
             relative=ready.relative,
             source=source,
             offsets=ready.offsets,
@@ -150,15 +150,3 @@ class Intake:
 
 def _identity(look: Look) -> FileIdentity:
     return FileIdentity(look.device, look.inode, look.size, look.mtime_ns)
-
-
-def _place(folder: HotFolder) -> Place:
-    return Place(
-        inbox=folder.inbox,
-        outbox=folder.outbox,
-        done=folder.done,
-        error=folder.error,
-        name=folder.name,
-        preset_name=folder.preset_name,
-        originals=folder.originals,
-    )

@@ -63,6 +63,7 @@ class Pipeline:
         self._jobs = jobs
         self._slots = slots
         self._gates = gates
+        self._asking = asking
         self._fetching = fetching
         self._chance = chance
         sends = asyncio.Semaphore(bounds.uploads)
@@ -137,6 +138,8 @@ class Pipeline:
             self._slots.give(job_id)
 
     def _parked(self, job: Job) -> bool:
+        if job.state is JobState.ACCEPTED:
+            return self._asking.is_overdue(job)
         if job.attempts < PATIENCE:
             return False
         # While no result can be fetched at all, slots stay taken: nothing more is paid for until some come again.

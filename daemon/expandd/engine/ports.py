@@ -192,7 +192,7 @@ class Folders(Protocol):
         ...
 
     async def marked(self, inbox: Path, job_id: str) -> Job | None:
-        """The job whose mark lies in a work directory; None where nothing was paid or can have been."""
+        """The job whose mark lies in its work directory; None where nothing was paid or can have been."""
         ...
 
     async def strays(self, inbox: Path) -> Sequence[str]:

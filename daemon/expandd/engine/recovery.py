@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from expandd.domain.errors import FolderAway
 from expandd.domain.events import Recovered
-from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.job import AWAITING_RESULT, Job, JobState, Place
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
@@ -57,6 +57,8 @@ class Recovery:
         job = await self._folders.marked(folder.inbox, job_id)
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
+        # People may write where the mark lies: of what it says, only what cannot lead anywhere else is believed.
+        job = job.with_(place=Place.of(folder), target=None, resting=None, link="")
         vaulted = await self._folders.identity(self._vault.path(job_id)) is not None
         state = JobState.RENDERED if vaulted else JobState.UNKNOWN
         await self._jobs.adopt(job, state, "the journal does not know this job: it is found out whether it was paid")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from expandd.service.reloading import Reloader
 from expandd.service.signals import reloaded_by_signals, stopped_by_signals
 from expandd.service.systemd import Notifier
 
+STDERR = 2
 START = 300.0
 """Seconds that a start may take after the wait; as long as TimeoutStartSec= of the unit."""
 
@@ -44,6 +46,8 @@ class Given:
 
 async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger) -> int:
     """Work until told to stop. Raises ConfigurationError, InstanceRunning, JournalAway when it cannot start."""
+    # The watchdog ends a process that is stuck by SIGABRT: then each thread says where it was.
+    faulthandler.enable(STDERR)
     stop, asked = stopped_by_signals(), reloaded_by_signals()
     given = Given(config, environ, log, Notifier(environ), Crashes(environ), stop, asked)
     await _wait_after(given.crashes.begin(), given)
