@@ -189,7 +189,7 @@ async def test_a_wall_clock_that_jumps_never_cuts_the_wait_short(workshop: Works
 
 
 async def test_results_that_never_come_do_not_stop_the_others_for_a_day(make_workshop: Callable[..., Workshop]) -> None:
-    """As many lost outcomes as there are workers: after `unknown_wait` their slots go to others, and nothing is lost."""
+    """As many lost outcomes as workers: after `unknown_wait` their slots go to others, and nothing is lost."""
     workshop = make_workshop(workers=1)
     workshop.api.fates = {"stuck.png": Fate(seconds=10**6)}
     workshop.start()

@@ -113,7 +113,7 @@ class Service:
         assert started.returncode == 0, self.log()
 
     def log(self) -> str:
-        return self.machine.run("journalctl", "--no-pager", "-n", "40", "-u", self.unit).stdout
+        return self.machine.run("journalctl", "--no-pager", "-n", "150", "-u", self.unit).stdout
 
     def systemctl(self, verb: str) -> None:
         self.machine.run("systemctl", verb, self.unit)

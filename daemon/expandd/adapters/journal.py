@@ -139,16 +139,23 @@ class SqliteJournal:
 def open_journal(path: Path) -> sqlite3.Connection:
     """The journal at `path`, made if there is none. Raises sqlite3.Error, or JournalAway when it is too new."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
-        connection.close()
         raise JournalAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
     if version < VERSION:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-    return connection
 
 
 def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish]) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 _SENTENCES = {
-    "expandd.started": "Started: {folders} folders, {workers} images in flight at most.",
+    "expandd.started": "Started. Hot folders: {folders}; images in flight at most: {workers}.",
     "expandd.stopping": "Stopping: {in_hand} in hand; what is paid for is fetched and saved, for {seconds} s at most.",
     "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
     "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",
     "engine.recovered": "Compared journal and work folders: {open_jobs} in hand, {returned_files} put back.",
-    "reload.done": "New configuration taken: {folders} folders, {workers} images in flight at most.",
+    "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",
     "reload.mistake": "{message}",
-    "reload.refused": "New configuration refused, {mistakes} mistakes. {what_to_do}",
+    "reload.refused": "New configuration refused; mistakes: {mistakes}. {what_to_do}",
     "loop.stuck": "Stuck: {loop} makes no progress.",
     "folder.left": "{inbox} is no longer worked on; other instances may have it.",
     "job.claimed": "{file}: taken.",
