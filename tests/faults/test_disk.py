@@ -211,11 +211,14 @@ def test_a_full_inbox_is_waited_for(quick: House, server: PracticeServer) -> Non
     with mounted(hot / "inbox", options="nr_inodes=6"):
         with quick.running(program(quick.config, FAST)) as daemon:
             daemon.wait_for("engine.recovered")
+            ballast = [hot / "inbox" / f".ballast{number}.tmp" for number in range(2)]
+            for path in ballast:
+                path.touch()
             (hot / "inbox" / "pic.png").write_bytes(picture("png"))
             (hot / "inbox" / "notes.txt").write_text("no picture")
-            (hot / "inbox" / ".ballast.tmp").touch()
             daemon.wait_for("gate.shut", partial(in_words, hot / "inbox"))
-            (hot / "inbox" / ".ballast.tmp").unlink()
+            for path in ballast:
+                path.unlink()
             daemon.finished()
             daemon.wait_for("job.failed", is_over)
         assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
