@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 # Built from our own column names alone; "left" and "right" are words of SQL.
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-_INSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({', '.join(':' + name for name in COLUMNS)})"  # noqa: S608
+_INSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({', '.join(':' + name for name in COLUMNS)})"  # noqa: S608 - as said
 _SET = ", ".join(f'"{name}" = :{name}' for name in COLUMNS)
 # The guard of every change: whoever believes in an older state, or has lost the job to another owner, changes nothing.
-_UPDATE = f"UPDATE jobs SET {_SET} WHERE id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"  # noqa: S608
+_GUARD = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
+_UPDATE = f"UPDATE jobs SET {_SET} WHERE {_GUARD}"  # noqa: S608 - as said
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ def _directories(inbox: Path) -> int:
     for below, names, _ in os.walk(inbox):
         if Path(below) == inbox:
             names[:] = [name for name in names if name != ".expandd"]
-        names[:] = [name for name in names if os.access(os.path.join(below, name), os.R_OK)]  # noqa: PTH118
+        names[:] = [name for name in names if os.access(Path(below, name), os.R_OK)]
         count += 1
     return count
 

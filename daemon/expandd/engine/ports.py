@@ -11,9 +11,6 @@ from expandd.domain.answers import Account, Fetched, History, Notification, Uplo
 from expandd.domain.decisions import Decision
 from expandd.domain.events import Event
 from expandd.domain.findings import Finding as Finding  # noqa: PLC0414, the engine names these as its ports'
-from expandd.domain.findings import Unfinished as Unfinished  # noqa: PLC0414
-from expandd.domain.findings import Unfit as Unfit  # noqa: PLC0414
-from expandd.domain.findings import Whole as Whole  # noqa: PLC0414
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look

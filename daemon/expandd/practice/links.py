@@ -53,7 +53,7 @@ class Links:
         with self._state.lock:
             now = self._state.settled()
             parts = request.url.path.strip("/").split("/")
-            job = self._state.store.job(parts[2]) if len(parts) == 3 and parts[0] == "results" else None  # noqa: PLR2004
+            job = self._state.store.job(parts[2]) if len(parts) == 3 and parts[0] == "results" else None  # noqa: PLR2004 - /results/ID
             source = self._state.store.stored(job.id_image) if job else None
             expires = job.finishes + self._state.switches.link_life if job else 0
         if job is None or source is None or parts[1] != job.id_image or not job.has_result:

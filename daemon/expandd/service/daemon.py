@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import click
 from structlog.typing import FilteringBoundLogger
 
 from expandd.adapters.api.magic_expand import MagicExpand
@@ -62,9 +63,9 @@ async def batch(
         subscribers = Announcer(tally, bar) if sys.stderr.isatty() else Announcer(EventLog(log), tally)
         async with build(settings, environ, subscribers) as engine:
             code = await run_once(engine, tally, patience, stop)
-    print(f"{tally.finished} expanded, {tally.failed} to the error folder.", file=sys.stderr)  # noqa: T201
+    click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
     if code is ExitCode.SOME_WAIT:
-        print("Some files still wait; run `expandd once` again, or `expandd status` to see why.", file=sys.stderr)  # noqa: T201
+        click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
     return code
 
 

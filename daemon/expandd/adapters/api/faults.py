@@ -109,7 +109,7 @@ def fault(endpoint: Endpoint, answer: Answer, retry_after: float | None = None) 
 def _about_the_account(endpoint: Endpoint, answer: Answer, retry_after: float | None) -> AccountAway:
     if answer.status == 401:  # noqa: PLR2004 - HTTP's own number
         return rejected(heard(answer))
-    if answer.status == 429:  # noqa: PLR2004
+    if answer.status == 429:  # noqa: PLR2004 - a status is its own name
         return AccountAway(
             GateReason.SLOWED, f"The API asks to go slower ({heard(answer)}). It goes on by itself.", retry_after
         )
@@ -125,7 +125,7 @@ def _about_the_account(endpoint: Endpoint, answer: Answer, retry_after: float | 
 
 def _about_path_or_image(endpoint: Endpoint, answer: Answer) -> ExpanddError:
     about = complaint(answer)
-    is_405 = answer.status == 405  # noqa: PLR2004
+    is_405 = answer.status == 405  # noqa: PLR2004 - a status is its own name
     if endpoint is Endpoint.GENERATE and about is Complaint.IMAGE:
         return ImageIdRefused(f"The API does not take this image id any more: {heard(answer)}.")
     if endpoint in (Endpoint.UPLOAD, Endpoint.GENERATE) and is_405 and about is not Complaint.PATH:

@@ -286,7 +286,7 @@ def _typed(source: Path) -> tuple[str, str]:
 
 def _fetched(found: Download, host: str, target: Path) -> Fetched:
     if found.status != replies.HTTP_OK:
-        kind = Later if found.status in WORTH_ANOTHER_TRY or found.status >= 500 else LinkDead  # noqa: PLR2004
+        kind = Later if found.status in WORTH_ANOTHER_TRY or found.status >= 500 else LinkDead  # noqa: PLR2004 - statuses
         raise kind(f"{host} answered {found.status} instead of the result.")
     if not found.size or found.head.lstrip()[:1] in (b"<", b"{"):
         target.unlink(missing_ok=True)

@@ -268,8 +268,8 @@ def _not_handled(answer: Answer) -> bool:
     status = answer.status
     if status in (404, 405):
         return faults.complaint(answer) is faults.Complaint.PATH
-    failed_and_said_so = status >= 500 and answer.shape is replies.Shape.JSON and bool(answer.said)  # noqa: PLR2004
-    redirected = 300 <= status < 400  # noqa: PLR2004
+    failed_and_said_so = status >= 500 and answer.shape is replies.Shape.JSON and bool(answer.said)  # noqa: PLR2004 - as above
+    redirected = 300 <= status < 400  # noqa: PLR2004 - as above
     return status in (429, 503) or redirected or (failed_and_said_so and status not in GATEWAY_LOST)
 
 

@@ -115,7 +115,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 def carry_out(request: Request) -> Answer:
     # Pillow is wanted in the child only: the daemon imports this module for its lines.
-    from expandd.adapters.images import decoder as image_decoder  # noqa: PLC0415
+    from expandd.adapters.images import decoder as image_decoder  # noqa: PLC0415 - as said
 
     path = Path(request.path)
     try:
