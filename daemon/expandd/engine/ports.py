@@ -10,7 +10,7 @@ from typing import Protocol
 from expandd.domain.answers import Account, Fetched, History, Notification, Uploaded
 from expandd.domain.decisions import Decision
 from expandd.domain.events import Event
-from expandd.domain.findings import Finding as Finding  # noqa: PLC0414, the engine names these as its ports'
+from expandd.domain.findings import Finding
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look
