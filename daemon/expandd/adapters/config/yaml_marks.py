@@ -87,7 +87,7 @@ def read(raw: bytes) -> Document:
         text = raw.decode("utf-8-sig")
         loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
         if _depth(text, loader) > DEEPEST:
-            return _unreadable(1, f"more than {DEEPEST} brackets or sections inside each other", _COMPARE)
+            return _too_deep(1)
         node = yaml.compose(text, Loader=loader)
     except UnicodeDecodeError as error:
         return _unreadable(raw.count(b"\n", 0, error.start) + 1, "bytes that are not UTF-8", "Save the file as UTF-8.")
@@ -225,6 +225,10 @@ def _unreadable(line: int, found: str, hint: str) -> Document:
     return Document(mistakes=(Mistake(path=(), expected="YAML text", found=found, hint=hint, line=line),))
 
 
+def _too_deep(line: int) -> Document:
+    return _unreadable(line, f"more than {DEEPEST} brackets or sections inside each other", _COMPARE)
+
+
 def _bad_syntax(text: str, error: yaml.MarkedYAMLError) -> Document:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
@@ -233,5 +237,7 @@ def _bad_syntax(text: str, error: yaml.MarkedYAMLError) -> Document:
     if "\t" in written[: len(written) - len(written.lstrip())]:
         return _unreadable(line, "a tab in the indentation", "Indent with spaces, never with tabs.")
     words = str(error.problem or error.context or "something else").removeprefix("but found ")
+    if "nesting depth" in words:  # PyYAML's own limit, where its scanner reads so far ahead that it comes first
+        return _too_deep(line)
     hint = next((hint for sign, hint in _SYNTAX_HINTS if sign in words), _COMPARE)
     return _unreadable(line, f"a mistake in its form ({words})", hint)
