@@ -34,6 +34,7 @@ class FaultCode(Enum):
     REFUSED_BY_API = "refused_by_api"
     FAILED_AT_API = "failed_at_api"
     GIVEN_UP_BY_PERSON = "given_up_by_person"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class GateReason(Enum):
     WRONG_PATH = "wrong_path"
     FOLDER_AWAY = "folder_away"
     CANNOT_STORE = "cannot_store"
+    PAUSED = "paused"
+    BURST = "burst"
+    BUDGET = "budget"
+    LOW_CREDITS = "low_credits"
 
 
 class ExpanddError(Exception):

@@ -28,6 +28,36 @@ class Watch(Enum):
     POLL = "poll"
 
 
+class Duplicates(Enum):
+    """What happens to a picture whose bytes were already expanded by the same offsets."""
+
+    EXPAND = "expand"
+    """It is expanded anew, and paid for anew."""
+    REUSE = "reuse"
+    """The earlier result is delivered again, free of charge."""
+    SKIP = "skip"
+    """Nothing is delivered; the original is put away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many images may be paid for in a calendar day and month, local time; None is no limit."""
+
+    day: int | None = None
+    month: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """More than `files` that arrive `within` seconds are held until a person releases them."""
+
+    files: int
+    within: float
+
+
+NO_LIMIT = Budget()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotFolder:
     """A configured hot folder: its four directories (absolute), its preset and its manners. Durations in seconds."""
@@ -47,6 +77,11 @@ class HotFolder:
     scan_interval: float = 60.0
     require_mount: Path | None = None
     """What must be a mount point before any of the four is touched."""
+    duplicates: Duplicates = Duplicates.EXPAND
+    sidecar: bool = False
+    """Whether each result gets a `<result>.json` beside it, with what was done and paid."""
+    budget: Budget = NO_LIMIT
+    burst: Burst | None = None
 
     @property
     def work(self) -> Path:
@@ -74,6 +109,39 @@ class Keep:
 
     journal: float | None = 90 * 86400.0
     done: float | None = None
+    results: float | None = 30 * 86400.0
+    """Results in the vault of folders that reuse them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """What is told of an event: a command (argv, no shell), or a webhook (https) signed with the secret of a file."""
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    secret_file: Path | None = None
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What is told of each finished image, each one in error, and each pause."""
+
+    on_done: Hook | None = None
+    on_error: Hook | None = None
+    on_paused: Hook | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSettings:
+    """Where the page for the browser listens: "HOST:PORT" or "unix:/path". `hosts` are names it answers to besides.
+
+    Off loopback a password is required.
+    """
+
+    listen: str
+    hosts: tuple[str, ...] = ()
+    password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,5 +154,12 @@ class Settings:
     """Seconds that a stop waits for what is paid for."""
     api: ApiSettings = field(default_factory=ApiSettings)
     keep: Keep = field(default_factory=Keep)
+    budget: Budget = NO_LIMIT
+    keep_credits: int | None = None
+    """The account's credits below which nothing more is paid for; None is to the last one."""
+    hooks: Hooks = field(default_factory=Hooks)
+    page: PageSettings | None = None
+    metrics_file: Path | None = None
+    """Where the metrics are written for a node exporter's textfile collector."""
     presets: Mapping[str, Preset] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[HotFolder, ...] = ()
