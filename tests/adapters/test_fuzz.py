@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from expandd.adapters import job_mark
 from expandd.adapters.api.token_file import Pair, TokenFile
-from expandd.adapters.journal_rows import COLUMNS, SCHEMA, from_row, to_row
+from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
+from expandd.adapters.journal_schema import steps_from
 from expandd.adapters.sidecar import sidecar, sidecar_path
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Result, Source, Stamp
@@ -103,7 +104,7 @@ def as_kept(job: Job) -> Job:
 def test_any_job_comes_back_from_the_journal_as_it_was(job: Job) -> None:
     with sqlite3.connect(":memory:") as connection:
         connection.row_factory = sqlite3.Row
-        connection.executescript(SCHEMA)
+        connection.executescript(steps_from(0))
         names = ", ".join(f'"{name}"' for name in COLUMNS)
         values = ", ".join(f":{name}" for name in COLUMNS)
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", to_row(job))

@@ -4,8 +4,9 @@ import asyncio
 import os
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.adapters.journal import SqliteJournal
-from expandd.adapters.journal_rows import VERSION
-from expandd.adapters.journal_writer import write_decision
-from expandd.domain.decisions import Verdict
+from expandd.adapters.journal_rows import to_row
+from expandd.adapters.journal_schema import STEPS, VERSION
+from expandd.adapters.journal_writer import write_orders
+from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import Fault, FaultCode, JournalAway, StaleJob
 from expandd.domain.job import JobState, moved
-from expandd.engine.ports import Journal
+from expandd.domain.offsets import Offsets
+from expandd.domain.orders import Lasting, Order, StandingOrder, Verb
+from expandd.engine.keeping import Journal
 from tests.support.fakes import MemoryJournal
 from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source
+from tests.support.manual_clock import START
 
 S = JobState
 
@@ -305,27 +310,112 @@ async def _do(work: Awaitable[None]) -> None:
 # --- what people decide, and what is forgotten ---
 
 
-async def test_decisions_come_in_order_and_are_forgotten_once_acted_on(tmp_path: Path) -> None:
+def an_order(verb: Verb = Verb.RETRY, **changes: Any) -> Order:
+    return Order(**{"verb": verb, "at": 5.0, **changes})
+
+
+async def test_orders_come_in_order_and_are_forgotten_once_carried_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    write_decision(path, "job-1", Verdict.PAID)
-    write_decision(path, "job-2", Verdict.NOT_PAID)
+    odd = Path(os.fsdecode(b"caf\xe9.png"))
+    write_orders(path, [an_order(Verb.PAID, job_id="job-1"), an_order(Verb.CANCEL, inbox=Path("/in"), relative=odd)])
     with closing(SqliteJournal(path)) as journal:
-        first, second = await journal.decisions()
-        await journal.decided(first)
-        await journal.decided(first)
+        first, second = await journal.orders()
+        await journal.carried_out(first)
+        await journal.carried_out(first)
 
-        assert (first.job_id, first.verdict) == ("job-1", Verdict.PAID)
-        assert list(await journal.decisions()) == [second]
+        assert first == an_order(Verb.PAID, job_id="job-1", number=1)
+        assert second == an_order(Verb.CANCEL, inbox=Path("/in"), relative=odd, number=2)
+        assert list(await journal.orders()) == [second]
 
 
-async def test_a_decision_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
+async def test_an_order_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     with closing(SqliteJournal(path)) as journal:
-        before = list(await journal.decisions())
-        await asyncio.to_thread(write_decision, path, "job-1", Verdict.NOT_PAID)
+        before = list(await journal.orders())
+        await asyncio.to_thread(write_orders, path, [an_order(job_id="job-1")])
 
         assert before == []
-        assert [decision.job_id for decision in await journal.decisions()] == ["job-1"]
+        assert [order.job_id for order in await journal.orders()] == ["job-1"]
+
+
+async def test_standing_orders_are_one_of_each_kind_about_each_thing(journal: Journal) -> None:
+    inbox = Path("/in")
+    all_paused = StandingOrder(lasting=Lasting.PAUSED, at=1.0)
+    one_paused = StandingOrder(lasting=Lasting.PAUSED, at=2.0, inbox=inbox)
+    file_paused = StandingOrder(lasting=Lasting.PAUSED, at=3.0, inbox=inbox, relative=Path("a.png"))
+    again = StandingOrder(lasting=Lasting.AGAIN, at=4.0, sha256="ab" * 32)
+    for order in (all_paused, one_paused, file_paused, again, replace(one_paused, at=5.0)):
+        await journal.stand(order)
+    await journal.lift(all_paused)
+    await journal.lift(all_paused)
+
+    assert list(await journal.standing_orders()) == [file_paused, again, replace(one_paused, at=5.0)]
+
+
+# --- what was paid for ---
+
+JANUARY = Today(
+    day="2027-01-15", day_began=START, month_began=START - 1e6, day_ends=START + 86400.0, month_ends=START + 1e6
+)
+
+
+async def test_what_was_spent_is_counted_by_inbox_also_of_jobs_that_are_forgotten(journal: Journal) -> None:
+    await journal.add(a_job_in(S.DONE, "1", closed=True))
+    await journal.add(a_job_in(S.DONE, "2", closed=True, place=a_place(Path("/other"))))
+    await journal.add(a_job_in(S.ACCEPTED, "3"))
+    await journal.add(a_job_in(S.WITHDRAWN, "4", closed=True))
+    before = _by_inbox(await journal.spent(JANUARY))
+    await journal.prune(START + 1e6)
+
+    assert before == {Path("/srv/hot/inbox"): 1, Path("/other/inbox"): 1}
+    assert _by_inbox(await journal.spent(JANUARY)) == before
+
+
+async def test_what_was_spent_before_the_month_is_not_counted(journal: Journal) -> None:
+    await journal.add(a_job_in(S.DONE, closed=True))
+    february = replace(JANUARY, day="2027-02-15", day_began=START + 3e6, month_began=START + 2e6)
+    before = list(await journal.spent(february))
+    await journal.prune(START + 1e6)
+
+    assert before == []
+    assert list(await journal.spent(february)) == []
+
+
+def _by_inbox(spent: Sequence[Spent]) -> dict[Path, int]:
+    return {one.inbox: one.images for one in spent}
+
+
+async def test_a_twin_is_the_youngest_done_job_of_the_same_bytes_and_offsets(journal: Journal) -> None:
+    source = a_source(sha256="cd" * 32)
+    await journal.add(a_job_in(S.DONE, "1", source=source, closed=True))
+    await journal.add(a_job_in(S.DONE, "2", source=source, closed=True))
+    await journal.add(a_job_in(S.ACCEPTED, "3", source=source))
+    await journal.add(a_job_in(S.DONE, "4", source=source, offsets=Offsets(top=1), closed=True))
+    await journal.add(a_job_in(S.DONE, "5", source=a_source(sha256="ef" * 32), closed=True))
+    twin = await journal.twin(a_job("6", source=source))
+
+    assert twin is not None
+    assert twin.id == "2"
+    assert await journal.twin(a_job("7", source=a_source(sha256="99" * 32))) is None
+
+
+async def test_a_journal_of_the_first_format_is_read_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    job = a_job_in(S.ACCEPTED)
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"BEGIN; {STEPS[0]} PRAGMA user_version = 1; COMMIT;")
+        known = [row[1] for row in old.execute("PRAGMA table_info(jobs)")]
+        row = to_row(job)
+        marks = ", ".join("?" for _ in known)
+        names = ", ".join(f'"{name}"' for name in known)
+        old.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", [row[name] for name in known])
+        old.execute("INSERT INTO decisions (job, verdict) VALUES ('job-1', 'not-paid')")
+        old.commit()
+    with closing(SqliteJournal(path)) as journal:
+        assert list(await journal.open_jobs()) == [job]
+        assert [(order.verb, order.job_id) for order in await journal.orders()] == [(Verb.NOT_PAID, "job-1")]
+    with closing(sqlite3.connect(path)) as read:
+        assert read.execute("SELECT spent_at FROM jobs").fetchall() == [(job.entered(S.INTENT),)]
 
 
 async def test_only_closed_jobs_are_forgotten_and_only_old_ones(journal: Journal) -> None:

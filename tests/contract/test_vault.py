@@ -7,7 +7,7 @@ import pytest
 from expandd.adapters.disk import Disk
 from expandd.adapters.vault import FileVault
 from expandd.domain.errors import AccountAway, GateReason
-from expandd.engine.ports import Vault
+from expandd.engine.keeping import Vault
 from tests.support.fakes import MemoryVault
 
 

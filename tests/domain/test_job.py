@@ -27,14 +27,17 @@ ENDS = {S.DONE, S.FAILED, S.WITHDRAWN}
 BACK = {(S.UPLOADED, S.CLAIMED), (S.INTENT, S.UPLOADED), (S.INTENT, S.CLAIMED), (S.UNKNOWN, S.UPLOADED)}
 """The only steps back: each before anything was made, or once it is known that nothing was."""
 
+OF_TWINS = {(S.CLAIMED, S.VAULTED), (S.CLAIMED, S.DELIVERED), (S.VAULTED, S.CLAIMED)}
+"""Moves of jobs for which nothing is paid, because the same was paid for before."""
+
 TABLE = {
-    S.CLAIMED: "uploaded failed withdrawn",
+    S.CLAIMED: "uploaded vaulted delivered failed withdrawn",
     S.UPLOADED: "claimed intent failed withdrawn",
     S.INTENT: "accepted unknown uploaded claimed failed",
     S.ACCEPTED: "rendered failed unknown",
     S.UNKNOWN: "rendered failed uploaded",
     S.RENDERED: "vaulted failed",
-    S.VAULTED: "delivered rendered",
+    S.VAULTED: "delivered rendered claimed",
     S.DELIVERED: "done",
     S.DONE: "",
     S.FAILED: "",
@@ -46,7 +49,7 @@ TABLE = {
 @pytest.mark.parametrize("before", list(S))
 @pytest.mark.parametrize("after", list(S))
 def test_a_move_works_when_the_table_has_it_and_raises_otherwise(before: JobState, after: JobState) -> None:
-    job = a_job_in(before)
+    job = a_job_in(before, twin="job-0" if (before, after) in OF_TWINS else "")
     if after.value in TABLE[before].split():
         assert moved(job, after, 99.0).state is after
         return
@@ -71,7 +74,7 @@ def test_every_state_can_be_reached_and_every_one_but_the_ends_can_be_left() -> 
 
 def test_nothing_is_withdrawn_or_paid_anew_once_it_may_be_paid() -> None:
     # From a state that may be paid, only a proof leads back, and only from these two.
-    for state in MAYBE_PAID - {S.INTENT, S.UNKNOWN}:
+    for state in MAYBE_PAID - {S.INTENT, S.UNKNOWN, S.VAULTED}:
         assert not MOVES[state] & {S.CLAIMED, S.UPLOADED, S.INTENT, S.WITHDRAWN}
     for state in MAYBE_PAID:
         assert S.WITHDRAWN not in MOVES[state]
@@ -80,7 +83,9 @@ def test_nothing_is_withdrawn_or_paid_anew_once_it_may_be_paid() -> None:
 
 
 def test_what_was_paid_for_never_goes_back_to_where_it_could_be_paid_again() -> None:
-    assert MOVES[S.VAULTED] == {S.DELIVERED, S.RENDERED}
+    assert MOVES[S.VAULTED] == {S.DELIVERED, S.RENDERED, S.CLAIMED}
+    with pytest.raises(IllegalMove):
+        moved(a_job_in(S.VAULTED), S.CLAIMED, 99.0)
     assert MOVES[S.RENDERED] == {S.VAULTED, S.FAILED}
     assert MOVES[S.DELIVERED] == {S.DONE}
 
@@ -91,7 +96,8 @@ def test_a_random_walk_never_comes_where_it_should_not(seed: int) -> None:
     for _ in range(50):
         job, path, now = a_job(), [S.CLAIMED], START
         while job.state not in ENDS:
-            to = dice.choice(sorted(MOVES[job.state], key=lambda state: state.value))
+            may = [state for state in MOVES[job.state] if (job.state, state) not in OF_TWINS]
+            to = dice.choice(sorted(may, key=lambda state: state.value))
             before, now = job, now + 1.0
             job = moved(job, to, now)
             path.append(to)
@@ -161,6 +167,19 @@ def test_a_move_begins_its_step_anew_and_keeps_the_tries_of_the_whole() -> None:
 )
 def test_a_job_knows_whether_the_service_took_the_paid_call(state: JobState, paid: bool) -> None:
     assert a_job_in(state).paid is paid
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_a_job_is_spent_from_its_intent_on_unless_it_was_refused(state: JobState) -> None:
+    spent = state not in {S.CLAIMED, S.UPLOADED, S.FAILED, S.WITHDRAWN}
+
+    assert (a_job_in(state).spent_at is not None) is spent
+
+
+def test_a_job_that_failed_after_it_was_taken_is_spent() -> None:
+    accepted = a_job_in(S.ACCEPTED)
+
+    assert moved(accepted, S.FAILED, 99.0).spent_at == accepted.entered(S.INTENT)
 
 
 def test_the_usual_ways_are_of_the_table() -> None:

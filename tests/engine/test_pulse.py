@@ -55,7 +55,7 @@ async def test_an_engine_that_waits_for_the_service_is_alive(workshop: Workshop)
 @pytest.mark.parametrize(
     ("part", "call", "loop"),
     [
-        ("journal", "decisions", "journal"),
+        ("journal", "orders", "journal"),
         ("journal", "add", "intake"),
         ("api", "notifications", "poller"),
         ("folders", "occupy", "inbox"),

@@ -33,6 +33,7 @@ from expandd.adapters.config.load import load
 from expandd.adapters.disk import Disk
 from expandd.adapters.folder_faults import folder_away
 from expandd.domain.answers import Fetched
+from expandd.domain.calendar import Today
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Outside
@@ -246,6 +247,9 @@ class FastClock:
 
     def monotonic(self) -> float:
         return self._real.monotonic() * self._times
+
+    def today(self) -> Today:
+        return self._real.today()
 
     async def sleep(self, seconds: float) -> None:
         await self._real.sleep(seconds / self._times)

@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from expandd.domain.decisions import Decision
+from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import (
     AccountAway,
     Fault,
@@ -22,6 +23,7 @@ from expandd.domain.errors import (
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat, Job, JobState
 from expandd.domain.offsets import Size
+from expandd.domain.orders import Order, StandingOrder
 from expandd.engine.ports import Clock
 
 
@@ -31,8 +33,11 @@ class MemoryJournal:
     def __init__(self, *jobs: Job) -> None:
         self.rows: dict[str, Job] = {job.id: job for job in jobs}
         self.away = False
-        self.wishes: list[Decision] = []
-        """What people have decided."""
+        self.wishes: list[Order] = []
+        """What people have ordered."""
+        self.standing: dict[object, StandingOrder] = {}
+        self.forgotten: list[Spent] = []
+        """What the jobs that were pruned count for."""
         self.clock: Clock | None = None
         """With a clock each write takes `seconds` of it, as a slow disk does."""
         self.seconds = 0.0
@@ -68,19 +73,54 @@ class MemoryJournal:
         known = [job for job in self.rows.values() if image_id and job.image_id == image_id]
         return max(known, key=lambda job: job.id, default=None)
 
-    async def decisions(self) -> Sequence[Decision]:
+    async def orders(self) -> Sequence[Order]:
         self._read()
         return tuple(self.wishes)
 
-    async def decided(self, decision: Decision) -> None:
+    async def carried_out(self, order: Order) -> None:
         await self._write()
-        self.wishes.remove(decision)
+        self.wishes = [wish for wish in self.wishes if wish.number != order.number]
+
+    async def standing_orders(self) -> Sequence[StandingOrder]:
+        self._read()
+        return sorted(self.standing.values(), key=lambda order: order.at)
+
+    async def stand(self, order: StandingOrder) -> None:
+        await self._write()
+        self.standing[order.key] = order
+
+    async def lift(self, order: StandingOrder) -> None:
+        await self._write()
+        self.standing.pop(order.key, None)
+
+    async def twin(self, job: Job) -> Job | None:
+        self._read()
+        twins = [
+            other
+            for other in self.rows.values()
+            if other.id != job.id
+            and (other.state, other.source.sha256, other.offsets) == (JobState.DONE, job.source.sha256, job.offsets)
+            and other.result is not None
+        ]
+        return max(twins, key=lambda other: other.id, default=None)
+
+    async def failed(self, inbox: Path | None) -> Sequence[Job]:
+        self._read()
+        over = [job for job in self.rows.values() if job.closed and job.state is JobState.FAILED]
+        return sorted((job for job in over if inbox in {None, job.place.inbox}), key=lambda job: job.id)
+
+    async def spent(self, today: Today) -> Sequence[Spent]:
+        self._read()
+        spent = [*self.forgotten, *(_spent(job) for job in self.rows.values() if job.closed and job.spent_at)]
+        return [one for one in spent if one.day[:7] >= today.month]
 
     async def prune(self, before: float) -> int:
         await self._write()
         old = [job.id for job in self.rows.values() if job.closed and job.stamps[-1].at < before]
         for job_id in old:
-            del self.rows[job_id]
+            job = self.rows.pop(job_id)
+            if job.spent_at:
+                self.forgotten.append(_spent(job))
         return len(old)
 
     async def _write(self) -> int:
@@ -100,6 +140,10 @@ class MemoryJournal:
     def _read(self) -> None:
         if self.away:
             raise JournalAway("the journal is away")
+
+
+def _spent(job: Job) -> Spent:
+    return Spent(job.place.inbox, datetime.fromtimestamp(job.spent_at or 0.0, UTC).strftime("%Y-%m-%d"), 1)
 
 
 class MemoryVault:
@@ -128,6 +172,23 @@ class MemoryVault:
     async def drop(self, job_id: str) -> None:
         self.incoming(job_id).unlink(missing_ok=True)
         self.path(job_id).unlink(missing_ok=True)
+
+    async def keep(self, job_id: str, sha256: str) -> None:
+        self._kept(sha256).write_bytes(self.path(job_id).read_bytes())
+
+    async def reuse(self, sha256: str, job_id: str) -> bool:
+        if not self._kept(sha256).exists():
+            return False
+        self.path(job_id).write_bytes(self._kept(sha256).read_bytes())
+        return True
+
+    async def forget_older(self, before: float) -> None:
+        for path in self._directory.glob("kept-*"):
+            if path.stat().st_ctime < before:
+                path.unlink()
+
+    def _kept(self, sha256: str) -> Path:
+        return self._directory / f"kept-{sha256}"
 
 
 class SilentWatcher:

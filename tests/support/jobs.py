@@ -9,7 +9,7 @@ from typing import Any
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, claimed, moved
 from expandd.domain.offsets import Offsets, Size
-from expandd.domain.settings import HotFolder, Originals
+from expandd.domain.settings import Originals
 from tests.support.manual_clock import START
 
 S = JobState
@@ -46,18 +46,6 @@ def a_place(base: Path = Path("/srv/hot"), **changes: Any) -> Place:
         "originals": Originals.MOVE,
     }
     return Place(**{**facts, **changes})
-
-
-def place_of(folder: HotFolder) -> Place:
-    return Place(
-        inbox=folder.inbox,
-        outbox=folder.outbox,
-        done=folder.done,
-        error=folder.error,
-        name=folder.name,
-        preset_name=folder.preset_name,
-        originals=folder.originals,
-    )
 
 
 def a_source(**changes: Any) -> Source:

@@ -7,8 +7,11 @@ import heapq
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
+
+from expandd.domain.calendar import Today
 
 T = TypeVar("T")
 
@@ -38,6 +41,18 @@ class ManualClock:
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    def today(self) -> Today:
+        """The calendar of UTC: tests run wherever they run."""
+        day = datetime.fromtimestamp(self.wall(), UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        month = day.replace(day=1)
+        return Today(
+            day=day.strftime("%Y-%m-%d"),
+            day_began=day.timestamp(),
+            month_began=month.timestamp(),
+            day_ends=(day + timedelta(days=1)).timestamp(),
+            month_ends=(month + timedelta(days=32)).replace(day=1).timestamp(),
+        )
 
     def step_wall(self, seconds: float) -> None:
         """What a time server does: the wall clock jumps, the monotonic one does not notice."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from datetime import datetime, timedelta
+
+from expandd.domain.calendar import Today
 
 NAP = 30.0
 """Seconds after which a long wait looks at the clock again: the timers of the event loop stand still in a suspend."""
@@ -21,6 +24,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def today(self) -> Today:
+        return _local(datetime.now().astimezone())
 
     async def sleep(self, seconds: float) -> None:
         end, left = self.monotonic() + seconds, seconds
@@ -42,3 +48,17 @@ class SystemClock:
             left = end - self.monotonic()
             if left <= 0:
                 return
+
+
+def _local(now: datetime) -> Today:
+    """Days begin at local midnight, also where one has 23 or 25 hours."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    month = day.replace(day=1)
+    next_month = (month + timedelta(days=32)).replace(day=1)
+    return Today(
+        day=day.strftime("%Y-%m-%d"),
+        day_began=day.timestamp(),
+        month_began=month.timestamp(),
+        day_ends=(day + timedelta(days=1)).timestamp(),
+        month_ends=next_month.timestamp(),
+    )

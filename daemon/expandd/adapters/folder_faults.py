@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from expandd.domain.errors import FolderAway, GateReason
 from expandd.domain.naming import printable
+
+FLOOR = 1 << 20
+"""Bytes that stay free in a folder beside what is put there."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -33,3 +37,15 @@ def folder_away(folder: Path, error: OSError) -> FolderAway:
             f"expandd is not allowed to do its work in {where} ({reason}). Correct its permissions or mount options.",
         )
     return FolderAway(GateReason.FOLDER_AWAY, f"{where} cannot be used ({reason}). Is it there, and mounted?")
+
+
+def prove_room(root: Path, room: int) -> None:
+    """Raise FolderAway unless the directory `root` can take a file of `room` bytes now."""
+    found = os.statvfs(root)
+    if found.f_flag & os.ST_RDONLY or not os.access(root, os.W_OK | os.X_OK):
+        raise FolderAway(
+            GateReason.CANNOT_STORE,
+            f"expandd may not write into {printable(root)}. Correct its permissions.",
+        )
+    if found.f_bavail * found.f_frsize < room + FLOOR or (found.f_files and not found.f_favail):
+        raise FolderAway(GateReason.CANNOT_STORE, f"The disk that holds {printable(root)} is full. Make room on it.")

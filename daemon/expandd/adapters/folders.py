@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from expandd.adapters.disk import Disk
-from expandd.adapters.folder_faults import folder_away, translated
+from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
 from expandd.adapters.looking import batches, events_reach, identity_of, irregular, look_at
@@ -29,8 +29,6 @@ WORK = ".expandd"
 MARK = ".job.json"
 MOST_MARK = 1 << 16
 """Bytes of a mark that are read; it has a few hundred."""
-FLOOR = 1 << 20
-"""Bytes that stay free in a folder beside what is put there."""
 
 
 class LocalFolders:
@@ -75,11 +73,15 @@ class LocalFolders:
     async def give_back(self, job: Job) -> Path | None:
         return await self._off_loop(job.place.inbox, self._return, job.work_file, job.place.inbox, job.relative)
 
+    async def bring_back(self, job: Job) -> Path | None:
+        assert job.resting is not None, "a job that is over has its original somewhere, or none"
+        return await self._off_loop(job.place.inbox, self._return, job.resting, job.place.inbox, job.relative)
+
     async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
         return await self._off_loop(root, self._free_name, root, relative, taken)
 
     async def prove(self, root: Path, room: int) -> None:
-        await self._off_loop(root, _prove, root, room)
+        await self._off_loop(root, prove_room, root, room)
 
     async def make_way(self, root: Path, relative: Path) -> None:
         await self._off_loop(root, self._disk.make_directories, root, relative.parent)
@@ -264,17 +266,6 @@ class LocalFolders:
             return self._disk.digest(path) == sha256
         except FileNotFoundError:
             return False
-
-
-def _prove(root: Path, room: int) -> None:
-    found = os.statvfs(root)
-    if found.f_flag & os.ST_RDONLY or not os.access(root, os.W_OK | os.X_OK):
-        raise FolderAway(
-            GateReason.CANNOT_STORE,
-            f"expandd may not write into {printable(root)}. Correct its permissions.",
-        )
-    if found.f_bavail * found.f_frsize < room + FLOOR or (found.f_files and not found.f_favail):
-        raise FolderAway(GateReason.CANNOT_STORE, f"The disk that holds {printable(root)} is full. Make room on it.")
 
 
 def _tidy(work_dir: Path) -> None:

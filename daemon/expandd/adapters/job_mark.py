@@ -7,6 +7,10 @@ import os
 
 from expandd.adapters.journal_rows import from_row, to_row
 from expandd.domain.job import Job
+from expandd.domain.settings import Duplicates
+
+_SINCE_THEN = (("duplicates", Duplicates.EXPAND.value), ("sidecar", 0), ("twin", ""))
+"""What marks of earlier versions do not tell."""
 
 
 def written(job: Job) -> bytes:
@@ -21,7 +25,7 @@ def read(text: bytes, job_id: str) -> Job | None:
     A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
     """
     try:
-        job = from_row(json.loads(text))
+        job = from_row({**dict(_SINCE_THEN), **json.loads(text)})
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     leads_away = job.relative.is_absolute() or ".." in job.relative.parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -11,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from expandd.adapters.journal_rows import COLUMNS, SCHEMA, VERSION, from_row, to_row
-from expandd.domain.decisions import Decision, Verdict
+from expandd.adapters.journal_orders import forget_order, lift, orders, stand, standing_orders
+from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
+from expandd.adapters.journal_schema import VERSION, steps_from
+from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.job import Job, JobState
+from expandd.domain.offsets import Offsets
+from expandd.domain.orders import Order, StandingOrder
 
 T = TypeVar("T")
 
@@ -80,25 +85,58 @@ class SqliteJournal:
         query = "SELECT * FROM jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
         return await self._one(query, image_id)
 
-    async def decisions(self) -> Sequence[Decision]:
-        return await self._do(_decisions)
-
-    async def decided(self, decision: Decision) -> None:
-        await self._do(
-            lambda connection: connection.execute("DELETE FROM decisions WHERE number = ?", (decision.number,))
+    async def twin(self, job: Job) -> Job | None:
+        # `state` stands in the query because it stands in the index.
+        query = (
+            "SELECT * FROM jobs WHERE state = 'done' AND sha256 = ? AND id != ? AND result_sha256 IS NOT NULL "
+            'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ? ORDER BY id DESC LIMIT 1'
         )
+        return await self._one(query, job.source.sha256, job.id, *_sides(job.offsets))
+
+    async def failed(self, inbox: Path | None) -> Sequence[Job]:
+        query = "SELECT * FROM jobs WHERE closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox) ORDER BY id"
+        folder = None if inbox is None else os.fsencode(inbox)
+        return await self._do(lambda connection: _all(connection, query, folder))
+
+    async def spent(self, today: Today) -> Sequence[Spent]:
+        query = (
+            "SELECT inbox, day, sum(paid) FROM job_lines JOIN jobs USING (id, inbox) "
+            "WHERE closed = 1 AND spent_at >= ? AND paid > 0 GROUP BY inbox, day "
+            "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0"
+        )
+        values = (today.month_began, f"{today.month}-01")
+
+        def read(connection: sqlite3.Connection) -> list[Spent]:
+            rows = connection.execute(query, values)
+            return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
+
+        return await self._do(read)
+
+    async def orders(self) -> Sequence[Order]:
+        return await self._do(orders)
+
+    async def carried_out(self, order: Order) -> None:
+        await self._do(lambda connection: forget_order(connection, order))
+
+    async def standing_orders(self) -> Sequence[StandingOrder]:
+        return await self._do(standing_orders)
+
+    async def stand(self, order: StandingOrder) -> None:
+        await self._do(lambda connection: stand(connection, order))
+
+    async def lift(self, order: StandingOrder) -> None:
+        await self._do(lambda connection: lift(connection, order))
 
     async def prune(self, before: float) -> int:
-        query = "DELETE FROM jobs WHERE closed = 1 AND changed < ?"
-        return await self._do(lambda connection: connection.execute(query, (before,)).rowcount)
+        return await self._do(lambda connection: _prune(connection, before))
 
     def close(self) -> None:
         """Finish what was asked for, then end the thread."""
         self._wishes.put(None)
         self._thread.join()
 
-    async def _one(self, query: str, value: str) -> Job | None:
-        found = await self._do(lambda connection: _all(connection, query, value))
+    async def _one(self, query: str, *values: str | int) -> Job | None:
+        found = await self._do(lambda connection: _all(connection, query, *values))
         return found[0] if found else None
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -156,7 +194,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version > VERSION:
         raise JournalAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
     if version < VERSION:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        connection.executescript(steps_from(version))
 
 
 def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish]) -> None:
@@ -180,10 +218,21 @@ def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish]) -> None:
         wish.tell(outcome, failure)
 
 
-def _decisions(connection: sqlite3.Connection) -> list[Decision]:
-    rows = connection.execute("SELECT number, job, verdict FROM decisions ORDER BY number")
-    return [Decision(row["number"], row["job"], Verdict(row["verdict"])) for row in rows]
+def _prune(connection: sqlite3.Connection, before: float) -> int:
+    """What is forgotten of jobs is still counted: in the same transaction, or not at all."""
+    connection.execute(
+        "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
+        "FROM job_lines JOIN jobs USING (id, inbox) WHERE jobs.closed = 1 AND jobs.changed < ? GROUP BY inbox, day "
+        "ON CONFLICT DO UPDATE SET paid = paid + excluded.paid, delivered = delivered + excluded.delivered, "
+        "failed = failed + excluded.failed, unknown = unknown + excluded.unknown, saved = saved + excluded.saved",
+        (before,),
+    )
+    return connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
 
 
-def _all(connection: sqlite3.Connection, query: str, *values: str) -> list[Job]:
+def _sides(offsets: Offsets) -> tuple[int, int, int, int]:
+    return offsets.top, offsets.bottom, offsets.left, offsets.right
+
+
+def _all(connection: sqlite3.Connection, query: str, *values: str | bytes | int | None) -> list[Job]:
     return [from_row(row) for row in connection.execute(query, values)]

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.journal_rows import VERSION, from_row
+from expandd.adapters.journal_rows import from_row
+from expandd.adapters.journal_schema import VERSION
 from expandd.domain.errors import JournalAway
 from expandd.domain.job import Job, JobState
 
@@ -73,10 +74,20 @@ def reading(path: Path) -> Iterator[JournalReader | None]:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA query_only = ON")
-            if connection.execute("PRAGMA user_version").fetchone()[0] > VERSION:
-                raise JournalAway(f"The journal {path} was written by a newer expandd. Use that version to read it.")
+            _prove_version(path, connection.execute("PRAGMA user_version").fetchone()[0])
             yield JournalReader(connection)
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise JournalAway(f"The journal {path} cannot be read: {error}.") from error
+
+
+def _prove_version(path: Path, version: int) -> None:
+    """Read only what is of this version: a reader changes nothing."""
+    if version > VERSION:
+        raise JournalAway(f"The journal {path} was written by a newer expandd. Use that version to read it.")
+    if version < VERSION:
+        raise JournalAway(
+            f"The journal {path} was written by an older expandd and is brought up to date when this one starts: "
+            "`systemctl restart expandd`, then ask again."
+        )

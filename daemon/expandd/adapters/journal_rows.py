@@ -10,9 +10,7 @@ from typing import Any, Protocol
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, Stamp
 from expandd.domain.offsets import Offsets, Size
-from expandd.domain.settings import Originals
-
-VERSION = 1
+from expandd.domain.settings import Duplicates, Originals
 
 
 class Row(Protocol):
@@ -71,71 +69,11 @@ COLUMNS = (
     "uploads",
     "stamps",
     "changed",
+    "duplicates",
+    "sidecar",
+    "twin",
+    "spent_at",
 )
-
-# Paths are bytes: a file name need not be text. Inodes are text: they may need all 64 bits, unsigned.
-SCHEMA = """
-CREATE TABLE jobs (
-    id TEXT PRIMARY KEY,
-    state TEXT NOT NULL,
-    closed INTEGER NOT NULL,
-    held INTEGER NOT NULL,
-    owner TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    inbox BLOB NOT NULL,
-    outbox BLOB NOT NULL,
-    done BLOB NOT NULL,
-    error BLOB NOT NULL,
-    name TEXT NOT NULL,
-    preset TEXT NOT NULL,
-    originals TEXT NOT NULL,
-    relative BLOB NOT NULL,
-    device TEXT NOT NULL,
-    inode TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    format TEXT,
-    width INTEGER,
-    height INTEGER,
-    orientation INTEGER NOT NULL,
-    sha256 TEXT NOT NULL,
-    "top" INTEGER NOT NULL,
-    "bottom" INTEGER NOT NULL,
-    "left" INTEGER NOT NULL,
-    "right" INTEGER NOT NULL,
-    image_id TEXT NOT NULL,
-    task_id TEXT NOT NULL,
-    link TEXT NOT NULL,
-    notifications TEXT NOT NULL,
-    result_sha256 TEXT,
-    result_bytes INTEGER,
-    result_format TEXT,
-    result_width INTEGER,
-    result_height INTEGER,
-    expected_width INTEGER,
-    expected_height INTEGER,
-    target BLOB,
-    resting BLOB,
-    fault TEXT,
-    message TEXT,
-    what_to_do TEXT,
-    note TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    tries INTEGER NOT NULL,
-    uploads INTEGER NOT NULL,
-    stamps TEXT NOT NULL,
-    changed REAL NOT NULL
-) STRICT;
-CREATE TABLE decisions (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    job TEXT NOT NULL,
-    verdict TEXT NOT NULL
-) STRICT;
-CREATE INDEX over_jobs ON jobs (changed) WHERE closed = 1;
-CREATE INDEX open_jobs ON jobs (id) WHERE closed = 0;
-CREATE INDEX by_image_id ON jobs (image_id) WHERE image_id != '';
-CREATE INDEX by_relative ON jobs (relative);
-"""
 
 
 def to_row(job: Job) -> dict[str, Any]:
@@ -163,6 +101,8 @@ def to_row(job: Job) -> dict[str, Any]:
         "uploads": job.uploads,
         "stamps": json.dumps([[stamp.state.value, stamp.at] for stamp in job.stamps]),
         "changed": job.stamps[-1].at if job.stamps else 0.0,
+        "twin": job.twin,
+        "spent_at": job.spent_at,
         **_place_row(job.place),
         **_source_row(job.source),
         **_offsets_row(job.offsets),
@@ -194,6 +134,7 @@ def from_row(row: Row) -> Job:
         attempts=row["attempts"],
         tries=row["tries"],
         uploads=row["uploads"],
+        twin=row["twin"],
         closed=bool(row["closed"]),
         stamps=tuple(Stamp(JobState(state), at) for state, at in json.loads(row["stamps"])),
     )
@@ -208,6 +149,8 @@ def _place_row(place: Place) -> dict[str, Any]:
         "name": place.name,
         "preset": place.preset_name,
         "originals": place.originals.value,
+        "duplicates": place.duplicates.value,
+        "sidecar": int(place.sidecar),
     }
 
 
@@ -220,6 +163,8 @@ def _place(row: Row) -> Place:
         name=row["name"],
         preset_name=row["preset"],
         originals=Originals(row["originals"]),
+        duplicates=Duplicates(row["duplicates"]),
+        sidecar=bool(row["sidecar"]),
     )
 
 

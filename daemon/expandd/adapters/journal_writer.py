@@ -1,21 +1,26 @@
-"""Owns the little that is written to the journal from beside the daemon: what people decide."""
+"""Owns the little that is written to the journal from beside the daemon: what people order."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from expandd.adapters.journal import open_journal
-from expandd.domain.decisions import Verdict
+from expandd.adapters.journal_orders import write_order
 from expandd.domain.errors import JournalAway
+from expandd.domain.orders import Order
 
 
-def write_decision(path: Path, job_id: str, verdict: Verdict) -> None:
-    """Leave a decision for the daemon, running or not. Raises JournalAway."""
+def write_orders(path: Path, orders: Sequence[Order]) -> None:
+    """Leave orders for the daemon, running or not, all or none. Raises JournalAway."""
     try:
         connection = open_journal(path)
         try:
-            connection.execute("INSERT INTO decisions (job, verdict) VALUES (?, ?)", (job_id, verdict.value))
+            connection.execute("BEGIN IMMEDIATE")
+            for order in orders:
+                write_order(connection, order)
+            connection.execute("COMMIT")
         finally:
             connection.close()
     except sqlite3.Error as error:

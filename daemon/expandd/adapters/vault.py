@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,11 @@ FLOOR = 16 << 20
 
 
 class FileVault:
-    """One file a job in `directory`."""
+    """One file a job in `directory`, and in `kept` below it what may be used again, by digest."""
 
     def __init__(self, directory: Path, disk: Disk) -> None:
         self._directory = directory
+        self._kept = directory / "kept"
         self._disk = disk
 
     def incoming(self, job_id: str) -> Path:
@@ -52,6 +54,44 @@ class FileVault:
             self.path(job_id).unlink(missing_ok=True)
 
         await self._off_loop(both)
+
+    async def keep(self, job_id: str, sha256: str) -> None:
+        await self._off_loop(self._keep, self.path(job_id), self._kept / sha256)
+
+    async def reuse(self, sha256: str, job_id: str) -> bool:
+        if not await asyncio.to_thread(self._holds, sha256):
+            return False
+        await self._off_loop(self._link, self._kept / sha256, self.path(job_id))
+        return True
+
+    async def forget_older(self, before: float) -> None:
+        def forget() -> None:
+            if not self._kept.is_dir():
+                return
+            for path in self._kept.iterdir():
+                # ctime: each reuse makes a link, and so keeps what is in use.
+                if path.stat().st_ctime < before:
+                    path.unlink(missing_ok=True)
+
+        await self._off_loop(forget)
+
+    def _holds(self, sha256: str) -> bool:
+        """Whether the kept bytes are there and right; what is damaged is no use to anybody."""
+        try:
+            return self._disk.digest(self._kept / sha256) == sha256
+        except OSError:
+            return False
+
+    def _keep(self, vaulted: Path, kept: Path) -> None:
+        self._kept.mkdir(mode=0o700, exist_ok=True)
+        if vaulted.exists():
+            self._link(vaulted, kept)
+
+    def _link(self, source: Path, target: Path) -> None:
+        """One file under both names; there is nothing to copy, and nothing to be half done."""
+        with contextlib.suppress(FileExistsError):
+            os.link(source, target)
+        self._disk.sync_directory(target.parent)
 
     async def _off_loop(self, call: Callable[..., None], *arguments: Path) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from expandd.domain.errors import Fault, IllegalMove
 from expandd.domain.offsets import Offsets, Size
-from expandd.domain.settings import HotFolder, Originals
+from expandd.domain.settings import Duplicates, HotFolder, Originals
 
 
 class JobState(Enum):
@@ -42,7 +42,8 @@ class JobState(Enum):
 S = JobState
 
 MOVES: dict[JobState, frozenset[JobState]] = {
-    S.CLAIMED: frozenset({S.UPLOADED, S.FAILED, S.WITHDRAWN}),
+    # Straight to its end where the same bytes were paid for before: their result is delivered again, or none is.
+    S.CLAIMED: frozenset({S.UPLOADED, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
     # An upload can be repeated when the API has let go of the picture; it costs nothing.
     S.UPLOADED: frozenset({S.CLAIMED, S.INTENT, S.FAILED, S.WITHDRAWN}),
     # Back to uploaded only by a refusal that proves nothing was made.
@@ -51,8 +52,9 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     # Back to uploaded only when the API proves, or a person says, that nothing was made.
     S.UNKNOWN: frozenset({S.RENDERED, S.FAILED, S.UPLOADED}),
     S.RENDERED: frozenset({S.VAULTED, S.FAILED}),
-    # Back to rendered when the bytes in the vault are damaged or gone: fetching them again costs nothing.
-    S.VAULTED: frozenset({S.DELIVERED, S.RENDERED}),
+    # Back to rendered when the bytes in the vault are damaged or gone: fetching them again costs nothing. Back to the
+    # beginning only where they are those of a twin.
+    S.VAULTED: frozenset({S.DELIVERED, S.RENDERED, S.CLAIMED}),
     S.DELIVERED: frozenset({S.DONE}),
     S.DONE: frozenset(),
     S.FAILED: frozenset(),
@@ -125,6 +127,8 @@ class Place:
     name: str
     preset_name: str
     originals: Originals
+    duplicates: Duplicates = Duplicates.EXPAND
+    sidecar: bool = False
 
     @classmethod
     def of(cls, folder: HotFolder) -> Place:
@@ -136,6 +140,8 @@ class Place:
             name=folder.name,
             preset_name=folder.preset_name,
             originals=folder.originals,
+            duplicates=folder.duplicates,
+            sidecar=folder.sidecar,
         )
 
 
@@ -156,7 +162,8 @@ class Job:
 
     `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in hand, `tries`
     those of the whole job, `uploads` the uploads that the API took. `target` (the result) and `resting` (the original)
-    are chosen final paths, written down before a file is put there.
+    are chosen final paths, written down before a file is put there. `twin` is the earlier job for whose bytes and
+    offsets was paid, where nothing is paid for this one.
     """
 
     id: str
@@ -180,6 +187,7 @@ class Job:
     attempts: int = 0
     tries: int = 0
     uploads: int = 0
+    twin: str = ""
     closed: bool = False
     stamps: tuple[Stamp, ...] = ()
 
@@ -196,6 +204,12 @@ class Job:
         """Whether the API took the paid call, as far as anybody knows."""
         return any(stamp.state in {S.ACCEPTED, S.RENDERED} for stamp in self.stamps)
 
+    @property
+    def spent_at(self) -> float | None:
+        """When the paid call was begun, seconds since the epoch; None when nothing was or can have been paid."""
+        refused = [stamp.state for stamp in self.stamps[-2:]] == [S.INTENT, S.FAILED]
+        return None if refused else self.entered(S.INTENT) or self.entered(S.UNKNOWN)
+
     def entered(self, state: JobState) -> float | None:
         """When the job entered `state`, seconds since the epoch; a step back to it does not count."""
         return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
@@ -206,7 +220,8 @@ class Job:
 
 def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     """`job` in state `to`, with `changes`. Raises IllegalMove for a move the table does not have."""
-    if job.closed or to not in MOVES[job.state]:
+    paid_for = job.state is S.VAULTED and to is S.CLAIMED and not job.twin
+    if job.closed or paid_for or to not in MOVES[job.state]:
         raise IllegalMove(f"job {job.id} cannot move from {job.state.value} to {to.value}")
     # A step back undoes what came after it: nothing was made, so no later stamp may say otherwise. It renews nothing
     # either: an upload is as old as it was.

@@ -1,4 +1,4 @@
-"""Owns what a person can order while the work goes on: the verbs, and what each is about."""
+"""Owns what a person can order while the work goes on: the verbs, what each is about, and orders that stand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Verb(Enum):
-    """What is ordered. The first four are about one job, the others about one folder or all."""
+    """What is ordered."""
 
     PAID = "paid"
     """The unknown job was paid for: give it up, pay nothing more."""
@@ -17,26 +17,57 @@ class Verb(Enum):
     CANCEL = "cancel"
     """Send the file to the error folder, unless it may be paid for already."""
     RETRY = "retry"
-    """Try at once what is put off."""
+    """Try at once what is put off, and once more what went to the error folder."""
+    REDO = "redo"
+    """Expand once more what is done, and pay for it once more."""
     PAUSE = "pause"
     """Begin nothing new: no claim, no upload, no paid call."""
     RESUME = "resume"
     RELEASE = "release"
-    """Let go of files that a burst guard holds."""
-    REDO = "redo"
-    """Pay once more for these bytes, whatever is known of them."""
+    """Let go of the files that a burst guard holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A person's order; `number` tells it from others and is 0 until it is written down.
+    """A person's order, given `at` (epoch seconds); `number` tells it from others and is 0 until it is written down.
 
-    `job_id` names a job, `inbox` a folder (None: all), `relative` a file in it that no job has yet, `sha256` bytes.
+    It is about the job `job_id`, or about the file `relative` of `inbox`, or about all files of `inbox`, or of all.
     """
 
     verb: Verb
+    at: float
     job_id: str = ""
     inbox: Path | None = None
     relative: Path | None = None
-    sha256: str = ""
     number: int = 0
+
+
+class Lasting(Enum):
+    """What goes on to hold once it was ordered, over restarts."""
+
+    PAUSED = "paused"
+    """By a person, until a person resumes it."""
+    HELD = "held"
+    """By the burst guard, until a person releases it."""
+    RELEASED = "released"
+    """Files that arrived up to then count for no burst any more."""
+    CANCELLED = "cancelled"
+    """Files that arrived up to then go to the error folder."""
+    AGAIN = "again"
+    """These bytes are expanded once more, whatever is known of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingOrder:
+    """One that lasts, since `at` (epoch seconds): for everything, an inbox, a file in it, or bytes."""
+
+    lasting: Lasting
+    at: float
+    inbox: Path | None = None
+    relative: Path | None = None
+    sha256: str = ""
+
+    @property
+    def key(self) -> tuple[Lasting, Path | None, Path | None, str]:
+        """There is one order of each kind about each thing."""
+        return self.lasting, self.inbox, self.relative, self.sha256

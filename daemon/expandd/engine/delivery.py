@@ -11,7 +11,8 @@ from expandd.domain.naming import result_name
 from expandd.domain.settings import Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Folders, Vault
+from expandd.engine.keeping import Vault
+from expandd.engine.ports import Api, Folders
 from expandd.engine.turns import NOW, OVER, Turn
 from expandd.engine.work_folder import prove_not_elsewhere, prove_work_folder
 

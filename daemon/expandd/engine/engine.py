@@ -10,7 +10,6 @@ from expandd.domain.events import Event, GateOpened, JobClosed, JobMoved
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
-from expandd.engine.deciding import Deciding
 from expandd.engine.delivery import Delivery
 from expandd.engine.dispatcher import Dispatcher
 from expandd.engine.fetching import Fetching
@@ -20,13 +19,15 @@ from expandd.engine.inbox import Inbox
 from expandd.engine.intake import Intake
 from expandd.engine.janitor import Janitor
 from expandd.engine.jobs import Jobs
+from expandd.engine.keeping import Journal, Vault
 from expandd.engine.paying import Paying
 from expandd.engine.pipeline import Pipeline
 from expandd.engine.poller import Poller
-from expandd.engine.ports import Api, Chance, Clock, Emit, Folders, Images, Journal, Vault, Watcher
+from expandd.engine.ports import Api, Chance, Clock, Emit, Folders, Images, Watcher
 from expandd.engine.pulse import Beat, Pulse
 from expandd.engine.recovery import Recovery
 from expandd.engine.slots import Slots
+from expandd.engine.steering import Steering
 from expandd.engine.watching import Watching
 
 SPREAD = 0.02
@@ -82,7 +83,7 @@ class Engine:
             chance=outside.chance,
             changed=self._changed,
         )
-        self.deciding = Deciding(jobs=self.jobs, journal=outside.journal, waker=self.dispatcher, clock=outside.clock)
+        self.steering = Steering(jobs=self.jobs, journal=outside.journal, waker=self.dispatcher, clock=outside.clock)
         self.janitor = Janitor(settings, journal=outside.journal, folders=outside.folders, clock=outside.clock)
         self.recovery = Recovery(
             jobs=self.jobs,
@@ -109,7 +110,7 @@ class Engine:
             tasks.create_task(self.dispatcher.run())
             tasks.create_task(self.poller.run())
             tasks.create_task(self.intake.run())
-            tasks.create_task(self.deciding.run())
+            tasks.create_task(self.steering.run())
             tasks.create_task(self.janitor.run())
             self.hot_folders.run_in(tasks)
 
@@ -190,7 +191,7 @@ class Engine:
             ("dispatcher", self.dispatcher.beat),
             ("poller", self.poller.beat),
             ("intake", self.intake.beat),
-            ("journal", self.deciding.beat),
+            ("journal", self.steering.beat),
         )
 
     def _pipeline(self) -> Pipeline:

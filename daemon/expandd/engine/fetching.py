@@ -8,7 +8,8 @@ from expandd.domain.findings import Whole
 from expandd.domain.job import Job, JobState, Result
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Folders, Images, Vault
+from expandd.engine.keeping import Vault
+from expandd.engine.ports import Api, Folders, Images
 from expandd.engine.turns import NOW, Turn
 
 DOUBTS = 2

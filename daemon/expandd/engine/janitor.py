@@ -6,7 +6,8 @@ from pathlib import Path
 
 from expandd.domain.errors import FolderAway, JournalAway
 from expandd.domain.settings import Originals, Settings
-from expandd.engine.ports import Clock, Folders, Journal
+from expandd.engine.keeping import Journal
+from expandd.engine.ports import Clock, Folders
 
 ROUND = 3600.0
 """Seconds between two rounds."""

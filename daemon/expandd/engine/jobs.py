@@ -10,7 +10,8 @@ from typing import Any
 from expandd.domain.errors import GateReason, JournalAway, StaleJob
 from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff
 from expandd.domain.job import Job, JobState, Stamp, claimed, moved
-from expandd.engine.ports import Clock, Emit, Journal
+from expandd.engine.keeping import Journal
+from expandd.engine.ports import Clock, Emit
 
 JOURNAL = "journal"
 """The name under which the journal is said to be away, like a gate."""

@@ -18,7 +18,8 @@ from expandd.domain.errors import (
 from expandd.domain.job import Job, JobState
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+from expandd.engine.keeping import Vault
+from expandd.engine.ports import Api, Clock, Folders, Images
 from expandd.engine.turns import NOW, Turn
 from expandd.engine.work_folder import prove_work_folder
 

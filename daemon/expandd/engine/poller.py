@@ -13,7 +13,8 @@ from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.engine.attribution import Attribution
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Clock, Emit, Journal
+from expandd.engine.keeping import Journal
+from expandd.engine.ports import Api, Clock, Emit
 from expandd.engine.pulse import Beat
 
 ALLOWANCE = 600.0

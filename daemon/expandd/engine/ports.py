@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from expandd.domain.answers import Account, Fetched, History, Notification, Uploaded
-from expandd.domain.decisions import Decision
+from expandd.domain.calendar import Today
 from expandd.domain.events import Event
 from expandd.domain.findings import Finding
-from expandd.domain.job import FileIdentity, Job, JobState
+from expandd.domain.job import FileIdentity, Job
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look
 
@@ -27,6 +27,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some start; never steps, goes on through a suspend."""
+        ...
+
+    def today(self) -> Today:
+        """The local day and month of the wall clock."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -141,6 +145,10 @@ class Folders(Protocol):
         """Put a claimed file back into the inbox under a free name; None when it is gone."""
         ...
 
+    async def bring_back(self, job: Job) -> Path | None:
+        """Put the original of a job that is over back into the inbox under a free name; None when it is gone."""
+        ...
+
     async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
         """`root`/`relative`, numbered if it exists or is in `taken`, cut to a legal length.
 
@@ -210,64 +218,6 @@ class Folders(Protocol):
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         """(st_dev, st_ino) of a directory; None when there is none. FolderAway when its disk is not mounted."""
-        ...
-
-
-class Vault(Protocol):
-    """Paid bytes on the local disk, by job."""
-
-    def incoming(self, job_id: str) -> Path:
-        """Where an unfinished download may be written."""
-        ...
-
-    def path(self, job_id: str) -> Path: ...
-
-    async def admit(self, job_id: str) -> None:
-        """Make the incoming file the vaulted one, durably. Repeating it is fine."""
-        ...
-
-    async def recall(self, job_id: str) -> None:
-        """Make a vaulted file the incoming one again, to be checked and admitted anew."""
-        ...
-
-    async def prove(self, room: int) -> None:
-        """Raise AccountAway unless `room` bytes can be stored."""
-        ...
-
-    async def drop(self, job_id: str) -> None:
-        """Forget the bytes of a job that is over."""
-        ...
-
-
-class Journal(Protocol):
-    """The jobs, durable. A write returns only once it would survive a power cut. Raises JournalAway."""
-
-    async def add(self, job: Job) -> None: ...
-
-    async def save(self, job: Job, expected: JobState) -> None:
-        """Replace the job's row if it is in state `expected` and of the same owner and epoch; else raise StaleJob."""
-        ...
-
-    async def get(self, job_id: str) -> Job | None: ...
-
-    async def open_jobs(self) -> Sequence[Job]:
-        """All that are not closed, oldest first."""
-        ...
-
-    async def decisions(self) -> Sequence[Decision]:
-        """What people have decided about jobs and nobody has acted on yet, oldest first."""
-        ...
-
-    async def decided(self, decision: Decision) -> None:
-        """Forget a decision that was acted on."""
-        ...
-
-    async def prune(self, before: float) -> int:
-        """Forget the jobs that were over before this wall time; how many."""
-        ...
-
-    async def by_image_id(self, image_id: str) -> Job | None:
-        """The youngest job, open or closed, that the API knows under this id."""
         ...
 
 

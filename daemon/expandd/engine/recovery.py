@@ -10,8 +10,9 @@ from expandd.domain.job import AWAITING_RESULT, Job, JobState, Place
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
+from expandd.engine.keeping import Vault
 from expandd.engine.pipeline import HOLDS_SLOT
-from expandd.engine.ports import Emit, Folders, Vault
+from expandd.engine.ports import Emit, Folders
 from expandd.engine.slots import Slots
 
 

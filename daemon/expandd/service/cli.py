@@ -125,10 +125,10 @@ def status(config: Path, *, as_json: bool) -> int:
 @told
 def resolve(file: str, *, paid: bool, config: Path) -> int:
     """Say whether FILE was paid for, when nobody but you can find out."""
-    from expandd.domain.decisions import Verdict
+    from expandd.domain.orders import Verb
     from expandd.service.resolving import run_resolve
 
-    return run_resolve(file, Verdict.PAID if paid else Verdict.NOT_PAID, config)
+    return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
 
 
 @cli.command()

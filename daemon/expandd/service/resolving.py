@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,21 +10,21 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.journal_reader import reading
-from expandd.adapters.journal_writer import write_decision
+from expandd.adapters.journal_writer import write_orders
 from expandd.adapters.lock import holder
-from expandd.domain.decisions import Verdict
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
+from expandd.domain.orders import Order, Verb
 from expandd.service.exit_codes import ExitCode
 from expandd.service.rebuilding import JOURNAL
 
 _NEXT = {
-    Verdict.PAID: "It goes to the error folder with a note; nothing more is paid for it.",
-    Verdict.NOT_PAID: "It is paid for and expanded as if it were new.",
+    Verb.PAID: "It goes to the error folder with a note; nothing more is paid for it.",
+    Verb.NOT_PAID: "It is paid for and expanded as if it were new.",
 }
 
 
-def run_resolve(file: str, verdict: Verdict, config: Path) -> int:
+def run_resolve(file: str, verdict: Verb, config: Path) -> int:
     """Write the decision down for the one unknown job that `file` names, by name, path or job id."""
     settings = load(config)
     path = settings.state_dir / JOURNAL
@@ -34,7 +35,7 @@ def run_resolve(file: str, verdict: Verdict, config: Path) -> int:
         click.echo(_not_one(file, found or unknown), err=True)
         return ExitCode.USAGE
     job = found[0]
-    write_decision(path, job.id, verdict)
+    write_orders(path, [Order(verb=verdict, at=time.time(), job_id=job.id)])
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")
     return ExitCode.FINE

@@ -1,19 +1,20 @@
-"""Owns acting on what people decide about held jobs."""
+"""Owns carrying out what people order while the work goes on."""
 
 from __future__ import annotations
 
 import contextlib
 
-from expandd.domain.decisions import Decision, Verdict
 from expandd.domain.errors import Fault, FaultCode, JournalAway
 from expandd.domain.job import JobState
+from expandd.domain.orders import Order, Verb
 from expandd.engine.jobs import Jobs
+from expandd.engine.keeping import Journal
 from expandd.engine.poller import Waker
-from expandd.engine.ports import Clock, Journal
+from expandd.engine.ports import Clock
 from expandd.engine.pulse import Beat
 
 PAUSE = 2.0
-"""Seconds between two looks for decisions."""
+"""Seconds between two looks for orders."""
 
 ALLOWANCE = 60.0
 """Seconds within which the journal's writer answers, if only that its disk is away: then it is not stuck."""
@@ -25,8 +26,8 @@ _GIVEN_UP = Fault(
 )
 
 
-class Deciding:
-    """Reads decisions and moves their jobs; a decision about a job that has found its own way is dropped."""
+class Steering:
+    """Reads orders and carries them out; an order about a job that has found its own way is dropped."""
 
     def __init__(self, *, jobs: Jobs, journal: Journal, waker: Waker, clock: Clock) -> None:
         self._jobs = jobs
@@ -40,21 +41,21 @@ class Deciding:
         """Until cancelled."""
         while True:
             self.beat()
-            # Whoever writes next says that the journal is away; the decisions stay where they are.
+            # Whoever writes next says that the journal is away; the orders stay where they are.
             with contextlib.suppress(JournalAway):
                 await self.act()
             await self._clock.sleep(PAUSE)
 
     async def act(self) -> None:
-        for decision in await self._journal.decisions():
-            await self._carry_out(decision)
-            await self._journal.decided(decision)
+        for order in await self._journal.orders():
+            await self._carry_out(order)
+            await self._journal.carried_out(order)
 
-    async def _carry_out(self, decision: Decision) -> None:
-        job = self._jobs.get(decision.job_id)
+    async def _carry_out(self, order: Order) -> None:
+        job = self._jobs.get(order.job_id)
         if job is None or job.state is not JobState.UNKNOWN:
             return
-        if decision.verdict is Verdict.PAID:
+        if order.verb is Verb.PAID:
             await self._jobs.move(job, JobState.FAILED, fault=_GIVEN_UP, held=False)
         else:
             await self._jobs.move(job, JobState.UPLOADED, held=False, note="a person has said that nothing was paid")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from expandd.domain.decisions import Decision, Verdict
 from expandd.domain.errors import FaultCode, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import JobState
+from expandd.domain.orders import Order, Verb
 from tests.support.fake_api import Fate, Refuse
 from tests.support.workshop import Workshop
 
@@ -25,7 +25,7 @@ async def held(workshop: Workshop) -> str:
 
 async def test_a_picture_that_a_person_calls_not_paid_is_paid_once(workshop: Workshop) -> None:
     job_id = await held(workshop)
-    workshop.journal.wishes.append(Decision(1, job_id, Verdict.NOT_PAID))
+    workshop.journal.wishes.append(Order(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
     await workshop.closed("pic.png", within=60.0)
 
     assert len(workshop.api.paid) == 1
@@ -37,7 +37,7 @@ async def test_a_picture_that_a_person_calls_paid_goes_to_the_error_folder_and_i
     workshop: Workshop,
 ) -> None:
     job_id = await held(workshop)
-    workshop.journal.wishes.append(Decision(1, job_id, Verdict.PAID))
+    workshop.journal.wishes.append(Order(verb=Verb.PAID, at=0.0, job_id=job_id, number=1))
     await workshop.closed("pic.png", within=60.0)
     fault = workshop.recorder.latest("pic.png").fault
 
@@ -47,14 +47,17 @@ async def test_a_picture_that_a_person_calls_paid_goes_to_the_error_folder_and_i
     assert workshop.names("error") == ["pic.png", "pic.png.error.json"]
 
 
-@pytest.mark.parametrize("verdict", list(Verdict))
-async def test_a_decision_about_a_job_that_found_its_own_way_is_dropped(workshop: Workshop, verdict: Verdict) -> None:
+@pytest.mark.parametrize("verb", [Verb.PAID, Verb.NOT_PAID])
+async def test_a_decision_about_a_job_that_found_its_own_way_is_dropped(workshop: Workshop, verb: Verb) -> None:
     workshop.api.fate = Fate(seconds=60.0)
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
     [job] = workshop.engine.jobs
-    workshop.journal.wishes.extend([Decision(1, job.id, verdict), Decision(2, "no such job", verdict)])
+    workshop.journal.wishes += [
+        Order(verb=verb, at=0.0, job_id=job.id, number=1),
+        Order(verb=verb, at=0.0, job_id="no such job", number=2),
+    ]
     await workshop.closed("pic.png")
 
     assert workshop.journal.wishes == []
@@ -64,7 +67,7 @@ async def test_a_decision_about_a_job_that_found_its_own_way_is_dropped(workshop
 
 async def test_decisions_wait_while_the_journal_is_away(workshop: Workshop) -> None:
     job_id = await held(workshop)
-    workshop.journal.wishes.append(Decision(1, job_id, Verdict.NOT_PAID))
+    workshop.journal.wishes.append(Order(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
     workshop.journal.away = True
     await workshop.advance(60.0)
     meanwhile = len(workshop.journal.wishes)
@@ -86,7 +89,7 @@ async def test_a_decision_that_meets_a_result_on_its_way_harms_nobody(workshop: 
     workshop.journal.clock, workshop.journal.seconds = workshop.clock, 1.0
     await workshop.advance(eighths / 8)
     workshop.api.announce_result(job.image_id)
-    workshop.journal.wishes.append(Decision(1, job.id, Verdict.PAID))
+    workshop.journal.wishes.append(Order(verb=Verb.PAID, at=0.0, job_id=job.id, number=1))
     await workshop.closed("pic.png")
 
     assert workshop.journal.wishes == []
