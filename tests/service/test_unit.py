@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.errors import ConfigurationError
-from expandd.domain.settings import HotFolder, Settings
+from expandd.domain.settings import Hook, Hooks, HotFolder, PageSettings, Settings
 from expandd.service.unit import drop_in, mount_unit
 from tests.support.workshop import WIDE
 
@@ -92,6 +92,31 @@ def test_of_the_home_directories_only_the_folder_is_seen() -> None:
     assert values(printed, "ProtectHome") == ["tmpfs"]
     assert values(printed, "BindPaths") == ["\"-/home/ann/My: 'pics'\""]
     assert values(printed, "ReadWritePaths") == []
+
+
+def test_what_is_told_is_opened_too() -> None:
+    settings = Settings(
+        state_dir=STATE,
+        folders=(hot("/srv/expand/a"),),
+        hooks=Hooks(
+            on_done=Hook(command=("/home/ann/tell me", "/home/ann/argument")),
+            on_error=Hook(url="https://example.com/", secret_file=Path("/home/ann/secret")),
+            on_paused=Hook(command=("/usr/local/bin/tell",)),
+        ),
+        page=PageSettings(listen="unix:/run/page/page.sock", password_file=Path("/etc/expandd/password")),
+        metrics_file=Path("/var/lib/node_exporter/expandd.prom"),
+    )
+    printed = list(drop_in(settings))
+
+    assert values(printed, "ReadWritePaths") == ["-/run/page", "-/srv/expand/a", "-/var/lib/node_exporter"]
+    assert values(printed, "ProtectHome") == ["tmpfs"]
+    assert values(printed, "BindReadOnlyPaths") == ['"-/home/ann/secret"', '"-/home/ann/tell me"']
+
+
+def test_a_page_on_a_port_opens_nothing() -> None:
+    settings = Settings(state_dir=STATE, folders=(hot("/srv/a/b"),), page=PageSettings(listen="127.0.0.1:8080"))
+
+    assert values(list(drop_in(settings)), "ReadWritePaths") == ["-/srv/a/b"]
 
 
 @pytest.mark.parametrize("name", ["/srv/two\nlines", "/srv/\udcff", "/srv/bell\a"])

@@ -16,9 +16,13 @@ def directories(base: Path, *names: str) -> None:
         (base / name).mkdir(parents=True, exist_ok=True)
 
 
-def loaded(base: Path, text: str) -> Settings:
-    """The settings of `text`, whose folder 0 has root hot and whose state_dir is state, unless it says otherwise."""
-    directories(base / "hot")
+def loaded(base: Path, text: str, *roots: str) -> Settings:
+    """The settings of `text`, whose folder 0 has root hot and whose state_dir is state, unless it says otherwise.
+
+    `roots` are more hot folders that are there.
+    """
+    for root in ("hot", *roots):
+        directories(base / root)
     if "state_dir" not in text:
         text = "state_dir: state\n" + text
     if "folders:" not in text:

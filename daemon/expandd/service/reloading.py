@@ -20,6 +20,12 @@ from expandd.service.systemd import Notifier
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""
 
+KEPT = ("state_dir", "page")
+"""Keys of the top level that cannot change while it runs: locks and a listening socket are made of them.
+
+The others do, and hooks, budgets, keep_credits and metrics_file with them.
+"""
+
 LOOK = 2.0
 """Seconds between two looks at whether a folder that was left can be let go of."""
 
@@ -91,8 +97,7 @@ def prove_reloadable(before: Settings, after: Settings, config: Path) -> None:
     """Raise ConfigurationError for what can only change with a restart."""
     keys = [key for key in ApiSettings.__slots__ if key not in RELOADED]
     changed = [f"api.{key}" for key in keys if getattr(before.api, key) != getattr(after.api, key)]
-    if before.state_dir != after.state_dir:
-        changed.append("state_dir")
+    changed += [key for key in KEPT if getattr(before, key) != getattr(after, key)]
     if changed:
         raise ConfigurationError(tuple(_needs_restart(config, key) for key in changed))
 

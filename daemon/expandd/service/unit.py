@@ -10,6 +10,7 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.config.model import DEFAULT_STATE_DIR
+from expandd.adapters.config.telling_keys import socket_of
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Settings
@@ -33,6 +34,7 @@ def drop_in(settings: Settings, instance: str = "") -> Iterator[str]:
     _prove_nameable(_all_directories(settings))
     writable = _writable(settings, instance)
     homes = [path for path in writable if _is_home(path)]
+    seen = [path for path in sorted(set(_only_read(settings))) if _is_home(path)]
     unit = f"expandd@{instance}.service" if instance else "expandd.service"
     yield f"# Made by `expandd unit`. It belongs into /etc/systemd/system/{unit}.d/folders.conf; then:"
     yield "#   systemctl daemon-reload && systemctl restart " + unit
@@ -43,10 +45,11 @@ def drop_in(settings: Settings, instance: str = "") -> Iterator[str]:
     yield "[Service]"
     yield "# All that the service may write, besides its state. What is missing expandd itself tells, and what to do."
     yield from (f"ReadWritePaths=-{quoted(path)}" for path in writable if path not in homes)
-    if homes:
+    if homes or seen:
         yield "# Of the home directories the service sees these alone."
         yield "ProtectHome=tmpfs"
         yield from (f"BindPaths={_bound(path)}" for path in homes)
+        yield from (f"BindReadOnlyPaths={_bound(path)}" for path in seen)
 
 
 def quoted(path: Path) -> str:
@@ -94,7 +97,27 @@ def _writable(settings: Settings, instance: str) -> list[Path]:
     paths = [path for folder in settings.folders for path in _opened(folder)]
     if settings.state_dir != Path(DEFAULT_STATE_DIR) / instance:
         paths.append(settings.state_dir)
-    return _outermost(paths)
+    return _outermost([*paths, *_told_into(settings)])
+
+
+def _told_into(settings: Settings) -> Iterator[Path]:
+    """The directories in which the metrics file and the page's socket are made anew."""
+    if settings.metrics_file:
+        yield settings.metrics_file.parent
+    socket = socket_of(settings.page.listen) if settings.page else None
+    if socket:
+        yield socket.parent
+
+
+def _only_read(settings: Settings) -> Iterator[Path]:
+    """The files that hooks and the page are made of."""
+    hooks = settings.hooks
+    for hook in (hooks.on_done, hooks.on_error, hooks.on_paused):
+        yield from (Path(word) for word in (hook.command[:1] if hook else ()))
+        if hook and hook.secret_file:
+            yield hook.secret_file
+    if settings.page and settings.page.password_file:
+        yield settings.page.password_file
 
 
 def _opened(folder: HotFolder) -> Iterable[Path]:
@@ -127,6 +150,8 @@ def _is_home(path: Path) -> bool:
 
 def _all_directories(settings: Settings) -> Iterator[Path]:
     yield settings.state_dir
+    yield from _told_into(settings)
+    yield from _only_read(settings)
     for folder in settings.folders:
         yield from directories(folder)
         if folder.require_mount:

@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 
 from expandd.domain.offsets import Amount, Anchor, Aspect, Canvas, Sides, Unit
-from expandd.domain.settings import ApiSettings, HotFolder, Originals, Settings, Watch
+from expandd.domain.settings import (
+    ApiSettings,
+    Budget,
+    Burst,
+    Duplicates,
+    Hook,
+    Hooks,
+    HotFolder,
+    Keep,
+    Originals,
+    PageSettings,
+    Settings,
+    Watch,
+)
 from tests.support.configurations import directories, loaded
 
 
@@ -77,8 +90,61 @@ folders:
     assert (folder.name, folder.preset_name) == ("{stem}_x{ext}", "bleed")
 
 
+def test_every_limit_reaches_the_settings(tmp_path: Path) -> None:
+    settings = loaded(
+        tmp_path,
+        """
+keep: {journal: forever, done: 7d, results: forever}
+budget: {day: 100, month: 2000}
+keep_credits: 0
+defaults: {duplicates: skip, sidecar: true, budget: {day: 5, month: 50}, burst: {files: 200, within: 10m}}
+folders:
+  - {root: hot, offsets: {top: 1}}
+  - {root: two, offsets: {top: 1}, duplicates: reuse, sidecar: false, budget: {month: 0}, burst: null}
+""",
+        "two",
+    )
+    one, two = settings.folders
+    assert settings.keep == Keep(journal=None, done=7 * 86400.0, results=None)
+    assert (settings.budget, settings.keep_credits) == (Budget(day=100, month=2000), 0)
+    assert (one.duplicates, one.sidecar) == (Duplicates.SKIP, True)
+    assert (one.budget, one.burst) == (Budget(day=5, month=50), Burst(files=200, within=600.0))
+    assert (two.duplicates, two.sidecar) == (Duplicates.REUSE, False)
+    assert (two.budget, two.burst) == (Budget(day=None, month=0), None)
+
+
+def test_everything_that_is_told_reaches_the_settings(tmp_path: Path) -> None:
+    for name in ("secret", "password"):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text("something\n")
+    settings = loaded(
+        tmp_path,
+        """
+hooks:
+  on_done: {command: [/bin/echo, "it's $HOME"], timeout: 5s}
+  on_error: {url: "https://example.com/hook?x=1", secret_file: secret}
+page: {listen: "0.0.0.0:8080", hosts: [pictures.example.com], password_file: password}
+metrics_file: expandd.prom
+""",
+    )
+    assert settings.hooks == Hooks(
+        on_done=Hook(command=("/bin/echo", "it's $HOME"), timeout=5.0),
+        on_error=Hook(url="https://example.com/hook?x=1", secret_file=tmp_path / "secret", timeout=30.0),
+    )
+    assert settings.page == PageSettings(
+        listen="0.0.0.0:8080", hosts=("pictures.example.com",), password_file=tmp_path / "password"
+    )
+    assert settings.metrics_file == tmp_path / "expandd.prom"
+
+
+@pytest.mark.parametrize("listen", ["127.9.9.9:0", "localhost:80", '"[::1]:8080"', "unix:/tmp/page.sock"])
+def test_a_page_for_this_machine_alone_needs_no_password(tmp_path: Path, listen: str) -> None:
+    page = loaded(tmp_path, f"page: {{listen: {listen}}}").page
+    assert page == PageSettings(listen=listen.strip('"'))
+
+
 def test_a_section_left_empty_is_a_section_left_out(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "api:\npresets:\ndefaults:\n") == loaded(tmp_path, "")
+    assert loaded(tmp_path, "api:\npresets:\ndefaults:\nhooks:\nbudget:\npage:\n") == loaded(tmp_path, "")
 
 
 def test_each_directory_can_stand_by_itself_beside_a_root(tmp_path: Path) -> None:

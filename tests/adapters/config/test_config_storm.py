@@ -10,12 +10,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expandd.adapters.config.limit_keys import BudgetKeys, BurstKeys
 from expandd.adapters.config.load import load
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys
+from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys
 from expandd.adapters.config.preset_keys import PresetKeys
+from expandd.adapters.config.telling_keys import HookKeys, HooksKeys, PageKeys
 from expandd.domain.errors import ConfigurationError, Problem
 
-KEYS = sorted({key for model in (ConfigKeys, ApiKeys, FolderKeys, PresetKeys) for key in model.model_fields})
+MODELS = (ConfigKeys, ApiKeys, KeepKeys, FolderKeys, PresetKeys, BudgetKeys, BurstKeys, HookKeys, HooksKeys, PageKeys)
+KEYS = sorted({key for model in MODELS for key in model.model_fields})
 SIGNS = "abz09 \n\t:-{}[],\"'#&*!|>%@`<~?./\\_\x00\x85é€😀"
 
 scalars = st.one_of(
@@ -26,7 +29,9 @@ scalars = st.one_of(
     st.text(max_size=12),
     st.dates(),
     st.binary(max_size=4),
-    st.sampled_from(["10s", "25%", "9:16", "{stem}{ext}", "http://x", "https://[::1", "/", "..", "center"]),
+    st.sampled_from(
+        ["10s", "25%", "9:16", "{stem}{ext}", "http://x", "https://[::1", "/", "..", "center", "[::1]:8", "unix:/"]
+    ),
 )
 trees: st.SearchStrategy[Any] = st.recursive(
     scalars,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +14,13 @@ from pydantic import ValidationError
 
 from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.folder_rules import Place, Role, folder_mistakes
+from expandd.adapters.config.limit_keys import budget_of, burst_of
 from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted
 from expandd.adapters.config.model import DIRECTORIES, ConfigKeys, FolderKeys, schema
 from expandd.adapters.config.preset_keys import description, preset_of
 from expandd.adapters.config.rules import manners_of, rule_mistakes
+from expandd.adapters.config.telling_keys import hooks_of, page_of
+from expandd.adapters.config.telling_rules import telling_mistakes
 from expandd.adapters.config.words import mistakes_in
 from expandd.adapters.config.yaml_marks import Document
 from expandd.adapters.standing import is_mount_point
@@ -39,6 +43,7 @@ def load(path: Path) -> Settings:
         bad = {mistake.path for mistake in mistakes if not mistake.stands}
         mistakes += rule_mistakes(config, document, bad)
         mistakes += folder_mistakes(list(_places(config, base, bad)), document.line)
+        mistakes += telling_mistakes(config, document, bad, partial(_absolute, base=base))
     if mistakes:
         raise ConfigurationError(_problems(path, document, mistakes))
     return _settings(config, base)
@@ -170,7 +175,12 @@ def _settings(config: ConfigKeys, base: Path) -> Settings:
             credentials_file=_absolute(api.credentials_file, base) if api.credentials_file else None,
             allow_private_links=api.allow_private_links,
         ),
-        keep=Keep(journal=config.keep.journal, done=config.keep.done),
+        keep=Keep(journal=config.keep.journal, done=config.keep.done, results=config.keep.results),
+        budget=budget_of(config.budget),
+        keep_credits=config.keep_credits,
+        hooks=hooks_of(config.hooks, partial(_absolute, base=base)),
+        page=page_of(config.page, partial(_absolute, base=base)),
+        metrics_file=_absolute(config.metrics_file, base) if config.metrics_file else None,
         presets=MappingProxyType({name: preset_of(keys) for name, keys in config.presets.items()}),
         folders=tuple(_hot_folder(folder, config, base) for folder in config.folders),
     )
@@ -195,4 +205,8 @@ def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder
         settle_max=manners.settle_max,
         scan_interval=manners.scan_interval,
         require_mount=_required(folder, base),
+        duplicates=manners.duplicates,
+        sidecar=manners.sidecar,
+        budget=budget_of(manners.budget),
+        burst=burst_of(manners.burst),
     )

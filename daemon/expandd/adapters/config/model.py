@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from expandd.adapters.config.limit_keys import BudgetKeys, BurstKeys, Credits
 from expandd.adapters.config.mistakes import KeyPath
 from expandd.adapters.config.preset_keys import PresetKeys
+from expandd.adapters.config.telling_keys import HookKeys, HooksKeys, HooksSection, PageKeys
 from expandd.adapters.config.values import (
     FOREVER,
     BaseUrl,
+    DuplicatesWord,
     Duration,
     DurationOrForever,
     Flag,
@@ -27,7 +30,7 @@ from expandd.adapters.config.values import (
     WatchWord,
     Workers,
 )
-from expandd.domain.settings import Originals, Watch
+from expandd.domain.settings import Duplicates, Originals, Watch
 
 DIRECTORIES = ("inbox", "outbox", "done", "error")
 DEFAULT_STATE_DIR = "/var/lib/expandd"
@@ -36,6 +39,11 @@ DEFAULT_STATE_DIR = "/var/lib/expandd"
 def _left_empty(value: Any) -> Any:
     # `defaults:` with all its keys commented out is null in YAML, and means the same as leaving it out.
     return {} if value is None else value
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """None only means that the key was left out."""
+    schema["anyOf"].remove({"type": "null"})
 
 
 class _Section(BaseModel):
@@ -85,6 +93,13 @@ class KeepKeys(_Section):
         json_schema_extra={"default": FOREVER},
         description="How long originals stay in done before they are deleted; or forever.",
     )
+    results: DurationOrForever = Field(
+        default=30 * 86400.0,
+        description="How long the results of folders with duplicates: reuse stay in the vault; or forever.",
+    )
+
+
+Budget = Annotated[BudgetKeys, BeforeValidator(_left_empty)]
 
 
 class Manners(_Section):
@@ -109,6 +124,23 @@ class Manners(_Section):
     )
     scan_interval: Duration = Field(
         default=60.0, description="How often the inbox is read for files that no event announced."
+    )
+    duplicates: DuplicatesWord = Field(
+        default=Duplicates.EXPAND,
+        description="What happens to a picture already expanded by the same offsets: expand it anew and pay anew, "
+        "reuse the earlier result for nothing, or skip it.",
+    )
+    sidecar: Flag = Field(
+        default=False,
+        description="Whether each result gets a <result>.json beside it, with what was done and paid.",
+    )
+    budget: Budget = Field(
+        default_factory=BudgetKeys,
+        description="How many images of this folder may be paid for; a folder's own stands in place of the default.",
+    )
+    burst: BurstKeys | None = Field(
+        default=None,
+        description="More files than this within this time are held until a person releases them; null is no limit.",
     )
 
 
@@ -137,6 +169,7 @@ class FolderKeys(Manners):
     offsets: Annotated[PresetKeys | None, BeforeValidator(_left_empty)] = Field(
         default=None,
         description="A preset given in place. Either this or preset.",
+        json_schema_extra=_never_null,
     )
 
 
@@ -160,6 +193,23 @@ class ConfigKeys(_Section):
         default_factory=KeepKeys,
         description="How long what is over is kept.",
     )
+    budget: Budget = Field(
+        default_factory=BudgetKeys,
+        description="How many images of all folders together may be paid for.",
+    )
+    keep_credits: Credits = Field(
+        default=None,
+        description="Nothing more is paid for when the account has this many credits or fewer; null is no limit.",
+    )
+    hooks: HooksSection = Field(
+        default_factory=HooksKeys,
+        description="Commands or webhooks that are told what happened.",
+    )
+    page: PageKeys | None = Field(default=None, description="The page for the browser; null is none.")
+    metrics_file: PathOrNull = Field(
+        default=None,
+        description="A file that a node exporter's textfile collector reads; its name ends in .prom.",
+    )
     presets: Annotated[dict[PresetName, PresetKeys], BeforeValidator(_left_empty)] = Field(
         default={},
         description="Presets by name.",
@@ -171,22 +221,30 @@ class ConfigKeys(_Section):
     folders: list[FolderKeys] = Field(default=[], description="The hot folders.", min_length=1)
 
 
+_SECTIONS: dict[KeyPath, type[BaseModel]] = {
+    (): ConfigKeys,
+    ("api",): ApiKeys,
+    ("keep",): KeepKeys,
+    ("hooks",): HooksKeys,
+    ("page",): PageKeys,
+    ("defaults",): Manners,
+}
+
+
 def section_at(path: KeyPath) -> type[BaseModel] | None:
     """The model of the section at `path`, or None when no section with fixed keys stands there."""
     match path:
-        case ():
-            return ConfigKeys
-        case ("api",):
-            return ApiKeys
-        case ("keep",):
-            return KeepKeys
-        case ("defaults",):
-            return Manners
+        case ("hooks", _):
+            return HookKeys
+        case ("budget",) | ("defaults", "budget") | ("folders", _, "budget"):
+            return BudgetKeys
+        case ("defaults", "burst") | ("folders", _, "burst"):
+            return BurstKeys
         case ("presets", _) | ("folders", _, "offsets"):
             return PresetKeys
         case ("folders", _):
             return FolderKeys
-    return None
+    return _SECTIONS.get(path)
 
 
 def schema() -> str:
@@ -199,9 +257,9 @@ def schema() -> str:
 
 
 def _without_noise(node: Any) -> Any:
-    """Without generated titles, and without null where it only means "left out"."""
+    """Without generated titles, and without a default that only means "left out"."""
     if isinstance(node, list):
-        return [_without_noise(item) for item in node if item != {"type": "null"}]
+        return [_without_noise(item) for item in node]
     if not isinstance(node, dict):
         return node
     kept = {key: _without_noise(value) for key, value in node.items() if not _noise(key, value)}

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from expandd.adapters.config.mistakes import did_you_mean, listed
 from expandd.domain.naming import FIELDS, template_mistake
 from expandd.domain.offsets import Amount, Anchor, Unit
-from expandd.domain.settings import Originals, Watch
+from expandd.domain.settings import Duplicates, Originals, Watch
 
 REFUSED = "refused"
 """The type of every error raised here; its context holds `expected` and `hint`."""
@@ -222,7 +222,7 @@ _RATIO_SCHEMA = {
 _TEXT = {"type": "string", "minLength": 1}
 
 
-def words(choices: type[Originals | Watch]) -> dict[str, Any]:
+def words(choices: type[Duplicates | Originals | Watch]) -> dict[str, Any]:
     return {member.value: member for member in choices}
 
 
@@ -253,6 +253,11 @@ OriginalsWord = Annotated[
     Originals,
     PlainValidator(choice(words(Originals))),
     WithJsonSchema({"enum": list(words(Originals))}),
+]
+DuplicatesWord = Annotated[
+    Duplicates,
+    PlainValidator(choice(words(Duplicates))),
+    WithJsonSchema({"enum": list(words(Duplicates))}),
 ]
 WatchWord = Annotated[Watch, PlainValidator(choice(words(Watch))), WithJsonSchema({"enum": list(words(Watch))})]
 PathText = Annotated[str, PlainValidator(path_text), WithJsonSchema(_TEXT)]

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from expandd.adapters.config.mistakes import KeyPath, Mistake, did_you_mean
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, Manners, section_at
+from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners, section_at
 from expandd.adapters.config.preset_keys import PresetKeys
+from expandd.adapters.config.telling_keys import HookKeys, HooksKeys, PageKeys
 from expandd.adapters.config.values import REFUSED
 from expandd.adapters.config.yaml_marks import Document
 from expandd.domain.naming import printable
@@ -19,6 +20,11 @@ WHERE_CREDENTIALS_BELONG = (
     "as PIKTID_ACCESS_TOKEN=… or PIKTID_EMAIL=… and PIKTID_PASSWORD=… lines."
 )
 
+_WHERE_SECRETS_BELONG: dict[str | int, str] = {
+    "hooks": "A secret never stands in this file: put it into a file of its own, and name that as secret_file.",
+    "page": "A password never stands in this file: put it into a file of its own, and name that as password_file.",
+}
+
 _SECRET = re.compile(r"token|passw|secret|e-?mail|api_?key|login|user|credential", re.IGNORECASE)
 
 _HOMES = (
@@ -27,6 +33,10 @@ _HOMES = (
     ("defaults: or a folder", Manners),
     ("a folder", FolderKeys),
     ("a preset or offsets:", PresetKeys),
+    ("keep:", KeepKeys),
+    ("hooks:", HooksKeys),
+    ("a hook", HookKeys),
+    ("page:", PageKeys),
 )
 
 _SHAPES = {
@@ -52,6 +62,9 @@ def _mistake(details: Any, document: Document) -> Mistake:
     kind = details["type"]
     if kind == "extra_forbidden":
         return _unknown_key(path)
+    if kind == "missing":
+        expected, path = f"the key '{path[-1]}' in it", path[:-1]
+        return Mistake(path=path, expected=expected, found=document.shown(path))
     context = details.get("ctx", {}) if kind == REFUSED else {}
     expected = context.get("expected") or _SHAPES.get(kind, "another value")
     found = f"'{printable(path[-1])}'" if "[key]" in details["loc"] else document.shown(path)
@@ -69,10 +82,11 @@ def _unknown_key(path: KeyPath) -> Mistake:
     key = str(path[-1])
     found = f"'{printable(key)}'"
     if looks_secret(key):
-        return Mistake(path=path, expected="no credentials", found=found, hint=WHERE_CREDENTIALS_BELONG)
+        hint = _WHERE_SECRETS_BELONG.get(path[0], WHERE_CREDENTIALS_BELONG)
+        return Mistake(path=path, expected="no credentials", found=found, hint=hint)
     section = section_at(path[:-1])
     known = list(section.model_fields) if section else []
-    hint = did_you_mean(key, known) or _home(key) or f"Keys here are {', '.join(known)}."
+    hint = _home(key) or did_you_mean(key, known) or f"Keys here are {', '.join(known)}."
     return Mistake(path=path, expected="a key that belongs here", found=found, hint=hint)
 
 
