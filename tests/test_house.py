@@ -30,6 +30,7 @@ MAY_IMPORT = {
 PURE = frozenset(
     {
         "__future__",
+        "bisect",
         "collections",
         "dataclasses",
         "decimal",

@@ -14,7 +14,7 @@ from expandd.adapters.folders import LocalFolders
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import HotFolder, Keep, Originals, Settings
 from expandd.engine.janitor import Janitor
-from tests.support.fakes import MemoryJournal
+from tests.support.fakes import MemoryJournal, MemoryVault
 from tests.support.jobs import a_job_in
 from tests.support.manual_clock import START, ManualClock, inline
 from tests.support.workshop import hot_folder
@@ -43,7 +43,9 @@ async def employ(clock: ManualClock, ground: Path) -> AsyncIterator[Employ]:
         def begin(*jobs: Job, keep: Keep, folders: tuple[HotFolder, ...] = ()) -> MemoryJournal:
             journal = MemoryJournal(*jobs)
             settings = Settings(state_dir=ground, folders=folders, keep=keep)
-            janitor = Janitor(settings, journal=journal, folders=LocalFolders(Disk()), clock=clock)
+            janitor = Janitor(
+                settings, journal=journal, vault=MemoryVault(ground), folders=LocalFolders(Disk()), clock=clock
+            )
             task = asyncio.create_task(janitor.run())
             stack.callback(task.cancel)
             return journal

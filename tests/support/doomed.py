@@ -20,7 +20,7 @@ from typing import IO, Any
 from expandd.adapters.config.load import load
 from expandd.adapters.disk import Disk
 from expandd.domain.job import Job, JobState
-from expandd.engine.engine import Outside
+from expandd.engine.outside import Outside
 from expandd.service.app import built
 from expandd.service.daemon import batch
 from expandd.service.logs import to_stderr

@@ -36,7 +36,7 @@ from expandd.domain.answers import Fetched
 from expandd.domain.calendar import Today
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
-from expandd.engine.engine import Outside
+from expandd.engine.outside import Outside
 from expandd.engine.ports import Watcher
 from expandd.service.app import Announcer, built, run_until
 from expandd.service.logs import EventLog, set_up

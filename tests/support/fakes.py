@@ -177,7 +177,7 @@ class MemoryVault:
         self._kept(sha256).write_bytes(self.path(job_id).read_bytes())
 
     async def reuse(self, sha256: str, job_id: str) -> bool:
-        if not self._kept(sha256).exists():
+        if not self._kept(sha256).exists() or _digest(self._kept(sha256).read_bytes()) != sha256:
             return False
         self.path(job_id).write_bytes(self._kept(sha256).read_bytes())
         return True
@@ -293,3 +293,6 @@ class FakeImages:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+_digest = sha256

@@ -15,7 +15,8 @@ from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
 from expandd.domain.settings import ApiSettings, HotFolder, Settings
-from expandd.engine.engine import Engine, Outside
+from expandd.engine.engine import Engine
+from expandd.engine.outside import Outside
 from expandd.engine.ports import Folders
 from tests.support.fake_api import FakeApi
 from tests.support.fakes import FakeImages, FixedChance, MemoryJournal, MemoryVault, SilentWatcher, picture

@@ -15,7 +15,7 @@ from expandd.adapters.disk import Disk
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
-from expandd.adapters.looking import batches, events_reach, identity_of, irregular, look_at
+from expandd.adapters.looking import batches, events_reach, first_there, identity_of, irregular, look_at
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
@@ -44,6 +44,9 @@ class LocalFolders:
 
     async def irregular(self, path: Path) -> str | None:
         return await self._off_loop(path, irregular, path)
+
+    async def first_there(self, directory: Path, names: Sequence[str]) -> str:
+        return await self._off_loop(directory, first_there, directory, names)
 
     async def events_reach(self, inbox: Path) -> bool:
         return await self._off_loop(inbox, events_reach, inbox)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -51,6 +51,10 @@ def look_at(path: Path) -> Look | None:
     if found is None or not stat.S_ISREG(found.st_mode):
         return None
     return Look(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def first_there(directory: Path, names: Sequence[str]) -> str:
+    return next((name for name in names if _lstat(directory / name) is not None), "")
 
 
 def identity_of(path: Path) -> FileIdentity | None:

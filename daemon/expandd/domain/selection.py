@@ -47,6 +47,15 @@ _TEMPORARY = (
 )
 
 
+PAUSE_NAMES = ("PAUSE", "PAUSE.txt", "Pause", "Pause.txt", "pause", "pause.txt")
+"""Whatever has one of these names in an inbox pauses its folder: a file manager that hides endings adds one."""
+
+
+def is_pause(relative: Path) -> bool:
+    """Whether this path below an inbox pauses its folder while it lies there."""
+    return str(relative) in PAUSE_NAMES
+
+
 def ignored_because(name: str) -> str | None:
     """Why a file or directory of this name is never picked up, or None when it may be."""
     if _HIDDEN.match(name):
@@ -61,5 +70,7 @@ def ignored_because(name: str) -> str | None:
 
 def path_ignored_because(relative: Path) -> str | None:
     """The same for a path below the inbox: every part must be one that may be picked up."""
+    if is_pause(relative):
+        return "it pauses this folder while it lies here"
     reasons = (ignored_because(part) for part in relative.parts)
     return next((reason for reason in reasons if reason), None)

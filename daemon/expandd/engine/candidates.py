@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.errors import Fault
-from expandd.domain.settle import Sighting
+from expandd.domain.findings import Whole
+from expandd.domain.offsets import Offsets
+from expandd.domain.settle import Look, Sighting
 
 WINDOW = 256
 """Candidates of one inbox that are watched settling at once; the rest of a backlog stays on disk, unread."""
 
 MOST_UNFINISHED = 4096
 """Unfinished files remembered beside the window, so that they never hold up the finished ones behind them."""
+
+MOST_READY = 16
+"""Examined files that wait for a slot; examining more of a backlog would only make what is known grow old."""
 
 MOST_HINTS = 1024
 """Hints kept between two looks; more of them mean: scan."""
@@ -30,6 +35,16 @@ class Candidate:
     hinted: bool
     sighting: Sighting | None = None
     fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A settled, whole picture with its offsets, as it was when it was examined."""
+
+    relative: Path
+    look: Look
+    whole: Whole
+    offsets: Offsets
 
 
 class Candidates:

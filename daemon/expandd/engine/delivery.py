@@ -14,6 +14,7 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
 from expandd.engine.ports import Api, Folders
 from expandd.engine.turns import NOW, OVER, Turn
+from expandd.engine.twins import Twins
 from expandd.engine.work_folder import prove_not_elsewhere, prove_work_folder
 
 MOST_DELETES = 10
@@ -23,12 +24,13 @@ MOST_DELETES = 10
 class Delivery:
     """What happens once the bytes are in the vault, or once it is clear that there will be none. All free of charge."""
 
-    def __init__(self, *, jobs: Jobs, gates: Gates, api: Api, folders: Folders, vault: Vault) -> None:
+    def __init__(self, *, jobs: Jobs, gates: Gates, api: Api, folders: Folders, vault: Vault, twins: Twins) -> None:
         self._jobs = jobs
         self._gates = gates
         self._api = api
         self._folders = folders
         self._vault = vault
+        self._twins = twins
         self._choosing = asyncio.Lock()
 
     async def deliver(self, job: Job) -> Turn:
@@ -41,7 +43,10 @@ class Delivery:
             published = await self._folders.publish(self._vault.path(job.id), target, result.sha256)
         except VaultDamaged as error:
             await self._vault.drop(job.id)
-            await self._jobs.move(job, JobState.RENDERED, target=None, note=str(error))
+            # The bytes of a twin cannot be fetched again: what is settled by it begins anew.
+            again = {"twin": "", "result": None} if job.twin else {}
+            to = JobState.CLAIMED if job.twin else JobState.RENDERED
+            await self._jobs.move(job, to, target=None, note=str(error), **again)
             return NOW
         if not published:
             await self._jobs.note(job, target=None)
@@ -59,6 +64,7 @@ class Delivery:
             return NOW
         self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
+        await self._twins.keep(job)
         await self._vault.drop(job.id)
         await self._folders.forget_sidecar(job.place.error / job.relative)
         await self._folders.tidy(job)

@@ -3,51 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.events import Event, GateOpened, JobClosed, JobMoved
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
-from expandd.engine.delivery import Delivery
 from expandd.engine.dispatcher import Dispatcher
-from expandd.engine.fetching import Fetching
-from expandd.engine.gates import Gates
 from expandd.engine.hot_folders import HotFolders
 from expandd.engine.inbox import Inbox
 from expandd.engine.intake import Intake
 from expandd.engine.janitor import Janitor
-from expandd.engine.jobs import Jobs
-from expandd.engine.keeping import Journal, Vault
-from expandd.engine.paying import Paying
-from expandd.engine.pipeline import Pipeline
+from expandd.engine.outside import Outside
 from expandd.engine.poller import Poller
-from expandd.engine.ports import Api, Chance, Clock, Emit, Folders, Images, Watcher
+from expandd.engine.ports import Emit
 from expandd.engine.pulse import Beat, Pulse
 from expandd.engine.recovery import Recovery
 from expandd.engine.slots import Slots
 from expandd.engine.steering import Steering
-from expandd.engine.watching import Watching
+from expandd.engine.wiring import basis, inbox_of, pipeline
 
 SPREAD = 0.02
 """Seconds for each open job over which they go on after a gate has opened."""
 
 MOST_SPREAD = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """Everything the engine needs of the outside."""
-
-    api: Api
-    chance: Chance
-    clock: Clock
-    folders: Folders
-    images: Images
-    journal: Journal
-    vault: Vault
-    watcher: Watcher
 
 
 class Engine:
@@ -60,14 +39,15 @@ class Engine:
         self._changed = asyncio.Event()
         self._recovered = asyncio.Event()
         self.pulse = Pulse()
-        self.gates = Gates(outside.clock, outside.chance, self._emit)
-        self.jobs = Jobs(outside.journal, outside.clock, self._emit)
+        self._basis = basis(settings, outside, self._emit)
+        self.gates, self.jobs, self.orders = self._basis.gates, self._basis.jobs, self._basis.orders
+        self.budgets, self.account = self._basis.budgets, self._basis.account
         self.slots = Slots(settings.workers, self._changed)
         self.asking = Asking(
             jobs=self.jobs, gates=self.gates, api=outside.api, clock=outside.clock, settings=settings.api
         )
         self.dispatcher = Dispatcher(
-            self._pipeline().advance,
+            pipeline(self._basis, slots=self.slots, asking=self.asking).advance,
             outside.clock,
             outside.chance,
             self._emit,
@@ -78,13 +58,24 @@ class Engine:
             jobs=self.jobs,
             slots=self.slots,
             gates=self.gates,
+            leave=self._basis.leave,
             waker=self.dispatcher,
             clock=outside.clock,
             chance=outside.chance,
             changed=self._changed,
         )
-        self.steering = Steering(jobs=self.jobs, journal=outside.journal, waker=self.dispatcher, clock=outside.clock)
-        self.janitor = Janitor(settings, journal=outside.journal, folders=outside.folders, clock=outside.clock)
+        self.steering = Steering(
+            jobs=self.jobs,
+            journal=outside.journal,
+            folders=outside.folders,
+            orders=self.orders,
+            inboxes=lambda: self.inboxes,
+            waker=self.dispatcher,
+            clock=outside.clock,
+        )
+        self.janitor = Janitor(
+            settings, journal=outside.journal, vault=outside.vault, folders=outside.folders, clock=outside.clock
+        )
         self.recovery = Recovery(
             jobs=self.jobs,
             slots=self.slots,
@@ -100,7 +91,9 @@ class Engine:
 
     async def run(self) -> None:
         """Recover, then work until cancelled."""
+        await self.orders.load()
         await self.recovery.run(self._settings.folders)
+        await self.budgets.load()
         self._recovered.set()
         for name, beat in self._beats():
             self.pulse.follow(name, beat)
@@ -112,6 +105,8 @@ class Engine:
             tasks.create_task(self.intake.run())
             tasks.create_task(self.steering.run())
             tasks.create_task(self.janitor.run())
+            tasks.create_task(self.budgets.run())
+            tasks.create_task(self.account.run())
             self.hot_folders.run_in(tasks)
 
     async def started(self) -> None:
@@ -131,7 +126,10 @@ class Engine:
         self.dispatcher.at_once = _activations(settings.workers)
         self.poller.interval = settings.api.poll_interval
         self.asking.settings = settings.api
-        self.janitor.settings = settings
+        self.janitor.settings = self.budgets.settings = self.account.settings = settings
+        self.gates.barriers.leave(frozenset(folder.inbox for folder in settings.folders))
+        self.budgets.look()
+        self.account.look()
         self.hot_folders.serve(settings.folders)
         self._changed.set()
 
@@ -165,13 +163,19 @@ class Engine:
         return not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, JobMoved):
-            self.poller.watch(event.job)
-        elif isinstance(event, GateOpened):
-            self._go_on()
-        elif isinstance(event, JobClosed) and event.job.state is JobState.WITHDRAWN:
-            self._look_again(event.job)
+        match event:
+            case JobMoved(job):
+                self.poller.watch(job)
+            case GateOpened():
+                self._go_on()
+            case JobClosed(job) if job.state is JobState.WITHDRAWN:
+                self._look_again(job)
         self._emit_on(event)
+        match event:
+            case JobMoved():
+                self.budgets.look()
+            case JobClosed(job):
+                self.budgets.closed(job)
 
     def _look_again(self, job: Job) -> None:
         """A file went back to its inbox: it is looked for at once, also where no event tells of it."""
@@ -194,33 +198,8 @@ class Engine:
             ("journal", self.steering.beat),
         )
 
-    def _pipeline(self) -> Pipeline:
-        out = self._outside
-        return Pipeline(
-            jobs=self.jobs,
-            slots=self.slots,
-            gates=self.gates,
-            chance=out.chance,
-            paying=Paying(
-                jobs=self.jobs,
-                gates=self.gates,
-                api=out.api,
-                folders=out.folders,
-                images=out.images,
-                vault=out.vault,
-                clock=out.clock,
-            ),
-            asking=self.asking,
-            fetching=Fetching(
-                jobs=self.jobs,
-                gates=self.gates,
-                api=out.api,
-                folders=out.folders,
-                images=out.images,
-                vault=out.vault,
-            ),
-            delivery=Delivery(jobs=self.jobs, gates=self.gates, api=out.api, folders=out.folders, vault=out.vault),
-        )
+    def _inbox(self, folder: HotFolder) -> Inbox:
+        return inbox_of(folder, self._basis, reject=self.intake.reject, changed=self._changed)
 
     def _poller(self) -> Poller:
         out = self._outside
@@ -233,29 +212,6 @@ class Engine:
             emit=self._emit,
             waker=self.dispatcher,
             interval=self._settings.api.poll_interval,
-        )
-
-    def _inbox(self, folder: HotFolder) -> Inbox:
-        out = self._outside
-        watching = Watching(
-            folder,
-            watcher=out.watcher,
-            folders=out.folders,
-            gate=self.gates.inbox(folder.inbox),
-            clock=out.clock,
-            chance=out.chance,
-            emit=self._emit,
-        )
-        return Inbox(
-            folder,
-            folders=out.folders,
-            images=out.images,
-            watching=watching,
-            gates=self.gates,
-            clock=out.clock,
-            emit=self._emit,
-            reject=self.intake.reject,
-            changed=self._changed,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from expandd.domain.errors import (
 )
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.naming import printable
+from expandd.engine.barriers import Barrier, Barriers, Shut
 from expandd.engine.ports import Chance, Clock, Emit
 
 T = TypeVar("T")
@@ -28,22 +28,17 @@ PATIENCE = 3
 _SPENDING = frozenset({GateReason.CREDITS, GateReason.WRONG_PATH, GateReason.CANNOT_STORE})
 
 
-@dataclass(frozen=True, slots=True)
-class Shut:
-    """Why and since when a gate is shut: wall time for people, monotonic seconds for the next probe."""
-
-    reason: GateReason
-    why: str
-    since: float
-    since_monotonic: float
-    probe_at: float
-
-
 class Gate:
-    """Open, or shut until a probe gets through. While it is shut, one caller at a time may probe, ever more rarely."""
+    """Open, or shut until a probe gets through. While it is shut, one caller at a time may probe, ever more rarely.
 
-    def __init__(self, name: str, backoff: Backoff, clock: Clock, chance: Chance, emit: Emit) -> None:
+    `inbox` is None where it stands before everything.
+    """
+
+    def __init__(
+        self, name: str, backoff: Backoff, clock: Clock, chance: Chance, emit: Emit, *, inbox: Path | None = None
+    ) -> None:
         self.name = name
+        self.inbox = inbox
         self.shut: Shut | None = None
         self._backoff = backoff
         self._clock = clock
@@ -97,7 +92,7 @@ class Gate:
 
 
 class Gates:
-    """All gates: the service (every call), spending (uploads and paid calls), and two for each hot folder.
+    """All gates: the service (every call), spending (uploads and paid calls), two for each hot folder, the barriers.
 
     A folder's inbox gate is shut while its inbox is away, its storage gate while nothing can be put away for it.
 
@@ -111,6 +106,7 @@ class Gates:
         self.spending = Gate("spending", ACCOUNT, *self._made)
         self._inboxes: dict[Path, Gate] = {}
         self._storages: dict[Path, Gate] = {}
+        self.barriers = Barriers(clock, emit)
         self.draining = False
         self.stopping = False
 
@@ -122,7 +118,7 @@ class Gates:
 
     def _folder_gate(self, gates: dict[Path, Gate], what: str, inbox: Path) -> Gate:
         if inbox not in gates:
-            gates[inbox] = Gate(f"{what} {printable(inbox)}", FOLDER, *self._made)
+            gates[inbox] = Gate(f"{what} {printable(inbox)}", FOLDER, *self._made, inbox=inbox)
         return gates[inbox]
 
     def account_failed(self, error: AccountAway) -> None:
@@ -130,7 +126,7 @@ class Gates:
         gate.failed(error.reason, str(error), error.retry_after)
 
     @staticmethod
-    def enter(*gates: Gate) -> float:
+    def enter(*gates: Gate | Barrier) -> float:
         """Seconds until the caller may pass all of `gates`; 0 when it may now, as their probe if they are shut."""
         seconds = max(gate.wait() for gate in gates)
         if seconds == 0.0:
@@ -162,10 +158,11 @@ class Gates:
         """Seconds until a file of this folder may be claimed."""
         return max(gate.wait() for gate in self.of(inbox))
 
-    def of(self, inbox: Path) -> tuple[Gate, ...]:
+    def of(self, inbox: Path) -> tuple[Gate | Barrier, ...]:
         """All gates that a new file of this folder must pass."""
-        return self.service, self.spending, self.inbox(inbox), self.storage(inbox)
+        own = (self.inbox(inbox), self.storage(inbox))
+        return self.service, self.spending, *own, *self.barriers.before(inbox)
 
-    def shut(self) -> tuple[Gate, ...]:
-        gates = (self.service, self.spending, *self._inboxes.values(), *self._storages.values())
+    def shut(self) -> tuple[Gate | Barrier, ...]:
+        gates = (self.service, self.spending, *self._inboxes.values(), *self._storages.values(), *self.barriers)
         return tuple(gate for gate in gates if gate.shut is not None)

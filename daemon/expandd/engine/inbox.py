@@ -5,41 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.errors import Fault, FileFault, FolderAway, JournalAway, Later
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
+from expandd.domain.faults import CANCELLED
 from expandd.domain.findings import Unfinished, Unfit, Whole
-from expandd.domain.offsets import Offsets, resolve
-from expandd.domain.selection import path_ignored_because
+from expandd.domain.offsets import resolve
+from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
-from expandd.engine.candidates import Candidate, Candidates, Told
+from expandd.engine.burst_guard import BurstGuard
+from expandd.engine.candidates import MOST_READY, Candidate, Candidates, Ready, Told
 from expandd.engine.gates import Gates
+from expandd.engine.pause_file import PauseFile
 from expandd.engine.ports import Clock, Emit, Folders, Images
 from expandd.engine.pulse import Beat
+from expandd.engine.standing_orders import StandingOrders
 from expandd.engine.watching import Watching
-
-MOST_READY = 16
-"""Examined files that wait for a slot; examining more of a backlog would only make what is known grow old."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """A settled, whole picture with its offsets, as it was when it was examined."""
-
-    relative: Path
-    look: Look
-    whole: Whole
-    offsets: Offsets
-
 
 ALLOWANCE = 300.0
 """Seconds that one look at a file, or one batch of a scan, may take: shares hang, large trees are watched slowly."""
 
 AWAY_PAUSE = 1.0
 """Seconds until a folder, or a journal, that is away is tried again."""
+
+HELD_BACK = 5.0
+"""Seconds until a file that a person has paused is looked at again."""
 
 Reject = Callable[[HotFolder, Path, Look, Fault], Awaitable[bool]]
 """Turns a file into a failed job; False when too many are under way and it must be offered again."""
@@ -58,6 +50,9 @@ class Inbox:
         gates: Gates,
         clock: Clock,
         emit: Emit,
+        orders: StandingOrders,
+        guard: BurstGuard,
+        pause_file: PauseFile,
         reject: Reject,
         changed: asyncio.Event,
     ) -> None:
@@ -70,6 +65,9 @@ class Inbox:
         self._gates = gates
         self._clock = clock
         self._emit = emit
+        self._orders = orders
+        self._guard = guard
+        self._pause_file = pause_file
         self._reject = reject
         self._changed = changed
         self._candidates = Candidates()
@@ -117,9 +115,11 @@ class Inbox:
         await self._watching.end()
 
     async def _tick(self) -> None:
-        await self._watching.check()
+        checked = await self._watching.check()
         self.started.set()
         due = self._watching.take()
+        if checked or any(is_pause(relative) for relative in due.hints):
+            await self._pause_file.look()
         for relative in due.hints:
             self._hint(relative)
         if due.scan or (self._more and self._candidates.low):
@@ -177,6 +177,9 @@ class Inbox:
         if self._told.is_news(relative, why):
             self._emit(FileIgnored(self.folder.inbox, relative, why))
 
+    def _is_cancelled(self, relative: Path, look: Look) -> bool:
+        return self._orders.cancelled(self.folder.inbox, relative, look.ctime_ns / 1e9)
+
     def _is_ready(self, relative: Path) -> bool:
         return any(ready.relative == relative for ready in self.ready)
 
@@ -190,6 +193,8 @@ class Inbox:
             return
         now = self._clock.monotonic()
         before = candidate.sighting
+        if before is None:
+            await self._guard.arrived(look)
         candidate.sighting = before.updated(look, now) if before else Sighting(look, now)
         if candidate.fault is not None and not candidate.sighting.unfinished:
             candidate.fault = None
@@ -197,7 +202,11 @@ class Inbox:
         candidate.due = max(now, candidate.sighting.quiet_since + self.folder.settle)
         folder = self.folder
         ripe = ripeness(candidate.sighting, now, settle=folder.settle, settle_max=folder.settle_max)
-        if ripe is Ripeness.EXAMINE:
+        if self._orders.held_back(folder.inbox, candidate.relative):
+            candidate.due = now + HELD_BACK
+        elif ripe is Ripeness.EXAMINE and self._is_cancelled(candidate.relative, look):
+            await self._give_up(candidate, look, CANCELLED)
+        elif ripe is Ripeness.EXAMINE:
             await self._examine(candidate, path, look)
         elif ripe is Ripeness.GIVE_UP and candidate.fault is not None:
             await self._give_up(candidate, look, candidate.fault)
@@ -266,6 +275,12 @@ class Inbox:
         """Scan soon: something has come back."""
         self._more = True
         self._watching.hinted.set()
+
+    def reconsider(self) -> None:
+        """Let every file settle anew: what people have ordered may have changed what is to become of it."""
+        while self.ready:
+            self._consider(self.ready.popleft().relative, hinted=True)
+        self.look_again()
 
     async def still_ready(self, ready: Ready) -> bool:
         """Whether the file is as it was when it was examined; if not, it settles anew."""

@@ -10,9 +10,11 @@ from expandd.domain.errors import Fault, FolderAway, JournalAway
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Source
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look
+from expandd.engine.candidates import Ready
 from expandd.engine.gates import Gates
-from expandd.engine.inbox import Inbox, Ready
+from expandd.engine.inbox import Inbox
 from expandd.engine.jobs import Jobs
+from expandd.engine.leave import Leave
 from expandd.engine.poller import Waker
 from expandd.engine.ports import Chance, Clock
 from expandd.engine.pulse import Beat
@@ -43,6 +45,7 @@ class Intake:
         jobs: Jobs,
         slots: Slots,
         gates: Gates,
+        leave: Leave,
         waker: Waker,
         clock: Clock,
         chance: Chance,
@@ -52,6 +55,7 @@ class Intake:
         self._jobs = jobs
         self._slots = slots
         self._gates = gates
+        self._leave = leave
         self._waker = waker
         self._clock = clock
         self._chance = chance
@@ -98,9 +102,11 @@ class Intake:
             inbox = self._turns[0]
             self._turns.rotate(-1)
             if inbox.ready and self._may_claim(inbox):
-                await self._claim(inbox, inbox.ready[0])
+                ready = inbox.ready[0]
+                await self._claim(inbox, ready)
                 # Only now: until its job is written down, the file is one that waits.
-                inbox.ready.popleft()
+                if inbox.ready and inbox.ready[0] is ready:
+                    inbox.ready.popleft()
                 return True
         return False
 
@@ -111,10 +117,10 @@ class Intake:
         if self._gates.claim_wait(inbox.folder.inbox):
             return False
         probing = any(gate.shut is not None for gate in self._gates.of(inbox.folder.inbox))
-        # One file is enough to probe a shut gate with; the others stay in the inbox. One that has failed often does
-        # not count: it may be what shuts the gate.
-        probes = [job for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED) if job.attempts < FRESH]
-        return not (probing and probes)
+        # One file is enough to probe a shut gate with; the others stay in the inbox. One that has failed often or may
+        # not go on now does not count.
+        fresh = (job for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED) if job.attempts < FRESH)
+        return not (probing and any(not self._leave.denied(job) for job in fresh))
 
     async def _claim(self, inbox: Inbox, ready: Ready) -> None:
         try:

@@ -1,12 +1,12 @@
-"""Owns what is forgotten in time: the journal's rows of jobs that are over, and, where asked for, old originals."""
+"""Owns what is forgotten in time: rows of jobs that are over, kept results, and, where asked for, old originals."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.errors import AccountAway, FolderAway, JournalAway
 from expandd.domain.settings import Originals, Settings
-from expandd.engine.keeping import Journal
+from expandd.engine.keeping import Journal, Vault
 from expandd.engine.ports import Clock, Folders
 
 ROUND = 3600.0
@@ -22,9 +22,10 @@ DRIFT = 300.0
 class Janitor:
     """Deletes by age, and so only while the wall clock can be believed: one that has jumped makes everything old."""
 
-    def __init__(self, settings: Settings, *, journal: Journal, folders: Folders, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, journal: Journal, vault: Vault, folders: Folders, clock: Clock) -> None:
         self.settings = settings
         self._journal = journal
+        self._vault = vault
         self._folders = folders
         self._clock = clock
         self._steady = 0
@@ -52,11 +53,19 @@ class Janitor:
                 await self._journal.prune(now - keep.journal)
             except JournalAway:
                 return
+        if keep.results is not None:
+            await self._forget_results(now - keep.results)
         if keep.done is None:
             return
         for folder in self.settings.folders:
             if folder.originals is Originals.MOVE:
                 await self._clear_done(folder.done, now - keep.done)
+
+    async def _forget_results(self, before: float) -> None:
+        try:
+            await self._vault.forget_older(before)
+        except AccountAway:
+            return  # whoever needs the vault says so; it is tidied another time
 
     async def _clear_done(self, done: Path, before: float) -> None:
         try:

@@ -10,17 +10,20 @@ from expandd.domain.errors import (
     FaultCode,
     FileFault,
     FolderAway,
-    GateReason,
     ImageIdRefused,
     Later,
     OutcomeUnknown,
 )
 from expandd.domain.job import Job, JobState
+from expandd.engine.account import Account
+from expandd.engine.barriers import LOOK
+from expandd.engine.budgets import Budgets
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
 from expandd.engine.ports import Api, Clock, Folders, Images
 from expandd.engine.turns import NOW, Turn
+from expandd.engine.twins import Twins
 from expandd.engine.work_folder import prove_work_folder
 
 SOURCE_LIFE = 23 * 3600.0
@@ -51,6 +54,9 @@ class Paying:
         images: Images,
         vault: Vault,
         clock: Clock,
+        budgets: Budgets,
+        account: Account,
+        twins: Twins,
     ) -> None:
         self._jobs = jobs
         self._gates = gates
@@ -59,6 +65,9 @@ class Paying:
         self._images = images
         self._vault = vault
         self._clock = clock
+        self._budgets = budgets
+        self._account = account
+        self._twins = twins
 
     async def upload(self, job: Job) -> Turn:
         """Claim the file if that is not done yet, and send its pixels as a person sees them."""
@@ -72,6 +81,9 @@ class Paying:
             raise FileFault(job.fault)
         if self._gates.stopping:
             return PAUSE
+        turn = await self._twins.settled(job)
+        if turn is not None:
+            return turn
         seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service)
         if seconds:
             return seconds
@@ -79,6 +91,8 @@ class Paying:
 
     async def pay(self, job: Job) -> Turn:
         """The paid call, once everything that can be proven before it is proven."""
+        if job.fault is not None:
+            raise FileFault(job.fault)
         if self._gates.stopping or self._gates.draining:
             return PAUSE
         if self._upload_too_old(job):
@@ -91,8 +105,21 @@ class Paying:
         seconds = self._gates.enter(self._gates.service, self._gates.spending)
         if seconds:
             return seconds
-        await self._prove_credits()
-        return await self._generate(await self._jobs.move(job, JobState.INTENT, attempts=job.attempts))
+        if not await self._account.prove():
+            return LOOK
+        await self._twins.paid(job)
+        return await self._within_budget(job)
+
+    async def _within_budget(self, job: Job) -> Turn:
+        # Nothing is awaited between the question and the reservation it makes.
+        if not self._budgets.reserve(job):
+            return LOOK
+        try:
+            job = await self._jobs.move(job, JobState.INTENT, attempts=job.attempts)
+        finally:
+            self._budgets.paid(job)
+        self._account.paid()
+        return await self._generate(job)
 
     async def doubt(self, job: Job) -> Turn:
         """An intent that nobody works on: the process died in or near the paid call."""
@@ -150,15 +177,6 @@ class Paying:
         await self._folders.prove(job.place.done, job.source.identity.size)
         gate.passed()
         await self._vault.prove(room)
-
-    async def _prove_credits(self) -> None:
-        """While the credits are known to be used up, the free question goes before the paid call."""
-        shut = self._gates.spending.shut
-        if shut is None or shut.reason is not GateReason.CREDITS:
-            return
-        account = await self._gates.through(self._api.account())
-        if account.credits is not None and account.credits <= 0:
-            raise AccountAway(shut.reason, shut.why)
 
     async def _generate(self, job: Job) -> Turn:
         try:

@@ -10,10 +10,12 @@ from expandd.domain.backoff import JOB
 from expandd.domain.errors import AccountAway, FileFault, FolderAway, Later
 from expandd.domain.job import Job, JobState
 from expandd.engine.asking import Asking
+from expandd.engine.barriers import LOOK
 from expandd.engine.delivery import Delivery
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
+from expandd.engine.leave import Leave
 from expandd.engine.paying import Paying
 from expandd.engine.ports import Chance
 from expandd.engine.slots import Slots
@@ -54,6 +56,7 @@ class Pipeline:
         slots: Slots,
         gates: Gates,
         chance: Chance,
+        leave: Leave,
         paying: Paying,
         asking: Asking,
         fetching: Fetching,
@@ -66,6 +69,7 @@ class Pipeline:
         self._asking = asking
         self._fetching = fetching
         self._chance = chance
+        self._leave = leave
         sends = asyncio.Semaphore(bounds.uploads)
         fetches = asyncio.Semaphore(bounds.downloads)
         delivers = asyncio.Semaphore(bounds.deliveries)
@@ -89,6 +93,9 @@ class Pipeline:
         if job is None:
             self._slots.give(job_id)
             return OVER
+        if self._leave.denied(job):
+            self._slots.give(job_id)
+            return LOOK
         if not self._has_slot(job):
             return SLOT_WAIT
         bound, step = self._steps[job.state]

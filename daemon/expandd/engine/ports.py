@@ -121,6 +121,10 @@ class Folders(Protocol):
         """What lies at `path` in words ("a symbolic link", "a directory"), when it is no regular file; else None."""
         ...
 
+    async def first_there(self, directory: Path, names: Sequence[str]) -> str:
+        """The first of these names under which anything at all lies in the directory; "" when nothing does."""
+        ...
+
     async def events_reach(self, inbox: Path) -> bool:
         """Whether file events of this file system reach this machine: not those of network shares and overlays."""
         ...

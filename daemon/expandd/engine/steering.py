@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from pathlib import Path
 
-from expandd.domain.errors import Fault, FaultCode, JournalAway
-from expandd.domain.job import JobState
-from expandd.domain.orders import Order, Verb
+from expandd.domain.errors import AccountAway, FolderAway, JournalAway, Later, StaleJob
+from expandd.domain.faults import CANCELLED, GIVEN_UP
+from expandd.domain.job import Job, JobState
+from expandd.domain.orders import Lasting, Order, StandingOrder, Verb
+from expandd.engine.inbox import Inbox
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Journal
+from expandd.engine.leave import UNPAID
 from expandd.engine.poller import Waker
-from expandd.engine.ports import Clock
+from expandd.engine.ports import Clock, Folders
 from expandd.engine.pulse import Beat
+from expandd.engine.standing_orders import StandingOrders
 
 PAUSE = 2.0
 """Seconds between two looks for orders."""
@@ -19,19 +25,29 @@ PAUSE = 2.0
 ALLOWANCE = 60.0
 """Seconds within which the journal's writer answers, if only that its disk is away: then it is not stuck."""
 
-_GIVEN_UP = Fault(
-    FaultCode.GIVEN_UP_BY_PERSON,
-    "A person has said that this picture was paid for; its result never came.",
-    "Ask the service about it. Moving the file back into the inbox expands it anew, which costs again.",
-)
-
 
 class Steering:
-    """Reads orders and carries them out; an order about a job that has found its own way is dropped."""
+    """Reads orders and carries them out, each as often as a crash makes necessary: none does harm twice.
 
-    def __init__(self, *, jobs: Jobs, journal: Journal, waker: Waker, clock: Clock) -> None:
+    An order about a job that has found its own way is dropped. `inboxes` are those that are served now.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        journal: Journal,
+        folders: Folders,
+        orders: StandingOrders,
+        inboxes: Callable[[], tuple[Inbox, ...]],
+        waker: Waker,
+        clock: Clock,
+    ) -> None:
         self._jobs = jobs
         self._journal = journal
+        self._folders = folders
+        self._orders = orders
+        self._inboxes = inboxes
         self._waker = waker
         self._clock = clock
         self.beat = Beat(ALLOWANCE)
@@ -48,15 +64,118 @@ class Steering:
 
     async def act(self) -> None:
         for order in await self._journal.orders():
-            await self._carry_out(order)
-            await self._journal.carried_out(order)
+            self.beat()
+            # A job that moved under the order, or a folder that is away: at the next look the order is still there.
+            with contextlib.suppress(StaleJob, FolderAway, AccountAway, Later):
+                await self._carry_out(order)
+                await self._journal.carried_out(order)
+        await self._end_cancelling()
 
     async def _carry_out(self, order: Order) -> None:
+        match order.verb:
+            case Verb.PAID | Verb.NOT_PAID:
+                await self._resolve(order)
+            case Verb.CANCEL:
+                await self._cancel(order)
+            case Verb.RETRY | Verb.REDO:
+                await self._retry(order)
+            case Verb.PAUSE:
+                await self._orders.stand(_lasting(Lasting.PAUSED, order))
+            case Verb.RESUME:
+                await self._resume(order)
+            case Verb.RELEASE:
+                await self._release(order)
+
+    async def _resolve(self, order: Order) -> None:
         job = self._jobs.get(order.job_id)
         if job is None or job.state is not JobState.UNKNOWN:
             return
         if order.verb is Verb.PAID:
-            await self._jobs.move(job, JobState.FAILED, fault=_GIVEN_UP, held=False)
+            await self._jobs.move(job, JobState.FAILED, fault=GIVEN_UP, held=False)
         else:
             await self._jobs.move(job, JobState.UPLOADED, held=False, note="a person has said that nothing was paid")
         self._waker.wake(job.id)
+
+    async def _cancel(self, order: Order) -> None:
+        for job in self._jobs.in_state(*UNPAID):
+            if _is_about(order, job) and job.fault is None:
+                await self._cancel_job(job)
+        for inbox in self._served(order):
+            await self._orders.stand(_lasting(Lasting.CANCELLED, order, inbox.folder.inbox))
+            inbox.reconsider()
+
+    async def _cancel_job(self, job: Job) -> None:
+        if job.state is JobState.UPLOADED:
+            await self._jobs.move(job, JobState.FAILED, fault=CANCELLED)
+        else:
+            # Its file may not be in the work folder yet: its next step puts it there, and then looks at this.
+            await self._jobs.note(job, fault=CANCELLED)
+        self._waker.wake(job.id)
+
+    async def _end_cancelling(self) -> None:
+        """An order to cancel is fulfilled once nothing that lay there then is left."""
+        idle = {inbox.folder.inbox for inbox in self._inboxes() if inbox.idle}
+        for order in self._orders.of(Lasting.CANCELLED):
+            if order.inbox in idle:
+                await self._orders.lift(order)
+
+    async def _retry(self, order: Order) -> None:
+        for job in self._jobs:
+            if _is_about(order, job) and job.attempts:
+                await self._jobs.note(job, attempts=0)
+                self._waker.wake(job.id)
+        for job in await self._over(order):
+            self.beat()
+            await self._again(job, redo=order.verb is Verb.REDO)
+        for inbox in self._served(order):
+            inbox.look_again()
+
+    async def _over(self, order: Order) -> tuple[Job, ...]:
+        """The jobs that are over and that the order is about; in a folder only those that went to error."""
+        if not order.job_id:
+            return tuple(await self._journal.failed(order.inbox))
+        job = await self._jobs.known(order.job_id)
+        return (job,) if job is not None and job.closed else ()
+
+    async def _again(self, job: Job, *, redo: bool) -> None:
+        """Put the original back into its inbox, where it is picked up anew."""
+        if job.resting is None:
+            return
+        if redo and job.source.sha256:
+            await self._orders.stand(
+                StandingOrder(lasting=Lasting.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
+            )
+        await self._folders.bring_back(job)
+        await self._folders.forget_sidecar(job.resting)
+        for inbox in self._inboxes():
+            if inbox.folder.inbox == job.place.inbox:
+                inbox.look_again()
+
+    async def _resume(self, order: Order) -> None:
+        for paused in self._orders.of(Lasting.PAUSED):
+            everything = order.inbox is None
+            if everything or (paused.inbox == order.inbox and order.relative in {None, paused.relative}):
+                await self._orders.lift(paused)
+
+    async def _release(self, order: Order) -> None:
+        for inbox in self._served(order):
+            await self._orders.stand(_lasting(Lasting.RELEASED, order, inbox.folder.inbox))
+        for held in self._orders.of(Lasting.HELD):
+            if order.inbox in {None, held.inbox}:
+                await self._orders.lift(held)
+
+    def _served(self, order: Order) -> tuple[Inbox, ...]:
+        """The inboxes that an order about files is about: none for one about a job."""
+        if order.job_id:
+            return ()
+        return tuple(inbox for inbox in self._inboxes() if order.inbox in {None, inbox.folder.inbox})
+
+
+def _is_about(order: Order, job: Job) -> bool:
+    if order.job_id:
+        return order.job_id == job.id
+    return order.inbox in {None, job.place.inbox} and order.relative in {None, job.relative}
+
+
+def _lasting(lasting: Lasting, order: Order, inbox: Path | None = None) -> StandingOrder:
+    return StandingOrder(lasting=lasting, at=order.at, inbox=inbox or order.inbox, relative=order.relative)

@@ -81,17 +81,18 @@ class Watching:
         self._again_at = float("inf")
         self._expected = True
 
-    async def check(self) -> None:
-        """Compare the inbox with the one that is watched; raise FolderAway while there is none."""
+    async def check(self) -> bool:
+        """Compare the inbox with the one that is watched, when it is time; whether it was. Raises FolderAway."""
         now = self._clock.monotonic()
         if now < self._checked_at + min(TICK, self._folder.scan_interval):
-            return
+            return False
         self._checked_at = now
         identity = await self._present()
         self._gate.passed()
         why = await self._deaf_because(identity)
         if why is not None:
             await self._arm(identity, why)
+        return True
 
     def take(self) -> Due:
         """What is to be done since the last time."""

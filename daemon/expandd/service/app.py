@@ -24,7 +24,8 @@ from expandd.adapters.watcher import InotifyWatcher
 from expandd.domain.errors import JournalAway
 from expandd.domain.events import Event
 from expandd.domain.settings import Settings
-from expandd.engine.engine import Engine, Outside
+from expandd.engine.engine import Engine
+from expandd.engine.outside import Outside
 from expandd.service.premises import Premises
 from expandd.service.rebuilding import JOURNAL, prove_journal
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from expandd.domain.errors import GateReason
 from expandd.domain.job import MAYBE_PAID, JobState
 from expandd.domain.naming import printable
+from expandd.engine.barriers import Shut
 from expandd.engine.engine import Engine
-from expandd.engine.gates import Shut
 
 _WHY = {
     GateReason.UNREACHABLE: "the service cannot be reached",
@@ -19,6 +20,10 @@ _WHY = {
     GateReason.WRONG_PATH: "the service does not know the path of the call",
     GateReason.FOLDER_AWAY: "away",
     GateReason.CANNOT_STORE: "results cannot be stored",
+    GateReason.PAUSED: "paused by a person",
+    GateReason.BURST: "many files came at once and wait for `expandd release`",
+    GateReason.BUDGET: "the budget is used up",
+    GateReason.LOW_CREDITS: "few credits are left",
 }
 
 _DAY = 86400.0
@@ -51,17 +56,21 @@ def _in_flight(engine: Engine) -> int:
 
 
 def _troubles(engine: Engine, now: float) -> Iterator[str]:
-    gates = engine.gates
-    for gate in (gates.service, gates.spending):
+    in_use = engine.in_use
+    shut = [gate for gate in engine.gates.shut() if gate.inbox is None or gate.inbox in in_use]
+    for gate in sorted(shut, key=lambda gate: str(gate.inbox or "")):
         if gate.shut is not None:
-            yield f"paused: {_since(gate.shut, now)}"
-    known = {inbox.folder.inbox for inbox in engine.inboxes}
-    for path in sorted(known | {job.place.inbox for job in engine.jobs}):
-        own = (gates.inbox(path), gates.storage(path)) if path in known else (gates.storage(path),)
-        yield from (f"{printable(path)}: {_since(gate.shut, now)}" for gate in own if gate.shut is not None)
+            yield _trouble(gate.inbox, gate.shut, now)
     held = sum(job.held for job in engine.jobs)
     if held:
         yield f"{held} need{'s' if held == 1 else ''} you: `expandd status`"
+
+
+def _trouble(inbox: Path | None, shut: Shut, now: float) -> str:
+    since = _since(shut, now)
+    if inbox is not None:
+        return f"{printable(inbox)}: {since}"
+    return since if shut.reason is GateReason.PAUSED else f"paused: {since}"
 
 
 def _since(shut: Shut, now: float) -> str:

@@ -1,0 +1,159 @@
+"""Owns the budgets: what may still be spent today and this month, by folder and in all, reserved before it is spent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.calendar import Spent, Today
+from expandd.domain.errors import GateReason
+from expandd.domain.job import Job, JobState
+from expandd.domain.settings import NO_LIMIT, Budget, Settings
+from expandd.engine.barriers import Barriers, Cause
+from expandd.engine.jobs import Jobs
+from expandd.engine.keeping import Journal
+from expandd.engine.ports import Clock
+
+ROUND = 60.0
+"""Seconds, at most, until a new day is noticed."""
+
+UNPAID = (JobState.CLAIMED, JobState.UPLOADED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """How many images of one scope were paid for today and this month; `reserved` are begun and not paid yet."""
+
+    today: int
+    this_month: int
+    reserved: int
+
+    def left(self, budget: Budget) -> int | None:
+        """How many more may be begun; None without a limit."""
+        limits = ((budget.day, self.today), (budget.month, self.this_month))
+        return min((limit - used - self.reserved for limit, used in limits if limit is not None), default=None)
+
+
+class Budgets:
+    """Counts by what the journal and the open jobs say, so that nothing is counted twice and a restart forgets nothing.
+
+    `inbox` is None where all folders are meant.
+    """
+
+    def __init__(self, settings: Settings, *, jobs: Jobs, journal: Journal, barriers: Barriers, clock: Clock) -> None:
+        self.settings = settings
+        self._jobs = jobs
+        self._journal = journal
+        self._barriers = barriers
+        self._clock = clock
+        self._over: Counter[tuple[Path, str]] = Counter()
+        """Paid images of jobs that are over, by inbox and local day."""
+        self._paying: dict[str, Job] = {}
+        self._used_up = asyncio.Event()
+
+    async def load(self) -> None:
+        """What was spent before. Nothing is paid until this is known."""
+        today = self._clock.today()
+        self._over = Counter()
+        for spent in await self._journal.spent(today):
+            self._count(spent, today)
+        self.look()
+
+    async def run(self) -> None:
+        """Until cancelled: a day that ends opens what its budget had shut."""
+        while True:
+            await self._clock.wait(self._used_up, None)
+            self._used_up.clear()
+            await self._clock.sleep(ROUND)
+            self.look()
+
+    def closed(self, job: Job) -> None:
+        """A job is over: from now on it is counted here, and no longer among the open ones."""
+        if job.spent_at is not None:
+            today = self._clock.today()
+            self._count(Spent(job.place.inbox, _day_of(job.spent_at, today), 1), today)
+        self.look()
+
+    def used(self, inbox: Path | None) -> Used:
+        today = self._clock.today()
+        over = [(day, images) for (path, day), images in self._over.items() if inbox in {None, path}]
+        mine = [job for job in self._jobs if inbox in {None, job.place.inbox}]
+        spent = [job.spent_at for job in mine if job.spent_at is not None]
+        return Used(
+            today=sum(images for day, images in over if day == today.day) + _since(spent, today.day_began),
+            this_month=sum(images for day, images in over if day[:7] == today.month) + _since(spent, today.month_began),
+            reserved=sum(job.state in UNPAID and job.fault is None for job in mine),
+        )
+
+    def within(self, job: Job) -> bool:
+        """Whether this job's paid call is within all budgets."""
+        for inbox, budget in self._scopes(job.place.inbox):
+            used = self.used(inbox)
+            paying = sum(inbox in {None, other.place.inbox} for other in self._paying.values())
+            if _spent_up(budget, used.today + paying, used.this_month + paying):
+                return False
+        return True
+
+    def reserve(self, job: Job) -> bool:
+        """The same, and if so the job counts as paid for from this instant on, until `paid`."""
+        within = self.within(job)
+        if within:
+            self._paying[job.id] = job
+        return within
+
+    def paid(self, job: Job) -> None:
+        """The paid call is written down, or was not begun: the jobs themselves tell from here on."""
+        self._paying.pop(job.id, None)
+
+    def look(self) -> None:
+        """Shut the barriers of budgets that are used up, and open the others."""
+        folders = {folder.inbox: folder.budget for folder in self.settings.folders}
+        for inbox, budget in (None, self.settings.budget), *folders.items():
+            barrier = self._barriers.at(inbox, Cause.BUDGET)
+            why = "" if budget == NO_LIMIT else _why(budget, self.used(inbox))
+            if why:
+                barrier.close(GateReason.BUDGET, why)
+                self._used_up.set()
+            else:
+                barrier.open()
+
+    def _scopes(self, inbox: Path) -> Iterator[tuple[Path | None, Budget]]:
+        folders = ((folder.inbox, folder.budget) for folder in self.settings.folders if folder.inbox == inbox)
+        scopes = ((None, self.settings.budget), *folders)
+        yield from ((where, budget) for where, budget in scopes if budget != NO_LIMIT)
+
+    def _count(self, spent: Spent, today: Today) -> None:
+        if spent.day[:7] >= today.month:
+            self._over[spent.inbox, spent.day] += spent.images
+        old = [key for key in self._over if key[1][:7] < today.month]
+        for key in old:
+            del self._over[key]
+
+
+def _since(instants: list[float], began: float) -> int:
+    return sum(instant >= began for instant in instants)
+
+
+def _spent_up(budget: Budget, today: int, this_month: int) -> bool:
+    over_day = budget.day is not None and today >= budget.day
+    return over_day or (budget.month is not None and this_month >= budget.month)
+
+
+def _why(budget: Budget, used: Used) -> str:
+    """The sentence for a budget that leaves nothing, or ""."""
+    month, day = used.this_month + used.reserved, used.today + used.reserved
+    if budget.month is not None and month >= budget.month:
+        return f"The budget of {budget.month} images a month is used up. It goes on with the next month."
+    if budget.day is not None and day >= budget.day:
+        return f"The budget of {budget.day} images a day is used up. It goes on at midnight."
+    return ""
+
+
+def _day_of(instant: float, today: Today) -> str:
+    """The local day of an instant of this month, near enough: what matters is whether it is today's."""
+    if instant >= today.day_began:
+        return today.day
+    return f"{today.month}-00" if instant >= today.month_began else "0000-00-00"

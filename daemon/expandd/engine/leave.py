@@ -1,0 +1,37 @@
+"""Owns the leave to go on: what orders, guards, budgets and twins say to a job that nothing is paid for yet."""
+
+from __future__ import annotations
+
+from expandd.domain.job import Job, JobState
+from expandd.engine.barriers import Barriers, Cause
+from expandd.engine.budgets import Budgets
+from expandd.engine.standing_orders import StandingOrders
+from expandd.engine.twins import Twins
+
+UNPAID = frozenset({JobState.CLAIMED, JobState.UPLOADED})
+
+
+class Leave:
+    """Asked before each step. A job without leave holds no slot."""
+
+    def __init__(self, *, orders: StandingOrders, barriers: Barriers, budgets: Budgets, twins: Twins) -> None:
+        self._orders = orders
+        self._barriers = barriers
+        self._budgets = budgets
+        self._twins = twins
+
+    def denied(self, job: Job) -> bool:
+        """Whether the job must stay as it is for now. What is paid for, or has failed, always goes on."""
+        if job.state not in UNPAID or job.fault is not None:
+            return False
+        return (
+            self._paused(job)
+            or self._barriers.at(None, Cause.CREDITS).shut is not None
+            or not self._budgets.within(job)
+            or (job.state is JobState.CLAIMED and self._twins.waits(job))
+        )
+
+    def _paused(self, job: Job) -> bool:
+        inbox = job.place.inbox
+        by_file = self._barriers.at(inbox, Cause.FILE).shut is not None
+        return by_file or self._orders.paused(inbox, job.relative)

@@ -1,0 +1,85 @@
+"""Owns the orders that last: written down first, then gone by, also after a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expandd.domain.errors import GateReason
+from expandd.domain.orders import Lasting, StandingOrder
+from expandd.engine.barriers import Barriers, Cause
+from expandd.engine.keeping import Journal
+
+_PAUSED = "A person has paused this. What is paid for is still fetched and delivered."
+_HELD = (
+    "More files came at once than the folder's burst guard allows. Those that are not begun yet wait for a person: "
+    "`expandd release` lets them go on, `expandd cancel` sends them to the error folder."
+)
+
+
+class StandingOrders:
+    """What stands now. The barriers of pauses and bursts are shut and opened here and nowhere else."""
+
+    def __init__(self, journal: Journal, barriers: Barriers) -> None:
+        self._journal = journal
+        self._barriers = barriers
+        self._standing: dict[tuple[Lasting, Path | None, Path | None, str], StandingOrder] = {}
+
+    async def load(self) -> None:
+        for order in await self._journal.standing_orders():
+            self._standing[order.key] = order
+            self._show(order)
+
+    def of(self, lasting: Lasting) -> tuple[StandingOrder, ...]:
+        return tuple(order for order in self._standing.values() if order.lasting is lasting)
+
+    async def stand(self, order: StandingOrder) -> None:
+        await self._journal.stand(order)
+        self._standing[order.key] = order
+        self._show(order)
+
+    async def lift(self, order: StandingOrder) -> None:
+        await self._journal.lift(order)
+        self._standing.pop(order.key, None)
+        if order.relative is None:
+            self._open(order)
+
+    def paused(self, inbox: Path, relative: Path) -> bool:
+        """Whether this one file, its folder or everything is paused by an order."""
+        return any(self._has(Lasting.PAUSED, *what) for what in ((None, None), (inbox, None), (inbox, relative)))
+
+    def held_back(self, inbox: Path, relative: Path) -> bool:
+        """Whether this one file is paused, its folder aside."""
+        return self._has(Lasting.PAUSED, inbox, relative)
+
+    def cancelled(self, inbox: Path, relative: Path, arrived: float) -> bool:
+        """Whether a file that arrived then (epoch seconds) is to go to the error folder."""
+        orders = (self._get(Lasting.CANCELLED, inbox, None), self._get(Lasting.CANCELLED, inbox, relative))
+        return any(order is not None and arrived <= order.at for order in orders)
+
+    def released_at(self, inbox: Path) -> float:
+        """Until when files of this folder have been released, epoch seconds."""
+        order = self._get(Lasting.RELEASED, inbox, None)
+        return order.at if order is not None else 0.0
+
+    def again(self, sha256: str) -> StandingOrder | None:
+        """The order to expand these bytes once more."""
+        return self._standing.get((Lasting.AGAIN, None, None, sha256))
+
+    def _has(self, lasting: Lasting, inbox: Path | None, relative: Path | None) -> bool:
+        return self._get(lasting, inbox, relative) is not None
+
+    def _get(self, lasting: Lasting, inbox: Path | None, relative: Path | None) -> StandingOrder | None:
+        return self._standing.get((lasting, inbox, relative, ""))
+
+    def _show(self, order: StandingOrder) -> None:
+        if order.relative is not None:
+            return
+        if order.lasting is Lasting.PAUSED:
+            self._barriers.at(order.inbox, Cause.ORDER).close(GateReason.PAUSED, _PAUSED, order.at)
+        elif order.lasting is Lasting.HELD:
+            self._barriers.at(order.inbox, Cause.BURST).close(GateReason.BURST, _HELD, order.at)
+
+    def _open(self, order: StandingOrder) -> None:
+        cause = {Lasting.PAUSED: Cause.ORDER, Lasting.HELD: Cause.BURST}.get(order.lasting)
+        if cause is not None:
+            self._barriers.at(order.inbox, cause).open()

@@ -1,0 +1,82 @@
+"""Owns pictures that were paid for before: the same bytes with the same offsets, delivered again or passed over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from expandd.domain.errors import Later
+from expandd.domain.job import Job, JobState
+from expandd.domain.settings import Duplicates
+from expandd.engine.jobs import Jobs
+from expandd.engine.keeping import Journal, Vault
+from expandd.engine.ports import Folders
+from expandd.engine.standing_orders import StandingOrders
+from expandd.engine.turns import NOW
+
+OVER = frozenset({JobState.DONE, JobState.FAILED, JobState.WITHDRAWN})
+
+
+class Twins:
+    """Only folders that say `duplicates: reuse` or `skip` look for twins, and a person's `redo` overrules them."""
+
+    def __init__(self, *, jobs: Jobs, journal: Journal, folders: Folders, vault: Vault, orders: StandingOrders) -> None:
+        self._jobs = jobs
+        self._journal = journal
+        self._folders = folders
+        self._vault = vault
+        self._orders = orders
+
+    async def settled(self, job: Job) -> float | None:
+        """Settle a claimed job by its twin; seconds until its next activation, or None when it must be paid for."""
+        if job.place.duplicates is Duplicates.EXPAND:
+            return None
+        job = await self._known_by_digest(job)
+        if self.waits(job):
+            return NOW
+        if self._orders.again(job.source.sha256):
+            return None
+        twin = await self._journal.twin(job)
+        if twin is None or twin.result is None:
+            return None
+        if job.place.duplicates is Duplicates.SKIP:
+            why = f"the same picture was expanded before as {twin.id}, and this folder passes over duplicates"
+            await self._jobs.move(job, JobState.DELIVERED, twin=twin.id, note=why)
+            return NOW
+        if not await self._vault.reuse(twin.result.sha256, job.id):
+            return None
+        await self._jobs.move(job, JobState.VAULTED, twin=twin.id, result=twin.result)
+        return NOW
+
+    def waits(self, job: Job) -> bool:
+        """Whether an earlier job is under way for the same bytes and offsets: its outcome decides about this one."""
+        digest = job.source.sha256
+        if job.place.duplicates is Duplicates.EXPAND or not digest or self._orders.again(digest):
+            return False
+        return any(
+            other.id < job.id
+            and other.source.sha256 == digest
+            and other.offsets == job.offsets
+            and other.state not in OVER
+            and not other.held
+            for other in self._jobs
+        )
+
+    async def paid(self, job: Job) -> None:
+        """The job is about to be paid for: a person's `redo` of its bytes is fulfilled."""
+        again = self._orders.again(job.source.sha256)
+        if again is not None:
+            await self._orders.lift(again)
+
+    async def keep(self, job: Job) -> None:
+        """Keep the result of a job that is over for twins to come."""
+        if job.place.duplicates is Duplicates.REUSE and job.result is not None:
+            await self._vault.keep(job.id, job.result.sha256)
+
+    async def _known_by_digest(self, job: Job) -> Job:
+        if job.source.sha256:
+            return job
+        try:
+            sha256 = await self._folders.digest(job.work_file)
+        except FileNotFoundError as error:
+            raise Later("the file vanished from the work folder") from error
+        return await self._jobs.note(job, source=replace(job.source, sha256=sha256))

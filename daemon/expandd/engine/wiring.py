@@ -1,0 +1,119 @@
+"""Owns how the engine's larger parts are put together from the smaller ones."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from expandd.domain.settings import HotFolder, Settings
+from expandd.engine.account import Account
+from expandd.engine.asking import Asking
+from expandd.engine.barriers import Cause
+from expandd.engine.budgets import Budgets
+from expandd.engine.burst_guard import BurstGuard
+from expandd.engine.delivery import Delivery
+from expandd.engine.fetching import Fetching
+from expandd.engine.gates import Gates
+from expandd.engine.inbox import Inbox, Reject
+from expandd.engine.jobs import Jobs
+from expandd.engine.leave import Leave
+from expandd.engine.outside import Outside
+from expandd.engine.pause_file import PauseFile
+from expandd.engine.paying import Paying
+from expandd.engine.pipeline import Pipeline
+from expandd.engine.ports import Emit
+from expandd.engine.slots import Slots
+from expandd.engine.standing_orders import StandingOrders
+from expandd.engine.twins import Twins
+from expandd.engine.watching import Watching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What all parts share: the open jobs, the gates, and what has a say in what may be begun."""
+
+    outside: Outside
+    emit: Emit
+    jobs: Jobs
+    gates: Gates
+    orders: StandingOrders
+    budgets: Budgets
+    account: Account
+    twins: Twins
+    leave: Leave
+
+
+def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
+    gates = Gates(outside.clock, outside.chance, emit)
+    jobs = Jobs(outside.journal, outside.clock, emit)
+    orders = StandingOrders(outside.journal, gates.barriers)
+    budgets = Budgets(settings, jobs=jobs, journal=outside.journal, barriers=gates.barriers, clock=outside.clock)
+    twins = Twins(jobs=jobs, journal=outside.journal, folders=outside.folders, vault=outside.vault, orders=orders)
+    return Basis(
+        outside=outside,
+        emit=emit,
+        jobs=jobs,
+        gates=gates,
+        orders=orders,
+        budgets=budgets,
+        account=Account(settings, api=outside.api, gates=gates, clock=outside.clock),
+        twins=twins,
+        leave=Leave(orders=orders, barriers=gates.barriers, budgets=budgets, twins=twins),
+    )
+
+
+def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
+    out = on.outside
+    return Pipeline(
+        jobs=on.jobs,
+        slots=slots,
+        gates=on.gates,
+        chance=out.chance,
+        leave=on.leave,
+        paying=Paying(
+            jobs=on.jobs,
+            gates=on.gates,
+            api=out.api,
+            folders=out.folders,
+            images=out.images,
+            vault=out.vault,
+            clock=out.clock,
+            budgets=on.budgets,
+            account=on.account,
+            twins=on.twins,
+        ),
+        asking=asking,
+        fetching=Fetching(
+            jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, images=out.images, vault=out.vault
+        ),
+        delivery=Delivery(
+            jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, vault=out.vault, twins=on.twins
+        ),
+    )
+
+
+def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.Event) -> Inbox:
+    out = on.outside
+    watching = Watching(
+        folder,
+        watcher=out.watcher,
+        folders=out.folders,
+        gate=on.gates.inbox(folder.inbox),
+        clock=out.clock,
+        chance=out.chance,
+        emit=on.emit,
+    )
+    return Inbox(
+        folder,
+        folders=out.folders,
+        images=out.images,
+        watching=watching,
+        gates=on.gates,
+        clock=out.clock,
+        emit=on.emit,
+        orders=on.orders,
+        guard=BurstGuard(folder, orders=on.orders, clock=out.clock),
+        pause_file=PauseFile(folder.inbox, folders=out.folders, barrier=on.gates.barriers.at(folder.inbox, Cause.FILE)),
+        reject=reject,
+        changed=changed,
+    )

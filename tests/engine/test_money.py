@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import pytest
+
+from expandd.domain.errors import GateReason
+from expandd.domain.events import GateOpened, GateShut, JobClosed
+from expandd.domain.orders import Lasting, Order, Verb
+from expandd.domain.settings import Budget, Burst, Duplicates
+from tests.support.fake_api import Fate
+from tests.support.fakes import picture
+from tests.support.workshop import HOUR, WIDE, Workshop
+
+NUMBERS = count(1)
+DAY = 24 * HOUR
+MINUTE = 60.0
+
+Make = Callable[..., Workshop]
+
+
+def with_settings(workshop: Workshop, **changes: Any) -> Workshop:
+    workshop.settings = replace(workshop.settings, **changes)
+    return workshop
+
+
+def shut(workshop: Workshop) -> set[GateReason]:
+    return {gate.shut.reason for gate in workshop.engine.gates.shut() if gate.shut is not None}
+
+
+# --- budgets ---
+
+
+async def test_no_more_than_the_days_budget_is_paid_for_and_the_rest_waits_in_the_inbox(make_workshop: Make) -> None:
+    workshop = make_workshop(workers=16, budget=Budget(day=3))
+    workshop.start()
+    for number in range(8):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(HOUR)
+    first = (len(workshop.api.paid), len(workshop.names("inbox")))
+    workshop.clock.step_wall(DAY)
+    await workshop.advance(HOUR)
+
+    assert first == (3, 5)
+    assert len(workshop.api.paid) == 6
+    assert len(workshop.names("outbox")) == 6
+
+
+async def test_a_months_budget_is_not_renewed_at_midnight(make_workshop: Make) -> None:
+    workshop = make_workshop(budget=Budget(month=2))
+    workshop.start()
+    for number in range(4):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(HOUR)
+    workshop.clock.step_wall(DAY)
+    await workshop.advance(HOUR)
+    within = len(workshop.api.paid)
+    workshop.clock.step_wall(31 * DAY)
+    await workshop.advance(HOUR)
+
+    assert within == 2
+    assert len(workshop.api.paid) == 4
+
+
+async def test_the_budget_of_all_folders_together_holds_over_each(make_workshop: Make) -> None:
+    workshop = with_settings(make_workshop(folders=3, budget=Budget(day=5)), budget=Budget(day=4))
+    workshop.start()
+    for folder in range(3):
+        for number in range(4):
+            workshop.drop(f"{number}.png", folder=folder)
+    await workshop.advance(HOUR)
+
+    assert len(workshop.api.paid) == 4
+
+
+async def test_a_folder_without_budget_goes_on_beside_one_whose_budget_is_used_up(make_workshop: Make) -> None:
+    workshop = make_workshop(folders=2, workers=1)
+    limited = replace(workshop.hot[0], budget=Budget(day=1))
+    with_settings(workshop, folders=(limited, workshop.hot[1]))
+    workshop.start()
+    for folder in (0, 1):
+        for number in range(3):
+            workshop.drop(f"{number}.png", folder=folder)
+    await workshop.advance(HOUR)
+
+    assert len(workshop.names("outbox", 0)) == 1
+    assert len(workshop.names("outbox", 1)) == 3
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0, 9.0, 20.0, HOUR])
+async def test_a_crash_does_not_renew_a_budget(make_workshop: Make, seconds: float) -> None:
+    workshop = make_workshop(workers=8, budget=Budget(day=3))
+    workshop.api.fate = Fate(seconds=8.0)
+    for number in range(8):
+        workshop.drop(f"{number}.png")
+    for _ in range(4):
+        workshop.start()
+        await workshop.advance(seconds)
+        await workshop.crash()
+    workshop.start()
+    await workshop.advance(HOUR)
+
+    assert len(workshop.api.paid) == 3
+
+
+async def test_pruning_the_journal_does_not_renew_a_budget(make_workshop: Make) -> None:
+    workshop = make_workshop(budget=Budget(month=2))
+    workshop.start()
+    for number in range(4):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(HOUR)
+    await workshop.crash()
+    await workshop.journal.prune(workshop.clock.wall() + 1.0)
+    workshop.start()
+    await workshop.advance(HOUR)
+
+    assert len(workshop.api.paid) == 2
+
+
+async def test_what_fails_before_it_is_paid_for_costs_no_budget(make_workshop: Make) -> None:
+    workshop = make_workshop(budget=Budget(day=1))
+    workshop.start()
+    workshop.drop("bad.gif", b"no picture")
+    await workshop.closed("bad.gif")
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_budget_that_is_raised_lets_go_on_and_one_that_is_lowered_holds_at_once(make_workshop: Make) -> None:
+    workshop = make_workshop(budget=Budget(day=1))
+    workshop.start()
+    for number in range(4):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(HOUR)
+    counts = [len(workshop.api.paid)]
+    for day in (3, 2):
+        folder = replace(workshop.hot[0], budget=Budget(day=day))
+        workshop.engine.reconfigure(replace(workshop.settings, folders=(folder,)))
+        await workshop.advance(HOUR)
+        counts.append(len(workshop.api.paid))
+
+    assert counts == [1, 3, 3]
+    assert shut(workshop) == {GateReason.BUDGET}
+
+
+async def test_a_used_up_budget_is_told_with_what_lifts_it(make_workshop: Make) -> None:
+    workshop = make_workshop(budget=Budget(day=1))
+    workshop.start()
+    workshop.drop("a.png")
+    await workshop.closed("a.png")
+    [event] = workshop.recorder.of(GateShut)
+
+    assert event.reason is GateReason.BUDGET
+    assert "midnight" in event.why
+
+
+# --- the burst guard ---
+
+
+async def test_more_files_at_once_than_the_burst_guard_allows_wait_for_a_person(make_workshop: Make) -> None:
+    workshop = make_workshop(burst=Burst(files=5, within=10 * MINUTE))
+    workshop.start()
+    for number in range(40):
+        workshop.drop(f"{number:02d}.png")
+    await workshop.advance(HOUR)
+    held = len(workshop.names("inbox"))
+    workshop.journal.wishes.append(Order(verb=Verb.RELEASE, at=workshop.clock.wall(), number=next(NUMBERS)))
+    await workshop.finished()
+
+    assert held >= 35
+    assert len(workshop.names("outbox")) == 40
+    assert not [order for order in workshop.journal.standing.values() if order.lasting is Lasting.HELD]
+
+
+async def test_what_is_held_is_held_after_a_crash_too(make_workshop: Make) -> None:
+    workshop = make_workshop(burst=Burst(files=5, within=10 * MINUTE))
+    workshop.start()
+    for number in range(40):
+        workshop.drop(f"{number:02d}.png")
+    await workshop.advance(MINUTE)
+    await workshop.crash()
+    before = len(workshop.names("inbox"))
+    workshop.start()
+    await workshop.advance(HOUR)
+
+    assert len(workshop.names("inbox")) == before
+    assert shut(workshop) == {GateReason.BURST}
+
+
+async def test_as_many_files_as_the_guard_allows_go_on_undisturbed(make_workshop: Make) -> None:
+    workshop = make_workshop(burst=Burst(files=40, within=10 * MINUTE))
+    workshop.start()
+    for number in range(40):
+        workshop.drop(f"{number:02d}.png")
+    await workshop.finished()
+
+    assert len(workshop.names("outbox")) == 40
+    assert workshop.recorder.of(GateShut) == []
+
+
+# --- the credit guard ---
+
+
+async def test_nothing_is_paid_below_the_credits_that_are_to_be_kept_and_it_goes_on_by_itself(
+    make_workshop: Make,
+) -> None:
+    workshop = with_settings(make_workshop(workers=2), keep_credits=10)
+    workshop.api.credits = 13
+    workshop.start()
+    for number in range(8):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(HOUR)
+    guarded = (len(workshop.api.paid), workshop.api.credits)
+    workshop.api.credits = 100
+    await workshop.finished()
+
+    assert 3 <= guarded[0] <= 3 + 2
+    assert guarded[1] >= 10 - 2
+    assert len(workshop.names("outbox")) == 8
+    assert GateReason.LOW_CREDITS in {event.reason for event in workshop.recorder.of(GateOpened)}
+
+
+async def test_a_guard_that_is_not_told_the_credits_pays_nothing(make_workshop: Make) -> None:
+    workshop = with_settings(make_workshop(), keep_credits=10)
+    workshop.api.credits = None
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(HOUR)
+
+    assert workshop.api.paid == []
+    assert shut(workshop) == {GateReason.LOW_CREDITS}
+
+
+async def test_the_credits_are_known_soon_after_something_was_paid_and_asked_for_rarely(workshop: Workshop) -> None:
+    workshop.api.credits = 50
+    workshop.start()
+    for number in range(30):
+        workshop.drop(f"{number}.png")
+    await workshop.finished()
+    await workshop.advance(HOUR)
+
+    assert workshop.engine.account.credits == Decimal(20)
+    assert len(workshop.api.called("account")) <= 3
+
+
+# --- twins ---
+
+
+def twice(workshop: Workshop) -> None:
+    for name in ("a.png", "b.png"):
+        workshop.drop(name, picture(note="the same"))
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "paid", "outbox"),
+    [
+        (Duplicates.EXPAND, 2, ["a.png", "b.png"]),
+        (Duplicates.REUSE, 1, ["a.png", "b.png"]),
+        (Duplicates.SKIP, 1, ["a.png"]),
+    ],
+)
+async def test_the_same_bytes_are_expanded_reused_or_skipped_as_the_folder_says(
+    make_workshop: Make, duplicates: Duplicates, paid: int, outbox: list[str]
+) -> None:
+    workshop = make_workshop(duplicates=duplicates)
+    workshop.start()
+    workshop.drop("a.png", picture(note="the same"))
+    await workshop.closed("a.png")
+    workshop.drop("b.png", picture(note="the same"))
+    await workshop.closed("b.png")
+
+    assert len(workshop.api.paid) == paid
+    assert workshop.names("outbox") == outbox
+    assert workshop.names("done") == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_the_same_bytes_dropped_twice_at_once_are_paid_once(make_workshop: Make, workers: int) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE, workers=workers)
+    workshop.start()
+    twice(workshop)
+    await workshop.closed("a.png", "b.png")
+    results = {(workshop.hot[0].outbox / name).read_bytes() for name in ("a.png", "b.png")}
+
+    assert len(workshop.api.paid) == 1
+    assert len(results) == 1
+
+
+async def test_a_kept_result_that_is_damaged_is_paid_for_anew(make_workshop: Make) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    workshop.start()
+    workshop.drop("a.png", picture(note="the same"))
+    await workshop.closed("a.png")
+    for path in workshop.settings.state_dir.glob("vault/kept-*"):
+        path.write_bytes(b"damaged")
+    workshop.drop("b.png", picture(note="the same"))
+    await workshop.closed("b.png")
+
+    assert len(workshop.api.paid) == 2
+    assert workshop.names("outbox") == ["a.png", "b.png"]
+
+
+async def test_other_offsets_make_another_picture(make_workshop: Make) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    workshop.start()
+    workshop.drop("a.png", picture(note="the same"))
+    await workshop.closed("a.png")
+    wider = replace(WIDE, left=WIDE.top)
+    workshop.engine.reconfigure(replace(workshop.settings, folders=(replace(workshop.hot[0], preset=wider),)))
+    workshop.drop("b.png", picture(note="the same"))
+    await workshop.closed("b.png")
+
+    assert len(workshop.api.paid) == 2
+
+
+@pytest.mark.parametrize("moment", range(0, 64, 5))
+async def test_a_crash_at_any_instant_never_pays_for_a_twin(make_workshop: Make, moment: int) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    workshop.start()
+    twice(workshop)
+    await workshop.advance(2.0 + moment / 8)
+    await workshop.crash()
+    workshop.start()
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) >= 2)
+    await workshop.finished()
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["a.png", "b.png"]

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expandd.domain.errors import AccountAway, FaultCode, GateReason
+from expandd.domain.events import GateOpened, GateShut, JobClosed
+from expandd.domain.job import JobState
+from expandd.domain.orders import Order, Verb
+from expandd.domain.settings import Duplicates
+from tests.support.fake_api import Fate, Refuse
+from tests.support.workshop import Workshop
+
+S = JobState
+NUMBERS = count(1)
+MINUTE = 60.0
+
+
+def order(workshop: Workshop, verb: Verb, **about: Any) -> None:
+    """Leave an order as a person does: it is in the journal, and the engine finds it there."""
+    workshop.journal.wishes.append(Order(verb=verb, at=workshop.clock.wall(), number=next(NUMBERS), **about))
+
+
+def shut(workshop: Workshop) -> set[GateReason]:
+    return {gate.shut.reason for gate in workshop.engine.gates.shut() if gate.shut is not None}
+
+
+# --- pause and resume ---
+
+
+@pytest.mark.parametrize("what", ["all", "folder", "file"])
+async def test_nothing_that_is_paused_is_begun_until_it_is_resumed(workshop: Workshop, what: str) -> None:
+    about = {"all": {}, "folder": {"inbox": workshop.hot[0].inbox}}.get(
+        what, {"inbox": workshop.hot[0].inbox, "relative": Path("pic.png")}
+    )
+    order(workshop, Verb.PAUSE, **about)
+    workshop.start()
+    await workshop.advance(5.0)
+    workshop.drop("pic.png")
+    await workshop.advance(10 * MINUTE)
+    meanwhile = (workshop.names("inbox"), len(workshop.api.called("upload")))
+    order(workshop, Verb.RESUME, **about)
+    await workshop.closed("pic.png", within=MINUTE)
+
+    assert meanwhile == (["pic.png"], 0)
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_pause_outlives_a_crash(workshop: Workshop) -> None:
+    order(workshop, Verb.PAUSE)
+    workshop.start()
+    await workshop.advance(5.0)
+    await workshop.crash()
+    workshop.drop("pic.png")
+    workshop.start()
+    await workshop.advance(10 * MINUTE)
+
+    assert workshop.names("inbox") == ["pic.png"]
+    assert shut(workshop) == {GateReason.PAUSED}
+    assert workshop.journal.wishes == []
+
+
+async def test_what_is_paid_for_is_delivered_during_a_pause(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=30.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.ACCEPTED)
+    order(workshop, Verb.PAUSE)
+    await workshop.closed("pic.png", within=2 * MINUTE)
+
+    assert workshop.names("outbox") == ["pic.png"]
+
+
+async def test_a_paused_folder_holds_no_slot_of_the_others(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(folders=2, workers=1)
+    workshop.api.script("generate", *[Refuse(AccountAway(GateReason.CREDITS, "no credits"))] * 6)
+    workshop.start()
+    workshop.drop("a.png")
+    await workshop.event(lambda event: isinstance(event, GateShut))
+    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    await workshop.advance(5.0)
+    workshop.drop("b.png", folder=1)
+    await workshop.closed("b.png", within=10 * MINUTE)
+
+    assert workshop.names("outbox", 1) == ["b.png"]
+    assert workshop.names("outbox", 0) == []
+
+
+async def test_resuming_everything_resumes_folders_and_files_too(workshop: Workshop) -> None:
+    inbox = workshop.hot[0].inbox
+    for about in ({}, {"inbox": inbox}, {"inbox": inbox, "relative": Path("pic.png")}):
+        order(workshop, Verb.PAUSE, **about)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(MINUTE)
+    order(workshop, Verb.RESUME)
+    await workshop.closed("pic.png", within=MINUTE)
+
+    assert workshop.journal.standing == {}
+
+
+@pytest.mark.parametrize("name", ["PAUSE", "pause.txt", "Pause"])
+@pytest.mark.parametrize("directory", [False, True])
+async def test_something_named_pause_in_the_inbox_pauses_its_folder(
+    workshop: Workshop, name: str, directory: bool
+) -> None:
+    path = workshop.hot[0].inbox / name
+    if directory:
+        path.mkdir()
+    else:
+        path.touch()
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.advance(10 * MINUTE)
+    meanwhile = workshop.names("inbox")
+    why = [event.why for event in workshop.recorder.of(GateShut)]
+    (path.rmdir if directory else path.unlink)()
+    await workshop.closed("pic.png", within=MINUTE)
+
+    assert "pic.png" in meanwhile
+    assert len(why) == 1
+    assert name in why[0]
+    assert workshop.names("error") == []
+
+
+# --- cancel ---
+
+
+async def test_a_waiting_file_that_is_cancelled_goes_to_the_error_folder_and_others_go_on(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=1)
+    workshop.api.fate = Fate(seconds=120.0)
+    workshop.start()
+    workshop.drop("a.png")
+    await workshop.reached("a.png", S.ACCEPTED)
+    for name in ("b.png", "c.png"):
+        workshop.drop(name)
+    await workshop.advance(10.0)
+    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox, relative=Path("b.png"))
+    await workshop.closed("a.png", "b.png", "c.png")
+
+    assert workshop.names("outbox") == ["a.png", "c.png"]
+    assert workshop.names("error") == ["b.png", "b.png.error.json"]
+    fault = workshop.recorder.latest("b.png").fault
+    assert fault is not None
+    assert fault.code is FaultCode.CANCELLED
+
+
+async def test_a_cancelled_folder_is_emptied_of_all_that_is_not_paid_for(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=1)
+    workshop.api.fate = Fate(seconds=120.0)
+    workshop.start()
+    for number in range(400):
+        workshop.drop(f"{number:03d}.png")
+    await workshop.event(lambda event: getattr(getattr(event, "job", None), "state", None) is S.ACCEPTED)
+    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox)
+    await workshop.finished()
+    workshop.drop("later.png")
+    await workshop.closed("later.png")
+
+    assert len(workshop.names("outbox")) == 2
+    assert len([name for name in workshop.names("error") if not name.endswith(".json")]) == 399
+    assert workshop.journal.standing == {}
+
+
+@pytest.mark.parametrize("state", [S.CLAIMED, S.UPLOADED, S.ACCEPTED, S.UNKNOWN])
+async def test_a_job_is_cancelled_only_while_nothing_can_have_been_paid(workshop: Workshop, state: JobState) -> None:
+    workshop.api.fate = Fate(seconds=30.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", state if state is not S.UNKNOWN else S.ACCEPTED)
+    [job] = workshop.engine.jobs
+    order(workshop, Verb.CANCEL, job_id=job.id)
+    await workshop.closed("pic.png")
+    paid = len(workshop.api.paid)
+
+    assert (workshop.names("outbox") == ["pic.png"]) is bool(paid)
+    assert (workshop.names("error") == ["pic.png", "pic.png.error.json"]) is not bool(paid)
+    if state in {S.ACCEPTED, S.UNKNOWN}:
+        assert paid == 1
+
+
+# --- retry, redo ---
+
+
+async def test_a_file_in_error_is_retried_without_anybody_moving_it(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png", b"no picture at all")
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    (workshop.hot[0].error / "pic.png").write_bytes(workshop.drop("other.png").read_bytes())
+    order(workshop, Verb.RETRY, job_id=job.id)
+    await workshop.event(
+        lambda event: (
+            isinstance(event, JobClosed) and event.job.relative.name == "pic.png" and event.job.state is S.DONE
+        )
+    )
+
+    assert workshop.names("error") == []
+    assert "pic.png" in workshop.names("outbox")
+
+
+async def test_all_files_in_error_of_a_folder_are_retried_and_no_others(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(folders=2)
+    workshop.start()
+    for folder in (0, 1):
+        for name in ("a.gif", "b.gif"):
+            workshop.drop(name, b"no picture", folder=folder)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 4)
+    order(workshop, Verb.RETRY, inbox=workshop.hot[1].inbox)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 6)
+    again = [event.job.place.inbox for event in workshop.recorder.of(JobClosed)][4:]
+
+    assert again == [workshop.hot[1].inbox] * 2
+    assert workshop.names("error", 1) == ["a.gif", "a.gif.error.json", "b.gif", "b.gif.error.json"]
+
+
+async def test_what_is_put_off_is_tried_at_once(workshop: Workshop) -> None:
+    workshop.api.script("upload", *[Refuse(AccountAway(GateReason.SLOWED, "slow", 3000.0))])
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.event(lambda event: isinstance(event, GateShut))
+    [job] = workshop.engine.jobs
+    order(workshop, Verb.RETRY, job_id=job.id)
+    await workshop.advance(10.0)
+    [after] = workshop.engine.jobs
+
+    assert after.attempts == 0
+
+
+async def test_a_redo_pays_once_more_also_where_duplicates_are_reused(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    order(workshop, Verb.REDO, job_id=job.id)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
+
+    assert len(workshop.api.paid) == 2
+    assert workshop.names("outbox") == ["pic-2.png", "pic.png"]
+    assert workshop.names("done") == ["pic.png"]
+    assert workshop.journal.standing == {}
+
+
+async def test_an_order_about_a_folder_that_is_away_waits_for_it(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.gif", b"no picture")
+    await workshop.closed("pic.gif")
+    [job] = workshop.journal.rows.values()
+    aside = workshop.hot[0].inbox.with_name("aside")
+    workshop.hot[0].inbox.rename(aside)
+    order(workshop, Verb.RETRY, job_id=job.id)
+    await workshop.advance(MINUTE)
+    meanwhile = workshop.names("error")
+    aside.rename(workshop.hot[0].inbox)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
+
+    assert meanwhile == ["pic.gif", "pic.gif.error.json"]
+    assert workshop.journal.wishes == []
+
+
+# --- what is opened is said ---
+
+
+async def test_each_pause_is_told_once_and_so_is_its_end(workshop: Workshop) -> None:
+    order(workshop, Verb.PAUSE)
+    order(workshop, Verb.PAUSE)
+    workshop.start()
+    await workshop.advance(MINUTE)
+    order(workshop, Verb.RESUME)
+    await workshop.advance(MINUTE)
+
+    assert [event.reason for event in workshop.recorder.of(GateShut)] == [GateReason.PAUSED]
+    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [GateReason.PAUSED]
+
+
+async def test_a_folder_that_is_not_served_any_more_leaves_no_barrier_behind(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(folders=2)
+    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    workshop.start()
+    await workshop.advance(MINUTE)
+    workshop.engine.reconfigure(replace(workshop.settings, folders=workshop.hot[1:]))
+    await workshop.advance(MINUTE)
+
+    assert shut(workshop) == set()
