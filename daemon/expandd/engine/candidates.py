@@ -53,6 +53,7 @@ class Candidates:
     def __init__(self) -> None:
         self._fresh: dict[Path, Candidate] = {}
         self._unfinished: dict[Path, Candidate] = {}
+        self._parked: OrderedDict[Path, Candidate] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._unfinished)
@@ -74,6 +75,7 @@ class Candidates:
     def drop(self, relative: Path) -> None:
         self._fresh.pop(relative, None)
         self._unfinished.pop(relative, None)
+        self._parked.pop(relative, None)
 
     def set_unfinished(self, candidate: Candidate) -> None:
         self._fresh.pop(candidate.relative, None)
@@ -82,6 +84,18 @@ class Candidates:
     def set_fresh(self, candidate: Candidate) -> None:
         self._unfinished.pop(candidate.relative, None)
         self._fresh[candidate.relative] = candidate
+
+    def park(self, candidate: Candidate) -> None:
+        """Look at it only once there is room for another ready file."""
+        candidate.due = float("inf")
+        self._parked[candidate.relative] = candidate
+
+    def unpark(self, now: float, most: int) -> None:
+        """There is room for so many more."""
+        while self._parked and most > 0:
+            _, candidate = self._parked.popitem(last=False)
+            candidate.due = min(candidate.due, now)
+            most -= 1
 
     def due(self, now: float) -> list[Candidate]:
         """Those to look at now, longest due first."""

@@ -16,7 +16,7 @@ from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
 from expandd.engine.burst_guard import BurstGuard
-from expandd.engine.candidates import MOST_READY, Candidate, Candidates, Ready, Told
+from expandd.engine.candidates import MOST_READY, WINDOW, Candidate, Candidates, Ready, Told
 from expandd.engine.gates import Gates
 from expandd.engine.pause_file import PauseFile
 from expandd.engine.ports import Clock, Emit, Folders, Images
@@ -139,8 +139,6 @@ class Inbox:
             pauses.append(max(0.0, due - now))
         return min(pauses)
 
-    # --- how candidates come about ---
-
     def _hint(self, relative: Path) -> None:
         candidate = self._candidates.get(relative)
         if candidate is not None:
@@ -183,8 +181,6 @@ class Inbox:
     def _is_ready(self, relative: Path) -> bool:
         return any(ready.relative == relative for ready in self.ready)
 
-    # --- how candidates settle ---
-
     async def _look(self, candidate: Candidate) -> None:
         path = self.folder.inbox / candidate.relative
         look = await self._folders.look(path)
@@ -223,7 +219,7 @@ class Inbox:
 
     async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
         if len(self.ready) >= MOST_READY:
-            candidate.due = self._clock.monotonic() + max(self.folder.settle, 1.0)
+            self._candidates.park(candidate)
             return
         try:
             finding = await self._images.examine(path)
@@ -280,7 +276,18 @@ class Inbox:
         """Let every file settle anew: what people have ordered may have changed what is to become of it."""
         while self.ready:
             self._consider(self.ready.popleft().relative, hinted=True)
+        self._make_room(WINDOW)
         self.look_again()
+
+    def taken(self, ready: Ready) -> None:
+        """A ready file is claimed, or is to settle anew: there is room for another one."""
+        if self.ready and self.ready[0] is ready:
+            self.ready.popleft()
+        self._make_room(MOST_READY - len(self.ready))
+
+    def _make_room(self, files: int) -> None:
+        self._candidates.unpark(self._clock.monotonic(), files)
+        self._watching.hinted.set()
 
     async def still_ready(self, ready: Ready) -> bool:
         """Whether the file is as it was when it was examined; if not, it settles anew."""

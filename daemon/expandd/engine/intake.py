@@ -105,8 +105,7 @@ class Intake:
                 ready = inbox.ready[0]
                 await self._claim(inbox, ready)
                 # Only now: until its job is written down, the file is one that waits.
-                if inbox.ready and inbox.ready[0] is ready:
-                    inbox.ready.popleft()
+                inbox.taken(ready)
                 return True
         return False
 
