@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,21 @@ class Count:
     state: JobState
     closed: bool
     jobs: int
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """What became of one folder's images on one day (YYYY-MM-DD, local time)."""
+
+    inbox: Path
+    day: str
+    paid: int
+    delivered: int
+    failed: int
+    unknown: int
+    saved: int
+    """Images that were not paid for again because their bytes and offsets were already paid for."""
 
 
 class JournalReader:
@@ -33,11 +49,13 @@ class JournalReader:
     def counts(self, since: float) -> Sequence[Count]:
         """Jobs by inbox and state: all open ones, and those that were closed after `since` (epoch seconds)."""
         rows = self._connection.execute(
-            "SELECT inbox, state, closed, count(*) FROM jobs WHERE closed = 0 OR changed >= ? "
-            "GROUP BY inbox, state, closed",
+            # Two halves, so that each finds its jobs by its own index.
+            "SELECT inbox, state, closed, held, count(*) FROM jobs WHERE closed = 0 GROUP BY inbox, state, held "
+            "UNION ALL SELECT inbox, state, closed, 0, count(*) FROM jobs WHERE closed = 1 AND changed >= ? "
+            "GROUP BY inbox, state",
             (since,),
         )
-        return [Count(row[0], JobState(row[1]), bool(row[2]), row[3]) for row in rows]
+        return [Count(row[0], JobState(row[1]), bool(row[2]), row[4], held=bool(row[3])) for row in rows]
 
     def open_jobs(self, most: int) -> Sequence[Job]:
         """The oldest open jobs."""
@@ -46,6 +64,37 @@ class JournalReader:
     def unknown(self) -> Sequence[Job]:
         """The open jobs of which nobody can tell whether they were paid for."""
         return self._jobs("SELECT * FROM jobs WHERE closed = 0 AND state = 'unknown' ORDER BY id LIMIT ?", -1)
+
+    def held(self, most: int) -> Sequence[Job]:
+        """The oldest open jobs that need a person."""
+        return self._jobs("SELECT * FROM jobs WHERE closed = 0 AND held = 1 ORDER BY id LIMIT ?", most)
+
+    def done(self, most: int) -> Sequence[Job]:
+        """The jobs that were done last, youngest first."""
+        return self._jobs("SELECT * FROM jobs WHERE closed = 1 AND state = 'done' ORDER BY changed DESC LIMIT ?", most)
+
+    def ledger(self, since: str, until: str = "9999") -> Sequence[LedgerLine]:
+        """The lines of the ledger from one day to another (YYYY-MM-DD, both counted), by folder and day."""
+        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger_lines'").fetchone():
+            # A journal that the daemon has not brought to this version's format yet.
+            return ()
+        rows = self._connection.execute(
+            "SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) FROM ledger_lines "
+            "WHERE day BETWEEN ? AND ? GROUP BY inbox, day ORDER BY inbox, day",
+            (since, until),
+        )
+        return [
+            LedgerLine(
+                inbox=Path(os.fsdecode(row[0])),
+                day=row[1],
+                paid=row[2],
+                delivered=row[3],
+                failed=row[4],
+                unknown=row[5],
+                saved=row[6],
+            )
+            for row in rows
+        ]
 
     def failed(self, most: int) -> Sequence[Job]:
         """The youngest jobs whose file went to the error folder."""

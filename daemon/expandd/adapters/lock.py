@@ -29,10 +29,15 @@ def locked(path: Path, what: str) -> Iterator[None]:
                 "Stop that instance first, or give this one folders of its own.",
             ) from error
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{this_process()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def this_process() -> str:
+    """How this process is named to others."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def holder(path: Path) -> str:

@@ -80,7 +80,7 @@ def batches(root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Pa
     pending = [Path()]
     while pending:
         below = pending.pop()
-        with _listing(root / below, must_be=below == Path()) as entries:
+        with listing(root / below, must_be=below == Path()) as entries:
             for entry in entries:
                 if entry.name == leave_out and below == Path():
                     continue
@@ -95,7 +95,8 @@ def batches(root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Pa
         yield batch
 
 
-def _listing(directory: Path, *, must_be: bool) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+def listing(directory: Path, *, must_be: bool) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    """The entries of a directory; none where it is gone, unless it `must_be` there."""
     try:
         return os.scandir(directory)
     except FileNotFoundError:

@@ -42,6 +42,11 @@ class Dispatcher:
     def busy(self) -> int:
         return len(self._busy)
 
+    def due_in(self, job_id: str) -> float | None:
+        """Seconds until the job is looked at next; None while it is being looked at."""
+        due = self._due.get(job_id)
+        return None if due is None else max(0.0, due - self._clock.monotonic())
+
     def wake(self, job_id: str, seconds: float = 0.0) -> None:
         """Look at the job in `seconds`, or sooner if that was planned."""
         due = self._clock.monotonic() + seconds

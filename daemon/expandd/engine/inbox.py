@@ -93,6 +93,16 @@ class Inbox:
         """Whether more files wait than are known."""
         return self._more and self._candidates.full
 
+    @property
+    def missed(self) -> int:
+        """Files that no event had announced."""
+        return self._watching.missed
+
+    @property
+    def watched(self) -> bool:
+        """Whether file events are used; if not, the inbox is scanned for what comes."""
+        return self._watching.watched
+
     def end(self) -> None:
         """Stop as soon as the step under way is done."""
         self._ending = True

@@ -81,6 +81,11 @@ class Watching:
         self._again_at = float("inf")
         self._expected = True
 
+    @property
+    def watched(self) -> bool:
+        """Whether events are relied on, beside the scans that are rare then."""
+        return self._watched and not self._polling
+
     async def check(self) -> bool:
         """Compare the inbox with the one that is watched, when it is time; whether it was. Raises FolderAway."""
         now = self._clock.monotonic()

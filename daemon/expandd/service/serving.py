@@ -24,6 +24,7 @@ from expandd.service.logs import EventLog
 from expandd.service.premises import Premises
 from expandd.service.reloading import Reloader
 from expandd.service.signals import reloaded_by_signals, stopped_by_signals
+from expandd.service.snapshotting import Snapshots
 from expandd.service.systemd import Notifier
 
 STDERR = 2
@@ -77,7 +78,9 @@ async def _work(settings: Settings, given: Given) -> None:
     async with built(settings, given.environ, announcer, premises=premises) as engine:
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
-        async with _beside(given.stop, _day(engine, heart, reloader, given), _lasting(given.crashes)):
+        snapshots = Snapshots(engine, log=given.log, wall=time.time)
+        day = _day(engine, heart, reloader, given)
+        async with _beside(given.stop, day, _lasting(given.crashes), snapshots.run()):
             await run_until(engine, given.stop)
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 

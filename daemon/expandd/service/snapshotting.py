@@ -1,0 +1,115 @@
+"""Owns the telling of the snapshot: once a second at most, when something has changed, and always within a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from expandd.adapters.lock import this_process
+from expandd.engine.engine import Engine
+from expandd.engine.gates import Gate
+from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+
+PAUSE = 1.0
+"""Seconds between two looks."""
+
+ALIVE = 15.0
+"""Seconds after which it is written though nothing has changed, so that readers see it is alive."""
+
+MOST_DUE = 200
+"""Jobs of which it is told when they are looked at next."""
+
+
+class Snapshots:
+    """Writes the snapshot of an engine to the state directory, beside the engine's work."""
+
+    def __init__(self, engine: Engine, *, log: FilteringBoundLogger, wall: Callable[[], float]) -> None:
+        self._engine = engine
+        self._log = log
+        self._wall = wall
+        self._written: Snapshot | None = None
+        self._failing = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            snapshot = self.taken()
+            if self._is_news(snapshot):
+                await self._write(snapshot)
+            await asyncio.sleep(PAUSE)
+
+    def taken(self) -> Snapshot:
+        """The engine as it is now."""
+        now = self._wall()
+        return Snapshot(
+            at=now,
+            process=this_process(),
+            stopping=self._engine.gates.stopping,
+            gates=tuple(_shut(self._engine, now)),
+            inboxes=tuple(_inboxes(self._engine)),
+            due=tuple(_due(self._engine, now)),
+        )
+
+    def _is_news(self, snapshot: Snapshot) -> bool:
+        last = self._written
+        if last is None or not 0 <= snapshot.at - last.at < ALIVE:
+            return True
+        return replace(snapshot, at=last.at) != last
+
+    async def _write(self, snapshot: Snapshot) -> None:
+        state_dir = self._engine.settings.state_dir
+        try:
+            await asyncio.to_thread(write_snapshot, state_dir, snapshot)
+        except OSError as error:
+            # Nobody's work hangs on it; those who ask from beside see less until the disk is well again.
+            if not self._failing:
+                self._log.warning("snapshot.failed", state_dir=state_dir, why=str(error))
+            self._failing = True
+        else:
+            self._written, self._failing = snapshot, False
+
+
+def _shut(engine: Engine, now: float) -> Iterator[ShutGate]:
+    for inbox, gate in _gates(engine):
+        if gate.shut is not None:
+            yield ShutGate(
+                inbox=inbox,
+                gate=gate.name,
+                reason=gate.shut.reason,
+                why=gate.shut.why,
+                since=gate.shut.since,
+                again_at=round(now + gate.wait()),
+            )
+
+
+def _gates(engine: Engine) -> Iterator[tuple[Path | None, Gate]]:
+    yield None, engine.gates.service
+    yield None, engine.gates.spending
+    known = {inbox.folder.inbox for inbox in engine.inboxes}
+    for path in sorted(known | {job.place.inbox for job in engine.jobs}):
+        if path in known:
+            yield path, engine.gates.inbox(path)
+        yield path, engine.gates.storage(path)
+
+
+def _inboxes(engine: Engine) -> Iterator[InboxNow]:
+    for inbox in engine.inboxes:
+        yield InboxNow(
+            inbox=inbox.folder.inbox,
+            waiting=inbox.waiting,
+            more=inbox.overfull,
+            missed=inbox.missed,
+            watched=inbox.watched,
+            ready=tuple(ready.relative for ready in inbox.ready),
+        )
+
+
+def _due(engine: Engine, now: float) -> Iterator[Due]:
+    for _, job in zip(range(MOST_DUE), engine.jobs, strict=False):
+        seconds = engine.dispatcher.due_in(job.id)
+        if seconds is not None:
+            yield Due(job.id, round(now + seconds))
