@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.journal_orders import standing_orders
 from expandd.adapters.journal_rows import from_row
 from expandd.adapters.journal_schema import VERSION
+from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import JournalAway
 from expandd.domain.job import Job, JobState
+from expandd.domain.orders import StandingOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,22 @@ class JournalReader:
         """The jobs that were done last, youngest first."""
         return self._jobs("SELECT * FROM jobs WHERE closed = 1 AND state = 'done' ORDER BY changed DESC LIMIT ?", most)
 
+    def spent(self, today: Today) -> Sequence[Spent]:
+        """What was paid for since the month began, by folder and day."""
+        rows = self._connection.execute(
+            "SELECT inbox, date(spent_at, 'unixepoch', 'localtime') AS day, count(*) FROM jobs "
+            "WHERE spent_at >= ? GROUP BY inbox, day "
+            "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0",
+            (today.month_began, f"{today.month}-01"),
+        )
+        return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
+
+    def standing_orders(self) -> Sequence[StandingOrder]:
+        """What people, or a burst guard, ordered to go on holding."""
+        return standing_orders(self._connection)
+
     def ledger(self, since: str, until: str = "9999") -> Sequence[LedgerLine]:
         """The lines of the ledger from one day to another (YYYY-MM-DD, both counted), by folder and day."""
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger_lines'").fetchone():
-            # A journal that the daemon has not brought to this version's format yet.
-            return ()
         rows = self._connection.execute(
             "SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) FROM ledger_lines "
             "WHERE day BETWEEN ? AND ? GROUP BY inbox, day ORDER BY inbox, day",

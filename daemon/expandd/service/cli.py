@@ -30,6 +30,7 @@ CONFIG = click.option(
     show_envvar=True,
     help="The configuration file.",
 )
+JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Log every step.")
 
 
@@ -109,13 +110,21 @@ def check(config: Path) -> int:
 
 @cli.command()
 @CONFIG
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@JSON
+@click.option("--watch", "-w", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between two, with --watch."
+)
 @told
-def status(config: Path, *, as_json: bool) -> int:
-    """Show what is in hand, what waits on what, and what went wrong."""
+def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
+    """Show how it goes: what waits on what since when, what is in hand, done and in error, money, and the pace.
+
+    It works while the daemon runs and when it does not, and changes nothing. With --watch a terminal shows a table
+    that is kept up to date; anything else gets the same lines again, and with --json one JSON object a line.
+    """
     from expandd.service.status import show_status
 
-    return show_status(config, as_json=as_json)
+    return show_status(config, as_json=as_json, watch=watch, every=every)
 
 
 @cli.command()

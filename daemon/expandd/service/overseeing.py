@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from expandd.adapters.clock import SystemClock
 from expandd.adapters.counting import Counting, FolderCount
-from expandd.adapters.journal_reader import Count, JournalReader, LedgerLine, reading
+from expandd.adapters.journal_reader import Count, JournalReader, reading
+from expandd.domain.calendar import Spent, Today
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Budget, HotFolder, Settings
 from expandd.service.overview import MOST_LISTED, FolderOverview, Money, Overview, Pace
@@ -21,15 +22,18 @@ MOST_PACE = 50
 """Images done last that tell how long one is in flight."""
 
 
-def overlook(settings: Settings, counting: Counting, now: float) -> Overview:
-    """How it goes at `now` (epoch seconds), with the daemon and without. Blocks; call it off an event loop.
+def overlook(settings: Settings, counting: Counting) -> Overview:
+    """How it goes now, with the daemon and without. Blocks; call it off an event loop.
 
     `counting` is kept by whoever asks again. Raises JournalAway.
     """
     running, snapshot = live_snapshot(settings.state_dir)
     counts = counting.of(settings.folders)
     with reading(settings.state_dir / JOURNAL) as journal:
-        return overview_of(settings, journal, counts, running=running, snapshot=snapshot, now=now)
+        clock = SystemClock()
+        return overview_of(
+            settings, journal, counts, running=running, snapshot=snapshot, today=clock.today(), now=clock.wall()
+        )
 
 
 def overview_of(
@@ -39,14 +43,15 @@ def overview_of(
     *,
     running: str,
     snapshot: Snapshot | None,
+    today: Today,
     now: float,
 ) -> Overview:
     """The overview of these facts; `snapshot` is that of the process that is `running`, if any."""
-    facts = _facts(journal, now)
+    facts = _facts(journal, today, now)
     folders = tuple(
         _folder(folder, count, facts, snapshot) for folder, count in zip(settings.folders, counts, strict=True)
     )
-    halts = tuple(standstills(settings, snapshot, counts))
+    halts = tuple(standstills(settings, journal, snapshot, counts))
     done = tuple(journal.done(MOST_PACE)) if journal else ()
     left = sum(folder.waiting + folder.in_flight for folder in folders)
     moving = bool(running) and all(halt.inbox is not None for halt in halts)
@@ -74,29 +79,26 @@ class _Facts:
     day: str
     counts: Sequence[Count]
     done_in_the_last_hour: int
-    ledger: Sequence[LedgerLine]
+    spent: Sequence[Spent]
 
 
-def _facts(journal: JournalReader | None, now: float) -> _Facts:
-    local = time.localtime(now)
-    day = time.strftime("%Y-%m-%d", local)
+def _facts(journal: JournalReader | None, today: Today, now: float) -> _Facts:
     if journal is None:
-        return _Facts(now=now, day=day, counts=(), done_in_the_last_hour=0, ledger=())
-    midnight = time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1))
+        return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=())
     lately = journal.counts(now - HOUR)
     return _Facts(
         now=now,
-        day=day,
-        counts=journal.counts(midnight),
+        day=today.day,
+        counts=journal.counts(today.day_began),
         done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
-        ledger=journal.ledger(f"{day[:7]}-01", day),
+        spent=journal.spent(today),
     )
 
 
 def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snapshot | None) -> FolderOverview:
     raw = os.fsencode(folder.inbox)
     mine = [one for one in facts.counts if one.inbox == raw]
-    paid = [line for line in facts.ledger if line.inbox == folder.inbox]
+    paid = [spent for spent in facts.spent if spent.inbox == folder.inbox]
     today, month = _paid(paid, facts.day), _paid(paid)
     live = snapshot.inbox(folder.inbox) if snapshot else None
     return FolderOverview(
@@ -121,7 +123,7 @@ def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snap
 
 
 def _money(budget: Budget, facts: _Facts, snapshot: Snapshot | None) -> Money:
-    today, month = _paid(facts.ledger, facts.day), _paid(facts.ledger)
+    today, month = _paid(facts.spent, facts.day), _paid(facts.spent)
     return Money(
         paid_today=today,
         paid_this_month=month,
@@ -133,8 +135,8 @@ def _money(budget: Budget, facts: _Facts, snapshot: Snapshot | None) -> Money:
     )
 
 
-def _paid(lines: Sequence[LedgerLine], day: str | None = None) -> int:
-    return sum(line.paid for line in lines if day in {None, line.day})
+def _paid(spent: Sequence[Spent], day: str | None = None) -> int:
+    return sum(one.images for one in spent if day in {None, one.day})
 
 
 def _left(budget: int | None, paid: int) -> int | None:
@@ -158,7 +160,8 @@ def seconds_each(done: Sequence[Job]) -> float | None:
     spans = [
         end - start
         for job in done
-        if (start := job.entered(JobState.CLAIMED)) is not None
+        if not job.twin
+        and (start := job.entered(JobState.CLAIMED)) is not None
         and (end := job.entered(JobState.VAULTED)) is not None
         and end >= start
     ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from expandd.adapters.counting import FolderCount
+from expandd.adapters.journal_reader import JournalReader
 from expandd.domain.errors import GateReason
 from expandd.domain.naming import printable
+from expandd.domain.orders import Lasting
 from expandd.domain.settings import Settings
 from expandd.service.overview import Standstill
 from expandd.service.snapshot import ShutGate, Snapshot
@@ -26,18 +29,39 @@ LIFTS = {
     GateReason.LOW_CREDITS: "Top up the account, or lower keep_credits in the configuration.",
 }
 
+_ORDERED = {
+    Lasting.PAUSED: (GateReason.PAUSED, "somebody has paused it"),
+    Lasting.HELD: (GateReason.BURST, "more files came in at once than the burst guard lets through"),
+}
+
 _DAY = 86400.0
 
 
-def standstills(settings: Settings, snapshot: Snapshot | None, counts: Sequence[FolderCount]) -> Iterator[Standstill]:
-    """What holds things up: as the running daemon tells it, else as the folders themselves show it."""
+def standstills(
+    settings: Settings, journal: JournalReader | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
+) -> Iterator[Standstill]:
+    """What holds things up: as the running daemon tells it, else as the journal and the folders show it."""
     if snapshot is not None:
         yield from (_of_gate(gate) for gate in snapshot.gates)
+    elif journal is not None:
+        yield from _ordered(settings, journal)
     known = {gate.inbox for gate in snapshot.gates if gate.reason is GateReason.FOLDER_AWAY} if snapshot else set()
     for folder, count in zip(settings.folders, counts, strict=True):
         if count.away and folder.inbox not in known:
-            reason = GateReason.FOLDER_AWAY
-            yield Standstill(inbox=folder.inbox, reason=reason, why=count.away, since=0.0, lifts=LIFTS[reason])
+            yield _halt(folder.inbox, GateReason.FOLDER_AWAY, count.away, 0.0)
+
+
+def _ordered(settings: Settings, journal: JournalReader) -> Iterator[Standstill]:
+    """What people have paused, and what a burst guard holds."""
+    inboxes = {None, *(folder.inbox for folder in settings.folders)}
+    for order in journal.standing_orders():
+        if order.lasting in _ORDERED and order.inbox in inboxes and order.relative is None:
+            reason, why = _ORDERED[order.lasting]
+            yield _halt(order.inbox, reason, why, order.at)
+
+
+def _halt(inbox: Path | None, reason: GateReason, why: str, since: float) -> Standstill:
+    return Standstill(inbox=inbox, reason=reason, why=why, since=since, lifts=LIFTS[reason])
 
 
 def _of_gate(gate: ShutGate) -> Standstill:

@@ -1,123 +1,120 @@
-"""Owns `status`: what is in hand, what waits on what, and what went wrong, read beside the daemon."""
+"""Owns `status`: how it goes, read beside the daemon, once or again and again."""
 
 from __future__ import annotations
 
 import json
-import os
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from expandd.adapters.config.load import load
-from expandd.adapters.journal_reader import Count, JournalReader, reading
-from expandd.adapters.lock import holder
-from expandd.domain.job import Job, JobState
+from expandd.adapters.counting import Counting
+from expandd.domain.job import Job
 from expandd.domain.naming import printable
-from expandd.domain.settings import HotFolder, Settings
+from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.rebuilding import JOURNAL
-
-DAY = 86400.0
-MOST = 20
-"""Jobs listed of each kind."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderStatus:
-    """One hot folder. `done` and `failed` are those of the last 24 hours."""
-
-    inbox: str
-    preset: str
-    open: int
-    done: int
-    failed: int
+from expandd.service.overseeing import overlook
+from expandd.service.overview import FolderOverview, Overview, Standstill
+from expandd.service.overview_words import difference, lines
+from expandd.service.standstills import sentence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """All of it. `running` names the process that holds the state directory, "" when none does."""
-
-    running: str
-    folders: tuple[FolderStatus, ...]
-    open: tuple[Job, ...]
-    failed: tuple[Job, ...]
-    differing: tuple[Job, ...]
-
-
-def show_status(config: Path, *, as_json: bool) -> int:
-    """Print the status."""
-    settings = load(config)
-    with reading(settings.state_dir / JOURNAL) as journal:
-        status = _status(settings, journal, time.time())
-    if as_json:
-        click.echo(json.dumps(_as_json(status), indent=2, ensure_ascii=False))
-    else:
-        click.echo("\n".join(_lines(status)))
+def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
+    """Print the status, once, or with `watch` every `every` seconds until it is interrupted."""
+    settings, counting = load(config), Counting()
+    if not watch:
+        overview = overlook(settings, counting)
+        click.echo(json.dumps(as_values(overview), indent=2) if as_json else "\n".join(lines(overview)))
+        return ExitCode.FINE
+    try:
+        _watch(settings, counting, as_json=as_json, every=every)
+    except KeyboardInterrupt:
+        click.echo()
     return ExitCode.FINE
 
 
-def _status(settings: Settings, journal: JournalReader | None, now: float) -> Status:
-    counts = journal.counts(now - DAY) if journal else ()
-    return Status(
-        running=holder(settings.state_dir / "lock"),
-        folders=tuple(_folder_status(folder, counts) for folder in settings.folders),
-        open=tuple(journal.open_jobs(MOST)) if journal else (),
-        failed=tuple(journal.failed(MOST)) if journal else (),
-        differing=tuple(journal.differing(MOST)) if journal else (),
-    )
+def _watch(settings: Settings, counting: Counting, *, as_json: bool, every: float) -> None:
+    if not as_json and sys.stdout.isatty():
+        from expandd.service.status_table import watch_on_terminal  # noqa: PLC0415 - a table needs a terminal library
+
+        watch_on_terminal(lambda: overlook(settings, counting), every)
+        return
+    while True:
+        overview = overlook(settings, counting)
+        click.echo(json.dumps(as_values(overview)) if as_json else "\n".join([*lines(overview), ""]))
+        sys.stdout.flush()
+        time.sleep(every)
 
 
-def _folder_status(folder: HotFolder, counts: Sequence[Count]) -> FolderStatus:
-    mine = [count for count in counts if count.inbox == os.fsencode(folder.inbox)]
-    return FolderStatus(
-        inbox=printable(folder.inbox),
-        preset=folder.preset_name,
-        open=sum(count.jobs for count in mine if not count.closed),
-        done=sum(count.jobs for count in mine if count.closed and count.state is JobState.DONE),
-        failed=sum(count.jobs for count in mine if count.closed and count.state is JobState.FAILED),
-    )
-
-
-def _lines(status: Status) -> Iterator[str]:
-    yield f"expandd runs as {status.running}." if status.running else "expandd does not run."
-    for folder in status.folders:
-        yield (
-            f"{folder.inbox} ({folder.preset}): {folder.open} in hand; "
-            f"in the last 24 hours {folder.done} done, {folder.failed} to the error folder"
-        )
-    for job in status.open:
-        held = " [needs you]" if job.held else ""
-        why = f": {printable(job.note)}" if job.note else ""
-        yield f"in hand  {job.state.value:<9} {printable(job.relative)}{held}{why}"
-    for job in status.failed:
-        yield f"error    {printable(job.relative)}: {job.fault.message if job.fault else ''}"
-    for job in status.differing:
-        yield f"size     {printable(job.target or job.relative)}: {_difference(job)}"
-
-
-def _difference(job: Job) -> str:
-    assert job.result is not None
-    return f"the service made {job.result.size}, the offsets ask for {job.result.expected}"
-
-
-def _as_json(status: Status) -> dict[str, Any]:
+def as_values(overview: Overview) -> dict[str, Any]:
+    """The status for machines: durations in seconds, times in epoch seconds, file names escaped."""
+    money = overview.money
     return {
-        "running": status.running,
-        "folders": [
-            {"inbox": one.inbox, "preset": one.preset, "open": one.open, "done": one.done, "failed": one.failed}
-            for one in status.folders
-        ],
-        "open": [_job(job) | {"held": job.held, "note": printable(job.note)} for job in status.open],
-        "failed": [_job(job) | {"message": job.fault.message if job.fault else ""} for job in status.failed],
-        "size_differs": [_job(job) | {"difference": _difference(job)} for job in status.differing],
+        "at": overview.at,
+        "running": overview.running,
+        "told_at": overview.told_at,
+        "standstills": [_standstill_values(halt, overview.at) for halt in overview.standstills],
+        "folders": [_folder_values(folder) for folder in overview.folders],
+        "money": {
+            "paid_today": money.paid_today,
+            "paid_this_month": money.paid_this_month,
+            "day_left": money.day_left,
+            "month_left": money.month_left,
+            "credits": None if money.credits is None else str(money.credits),
+            "credits_at": money.credits_at,
+            "credits_per_image": None if money.price is None else str(money.price),
+        },
+        "pace": {
+            "per_hour": overview.pace.per_hour,
+            "seconds_each": overview.pace.seconds_each,
+            "seconds_left": overview.pace.seconds_left,
+        },
+        "needs_you": [_job_values(job) | {"note": printable(job.note)} for job in overview.held],
+        "open": [_job_values(job) | {"held": job.held, "note": printable(job.note)} for job in overview.in_hand],
+        "failed": [_job_values(job) | {"message": job.fault.message if job.fault else ""} for job in overview.failed],
+        "size_differs": [_job_values(job) | {"difference": difference(job)} for job in overview.differing],
     }
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _standstill_values(halt: Standstill, now: float) -> dict[str, Any]:
+    return {
+        "inbox": None if halt.inbox is None else printable(halt.inbox),
+        "reason": halt.reason.value,
+        "why": printable(halt.why),
+        "since": halt.since or None,
+        "again_at": halt.again_at,
+        "lifts": halt.lifts,
+        "sentence": sentence(halt, now),
+    }
+
+
+def _folder_values(folder: FolderOverview) -> dict[str, Any]:
+    return {
+        "inbox": printable(folder.inbox),
+        "outbox": printable(folder.outbox),
+        "preset": folder.preset_name,
+        "counted": folder.counted,
+        "waiting": folder.waiting,
+        "oldest_seconds": folder.oldest,
+        "oldest_of": folder.aged,
+        "open": folder.in_flight + folder.held,
+        "in_flight": folder.in_flight,
+        "needs_you": folder.held,
+        "done": folder.done,
+        "failed": folder.failed,
+        "in_error": folder.in_error,
+        "paid_today": folder.paid_today,
+        "day_left": folder.day_left,
+        "month_left": folder.month_left,
+        "watched": folder.watched,
+        "missed_events": folder.missed,
+    }
+
+
+def _job_values(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
         "inbox": printable(job.place.inbox),

@@ -1,0 +1,161 @@
+"""What is told of how it goes, from a real journal and real folders."""
+
+from __future__ import annotations
+
+import os
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.counting import MOST_AGES, Counting, counted
+from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.lock import locked, this_process
+from expandd.domain.errors import GateReason
+from expandd.domain.job import Job, JobState, Place
+from expandd.domain.orders import Lasting, StandingOrder
+from expandd.domain.settings import Settings
+from expandd.service.overseeing import overlook
+from expandd.service.overview import Overview
+from expandd.service.overview_words import lines
+from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, last_snapshot, live_snapshot, write_snapshot
+from expandd.service.standstills import LIFTS, span
+from tests.support.configurations import loaded
+from tests.support.jobs import a_job_in
+
+S = JobState
+ODD = os.fsdecode(b"caf\xe9.png")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    text = "state_dir: state\nbudget: {day: 10}\nfolders: [{root: hot, offsets: {top: 1}, budget: {month: 3}}]\n"
+    settings = loaded(tmp_path, text)
+    settings.state_dir.mkdir()
+    return settings
+
+
+async def journal_with(settings: Settings, *jobs: Job, orders: tuple[StandingOrder, ...] = ()) -> None:
+    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+    for job in jobs:
+        await journal.add(job.with_(place=Place.of(settings.folders[0])))
+    for order in orders:
+        await journal.stand(order)
+    journal.close()
+
+
+def seen(settings: Settings) -> Overview:
+    return overlook(settings, Counting())
+
+
+def a_snapshot(settings: Settings, **changes: object) -> Snapshot:
+    inbox = settings.folders[0].inbox
+    gate = ShutGate(inbox=None, gate="spending", reason=GateReason.CREDITS, why="none left", since=5.0, again_at=2e10)
+    facts = {
+        "at": time.time(),
+        "process": this_process(),
+        "gates": (gate,),
+        "inboxes": (InboxNow(inbox=inbox, waiting=7, more=True, missed=2, watched=False, ready=(Path(ODD),)),),
+        "due": (Due("job-1", 9.0),),
+        "credits": Decimal("12.5"),
+        "credits_at": 4.0,
+        "price": Decimal("1.5"),
+    }
+    return Snapshot(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+async def test_jobs_are_counted_where_they_are(settings: Settings) -> None:
+    now = time.time() - 60
+    await journal_with(
+        settings,
+        a_job_in(S.ACCEPTED, "job-1", at=now),
+        a_job_in(S.UNKNOWN, "job-2", at=now, held=True, note="nobody knows"),
+        a_job_in(S.DONE, "job-3", at=now, closed=True),
+        a_job_in(S.FAILED, "job-4", at=now, closed=True),
+        a_job_in(S.DONE, "job-5", at=now - 3 * 86400, closed=True),
+    )
+    inbox, error = settings.folders[0].inbox, settings.folders[0].error
+    for name in ("a.png", ODD, ".hidden", "b.png.part"):
+        (inbox / name).touch()
+    for name in ("bad.gif", "bad.gif.error.json", "own.error.json"):
+        (error / name).touch()
+    overview = seen(settings)
+    folder = overview.folders[0]
+
+    assert (folder.waiting, folder.in_flight, folder.held, folder.done, folder.failed) == (2, 1, 1, 1, 1)
+    assert folder.in_error == 2
+    assert folder.oldest is not None
+    assert folder.aged == 2
+    assert [job.id for job in overview.held] == ["job-2"]
+    assert [job.id for job in overview.done] == ["job-3", "job-5"]
+    assert overview.pace.per_hour == 1
+    assert overview.pace.seconds_left is None, "nothing goes on while it does not run"
+    assert overview.money.day_left is not None
+    assert folder.month_left == 0
+
+
+async def test_without_the_daemon_the_journal_tells_what_is_paused_and_the_disk_what_is_away(
+    settings: Settings,
+) -> None:
+    folder = settings.folders[0]
+    await journal_with(settings, orders=(StandingOrder(lasting=Lasting.PAUSED, at=5.0, inbox=folder.inbox),))
+    folder.inbox.rmdir()
+    overview = seen(settings)
+
+    assert [halt.reason for halt in overview.standstills] == [GateReason.PAUSED, GateReason.FOLDER_AWAY]
+    assert not overview.folders[0].counted
+    assert "does not run" in next(lines(overview))
+
+
+async def test_what_the_running_daemon_tells_counts_only_while_it_runs(settings: Settings) -> None:
+    write_snapshot(settings.state_dir, a_snapshot(settings))
+    assert live_snapshot(settings.state_dir) == ("", None)
+    assert seen(settings).standstills == ()
+    with locked(settings.state_dir / "lock", "it"):
+        overview = seen(settings)
+        text = "\n".join(lines(overview))
+        write_snapshot(settings.state_dir, a_snapshot(settings, process="process 1 on another"))
+        of_another = seen(settings)
+
+    assert overview.running == this_process()
+    assert overview.standstills[0].why == "none left"
+    assert LIFTS[GateReason.CREDITS] in text
+    assert overview.money.credits == Decimal("12.5")
+    assert (overview.folders[0].watched, overview.folders[0].missed) == (False, 2)
+    assert of_another.standstills == ()
+
+
+def test_a_snapshot_comes_back_as_it_was_and_is_for_its_owner_alone(settings: Settings) -> None:
+    snapshot = a_snapshot(settings)
+    write_snapshot(settings.state_dir, snapshot)
+
+    assert last_snapshot(settings.state_dir) == snapshot
+    assert (settings.state_dir / "snapshot.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"at": 1}', '{"at": "x"}', "\x00"])
+def test_a_snapshot_that_makes_no_sense_is_none(settings: Settings, text: str) -> None:
+    (settings.state_dir / "snapshot.json").write_text(text)
+
+    assert last_snapshot(settings.state_dir) is None
+
+
+def test_a_large_backlog_is_counted_whole_and_aged_in_part(settings: Settings) -> None:
+    for number in range(MOST_AGES + 10):
+        os.mknod(settings.folders[0].inbox / f"{number}.png")
+    found = counted(settings.folders[0])
+
+    assert (found.waiting, found.aged) == (MOST_AGES + 10, MOST_AGES)
+
+
+def test_every_reason_says_what_lifts_it() -> None:
+    assert set(LIFTS) == set(GateReason)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.42, "0.4 s"), (99, "99 s"), (100, "2 min"), (3600, "1 h"), (7500, "2 h 5 min"), (200000, "2 days")],
+)
+def test_a_span_is_told_as_a_person_would(seconds: float, words: str) -> None:
+    assert span(seconds) == words
