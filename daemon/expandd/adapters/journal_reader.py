@@ -43,6 +43,15 @@ class LedgerLine:
     """Images that were not paid for again because their bytes and offsets were already paid for."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a person may call a file: ids of the job or the image, absolute paths, last parts of a path."""
+
+    ids: frozenset[str] = frozenset()
+    paths: frozenset[Path] = frozenset()
+    tails: frozenset[Path] = frozenset()
+
+
 class JournalReader:
     """A read-only view. Raises JournalAway when there is a journal that cannot be read."""
 
@@ -75,6 +84,25 @@ class JournalReader:
     def done(self, most: int) -> Sequence[Job]:
         """The jobs that were done last, youngest first."""
         return self._jobs("SELECT * FROM jobs WHERE closed = 1 AND state = 'done' ORDER BY changed DESC LIMIT ?", most)
+
+    def named(self, names: Names, most: int) -> Sequence[Job]:
+        """The youngest jobs that have or had one of these names. Reads the whole journal."""
+        ids, paths, tails = list(names.ids), list(map(os.fsencode, names.paths)), list(map(os.fsencode, names.tails))
+        ways = [
+            f"id IN ({_marks(ids)})",
+            f"(image_id != '' AND image_id IN ({_marks(ids)}))",
+            f"target IN ({_marks(paths)})",
+            f"resting IN ({_marks(paths)})",
+            # Joined, they are text to SQLite until they are said to be bytes.
+            f"CAST(inbox || x'2F' || relative AS BLOB) IN ({_marks(paths)})",
+            f"relative IN ({_marks(tails)})",
+        ]
+        values: list[str | bytes | int] = [*ids, *ids, *paths, *paths, *paths, *tails]
+        for tail in tails:
+            ways += [f"substr({column}, ?) = ?" for column in ("relative", "target", "resting")]
+            values += [-len(tail) - 1, b"/" + tail] * 3
+        query = f"SELECT * FROM jobs WHERE {' OR '.join(ways)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - marks alone
+        return [from_row(row) for row in self._connection.execute(query, (*values, most))]
 
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by folder and day."""
@@ -124,6 +152,10 @@ class JournalReader:
 
     def _jobs(self, query: str, most: int) -> list[Job]:
         return [from_row(row) for row in self._connection.execute(query, (most,))]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 @contextmanager

@@ -129,6 +129,23 @@ def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
 
 @cli.command()
 @click.argument("file")
+@CONFIG
+@JSON
+@told
+def why(file: str, config: Path, *, as_json: bool) -> int:
+    """Tell the whole story of FILE: where it is, why, what comes next, and what that waits on.
+
+    FILE is any name or path that the file has or had: as it was dropped, in the inbox, work, done or error folder, its
+    result's, the id of its job or of its image. A file that is not picked up is told of too: which rule ignores it,
+    or how long it still settles. It works while the daemon runs and when it does not, and changes nothing.
+    """
+    from expandd.service.why import run_why
+
+    return run_why(file, config, as_json=as_json)
+
+
+@cli.command()
+@click.argument("file")
 @click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
 @CONFIG
 @told

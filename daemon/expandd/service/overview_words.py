@@ -109,7 +109,7 @@ def pace_line(pace: Pace) -> str:
     """How fast it goes, and when the backlog is done."""
     words = f"Pace: {pace.per_hour:.0f} done in the last hour"
     if pace.seconds_each is not None:
-        words += f"; one is in flight for {span(pace.seconds_each)}"
+        words += f"; an image takes {span(pace.seconds_each)}"
     if pace.seconds_left is not None:
         words += f"; what waits now is done in about {span(pace.seconds_left)}"
     return f"{words}."

@@ -34,6 +34,11 @@ _ORDERED = {
     Lasting.HELD: (GateReason.BURST, "more files came in at once than the burst guard lets through"),
 }
 
+_NOTHING_NEW = frozenset(
+    {GateReason.CREDITS, GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET, GateReason.LOW_CREDITS}
+)
+"""Reasons that hold up what is not paid for yet; what is paid for is fetched and delivered all the same."""
+
 _DAY = 86400.0
 
 
@@ -77,7 +82,11 @@ def _of_gate(gate: ShutGate) -> Standstill:
 
 def sentence(standstill: Standstill, now: float) -> str:
     """All of it in words: what waits, since when, why, and what lifts it."""
-    what = "Everything waits" if standstill.inbox is None else f"{printable(standstill.inbox)} waits"
+    where = "" if standstill.inbox is None else printable(standstill.inbox)
+    if standstill.reason in _NOTHING_NEW:
+        what = f"Nothing new is begun in {where}" if where else "Nothing new is begun"
+    else:
+        what = f"{where} waits" if where else "Everything waits"
     since = f" since {clock(standstill.since, now)}" if standstill.since else ""
     again = ""
     if standstill.again_at is not None and standstill.again_at > now:

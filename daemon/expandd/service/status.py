@@ -27,7 +27,9 @@ def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> in
     settings, counting = load(config), Counting()
     if not watch:
         overview = overlook(settings, counting)
-        click.echo(json.dumps(as_values(overview), indent=2) if as_json else "\n".join(lines(overview)))
+        click.echo(
+            json.dumps(as_values(overview), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(overview))
+        )
         return ExitCode.FINE
     try:
         _watch(settings, counting, as_json=as_json, every=every)
@@ -44,7 +46,9 @@ def _watch(settings: Settings, counting: Counting, *, as_json: bool, every: floa
         return
     while True:
         overview = overlook(settings, counting)
-        click.echo(json.dumps(as_values(overview)) if as_json else "\n".join([*lines(overview), ""]))
+        click.echo(
+            json.dumps(as_values(overview), ensure_ascii=False) if as_json else "\n".join([*lines(overview), ""])
+        )
         sys.stdout.flush()
         time.sleep(every)
 

@@ -1,0 +1,202 @@
+"""The story of one file, by any name it has or had, from a real journal and real folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.lock import locked, this_process
+from expandd.domain.errors import GateReason
+from expandd.domain.job import Job, JobState, Place
+from expandd.domain.settings import Settings
+from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+from expandd.service.why import Told, run_why, surroundings, tell
+from tests.support.configurations import loaded
+from tests.support.jobs import FAULT, a_job_in
+from tests.support.pictures import picture
+
+S = JobState
+ODD = os.fsdecode(b"caf\xe9.png")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    text = "state_dir: state\ndefaults: {settle: 1h, settle_max: 2h}\nfolders: [{root: hot, offsets: {top: 10}}]\n"
+    settings = loaded(tmp_path, text)
+    settings.state_dir.mkdir()
+    return settings
+
+
+async def a_journal(settings: Settings, *jobs: Job) -> Place:
+    place = Place.of(settings.folders[0])
+    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+    for job in jobs:
+        await journal.add(job.with_(place=place))
+    journal.close()
+    return place
+
+
+async def told(settings: Settings, file: str | Path) -> Told:
+    return await tell(str(file), surroundings(settings))
+
+
+async def test_a_job_is_found_by_every_name_it_has_or_had(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = settings.folders[0]
+    job = a_job_in(
+        S.DONE,
+        "job-1",
+        closed=True,
+        relative=Path("a") / ODD,
+        target=folder.outbox / "a" / "cafe-2.png",
+        resting=folder.done / "a" / ODD,
+    )
+    await a_journal(settings, job, a_job_in(S.DONE, "job-2", closed=True, relative=Path("other.png")))
+    (settings.state_dir.parent / "link").symlink_to(folder.inbox)
+    monkeypatch.chdir(folder.outbox)
+    names: list[str | Path] = [
+        "job-1",
+        "image-of-job-1",
+        ODD,
+        f"a/{ODD}",
+        f"./a/{ODD}",
+        "cafe-2.png",
+        "a/cafe-2.png",
+        f"../done/a/{ODD}",
+        folder.inbox / "a" / ODD,
+        folder.work / "job-1" / ODD,
+        folder.done / "a" / ODD,
+        folder.outbox / "a" / "cafe-2.png",
+        settings.state_dir.parent / "link" / "a" / ODD,
+        settings.state_dir / "vault" / "job-1",
+    ]
+    found = {str(name): [story.job.id for story in (await told(settings, name)).jobs] for name in names}
+
+    assert found == {str(name): ["job-1"] for name in names}
+
+
+async def test_a_job_in_hand_says_what_comes_next_when_and_what_it_waits_on(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = await a_journal(settings, a_job_in(S.UPLOADED, "job-1", tries=3, attempts=2, note="it was slow"))
+    now = time.time()
+    gate = ShutGate(inbox=None, gate="spending", reason=GateReason.CREDITS, why="none left", since=now, again_at=now)
+    snapshot = Snapshot(at=now, process=this_process(), gates=(gate,), due=(Due("job-1", now + 30),))
+    write_snapshot(settings.state_dir, snapshot)
+    with locked(settings.state_dir / "lock", "it"):
+        config = settings.state_dir.parent / "config.yaml"
+        code = await asyncio.to_thread(run_why, "picture.png", config, as_json=False)
+    text = capsys.readouterr().out
+    stopped = (await told(settings, "picture.png")).jobs[0]
+
+    assert code == 0
+    assert f"{place.inbox}/.expandd/job-1/picture.png (it is no longer there)" in text
+    assert "Last remark: it was slow." in text
+    assert "Top up the account" in text
+    assert "Looked at again in" in text
+    assert stopped.next.startswith("expandd does not run")
+    assert stopped.waits_on == ()
+
+
+async def test_a_failed_file_is_told_with_its_reason_also_by_its_sidecar(settings: Settings) -> None:
+    error = settings.folders[0].error
+    failed = error / "picture.png"
+    await a_journal(settings, a_job_in(S.FAILED, "job-1", closed=True, resting=failed))
+    failed.touch()
+    (error / "picture.png.error.json").write_text('{"what_to_do": "Do.", "job": "job-1", "message": "Bad."}')
+    by_sidecar = await told(settings, error / "picture.png.error.json")
+    (error / "old.png").touch()
+    (error / "old.png.error.json").write_text('{"what_to_do": "Do.", "job": "gone", "message": "Bad."}')
+    forgotten = await told(settings, "old.png")
+
+    assert [story.job.fault for story in by_sidecar.jobs] == [FAULT]
+    assert by_sidecar.files == ()
+    assert "Bad. Do." in forgotten.files[0].why
+
+
+def dropped(settings: Settings, name: str, content: bytes = b"") -> None:
+    path = settings.folders[0].inbox / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "hindrance", "words"),
+    [
+        (".hidden.png", "ignored", "begins with a dot"),
+        ("a.png.part", "ignored", "a browser's download"),
+        ("sub/a.png", "subfolder", "recursive"),
+        ("a.png", "settling", "of 1 h"),
+        (".expandd/stray/a.png", "work_folder", "no job"),
+    ],
+)
+async def test_a_file_that_is_not_picked_up_says_by_which_rule(
+    settings: Settings, name: str, hindrance: str, words: str
+) -> None:
+    path = settings.folders[0].inbox / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    files = (await told(settings, path)).files
+
+    assert [file.hindrance.value for file in files] == [hindrance]
+    assert words in files[0].why
+
+
+async def test_what_is_no_regular_file_or_in_no_hot_folder_says_so(settings: Settings) -> None:
+    folder = settings.folders[0]
+    (folder.inbox / "link.png").symlink_to("/nowhere")
+    (folder.outbox / "mine.png").touch()
+    of = {name: (await told(settings, name)).files for name in ("link.png", folder.outbox / "mine.png", __file__, "no")}
+
+    assert {str(name): [file.hindrance.value for file in files] for name, files in of.items()} == {
+        "link.png": ["irregular"],
+        str(folder.outbox / "mine.png"): ["not_an_inbox"],
+        __file__: ["no_hot_folder"],
+        "no": [],
+    }
+
+
+async def test_a_settled_file_says_what_it_is_and_where_it_stands_in_line(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "defaults: {settle: 1ms, settle_max: 1h}\n")
+    settings.state_dir.mkdir()
+    dropped(settings, "whole.png", picture("png", 100, 80))
+    dropped(settings, "half.png", picture("png", 100, 80)[:300])
+    dropped(settings, "bad.gif", b"GIF89a and more")
+    stopped = (await told(settings, "whole.png")).files[0]
+    inbox = settings.folders[0].inbox
+    live = InboxNow(inbox=inbox, waiting=2, more=False, missed=0, watched=True, ready=(Path("x"), Path("whole.png")))
+    write_snapshot(settings.state_dir, Snapshot(at=time.time(), process=this_process(), inboxes=(live,)))
+    with locked(settings.state_dir / "lock", "it"):
+        found = {name: (await told(settings, name)).files[0] for name in ("whole.png", "half.png", "bad.gif")}
+
+    assert stopped.hindrance.value == "not_running"
+    assert [file.hindrance.value for file in found.values()] == ["in_line", "not_whole", "unfit"]
+    assert "100×80 px that is to become 100×81 px" in found["whole.png"].why
+    assert "number 2 in line" in found["whole.png"].why
+    assert "GIF" in found["bad.gif"].why
+
+
+async def test_a_folder_that_is_away_is_told_and_not_looked_into(settings: Settings) -> None:
+    inbox = settings.folders[0].inbox
+    inbox.rmdir()
+
+    assert surroundings(settings).away == {inbox}
+    assert (await told(settings, inbox / "a.png")).files == (await told(settings, "a.png")).files == ()
+
+
+def test_nothing_known_is_a_sentence_and_a_code_and_json_is_whole(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings.state_dir.parent / "config.yaml"
+    code = run_why("nothing.png", config, as_json=False)
+    text = capsys.readouterr().out
+    run_why("nothing.png", config, as_json=True)
+
+    assert code == 2
+    assert "Nothing is known of nothing.png" in text
+    assert json.loads(capsys.readouterr().out) == {"name": "nothing.png", "running": "", "files": [], "jobs": []}
