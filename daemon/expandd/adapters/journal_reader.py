@@ -15,6 +15,7 @@ from expandd.adapters.journal_schema import VERSION
 from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import JournalAway
 from expandd.domain.job import Job, JobState
+from expandd.domain.offsets import Offsets
 from expandd.domain.orders import StandingOrder
 
 
@@ -103,6 +104,15 @@ class JournalReader:
             values += [-len(tail) - 1, b"/" + tail] * 3
         query = f"SELECT * FROM jobs WHERE {' OR '.join(ways)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - marks alone
         return [from_row(row) for row in self._connection.execute(query, (*values, most))]
+
+    def paid_before(self, sha256: str, offsets: Offsets) -> Job | None:
+        """The youngest job that is done with these bytes and offsets, and whose result is known."""
+        found = self._connection.execute(
+            "SELECT * FROM jobs WHERE state = 'done' AND sha256 = ? AND result_sha256 IS NOT NULL "
+            'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ? ORDER BY id DESC LIMIT 1',
+            (sha256, offsets.top, offsets.bottom, offsets.left, offsets.right),
+        ).fetchone()
+        return None if found is None else from_row(found)
 
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by folder and day."""

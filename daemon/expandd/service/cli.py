@@ -128,6 +128,21 @@ def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
 
 
 @cli.command()
+@CONFIG
+@JSON
+@told
+def plan(config: Path, *, as_json: bool) -> int:
+    """Say what would become of each waiting file: offsets, size and name of its result, and whether it is paid for.
+
+    Each line is shown as soon as its file was looked into; totals, credits and time come last, estimated from what was
+    done before. It pays nothing and changes nothing. With --json it is one JSON document, written as it goes.
+    """
+    from expandd.service.planning import run_plan
+
+    return run_plan(config, as_json=as_json)
+
+
+@cli.command()
 @click.argument("file")
 @CONFIG
 @JSON
