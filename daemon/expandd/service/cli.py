@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
@@ -157,6 +158,26 @@ def why(file: str, config: Path, *, as_json: bool) -> int:
     from expandd.service.why import run_why
 
     return run_why(file, config, as_json=as_json)
+
+
+@cli.command()
+@CONFIG
+@click.option(
+    "--month", type=click.DateTime(["%Y-%m"]), metavar="YYYY-MM", help="This month alone; all that is known by default."
+)
+@click.option("--csv", "form", flag_value="csv", help="For spreadsheets.")
+@click.option("--json", "form", flag_value="json", help="For machines.")
+@click.option("--text", "form", flag_value="text", default=True, hidden=True)
+@told
+def ledger(config: Path, *, month: datetime | None, form: str) -> int:
+    """Count what was paid for, delivered, failed and saved, by month and hot folder.
+
+    Saved are images that were not paid for again because the same picture was paid for before. Days are local days;
+    counts are kept when the journal forgets the images themselves.
+    """
+    from expandd.service.bookkeeping import Form, run_ledger
+
+    return run_ledger(config, month.strftime("%Y-%m") if month else None, Form(form))
 
 
 @cli.command()
