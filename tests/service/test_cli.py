@@ -114,3 +114,37 @@ def test_preview_draws_what_a_preset_would_do(tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert unknown.exit_code == 78
     assert "square" in unknown.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_taught_to_complete(shell: str) -> None:
+    outcome = CliRunner().invoke(cli, ["completion", shell])
+
+    assert outcome.exit_code == 0
+    assert "_EXPANDD_COMPLETE" in outcome.output
+
+
+def test_verbs_options_and_the_presets_of_the_configuration_are_completed(tmp_path: Path) -> None:
+    for part in ("inbox", "outbox", "done", "error"):
+        (tmp_path / "hot" / part).mkdir(parents=True)
+    (tmp_path / "c.yaml").write_text(
+        f"state_dir: {tmp_path}/state\npresets: {{square: {{aspect: 1}}, wide: {{left: 9}}}}\n"
+        f"folders: [{{root: {tmp_path}/hot, preset: square}}]\n",
+        encoding="utf-8",
+    )
+
+    def completed(*words: str) -> list[str]:
+        environ = {
+            **os.environ,
+            "_EXPANDD_COMPLETE": "bash_complete",
+            "EXPANDD_CONFIG": str(tmp_path / "c.yaml"),
+            "COMP_WORDS": " ".join(["expandd", *words]),
+            "COMP_CWORD": str(len(words)),
+        }
+        asked = [sys.executable, "-c", "from expandd.__main__ import main; main()"]
+        said = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False).stdout
+        return [line.partition(",")[2] for line in said.splitlines()]
+
+    assert "status" in completed("st")
+    assert "--watch" in completed("status", "--w")
+    assert completed("preview", "pic.png", "sq") == ["square"]

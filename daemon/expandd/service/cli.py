@@ -16,6 +16,7 @@ import click
 
 from expandd import __version__
 from expandd.domain.errors import ConfigurationError, ExpanddError, InstanceRunning
+from expandd.service.completing import Shell, presets, script
 from expandd.service.exit_codes import ExitCode
 from expandd.service.journald import prefixed
 
@@ -144,7 +145,7 @@ def plan(config: Path, *, as_json: bool) -> int:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @CONFIG
 @JSON
 @told
@@ -181,7 +182,7 @@ def ledger(config: Path, *, month: datetime | None, form: str) -> int:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
 @CONFIG
 @told
@@ -225,8 +226,22 @@ def schema() -> int:
 
 
 @cli.command()
+@click.argument("shell", type=click.Choice([shell.value for shell in Shell]))
+@told
+def completion(shell: str) -> int:
+    """Print what teaches SHELL to complete the verbs, their options, and the presets of the configuration.
+
+    bash: put `eval "$(expandd completion bash)"` into ~/.bashrc, or the output into
+    /etc/bash_completion.d/expandd for all users. zsh: the same in ~/.zshrc. fish: write the output to
+    ~/.config/fish/completions/expandd.fish.
+    """
+    click.echo(script(cli, Shell(shell)))
+    return ExitCode.FINE
+
+
+@cli.command()
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.argument("preset")
+@click.argument("preset", shell_complete=presets)
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Where the PNG goes.")
 @CONFIG
 @told
