@@ -55,7 +55,8 @@ async def built(
 ) -> AsyncIterator[Engine]:
     """The engine on real adapters, its folders locked. Everything is closed again at the end.
 
-    `disk` and `around` are the seams at which tests make the real thing fail. Raises ConfigurationError (no
+    `around` may put something between the engine and the outside, such as what measures it; at it and at `disk` tests
+    make the real thing fail. Raises ConfigurationError (no
     credentials), InstanceRunning, JournalAway.
     """
 

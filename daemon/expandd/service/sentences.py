@@ -14,6 +14,7 @@ _SENTENCES = {
     "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",
     "reload.mistake": "{message}",
     "reload.refused": "New configuration refused; mistakes: {mistakes}. {what_to_do}",
+    "metrics.failed": "The metrics cannot be written to {file} ({why}); the work goes on.",
     "snapshot.failed": "{state_dir} does not take what status shows ({why}): status knows less; the work goes on.",
     "loop.stuck": "Stuck: {loop} makes no progress.",
     "folder.left": "{inbox} is no longer worked on; other instances may have it.",

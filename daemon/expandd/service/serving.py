@@ -7,7 +7,7 @@ import faulthandler
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ from structlog.typing import FilteringBoundLogger
 
 from expandd.domain.errors import ConfigurationError, InstanceRunning
 from expandd.domain.settings import Settings
-from expandd.engine.engine import Engine
+from expandd.engine.engine import Engine, Outside
 from expandd.service.app import Announcer, built, run_until
 from expandd.service.crashes import HEALTHY, Crashes, delay
 from expandd.service.exit_codes import ExitCode
 from expandd.service.heart import Failures, Heart, either
 from expandd.service.logs import EventLog
+from expandd.service.metered import MeteredApi
+from expandd.service.metrics import Metrics
 from expandd.service.premises import Premises
+from expandd.service.publishing import Publisher
 from expandd.service.reloading import Reloader
 from expandd.service.signals import reloaded_by_signals, stopped_by_signals
 from expandd.service.snapshotting import Snapshots
@@ -74,13 +77,19 @@ async def _wait_after(crashes: int, given: Given) -> None:
 
 async def _work(settings: Settings, given: Given) -> None:
     failures, premises = Failures(), Premises()
-    announcer = Announcer(EventLog(given.log), failures)
-    async with built(settings, given.environ, announcer, premises=premises) as engine:
+    metrics = Metrics(settings)
+    announcer = Announcer(EventLog(given.log), failures, metrics)
+
+    def metered(outside: Outside) -> Outside:
+        return replace(outside, api=MeteredApi(outside.api, metrics.called))
+
+    async with built(settings, given.environ, announcer, premises=premises, around=metered) as engine:
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
         snapshots = Snapshots(engine, log=given.log, wall=time.time)
         day = _day(engine, heart, reloader, given)
-        async with _beside(given.stop, day, _lasting(given.crashes), snapshots.run()):
+        publisher = Publisher(metrics, lambda: engine.settings, given.log)
+        async with _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run()):
             await run_until(engine, given.stop)
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 

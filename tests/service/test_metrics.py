@@ -1,0 +1,204 @@
+"""The metrics, from events and a real overview, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from expandd.adapters.counting import Counting
+from expandd.domain.errors import AccountAway, GateReason, Later, OutcomeUnknown
+from expandd.domain.events import BugFound, Event, FileSettled, GateShut, JobClosed, JobMoved
+from expandd.domain.job import JobState, Place
+from expandd.domain.settings import Settings
+from expandd.engine.ports import Api
+from expandd.service.labels import labels_of
+from expandd.service.logs import set_up
+from expandd.service.metered import MeteredApi
+from expandd.service.metrics import Metrics
+from expandd.service.overseeing import overlook
+from expandd.service.publishing import Publisher
+from tests.support.configurations import directories, loaded
+from tests.support.jobs import OFFSETS, a_job_in, a_place
+
+S = JobState
+DASHBOARD = Path(__file__).parents[2] / "systemd" / "grafana-dashboard.json"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    directories(tmp_path / "cold")
+    folders = "[{root: hot, offsets: {top: 1}, budget: {day: 5}}, {root: cold, offsets: {top: 1}}]"
+    settings = loaded(tmp_path, f"state_dir: state\nfolders: {folders}\n")
+    settings.state_dir.mkdir()
+    return settings
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """By name and labels, as `name{label="value"}` without the quotes."""
+    families = text_string_to_metric_families(metrics.text()[0].decode())
+    return {
+        f"{one.name}{{{','.join(f'{key}={value}' for key, value in sorted(one.labels.items()))}}}": one.value
+        for family in families
+        for one in family.samples
+    }
+
+
+def run_of(place: Place, *states: JobState) -> list[JobMoved]:
+    """The events of a job on its way through these states."""
+    jobs = [a_job_in(state, place=place) for state in states]
+    befores: list[JobState | None] = [None, *states[:-1]]
+    return [JobMoved(job, before) for job, before in zip(jobs, befores, strict=True)]
+
+
+def test_a_paid_image_counts_once_however_it_went(settings: Settings) -> None:
+    metrics, place = Metrics(settings), Place.of(settings.folders[0])
+    lost = a_job_in(S.UNKNOWN, place=place)
+    events: list[Event] = [
+        *run_of(place, S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED, S.DONE),
+        JobClosed(a_job_in(S.DONE, place=place)),
+        JobMoved(lost, S.INTENT),
+        JobMoved(
+            lost.with_(state=S.RENDERED, stamps=(*lost.stamps, replace(lost.stamps[-1], state=S.RENDERED))), S.UNKNOWN
+        ),
+        JobClosed(a_job_in(S.FAILED, place=a_place())),
+    ]
+    for event in events:
+        metrics(event)
+    found = samples(metrics)
+
+    assert found["expandd_paid_total{folder=hot}"] == 2
+    assert found["expandd_paid_total{folder=cold}"] == 0
+    assert found["expandd_jobs_finished_total{folder=hot,outcome=done}"] == 1
+    assert found["expandd_jobs_finished_total{folder=other,outcome=failed}"] == 1
+    assert found["expandd_unknown_outcomes_total{folder=hot}"] == 1
+    assert found["expandd_job_seconds_sum{state=accepted}"] == 1
+    assert found["expandd_image_seconds_count{folder=hot}"] == 1
+
+
+def test_what_is_true_now_leaves_no_line_behind_once_it_is_over(settings: Settings) -> None:
+    metrics = Metrics(settings)
+    inbox = settings.folders[1].inbox
+    (settings.folders[0].inbox / "a.png").touch()
+    inbox.rmdir()
+    metrics.see(overlook(settings, Counting()), settings)
+    away = samples(metrics)
+    inbox.mkdir()
+    metrics.see(overlook(settings, Counting()), settings)
+    back = samples(metrics)
+
+    assert away["expandd_waiting_files{folder=hot}"] == 1
+    assert away["expandd_budget_left{folder=hot,period=day}"] == 5
+    assert away["expandd_gate_shut{gate=cold,reason=folder_away}"] == 1
+    assert away["expandd_folder_up{folder=cold}"] == 0
+    assert not [name for name in back if name.startswith("expandd_gate_shut")]
+    assert back["expandd_folder_up{folder=cold}"] == 1
+
+
+def test_labels_are_short_and_never_two_folders_in_one(settings: Settings) -> None:
+    hot, cold = settings.folders
+    twin = replace(cold, inbox=Path("/elsewhere/hot/inbox"))
+    odd = replace(cold, inbox=Path("/srv/print/in"))
+
+    assert list(labels_of([hot, cold]).values()) == ["hot", "cold"]
+    assert list(labels_of([hot, odd, twin]).values()) == [str(hot.inbox), "in", "/elsewhere/hot/inbox"]
+
+
+class FailingApi:
+    """Every call that is asked for ends with the error it was given, if any."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    async def generate(self, *_: object) -> str:
+        if self.error is not None:
+            raise self.error
+        return "task"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "ok"),
+        (AccountAway(GateReason.SLOWED, "slower"), "slowed"),
+        (OutcomeUnknown("lost"), "unknown"),
+        (Later("not now"), "later"),
+        (ValueError("ours"), "bug"),
+    ],
+)
+async def test_calls_are_counted_by_how_they_ended(settings: Settings, error: Exception | None, outcome: str) -> None:
+    metrics = Metrics(settings)
+    api = MeteredApi(cast("Api", FailingApi(error)), metrics.called)
+    await asyncio.gather(api.generate("image", OFFSETS), return_exceptions=True)
+
+    assert samples(metrics)[f"expandd_api_requests_total{{call=generate,outcome={outcome}}}"] == 1
+
+
+async def test_the_file_is_written_whole_for_other_users_and_a_full_disk_is_told_once(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out" / "expandd.prom"
+    publisher = Publisher(Metrics(settings), lambda: replace(settings, metrics_file=file), set_up(sys.stderr))
+    for _ in range(2):
+        await publisher.publish(file)
+    file.parent.mkdir()
+    await publisher.publish(file)
+
+    assert capsys.readouterr().err.count("metrics.failed") == 1
+    assert b"expandd_waiting_files" in file.read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert [path.name for path in file.parent.iterdir()] == ["expandd.prom"]
+
+
+def a_busy(settings: Settings) -> Metrics:
+    """Metrics of which each has a line."""
+    metrics, place = Metrics(settings), Place.of(settings.folders[0])
+    settings.folders[1].inbox.rmdir()
+    events: list[Event] = [
+        *run_of(place, S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED),
+        JobClosed(a_job_in(S.DONE, place=place)),
+        FileSettled(place.inbox, Path("a"), missed=True),
+        GateShut("service", GateReason.UNREACHABLE, "gone"),
+        BugFound("here", ValueError()),
+    ]
+    for event in events:
+        metrics(event)
+    metrics.called("generate", "ok", 0.1)
+    metrics.see(overlook(settings, Counting()), settings)
+    return metrics
+
+
+def test_every_metric_of_the_dashboard_exists_with_the_labels_it_is_asked_by(settings: Settings) -> None:
+    told = a_busy(settings).text()[0].decode()
+    lines = {name: line for line in told.splitlines() if (name := re.split("[{ ]", line)[0]).startswith("expandd_")}
+    dashboard = json.loads(DASHBOARD.read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked.append(dashboard["templating"]["list"][1]["query"]["query"])
+
+    assert len(asked) > 20
+    for expression in asked:
+        names = re.findall(r"expandd_\w+", expression)
+        assert names
+        for name in names:
+            assert name in lines, name
+            labels = set(re.findall(rf"{name}{{(\w+)=", expression))
+            for part in re.findall(r"by \(([^)]*)\)", expression):
+                labels |= set(part.split(", "))
+            assert all(f'{label}="' in lines[name] for label in labels), (name, labels)
+
+
+def test_names_follow_the_conventions(settings: Settings) -> None:
+    families = list(text_string_to_metric_families(a_busy(settings).text()[0].decode()))
+    ours = [family for family in families if family.name.startswith("expandd_")]
+
+    assert len(ours) > 20
+    assert all(family.documentation.endswith(".") for family in ours if not family.name.endswith("_created"))
+    assert not [family.name for family in ours if re.search("milli|minutes|hours", family.name)]
