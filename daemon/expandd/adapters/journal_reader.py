@@ -86,6 +86,15 @@ class JournalReader:
         """The jobs that were done last, youngest first."""
         return self._jobs("SELECT * FROM jobs WHERE closed = 1 AND state = 'done' ORDER BY changed DESC LIMIT ?", most)
 
+    def done_in(self, inbox: Path | None) -> Sequence[Job]:
+        """All jobs of one inbox, or of all, that are done and whose original was kept, oldest first."""
+        query = (
+            "SELECT * FROM jobs WHERE closed = 1 AND state = 'done' AND resting IS NOT NULL "
+            "AND inbox = coalesce(?, inbox) ORDER BY id"
+        )
+        folder = None if inbox is None else os.fsencode(inbox)
+        return [from_row(row) for row in self._connection.execute(query, (folder,))]
+
     def named(self, names: Names, most: int) -> Sequence[Job]:
         """The youngest jobs that have or had one of these names. Reads the whole journal."""
         ids, paths, tails = list(names.ids), list(map(os.fsencode, names.paths)), list(map(os.fsencode, names.tails))

@@ -14,7 +14,7 @@ from expandd.engine.burst_guard import BurstGuard
 from expandd.engine.delivery import Delivery
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
-from expandd.engine.inbox import Inbox, Reject
+from expandd.engine.inbox import Inbox
 from expandd.engine.jobs import Jobs
 from expandd.engine.leave import Leave
 from expandd.engine.outside import Outside
@@ -22,6 +22,7 @@ from expandd.engine.pause_file import PauseFile
 from expandd.engine.paying import Paying
 from expandd.engine.pipeline import Pipeline
 from expandd.engine.ports import Emit
+from expandd.engine.settling import Reject, Settling
 from expandd.engine.slots import Slots
 from expandd.engine.standing_orders import StandingOrders
 from expandd.engine.twins import Twins
@@ -103,17 +104,24 @@ def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.E
         chance=out.chance,
         emit=on.emit,
     )
-    return Inbox(
+    settling = Settling(
         folder,
         folders=out.folders,
         images=out.images,
         watching=watching,
-        gates=on.gates,
         clock=out.clock,
         emit=on.emit,
         orders=on.orders,
         guard=BurstGuard(folder, orders=on.orders, clock=out.clock),
-        pause_file=PauseFile(folder.inbox, folders=out.folders, barrier=on.gates.barriers.at(folder.inbox, Cause.FILE)),
         reject=reject,
         changed=changed,
+    )
+    return Inbox(
+        folder,
+        folders=out.folders,
+        watching=watching,
+        settling=settling,
+        gates=on.gates,
+        clock=out.clock,
+        pause_file=PauseFile(folder.inbox, folders=out.folders, barrier=on.gates.barriers.at(folder.inbox, Cause.FILE)),
     )

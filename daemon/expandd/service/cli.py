@@ -5,35 +5,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
 
 import click
 
 from expandd import __version__
-from expandd.domain.errors import ConfigurationError, ExpanddError, InstanceRunning
+from expandd.service.cli_shared import CONFIG, JSON, VERBOSE, told
+from expandd.service.cli_steering import STEERING
 from expandd.service.completing import Shell, presets, script
 from expandd.service.exit_codes import ExitCode
-from expandd.service.journald import prefixed
-
-P = ParamSpec("P")
-
-CONFIG = click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/etc/expandd/config.yaml"),
-    show_default=True,
-    envvar="EXPANDD_CONFIG",
-    show_envvar=True,
-    help="The configuration file.",
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
-VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Log every step.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,31 +25,6 @@ def cli() -> None:
     Exit codes: 0 fine, 1 our fault, 2 usage, 3 some files went to error (once), 4 some files still wait (once),
     75 another instance is running, 78 configuration.
     """
-
-
-def told(command: Callable[P, int]) -> Callable[P, None]:
-    """Turn the errors a person can mend into sentences on stderr and the exit codes of the table."""
-
-    @wraps(command)
-    def wrapper(*arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            sys.exit(command(*arguments, **options))
-        except ConfigurationError as error:
-            for problem in error.problems:
-                _complain(str(problem))
-            sys.exit(ExitCode.CONFIGURATION)
-        except InstanceRunning as error:
-            _complain(f"expandd: {error}")
-            sys.exit(ExitCode.RUNNING_ALREADY)
-        except ExpanddError as error:
-            _complain(f"expandd: {error}")
-            sys.exit(ExitCode.OUR_FAULT)
-
-    return wrapper
-
-
-def _complain(text: str) -> None:
-    click.echo(prefixed(text, "error", os.environ), err=True)
 
 
 @cli.command()
@@ -182,19 +138,6 @@ def ledger(config: Path, *, month: datetime | None, form: str) -> int:
 
 
 @cli.command()
-@click.argument("file", type=click.Path())
-@click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
-@CONFIG
-@told
-def resolve(file: str, *, paid: bool, config: Path) -> int:
-    """Say whether FILE was paid for, when nobody but you can find out."""
-    from expandd.domain.orders import Verb
-    from expandd.service.resolving import run_resolve
-
-    return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
-
-
-@cli.command()
 @CONFIG
 @told
 def rebuild(config: Path) -> int:
@@ -284,3 +227,7 @@ def demo(keep: Path | None) -> int:
     from expandd.service.demo import run_demo
 
     return run_demo(keep)
+
+
+for command in STEERING:
+    cli.add_command(command)

@@ -15,7 +15,8 @@ from structlog.typing import FilteringBoundLogger
 
 from expandd.domain.errors import ConfigurationError, InstanceRunning
 from expandd.domain.settings import Settings
-from expandd.engine.engine import Engine, Outside
+from expandd.engine.engine import Engine
+from expandd.engine.outside import Outside
 from expandd.service.app import Announcer, built, run_until
 from expandd.service.crashes import HEALTHY, Crashes, delay
 from expandd.service.exit_codes import ExitCode

@@ -16,12 +16,13 @@ import click
 from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
 from expandd.adapters.images.pillow import PillowImages
-from expandd.adapters.journal_reader import Names, reading
+from expandd.adapters.journal_reader import reading
 from expandd.adapters.looking import batches
-from expandd.adapters.sidecar import ENDING, sidecar_path
+from expandd.adapters.sidecar import sidecar_path
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
+from expandd.service.called import absolute_path, names_of, real_path
 from expandd.service.exit_codes import ExitCode
 from expandd.service.overseeing import overlook
 from expandd.service.rebuilding import JOURNAL
@@ -76,7 +77,7 @@ def surroundings(settings: Settings) -> Surroundings:
 async def tell(file: str, around: Surroundings) -> Told:
     """What the journal and the folders know of `file`."""
     with reading(around.settings.state_dir / JOURNAL) as journal:
-        jobs = journal.named(_names(file), MOST) if journal else ()
+        jobs = journal.named(names_of(file), MOST) if journal else ()
     stories = tuple(story_of(job, around) for job in jobs)
     lying = {lying.path for story in stories for lying in story.lying}
     known = lying | {sidecar_path(path) for path in lying}
@@ -98,37 +99,12 @@ def _news(files: Sequence[Untaken], jobs: Sequence[Job]) -> Iterator[Untaken]:
             yield file
 
 
-def _names(file: str) -> Names:
-    absolute = _absolute(file)
-    plain = [file, *(file.removesuffix(ending) for ending in (ENDING, ".json") if file.endswith(ending))]
-    paths = {absolute, _real(absolute)}
-    parts = absolute.parts
-    ids = {file, absolute.name}
-    if WORK in parts[:-1]:
-        ids.add(parts[parts.index(WORK) + 1])
-    with_reasons = {path.with_name(path.name.removesuffix(ending)) for path in paths for ending in (ENDING, ".json")}
-    tails = {Path(os.path.normpath(one)) for one in plain if not one.startswith("/")}
-    # An id is text; a name of broken bytes is none.
-    return Names(
-        ids=frozenset(filter(str.isprintable, ids)), paths=frozenset(paths | with_reasons), tails=frozenset(tails)
-    )
-
-
-def _absolute(file: str) -> Path:
-    return Path(os.path.abspath(file))  # noqa: PTH100 - a link's own path is meant, not that of its target
-
-
-def _real(path: Path) -> Path:
-    """The path with links resolved in its directory, not in its last part."""
-    return Path(os.path.realpath(path.parent)) / path.name
-
-
 def _places(file: str, around: Surroundings) -> Iterator[Path]:
     """Where a file of this name may lie. Directories that give no answer are not asked."""
-    absolute = _absolute(file)
+    absolute = absolute_path(file)
     within = any(absolute.is_relative_to(inbox) for inbox in around.away)
     if not within:
-        yield from (absolute, _real(absolute))
+        yield from (absolute, real_path(absolute))
     below = Path(os.path.normpath(file))
     if below.is_absolute() or ".." in below.parts:
         return

@@ -1,0 +1,193 @@
+"""Owns how candidates settle: looked at until they stop changing, then made ready, rejected, or waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from expandd.domain.errors import Fault, FileFault, Later
+from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
+from expandd.domain.faults import CANCELLED
+from expandd.domain.findings import Unfinished, Unfit, Whole
+from expandd.domain.offsets import resolve
+from expandd.domain.selection import path_ignored_because
+from expandd.domain.settings import HotFolder
+from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
+from expandd.engine.burst_guard import BurstGuard
+from expandd.engine.candidates import MOST_READY, WINDOW, Candidate, Candidates, Ready, Told
+from expandd.engine.ports import Clock, Emit, Folders, Images
+from expandd.engine.standing_orders import StandingOrders
+from expandd.engine.watching import Watching
+
+HELD_BACK = 5.0
+"""Seconds until a file that a person has paused is looked at again."""
+
+Reject = Callable[[HotFolder, Path, Look, Fault], Awaitable[bool]]
+"""Turns a file into a failed job; False when too many are under way and it must be offered again."""
+
+
+class Settling:
+    """The candidates of one inbox on their way to being ready. Whoever takes a ready one says so by `taken`."""
+
+    def __init__(
+        self,
+        folder: HotFolder,
+        *,
+        folders: Folders,
+        images: Images,
+        watching: Watching,
+        clock: Clock,
+        emit: Emit,
+        orders: StandingOrders,
+        guard: BurstGuard,
+        reject: Reject,
+        changed: asyncio.Event,
+    ) -> None:
+        self.candidates = Candidates()
+        self.ready: deque[Ready] = deque()
+        self._folder = folder
+        self._folders = folders
+        self._images = images
+        self._watching = watching
+        self._clock = clock
+        self._emit = emit
+        self._orders = orders
+        self._guard = guard
+        self._reject = reject
+        self._changed = changed
+        self._told = Told()
+
+    def knows(self, relative: Path) -> bool:
+        """Whether this file is a candidate or ready."""
+        known = self.candidates.get(relative) is not None
+        return known or any(ready.relative == relative for ready in self.ready)
+
+    def consider(self, relative: Path, *, hinted: bool) -> None:
+        """Make a candidate of a name, unless it is one that is never picked up."""
+        why = path_ignored_because(relative)
+        if why is not None:
+            self._ignore(relative, why)
+            return
+        self.candidates.add(Candidate(relative, self._clock.monotonic(), hinted))
+
+    def _ignore(self, relative: Path, why: str) -> None:
+        self.candidates.drop(relative)
+        if self._told.is_news(relative, why):
+            self._emit(FileIgnored(self._folder.inbox, relative, why))
+
+    def _is_cancelled(self, relative: Path, look: Look) -> bool:
+        return self._orders.cancelled(self._folder.inbox, relative, look.ctime_ns / 1e9)
+
+    def reconsider(self) -> None:
+        """Let every file settle anew: what people have ordered may have changed what is to become of it."""
+        while self.ready:
+            self.consider(self.ready.popleft().relative, hinted=True)
+        self._make_room(WINDOW)
+
+    def taken(self, ready: Ready) -> None:
+        """A ready file is claimed, or is to settle anew: there is room for another one."""
+        if self.ready and self.ready[0] is ready:
+            self.ready.popleft()
+        self._make_room(MOST_READY - len(self.ready))
+
+    def _make_room(self, files: int) -> None:
+        self.candidates.unpark(self._clock.monotonic(), files)
+        self._watching.hinted.set()
+
+    async def still_ready(self, ready: Ready) -> bool:
+        """Whether the file is as it was when it was examined; if not, it settles anew."""
+        look = await self._folders.look(self._folder.inbox / ready.relative)
+        if look == ready.look:
+            return True
+        if look is not None:
+            self.consider(ready.relative, hinted=True)
+        return False
+
+    async def look(self, candidate: Candidate) -> None:
+        """Look at one that is due. Raises FolderAway, JournalAway."""
+        path = self._folder.inbox / candidate.relative
+        look = await self._folders.look(path)
+        if look is None:
+            await self._not_a_file(candidate, path)
+            return
+        now = self._clock.monotonic()
+        before = candidate.sighting
+        if before is None:
+            await self._guard.arrived(look)
+        candidate.sighting = before.updated(look, now) if before else Sighting(look, now)
+        if candidate.fault is not None and not candidate.sighting.unfinished:
+            candidate.fault = None
+            self.candidates.set_fresh(candidate)
+        candidate.due = max(now, candidate.sighting.quiet_since + self._folder.settle)
+        folder = self._folder
+        ripe = ripeness(candidate.sighting, now, settle=folder.settle, settle_max=folder.settle_max)
+        if self._orders.held_back(folder.inbox, candidate.relative):
+            candidate.due = now + HELD_BACK
+        elif (ripe is not Ripeness.WAIT or candidate.fault) and self._is_cancelled(candidate.relative, look):
+            await self._give_up(candidate, look, CANCELLED)
+        elif ripe is Ripeness.EXAMINE:
+            await self._examine(candidate, path, look)
+        elif ripe is Ripeness.GIVE_UP and candidate.fault is not None:
+            await self._give_up(candidate, look, candidate.fault)
+        elif candidate.sighting.unfinished:
+            candidate.due = now + max(self._folder.settle, 1.0)
+
+    async def _not_a_file(self, candidate: Candidate, path: Path) -> None:
+        self.candidates.drop(candidate.relative)
+        kind = await self._folders.irregular(path)
+        if kind == "a directory" and self._folder.recursive:
+            self._watching.scan_soon(self._folder.settle)
+        elif kind is not None:
+            self._ignore(candidate.relative, f"it is {kind}, and only regular files are picked up")
+
+    async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
+        if len(self.ready) >= MOST_READY:
+            self.candidates.park(candidate)
+            return
+        try:
+            finding = await self._images.examine(path)
+        except Later:
+            candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
+            return
+        if await self._folders.look(path) != look:
+            candidate.due = self._clock.monotonic()
+            return
+        if not candidate.hinted:
+            self._watching.miss()
+        self._emit(FileSettled(self._folder.inbox, candidate.relative, missed=not candidate.hinted))
+        await self._sort(candidate, look, finding)
+
+    async def _sort(self, candidate: Candidate, look: Look, finding: Whole | Unfinished | Unfit) -> None:
+        if isinstance(finding, Unfinished):
+            self._wait_for_the_rest(candidate, look, finding)
+        elif isinstance(finding, Unfit):
+            await self._give_up(candidate, look, finding.fault)
+        else:
+            await self._make_ready(candidate, look, finding)
+
+    def _wait_for_the_rest(self, candidate: Candidate, look: Look, finding: Unfinished) -> None:
+        assert candidate.sighting is not None
+        candidate.sighting = Sighting(look, candidate.sighting.quiet_since, unfinished=finding.fault.message)
+        candidate.fault = finding.fault
+        candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
+        self.candidates.set_unfinished(candidate)
+        if self._told.is_news(candidate.relative, finding.fault.message):
+            self._emit(FileUnfinished(self._folder.inbox, candidate.relative, finding.fault.message))
+
+    async def _make_ready(self, candidate: Candidate, look: Look, whole: Whole) -> None:
+        try:
+            offsets = resolve(self._folder.preset, whole.size)
+        except FileFault as error:
+            await self._give_up(candidate, look, error.fault)
+            return
+        self.candidates.drop(candidate.relative)
+        self.ready.append(Ready(relative=candidate.relative, look=look, whole=whole, offsets=offsets))
+        self._changed.set()
+
+    async def _give_up(self, candidate: Candidate, look: Look, fault: Fault) -> None:
+        if await self._reject(self._folder, candidate.relative, look, fault):
+            self.candidates.drop(candidate.relative)
+        else:
+            candidate.due = self._clock.monotonic() + 1.0

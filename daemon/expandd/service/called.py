@@ -1,0 +1,37 @@
+"""Owns what a person may call a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from expandd.adapters.journal_reader import Names
+from expandd.adapters.sidecar import ENDING
+
+WORK = ".expandd"
+
+
+def names_of(file: str) -> Names:
+    """All that `file` may be the name of: an id, a path, or the last parts of one."""
+    absolute = absolute_path(file)
+    plain = [file, *(file.removesuffix(ending) for ending in (ENDING, ".json") if file.endswith(ending))]
+    paths = {absolute, real_path(absolute)}
+    parts = absolute.parts
+    ids = {file, absolute.name}
+    if WORK in parts[:-1]:
+        ids.add(parts[parts.index(WORK) + 1])
+    with_reasons = {path.with_name(path.name.removesuffix(ending)) for path in paths for ending in (ENDING, ".json")}
+    tails = {Path(os.path.normpath(one)) for one in plain if not one.startswith("/")}
+    # An id is text; a name of broken bytes is none.
+    return Names(
+        ids=frozenset(filter(str.isprintable, ids)), paths=frozenset(paths | with_reasons), tails=frozenset(tails)
+    )
+
+
+def absolute_path(file: str) -> Path:
+    return Path(os.path.abspath(file))  # noqa: PTH100 - a link's own path is meant, not that of its target
+
+
+def real_path(path: Path) -> Path:
+    """The path with links resolved in its directory, not in its last part."""
+    return Path(os.path.realpath(path.parent)) / path.name

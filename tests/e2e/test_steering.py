@@ -1,0 +1,108 @@
+"""What people order while the real program runs, and while it does not."""
+
+from __future__ import annotations
+
+import time
+
+from expandd.practice.server import PracticeServer
+from tests.support.daemon import PATIENCE, House, names
+from tests.support.pictures import picture
+
+
+def paid(server: PracticeServer) -> int:
+    return server.counts().generates_accepted
+
+
+def seen(house: House, words: str) -> str:
+    """What `status` says once it says these words: the daemon tells what it does about once a second."""
+    deadline = time.monotonic() + PATIENCE
+    while words not in (said := house.call("status").stdout):
+        assert time.monotonic() < deadline, said
+    return said
+
+
+def test_a_folder_is_paused_resumed_and_its_failed_files_are_retried_while_the_daemon_runs(
+    house: House, server: PracticeServer
+) -> None:
+    inbox = house.folder() / "inbox"
+    with house.running() as daemon:
+        outcome = house.call("pause", str(house.folder()))
+        daemon.wait_for("gate.shut", lambda line: line["reason"] == "paused")
+        (inbox / "pic.png").write_bytes(picture("png"))
+        status = seen(house, "A person has paused this")
+        resumed = house.call("resume", str(inbox))
+        daemon.finished()
+        (inbox / "bad.png").write_bytes(b"GIF89a no picture of ours")
+        daemon.wait_for("job.failed")
+        (house.folder() / "error" / "bad.png").write_bytes(picture("png", seed=2))
+        retried = house.call("retry", "bad.png")
+        daemon.finished(times=2)
+
+    assert outcome.returncode == resumed.returncode == retried.returncode == 0
+    assert "within seconds" in outcome.stdout
+    assert f"in {inbox} since" in status
+    assert names(house.folder() / "outbox") == ["bad.png", "pic.png"]
+    assert names(house.folder() / "error") == []
+    assert paid(server) == 2
+
+
+def test_orders_that_are_left_while_nothing_runs_are_carried_out_at_the_next_start(
+    house: House, server: PracticeServer
+) -> None:
+    (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
+    house.call("once")
+    left = house.call("pause")
+    (house.folder() / "inbox" / "b.png").write_bytes(picture("png", seed=2))
+    waits = house.call("once", "--patience", "1")
+    house.call("resume")
+    goes = house.call("once")
+
+    assert "when expandd runs again" in left.stdout
+    assert (waits.returncode, goes.returncode) == (4, 0)
+    assert paid(server) == 2
+
+
+def test_a_redo_says_what_it_costs_and_pays_only_once_it_is_confirmed(house: House, server: PracticeServer) -> None:
+    (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
+    house.call("once")
+    asked = house.call("redo", "a.png")
+    before = house.call("once"), paid(server)
+    meant = house.call("redo", "a.png", "--yes")
+    after = house.call("once"), paid(server)
+
+    assert asked.returncode == 1
+    assert "1 image to expand once more and TO PAY FOR ONCE MORE" in asked.stdout
+    assert (before[0].returncode, before[1]) == (0, 1)
+    assert meant.returncode == 0
+    assert (after[0].returncode, after[1]) == (0, 2)
+    assert names(house.folder() / "outbox") == ["a-2.png", "a.png"]
+    assert names(house.folder() / "done") == ["a.png"]
+
+
+def test_what_is_held_as_a_burst_is_cancelled_or_released(house: House, server: PracticeServer) -> None:
+    house.build(folders={"hot": "offsets: {top: 10}, burst: {files: 2, within: 10m}"})
+    inbox = house.folder() / "inbox"
+    for number in range(9):
+        (inbox / f"{number}.png").write_bytes(picture("png", seed=number))
+    with house.running() as daemon:
+        daemon.wait_for("gate.shut", lambda line: line["reason"] == "burst")
+        house.call("cancel", "8.png")
+        daemon.wait_for("job.failed")
+        house.call("release", str(house.folder()))
+        daemon.finished(times=8)
+
+    assert names(house.folder() / "error") == ["8.png"]
+    assert len(names(house.folder() / "outbox")) == 8
+    assert paid(server) == 8
+
+
+def test_what_cannot_be_done_is_said_with_what_can(house: House) -> None:
+    house.call("once")
+    (house.folder() / "inbox" / "wait.png").write_bytes(picture("png"))
+    wishes = ("retry nothing.png", "retry wait.png", "redo wait.png --yes", "release wait.png", "retry", "pause a b")
+    answers = {words: house.call(*words.split()) for words in wishes}
+
+    assert {answer.returncode for answer in answers.values()} == {2}
+    assert "Nothing is known of nothing.png" in answers["retry nothing.png"].stderr
+    assert "waits in its inbox" in answers["retry wait.png"].stderr
+    assert "no original" in answers["redo wait.png --yes"].stderr
