@@ -10,6 +10,7 @@ import pytest
 
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
+from expandd.service.hooks import GRACE
 from expandd.service.serving import START
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -86,7 +87,7 @@ def test_an_instance_differs_from_the_single_service_in_nothing_but_names() -> N
 
 
 def test_the_unit_waits_longer_for_a_stop_than_expandd_does() -> None:
-    assert float(keys("expandd.service")["TimeoutStopSec"]) > Settings(state_dir=Path("/x")).stop_timeout + 5
+    assert float(keys("expandd.service")["TimeoutStopSec"]) > Settings(state_dir=Path("/x")).stop_timeout + GRACE
 
 
 def test_the_unit_allows_a_start_what_expandd_counts_on() -> None:

@@ -19,6 +19,7 @@ from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
 from expandd.service.app import Announcer, Subscriber, built, prepare_state
 from expandd.service.exit_codes import ExitCode
+from expandd.service.hooks import PATIENCE, Teller, telling
 from expandd.service.logs import EventLog, to_stderr
 from expandd.service.once import Tally, run_once
 from expandd.service.progress import Progress, Silent
@@ -59,9 +60,11 @@ async def batch(
     stop = stopped_by_signals()
     tally = Tally(asyncio.get_running_loop().time)
     bar = Progress() if sys.stderr.isatty() else Silent()
+    teller = Teller(log, lambda: settings.hooks)
     with bar:
-        subscribers = Announcer(tally, bar) if sys.stderr.isatty() else Announcer(EventLog(log), tally)
-        async with build(settings, environ, subscribers) as engine:
+        lines = bar if sys.stderr.isatty() else EventLog(log)
+        subscribers = Announcer(lines, tally, teller)
+        async with build(settings, environ, subscribers) as engine, telling(teller, PATIENCE):
             code = await run_once(engine, tally, patience, stop)
     click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
     if code is ExitCode.SOME_WAIT:

@@ -38,6 +38,9 @@ _SENTENCES = {
     "file.unfinished": "{file}: not whole yet: {why}",
     "watch.renewed": "{inbox}: watched anew: {why}.",
     "notifications.read": "{total} notifications, {ours} of them ours.",
+    "hook.told": "Hook {hook} was told of {about}.",
+    "hook.failed": "Hook {hook} was not told of {about}: {why} The work goes on.",
+    "hook.dropped": "Hook {hook}: events that it was not told: {dropped}. {why}",
     "bug.found": "A fault of expandd's own in {where}; what was in hand is kept and tried again.",
 }
 

@@ -21,6 +21,7 @@ from expandd.service.app import Announcer, built, run_until
 from expandd.service.crashes import HEALTHY, Crashes, delay
 from expandd.service.exit_codes import ExitCode
 from expandd.service.heart import Failures, Heart, either
+from expandd.service.hooks import GRACE, Teller, telling
 from expandd.service.logs import EventLog
 from expandd.service.metered import MeteredApi
 from expandd.service.metrics import Metrics
@@ -78,19 +79,21 @@ async def _wait_after(crashes: int, given: Given) -> None:
 
 async def _work(settings: Settings, given: Given) -> None:
     failures, premises = Failures(), Premises()
-    metrics = Metrics(settings)
-    announcer = Announcer(EventLog(given.log), failures, metrics)
+    metrics, teller = Metrics(settings), Teller(given.log, lambda: settings.hooks)
+    announcer = Announcer(EventLog(given.log), failures, metrics, teller)
 
     def metered(outside: Outside) -> Outside:
         return replace(outside, api=MeteredApi(outside.api, metrics.called))
 
     async with built(settings, given.environ, announcer, premises=premises, around=metered) as engine:
+        teller.hooks = lambda: engine.settings.hooks
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
         snapshots = Snapshots(engine, log=given.log, wall=time.time)
         day = _day(engine, heart, reloader, given)
         publisher = Publisher(metrics, lambda: engine.settings, given.log)
-        async with _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run()):
+        beside = _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run())
+        async with beside, telling(teller, GRACE):
             await run_until(engine, given.stop)
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 

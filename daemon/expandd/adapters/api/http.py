@@ -112,15 +112,17 @@ class Http:
         once: bool = False,
         repeat: bool = True,
     ) -> Reply:
-        """One call, with `body` as JSON unless None. `once`: never repeated, on a connection of its own.
+        """One call, with `body` as JSON unless None; bytes go as they are, and `headers` say what they are.
+
+        `once`: never repeated, on a connection of its own.
 
         Without `repeat` it goes over a kept connection and is not repeated even where that turns out to be dead.
 
         Raises NeverSentError, MaybeReceivedError.
         """
-        content = None if body is None else json.dumps(body).encode()
-        typed = headers if content is None else {**headers, "Content-Type": "application/json"}
-        request = _Request(method, self._base_url + path, typed, content)
+        if body is not None and not isinstance(body, bytes):
+            body, headers = json.dumps(body).encode(), {**headers, "Content-Type": "application/json"}
+        request = _Request(method, self._base_url + path, headers, body)
         attempt = Attempt()
         try:
             return await self._exchange(self._single if once else self._kept, request, attempt)

@@ -1,0 +1,144 @@
+"""Owns running the command of a hook: no shell, a bare environment, an end to its time and to what is read of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO
+
+from expandd.domain.hook import Facts, HookFailed
+from expandd.domain.naming import printable
+from expandd.domain.settings import Hook
+
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+"""All that a command has of our own environment: the login of the service may stand in the rest."""
+
+MOST_OUTPUT = 4096
+"""Bytes that are kept of what it writes."""
+
+MOST_LINES = 10
+CHUNK = 1 << 16
+LINGERING = 0.2
+"""Seconds for which the output of a command that has ended is read, when something that it left behind holds it."""
+
+
+async def run_command(hook: Hook, facts: Facts) -> tuple[str, ...]:
+    """Run it to its end; returns the first lines of what it wrote.
+
+    The facts are in its environment and, as JSON, on its standard input. Raises HookFailed when it cannot be started,
+    ends with another code than 0, or takes longer than the hook's time-out: then its whole process group is killed.
+    """
+    try:
+        code, output = await _run(hook, facts)
+    except OSError as error:
+        raise HookFailed(f"{_named(hook)} cannot be started: {os.strerror(error.errno or 0)}.") from error
+    if code:
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        raise HookFailed(f"{_named(hook)} {how}.", output=output)
+    return output
+
+
+async def _run(hook: Hook, facts: Facts) -> tuple[int, tuple[str, ...]]:
+    """Its exit code, or the signal that ended it as a negative number, and its first lines."""
+    with _standard_input(facts.json) as stdin:
+        async with _output() as (said, stdout):
+            with stdout:
+                process = await _started(hook, facts, stdin, stdout)
+            return await _ended(process, hook.timeout, said), await said.lines()
+
+
+def _named(hook: Hook) -> str:
+    return printable(Path(hook.command[0]).name)
+
+
+@contextmanager
+def _standard_input(text: bytes) -> Iterator[IO[bytes]]:
+    """A file in memory, not a pipe: a command that does not read it breaks nothing."""
+    with os.fdopen(os.memfd_create("facts"), "w+b") as file:
+        file.write(text)
+        file.seek(0)
+        yield file
+
+
+class _Said:
+    """What comes out of a pipe: its beginning is kept, the rest read all the same, so that nobody waits to write."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._kept = bytearray()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while chunk := await self._reader.read(CHUNK):
+            self._kept += chunk[: MOST_OUTPUT - len(self._kept)]
+
+    async def lines(self) -> tuple[str, ...]:
+        """The first lines, once the pipe is closed or has been quiet for a moment."""
+        await asyncio.wait({self._reading}, timeout=LINGERING)
+        text = bytes(self._kept).decode("utf-8", "backslashreplace")
+        return tuple(printable(line.rstrip()) for line in text.splitlines() if line.strip())[:MOST_LINES]
+
+    def close(self) -> None:
+        self._reading.cancel()
+
+
+@asynccontextmanager
+async def _output() -> AsyncIterator[tuple[_Said, IO[bytes]]]:
+    """Where a command's output is read, and where it is written to, which the caller closes.
+
+    A pipe of our own: asyncio's would wait for whatever a command leaves running in the background.
+    """
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader),
+        os.fdopen(ours, "rb", buffering=0),
+    )
+    said = _Said(reader)
+    try:
+        yield said, os.fdopen(theirs, "wb", buffering=0)
+    finally:
+        said.close()
+        transport.close()
+
+
+async def _started(hook: Hook, facts: Facts, stdin: IO[bytes], stdout: IO[bytes]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *hook.command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stdout,
+        env=_environment(facts),
+        cwd="/",
+        # Its own group: it is killed with all that it started, and Ctrl-C on a terminal goes to the daemon alone.
+        process_group=0,
+    )
+
+
+def _environment(facts: Facts) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {**kept, **dict(facts.environ)}
+
+
+async def _ended(process: asyncio.subprocess.Process, seconds: float, said: _Said) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            return await process.wait()
+    except TimeoutError as error:
+        await _killed(process)
+        why = f"It had not ended after {seconds:g} s; it and all that it started were killed."
+        raise HookFailed(why, output=await said.lines()) from error
+    except asyncio.CancelledError:
+        await _killed(process)
+        raise
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

@@ -1,0 +1,91 @@
+"""Owns the facts that a hook is told: of a job that is over, of a gate that shuts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from expandd.domain.errors import GateReason
+from expandd.domain.events import Event, GateShut, JobClosed
+from expandd.domain.hook import Facts, HookName
+from expandd.domain.job import JobState
+from expandd.domain.naming import printable
+from expandd.service.logs import canonical
+from expandd.service.redaction import safe_text
+
+PREFIX = "EXPANDD"
+
+LIFTS = {
+    GateReason.UNREACHABLE: "It is tried again by itself; if it lasts, run `expandd check` on this machine.",
+    GateReason.CREDENTIALS: "Put a login that works where `expandd check` says it was found; no restart is needed.",
+    GateReason.CREDITS: "Top up the account; expandd notices by itself.",
+    GateReason.SLOWED: "It goes on by itself.",
+    GateReason.WRONG_PATH: "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
+    GateReason.FOLDER_AWAY: "Mount the folder or make it again; it goes on by itself.",
+    GateReason.CANNOT_STORE: "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
+    GateReason.PAUSED: "It goes on when somebody says `expandd resume`, or takes the file PAUSE away.",
+    GateReason.BURST: "Look at what came in, then `expandd release`; or take out what was not meant.",
+    GateReason.BUDGET: "It goes on when the next day or month begins, or when the budget is raised.",
+    GateReason.LOW_CREDITS: "Top up the account, or lower keep_credits in the configuration.",
+}
+
+
+def hook_of(event: Event) -> HookName | None:
+    """The hook that an event is for, if any."""
+    match event:
+        case JobClosed(job) if job.state is JobState.DONE:
+            return HookName.ON_DONE
+        case JobClosed(job) if job.state is JobState.FAILED:
+            return HookName.ON_ERROR
+        case GateShut():
+            return HookName.ON_PAUSED
+    return None
+
+
+def facts_of(hook: HookName, event: JobClosed | GateShut, *, ident: str, now: float) -> Facts:
+    """The facts of the event: `ident` is the same in each try to tell them, `now` is epoch seconds."""
+    head = {"event": hook.event, "id": ident, "at": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")}
+    if isinstance(event, JobClosed):
+        return _facts(hook, printable(event.job.relative), {**head, **canonical(event.job)})
+    stop = {"gate": event.gate, "reason": event.reason.value, "why": event.why, "what_to_do": LIFTS[event.reason]}
+    return _facts(hook, event.gate, {**head, **stop})
+
+
+def _facts(hook: HookName, about: str, facts: Mapping[str, Any]) -> Facts:
+    known = {key: _known(value) for key, value in facts.items()}
+    return Facts(
+        event=hook.event,
+        about=about,
+        json=json.dumps(_spelt(known), ensure_ascii=False).encode(),
+        environ=tuple(_named(PREFIX, known)),
+    )
+
+
+def _known(value: Any) -> Any:
+    """Paths as they are on the disk, so that a program can open them; sentences without anything secret."""
+    if isinstance(value, PurePath):
+        return str(value)
+    return safe_text(value) if isinstance(value, str) else value
+
+
+def _spelt(value: Any) -> Any:
+    """As JSON: bytes of a file name that are no UTF-8 are written as escapes."""
+    if isinstance(value, Mapping):
+        return {key: _spelt(inner) for key, inner in value.items()}
+    return os.fsencode(value).decode("utf-8", "backslashreplace") if isinstance(value, str) else value
+
+
+def _named(prefix: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """EXPANDD_OFFSETS_TOP and so on; true and false as in JSON."""
+    for key, value in facts.items():
+        name = f"{prefix}_{key.upper()}"
+        if isinstance(value, Mapping):
+            yield from _named(name, value)
+        elif isinstance(value, bool):
+            yield name, "true" if value else "false"
+        else:
+            yield name, str(value)
