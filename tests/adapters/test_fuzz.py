@@ -16,12 +16,13 @@ from expandd.adapters import job_mark
 from expandd.adapters.api.token_file import Pair, TokenFile
 from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
 from expandd.adapters.journal_schema import steps_from
+from expandd.adapters.result_sidecar import text
 from expandd.adapters.sidecar import sidecar, sidecar_path
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Result, Source, Stamp
 from expandd.domain.naming import NAME_BYTES, numbered, result_name, template_mistake
 from expandd.domain.offsets import Offsets, Size
-from tests.support.jobs import a_job_in, a_place
+from tests.support.jobs import a_job_in, a_place, a_result
 
 NUMBERS = st.integers(0, 2**63 - 1)
 SIDES = st.integers(1, 20_000)
@@ -175,6 +176,15 @@ def test_any_failed_job_has_a_sidecar_of_plain_text(job: Job, name: str) -> None
     assert facts["dropped_as"].isprintable()
     assert len(os.fsencode(sidecar_path(failed).name)) <= NAME_BYTES
     assert sidecar_path(failed).name.endswith(".error.json")
+
+
+@given(jobs(), NAMES)
+def test_any_result_has_a_sidecar_of_plain_text(job: Job, name: str) -> None:
+    facts = json.loads(text(job, a_result(), Path("/srv/outbox") / name).decode("utf-8"))
+
+    assert facts["result"]["file"].isprintable()
+    assert facts["source"]["file"].isprintable()
+    assert len(facts["times"]) == len({stamp.state for stamp in job.stamps})
 
 
 @given(jobs())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import tempfile
@@ -20,7 +21,7 @@ from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason, Vaul
 from expandd.domain.job import Job, Source
 from expandd.engine.ports import Folders
 from tests.support.fakes import sha256
-from tests.support.jobs import a_job, a_place
+from tests.support.jobs import a_job, a_place, a_result
 
 MEMORY = Path("/dev/shm")
 
@@ -510,6 +511,27 @@ async def test_a_sidecar_lies_beside_its_file_and_may_be_written_again(folders: 
 
     assert sidecar.name.endswith(".error.json")
     assert "This file is empty." in sidecar.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["pic.png", LONGEST, MULTI_BYTE, "b\udce4d.png", "new\nline.png"])
+async def test_a_result_has_one_sidecar_however_often_it_is_written(folders: Folders, job: Job, name: str) -> None:
+    target = job.place.outbox / "set" / name
+    for _ in range(2):
+        await folders.write_result_sidecar(job, a_result(), target)
+    await folders.write_result_sidecar(job.with_(id="job-2"), a_result(), target)
+    names = sorted(path.name for path in target.parent.iterdir())
+
+    assert len(names) == 2
+    assert all(found.endswith(".json") for found in names)
+    assert {json.loads((target.parent / found).read_text("utf-8"))["job"] for found in names} == {"job-1", "job-2"}
+
+
+async def test_a_sidecar_of_a_result_waits_for_its_outbox(folders: Folders, job: Job) -> None:
+    job.place.outbox.rmdir()
+    with pytest.raises(FolderAway):
+        await folders.write_result_sidecar(job, a_result(), job.place.outbox / "pic.png")
+
+    assert not job.place.outbox.exists()
 
 
 # --- looking ---

@@ -16,10 +16,11 @@ from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
 from expandd.adapters.looking import batches, events_reach, first_there, identity_of, irregular, look_at
+from expandd.adapters.result_sidecar import put_beside
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
-from expandd.domain.job import FileIdentity, Job
+from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
 from expandd.domain.settle import Look
 
@@ -104,6 +105,9 @@ class LocalFolders:
     async def write_sidecar(self, job: Job, target: Path) -> None:
         path = sidecar_path(target)
         await self._off_loop(path.parent, self._disk.replace, path, sidecar(job, target), _spare(job.id))
+
+    async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
+        await self._off_loop(job.place.outbox, put_beside, self._disk, job, result, target, _spare(job.id))
 
     async def mark(self, job: Job) -> None:
         await self._off_loop(job.place.inbox, self._disk.replace, job.work_dir / MARK, written(job), _spare(job.id))

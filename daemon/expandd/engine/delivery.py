@@ -56,8 +56,13 @@ class Delivery:
         return NOW
 
     async def finish(self, job: Job) -> Turn:
-        """Put the original away, then let go of the notification, then of everything else."""
+        """Put the original away, then let go of the notification, then of everything else.
+
+        Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
+        """
         await prove_work_folder(self._folders, job)
+        if job.place.sidecar and job.result is not None and job.target is not None:
+            await self._folders.write_result_sidecar(job, job.result, job.target)
         if job.place.originals is Originals.DELETE:
             await self._remove(job)
         elif not await self._rest(job, job.place.done):

@@ -11,7 +11,7 @@ from expandd.domain.answers import Account, Fetched, History, Notification, Uplo
 from expandd.domain.calendar import Today
 from expandd.domain.events import Event
 from expandd.domain.findings import Finding
-from expandd.domain.job import FileIdentity, Job
+from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look
 
@@ -190,6 +190,10 @@ class Folders(Protocol):
 
     async def write_sidecar(self, job: Job, target: Path) -> None:
         """Write `<name>.error.json` beside the failed original at `target`."""
+        ...
+
+    async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
+        """Write `<result>.json` beside the result at `target`, whole or not at all, never over another file; once."""
         ...
 
     async def forget_sidecar(self, failed: Path) -> None:
