@@ -289,6 +289,21 @@ def test_a_folder_in_a_home_is_worked_on_and_the_rest_of_it_unseen(service: Serv
     assert seen == ["My: 'hot' \\ 100% folder"]
 
 
+def test_a_hook_runs_in_the_sandbox_with_the_facts_and_without_the_login(service: Service) -> None:
+    tell = "/home/alice/tell me.sh"
+    service.machine.run("chmod", "711", "/home/alice")
+    service.machine.write(
+        tell, "#!/bin/sh\ncat; id -un; ls /home/alice; env | grep -c -e PIKTID -e CREDENTIALS\n:", 0o755
+    )
+    service.configure(HOT, more=f"hooks: {{on_done: {{command: ['{tell}']}}}}\n")
+    service.start()
+    service.drop("pic.png")
+    said = json.loads(service.wait_for("hook.told")["EXPANDD_OUTPUT"])
+
+    assert json.loads(said[0])["file"] == "pic.png"
+    assert said[1:] == ["expandd", "tell me.sh", "0"]
+
+
 def test_instances_share_nothing_but_the_program(service: Service) -> None:
     both = [Service(service.machine, name) for name in ("shop", "press")]
     try:

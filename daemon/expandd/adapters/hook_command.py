@@ -30,8 +30,9 @@ LINGERING = 0.2
 async def run_command(hook: Hook, facts: Facts) -> tuple[str, ...]:
     """Run it to its end; returns the first lines of what it wrote.
 
-    The facts are in its environment and, as JSON, on its standard input. Raises HookFailed when it cannot be started,
-    ends with another code than 0, or takes longer than the hook's time-out: then its whole process group is killed.
+    The facts are in its environment and, as one line of JSON, on its standard input. Raises HookFailed when it cannot
+    be started, ends with another code than 0, or takes longer than the hook's time-out: then its whole process group is
+    killed.
     """
     try:
         code, output = await _run(hook, facts)
@@ -60,7 +61,8 @@ def _named(hook: Hook) -> str:
 def _standard_input(text: bytes) -> Iterator[IO[bytes]]:
     """A file in memory, not a pipe: a command that does not read it breaks nothing."""
     with os.fdopen(os.memfd_create("facts"), "w+b") as file:
-        file.write(text)
+        # A whole line: `read` of a shell calls anything else the end of its input.
+        file.write(text + b"\n")
         file.seek(0)
         yield file
 
