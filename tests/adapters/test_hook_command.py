@@ -45,11 +45,9 @@ async def test_no_shell_reads_a_hostile_name(tmp_path: Path) -> None:
     assert target.read_bytes() == os.fsencode(HOSTILE) + b"$HOME; *"
 
 
-async def test_it_sees_nothing_else_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIKTID_PASSWORD", "s3cret")
-    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
-    monkeypatch.setenv("TZ", "Europe/Rome")
-    said = await run_command(python("import os; print(sorted(os.environ))"), facts(EXPANDD_FILE="x"))
+async def test_it_sees_nothing_else_of_our_environment() -> None:
+    ours = {"PIKTID_PASSWORD": "s3cret", "NOTIFY_SOCKET": "/run/systemd/notify", "TZ": "Europe/Rome"}
+    said = await run_command(python("import os; print(sorted(os.environ))"), facts(EXPANDD_FILE="x"), ours)
 
     assert "PIKTID" not in said[0]
     assert "NOTIFY" not in said[0]

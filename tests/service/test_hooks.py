@@ -227,6 +227,17 @@ async def test_at_the_end_what_could_not_be_told_in_time_is_counted_too() -> Non
     assert line["dropped"] == 3
 
 
+async def test_a_person_who_is_in_a_hurry_waits_no_longer_than_a_moment() -> None:
+    bench, hurry = Bench(Hooks(on_done=COMMAND), grace=0.05), asyncio.Event()
+    bench.listener.free.clear()
+    async with asyncio.timeout(30.0), telling(bench.teller, 3600.0, hurry):
+        bench.teller(done(0))
+        await bench.listener.called.wait()
+        hurry.set()
+
+    assert bench.lines("hook.dropped")[0]["dropped"] == 1
+
+
 async def test_a_command_that_fails_is_told_in_the_log_and_the_next_event_is_told_all_the_same() -> None:
     bench = Bench(Hooks(on_done=COMMAND))
     bench.listener.error = HookFailed("tell ended with exit code 3.", output=("no room",))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
@@ -27,7 +27,7 @@ LINGERING = 0.2
 """Seconds for which the output of a command that has ended is read, when something that it left behind holds it."""
 
 
-async def run_command(hook: Hook, facts: Facts) -> tuple[str, ...]:
+async def run_command(hook: Hook, facts: Facts, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Run it to its end; returns the first lines of what it wrote.
 
     The facts are in its environment and, as one line of JSON, on its standard input. Raises HookFailed when it cannot
@@ -35,7 +35,7 @@ async def run_command(hook: Hook, facts: Facts) -> tuple[str, ...]:
     killed.
     """
     try:
-        code, output = await _run(hook, facts)
+        code, output = await _run(hook, facts, _environment(environ, facts))
     except OSError as error:
         raise HookFailed(f"{_named(hook)} cannot be started: {os.strerror(error.errno or 0)}.") from error
     if code:
@@ -44,12 +44,12 @@ async def run_command(hook: Hook, facts: Facts) -> tuple[str, ...]:
     return output
 
 
-async def _run(hook: Hook, facts: Facts) -> tuple[int, tuple[str, ...]]:
+async def _run(hook: Hook, facts: Facts, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
     """Its exit code, or the signal that ended it as a negative number, and its first lines."""
     with _standard_input(facts.json) as stdin:
         async with _output() as (said, stdout):
             with stdout:
-                process = await _started(hook, facts, stdin, stdout)
+                process = await _started(hook, environ, stdin, stdout)
             return await _ended(process, hook.timeout, said), await said.lines()
 
 
@@ -109,21 +109,23 @@ async def _output() -> AsyncIterator[tuple[_Said, IO[bytes]]]:
         transport.close()
 
 
-async def _started(hook: Hook, facts: Facts, stdin: IO[bytes], stdout: IO[bytes]) -> asyncio.subprocess.Process:
+async def _started(
+    hook: Hook, environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[bytes]
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *hook.command,
         stdin=stdin,
         stdout=stdout,
         stderr=stdout,
-        env=_environment(facts),
+        env=environ,
         cwd="/",
         # Its own group: it is killed with all that it started, and Ctrl-C on a terminal goes to the daemon alone.
         process_group=0,
     )
 
 
-def _environment(facts: Facts) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+def _environment(environ: Mapping[str, str], facts: Facts) -> dict[str, str]:
+    kept = {name: environ[name] for name in KEPT if name in environ}
     return {**kept, **dict(facts.environ)}
 
 

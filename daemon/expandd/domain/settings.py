@@ -156,7 +156,7 @@ class Settings:
     keep: Keep = field(default_factory=Keep)
     budget: Budget = NO_LIMIT
     keep_credits: int | None = None
-    """The account's credits below which nothing more is paid for; None is to the last one."""
+    """Nothing more is paid for while the account has this many credits or fewer; None is to the last one."""
     hooks: Hooks = field(default_factory=Hooks)
     page: PageSettings | None = None
     metrics_file: Path | None = None

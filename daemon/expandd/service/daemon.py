@@ -64,7 +64,7 @@ async def batch(
     with bar:
         lines = bar if sys.stderr.isatty() else EventLog(log)
         subscribers = Announcer(lines, tally, teller)
-        async with build(settings, environ, subscribers) as engine, telling(teller, PATIENCE):
+        async with build(settings, environ, subscribers) as engine, telling(teller, PATIENCE, stop):
             code = await run_once(engine, tally, patience, stop)
     click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
     if code is ExitCode.SOME_WAIT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -98,12 +97,14 @@ class Teller:
         run: Run = run_command,
         send: Post = post,
         most: int = MOST_WAITING,
+        grace: float = GRACE,
     ) -> None:
         self._log = log
         self._clock = clock or SystemClock()
         self._chance = chance or SystemChance()
         self._run = run
         self._send = send
+        self._grace = grace
         self._queues = {name: HookQueue(most) for name in HookName}
         self.hooks = hooks
         """What is configured now."""
@@ -124,15 +125,27 @@ class Teller:
             for name, queue in self._queues.items():
                 group.create_task(self._work_off(name, queue))
 
-    async def finish(self, seconds: float) -> None:
-        """Return when all are told what happened so far, or the time is over: then say what is left."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                for queue in self._queues.values():
-                    await queue.idle.wait()
+    async def finish(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
+        """Return when all are told what happened so far, or the time is over: then say what is left.
+
+        Once `hurry` is set there is no more time than at a stop.
+        """
+        told = asyncio.create_task(self._all_told())
+        hurried = asyncio.create_task((hurry or asyncio.Event()).wait())
+        try:
+            await asyncio.wait({told, hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if hurried.done():
+                await asyncio.wait({told}, timeout=min(seconds, self._grace))
+        finally:
+            told.cancel()
+            hurried.cancel()
         for name, queue in self._queues.items():
             self._drop(name, queue.dropped(), SLOW)
             self._drop(name, queue.left, "expandd stops, and the hook is slower than that.")
+
+    async def _all_told(self) -> None:
+        for queue in self._queues.values():
+            await queue.idle.wait()
 
     async def _work_off(self, name: HookName, queue: HookQueue) -> None:
         while True:
@@ -181,12 +194,12 @@ class Teller:
 
 
 @asynccontextmanager
-async def telling(teller: Teller, grace: float) -> AsyncIterator[None]:
-    """Tell the hooks as long as the body lasts, and at its end for `grace` seconds more at most."""
+async def telling(teller: Teller, grace: float, hurry: asyncio.Event | None = None) -> AsyncIterator[None]:
+    """Tell the hooks as long as the body lasts, and at its end for `grace` seconds more at most; see `finish`."""
     working = asyncio.create_task(teller.work())
     try:
         yield
-        await teller.finish(grace)
+        await teller.finish(grace, hurry)
     finally:
         working.cancel()
         await asyncio.wait({working})
