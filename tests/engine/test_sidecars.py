@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from expandd.adapters.disk import Disk
 from expandd.adapters.folders import LocalFolders
 from expandd.domain.job import JobState
+from expandd.domain.settings import Duplicates
+from tests.support.fakes import picture
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -40,6 +44,34 @@ async def test_a_result_gets_a_sidecar_with_all_that_was_done(make_workshop: Mak
     assert list(facts["times"]) == ["claimed", "uploaded", "intent", "accepted", "rendered", "vaulted", "delivered"]
     assert job.link
     assert job.link not in json.dumps(facts)
+
+
+@pytest.mark.parametrize(("duplicates", "paid"), [(Duplicates.REUSE, False), (Duplicates.EXPAND, True)])
+async def test_a_result_that_is_reused_says_that_nothing_was_paid(
+    make_workshop: Make, duplicates: Duplicates, *, paid: bool
+) -> None:
+    workshop = make_workshop(sidecar=True, duplicates=duplicates)
+    workshop.start()
+    workshop.drop("one.png", picture(note="same"))
+    await workshop.closed("one.png")
+    workshop.drop("two.png", picture(note="same"))
+    await workshop.closed("two.png")
+    first, second = sidecar(workshop, "one.png.json"), sidecar(workshop, "two.png.json")
+
+    assert second["paid"] is paid
+    assert second["twin"] == (None if paid else first["job"])
+    assert second["source"]["sha256"] == first["source"]["sha256"]
+    assert second["result"]["bytes"]
+
+
+async def test_a_duplicate_that_is_skipped_has_no_sidecar(make_workshop: Make) -> None:
+    workshop = make_workshop(sidecar=True, duplicates=Duplicates.SKIP)
+    workshop.start()
+    for name in ("one.png", "two.png"):
+        workshop.drop(name, picture(note="same"))
+        await workshop.closed(name)
+
+    assert workshop.names("outbox") == ["one.png", "one.png.json"]
 
 
 async def test_without_the_wish_there_is_none(workshop: Workshop) -> None:

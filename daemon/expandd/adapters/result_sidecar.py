@@ -89,7 +89,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "image_id": job.image_id,
         "task_id": job.task_id,
         "paid": job.paid,
-        "reused_from": job.twin or None,
+        "twin": job.twin or None,
         "tries": job.tries,
         "times": {stamp.state.value: _time(stamp.at) for stamp in job.stamps},
     }

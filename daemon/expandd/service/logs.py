@@ -213,6 +213,7 @@ def canonical(job: Job) -> dict[str, Any]:
         "tries": job.tries,
         "uploads": job.uploads,
         "paid": job.paid,
+        "twin": job.twin or None,
         **durations(job),
     }
     if job.fault is not None:
