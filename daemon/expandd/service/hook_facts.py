@@ -9,29 +9,15 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from expandd.domain.errors import GateReason
 from expandd.domain.events import Event, GateShut, JobClosed
 from expandd.domain.hook import Facts, HookName
 from expandd.domain.job import JobState
 from expandd.domain.naming import printable
 from expandd.service.logs import canonical
 from expandd.service.redaction import safe_text
+from expandd.service.standstills import LIFTS
 
 PREFIX = "EXPANDD"
-
-LIFTS = {
-    GateReason.UNREACHABLE: "It is tried again by itself; if it lasts, run `expandd check` on this machine.",
-    GateReason.CREDENTIALS: "Put a login that works where `expandd check` says it was found; no restart is needed.",
-    GateReason.CREDITS: "Top up the account; expandd notices by itself.",
-    GateReason.SLOWED: "It goes on by itself.",
-    GateReason.WRONG_PATH: "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
-    GateReason.FOLDER_AWAY: "Mount the folder or make it again; it goes on by itself.",
-    GateReason.CANNOT_STORE: "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
-    GateReason.PAUSED: "It goes on when somebody says `expandd resume`, or takes the file PAUSE away.",
-    GateReason.BURST: "Look at what came in, then `expandd release`; or take out what was not meant.",
-    GateReason.BUDGET: "It goes on when the next day or month begins, or when the budget is raised.",
-    GateReason.LOW_CREDITS: "Top up the account, or lower keep_credits in the configuration.",
-}
 
 
 def hook_of(event: Event) -> HookName | None:
