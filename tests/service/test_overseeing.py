@@ -13,12 +13,14 @@ from expandd.adapters.counting import MOST_AGES, Counting, counted
 from expandd.adapters.journal import SqliteJournal
 from expandd.adapters.lock import locked, this_process
 from expandd.domain.errors import GateReason
+from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Settings
 from expandd.service.overseeing import overlook
 from expandd.service.overview import Overview
 from expandd.service.overview_words import lines
+from expandd.service.price import Price
 from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, last_snapshot, live_snapshot, write_snapshot
 from expandd.service.standstills import LIFTS, span
 from tests.support.configurations import loaded
@@ -100,9 +102,13 @@ async def test_without_the_daemon_the_journal_tells_what_is_paused_and_the_disk_
 ) -> None:
     folder = settings.folders[0]
     await journal_with(settings, orders=(StandingOrder(lasting=Lasting.PAUSED, at=5.0, inbox=folder.inbox),))
+    (folder.inbox / "PAUSE.txt").touch()
+    by_file = seen(settings).standstills
+    (folder.inbox / "PAUSE.txt").unlink()
     folder.inbox.rmdir()
     overview = seen(settings)
 
+    assert [halt.reason for halt in by_file] == [GateReason.PAUSED, GateReason.PAUSED]
     assert [halt.reason for halt in overview.standstills] == [GateReason.PAUSED, GateReason.FOLDER_AWAY]
     assert not overview.folders[0].counted
     assert "does not run" in next(lines(overview))
@@ -147,6 +153,19 @@ def test_a_large_backlog_is_counted_whole_and_aged_in_part(settings: Settings) -
     found = counted(settings.folders[0])
 
     assert (found.waiting, found.aged) == (MOST_AGES + 10, MOST_AGES)
+
+
+def test_the_price_is_learnt_between_two_looks_and_a_top_up_teaches_nothing() -> None:
+    price = Price(None)
+    learnt = []
+    for number, (left, paid) in enumerate([("10", 2), ("7", 1), ("100", 3), ("100", 4), ("92", 0), ("91", 0)]):
+        price.look(Decimal(left), float(number))
+        price.look(Decimal(left), float(number))
+        learnt.append(price.latest)
+        for _ in range(paid):
+            price(JobMoved(a_job_in(S.ACCEPTED), S.INTENT))
+
+    assert learnt == [None, Decimal("1.5"), Decimal("1.5"), Decimal("1.5"), Decimal(2), Decimal(2)]
 
 
 def test_every_reason_says_what_lifts_it() -> None:

@@ -14,8 +14,10 @@ from expandd.adapters.journal import SqliteJournal
 from expandd.adapters.lock import locked, this_process
 from expandd.domain.errors import GateReason
 from expandd.domain.job import Job, JobState, Place
+from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Settings
 from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+from expandd.service.standstills import sentence
 from expandd.service.why import Told, run_why, surroundings, tell
 from tests.support.configurations import loaded
 from tests.support.jobs import FAULT, a_job_in
@@ -103,6 +105,20 @@ async def test_a_job_in_hand_says_what_comes_next_when_and_what_it_waits_on(
     assert stopped.waits_on == ()
 
 
+async def test_one_file_that_a_person_paused_says_so(settings: Settings) -> None:
+    inbox = settings.folders[0].inbox
+    await a_journal(settings, a_job_in(S.CLAIMED, "job-1"), a_job_in(S.CLAIMED, "job-2", relative=Path("b.png")))
+    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+    await journal.stand(StandingOrder(lasting=Lasting.PAUSED, at=5.0, inbox=inbox, relative=Path("picture.png")))
+    journal.close()
+    waits = {name: (await told(settings, name)).jobs[0].waits_on for name in ("picture.png", "b.png")}
+
+    assert [sentence(halt, 0.0) for halt in waits["picture.png"]] == [
+        "picture.png waits: A person has paused this one file. `expandd resume FILE` lets it go on."
+    ]
+    assert waits["b.png"] == ()
+
+
 async def test_a_failed_file_is_told_with_its_reason_also_by_its_sidecar(settings: Settings) -> None:
     error = settings.folders[0].error
     failed = error / "picture.png"
@@ -128,6 +144,7 @@ def dropped(settings: Settings, name: str, content: bytes = b"") -> None:
 @pytest.mark.parametrize(
     ("name", "hindrance", "words"),
     [
+        ("PAUSE", "ignored", "pauses this folder"),
         (".hidden.png", "ignored", "begins with a dot"),
         ("a.png.part", "ignored", "a browser's download"),
         ("sub/a.png", "subfolder", "recursive"),

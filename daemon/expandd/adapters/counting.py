@@ -15,7 +15,7 @@ from expandd.adapters.sidecar import ENDING, is_sidecar
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
-from expandd.domain.selection import ignored_because
+from expandd.domain.selection import PAUSE_NAMES, ignored_because
 from expandd.domain.settings import HotFolder
 
 MOST_AGES = 5000
@@ -36,13 +36,14 @@ _CUT_SIDECAR = re.compile(r".*~[0-9a-f]{8}\.error\.json", re.DOTALL)
 class FolderCount:
     """What lies in one hot folder. `oldest` is when the oldest waiting file came, epoch seconds, of `aged` looked at.
 
-    `away` says why it cannot be counted, "" when it can.
+    `pause` is the name of what lies in the inbox and pauses it. `away` says why it cannot be counted, "" when it can.
     """
 
     waiting: int = 0
     oldest: float | None = None
     aged: int = 0
     in_error: int = 0
+    pause: str = ""
     away: str = ""
 
 
@@ -96,12 +97,13 @@ def counted(folder: HotFolder) -> FolderCount:
             waiting += 1
             ages.look(entry)
         in_error = sum(1 for _ in _failed_files(folder))
+        pause = next((name for name in PAUSE_NAMES if os.path.lexists(folder.inbox / name)), "")
     except FolderAway as error:
         return FolderCount(away=str(error))
     except OSError as error:
         what = printable(error.filename or folder.inbox)
         return FolderCount(away=f"{what} cannot be read ({error.strerror}). Is its disk mounted?")
-    return FolderCount(waiting=waiting, oldest=ages.oldest, aged=ages.looked, in_error=in_error)
+    return FolderCount(waiting=waiting, oldest=ages.oldest, aged=ages.looked, in_error=in_error, pause=pause)
 
 
 class _Ages:
@@ -130,7 +132,8 @@ def waiting_files(inbox: Path, *, recursive: bool) -> Iterator[os.DirEntry[str]]
             for entry in entries:
                 # Which kind it is stands in the listing itself; no call for each file.
                 if entry.is_file(follow_symlinks=False):
-                    if ignored_because(entry.name) is None:
+                    pauses = directory == inbox and entry.name in PAUSE_NAMES
+                    if not pauses and ignored_because(entry.name) is None:
                         yield entry
                 elif recursive and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:
                     pending.append(directory / entry.name)

@@ -188,8 +188,9 @@ def reading(path: Path) -> Iterator[JournalReader | None]:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA query_only = ON")
-            _prove_version(path, connection.execute("PRAGMA user_version").fetchone()[0])
-            yield JournalReader(connection)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            _prove_version(path, version)
+            yield JournalReader(connection) if version else None
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -200,7 +201,8 @@ def _prove_version(path: Path, version: int) -> None:
     """Read only what is of this version: a reader changes nothing."""
     if version > VERSION:
         raise JournalAway(f"The journal {path} was written by a newer expandd. Use that version to read it.")
-    if version < VERSION:
+    # 0 is one that the daemon is just making.
+    if 0 < version < VERSION:
         raise JournalAway(
             f"The journal {path} was written by an older expandd and is brought up to date when this one starts: "
             "`systemctl restart expandd`, then ask again."

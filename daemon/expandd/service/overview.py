@@ -25,6 +25,8 @@ class Standstill:
     since: float
     lifts: str
     again_at: float | None = None
+    relative: Path | None = None
+    """The one file that waits, below its inbox; None where all of them do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

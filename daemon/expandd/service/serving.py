@@ -26,9 +26,11 @@ from expandd.service.logs import EventLog
 from expandd.service.metered import MeteredApi
 from expandd.service.metrics import Metrics
 from expandd.service.premises import Premises
+from expandd.service.price import Price
 from expandd.service.publishing import Publisher
 from expandd.service.reloading import Reloader
 from expandd.service.signals import reloaded_by_signals, stopped_by_signals
+from expandd.service.snapshot import last_snapshot
 from expandd.service.snapshotting import Snapshots
 from expandd.service.systemd import Notifier
 
@@ -80,7 +82,9 @@ async def _wait_after(crashes: int, given: Given) -> None:
 async def _work(settings: Settings, given: Given) -> None:
     failures, premises = Failures(), Premises()
     metrics, teller = Metrics(settings), Teller(given.log, lambda: settings.hooks)
-    announcer = Announcer(EventLog(given.log), failures, metrics, teller)
+    before = last_snapshot(settings.state_dir)
+    price = Price(before.price if before else None)
+    announcer = Announcer(EventLog(given.log), failures, metrics, price, teller)
 
     def metered(outside: Outside) -> Outside:
         return replace(outside, api=MeteredApi(outside.api, metrics.called))
@@ -89,7 +93,7 @@ async def _work(settings: Settings, given: Given) -> None:
         teller.hooks = lambda: engine.settings.hooks
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
-        snapshots = Snapshots(engine, log=given.log, wall=time.time)
+        snapshots = Snapshots(engine, before=before, price=price, log=given.log, wall=time.time)
         day = _day(engine, heart, reloader, given)
         publisher = Publisher(metrics, lambda: engine.settings, given.log)
         beside = _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run())

@@ -27,8 +27,8 @@ class ShutGate:
     reason: GateReason
     why: str
     since: float
-    again_at: float
-    """When it is tried again at the latest."""
+    again_at: float | None
+    """When it is tried again at the latest; None where nobody tries, because a person or the calendar opens it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from decimal import Decimal
 
 from structlog.typing import FilteringBoundLogger
 
 from expandd.adapters.lock import this_process
 from expandd.engine.engine import Engine
-from expandd.engine.gates import Gate
+from expandd.service.price import Price
 from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
 
 PAUSE = 1.0
@@ -25,10 +26,23 @@ MOST_DUE = 200
 
 
 class Snapshots:
-    """Writes the snapshot of an engine to the state directory, beside the engine's work."""
+    """Writes the snapshot of an engine to the state directory, beside the engine's work.
 
-    def __init__(self, engine: Engine, *, log: FilteringBoundLogger, wall: Callable[[], float]) -> None:
+    `before` is the last one of an earlier run: its credits are the last seen until the service tells of them anew.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        before: Snapshot | None,
+        price: Price,
+        log: FilteringBoundLogger,
+        wall: Callable[[], float],
+    ) -> None:
         self._engine = engine
+        self._before = before
+        self._price = price
         self._log = log
         self._wall = wall
         self._written: Snapshot | None = None
@@ -45,6 +59,8 @@ class Snapshots:
     def taken(self) -> Snapshot:
         """The engine as it is now."""
         now = self._wall()
+        self._price.look(self._engine.account.credits, self._engine.account.at)
+        left, left_at = self._credits()
         return Snapshot(
             at=now,
             process=this_process(),
@@ -52,7 +68,16 @@ class Snapshots:
             gates=tuple(_shut(self._engine, now)),
             inboxes=tuple(_inboxes(self._engine)),
             due=tuple(_due(self._engine, now)),
+            credits=left,
+            credits_at=left_at,
+            price=self._price.latest,
         )
+
+    def _credits(self) -> tuple[Decimal | None, float | None]:
+        account, before = self._engine.account, self._before
+        if account.at is None and before is not None:
+            return before.credits, before.credits_at
+        return account.credits, account.at
 
     def _is_news(self, snapshot: Snapshot) -> bool:
         last = self._written
@@ -74,26 +99,17 @@ class Snapshots:
 
 
 def _shut(engine: Engine, now: float) -> Iterator[ShutGate]:
-    for inbox, gate in _gates(engine):
-        if gate.shut is not None:
+    in_use = engine.in_use
+    for gate in engine.gates.shut():
+        if gate.shut is not None and (gate.inbox is None or gate.inbox in in_use):
             yield ShutGate(
-                inbox=inbox,
+                inbox=gate.inbox,
                 gate=gate.name,
                 reason=gate.shut.reason,
                 why=gate.shut.why,
                 since=gate.shut.since,
-                again_at=round(now + gate.wait()),
+                again_at=None if math.isinf(gate.shut.probe_at) else round(now + gate.wait()),
             )
-
-
-def _gates(engine: Engine) -> Iterator[tuple[Path | None, Gate]]:
-    yield None, engine.gates.service
-    yield None, engine.gates.spending
-    known = {inbox.folder.inbox for inbox in engine.inboxes}
-    for path in sorted(known | {job.place.inbox for job in engine.jobs}):
-        if path in known:
-            yield path, engine.gates.inbox(path)
-        yield path, engine.gates.storage(path)
 
 
 def _inboxes(engine: Engine) -> Iterator[InboxNow]:

@@ -23,21 +23,27 @@ LIFTS = {
     GateReason.WRONG_PATH: "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
     GateReason.FOLDER_AWAY: "Mount the folder or make it again; it goes on by itself.",
     GateReason.CANNOT_STORE: "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
-    GateReason.PAUSED: "It goes on when somebody says `expandd resume`, or takes the file PAUSE away.",
-    GateReason.BURST: "Look at what came in, then `expandd release`; or take out what was not meant.",
+    GateReason.PAUSED: "`expandd resume` lifts a pause by order; a file named PAUSE pauses as long as it lies there.",
+    GateReason.BURST: "`expandd release` lets them go on, `expandd cancel` sends them to the error folder.",
     GateReason.BUDGET: "It goes on when the next day or month begins, or when the budget is raised.",
     GateReason.LOW_CREDITS: "Top up the account, or lower keep_credits in the configuration.",
 }
 
 _ORDERED = {
-    Lasting.PAUSED: (GateReason.PAUSED, "somebody has paused it"),
-    Lasting.HELD: (GateReason.BURST, "more files came in at once than the burst guard lets through"),
+    Lasting.PAUSED: (GateReason.PAUSED, "A person has paused this."),
+    Lasting.HELD: (
+        GateReason.BURST,
+        f"More files came at once than the folder's burst guard allows. {LIFTS[GateReason.BURST]}",
+    ),
 }
 
 _NOTHING_NEW = frozenset(
     {GateReason.CREDITS, GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET, GateReason.LOW_CREDITS}
 )
 """Reasons that hold up what is not paid for yet; what is paid for is fetched and delivered all the same."""
+
+_TELLING = frozenset({GateReason.BURST, GateReason.BUDGET, GateReason.LOW_CREDITS})
+"""Reasons whose `why` says itself what lifts them."""
 
 _DAY = 86400.0
 
@@ -48,18 +54,22 @@ def standstills(
     """What holds things up: as the running daemon tells it, else as the journal and the folders show it."""
     if snapshot is not None:
         yield from (_of_gate(gate) for gate in snapshot.gates)
-    elif journal is not None:
+    else:
         yield from _ordered(settings, journal)
+        for folder, count in zip(settings.folders, counts, strict=True):
+            if count.pause:
+                why = f"{count.pause} lies in the inbox and pauses this folder."
+                yield _halt(folder.inbox, GateReason.PAUSED, why, 0.0)
     known = {gate.inbox for gate in snapshot.gates if gate.reason is GateReason.FOLDER_AWAY} if snapshot else set()
     for folder, count in zip(settings.folders, counts, strict=True):
         if count.away and folder.inbox not in known:
             yield _halt(folder.inbox, GateReason.FOLDER_AWAY, count.away, 0.0)
 
 
-def _ordered(settings: Settings, journal: JournalReader) -> Iterator[Standstill]:
+def _ordered(settings: Settings, journal: JournalReader | None) -> Iterator[Standstill]:
     """What people have paused, and what a burst guard holds."""
     inboxes = {None, *(folder.inbox for folder in settings.folders)}
-    for order in journal.standing_orders():
+    for order in journal.standing_orders() if journal else ():
         if order.lasting in _ORDERED and order.inbox in inboxes and order.relative is None:
             reason, why = _ORDERED[order.lasting]
             yield _halt(order.inbox, reason, why, order.at)
@@ -83,7 +93,9 @@ def _of_gate(gate: ShutGate) -> Standstill:
 def sentence(standstill: Standstill, now: float) -> str:
     """All of it in words: what waits, since when, why, and what lifts it."""
     where = "" if standstill.inbox is None else printable(standstill.inbox)
-    if standstill.reason in _NOTHING_NEW:
+    if standstill.relative is not None:
+        what = f"{printable(standstill.relative)} waits"
+    elif standstill.reason in _NOTHING_NEW:
         what = f"Nothing new is begun in {where}" if where else "Nothing new is begun"
     else:
         what = f"{where} waits" if where else "Everything waits"
@@ -91,7 +103,8 @@ def sentence(standstill: Standstill, now: float) -> str:
     again = ""
     if standstill.again_at is not None and standstill.again_at > now:
         again = f" Tried again within {span(standstill.again_at - now)}."
-    return f"{what}{since}: {ended(printable(standstill.why))} {standstill.lifts}{again}"
+    lifts = "" if standstill.reason in _TELLING else f" {standstill.lifts}"
+    return f"{what}{since}: {ended(printable(standstill.why))}{lifts}{again}"
 
 
 def ended(text: str) -> str:

@@ -63,6 +63,8 @@ class Surroundings:
     standstills: tuple[Standstill, ...]
     away: frozenset[Path]
     """Directories that give no answer: nobody looks into them."""
+    paused: frozenset[tuple[Path, Path]]
+    """Single files that a person has paused: their inbox, and their path below it."""
     now: float
 
 
@@ -88,7 +90,25 @@ def story_of(job: Job, around: Surroundings) -> JobStory:
         lying=tuple(_lying(job, around)),
         next=_next(job, around),
         next_at=next((one.at for one in due if one.job_id == job.id), None) if open_and_running else None,
-        waits_on=() if job.closed else tuple(halt for halt in around.standstills if _holds_up(halt, job)),
+        waits_on=() if job.closed else tuple(_waits_on(job, around)),
+    )
+
+
+def _waits_on(job: Job, around: Surroundings) -> Iterator[Standstill]:
+    yield from (halt for halt in around.standstills if _holds_up(halt, job))
+    if job.state in _UNPAID and (job.place.inbox, job.relative) in around.paused:
+        yield paused_file(job.place.inbox, job.relative)
+
+
+def paused_file(inbox: Path, relative: Path) -> Standstill:
+    """The pause of one single file."""
+    return Standstill(
+        inbox=inbox,
+        reason=GateReason.PAUSED,
+        relative=relative,
+        why="A person has paused this one file.",
+        since=0.0,
+        lifts="`expandd resume FILE` lets it go on.",
     )
 
 

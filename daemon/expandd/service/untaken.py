@@ -14,12 +14,12 @@ from expandd.domain.errors import FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Whole
 from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
-from expandd.domain.selection import path_ignored_because
+from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.engine.ports import Images
 from expandd.service.overview import Standstill
 from expandd.service.standstills import span
-from expandd.service.story import Surroundings
+from expandd.service.story import Surroundings, paused_file
 
 WORK = ".expandd"
 
@@ -118,6 +118,9 @@ def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> Untaken |
         return _no(
             path, folder, Hindrance.WORK_FOLDER, why, "At the next start such files are put back into the inbox."
         )
+    if is_pause(relative):
+        why = "It is no picture: as long as it lies here it pauses this folder."
+        return _no(path, folder, Hindrance.IGNORED, why, "Take it away and the folder goes on.")
     if (ignored := path_ignored_because(relative)) is not None:
         step = "Nothing, as long as it is named so. Give it its final name to have it taken."
         return _no(path, folder, Hindrance.IGNORED, f"It is ignored: {ignored}.", step)
@@ -175,6 +178,9 @@ def _in_line(path: Path, folder: HotFolder, around: Surroundings, picture: str) 
     if not around.running:
         return _no(path, folder, Hindrance.NOT_RUNNING, f"{picture} expandd does not run.", "Start expandd.")
     halts = tuple(halt for halt in around.standstills if halt.inbox in {None, folder.inbox})
+    relative = path.relative_to(folder.inbox)
+    if (folder.inbox, relative) in around.paused:
+        halts = (*halts, paused_file(folder.inbox, relative))
     if halts:
         step = "It is taken when that is over."
         return _no(path, folder, Hindrance.STANDSTILL, f"{picture} It waits.", step, halts=halts)

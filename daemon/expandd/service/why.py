@@ -21,6 +21,7 @@ from expandd.adapters.looking import batches
 from expandd.adapters.sidecar import sidecar_path
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
+from expandd.domain.orders import Lasting
 from expandd.domain.settings import Settings
 from expandd.service.called import absolute_path, names_of, real_path
 from expandd.service.exit_codes import ExitCode
@@ -64,12 +65,19 @@ def run_why(file: str, config: Path, *, as_json: bool) -> int:
 def surroundings(settings: Settings) -> Surroundings:
     """What the stories are told with, as it is now."""
     overview = overlook(settings, Counting())
+    with reading(settings.state_dir / JOURNAL) as journal:
+        orders = journal.standing_orders() if journal else ()
     return Surroundings(
         settings=settings,
         running=overview.running,
         snapshot=live_snapshot(settings.state_dir)[1],
         standstills=overview.standstills,
         away=frozenset(folder.inbox for folder in overview.folders if not folder.counted),
+        paused=frozenset(
+            (order.inbox, order.relative)
+            for order in orders
+            if order.lasting is Lasting.PAUSED and order.inbox is not None and order.relative is not None
+        ),
         now=overview.at,
     )
 

@@ -1,0 +1,77 @@
+"""What people see of a daemon that works, one that waits, and one that is gone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from expandd.practice.server import PracticeServer
+from tests.support.daemon import PATIENCE, House
+from tests.support.pictures import picture
+
+
+def seen(house: House, verb: str, *words: str, until: Callable[[Any], bool]) -> Any:
+    """What a verb tells, asked again until it is so: what the daemon tells of itself is up to a second old."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        outcome = house.call(verb, *words, "--json")
+        values = json.loads(outcome.stdout)
+        if until(values):
+            return values
+        assert time.monotonic() < deadline, outcome.stdout
+
+
+def test_a_working_daemon_is_seen_by_status_why_ledger_and_metrics(house: House) -> None:
+    metrics = house.root / "expandd.prom"
+    house.build(top=f"metrics_file: {metrics}", defaults="settle: 200ms, settle_max: 2s, scan_interval: 500ms")
+    hot = house.folder()
+    with house.running() as daemon:
+        (hot / "inbox" / "first.png").write_bytes(picture("png"))
+        daemon.finished()
+        (hot / "inbox" / "PAUSE").touch()
+        daemon.wait_for("gate.shut")
+        (hot / "inbox" / "second.png").write_bytes(picture("png", seed=2))
+        status = seen(house, "status", until=lambda values: bool(values["standstills"]))
+        why = seen(house, "why", "second.png", until=lambda values: values["files"][0]["hindrance"] == "standstill")
+        (hot / "inbox" / "PAUSE").unlink()
+        daemon.finished(times=2)
+        seen(house, "status", until=lambda values: not values["standstills"])
+    stopped = json.loads(house.call("status", "--json").stdout)
+    told = metrics.read_text()
+
+    assert status["running"].startswith("process ")
+    assert status["standstills"][0]["reason"] == "paused"
+    assert (status["folders"][0]["done"], status["folders"][0]["paid_today"]) == (1, 1)
+    assert status["folders"][0]["watched"] is True
+    assert why["files"][0]["waits_on"][0]["reason"] == "paused"
+    assert stopped["running"] == ""
+    assert stopped["folders"][0]["done"] == 2
+    assert 'expandd_waiting_files{folder="hot"}' in told
+    assert json.loads(house.call("ledger", "--json").stdout)["in_all"]["delivered"] == 2
+
+
+def test_a_plan_pays_nothing_and_changes_nothing(house: House, server: PracticeServer) -> None:
+    hot = house.folder()
+    (hot / "inbox" / "a.png").write_bytes(picture("png", 120, 80))
+    plan = json.loads(house.call("plan", "--json").stdout)
+
+    assert plan["files"][0]["result_size"] == {"width": 150, "height": 90}
+    assert [path.name for path in (hot / "inbox").iterdir()] == ["a.png"]
+    assert not house.state_dir.exists()
+    assert server.counts().calls == {}
+
+
+def test_a_state_disk_that_takes_no_snapshot_is_told_of_once_and_the_work_goes_on(house: House) -> None:
+    (house.state_dir / ".snapshot.json").mkdir(parents=True)
+    hot = house.folder()
+    with house.running() as daemon:
+        daemon.wait_for("snapshot.failed")
+        for number in range(2):
+            (hot / "inbox" / f"{number}.png").write_bytes(picture("png", seed=number))
+            daemon.finished(times=number + 1)
+        assert daemon.stop() == 0
+
+    assert sum(line.get("event") == "snapshot.failed" for line in daemon.lines) == 1
+    assert json.loads(house.call("status", "--json").stdout)["folders"][0]["done"] == 2
