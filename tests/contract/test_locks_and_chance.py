@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -49,6 +50,28 @@ def test_whoever_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
 
     assert named.startswith("process ")
     assert holder(path) == ""
+
+
+def test_whoever_only_looks_at_a_lock_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            holder(path)
+
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    try:
+        for _ in range(200):
+            with locked(path, "The state directory"):
+                pass
+    finally:
+        over.set()
+        for thread in looking:
+            thread.join()
 
 
 def test_a_process_that_is_killed_leaves_no_lock_behind(tmp_path: Path) -> None:

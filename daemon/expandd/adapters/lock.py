@@ -5,11 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from expandd.domain.errors import InstanceRunning
+
+LOOKS = 20
+PAUSE = 0.01
+"""Tries, and seconds between them: `status` and others hold the lock for an instant while they look for its holder."""
 
 
 @contextmanager
@@ -22,7 +27,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except BlockingIOError as error:
             raise InstanceRunning(
                 f"{what} is in use by {_name(descriptor)}. "
@@ -33,6 +38,18 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> None:
+    """Raises BlockingIOError when another process has it, and not only looks whether one has."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE)
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def this_process() -> str:
