@@ -40,7 +40,7 @@ class Inbox:
     ) -> None:
         self.folder = folder
         self._folders = folders
-        self._watching = watching
+        self.watching = watching
         self._settling = settling
         self._candidates = settling.candidates
         self._gate = gates.inbox(folder.inbox)
@@ -61,7 +61,7 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Whether everything that lay in the inbox has been answered."""
-        return self._watching.scanned and not self._more and not self._candidates and not self.ready
+        return self.watching.scanned and not self._more and not self._candidates and not self.ready
 
     @property
     def waiting(self) -> int:
@@ -73,20 +73,10 @@ class Inbox:
         """Whether more files wait than are known."""
         return self._more and self._candidates.full
 
-    @property
-    def missed(self) -> int:
-        """Files that no event had announced."""
-        return self._watching.missed
-
-    @property
-    def watched(self) -> bool:
-        """Whether file events are used; if not, the inbox is scanned for what comes."""
-        return self._watching.watched
-
     def end(self) -> None:
         """Stop as soon as the step under way is done."""
         self._ending = True
-        self._watching.hinted.set()
+        self.watching.hinted.set()
 
     async def run(self) -> None:
         """Until cancelled, or ended."""
@@ -101,13 +91,13 @@ class Inbox:
             except JournalAway:
                 await self._clock.sleep(AWAY_PAUSE)
             else:
-                await self._clock.wait(self._watching.hinted, 0.0 if self._ending else self._pause())
-        await self._watching.end()
+                await self._clock.wait(self.watching.hinted, 0.0 if self._ending else self._pause())
+        await self.watching.end()
 
     async def _tick(self) -> None:
-        checked = await self._watching.check()
+        checked = await self.watching.check()
         self.started.set()
-        due = self._watching.take()
+        due = self.watching.take()
         if checked or any(is_pause(relative) for relative in due.hints):
             await self._pause_file.look()
         for relative in due.hints:
@@ -124,7 +114,7 @@ class Inbox:
         """Seconds until something is due, unless a hint comes first."""
         now = self._clock.monotonic()
         due = self._candidates.next_due()
-        pauses = [self._watching.pause()]
+        pauses = [self.watching.pause()]
         if due is not None and not self._gates.stopping:
             pauses.append(max(0.0, due - now))
         return min(pauses)
@@ -151,12 +141,12 @@ class Inbox:
                     self._settling.consider(relative, hinted=expected)
             if self._more:
                 break
-        self._watching.has_scanned(self._clock.monotonic() - started)
+        self.watching.has_scanned(self._clock.monotonic() - started)
 
     def look_again(self) -> None:
         """Scan soon: something has come back."""
         self._more = True
-        self._watching.hinted.set()
+        self.watching.hinted.set()
 
     def reconsider(self) -> None:
         """Let every file settle anew: what people have ordered may have changed what is to become of it."""

@@ -118,8 +118,8 @@ def _inboxes(engine: Engine) -> Iterator[InboxNow]:
             inbox=inbox.folder.inbox,
             waiting=inbox.waiting,
             more=inbox.overfull,
-            missed=inbox.missed,
-            watched=inbox.watched,
+            missed=inbox.watching.missed,
+            watched=inbox.watching.watched,
             ready=tuple(ready.relative for ready in inbox.ready),
         )
 
