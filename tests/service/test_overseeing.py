@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from expandd.adapters.counting import MOST_AGES, Counting, counted
 from expandd.adapters.journal import SqliteJournal
@@ -23,6 +25,7 @@ from expandd.service.overview_words import lines
 from expandd.service.price import Price
 from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, last_snapshot, live_snapshot, write_snapshot
 from expandd.service.standstills import LIFTS, span
+from expandd.service.status_table import table
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in
 
@@ -155,17 +158,30 @@ def test_a_large_backlog_is_counted_whole_and_aged_in_part(settings: Settings) -
     assert (found.waiting, found.aged) == (MOST_AGES + 10, MOST_AGES)
 
 
-def test_the_price_is_learnt_between_two_looks_and_a_top_up_teaches_nothing() -> None:
+def test_the_price_is_learnt_from_what_credits_fall_by_and_a_top_up_teaches_nothing() -> None:
     price = Price(None)
     learnt = []
-    for number, (left, paid) in enumerate([("10", 2), ("7", 1), ("100", 3), ("100", 4), ("92", 0), ("91", 0)]):
+    for number, (left, paid) in enumerate([("100", 4), ("94", 4), ("88", 1), ("300", 2), ("297", 90), ("99", 0)]):
+        # One answer is looked at again and again, and counts once.
         price.look(Decimal(left), float(number))
         price.look(Decimal(left), float(number))
         learnt.append(price.latest)
         for _ in range(paid):
             price(JobMoved(a_job_in(S.ACCEPTED), S.INTENT))
 
-    assert learnt == [None, Decimal("1.5"), Decimal("1.5"), Decimal("1.5"), Decimal(2), Decimal(2)]
+    assert learnt == [None, None, Decimal("1.5"), Decimal("1.5"), Decimal("1.5"), Decimal("2.13")]
+
+
+def test_the_table_of_a_terminal_shows_folders_standstills_and_what_needs_a_person(settings: Settings) -> None:
+    settings.folders[0].inbox.rmdir()
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(table(seen(settings)))
+    text = console.export_text()
+
+    assert "does not run" in text
+    assert "Mount the folder" in text
+    assert "hot" in text
+    assert "0?" in text
 
 
 def test_every_reason_says_what_lifts_it() -> None:

@@ -1,4 +1,4 @@
-"""Owns what hot folders are called in metrics: short, the same from start to start, and few."""
+"""Owns what hot folders are called in tables and metrics: short, the same from start to start, and few."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from expandd.domain.naming import printable
-from expandd.domain.settings import HotFolder
 
 OTHER = "other"
 """Folders that are no longer configured but have images in hand."""
@@ -15,9 +14,9 @@ OTHER = "other"
 ALL = "all"
 
 
-def labels_of(folders: Sequence[HotFolder]) -> Mapping[Path, str]:
+def labels_of(inboxes: Sequence[Path]) -> Mapping[Path, str]:
     """The label of each inbox: the name of the folder that people know. Where two have one name, their whole paths."""
-    short = {folder.inbox: _short(folder.inbox) for folder in folders}
+    short = {inbox: _short(inbox) for inbox in inboxes}
     often = Counter(short.values())
     return {inbox: name if often[name] == 1 else printable(inbox) for inbox, name in short.items()}
 

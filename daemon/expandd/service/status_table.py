@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from expandd.domain.naming import printable
+from expandd.service.labels import labels_of
 from expandd.service.overview import FolderOverview, Overview
 from expandd.service.overview_words import footlines, headlines
 from expandd.service.standstills import clock, span
@@ -38,16 +38,17 @@ def table(overview: Overview) -> RenderableType:
 
 def _folders(overview: Overview) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    shown.add_column("inbox", overflow="fold", ratio=1)
+    shown.add_column("folder", overflow="fold")
     shown.add_column("preset")
     for column in _COLUMNS:
         shown.add_column(column, justify="right")
+    labels = labels_of([folder.inbox for folder in overview.folders])
     for folder in overview.folders:
-        shown.add_row(*_row(folder))
+        shown.add_row(*_row(labels[folder.inbox], folder))
     return shown
 
 
-def _row(folder: FolderOverview) -> list[Text]:
+def _row(label: str, folder: FolderOverview) -> list[Text]:
     left = "" if folder.day_left is None else str(folder.day_left)
     cells = (
         str(folder.waiting) if folder.counted else f"{folder.waiting}?",
@@ -59,7 +60,7 @@ def _row(folder: FolderOverview) -> list[Text]:
         left,
         str(folder.in_error),
     )
-    name = Text(printable(folder.inbox), style="" if folder.counted else "yellow")
+    name = Text(label, style="" if folder.counted else "yellow")
     return [name, Text(folder.preset_name), *(Text(cell) for cell in cells)]
 
 
