@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from expandd.service.cli import cli
+from expandd.service.help_page import SECTIONS
 from tests.support.pictures import picture
 
 BAD = """\
@@ -32,6 +33,16 @@ def test_every_verb_has_a_help_page_that_says_what_it_does() -> None:
         assert outcome.exit_code == 0, verb
         assert command.help, verb
         assert command.help.split(".")[0] in " ".join(outcome.output.split()), verb
+
+
+def test_the_help_page_lists_every_verb_with_a_whole_sentence() -> None:
+    lines = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.splitlines()
+    told = {words[0]: words[1:] for line in lines if (words := line.split()) and line.startswith("  ")}
+
+    assert {verb for section in SECTIONS.values() for verb in section} >= set(cli.commands)
+    for verb in cli.commands:
+        assert told[verb], verb
+        assert not told[verb][-1].endswith("..."), verb
 
 
 def test_all_mistakes_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:

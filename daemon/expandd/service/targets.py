@@ -52,7 +52,7 @@ def target(what: str | None, settings: Settings, journal: JournalReader | None) 
 
 
 def _folder(what: str, settings: Settings) -> HotFolder | None:
-    path, labels = real_path(absolute_path(what)), labels_of(settings.folders)
+    path, labels = real_path(absolute_path(what)), labels_of([folder.inbox for folder in settings.folders])
     for folder in settings.folders:
         own = (folder.inbox, folder.outbox, folder.done, folder.error)
         root = folder.inbox.parent if folder.inbox.parent == folder.outbox.parent else None

@@ -9,18 +9,12 @@ from pathlib import Path
 import click
 
 from expandd.domain.orders import Verb
-from expandd.service.cli_shared import CONFIG, told
 from expandd.service.completing import inboxes
+from expandd.service.verbs import CONFIG, told
 
 WHAT = click.argument("what", type=click.Path(), required=False, shell_complete=inboxes)
 ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-
-_WHAT_IS = """
-
-    WHAT is a hot folder, by its own directory or any of its four, or a file by any name or path it has or had. It
-    works while the daemon runs, within seconds, and when it does not: then it is carried out at the next start.
-    """
 
 
 def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = False, yes: bool = True) -> int:
@@ -111,11 +105,16 @@ def release(what: str | None, config: Path) -> int:
 @CONFIG
 @told
 def resolve(file: str, *, paid: bool, config: Path) -> int:
-    """Say whether FILE was paid for, when nobody but you can find out."""
+    """Say whether FILE was paid for, when only you can tell.
+
+    For a picture that `expandd status` says needs you: the answer to its paid call was lost, and the service does not
+    tell. Look into your account there. --paid sends it to the error folder with a note, and nothing more is paid;
+    --not-paid pays for it and expands it as if it were new.
+    """
     from expandd.domain.orders import Verb
     from expandd.service.resolving import run_resolve
 
     return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
 
 
-STEERING = (retry, redo, cancel, pause, resume, release, resolve)
+VERBS = (retry, redo, cancel, pause, resume, release, resolve)

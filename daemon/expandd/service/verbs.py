@@ -1,4 +1,4 @@
-"""Owns what all verbs share: their common options, and how their errors become sentences and exit codes."""
+"""Owns what all verbs share: options, and errors that a person can mend as sentences and exit codes."""
 
 from __future__ import annotations
 
