@@ -79,6 +79,8 @@ UPDATE jobs SET spent_at = (
 ) WHERE state != 'failed' OR json_extract(stamps, '$[#-2][0]') != 'intent';
 CREATE INDEX spent_jobs ON jobs (spent_at) WHERE spent_at IS NOT NULL;
 CREATE INDEX by_content ON jobs (sha256) WHERE state = 'done';
+CREATE INDEX failed_jobs ON jobs (id) WHERE state = 'failed';
+CREATE INDEX differing_jobs ON jobs (id) WHERE result_width != expected_width OR result_height != expected_height;
 CREATE TABLE orders (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     verb TEXT NOT NULL,
