@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
 from expandd.practice.server import PracticeServer
-from tests.support.daemon import PATIENCE, House
+from tests.support.daemon import PATIENCE, House, command
 from tests.support.pictures import picture
 
 
@@ -75,3 +77,16 @@ def test_a_state_disk_that_takes_no_snapshot_is_told_of_once_and_the_work_goes_o
 
     assert sum(line.get("event") == "snapshot.failed" for line in daemon.lines) == 1
     assert json.loads(house.call("status", "--json").stdout)["folders"][0]["done"] == 2
+
+
+def test_a_watched_status_is_a_json_object_a_line_until_it_is_interrupted(house: House) -> None:
+    arguments = [*command(), "status", "--config", str(house.config), "--watch", "--json", "--every", "0.2"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+
+        assert process.wait(timeout=PATIENCE) == 0
+    assert told[0]["at"] < told[1]["at"]
+    assert told[0]["running"] == ""
