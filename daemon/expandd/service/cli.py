@@ -20,7 +20,7 @@ from expandd.service.verbs import CONFIG, VERBOSE, told
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="expandd")
 def cli() -> None:
-    r"""Drop images into folders; take them out expanded.
+    """Drop images into folders; take them out expanded.
 
     First `expandd demo`, which needs no account. Then name your folders in a configuration (config.example.yaml has
     every key), look at it with `expandd check`, and let `expandd run` work. `expandd VERB --help` tells all of a verb.
@@ -48,7 +48,7 @@ def cli() -> None:
       4   once: some files still wait; check: the service is away
       75  another instance holds the state directory or an inbox
       78  configuration: nothing was started
-    """
+    """  # noqa: D301 - click looks for the control character
 
 
 for verb in (*seeing.VERBS, *steering.VERBS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -22,9 +23,12 @@ from expandd.service.exit_codes import ExitCode
 from expandd.service.hooks import PATIENCE, Teller, telling
 from expandd.service.logs import EventLog, to_stderr
 from expandd.service.once import Tally, run_once
+from expandd.service.price import Price
 from expandd.service.progress import Progress, Silent
 from expandd.service.serving import serve
 from expandd.service.signals import stopped_by_signals
+from expandd.service.snapshot import last_snapshot
+from expandd.service.snapshotting import Snapshots, published
 
 Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContextManager[Engine]]
 
@@ -59,12 +63,17 @@ async def batch(
     """The work of `once`, on an engine that `build` makes."""
     stop = stopped_by_signals()
     tally = Tally(asyncio.get_running_loop().time)
+    before = last_snapshot(settings.state_dir)
+    price = Price(before.price if before else None)
     bar = Progress() if sys.stderr.isatty() else Silent()
     teller = Teller(log, lambda: settings.hooks)
     with bar:
-        lines = bar if sys.stderr.isatty() else EventLog(log)
-        subscribers = Announcer(lines, tally, teller)
-        async with build(settings, environ, subscribers) as engine, telling(teller, PATIENCE, stop):
+        shown = bar if sys.stderr.isatty() else EventLog(log)
+        async with (
+            build(settings, environ, Announcer(shown, tally, price, teller)) as engine,
+            published(Snapshots(engine, before=before, price=price, log=log, wall=time.time)),
+            telling(teller, PATIENCE, stop),
+        ):
             code = await run_once(engine, tally, patience, stop)
     click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
     if code is ExitCode.SOME_WAIT:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 
@@ -96,6 +97,19 @@ class Snapshots:
             self._failing = True
         else:
             self._written, self._failing = snapshot, False
+
+
+@asynccontextmanager
+async def published(snapshots: Snapshots) -> AsyncIterator[None]:
+    """Write snapshots as long as the body lasts."""
+    task = asyncio.create_task(snapshots.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
 
 
 def _shut(engine: Engine, now: float) -> Iterator[ShutGate]:
