@@ -94,3 +94,14 @@ def png_claiming(width: int, height: int, depth: int = 8, colour: int = 2) -> by
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def lossless_jpeg(width: int = 64, height: int = 64) -> bytes:
+    """A JPEG of the lossless process (SOF3), all of one grey, which Pillow reads but does not write."""
+    frame = struct.pack(">BHHB3B", 8, height, width, 1, 1, 0x11, 0)
+    # One code of one bit: the sample is as predicted.
+    table = bytes((0, 1, *bytes(15), 0))
+    scan = bytes((1, 1, 0, 1, 0, 0))
+    parts = ((0xC3, frame), (0xC4, table), (0xDA, scan))
+    segments = b"".join(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in parts)
+    return b"\xff\xd8" + segments + bytes(width * height // 8) + b"\xff\xd9"

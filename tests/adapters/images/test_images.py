@@ -22,7 +22,16 @@ from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat
 from expandd.domain.offsets import Size
-from tests.support.pictures import CORNERS, animated, chunk, drawing, encoded, picture, png_claiming
+from tests.support.pictures import (
+    CORNERS,
+    animated,
+    chunk,
+    drawing,
+    encoded,
+    lossless_jpeg,
+    picture,
+    png_claiming,
+)
 
 FORMATS = ("jpeg", "png", "webp")
 
@@ -166,6 +175,11 @@ class TestWholePictures:
     ) -> None:
         found = await images.examine(written(tmp_path, animated(name)))
         assert found == Whole(format=ImageFormat(name), size=Size(96, 80), orientation=1)
+
+    async def test_a_lossless_jpeg_is_whole(self, images: PillowImages, tmp_path: Path) -> None:
+        found = await images.examine(written(tmp_path, lossless_jpeg()))
+
+        assert found == Whole(format=ImageFormat.JPEG, size=Size(64, 64), orientation=1)
 
     async def test_a_camera_file_of_several_pictures_counts_as_jpeg(self, images: PillowImages, tmp_path: Path) -> None:
         data = encoded(drawing(200, 100), "mpo", save_all=True, append_images=[drawing(80, 70)])

@@ -173,10 +173,20 @@ def _decoded(file: BinaryIO, found: Structure) -> Finding:
 
 def _decode(file: BinaryIO, found: Structure) -> int:
     """Decode every row; the orientation."""
+    if found.format is ImageFormat.JPEG:
+        try:
+            return _load(file, found, small=True)
+        except OSError:
+            # A lossless JPEG has no smaller scale to decode to.
+            return _load(file, found)
+    return _load(file, found)
+
+
+def _load(file: BinaryIO, found: Structure, *, small: bool = False) -> int:
     with _picture(file, found.format) as image:
         if image.size != (found.size.width, found.size.height):
             raise ValueError("its header names two sizes")
-        if found.format is ImageFormat.JPEG:
+        if small:
             # An eighth of each side: every coded bit is read all the same, in a third less time and no memory.
             image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
