@@ -18,6 +18,8 @@ from expandd.domain.errors import (
     OutcomeUnknown,
 )
 from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.job import FileIdentity, Job, JobState, Place, Source, Stamp
+from expandd.domain.settings import Originals
 from expandd.engine.gates import PATIENCE, Gate, Gates
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock
@@ -45,6 +47,16 @@ def gate(clock: ManualClock, recorder: Recorder) -> Gate:
 @pytest.fixture
 def gates(clock: ManualClock, recorder: Recorder) -> Gates:
     return Gates(clock, FixedChance(), recorder)
+
+
+def a_job(stamps: tuple[Stamp, ...]) -> Job:
+    hot = Path("/hot")
+    place = Place(
+        inbox=hot, outbox=hot, done=hot, error=hot, name="{stem}{ext}", preset_name="wide", originals=Originals.MOVE
+    )
+    return Job(
+        id="one", place=place, relative=Path("pic.png"), source=Source(identity=FileIdentity(1, 2, 3, 4)), stamps=stamps
+    )
 
 
 async def answering(error: Exception | None = None) -> str:
@@ -95,6 +107,52 @@ async def test_one_caller_probes_and_the_others_wait_for_its_outcome(gate: Gate,
 
     assert first == 0.0
     assert second == 60.0
+
+
+async def test_after_a_probe_that_says_nothing_the_next_follows_after_a_back_off(
+    gate: Gate, clock: ManualClock
+) -> None:
+    gate.failed(R.CREDITS, "none left")
+    await clock.advance(gate.wait())
+    Gates.enter(gate)
+    gate.let_go()
+
+    assert 0.0 < gate.wait() <= 1.0
+
+
+async def test_a_call_that_was_under_way_does_not_shorten_the_time_the_server_named(
+    gate: Gate, clock: ManualClock
+) -> None:
+    gate.failed(R.SLOWED, "429")
+    await clock.advance(gate.wait())
+    Gates.enter(gate)
+    gate.failed(R.SLOWED, "429", 300.0)
+    gate.let_go()
+
+    assert gate.wait() == 300.0
+
+
+@pytest.mark.parametrize("error", [Later("this call only"), AccountAway(R.CREDITS, "no credits")])
+async def test_a_probe_of_the_service_that_fails_for_another_reason_does_not_hold_up_the_next(
+    gates: Gates, clock: ManualClock, error: Exception
+) -> None:
+    gates.service.failed(R.CREDENTIALS, "rejected")
+    await clock.advance(gates.service.wait())
+    Gates.enter(gates.service)
+    await asyncio.gather(gates.through(answering(error)), return_exceptions=True)
+
+    assert 0.0 < gates.service.wait() <= 1.0
+
+
+@pytest.mark.parametrize(("paid_after", "opens"), [(1.0, True), (-1.0, False)])
+def test_a_result_that_was_paid_for_since_opens_spending(
+    gates: Gates, clock: ManualClock, paid_after: float, opens: bool
+) -> None:
+    gates.spending.failed(R.CREDITS, "none left")
+    stamps = (Stamp(JobState.INTENT, clock.wall() + paid_after), Stamp(JobState.RENDERED, clock.wall() + 9.0))
+    gates.made(a_job(stamps))
+
+    assert (gates.spending.shut is None) is opens
 
 
 async def test_probes_become_ever_rarer_up_to_the_cap(gate: Gate, clock: ManualClock) -> None:
@@ -177,6 +235,7 @@ def test_a_folders_gates_concern_that_folder(gates: Gates) -> None:
         (Later("this call only"), False),  # says nothing of the service
         (AccountAway(R.UNREACHABLE, "no route"), False),  # counted by whoever made the call
         (OutcomeUnknown("reset"), False),  # an outage, rather
+        (OutcomeUnknown("empty", served=True), True),  # an answer, if one that says little
     ],
 )
 async def test_an_answer_opens_the_gate_and_a_failure_does_not(

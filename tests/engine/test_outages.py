@@ -3,14 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.errors import AccountAway, GateReason, OutcomeUnknown
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.job import JobState
-from tests.support.fake_api import Fate, Refuse
+from tests.support.fake_api import Fate, Lose, Refuse
 from tests.support.workshop import Workshop
 
 S = JobState
 
+EMPTY = OutcomeUnknown("its answer was empty", served=True)
 UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
 
 
@@ -78,6 +79,44 @@ async def test_everything_goes_on_by_itself_once_there_are_credits(make_workshop
 
     assert len(workshop.api.paid) == 6
     assert [event.reason for event in workshop.recorder.of(GateOpened)] == [GateReason.CREDITS]
+
+
+async def test_credits_that_are_back_are_noticed_where_the_answers_to_paid_calls_are_empty(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=2)
+    workshop.api.credits = 0
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(12)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.advance(600.0)
+    workshop.api.credits = 100
+    workshop.api.script("generate", *[Lose(EMPTY)] * len(names))
+    await workshop.closed(*names, within=180.0)
+
+    assert len(workshop.api.paid) == len(names)
+
+
+async def test_a_probe_for_credits_that_is_lost_is_repeated_soon(workshop: Workshop) -> None:
+    workshop.api.script("generate", Refuse(AccountAway(GateReason.CREDITS, "403, forbidden")))
+    workshop.api.script("account", Refuse(AccountAway(GateReason.UNREACHABLE, "200, a web page")))
+    workshop.start()
+    workshop.drop("pic.png")
+
+    await workshop.closed("pic.png", within=30.0)
+
+
+async def test_empty_answers_to_paid_calls_do_not_count_as_an_outage(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=8)
+    workshop.api.script("generate", *[Lose(EMPTY)] * 16)
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(16)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.closed(*names)
+
+    assert workshop.recorder.of(GateShut) == []
 
 
 async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Callable[..., Workshop]) -> None:

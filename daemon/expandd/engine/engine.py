@@ -166,6 +166,8 @@ class Engine:
         match event:
             case JobMoved(job):
                 self.poller.watch(job)
+                if job.state is JobState.RENDERED:
+                    self.gates.made(job)
             case GateOpened():
                 self._go_on()
             case JobClosed(job) if job.state is JobState.WITHDRAWN:

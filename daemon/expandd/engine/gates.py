@@ -13,9 +13,11 @@ from expandd.domain.errors import (
     FolderAway,
     GateReason,
     ImageIdRefused,
+    Later,
     OutcomeUnknown,
 )
 from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.barriers import Barrier, Barriers, Shut
 from expandd.engine.ports import Chance, Clock, Emit
@@ -45,6 +47,7 @@ class Gate:
         self._chance = chance
         self._emit = emit
         self._failures = 0
+        self._probing = False
 
     def wait(self) -> float:
         """Seconds until the caller may go ahead; 0 when it may now."""
@@ -55,7 +58,14 @@ class Gate:
     def enter(self) -> None:
         """Pass, as the probe if the gate is shut: the others wait for its outcome."""
         if self.shut is not None:
+            self._probing = True
             self._probe_later(self.shut, self._backoff.cap)
+
+    def let_go(self) -> None:
+        """The probe is over. Where it said nothing about what shut the gate, the next one follows after a back-off."""
+        if self.shut is not None and self._probing:
+            self._probing = False
+            self._probe_later(self.shut, self._backoff.wait(max(self._failures, 1), self._chance.fraction()))
 
     def away(self, error: FolderAway) -> None:
         self.failed(error.reason, str(error))
@@ -63,6 +73,7 @@ class Gate:
     def failed(self, reason: GateReason, why: str, retry_after: float | None = None) -> None:
         """Count a failure. Some reasons shut the gate at once, an unreachable service only when it persists."""
         self._failures += 1
+        self._probing = False
         if reason is GateReason.UNREACHABLE and self._failures < PATIENCE and self.shut is None:
             return
         seconds = self._backoff.wait(self._failures, self._chance.fraction())
@@ -140,7 +151,13 @@ class Gates:
         try:
             answer = await call
         except OutcomeUnknown as error:
-            self.service.failed(GateReason.UNREACHABLE, str(error))
+            if error.served:
+                self._served(was_open=was_open)
+            else:
+                self.service.failed(GateReason.UNREACHABLE, str(error))
+            raise
+        except (AccountAway, Later):
+            self.service.let_go()
             raise
         except (FileFault, ImageIdRefused):
             self._served(was_open=was_open)
@@ -153,6 +170,15 @@ class Gates:
         shut = self.service.shut
         if not (was_open and shut is not None and shut.reason is GateReason.SLOWED):
             self.service.passed()
+
+    def made(self, job: Job) -> None:
+        """A result has come: if it was paid for after spending was shut, what shut it is over.
+
+        It is the only sign where the answers to paid calls are empty.
+        """
+        shut, paid_at = self.spending.shut, job.entered(JobState.INTENT)
+        if shut is not None and paid_at is not None and paid_at >= shut.since:
+            self.spending.passed()
 
     def claim_wait(self, inbox: Path) -> float:
         """Seconds until a file of this folder may be claimed."""

@@ -87,7 +87,10 @@ class Paying:
         seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service)
         if seconds:
             return seconds
-        return await self._send(job)
+        try:
+            return await self._send(job)
+        finally:
+            self._gates.service.let_go()
 
     async def pay(self, job: Job) -> Turn:
         """The paid call, once everything that can be proven before it is proven."""
@@ -105,12 +108,17 @@ class Paying:
         seconds = self._gates.enter(self._gates.service, self._gates.spending)
         if seconds:
             return seconds
+        try:
+            return await self._once(job)
+        finally:
+            self._gates.service.let_go()
+            self._gates.spending.let_go()
+
+    async def _once(self, job: Job) -> Turn:
+        """The paid call, if credits and budgets allow it."""
         if not await self._account.prove():
             return LOOK
         await self._twins.paid(job)
-        return await self._within_budget(job)
-
-    async def _within_budget(self, job: Job) -> Turn:
         # Nothing is awaited between the question and the reservation it makes.
         if not self._budgets.reserve(job):
             return LOOK

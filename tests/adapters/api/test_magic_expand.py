@@ -277,6 +277,16 @@ async def test_a_generate_whose_outcome_is_not_known_is_sent_once(
     assert len(server.requests(GENERATE)) == 1
 
 
+@pytest.mark.parametrize(("step", "served"), [(answer(200), True), (answer(502), False), (answer(200, HTML), False)])
+async def test_an_empty_answer_to_a_generate_is_no_sign_of_an_outage(
+    server: ScriptedServer, api: MagicExpand, step: Any, served: bool
+) -> None:
+    server.on(GENERATE, step)
+    with pytest.raises(OutcomeUnknown) as caught:
+        await api.generate("a", OFFSETS)
+    assert caught.value.served is served
+
+
 @pytest.mark.parametrize(
     ("step", "kind"),
     [

@@ -175,8 +175,9 @@ def rejected(why: str) -> AccountAway:
     )
 
 
-def lost(why: str) -> OutcomeUnknown:
-    return OutcomeUnknown(f"The paid call was sent, but {why}. It may have been paid for; the API will be asked.")
+def lost(why: str, *, served: bool = False) -> OutcomeUnknown:
+    message = f"The paid call was sent, but {why}. It may have been paid for; the API will be asked."
+    return OutcomeUnknown(message, served=served)
 
 
 def heard(answer: Answer) -> str:

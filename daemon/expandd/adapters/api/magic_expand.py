@@ -142,7 +142,7 @@ class MagicExpand:
             raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
         if answer.shape is Shape.EMPTY and answer.status != NO_CONTENT:
             # It may be this API's way to say yes. It may as well be a proxy that has lost the call.
-            raise faults.lost("its answer was empty")
+            raise faults.lost("its answer was empty", served=True)
         if answer.shape is not Shape.EMPTY and not isinstance(answer.value, dict):
             raise faults.lost(f"the API answered with something that is not its own ({faults.heard(answer)})")
         return replies.task_id(answer)
