@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.errors import Later
+from expandd.domain.errors import AccountAway, GateReason, Later
 from expandd.domain.events import JobMoved
 from expandd.domain.job import JobState
 from expandd.engine.candidates import WINDOW
@@ -28,6 +28,37 @@ async def test_never_more_images_than_workers_are_between_claim_and_vault(
     await workshop.closed(*names)
 
     assert workshop.most_in_flight() == workers
+
+
+async def test_an_outage_longer_than_the_patience_for_a_result_frees_no_slot(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=2)
+    workshop.api.fate = Fate(seconds=60.0)
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(6)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.reached("pic-1.png", S.ACCEPTED)
+    workshop.api.away["*"] = AccountAway(GateReason.UNREACHABLE, "no route to host")
+    await workshop.advance(2 * workshop.settings.api.unknown_wait)
+    spare = workshop.engine.slots.spare
+    workshop.api.heal()
+    await workshop.closed(*names)
+
+    assert spare == 0
+    assert workshop.most_in_flight() == 2
+
+
+async def test_a_result_that_never_comes_holds_no_slot_for_ever(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=1)
+    workshop.api.fates["lost.png"] = Fate(announced=0, in_history=False)
+    workshop.start()
+    workshop.drop("lost.png")
+    await workshop.reached("lost.png", S.ACCEPTED)
+    workshop.drop("next.png")
+
+    await workshop.closed("next.png", within=2 * workshop.settings.api.unknown_wait)
 
 
 async def test_folders_take_turns_however_full_one_of_them_is(make_workshop: Callable[..., Workshop]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from expandd.domain.backoff import QUIET_HISTORY
 from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
@@ -27,12 +27,14 @@ class _Wait:
     """One job's wait: its entry into the state it waits in, since when (monotonic), and what there was before.
 
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
+    `in_vain` once the service was asked after `unknown_wait` and showed no result.
     """
 
     entry: Stamp
     since: float
     before: float
     attempts_before: int
+    in_vain: bool = False
 
 
 class Asking:
@@ -49,8 +51,12 @@ class Asking:
         self._waits: dict[str, _Wait] = {}
 
     def is_overdue(self, job: Job) -> bool:
-        """Whether the job has waited so long that its result was probably lost on the way."""
-        return job.id in self._waits and self._waited(job) >= self.settings.unknown_wait
+        """Whether the job has waited so long, and was asked for in vain, that its result was probably lost on the way.
+
+        While the service is away, time alone proves nothing.
+        """
+        wait = self._waits.get(job.id)
+        return wait is not None and wait.entry == job.stamps[-1] and wait.in_vain
 
     async def expect(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
@@ -82,6 +88,8 @@ class Asking:
         if seconds:
             return seconds
         history = await self._gates.through(self._api.history(job.image_id))
+        late = self._waited(job) >= self.settings.unknown_wait
+        self._waits[job.id] = replace(self._waits[job.id], in_vain=late)
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known:
