@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FaultCode, GateReason, OutcomeUnknown
+from expandd.domain.errors import AccountAway, FaultCode, GateReason, Later, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import JobState
 from expandd.domain.settings import ApiSettings
 from expandd.engine.asking import Asking
+from expandd.engine.attribution import Attribution
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from tests.support.fake_api import FakeApi, Fate, Image, Lose, Refuse
@@ -153,13 +154,43 @@ async def test_an_error_of_a_job_whose_answer_was_lost_is_its_end(workshop: Work
     assert fault.code is FaultCode.FAILED_AT_API
 
 
+@pytest.mark.parametrize("nameless", [True, False])
+async def test_while_no_notifications_can_be_read_a_silent_history_does_not_let_a_lost_call_be_paid_again(
+    workshop: Workshop, nameless: bool
+) -> None:
+    """The API took the call and failed: only its error says so."""
+    workshop.api.fate = Fate(error="no luck", nameless=nameless)
+    workshop.api.script("generate", Lose())
+    workshop.api.away["notifications"] = Later("not now")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UNKNOWN)
+    await workshop.advance(2 * workshop.settings.api.unknown_wait)
+    workshop.api.heal()
+    await workshop.closed("pic.png")
+
+    assert len(workshop.api.called("generate")) == 1
+    assert workshop.recorder.states_of("pic.png")[-1] is S.FAILED
+
+
+async def test_an_error_that_may_be_its_own_keeps_a_lost_call_from_being_paid_again(workshop: Workshop) -> None:
+    workshop.api.script("generate", Lose(), Lose())
+    workshop.api.fates = {name: Fate(seconds=890.0, error="no luck") for name in ("one.png", "two.png")}
+    workshop.start()
+    for name in ("one.png", "two.png"):
+        workshop.drop(name)
+    await workshop.closed("one.png", "two.png")
+
+    assert len(workshop.api.called("generate")) == 2
+
+
 async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever_more_rarely() -> None:
     clock, recorder = ManualClock(), Recorder()
     api = FakeApi(clock, latency=0.0)
     api.images["image-of-job-1"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
     jobs = Jobs(MemoryJournal(a_job_in(S.ACCEPTED)), clock, recorder)
     gates = Gates(clock, FixedChance(), recorder)
-    asking = Asking(jobs=jobs, gates=gates, api=api, clock=clock, settings=ApiSettings())
+    asking = Asking(jobs=jobs, gates=gates, api=api, clock=clock, attribution=Attribution(), settings=ApiSettings())
     await jobs.load()
     began = clock.monotonic()
     while not recorder.of(JobHeld):

@@ -36,7 +36,7 @@ def result(number: int, image_id: str) -> Notification:
 
 def test_nobody_is_asked_about_while_there_are_no_nameless_errors() -> None:
     attribution = Attribution()
-    attribution.read([result(1, "a"), error(2, "b")], "", settled=NOBODY)
+    attribution.read([result(1, "a"), error(2, "b")], "", settled=NOBODY, now=0.0)
 
     assert [attribution.next_question(["a", "b"]) for _ in range(6)] == [""] * 6
 
@@ -47,52 +47,74 @@ def test_each_waiting_image_is_asked_about_once_and_every_second_poll_serves_all
     for _ in range(8):
         question = attribution.next_question(["a", "b"])
         asked.append(question)
-        attribution.read([error(1)] if not question else [], question, settled=NOBODY)
+        attribution.read([error(1)] if not question else [], question, settled=NOBODY, now=0.0)
 
     assert asked == ["", "a", "", "b", "", "", "", ""]
 
 
 def test_an_error_belongs_to_the_image_it_is_shown_for_and_for_no_other() -> None:
     attribution = Attribution()
-    attribution.read([error(1), error(2)], "", settled=NOBODY)
+    attribution.read([error(1), error(2)], "", settled=NOBODY, now=0.0)
 
-    assert attribution.read([error(2)], "b", settled=NOBODY) == {}
-    assert attribution.read([error(1)], "c", settled=NOBODY) == {1: "c", 2: "b"}
+    assert attribution.read([error(2)], "b", settled=NOBODY, now=0.0) == {}
+    assert attribution.read([error(1)], "c", settled=NOBODY, now=0.0) == {1: "c", 2: "b"}
 
 
 def test_an_error_that_is_shown_for_every_image_is_nobodys() -> None:
     attribution = Attribution()
-    attribution.read([error(1), result(2, "b")], "", settled=NOBODY)
-    attribution.read([error(1), result(2, "b")], "a", settled=NOBODY)
+    attribution.read([error(1), result(2, "b")], "", settled=NOBODY, now=0.0)
+    attribution.read([error(1), result(2, "b")], "a", settled=NOBODY, now=0.0)
 
-    assert attribution.read([error(1), result(2, "b")], "b", settled=NOBODY) == {}
+    assert attribution.read([error(1), result(2, "b")], "b", settled=NOBODY, now=0.0) == {}
 
 
 def test_the_only_image_that_waits_is_compared_with_one_that_does_not_exist() -> None:
     attribution = Attribution()
-    attribution.read([error(1)], "", settled=NOBODY)
+    attribution.read([error(1)], "", settled=NOBODY, now=0.0)
     questions = [attribution.next_question(["ab"]) for _ in range(2)]
-    attribution.read([error(1)], "ab", settled=NOBODY)
+    attribution.read([error(1)], "ab", settled=NOBODY, now=0.0)
     questions += [attribution.next_question(["ab"]) for _ in range(2)]
 
     assert questions == ["", "ab", "", "ba"]
-    assert attribution.read([], "ba", settled=NOBODY) == {1: "ab"}
+    assert attribution.read([], "ba", settled=NOBODY, now=0.0) == {1: "ab"}
 
 
 def test_an_error_whose_job_is_known_is_nobodys_question() -> None:
     attribution = Attribution()
-    attribution.read([error(1)], "", settled=frozenset({1}))
+    attribution.read([error(1)], "", settled=frozenset({1}), now=0.0)
 
-    assert attribution.read([error(1)], "a", settled=frozenset({1})) == {}
+    assert attribution.read([error(1)], "a", settled=frozenset({1}), now=0.0) == {}
     assert {attribution.next_question(["a"]) for _ in range(4)} == {""}
 
 
 def test_errors_that_have_expired_are_forgotten() -> None:
     attribution = Attribution()
-    attribution.read([error(1)], "", settled=NOBODY)
-    attribution.read([], "", settled=NOBODY)
+    attribution.read([error(1)], "", settled=NOBODY, now=0.0)
+    attribution.read([], "", settled=NOBODY, now=0.0)
 
     assert {attribution.next_question(["a"]) for _ in range(4)} == {""}
+
+
+def test_before_a_poll_for_all_was_answered_no_image_is_clear_of_errors() -> None:
+    attribution = Attribution()
+    attribution.read([], "", settled=NOBODY, now=5.0)
+    attribution.read([], "a", settled=NOBODY, now=9.0)
+
+    assert attribution.clears("a", since=5.0)
+    assert not attribution.clears("a", since=6.0)
+
+
+def test_an_image_is_clear_of_errors_once_each_is_known_to_be_anothers() -> None:
+    attribution = Attribution()
+    attribution.read([error(1), error(2)], "", settled=NOBODY, now=0.0)
+    before = attribution.clears("a", since=0.0)
+    attribution.read([error(1)], "b", settled=NOBODY, now=0.0)
+    one_in_doubt = attribution.clears("a", since=0.0)
+    attribution.read([], "a", settled=NOBODY, now=0.0)
+
+    assert (before, one_in_doubt) == (False, False)
+    assert attribution.clears("a", since=0.0)
+    assert not attribution.clears("b", since=0.0)
 
 
 # --- slots ---

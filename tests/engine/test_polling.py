@@ -125,6 +125,22 @@ async def test_a_failed_job_goes_to_the_error_folder_with_its_reason(workshop: W
     assert len(workshop.api.deleted) == 1
 
 
+async def test_a_result_that_comes_after_its_jobs_error_is_not_deleted_unread(workshop: Workshop) -> None:
+    workshop.api.fates = {
+        "bad.png": Fate(error="the model has crashed", nameless=False),
+        "next.png": Fate(seconds=30.0),
+    }
+    workshop.start()
+    workshop.drop("bad.png")
+    workshop.drop("next.png")
+    await workshop.closed("bad.png")
+    bad = next(paid for paid in workshop.api.paid if paid.fate.error)
+    number = workshop.api.announce(Announcement.RESULT, image_id=bad.image_id, link=bad.link)
+    await workshop.closed("next.png")
+
+    assert number not in workshop.api.deleted
+
+
 @pytest.mark.parametrize("nameless", [True, False])
 async def test_an_error_fails_its_own_job_and_no_other(make_workshop: Callable[..., Workshop], nameless: bool) -> None:
     workshop = make_workshop(workers=8)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from expandd.domain.backoff import QUIET_HISTORY
 from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
 from expandd.domain.settings import ApiSettings
+from expandd.engine.attribution import Attribution
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock
@@ -40,11 +41,21 @@ class _Wait:
 class Asking:
     """Steps of a job that waits for the API. The poller is the fast way; /history is the way back."""
 
-    def __init__(self, *, jobs: Jobs, gates: Gates, api: Api, clock: Clock, settings: ApiSettings) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        clock: Clock,
+        attribution: Attribution,
+        settings: ApiSettings,
+    ) -> None:
         self._jobs = jobs
         self._gates = gates
         self._api = api
         self._clock = clock
+        self._attribution = attribution
         self.settings = settings
         # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
         # the wait short.
@@ -71,17 +82,28 @@ class Asking:
         return await self._ask(job)
 
     async def find_out(self, job: Job) -> Turn:
-        """An unknown job: wait for its notification, and when the time is over let /history decide."""
+        """An unknown job: wait for its notification, and when the time is over let /history decide.
+
+        Not before the notifications of that time have been read, and none of them can be an error of this job.
+        """
         waited = self._waited(job)
         if job.held and waited >= RESULT_LIFE:
             return RESULT_LIFE
-        last = waited >= self.settings.unknown_wait
+        over = not job.held and waited >= self.settings.unknown_wait
+        if over and self._nothing_hints_at(job, waited):
+            return await self._ask(job, last=True)
         due = self._next_question(job)
-        if not job.held:
+        if not (job.held or over):
             due = min(due, self.settings.unknown_wait)
         if waited < due:
-            return max(due - waited, LEAST)
-        return await self._ask(job, last=last and not job.held)
+            # The next poll may show what is still missing for the last question.
+            return max(min(due - waited, self.settings.poll_interval) if over else due - waited, LEAST)
+        return await self._ask(job)
+
+    def _nothing_hints_at(self, job: Job, waited: float) -> bool:
+        """Whether the notifications show nothing that could be this job's, or have not for as long as results live."""
+        over = self._waits[job.id].since + self.settings.unknown_wait
+        return waited >= RESULT_LIFE or self._attribution.clears(job.image_id, over)
 
     async def _ask(self, job: Job, *, last: bool = False) -> Turn:
         seconds = self._gates.enter(self._gates.service)
@@ -92,7 +114,7 @@ class Asking:
         self._waits[job.id] = replace(self._waits[job.id], in_vain=late)
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
-        elif last and history.known:
+        elif last and history.known and self._waited(job) < RESULT_LIFE:
             await self._jobs.move(job, JobState.UPLOADED, note="the API has shown that nothing was made")
         elif last:
             await self._jobs.hold(job, "Nobody can tell whether this picture was paid for: the service does not say.")

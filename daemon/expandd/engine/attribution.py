@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,10 @@ class _Search:
         """The one image it was shown for, if it was not shown for another: else the filter filters nothing."""
         return next(iter(self.shown)) if len(self.shown) == 1 and self.not_shown else ""
 
+    def is_not(self, image_id: str) -> bool:
+        """Whether the error is certainly not this image's."""
+        return image_id in self.not_shown or self.owner not in {"", image_id}
+
 
 class Attribution:
     """Remembers the errors that name nobody, and what the API said when it was asked whose they are."""
@@ -38,6 +43,7 @@ class Attribution:
     def __init__(self) -> None:
         self._searches: dict[int, _Search] = {}
         self._shared_turn = False
+        self._shared_at = -math.inf
 
     def next_question(self, waiting: Iterable[str]) -> str:
         """The image id to filter the next poll by, or "" for a poll that serves all jobs.
@@ -50,13 +56,23 @@ class Attribution:
         ids = tuple(waiting)
         return next((question for search in self._searches.values() if (question := search.next(ids))), "")
 
-    def read(self, answer: Sequence[Notification], asked: str, *, settled: frozenset[int]) -> dict[int, str]:
+    def clears(self, image_id: str, since: float) -> bool:
+        """Whether a poll that serves all jobs was answered after `since`, and no error in it can be this image's.
+
+        An error says that the paid call was accepted, also where /history shows nothing of it.
+        """
+        return self._shared_at >= since and all(search.is_not(image_id) for search in self._searches.values())
+
+    def read(
+        self, answer: Sequence[Notification], asked: str, *, settled: frozenset[int], now: float
+    ) -> dict[int, str]:
         """The errors that are now known to belong to an image, by notification id.
 
-        `settled` are the notifications whose job is known.
+        `settled` are the notifications whose job is known. `now` is monotonic, in seconds.
         """
         nameless = {item.id for item in answer if _nameless(item) and item.id is not None and item.id not in settled}
         if not asked:
+            self._shared_at = now
             self._searches = {number: self._searches.get(number, _Search()) for number in nameless}
         else:
             for number, search in self._searches.items():

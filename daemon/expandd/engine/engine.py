@@ -9,6 +9,7 @@ from expandd.domain.events import Event, GateOpened, JobClosed, JobMoved
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
+from expandd.engine.attribution import Attribution
 from expandd.engine.dispatcher import Dispatcher
 from expandd.engine.hot_folders import HotFolders
 from expandd.engine.inbox import Inbox
@@ -43,8 +44,14 @@ class Engine:
         self.gates, self.jobs, self.orders = self._basis.gates, self._basis.jobs, self._basis.orders
         self.budgets, self.account = self._basis.budgets, self._basis.account
         self.slots = Slots(settings.workers, self._changed)
+        self._attribution = Attribution()
         self.asking = Asking(
-            jobs=self.jobs, gates=self.gates, api=outside.api, clock=outside.clock, settings=settings.api
+            jobs=self.jobs,
+            gates=self.gates,
+            api=outside.api,
+            clock=outside.clock,
+            attribution=self._attribution,
+            settings=settings.api,
         )
         self.dispatcher = Dispatcher(
             pipeline(self._basis, slots=self.slots, asking=self.asking).advance,
@@ -213,6 +220,7 @@ class Engine:
             clock=out.clock,
             emit=self._emit,
             waker=self.dispatcher,
+            attribution=self._attribution,
             interval=self._settings.api.poll_interval,
         )
 

@@ -43,6 +43,7 @@ class Poller:
         clock: Clock,
         emit: Emit,
         waker: Waker,
+        attribution: Attribution,
         interval: float,
     ) -> None:
         self._jobs = jobs
@@ -53,7 +54,7 @@ class Poller:
         self._emit = emit
         self._waker = waker
         self.interval = interval
-        self._attribution = Attribution()
+        self._attribution = attribution
         self._foreign: frozenset[str] = frozenset()
         self._owes_poll = False
         self.needed = asyncio.Event()
@@ -111,7 +112,7 @@ class Poller:
         by_image = {job.image_id: job for job in self._jobs if job.image_id}
         by_task = {job.task_id: job for job in self._jobs if job.task_id}
         settled = frozenset(number for job in self._jobs for number in job.notifications)
-        blamed = self._attribution.read(answer, asked, settled=settled)
+        blamed = self._attribution.read(answer, asked, settled=settled, now=self._clock.monotonic())
         ours = 0
         strangers: set[str] = set()
         # Results first: a job that has both a result and an error was paid for, and the result counts.
@@ -146,6 +147,8 @@ class Poller:
 
     async def _remember(self, job: Job, item: Notification) -> None:
         """A second notification of a job that is further on: it is deleted with the first."""
+        if _unfetched(job, item):
+            return
         if item.id is not None and item.id not in job.notifications and job.state is not JobState.INTENT:
             await self._jobs.note(job, notifications=_with(job, item))
 
@@ -162,7 +165,7 @@ class Poller:
         if image_id in self._foreign or item.id is None:
             return False
         job = await self._journal.by_image_id(image_id)
-        if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED}:
+        if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED} or _unfetched(job, item):
             return False
         try:
             await self._gates.through(self._api.delete_notification(item.id))
@@ -171,6 +174,11 @@ class Poller:
         except Later:
             pass  # it expires by itself
         return True
+
+
+def _unfetched(job: Job, item: Notification) -> bool:
+    """Whether this is a result of a job that counts as failed: nobody has downloaded it, so nobody deletes it."""
+    return job.state is JobState.FAILED and item.kind is Announcement.RESULT
 
 
 def _with(job: Job, item: Notification) -> tuple[int, ...]:
