@@ -418,6 +418,26 @@ async def test_a_name_chosen_for_another_job_is_not_free(folders: Folders, job: 
     assert path == outbox / "pic-3.png"
 
 
+async def test_where_a_file_has_the_name_of_a_subfolder_the_subfolder_gets_a_number(folders: Folders, job: Job) -> None:
+    (job.place.outbox / "album").write_bytes(b"a file without an ending")
+    chosen = await folders.free_name(job.place.outbox, Path("album/2026/pic.png"), frozenset())
+    again = await folders.free_name(job.place.outbox, Path("album/2026/pic.png"), frozenset())
+
+    assert chosen == again == job.place.outbox / "album-2" / "2026" / "pic.png"
+    assert chosen.parent.is_dir()
+
+
+async def test_a_file_is_given_back_also_where_a_file_took_the_name_of_its_subfolder(
+    folders: Folders, job: Job
+) -> None:
+    job = drop(job.with_(relative=Path("album/pic.png")))
+    await folders.claim(job)
+    (job.place.inbox / "album").rmdir()
+    (job.place.inbox / "album").write_bytes(b"a file without an ending")
+
+    assert await folders.give_back(job) == job.place.inbox / "album-2" / "pic.png"
+
+
 async def test_a_dangling_link_takes_its_name(folders: Folders, job: Job, tmp_path: Path) -> None:
     (job.place.outbox / "pic.png").symlink_to(tmp_path / "nothing")
     path = await folders.free_name(job.place.outbox, Path("pic.png"), frozenset())

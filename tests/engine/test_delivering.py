@@ -52,6 +52,22 @@ async def test_a_done_folder_that_is_away_waits_with_the_result_delivered(worksh
     assert workshop.names("done") == ["pic.png"]
 
 
+async def test_a_subfolder_is_mirrored_also_where_a_file_without_an_ending_has_its_name(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(recursive=True)
+    workshop.start()
+    workshop.drop("album")
+    await workshop.closed("album")
+    (workshop.hot[0].outbox / "photos").write_bytes(b"somebody's")
+    workshop.drop("album/one.png")
+    workshop.drop("photos/two.png")
+    await workshop.closed("one.png", "two.png", within=120.0)
+
+    assert workshop.names("outbox") == ["album.png", "album/one.png", "photos", "photos-2/two.png"]
+    assert workshop.names("done") == ["album", "album-2/one.png", "photos/two.png"]
+
+
 async def test_a_name_taken_by_somebody_at_the_last_moment_is_left_alone(workshop: Workshop) -> None:
     class Racing:
         """The real folders; somebody puts a file under the chosen name just before the result gets there."""

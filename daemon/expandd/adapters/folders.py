@@ -15,7 +15,7 @@ from expandd.adapters.disk import Disk
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
-from expandd.adapters.looking import batches, events_reach, first_there, identity_of, irregular, look_at
+from expandd.adapters.looking import batches, events_reach, first_there, identity_of, irregular, look_at, passable
 from expandd.adapters.result_sidecar import put_beside
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
 from expandd.adapters.standing import Standing
@@ -190,7 +190,7 @@ class LocalFolders:
     def _return(self, held: Path, inbox: Path, relative: Path) -> Path | None:
         if identity_of(held) is None:
             return None
-        directory = self._disk.make_directories(inbox, relative.parent)
+        directory = self._disk.make_directories(inbox, passable(inbox, relative.parent))
         for name in numbered(relative.name):
             try:
                 self._disk.move(held, directory / name, _spare(held.parent.name))
@@ -209,7 +209,7 @@ class LocalFolders:
         return sum(path is not None for path in returned)
 
     def _free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
-        directory = self._disk.make_directories(root, relative.parent)
+        directory = self._disk.make_directories(root, passable(root, relative.parent))
         # In a folder that is away every name is free, also that of a file which is back with the folder.
         directory.stat()
         paths = (directory / name for name in numbered(relative.name))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from expandd.adapters.mounts import file_system_type
 from expandd.domain.job import FileIdentity
+from expandd.domain.naming import numbered
 from expandd.domain.selection import ignored_because
 from expandd.domain.settle import Look
 
@@ -72,6 +73,15 @@ def irregular(path: Path) -> str | None:
 def events_reach(directory: Path) -> bool:
     kind = file_system_type(directory)
     return kind not in REMOTE and kind != "fuse" and not kind.startswith("fuse.")
+
+
+def passable(root: Path, relative: Path) -> Path:
+    """`relative` as a directory can lie below `root`: a part whose name a file has taken gets a number, as files do."""
+    found = root
+    for part in relative.parts:
+        ways = (found / name for name in numbered(part))
+        found = next(way for way in ways if way.is_dir() or not os.path.lexists(way))
+    return found.relative_to(root)
 
 
 def batches(root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Path]]:

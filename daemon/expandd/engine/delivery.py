@@ -38,7 +38,7 @@ class Delivery:
         result = job.result
         assert result is not None, "a vaulted job has its result written down"
         target = job.target or await self._choose_target(job, result)
-        await self._folders.make_way(job.place.outbox, job.relative)
+        await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox))
         try:
             published = await self._folders.publish(self._vault.path(job.id), target, result.sha256)
         except VaultDamaged as error:
@@ -114,7 +114,7 @@ class Delivery:
             if await self._folders.identity(job.work_file) is None:
                 return True
             resting = await self._choose_resting(job, directory)
-        await self._folders.make_way(directory, job.relative)
+        await self._folders.make_way(directory, resting.relative_to(directory))
         if job.state is JobState.FAILED:
             await self._folders.write_sidecar(job, resting)
         if not await self._folders.put_away(job.work_file, resting):
