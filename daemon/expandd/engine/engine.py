@@ -61,16 +61,7 @@ class Engine:
             at_once=_activations(settings.workers),
         )
         self.poller = self._poller()
-        self.intake = Intake(
-            jobs=self.jobs,
-            slots=self.slots,
-            gates=self.gates,
-            leave=self._basis.leave,
-            waker=self.dispatcher,
-            clock=outside.clock,
-            chance=outside.chance,
-            changed=self._changed,
-        )
+        self.intake = self._intake()
         self.steering = Steering(
             jobs=self.jobs,
             journal=outside.journal,
@@ -205,6 +196,18 @@ class Engine:
             ("poller", self.poller.beat),
             ("intake", self.intake.beat),
             ("journal", self.steering.beat),
+        )
+
+    def _intake(self) -> Intake:
+        return Intake(
+            jobs=self.jobs,
+            slots=self.slots,
+            gates=self.gates,
+            leave=self._basis.leave,
+            waker=self.dispatcher,
+            clock=self._outside.clock,
+            chance=self._outside.chance,
+            changed=self._changed,
         )
 
     def _inbox(self, folder: HotFolder) -> Inbox:

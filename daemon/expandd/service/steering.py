@@ -33,7 +33,10 @@ def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = Fal
 @CONFIG
 @told
 def retry(what: str | None, config: Path, *, everything: bool) -> int:
-    """Try WHAT once more: files in the error folder go back into their inbox, and what is put off goes on at once.
+    """Try once more what is in error or put off.
+
+    Files in the error folder go back into their inbox, and what is put off goes on at once. WHAT is a hot folder, by
+    its own directory or any of its four, or a file by any name or path it has or had.
 
     What fails again is not paid for; what works is paid for once. Moving a file from the error folder back into the
     inbox by hand does the same.
@@ -48,7 +51,9 @@ def retry(what: str | None, config: Path, *, everything: bool) -> int:
 @CONFIG
 @told
 def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
-    """Expand WHAT again although it is done, and PAY FOR IT AGAIN. Says how many images that is, and asks first.
+    """Expand again what is done, and PAY FOR IT AGAIN.
+
+    It says how many images that is, and asks first.
 
     The originals must still be in the done folder. The new results lie beside the old ones, under names of their own.
     """
@@ -62,7 +67,9 @@ def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
 @CONFIG
 @told
 def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
-    """Send WHAT to the error folder before anything is paid for it. What may be paid for already is delivered.
+    """Send to the error folder what is not paid for yet.
+
+    What may be paid for already is delivered.
 
     Of a folder that is all that lies in its inbox now; asks first.
     """
@@ -74,7 +81,9 @@ def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> in
 @CONFIG
 @told
 def pause(what: str | None, config: Path) -> int:
-    """Begin nothing new for WHAT, or at all, until `expandd resume`. What is paid for is still delivered.
+    """Begin nothing new, until `expandd resume`.
+
+    Of WHAT, a hot folder or a file, or of everything. What is paid for is still delivered.
 
     A file or folder named PAUSE in an inbox pauses that hot folder too, for as long as it lies there.
     """
@@ -86,7 +95,7 @@ def pause(what: str | None, config: Path) -> int:
 @CONFIG
 @told
 def resume(what: str | None, config: Path) -> int:
-    """Go on with WHAT, or with everything that was paused."""
+    """Go on with what was paused: WHAT, or everything."""
     return _steer(Verb.RESUME, what, config)
 
 
@@ -95,7 +104,10 @@ def resume(what: str | None, config: Path) -> int:
 @CONFIG
 @told
 def release(what: str | None, config: Path) -> int:
-    """Let the files go on that the burst guard holds in the hot folder WHAT, or in all of them."""
+    """Let files go on that the burst guard holds.
+
+    Those of the hot folder WHAT, or all.
+    """
     return _steer(Verb.RELEASE, what, config)
 
 
