@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from expandd.domain.job import Job
+from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Size
 from expandd.service.overview import Standstill
@@ -57,6 +57,8 @@ def _facts(job: Job) -> Iterator[str]:
         yield f"Last remark: {ended(printable(job.note))}"
     if job.fault is not None:
         yield f"Reason: {ended(printable(job.fault.message))}"
+    if job.closed and job.state is JobState.DONE and job.resting is None:
+        yield "The original was removed after delivery, as its folder says (`originals: delete`)."
     if job.result is not None and job.result.differs:
         yield f"The result is {job.result.size} px instead of {job.result.expected}; it is delivered all the same."
 
