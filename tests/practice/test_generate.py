@@ -1,12 +1,13 @@
 """POST /edit/generate."""
 
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from expandd.practice.switches import GenerateAnswer
+from expandd.practice.switches import GenerateAnswer, Spread
 from tests.practice.desk import OFFSETS, Desk, opened, picture
 
 
@@ -175,6 +176,24 @@ def test_a_range_of_generating_times_is_drawn_from_the_seed(make_desk: Callable[
     assert times(1) == pytest.approx(first, abs=5)
     assert times(2) != pytest.approx(first, abs=5)
     assert 10 <= min(first) < max(first) - 10 <= 500
+
+
+def test_a_long_tail_has_most_times_near_the_least(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(generate_min=10.0, generate_max=110.0, generate_spread=Spread.LONG_TAIL)
+    id_image = desk.upload()
+    for _ in range(40):
+        desk.generate(id_image)
+    times = sorted(desk.server.counts().generation_seconds)
+    assert len(times) == 40
+    assert 10 <= times[0] < times[19] < 25
+    assert 60 < times[-1] <= 110
+
+
+def test_the_counts_tell_when_an_upload_began(desk: Desk) -> None:
+    before = time.monotonic()
+    desk.upload()
+    [seen] = desk.server.counts().uploads
+    assert before <= seen.began <= time.monotonic()
 
 
 def test_the_counts_tell_what_was_paid_twice(desk: Desk) -> None:

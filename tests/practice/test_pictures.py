@@ -79,6 +79,13 @@ def test_no_surroundings_are_one_flat_colour(pro: Desk) -> None:
     assert max(ImageStat.Stat(result.crop((0, 0, 60, 100))).stddev) > 1
 
 
+def test_plain_surroundings_are_one_flat_colour(make_desk: Callable[..., Desk]) -> None:
+    result = expanded(make_desk(pro=True, plain=True), picture(80, 70), left=40, top=20)
+    assert result.size == (120, 90)
+    assert result.crop((0, 0, 120, 20)).getcolors() == [(120 * 20, result.getpixel((40, 20)))]
+    assert result.crop((40, 20, 120, 90)).tobytes() == opened(picture(80, 70)).tobytes()
+
+
 def test_the_exif_orientation_is_ignored(pro: Desk) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

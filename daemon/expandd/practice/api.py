@@ -57,12 +57,12 @@ class Api:
         try:
             size = await self._checked(upload)
         except RefusalError:
-            self._note_upload(upload, None)
+            self._note_upload(request, upload, None)
             raise
         with self._state.lock:
             now = self._state.settled()
             source = self._state.store.add_source(upload.data, upload.sha256, size, now)
-            self._note_upload(upload, source.id_image)
+            self._note_upload(request, upload, source.id_image)
             return JSONResponse(_upload_answer(source.id_image, self._state.switches.upload_id))
 
     async def generate(self, request: Request) -> Response:
@@ -172,8 +172,9 @@ class Api:
         except BadPictureError as error:
             raise RefusalError(switches.bad_image_status, str(error)) from error
 
-    def _note_upload(self, upload: _Upload, id_image: str | None) -> None:
-        seen = UploadSeen(upload.sha256, len(upload.data), upload.part, upload.filename, id_image)
+    def _note_upload(self, request: Request, upload: _Upload, id_image: str | None) -> None:
+        began = float(request.state.arrived)
+        seen = UploadSeen(upload.sha256, len(upload.data), upload.part, upload.filename, id_image, began)
         with self._state.lock:
             self._state.counts.uploads.append(seen)
 
@@ -188,11 +189,12 @@ class Api:
         if state.store.credits < switches.price:
             raise RefusalError(switches.no_credits_status, "Insufficient credits.")
         state.store.credits -= switches.price
-        seconds = state.random.uniform(switches.generate_min, switches.generate_max)
+        seconds = switches.generation(state.random.random())
         fault = state.faults.take(Endpoint.GENERATE, Moment.JOB)
         outcome = _OUTCOMES[fault.kind] if fault else Outcome.FINISHED
         job = state.store.accept(source, offsets, now, seconds, outcome, pro=switches.pro)
         state.counts.note_generate(source.id_image, source.sha256, state.store.in_flight, form.extras)
+        state.counts.generation_seconds.append(seconds)
         return _generate_answer(switches.generate_answer, job.id_task, job.id_image)
 
     def _listed(self, form: Form) -> Any:

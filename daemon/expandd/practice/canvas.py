@@ -15,18 +15,26 @@ _MARGIN = 0.09
 _Piece = tuple[tuple[int, int, int, int], tuple[float, float, float, float, float, float, float, float]]
 
 
-def expand(source: Image.Image, offsets: Offsets) -> Image.Image:
+def expand(source: Image.Image, offsets: Offsets, *, plain: bool = False) -> Image.Image:
     """The source (RGB or RGBA) grown on the sides with positive offsets and cut on those with negative ones.
 
-    Pixels of the source keep their values. The size is the source's plus the offsets: at least 1x1.
+    `plain` grows it by one colour instead of surroundings that are like it. Pixels of the source keep their values.
+    The size is the source's plus the offsets: at least 1x1.
     """
     left, top = max(0, offsets.left), max(0, offsets.top)
     right, bottom = max(0, offsets.right), max(0, offsets.bottom)
     size = (source.width + left + right, source.height + top + bottom)
-    grown = _surround(source, size, (left, top)) if size != source.size else source
+    grow = _framed if plain else _surround
+    grown = grow(source, size, (left, top)) if size != source.size else source
     width, height = offsets.result_size(source.width, source.height)
     cut_left, cut_top = max(0, -offsets.left), max(0, -offsets.top)
     return grown.crop((cut_left, cut_top, cut_left + width, cut_top + height))
+
+
+def _framed(source: Image.Image, size: tuple[int, int], place: tuple[int, int]) -> Image.Image:
+    canvas = Image.new(source.mode, size, source.getpixel((0, 0)))
+    canvas.paste(source, place)
+    return canvas
 
 
 def _surround(source: Image.Image, size: tuple[int, int], place: tuple[int, int]) -> Image.Image:

@@ -13,13 +13,17 @@ _REFUSED = 400
 
 @dataclass(frozen=True, slots=True)
 class UploadSeen:
-    """One file received whole, accepted or not. `id_image` is None for a refused one."""
+    """One file received whole, accepted or not. `id_image` is None for a refused one.
+
+    `began` is when the call's first bytes were there, in monotonic seconds.
+    """
 
     sha256: str
     size: int
     part: str
     filename: str
     id_image: str | None
+    began: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,15 @@ class Counts:
     """Figures since the server was made. `calls` is endpoint → status → number.
 
     A status is the HTTP status, or `reset` or `dropped` where no whole answer was sent; calls that matched
-    no endpoint are under `unknown`. `downloads` counts results sent whole, by image id.
+    no endpoint are under `unknown`. `downloads` counts results sent whole, by image id. `generation_seconds` is
+    what each accepted generate takes, in order.
     """
 
     calls: dict[str, dict[str, int]] = field(default_factory=dict)
     generates_by_image: dict[str, int] = field(default_factory=dict)
     generates_by_source: dict[str, int] = field(default_factory=dict)
     generates_refused: int = 0
+    generation_seconds: list[float] = field(default_factory=list)
     generate_extras: list[dict[str, Any]] = field(default_factory=list)
     uploads: list[UploadSeen] = field(default_factory=list)
     polls_too_close: int = 0
@@ -120,6 +126,7 @@ class Counts:
             "generates_by_image": dict(self.generates_by_image),
             "generates_by_source": dict(self.generates_by_source),
             "generates_refused": self.generates_refused,
+            "generation_seconds": list(self.generation_seconds),
             "generate_extras": copy.deepcopy(self.generate_extras),
             "paid_twice": self.paid_twice,
             "uploads": [_upload_json(seen) for seen in self.uploads],
@@ -146,6 +153,7 @@ def _upload_json(seen: UploadSeen) -> dict[str, Any]:
         "part": seen.part,
         "filename": seen.filename,
         "id_image": seen.id_image,
+        "began": seen.began,
     }
 
 

@@ -77,11 +77,13 @@ class Links:
 
     async def _render(self, job: Job, source: Source, *, wrong_size: bool) -> Result:
         with self._state.lock:
-            wanted = self._state.switches.result_type
+            wanted, plain = self._state.switches.result_type, self._state.switches.plain
         key = (job.id_task, wrong_size, wanted)
         if key not in self._rendered:
             offsets = _one_more(job.offsets) if wrong_size else job.offsets
-            result = await run_in_threadpool(make_result, source.data, offsets, wanted, watermark=not job.pro)
+            result = await run_in_threadpool(
+                make_result, source.data, offsets, wanted, watermark=not job.pro, plain=plain
+            )
             while len(self._rendered) >= _KEPT_RESULTS:
                 del self._rendered[next(iter(self._rendered))]
             self._rendered[key] = result

@@ -52,13 +52,13 @@ def measure(data: bytes, min_side: int, max_side: int) -> tuple[int, int]:
     return width, height
 
 
-def make_result(data: bytes, offsets: Offsets, wanted: ResultType, *, watermark: bool) -> Result:
+def make_result(data: bytes, offsets: Offsets, wanted: ResultType, *, watermark: bool, plain: bool = False) -> Result:
     """The source expanded and cropped by the offsets; inside, its pixels are untouched unless watermarked."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
         picture_format = str(picture.format)
         profile = picture.info.get("icc_profile")
         source = _plain(picture)
-    result = expand(source, offsets)
+    result = expand(source, offsets, plain=plain)
     if watermark:
         result = _watermarked(result)
     kind = picture_format if wanted is ResultType.SAME else wanted.value.upper()
