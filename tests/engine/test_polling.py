@@ -39,6 +39,48 @@ async def test_a_slow_poll_is_followed_by_a_whole_interval(workshop: Workshop) -
     assert min(workshop.api.gaps()) >= workshop.settings.api.poll_interval
 
 
+async def test_polls_are_aimed_at_the_ends_that_earlier_images_have_taught(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=13.5)
+    workshop.start()
+    teachers, pupils = [f"first-{number}.png" for number in range(4)], [f"then-{number}.png" for number in range(3)]
+    for names in (teachers, pupils):
+        for name in names:
+            workshop.drop(name)
+        await workshop.closed(*names)
+    polls = [call.began for call in workshop.api.called("notifications")]
+    ends = [workshop.api.paid_for(name)[0].at + 13.5 for name in pupils]
+    waits = [min(poll - end for poll in polls if poll >= end) for end in ends]
+
+    assert max(waits) <= 0.5
+    assert min(workshop.api.gaps()) >= workshop.settings.api.poll_interval
+
+
+async def test_no_aim_makes_a_poll_wait_longer_than_two_intervals(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=30.0)
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(8)]
+    for name in names:
+        workshop.drop(name)
+    workshop.drop("lost.png")
+    workshop.api.fates["lost.png"] = Fate(seconds=30.0, announced=0)
+    await workshop.closed(*names, "lost.png")
+    interval = workshop.settings.api.poll_interval
+
+    assert interval < max(workshop.api.gaps()) <= 2 * interval
+
+
+@pytest.mark.parametrize("behind", [3600.0, -3600.0])
+async def test_a_service_whose_clock_differs_is_polled_once_each_interval(workshop: Workshop, behind: float) -> None:
+    workshop.api.clock_behind = behind
+    workshop.api.fate = Fate(seconds=20.0)
+    workshop.start()
+    for number in range(12):
+        workshop.drop(f"pic-{number}.png")
+    await workshop.closed(*(f"pic-{number}.png" for number in range(12)))
+
+    assert set(workshop.api.gaps()) == {workshop.settings.api.poll_interval}
+
+
 async def test_nobody_is_polled_for_once_nobody_waits(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")

@@ -122,6 +122,8 @@ class FakeApi:
         self.deleted: list[int] = []
         self.credits: int | None = None
         self.history_answers = True
+        self.clock_behind = 0.0
+        """Seconds by which the service's own clock differs from ours."""
         self.fates: dict[str, Fate] = {}
         """By the name of the dropped file; `fate` is for all others."""
         self.fate = Fate()
@@ -286,6 +288,7 @@ class FakeApi:
                 task_id=f"task-of-{paid.image_id}" if fate.by_task else "",
                 link="" if error else paid.link,
                 message=error,
+                at=self.clock.wall() - self.clock_behind - (self.clock.monotonic() - paid.at - fate.seconds),
             ),
             owner=paid.image_id,
             at=self.clock.monotonic(),

@@ -17,7 +17,10 @@ class Announcement(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One notification. `image_id`, `task_id` and `link` are empty where the API left them out."""
+    """One notification. `image_id`, `task_id` and `link` are empty where the API left them out.
+
+    `at` is when the API says it was made, by its own clock: seconds since the epoch.
+    """
 
     id: int | None
     kind: Announcement
@@ -25,6 +28,7 @@ class Notification:
     task_id: str = ""
     link: str = ""
     message: str = ""
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

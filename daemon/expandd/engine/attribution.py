@@ -45,6 +45,11 @@ class Attribution:
         self._shared_turn = False
         self._shared_at = -math.inf
 
+    @property
+    def searching(self) -> bool:
+        """Whether there is an error of which it is not known whose it is."""
+        return bool(self._searches)
+
     def next_question(self, waiting: Iterable[str]) -> str:
         """The image id to filter the next poll by, or "" for a poll that serves all jobs.
 

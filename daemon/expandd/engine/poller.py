@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from expandd.domain.aiming import Aim, borne_out
 from expandd.domain.answers import Announcement, Notification
 from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, Later, StaleJob
 from expandd.domain.events import NotificationsRead
@@ -30,6 +31,7 @@ class Waker(Protocol):
 class Poller:
     """At most one notification call per interval, counted from the end of one to the start of the next.
 
+    A call waits up to one interval more where the expected ends say that results would then lie there less.
     A result that /history gave away has a notification all the same: one more poll is owed, to find and delete it.
     """
 
@@ -57,8 +59,10 @@ class Poller:
         self._attribution = attribution
         self._foreign: frozenset[str] = frozenset()
         self._owes_poll = False
+        self._aim = Aim()
+        self._polled_at = clock.wall()
         self.needed = asyncio.Event()
-        self.beat = Beat(ALLOWANCE + interval, self.needed)
+        self.beat = Beat(ALLOWANCE + 2 * interval, self.needed)
 
     def watch(self, job: Job) -> None:
         """A job has moved: it may wait for a result, or have one whose notification is still to be found."""
@@ -79,9 +83,18 @@ class Poller:
                 self.needed.clear()
                 await self._clock.wait(self.needed, None)
                 continue
+            await self._clock.sleep(self._pause())
             await self._poll_once()
-            self.beat.allowance = ALLOWANCE + self.interval
+            self.beat.allowance = ALLOWANCE + 2 * self.interval
             await self._clock.sleep(self.interval)
+
+    def _pause(self) -> float:
+        """Seconds to wait with a poll that may be made now."""
+        if self._gates.draining or self._owes_poll or self._attribution.searching:
+            return 0.0
+        now = self._clock.wall()
+        accepted = (job.entered(JobState.ACCEPTED) for job in self._waiting())
+        return self._aim.pause([now - at for at in accepted if at is not None], self.interval)
 
     async def _poll_once(self) -> None:
         seconds = self._gates.enter(self._gates.service)
@@ -89,6 +102,7 @@ class Poller:
             # A long closure may end early, by a call of somebody else: look again at the usual pace.
             return
         asked = self._attribution.next_question(job.image_id for job in self._waiting())
+        began = self._clock.wall()
         try:
             answer = await self._gates.through(self._api.notifications(asked))
         except AccountAway as error:
@@ -103,6 +117,8 @@ class Poller:
             await self._sort(answer, asked)
         except JournalAway:
             return  # what could not be written down is there again at the next poll
+        if not asked:
+            self._polled_at = began
 
     def _waiting(self) -> tuple[Job, ...]:
         # A held job's notification has long expired; /history is asked about it now and then.
@@ -140,10 +156,20 @@ class Poller:
                 self._waker.wake(job.id)
             elif item.kind is Announcement.RESULT and item.link:
                 known = _with(current, item)
+                self._learn(current, item)
                 await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=known, held=False)
                 self._waker.wake(job.id)
         except StaleJob:
             return  # its own step was faster; the notification is there again at the next poll
+
+    def _learn(self, job: Job, item: Notification) -> None:
+        accepted = job.entered(JobState.ACCEPTED)
+        if accepted is None or item.at is None:
+            return
+        seconds = item.at - accepted
+        # Where the clocks differ, or say nothing, there is no aim: each interval has its poll.
+        if borne_out(seconds, missing=self._polled_at - accepted, there=self._clock.wall() - accepted):
+            self._aim = self._aim.learnt(seconds)
 
     async def _remember(self, job: Job, item: Notification) -> None:
         """A second notification of a job that is further on: it is deleted with the first."""

@@ -378,7 +378,7 @@ async def test_a_poll_for_all(server: ScriptedServer, api: MagicExpand) -> None:
     }
     server.on(POLL, answer_json({"notifications_list": [item]}))
     found = await api.notifications()
-    assert found == (Notification(id=1, kind=Announcement.RESULT, image_id="a", link="https://c/r"),)
+    assert found == (Notification(id=1, kind=Announcement.RESULT, image_id="a", link="https://c/r", at=1.5),)
     assert server.seen[0].body == b'{"name_list": "expand_generate,error"}'
 
 

@@ -113,6 +113,16 @@ def test_a_notification_without_a_usable_number(number: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("timestamp", "at"),
+    [(1702819200.5, 1702819200.5), (1702819200, 1702819200.0), (True, None), ("today", None), (float("nan"), None)],
+)
+def test_when_a_notification_was_made(timestamp: Any, at: float | None) -> None:
+    found = replies.notifications(said([{"id": 1, "name": "error", "timestamp": timestamp}]))
+    assert found is not None
+    assert found[0].at == at
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [
         ({"history": [{"l": LINK}], "info_list": []}, History(known=True, links=(LINK,))),

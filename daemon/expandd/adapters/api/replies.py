@@ -162,6 +162,7 @@ def _notification(item: dict[str, Any]) -> Notification:
         task_id=_first_name(data, "id_task", "task_id"),
         link=found[0] if found else "",
         message=clean(message),
+        at=_seconds(item.get("timestamp")),
     )
 
 
@@ -170,6 +171,10 @@ def _kind(value: Any) -> Announcement:
         return Announcement(value)
     except ValueError:
         return Announcement.OTHER
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and abs(value) < 10**DIGITS_LIMIT else None
 
 
 def _number(value: Any) -> int | None:

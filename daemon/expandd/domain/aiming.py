@@ -1,0 +1,74 @@
+"""Owns the aim of the polls: at the moment at which results wait for it least, by how long earlier ones took."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+FEWEST = 4
+"""Generation times that must be known before a poll waits longer than it has to."""
+
+MOST = 32
+"""Generation times that are remembered; older ones are forgotten, for the service gets faster and slower."""
+
+WORTH = 0.6
+"""Times the cost of polling now that a later aim may cost: ends that are spread evenly are nothing to aim at."""
+
+PARTS = 48
+"""Parts of a poll interval to which an aim is exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """How long the latest generations took, in seconds, oldest first."""
+
+    lately: tuple[float, ...] = ()
+
+    def learnt(self, seconds: float) -> Aim:
+        """This aim once another generation is known to have taken so long."""
+        return Aim((*self.lately, seconds)[-MOST:])
+
+    def pause(self, ages: Sequence[float], interval: float) -> float:
+        """Seconds to wait with a poll that may be made now: 0 to one `interval`.
+
+        `ages` says of each awaited image for how many seconds it has been under way. Each expected end has a cost:
+        how long its result would lie there until the poll, or until the one after it, which may come an interval
+        later at the earliest. Where nothing is expected so soon, the whole interval is waited.
+        """
+        if len(self.lately) < FEWEST:
+            return 0.0
+        part = interval / PARTS
+        ends = self._ends(ages, part)
+        aims = [0, *sorted(end for end in ends if 0 < end < PARTS), PARTS]
+        costs = {aim: sum(weight * _wait(end, aim) for end, weight in ends.items()) for aim in aims}
+        # Of several that cost the same the last one is the best: it is the fewest calls.
+        best = min(reversed(aims), key=costs.__getitem__)
+        return best * part if costs[best] <= WORTH * costs[0] else 0.0
+
+    def _ends(self, ages: Sequence[float], part: float) -> Mapping[int, float]:
+        """How many ends are expected, by when: in parts of the interval from now, rounded up."""
+        ends: defaultdict[int, float] = defaultdict(float)
+        for age in ages:
+            left = [seconds - age for seconds in self.lately if seconds > age]
+            for seconds in left:
+                ends[int(seconds / part) + 1] += 1 / len(left)
+            if not left:
+                # It takes longer than all others lately, and may have ended already.
+                ends[0] += 1
+        return ends
+
+
+def _wait(end: int, aim: int) -> int:
+    """For how long a result that comes at `end` lies there; none for one that a later poll can still be aimed at."""
+    if end <= aim:
+        return aim - end
+    return max(0, aim + PARTS - end)
+
+
+def borne_out(announced: float, *, missing: float, there: float) -> bool:
+    """Whether a generation can have taken as long as the service's clock says.
+
+    A poll saw nothing of it after `missing` seconds, and the next one saw its result after `there`.
+    """
+    return missing < announced <= there
