@@ -34,6 +34,17 @@ async def test_a_file_that_goes_on_growing_is_not_taken(workshop: Workshop) -> N
     assert workshop.names("outbox") == ["pic.png"]
 
 
+async def test_the_settle_time_counts_from_the_close_that_an_event_told_of(workshop: Workshop) -> None:
+    workshop.start()
+    path = workshop.drop("pic.png", b"picture 100x")
+    await workshop.advance(1.0)
+    path.write_bytes(picture())
+    workshop.watcher.hint(path)
+    await workshop.reached("pic.png", S.CLAIMED, within=workshop.hot[0].settle)
+
+    assert workshop.images.expected
+
+
 async def test_a_change_that_keeps_size_and_mtime_is_noticed_by_ctime(workshop: Workshop) -> None:
     workshop.start()
     path = workshop.drop("pic.png")

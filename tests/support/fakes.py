@@ -250,11 +250,15 @@ def size_of(content: bytes) -> Size | None:
 class FakeImages:
     """Reads pictures made by `picture`. What begins like one but is cut short is unfinished; all else is unfit."""
 
+    expected: int = 0
     examined: int = 0
     busy: int = 0
     """How many more looks end in Later."""
     meanwhile: Callable[[Path], None] | None = None
     """Called during a look, as a writer that goes on writing."""
+
+    def expect(self) -> None:
+        self.expected += 1
 
     async def examine(self, path: Path) -> Finding:
         self.examined += 1

@@ -123,6 +123,8 @@ class Inbox:
         candidate = self._candidates.get(relative)
         if candidate is not None:
             candidate.hinted = True
+            # It may have been closed just now: the settle time counts from here, not from when it is looked at next.
+            candidate.due = min(candidate.due, self._clock.monotonic())
         elif self._candidates.full:
             self._more = True
         elif not self._settling.knows(relative):

@@ -94,6 +94,10 @@ class Api(Protocol):
 class Images(Protocol):
     """Looks inside pictures. Never follows a symlink, never waits for a FIFO, never changes the file."""
 
+    def expect(self) -> None:
+        """A picture will be examined in a moment: what takes its time to be ready may begin to get so."""
+        ...
+
     async def examine(self, path: Path) -> Finding:
         """What the file is, decoded to its last row. Raises Later when it cannot be opened just now."""
         ...

@@ -133,6 +133,8 @@ class Settling:
             await self._give_up(candidate, look, candidate.fault)
         elif candidate.sighting.unfinished:
             candidate.due = now + max(self._folder.settle, 1.0)
+        else:
+            self._images.expect()
 
     async def _not_a_file(self, candidate: Candidate, path: Path) -> None:
         self.candidates.drop(candidate.relative)

@@ -103,6 +103,15 @@ def fault(found: Finding) -> Fault:
     return found.fault
 
 
+async def at_rest(images: PillowImages) -> tuple[int, ...]:
+    """The children at rest, once there is one."""
+    for _ in range(20_000):
+        if images.resting:
+            break
+        await asyncio.sleep(0.001)
+    return images.resting
+
+
 async def gone(pid: int) -> None:
     """Return when the process `pid` has ended."""
     try:
@@ -443,6 +452,28 @@ class TestChildren:
         await images.close()
         await gone(pid)
         assert not images.resting
+
+    async def test_a_child_that_is_expected_to_be_needed_is_ready_and_used(
+        self, images: PillowImages, tmp_path: Path
+    ) -> None:
+        images.expect()
+        images.expect()
+        ready = await at_rest(images)
+        images.expect()
+        await images.examine(written(tmp_path, picture()))
+        assert images.resting == ready
+        assert len(ready) == 1
+
+    async def test_a_child_that_was_expected_for_nothing_ends_as_well(self) -> None:
+        images = PillowImages()
+        images.expect()
+        await images.close()
+        assert images.resting == ()
+        async with PillowImages(idle=0.01) as impatient:
+            impatient.expect()
+            for pid in await at_rest(impatient):
+                await gone(pid)
+            assert impatient.resting == ()
 
     async def test_an_idle_child_ends_and_the_next_picture_starts_another(self, tmp_path: Path) -> None:
         async with PillowImages(idle=0.01) as images:

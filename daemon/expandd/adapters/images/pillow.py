@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ class PillowImages:
         self._program = tuple(program)
         self._resting: list[Child] = []
         self._ending: set[asyncio.Task[None]] = set()
+        self._starting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,6 +62,8 @@ class PillowImages:
 
     async def close(self) -> None:
         """End all children that wait for work; one that is at work is ended by cancelling who asked it."""
+        if self._starting is not None:
+            await asyncio.wait({self._starting}, timeout=_PATIENCE)
         while self._resting:
             self._retire(self._resting[-1])
         if self._ending:
@@ -69,6 +73,11 @@ class PillowImages:
     def resting(self) -> tuple[int, ...]:
         """The process ids of the children that wait for work."""
         return tuple(child.pid for child in self._resting)
+
+    def expect(self) -> None:
+        """Have a child ready for a picture that will be looked into before a child at rest is ended."""
+        if not self._resting and not self._places.locked() and (self._starting is None or self._starting.done()):
+            self._starting = asyncio.get_running_loop().create_task(self._start_one())
 
     async def examine(self, path: Path) -> Finding:
         """What the source at `path` is, decoded to its last row. Raises Later if it cannot be judged now."""
@@ -91,6 +100,12 @@ class PillowImages:
             raise Later(answer.reason)
         if isinstance(answer, Unfinished | Unfit):
             raise FileFault(answer.fault)
+
+    async def _start_one(self) -> None:
+        async with self._places:
+            # Whoever asks for a picture tries again, and is told why it cannot be.
+            with contextlib.suppress(Later):
+                self._let_rest(await Child.start(self._program))
 
     async def _ask(self, request: Request) -> Answer:
         async with self._places:
@@ -117,9 +132,12 @@ class PillowImages:
             child.kill()
             self._see_off(child)
             raise
+        self._let_rest(child)
+        return answer
+
+    def _let_rest(self, child: Child) -> None:
         self._resting.append(child)
         child.rest(self._idle, self._retire)
-        return answer
 
     def _retire(self, child: Child) -> None:
         self._resting.remove(child)

@@ -169,6 +169,9 @@ def _allow_time() -> None:
 def main() -> None:
     from PIL import Image, PngImagePlugin  # noqa: PLC0415, as above
 
+    # Also loaded now, not with the first picture: a child is started before its picture has settled.
+    from expandd.adapters.images import decoder as _  # noqa: F401, PLC0415, as above
+
     confine()
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
