@@ -17,6 +17,9 @@ from expandd.domain.errors import Later
 # from a lack of memory, SIGBUS from a file that shrank while it was read.
 _BY_FILE = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGXCPU, signal.SIGSYS})
 
+MOST_ANSWER = 1 << 21
+"""Bytes of one line. The longest holds a thumbnail."""
+
 
 class ChildDied(Exception):
     """The child ended without an answer. `by_file`: in a way that its file can cause."""
@@ -48,6 +51,7 @@ class Child:
                 *program,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                limit=MOST_ANSWER,
                 env=_environment(),
                 # Its own group: Ctrl-C on a terminal goes to the daemon alone.
                 process_group=0,
@@ -68,6 +72,8 @@ class Child:
                 line = await self._exchanged(request.line())
         except TimeoutError as error:
             raise Later(f"It was not decoded within {seconds:g} s.") from error
+        except ValueError as error:
+            raise ChildDied("its answer has no end", by_file=True) from error
         if not line.endswith(b"\n"):
             raise _death(await self._process.wait())
         try:

@@ -33,7 +33,7 @@ MOST_BYTES = 1 << 30
 
 _ORIENTATION = 0x0112
 _MOST_EXIF = 65_000  # what fits into one segment of a JPEG
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -82,8 +82,8 @@ def make_upright(source: Path, target: Path) -> None:
     Raises FileFault for a source that `examine` would not call whole, Later when a file cannot be opened or
     written just now.
     """
-    with _opened(source) as file:
-        found = _structure(file)
+    with opened(source) as file:
+        found = structure_in(file)
         misfit = _misfit(found.size) if isinstance(found, Structure) else found
         if misfit is not None:
             raise FileFault(misfit.fault)
@@ -92,19 +92,19 @@ def make_upright(source: Path, target: Path) -> None:
             image, keep = _turned(file, found.format)
             _write(image, keep, found.format, target)
         except Exception as error:
-            raise FileFault(_damaged(found.format, error).fault) from error
+            raise FileFault(damaged(found.format, error).fault) from error
 
 
 def _examined(path: Path, judge: Callable[[BinaryIO, Structure], Finding]) -> Finding:
     try:
-        with _opened(path) as file:
-            found = _structure(file)
+        with opened(path) as file:
+            found = structure_in(file)
             return judge(file, found) if isinstance(found, Structure) else found
     except Denied:
         return _unreadable()
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """An open regular file. Raises Denied, and Later for all else that stands in the way."""
     try:
         descriptor = os.open(path, _READ)
@@ -119,7 +119,7 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _structure(file: BinaryIO) -> Structure | Unfinished | Unfit:
+def structure_in(file: BinaryIO) -> Structure | Unfinished | Unfit:
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         return structure_of(b"")
@@ -154,7 +154,7 @@ def _unreadable() -> Unfinished:
     return Unfinished(Fault(FaultCode.UNREADABLE, "The file cannot be read: permission denied.", what))
 
 
-def _damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
+def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
     """The finding for what Pillow raised. Raises Later when it is the disk that failed."""
     if isinstance(error, OSError) and error.errno:
         raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
@@ -167,8 +167,8 @@ def _decoded(file: BinaryIO, found: Structure) -> Finding:
     try:
         orientation = _decode(file, found)
     except Exception as error:  # noqa: BLE001, decoders raise whatever a hostile file makes them stumble over
-        return _damaged(found.format, error)
-    return Whole(format=found.format, size=_as_seen(found.size, orientation), orientation=orientation)
+        return damaged(found.format, error)
+    return Whole(format=found.format, size=as_seen(found.size, orientation), orientation=orientation)
 
 
 def _decode(file: BinaryIO, found: Structure) -> int:
@@ -183,47 +183,47 @@ def _decode(file: BinaryIO, found: Structure) -> int:
 
 
 def _load(file: BinaryIO, found: Structure, *, small: bool = False) -> int:
-    with _picture(file, found.format) as image:
+    with picture_in(file, found.format) as image:
         if image.size != (found.size.width, found.size.height):
             raise ValueError("its header names two sizes")
         if small:
             # An eighth of each side: every coded bit is read all the same, in a third less time and no memory.
             image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
-        return _orientation(_exif(image))
+        return orientation_in(exif_of(image))
 
 
-def _picture(file: BinaryIO, image_format: ImageFormat) -> Image.Image:
+def picture_in(file: BinaryIO, image_format: ImageFormat) -> Image.Image:
     file.seek(0)
     return Image.open(file, formats=(image_format.name,))
 
 
-def _as_seen(size: Size, orientation: int) -> Size:
+def as_seen(size: Size, orientation: int) -> Size:
     return Size(size.height, size.width) if orientation in _ASIDE else size
 
 
-def _exif(image: Image.Image) -> Image.Exif:
+def exif_of(image: Image.Image) -> Image.Exif:
     """The picture's EXIF; empty when there is none that can be read, as for every viewer."""
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
-        _orientation(exif)
+        orientation_in(exif)
     except Exception:  # noqa: BLE001, as in _decoded
         return Image.Exif()
     return exif
 
 
-def _orientation(exif: Image.Exif) -> int:
+def orientation_in(exif: Image.Exif) -> int:
     value = exif.get(_ORIENTATION)
-    return value if isinstance(value, int) and value in _TURNS else 1
+    return value if isinstance(value, int) and value in TURNS else 1
 
 
 def _turned(file: BinaryIO, image_format: ImageFormat) -> tuple[Image.Image, dict[str, object]]:
     """The pixels upright, and what is to be saved beside them."""
-    with _picture(file, image_format) as image:
+    with picture_in(file, image_format) as image:
         image.load()
-        exif = _exif(image)
-        turn = _TURNS.get(_orientation(exif))
+        exif = exif_of(image)
+        turn = TURNS.get(orientation_in(exif))
         upright = image.transpose(turn) if turn is not None else image.copy()
         kept = {name: image.info[name] for name in ("icc_profile", "transparency") if image.info.get(name) is not None}
     return upright, kept | _exif_kept(exif)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from expandd.adapters.images.child import Child, ChildDied
-from expandd.adapters.images.process import Answer, Done, NotNow, Request, Task
+from expandd.adapters.images.process import Answer, Done, NotNow, Request, Task, Thumbnail
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit
 
@@ -107,6 +107,19 @@ class PillowImages:
             with contextlib.suppress(Later):
                 self._let_rest(await Child.start(self._program))
 
+    async def thumbnail(self, path: Path, side: int) -> Thumbnail:
+        """A small WEBP of the picture at `path`, at most `side` px on each side.
+
+        Raises FileFault for a picture that cannot be decoded, Later when it cannot be done just now.
+        """
+        request = Request(task=Task.THUMBNAIL, path=os.fspath(path), most_pixels=self._most_pixels, side=side)
+        answer = await self._ask(request)
+        if isinstance(answer, Thumbnail):
+            return answer
+        if isinstance(answer, Unfinished | Unfit):
+            raise FileFault(answer.fault)
+        raise Later(answer.reason if isinstance(answer, NotNow) else "The process that decodes it gave another answer.")
+
     async def _ask(self, request: Request) -> Answer:
         async with self._places:
             try:
@@ -153,5 +166,5 @@ class PillowImages:
 def _finding(answer: Answer) -> Finding:
     if isinstance(answer, NotNow):
         raise Later(answer.reason)
-    assert not isinstance(answer, Done), "only make_upright is answered so"
+    assert not isinstance(answer, Done | Thumbnail), "examine is never answered so"
     return answer

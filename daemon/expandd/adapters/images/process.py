@@ -5,6 +5,7 @@ One JSON line asks, one answers, in ASCII; the end of its input ends the process
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -37,16 +38,21 @@ class Task(Enum):
     EXAMINE = "examine"
     EXAMINE_RESULT = "examine_result"
     MAKE_UPRIGHT = "make_upright"
+    THUMBNAIL = "thumbnail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One thing to do. `most_pixels` is for EXAMINE_RESULT, `target` for MAKE_UPRIGHT."""
+    """One thing to do. `most_pixels` is for EXAMINE_RESULT and THUMBNAIL, `target` for MAKE_UPRIGHT.
+
+    `side` is the longest side of a THUMBNAIL in px.
+    """
 
     task: Task
     path: str
     target: str = ""
     most_pixels: int = 0
+    side: int = 0
 
     def line(self) -> bytes:
         return _line(asdict(self) | {"task": self.task.value})
@@ -58,13 +64,21 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small WEBP of a picture, and the size in px of the picture itself, as a person sees it."""
+
+    webp: bytes
+    of: Size
+
+
+@dataclass(frozen=True, slots=True)
 class NotNow:
     """Neither file can be judged just now; `reason` is a sentence."""
 
     reason: str
 
 
-Answer = Finding | Done | NotNow
+Answer = Finding | Done | Thumbnail | NotNow
 
 
 def parse_request(line: bytes) -> Request:
@@ -89,6 +103,9 @@ def answer_line(answer: Answer) -> bytes:
             return _line({"is": kind, **asdict(fault), "code": fault.code.value})
         case Done():
             return _line({"is": "done"})
+        case Thumbnail(webp=webp, of=of):
+            text = base64.b64encode(webp).decode("ascii")
+            return _line({"is": "thumbnail", "webp": text, "width": of.width, "height": of.height})
         case NotNow(reason=reason):
             return _line({"is": "not now", "reason": reason})
 
@@ -105,6 +122,9 @@ def parse_answer(line: bytes) -> Answer:
             return Unfit(fault) if kind == "unfit" else Unfinished(fault)
         case "done":
             return Done()
+        case "thumbnail":
+            webp = base64.b64decode(fields["webp"], validate=True)
+            return Thumbnail(webp, Size(fields["width"], fields["height"]))
         case _:
             return NotNow(fields["reason"])
 
@@ -127,6 +147,10 @@ def carry_out(request: Request) -> Answer:
             case Task.MAKE_UPRIGHT:
                 image_decoder.make_upright(path, Path(request.target))
                 return Done()
+            case Task.THUMBNAIL:
+                from expandd.adapters.images.thumbnail import thumbnail  # noqa: PLC0415 - only the page's readers need it
+
+                return Thumbnail(*thumbnail(path, request.most_pixels, request.side))
     except FileFault as error:
         return Unfit(error.fault)
     except Later as error:
