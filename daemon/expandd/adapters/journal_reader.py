@@ -53,6 +53,19 @@ class Names:
     tails: frozenset[Path] = frozenset()
 
 
+HOUR_FORMAT = "%Y-%m-%d %H"
+"""How an hour is named, in local time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """How many images were done, and how many went to the error folder, in one hour."""
+
+    begins: str
+    done: int
+    failed: int
+
+
 class JournalReader:
     """A read-only view. Raises JournalAway when there is a journal that cannot be read."""
 
@@ -156,6 +169,20 @@ class JournalReader:
             )
             for row in rows
         ]
+
+    def hours(self, since: float) -> Sequence[Hour]:
+        """The hours since `since` (epoch seconds) in which jobs ended, in order."""
+        rows = self._connection.execute(
+            "SELECT strftime(?, changed, 'unixepoch', 'localtime') AS hour, sum(state = 'done'), sum(state = 'failed') "
+            "FROM jobs WHERE closed = 1 AND changed >= ? GROUP BY hour ORDER BY hour",
+            (HOUR_FORMAT, since),
+        )
+        return [Hour(begins=row[0], done=row[1], failed=row[2]) for row in rows]
+
+    def job(self, job_id: str) -> Job | None:
+        """The job of that id, open or over."""
+        found = [from_row(row) for row in self._connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,))]
+        return found[0] if found else None
 
     def failed(self, most: int) -> Sequence[Job]:
         """The youngest jobs whose file went to the error folder."""
