@@ -81,7 +81,7 @@ PATH_IO = frozenset(
     },
 )
 
-HEAVY = ("httpx", "pydantic", "PIL", "starlette", "uvicorn", "watchdog", "rich", "structlog", "yaml")
+HEAVY = ("httpx", "jinja2", "pydantic", "PIL", "starlette", "uvicorn", "watchdog", "rich", "structlog", "yaml")
 """What a person who asks for help, or makes a typing mistake, should not wait for."""
 
 MOST_LINES = 300

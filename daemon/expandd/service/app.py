@@ -38,6 +38,10 @@ class Announcer:
     def __init__(self, *subscribers: Subscriber) -> None:
         self._subscribers = subscribers
 
+    def also(self, subscriber: Subscriber) -> None:
+        """From now on hand each event to this one too."""
+        self._subscribers = (*self._subscribers, subscriber)
+
     def __call__(self, event: Event) -> None:
         for subscriber in self._subscribers:
             subscriber(event)

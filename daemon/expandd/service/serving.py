@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,28 @@ async def _work(settings: Settings, given: Given) -> None:
         snapshots = Snapshots(engine, before=before, price=price, log=given.log, wall=time.time)
         day = _day(engine, heart, reloader, given)
         publisher = Publisher(metrics, lambda: engine.settings, given.log)
-        beside = _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run())
-        async with beside, telling(teller, GRACE):
-            await run_until(engine, given.stop)
+        with _page(engine, given, announcer, publisher) as page:
+            beside = _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run(), page)
+            async with beside, telling(teller, GRACE):
+                await run_until(engine, given.stop)
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
+
+
+@contextmanager
+def _page(
+    engine: Engine, given: Given, announcer: Announcer, publisher: Publisher
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """The page for the browser, if there is to be one. Raises ConfigurationError when it cannot listen."""
+    if engine.settings.page is None:
+        yield asyncio.sleep(0)
+        return
+    # A daemon without a page needs no web server.
+    from expandd.service.page.records import JournalRecords  # noqa: PLC0415
+    from expandd.service.page.showing import opened  # noqa: PLC0415
+
+    with opened(engine.settings.page, given.config, given.log) as page:
+        announcer.also(page.foresight)
+        yield page.show(JournalRecords(lambda: engine.settings), publisher.text)
 
 
 async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:

@@ -1,0 +1,1 @@
+"""The page for the browser: what is done, shown as pictures; what waits, and the few things to order."""

@@ -1,0 +1,136 @@
+"""Owns who may ask for what: the Host, where a form comes from, the password; and the headers of each answer."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from expandd.domain.errors import ExpanddError
+from expandd.service.page.address import Address, is_loopback
+from expandd.service.page.password import Password, PasswordAway
+from expandd.service.redaction import safe_text
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: with it browsers send "Origin: null" with our own forms, and the check of it would be worth less.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+READING = frozenset({"GET", "HEAD"})
+ALWAYS = frozenset({"localhost", "127.0.0.1", "::1"})
+ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104, compared with, not listened on
+
+
+class Guard:
+    """Lets through to `app` what may pass; what may not gets a sentence."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        address: Address,
+        hosts: Iterable[str],
+        password: Password | None,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._app = app
+        self._names = {host.lower() for host in (*hosts, *ALWAYS, address.host) if host}
+        self._any_address = address.host in ANYWHERE
+        self._password = password
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def answer(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        try:
+            refusal = await self._refusal(scope["method"], Headers(scope=scope))
+            await (refusal or self._app)(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001, the page may fail, the work goes on
+            await self._failed(error, scope, receive, None if began else answer)
+
+    async def _failed(self, error: Exception, scope: Scope, receive: Receive, answer: Send | None) -> None:
+        if isinstance(error, ExpanddError | TimeoutError):
+            self._log.warning("page.cannot_tell", why=str(error) or "a folder or disk does not answer")
+        else:
+            self._log.error("page.bug_found", exc_info=error)
+        if answer is not None:
+            why = safe_text(str(error)) if isinstance(error, ExpanddError) else "See the log of expandd."
+            said = f"The page cannot tell just now how it goes; the work is not touched by this. {why}\n"
+            await PlainTextResponse(said, 503)(scope, receive, answer)
+
+    async def _refusal(self, method: str, headers: Headers) -> Response | None:
+        if not self._knows(headers.get("host", "")):
+            return PlainTextResponse(
+                "This page does not answer to that name. If the name is yours, add it to page.hosts in the "
+                "configuration of expandd and restart it.\n",
+                421,
+            )
+        if method not in READING and _from_elsewhere(headers):
+            return PlainTextResponse("Refused: this was sent by another site. Nothing was changed.\n", 403)
+        return await self._locked_out(headers)
+
+    async def _locked_out(self, headers: Headers) -> Response | None:
+        if self._password is None:
+            return None
+        try:
+            if await self._password.accepts(headers.get("authorization")):
+                return None
+        except PasswordAway as error:
+            self._log.error("page.locked", why=str(error))
+            return PlainTextResponse("Nobody can log in: see the log of expandd for its password file.\n", 503)
+        challenge = {"WWW-Authenticate": 'Basic realm="expandd", charset="UTF-8"'}
+        return PlainTextResponse("This page asks for its password; the user name is free.\n", 401, challenge)
+
+    def _knows(self, host: str) -> bool:
+        name = host_name(host)
+        return name in self._names or (self._any_address and _is_address(name))
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without its port and brackets, in small letters."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    """A name can be made to lead here by anybody who owns it; an address leads where it leads."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return is_loopback(name)
+    return True
+
+
+def _from_elsewhere(headers: Headers) -> bool:
+    """Whether the browser says that another site sent this. What says nothing is no browser; it needs the token."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None and site != "same-origin":
+        return True
+    if origin is None or (origin == "null" and site == "same-origin"):
+        return False
+    return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
