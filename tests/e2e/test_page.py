@@ -1,0 +1,216 @@
+"""Owns the proof that the page does its work: a real daemon behind it, a real browser before it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from expandd.practice.server import PracticeServer
+from expandd.practice.switches import Switches
+from tests.support.browser import Watched, browsing
+from tests.support.daemon import Daemon, House, names
+from tests.support.pictures import picture
+
+PATIENCE = 20_000.0
+EVIL = "<img src=x onerror=alert(1)>.png"
+
+FOCUSED = """() => {
+    const one = document.activeElement;
+    if (one === document.body) return '';
+    return (getComputedStyle(one).outlineStyle === 'none' ? 'INVISIBLE ' : '') + one.textContent.trim();
+}"""
+"""What the focused element says, and whether it shows that it has the focus."""
+
+# Chromium and the daemon start once; the tests are of one group, so that one worker has them all.
+pytestmark = pytest.mark.xdist_group("page")
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """A daemon with a page, three results, two errors, and the browser that looks."""
+
+    house: House
+    daemon: Daemon
+    browser: Browser
+    url: str
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    root = tmp_path_factory.mktemp("studio")
+    switches = Switches(poll_limit=0.2, generate_min=0.2, generate_max=0.4, pro=True)
+    with browsing() as browser, PracticeServer(switches) as server:
+        house = House(root, server.api_url)
+        house.build(top='page: {listen: "127.0.0.1:0"}')
+        for number, name in enumerate((EVIL, "second.png", "third.png")):
+            drop(house, name, picture("png", 200, 160, seed=number))
+        drop(house, "notes.txt", b"no picture at all")
+        drop(house, "small.png", picture("png", 32, 32))
+        with house.running() as daemon:
+            url = daemon.wait_for("page.open")["address"]
+            daemon.finished(times=3)
+            daemon.wait_for("job.failed", times=2)
+            yield Studio(house, daemon, browser, url)
+
+
+def drop(house: House, name: str, data: bytes) -> None:
+    (house.folder() / "inbox" / name).write_bytes(data)
+
+
+def test_without_scripts_all_can_be_read_and_ordered(studio: Studio) -> None:
+    context = studio.browser.new_context(java_script_enabled=False)
+    seen = Watched(context.new_page())
+    seen.page.goto(studio.url)
+
+    expect(seen.page.get_by_role("heading", name="Latest results")).to_be_visible()
+    expect(seen.page.get_by_text(EVIL).first).to_be_visible()
+    expect(seen.page.get_by_text("This is a text file")).to_be_visible()
+    seen.page.get_by_role("button", name="Pause all").click()
+    expect(seen.page.get_by_role("status")).to_contain_text("Pausing")
+    studio.daemon.wait_for("page.ordered", matching=lambda line: line["verb"] == "pause")
+    seen.page.goto(studio.url)
+    _until_shown(seen, "Resume").click()
+    studio.daemon.wait_for("page.ordered", matching=lambda line: line["verb"] == "resume")
+    context.close()
+    assert seen.complaints == []
+
+
+def _until_shown(seen: Watched, name: str) -> Locator:
+    """The button of that name, once it is there: without scripts, a person loads the page again."""
+    for _ in range(40):
+        button = seen.page.get_by_role("button", name=name).first
+        if button.is_visible():
+            return button
+        seen.page.wait_for_timeout(250)
+        seen.page.reload()
+    raise AssertionError(f"no button {name}")
+
+
+def test_a_result_appears_by_itself_beside_its_source_and_nothing_complains(studio: Studio) -> None:
+    seen = Watched(studio.browser.new_page())
+    seen.page.goto(studio.url)
+    expect(seen.page.locator("#freshness")).to_have_text("live")
+    drop(studio.house, "fresh.png", picture("png", 200, 160, seed=9))
+
+    newest = seen.page.locator(".newest")
+    expect(newest).to_contain_text("fresh.png", timeout=PATIENCE)
+    expect(newest.get_by_role("img", name=re.compile("Original of fresh.png, 200×160 px"))).to_be_visible()
+    expect(newest.get_by_role("img", name=re.compile("Result fresh.png, 250×170 px"))).to_be_visible()
+    drawn = seen.page.evaluate(
+        """async () => (await Promise.all([...document.querySelectorAll('.newest image')].map(async (image) => {
+            const shown = new Image(); shown.src = image.href.baseVal; await shown.decode();
+            return [shown.naturalWidth, shown.naturalHeight].join('x'); }))).join(' ')"""
+    )
+    assert drawn == "200x160 250x170"
+    seen.page.close()
+    assert seen.complaints == []
+
+
+def test_the_retry_button_tries_again_and_the_error_goes(studio: Studio) -> None:
+    seen = Watched(studio.browser.new_page())
+    seen.page.goto(studio.url)
+    error = studio.house.folder() / "error"
+    failed = seen.page.locator("#failed li", has_text="small.png")
+    expect(failed).to_have_count(1)
+    # What was wrong is put right where it lies, as a person would who does not know the inbox.
+    (error / "small.png").write_bytes(picture("png", 120, 90))
+    failed.get_by_role("button", name="Try again").click()
+
+    expect(seen.page.get_by_role("status")).to_contain_text("tried again")
+    expect(seen.page.locator(".newest")).to_contain_text("small.png", timeout=PATIENCE)
+    expect(failed).to_have_count(0, timeout=PATIENCE)
+    assert names(error) == ["notes.txt"]
+    seen.page.close()
+    assert seen.complaints == []
+
+
+def test_metrics_are_beside_the_page(studio: Studio) -> None:
+    told = httpx.get(f"{studio.url}metrics").text
+
+    assert "# TYPE expandd_" in told
+
+
+def test_on_a_phone_nothing_is_cut_off_and_fingers_find_the_buttons(studio: Studio) -> None:
+    page = studio.browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(studio.url)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    heights = page.evaluate("[...document.querySelectorAll('button')].map((one) => one.offsetHeight)")
+    page.close()
+
+    assert width == 360
+    assert min(heights) >= 44
+
+
+def test_light_and_dark_follow_the_system_and_can_be_read(studio: Studio) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        page = studio.browser.new_page(color_scheme=scheme)
+        page.goto(studio.url)
+        grounds[scheme] = _luminance(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+        soft = _luminance(page.evaluate("getComputedStyle(document.querySelector('.facts')).color"))
+        light, dark = max(soft, grounds[scheme]), min(soft, grounds[scheme])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, scheme
+        page.close()
+
+    assert grounds["light"] > 0.8
+    assert grounds["dark"] < 0.05
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -> None:
+    page = studio.browser.new_page()
+    page.goto(studio.url)
+    reached: list[str] = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        found = page.evaluate(FOCUSED)
+        reached.append(" ".join(found.split()))
+        if found.startswith("Load again"):
+            break
+    landmarks = [page.get_by_role(role).count() for role in ("banner", "main", "contentinfo")]
+    headings = page.get_by_role("heading", level=1).count()
+    page.close()
+
+    assert reached[0] == "Skip to the pictures"
+    assert {"Try again notes.txt", "Pause hot"} <= set(reached)
+    assert any(one.startswith("Pause all") for one in reached)
+    assert not any(one.startswith("INVISIBLE") for one in reached)
+    assert landmarks == [1, 1, 1]
+    assert headings == 1
+
+
+def test_a_taken_port_ends_the_start_with_a_sentence(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        house.build(top=f'page: {{listen: "127.0.0.1:{port}"}}')
+        ended = house.call("run")
+
+    assert ended.returncode == 78
+    assert "page.listen" in ended.stderr
+    assert f"127.0.0.1:{port}" in ended.stderr
+
+
+def test_it_is_there_over_a_unix_socket_and_a_stop_is_not_held_up_by_who_looks(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "page.sock"
+    house.build(top=f"page: {{listen: 'unix:{path}'}}")
+    with house.running() as daemon, socket.socket(socket.AF_UNIX) as looking:
+        daemon.wait_for("page.open")
+        looking.connect(str(path))
+        looking.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert looking.recv(15) == b"HTTP/1.1 200 OK"
+        assert daemon.stop() == 0
+
+    assert not path.exists()
+    assert not [line for line in daemon.lines if line.get("event", "").startswith(("page.failed", "page.bug", "not."))]
