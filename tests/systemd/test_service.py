@@ -232,6 +232,32 @@ else:
         machine.run("rm", f"/etc/systemd/system/{service.unit}.d/addresses.conf")
 
 
+def test_the_page_is_behind_a_socket_for_the_group_alone(service: Service) -> None:
+    machine, unit = service.machine, service.unit
+    machine.run("mkdir", "-p", "/run/expandd")
+    service.configure(HOT, more="page: {listen: 'unix:/run/expandd/page.sock'}\n")
+    page = "/run/share/expandd/systemd/drop-ins/page.conf"
+    machine.run("install", "-m", "644", page, f"/etc/systemd/system/{unit}.d/")
+    machine.run("systemctl", "daemon-reload")
+    service.start()
+    script = """
+import socket
+wire = socket.socket(socket.AF_UNIX)
+wire.connect("/run/expandd/page.sock")
+wire.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+print(wire.recv(15).decode())
+"""
+    asked = {
+        person: machine.run("runuser", "-u", person, "--", "/usr/bin/python3", "-c", script, check=False)
+        for person in ("alice", "nobody")
+    }
+    mode = machine.run("stat", "--format=%U %G %a", "/run/expandd/page.sock").stdout.split()
+
+    assert asked["alice"].stdout == "HTTP/1.1 200 OK\n", asked["alice"].stderr
+    assert "Permission denied" in asked["nobody"].stderr
+    assert mode == ["expandd", "expandd", "660"]
+
+
 def test_a_second_service_on_the_same_folders_fails_once(service: Service) -> None:
     other = Service(service.machine, "second")
     service.start()
