@@ -9,6 +9,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,7 +44,7 @@ from tests.support.scripted_server import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
+from pathlib import Path
 
 POLL = "POST /history"
 REFRESH = "PUT /tokens"
@@ -514,6 +515,12 @@ async def test_a_token_that_cannot_be_sent_is_said_so(server: ScriptedServer, tm
 
 # --- ahead of the end
 
+HOUR = 3600.0
+
+
+def in_an_hour(now: float) -> str:
+    return datetime.fromtimestamp(now + HOUR, UTC).isoformat()
+
 
 async def test_a_pair_is_renewed_three_days_before_its_end(server: ScriptedServer, tmp_path: Path) -> None:
     clock = StoppedClock()
@@ -531,6 +538,20 @@ async def test_a_pair_is_renewed_three_days_before_its_end(server: ScriptedServe
         await api.history("x")
     assert len(server.requests(REFRESH)) == 1
     assert bearers(server)[2:] == ["Bearer access-2"] * 2
+
+
+async def test_a_pair_that_lives_an_hour_is_renewed_in_its_last_minutes_and_not_at_each_start(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    clock = StoppedClock()
+    server.on(POLL, EMPTY_POLL)
+    server.on(SIGN_IN, pair_answer(1, access_expiration=in_an_hour(NOW)))
+    server.on(REFRESH, pair_answer(2, access_expiration=in_an_hour(NOW + HOUR)))
+    for minutes, renewals in ((0, 0), (20, 0), (53, 0), (55, 1), (57, 1)):
+        clock.now = NOW + minutes * 60
+        async with client(server, tmp_path, source=Source(LOGIN), clock=clock) as api:
+            await api.history("x")
+        assert len(server.requests(REFRESH)) == renewals
 
 
 async def test_a_pair_of_unknown_end_is_renewed_after_twenty_days(server: ScriptedServer, tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ class Tokens:
     def _ends_soon(self, pair: Pair) -> bool:
         now = self._clock.wall()
         if pair.expires is not None:
-            return now > pair.expires - AHEAD_OF_EXPIRY
+            # Each renewal is a moment in which a crash costs the pair: a short-lived one is not renewed all the time.
+            return now > pair.expires - min(AHEAD_OF_EXPIRY, (pair.expires - pair.obtained) / 10)
         return now > pair.obtained + AGE_TO_RENEW
 
     async def _renewed_ahead(self, pair: Pair) -> Pair:
