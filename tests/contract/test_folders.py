@@ -519,6 +519,18 @@ async def test_tidying_never_removes_an_original(folders: Folders, job: Job) -> 
     assert files(job.work_dir) == {job.relative.name: BYTES}
 
 
+@pytest.mark.timeout(20)
+async def test_what_only_has_the_name_of_a_sidecar_is_neither_read_nor_removed(folders: Folders, job: Job) -> None:
+    pipe = job.place.inbox / f"{job.relative.name}.error.json"
+    os.mkfifo(pipe)
+    (job.place.error / pipe.name).write_text('{"job": "of somebody else"}')
+    for failed in (job.place.inbox / job.relative, job.place.error / job.relative):
+        await folders.forget_sidecar(failed)
+
+    assert pipe.is_fifo()
+    assert (job.place.error / pipe.name).exists()
+
+
 @pytest.mark.parametrize("name", ["pic.png", LONGEST, "b\udce4d.png", "new\nline.png"])
 async def test_a_sidecar_lies_beside_its_file_and_may_be_written_again(folders: Folders, job: Job, name: str) -> None:
     fault = Fault(FaultCode.EMPTY, "This file is empty.", "Save it again.")

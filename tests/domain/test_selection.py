@@ -65,6 +65,7 @@ from expandd.domain.selection import ignored_because, path_ignored_because
         "picture.png.bts",
         "picture.png.syncthing.tmp",
         "picture.png.gdownload",  # Google Drive
+        "picture.png.error.json",  # our own, moved back together with its picture
         "new\nline.part",  # names may hold anything
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from expandd.domain.answers import Announcement
 from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.events import JobClosed
 from expandd.domain.job import JobState
 from tests.support.fake_api import Fate, Slow
 from tests.support.workshop import Workshop
@@ -165,6 +166,23 @@ async def test_a_failed_job_goes_to_the_error_folder_with_its_reason(workshop: W
     assert "the model has crashed" in (workshop.hot[0].error / "bad.png.error.json").read_text()
     assert workshop.names("outbox") == []
     assert len(workshop.api.deleted) == 1
+
+
+@pytest.mark.parametrize("again", ["", "crashed again"])
+async def test_a_failed_file_may_be_moved_back_together_with_its_report(workshop: Workshop, again: str) -> None:
+    workshop.api.fates["bad.png"] = Fate(error="the model has crashed")
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.closed("bad.png")
+    workshop.api.fates["bad.png"] = Fate(error=again)
+    hot = workshop.hot[0]
+    for name in ("bad.png.error.json", "bad.png"):
+        (hot.error / name).rename(hot.inbox / name)
+        workshop.watcher.hint(hot.inbox / name)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
+
+    assert workshop.names("inbox") == []
+    assert workshop.names("error") == (["bad.png", "bad.png.error.json"] if again else [])
 
 
 async def test_a_result_that_comes_after_its_jobs_error_is_not_deleted_unread(workshop: Workshop) -> None:

@@ -8,10 +8,12 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from expandd.adapters.disk import Disk
 from expandd.domain.job import Job
 from expandd.domain.naming import NAME_BYTES, fitting, printable
+from expandd.domain.selection import REPORT
 
-ENDING = ".error.json"
+ENDING = REPORT
 MOST = 1 << 16
 """Bytes of a file that is read to see whether it is a sidecar."""
 
@@ -28,7 +30,8 @@ def sidecar_path(failed: Path) -> Path:
 def is_sidecar(path: Path) -> bool:
     """Whether a sidecar of ours lies at `path`, and nothing else of that name."""
     try:
-        text = json.loads(path.read_bytes()[:MOST])
+        with Disk().reading(path) as file:
+            text = json.loads(file.read(MOST))
     except (OSError, ValueError):
         return False
     return isinstance(text, dict) and {"what_to_do", "job"} <= text.keys()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+REPORT = ".error.json"
+"""How the name of a sidecar ends. People move it back into the inbox together with its file."""
+
 _HIDDEN = re.compile(r"\.")
 
 _SYSTEM = frozenset(
@@ -62,6 +65,8 @@ def ignored_because(name: str) -> str | None:
         return "its name begins with a dot: hidden and temporary files are left alone"
     if name.lower() in _SYSTEM:
         return "it belongs to the operating system or the file server"
+    if name.endswith(REPORT):
+        return "it is a report of expandd's own on a file that could not be expanded"
     for pattern, what in _TEMPORARY:
         if pattern.fullmatch(name):
             return f"its name marks {what}: it is picked up once it has its final name"

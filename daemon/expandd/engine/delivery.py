@@ -72,6 +72,7 @@ class Delivery:
         await self._twins.keep(job)
         await self._vault.drop(job.id)
         await self._folders.forget_sidecar(job.place.error / job.relative)
+        await self._folders.forget_sidecar(job.place.inbox / job.relative)
         await self._folders.tidy(job)
         return await self.close(await self._jobs.move(job, JobState.DONE))
 
@@ -83,6 +84,7 @@ class Delivery:
         self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
         await self._vault.drop(job.id)
+        await self._folders.forget_sidecar(job.place.inbox / job.relative)
         await self._folders.tidy(job)
         return await self.close(job)
 
