@@ -14,6 +14,7 @@ from expandd.domain.job import JobState
 from expandd.domain.orders import Order, Verb
 from expandd.domain.settings import Duplicates
 from tests.support.fake_api import Fate, Refuse
+from tests.support.fakes import picture
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -251,6 +252,20 @@ async def test_a_redo_pays_once_more_also_where_duplicates_are_reused(make_works
     assert workshop.names("outbox") == ["pic-2.png", "pic.png"]
     assert workshop.names("done") == ["pic.png"]
     assert workshop.journal.standing == {}
+
+
+async def test_another_file_under_the_name_of_an_original_is_not_taken_for_it(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    (workshop.hot[0].done / "pic.png").write_bytes(picture(note="another one"))
+    order(workshop, Verb.REDO, job_id=job.id)
+    await workshop.advance(MINUTE)
+
+    assert workshop.names("done") == ["pic.png"]
+    assert len(workshop.api.paid) == 1
+    assert workshop.journal.wishes == []
 
 
 async def test_an_order_about_a_folder_that_is_away_waits_for_it(workshop: Workshop) -> None:

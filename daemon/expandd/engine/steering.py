@@ -139,7 +139,7 @@ class Steering:
 
     async def _again(self, job: Job, *, redo: bool) -> None:
         """Put the original back into its inbox, where it is picked up anew."""
-        if job.resting is None:
+        if job.resting is None or not await self._is_original(job.resting, job.source.sha256):
             return
         if redo and job.source.sha256:
             await self._orders.stand(
@@ -150,6 +150,13 @@ class Steering:
         for inbox in self._inboxes():
             if inbox.folder.inbox == job.place.inbox:
                 inbox.look_again()
+
+    async def _is_original(self, resting: Path, sha256: str) -> bool:
+        """Whether what lies there is still the job's original: people put other files into these folders."""
+        try:
+            return await self._folders.digest(resting) == sha256 or not sha256
+        except FileNotFoundError:
+            return False
 
     async def _resume(self, order: Order) -> None:
         for paused in self._orders.of(Lasting.PAUSED):
