@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from expandd.practice.switches import Foreign, Naming, Switches, UploadId, with_json, with_text
+from expandd.practice.switches import Foreign, Naming, Switches, UploadId, with_json, with_texts
 from tests.practice.desk import Desk
 
 
@@ -93,13 +93,13 @@ def test_all_switches_survive_the_way_through_json() -> None:
     ],
 )
 def test_a_switch_can_be_written_as_text(text: str, changes: dict[str, Any]) -> None:
-    assert with_text(Switches(), text) == Switches(**changes)
+    assert with_texts(Switches(), [text]) == Switches(**changes)
 
 
 @pytest.mark.parametrize("text", ["", "colour=red", "poll_limit", "poll_limit=soon", "pro=1"])
 def test_a_text_that_is_no_switch_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="switch"):
-        with_text(Switches(), text)
+        with_texts(Switches(), [text])
 
 
 def test_the_clock_can_be_advanced_but_not_turned_back(desk: Desk) -> None:
@@ -160,3 +160,7 @@ def test_a_copy_of_the_counts_does_not_change_any_more(desk: Desk) -> None:
     desk.api.get("/me")
     assert before.calls == {}
     assert desk.server.counts().calls == {"me": {"200": 1}}
+
+
+def test_switches_that_fit_only_together_may_come_in_any_order() -> None:
+    assert with_texts(Switches(), ["generate_min=40", "generate_max=80"]).generate_min == 40.0

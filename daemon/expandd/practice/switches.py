@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -191,14 +191,19 @@ def with_json(switches: Switches, changes: Mapping[str, Any]) -> Switches:
     )
 
 
-def with_text(switches: Switches, text: str) -> Switches:
-    """The switches with one put in that is written `name=value`, as on a command line; ValueError as `with_json`.
+def with_texts(switches: Switches, texts: Sequence[str]) -> Switches:
+    """The switches with those put in that are written `name=value`, as on a command line; ValueError as `with_json`.
 
-    The value is JSON (`3`, `true`, `["finished","error"]`) or, where it is none, plain text (`image_id`).
+    A value is JSON (`3`, `true`, `["finished","error"]`) or, where it is none, plain text (`image_id`). All are put in
+    at once: two that only fit together may come in any order.
     """
+    return with_json(switches, dict(_pair(switches, text) for text in texts))
+
+
+def _pair(switches: Switches, text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     is_text = isinstance(getattr(switches, name, None), str) and value != "null"
-    return with_json(switches, {name: value if is_text else _loosely(value)})
+    return name, value if is_text else _loosely(value)
 
 
 def _loosely(value: str) -> Any:

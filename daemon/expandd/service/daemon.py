@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
+from expandd.adapters.counting import Counting
 from expandd.adapters.credentials import Credentials
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
@@ -65,7 +66,7 @@ async def batch(
     tally = Tally(asyncio.get_running_loop().time)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
-    bar = Progress() if sys.stderr.isatty() else Silent()
+    bar = Progress(expected=_waiting(settings)) if sys.stderr.isatty() else Silent()
     teller = Teller(log, lambda: settings.hooks)
     with bar:
         shown = bar if sys.stderr.isatty() else EventLog(log)
@@ -79,6 +80,11 @@ async def batch(
     if code is ExitCode.SOME_WAIT:
         click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
     return code
+
+
+def _waiting(settings: Settings) -> int:
+    """How many files lie in the inboxes now."""
+    return sum(count.waiting for count in Counting().of(settings.folders))
 
 
 @asynccontextmanager

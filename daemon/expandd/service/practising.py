@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 
 import click
 
 from expandd.practice.faults import read_fault
 from expandd.practice.server import serve
-from expandd.practice.switches import Switches, with_text
+from expandd.practice.switches import Switches, with_texts
 from expandd.service.exit_codes import ExitCode
 
 
 def run_simulate(host: str, port: int, link_port: int, switches: Sequence[str], faults: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM. Raises click.UsageError for a switch or fault that is none."""
     try:
-        chosen = reduce(with_text, switches, Switches())
+        chosen = with_texts(Switches(), switches)
         struck = [read_fault(text) for text in faults]
     except ValueError as error:
         raise click.UsageError(str(error)) from error

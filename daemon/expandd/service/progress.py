@@ -6,10 +6,20 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
+from rich.text import Text
 
-from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobHeld, JobMoved
+from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobHeld, JobMoved, Recovered
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 
@@ -29,17 +39,32 @@ WIDTH = 40
 """Characters of a file name that are shown."""
 
 
-class Progress:
-    """One bar for all, one line for each picture in hand. A subscriber like any other."""
+class Rate(ProgressColumn):
+    """How many pictures come in a second or minute; nothing for the lines of single ones."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def render(self, task: Task) -> Text:
+        if task.fields.get("single") or not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.1f}/s" if task.speed >= 1 else f"{60 * task.speed:.1f}/min")
+
+
+class Progress:
+    """One bar for all, one line for each picture in hand. A subscriber like any other.
+
+    `expected` is how many files wait at the start, so that the time left is that of all and not of those in hand.
+    """
+
+    def __init__(self, console: Console | None = None, expected: int = 0) -> None:
+        self._expected = expected
         self._bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
+            Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console or Console(stderr=True),
+            speed_estimate_period=300.0,
         )
         self._all: TaskID | None = None
         self._seen = 0
@@ -58,6 +83,9 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case Recovered(open_jobs, returned):
+                self._expected += open_jobs + returned
+                self._show()
             case JobMoved(job, None):
                 self._begin(job)
             case JobMoved(job, _):
@@ -71,7 +99,7 @@ class Progress:
 
     def _begin(self, job: Job) -> None:
         self._seen += 1
-        self._lines[job.id] = self._bars.add_task(self._words(job), total=1.0)
+        self._lines[job.id] = self._bars.add_task(self._words(job), total=1.0, single=True)
         self._show()
 
     def _advance(self, job: Job) -> None:
@@ -90,7 +118,8 @@ class Progress:
 
     def _show(self) -> None:
         if self._all is not None:
-            self._bars.update(self._all, total=self._seen, completed=self._over)
+            total = max(self._seen, self._expected, self._over)
+            self._bars.update(self._all, total=total or None, completed=self._over)
 
     def _words(self, job: Job) -> str:
         name = printable(job.relative)

@@ -110,9 +110,7 @@ def _about_the_account(endpoint: Endpoint, answer: Answer, retry_after: float | 
     if answer.status == 401:  # noqa: PLR2004 - HTTP's own number
         return rejected(heard(answer))
     if answer.status == 429:  # noqa: PLR2004 - a status is its own name
-        return AccountAway(
-            GateReason.SLOWED, f"The API asks to go slower ({heard(answer)}). It goes on by itself.", retry_after
-        )
+        return AccountAway(GateReason.SLOWED, f"The API asks to go slower ({heard(answer)}).", retry_after)
     if answer.shape is Shape.PAGE:
         return unreachable(endpoint, f"answered {heard(answer)}", retry_after)
     return AccountAway(
@@ -157,7 +155,7 @@ def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None)
     """The service cannot be used now; `what` goes on from "The API"."""
     return AccountAway(
         GateReason.UNREACHABLE,
-        f"The API {what} (“{endpoint.value}”). Everything waits and goes on by itself.",
+        f"The API {what} (“{endpoint.value}”).",
         retry_after,
     )
 
