@@ -62,7 +62,7 @@ def _orders(verb: Verb, about: Target, journal: JournalReader | None) -> tuple[l
     if about.relative is not None and verb in {Verb.RETRY, Verb.RELEASE}:
         return [], f"{about.called} waits in its inbox; `expandd why` says what for."
     order = Order(verb=verb, at=time.time(), inbox=about.inbox, relative=about.relative)
-    return [order], f"{_capital(about.called)} {_WHEN_ALL[verb]}."
+    return [order], f"{about.called} {_WHEN_ALL[verb]}."
 
 
 def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Order], str]:
@@ -110,7 +110,7 @@ def _redo(about: Target, journal: JournalReader | None) -> tuple[list[Order], st
     there = [job for job in jobs if _lies_there(job)]
     if not there:
         return [], (
-            f"There is no original of {about.called} to expand once more: it must lie in the done or error folder. "
+            f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
             "Drop the picture into the inbox anew."
         )
     number = len(there)
@@ -118,7 +118,7 @@ def _redo(about: Target, journal: JournalReader | None) -> tuple[list[Order], st
     gone = f" {len(jobs) - number} more have no original any more." if len(jobs) > number else ""
     at = time.time()
     orders = [Order(verb=Verb.REDO, at=at, job_id=job.id) for job in there]
-    return orders, f"{_capital(about.called)}: {images} to expand once more and TO PAY FOR ONCE MORE.{gone}"
+    return orders, f"{about.called}: {images} to expand once more and TO PAY FOR ONCE MORE.{gone}"
 
 
 def _over(about: Target, journal: JournalReader | None) -> Sequence[Job]:
@@ -136,7 +136,3 @@ def _one_each(jobs: Iterable[Job]) -> list[Job]:
 
 def _lies_there(job: Job) -> bool:
     return job.resting is not None and os.path.lexists(job.resting)
-
-
-def _capital(text: str) -> str:
-    return text if "/" in text or "." in text else text[:1].upper() + text[1:]

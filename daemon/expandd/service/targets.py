@@ -30,7 +30,7 @@ class Target:
     relative: Path | None = None
 
 
-EVERYTHING = Target(called="everything")
+EVERYTHING = Target(called="Everything")
 
 
 def target(what: str | None, settings: Settings, journal: JournalReader | None) -> Target:
@@ -39,7 +39,7 @@ def target(what: str | None, settings: Settings, journal: JournalReader | None) 
         return EVERYTHING
     folder = _folder(what, settings)
     if folder is not None:
-        return Target(called=f"hot folder {printable(folder.inbox)}", inbox=folder.inbox)
+        return Target(called=f"The hot folder {printable(folder.inbox)}", inbox=folder.inbox)
     waiting = _waiting(what, settings)
     jobs = list(journal.named(names_of(what), MOST)) if journal else []
     if waiting is not None and not any(job.id == what for job in jobs):
