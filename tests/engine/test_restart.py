@@ -9,6 +9,7 @@ import pytest
 
 from expandd.domain.events import JobHeld, Recovered
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Result
+from expandd.domain.orders import Order, Verb
 from tests.support.fake_api import Fate, Image, Lose, Paid, Slow
 from tests.support.fakes import MemoryJournal, picture, sha256
 from tests.support.jobs import EXPECTED, a_job_in, a_result
@@ -368,3 +369,31 @@ async def test_an_original_that_comes_back_after_its_job_was_over_is_put_to_rest
     assert workshop.names("done") == ["pic.png"]
     assert workshop.in_work() == []
     assert len(workshop.api.paid) == 1
+
+
+@pytest.mark.parametrize(("days", "tries", "held"), [(2, 5000, True), (0, 5000, False), (2, 20, False)])
+async def test_a_link_that_was_dead_for_a_day_is_a_persons_to_settle_and_is_still_tried(
+    workshop: Workshop, days: int, tries: int, held: bool
+) -> None:
+    past = Past(workshop, S.RENDERED).uploaded()
+    past.write(attempts=tries, stamps=tuple(replace(one, at=one.at - days * 86400.0) for one in past.job.stamps))
+    workshop.start()
+    await workshop.advance(3 * 3600.0)
+    [job] = workshop.engine.jobs
+
+    assert job.held is held
+    assert workshop.names("error") == []
+    assert len(workshop.api.called("download")) >= 3
+    assert workshop.api.called("generate") == []
+
+
+async def test_a_result_that_cannot_be_fetched_is_given_up_when_a_person_says_so(workshop: Workshop) -> None:
+    past = Past(workshop, S.RENDERED).uploaded()
+    past.write(attempts=5000, stamps=tuple(replace(one, at=one.at - 2 * 86400.0) for one in past.job.stamps))
+    workshop.start()
+    await workshop.event(lambda event: isinstance(event, JobHeld))
+    workshop.journal.wishes.append(Order(verb=Verb.PAID, at=0.0, job_id=past.job.id, number=1))
+    await workshop.advance(60.0)
+
+    assert workshop.names("error") == ["picture.png", "picture.png.error.json"]
+    assert workshop.api.called("generate") == []

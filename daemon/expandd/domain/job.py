@@ -214,6 +214,11 @@ class Job:
         """When the job entered `state`, seconds since the epoch; a step back to it does not count."""
         return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
 
+    @property
+    def lost_result(self) -> bool:
+        """Whether it needs a person because its result was made and cannot be fetched."""
+        return self.held and self.state is S.RENDERED
+
     def with_(self, **changes: Any) -> Job:
         return replace(self, **changes)
 

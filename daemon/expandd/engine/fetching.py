@@ -6,10 +6,11 @@ from expandd.domain.answers import Fetched
 from expandd.domain.errors import Later, LinkDead
 from expandd.domain.findings import Whole
 from expandd.domain.job import Job, JobState, Result
+from expandd.engine.asking import RESULT_LIFE
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
-from expandd.engine.ports import Api, Folders, Images
+from expandd.engine.ports import Api, Clock, Folders, Images
 from expandd.engine.turns import NOW, Turn
 
 DOUBTS = 2
@@ -17,6 +18,18 @@ DOUBTS = 2
 
 MOST_TIMES = 16
 """Times the pixels that were ordered above which a result is a bomb or somebody else's, and no result of ours."""
+
+
+MOST_DEAD = 500
+"""Tries, a minute apart in the end, before a link that is dead needs a person."""
+
+GONE_PAUSE = 3600.0
+"""Seconds between tries once it does: they cost nothing, and links have come back from the dead."""
+
+_GONE = (
+    "This picture was paid for and expanded, but for a day its link was dead and the service named no other. "
+    "It is tried again each hour, free of charge."
+)
 
 
 class Fetching:
@@ -31,6 +44,7 @@ class Fetching:
         folders: Folders,
         images: Images,
         vault: Vault,
+        clock: Clock,
     ) -> None:
         self._jobs = jobs
         self._gates = gates
@@ -38,6 +52,7 @@ class Fetching:
         self._folders = folders
         self._images = images
         self._vault = vault
+        self._clock = clock
         self._fetched = 0
         # By job whose download fails: how many others had come by then.
         self._failing: dict[str, int] = {}
@@ -55,12 +70,12 @@ class Fetching:
         except Later as error:
             self._failing.setdefault(job.id, self._fetched)
             if isinstance(error, LinkDead) or job.attempts + 1 >= DOUBTS:
-                return await self._another_link(job)
+                return await self._another_link(job, dead=isinstance(error, LinkDead))
             raise
         self._fetched += 1
         self._failing.pop(job.id, None)
         await self._vault.admit(job.id)
-        await self._jobs.move(job, JobState.VAULTED, result=result)
+        await self._jobs.move(job, JobState.VAULTED, result=result, held=False)
         return NOW
 
     async def _download(self, job: Job) -> Fetched:
@@ -91,7 +106,7 @@ class Fetching:
             expected=expected,
         )
 
-    async def _another_link(self, job: Job) -> Turn:
+    async def _another_link(self, job: Job, *, dead: bool) -> Turn:
         seconds = self._gates.enter(self._gates.service)
         if seconds:
             return seconds
@@ -99,7 +114,20 @@ class Fetching:
         others = [link for link in history.links if link != job.link]
         if others:
             job = await self._jobs.note(job, link=others[0])
+        elif dead and self._is_gone(job):
+            if not job.held:
+                await self._jobs.hold(job, _GONE)
+            return GONE_PAUSE
         raise Later("the result could not be downloaded yet; it is paid for and will be asked for again")
+
+    def _is_gone(self, job: Job) -> bool:
+        """Whether a dead link has been tried for so long that the service holds the result no more.
+
+        Neither a clock that jumps nor a burst of tries says so alone.
+        """
+        rendered = job.entered(JobState.RENDERED)
+        old = rendered is not None and self._clock.wall() - rendered >= RESULT_LIFE
+        return old and job.attempts >= MOST_DEAD
 
     def _room(self, job: Job) -> int:
         if job.source.size is None:

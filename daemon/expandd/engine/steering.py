@@ -88,9 +88,12 @@ class Steering:
 
     async def _resolve(self, order: Order) -> None:
         job = self._jobs.get(order.job_id)
-        if job is None or job.state is not JobState.UNKNOWN:
+        paid = order.verb is Verb.PAID
+        # Of a result that cannot be fetched it is known that it was paid for: a person can only give it up.
+        gone = job is not None and job.held and job.state is JobState.RENDERED and paid
+        if job is None or not (gone or job.state is JobState.UNKNOWN):
             return
-        if order.verb is Verb.PAID:
+        if paid:
             await self._jobs.move(job, JobState.FAILED, fault=GIVEN_UP, held=False)
         else:
             await self._jobs.move(job, JobState.UPLOADED, held=False, note="a person has said that nothing was paid")

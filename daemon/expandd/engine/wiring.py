@@ -85,7 +85,13 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
         ),
         asking=asking,
         fetching=Fetching(
-            jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, images=out.images, vault=out.vault
+            jobs=on.jobs,
+            gates=on.gates,
+            api=out.api,
+            folders=out.folders,
+            images=out.images,
+            vault=out.vault,
+            clock=out.clock,
         ),
         delivery=Delivery(
             jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, vault=out.vault, twins=on.twins

@@ -14,6 +14,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from expandd.domain import events as e
 from expandd.domain.job import Job, JobState
+from expandd.service.held import asked
 from expandd.service.journald import PRIORITIES, SOCKET, Journal, field_name, is_journal
 from expandd.service.redaction import redact
 from expandd.service.sentences import sentence
@@ -125,7 +126,7 @@ class EventLog:
             case e.JobPutOff(job, why, seconds):
                 self._log.info("job.put_off", **job_context(job), why=why, again_in=round(seconds, 1))
             case e.JobHeld(job, why):
-                self._log.warning("job.held", **job_context(job), why=why, what_to_do=_ASK_A_PERSON)
+                self._log.warning("job.held", **job_context(job), why=why, what_to_do=asked(job))
             case e.JobClosed(job):
                 self._closed(job)
             case e.GateShut(gate, reason, why):
@@ -169,11 +170,6 @@ class EventLog:
             self._log.warning("job.finished", **facts, size_differs=True)
         else:
             self._log.info("job.finished", **facts)
-
-
-_ASK_A_PERSON = (
-    "See in the service's own pages whether this picture was charged; nothing more is paid until you decide."
-)
 
 
 def job_context(job: Job) -> dict[str, Any]:

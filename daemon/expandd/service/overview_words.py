@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
+from expandd.service.held import asked
 from expandd.service.overview import FolderOverview, Money, Overview, Pace
 from expandd.service.standstills import clock, ended, sentence, span
 
@@ -43,7 +44,7 @@ def footlines(overview: Overview) -> Iterator[str]:
     yield money_line(overview.money, overview.at)
     yield pace_line(overview.pace)
     for job in overview.held:
-        yield f"needs you  {printable(job.relative)}: {ended(printable(job.note))} {_DECIDE}"
+        yield f"needs you  {printable(job.relative)}: {ended(printable(job.note))} {asked(job)}"
     for job in overview.in_hand:
         if not job.held:
             why = f": {printable(job.note)}" if job.note else ""
@@ -52,9 +53,6 @@ def footlines(overview: Overview) -> Iterator[str]:
         yield f"error      {printable(job.relative)}: {job.fault.message if job.fault else ''}"
     for job in overview.differing:
         yield f"size       {printable(job.target or job.relative)}: {difference(job)}"
-
-
-_DECIDE = "Look into your account at the service, then `expandd resolve FILE --paid` or `--not-paid`."
 
 
 def folder_words(folder: FolderOverview) -> str:

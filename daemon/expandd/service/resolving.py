@@ -12,7 +12,7 @@ from expandd.adapters.config.load import load
 from expandd.adapters.journal_reader import reading
 from expandd.adapters.journal_writer import write_orders
 from expandd.adapters.lock import holder
-from expandd.domain.job import Job
+from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.orders import Order, Verb
 from expandd.service.exit_codes import ExitCode
@@ -29,12 +29,19 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
     settings = load(config)
     path = settings.state_dir / JOURNAL
     with reading(path) as journal:
-        unknown = tuple(journal.unknown()) if journal else ()
+        unknown = {job.id: job for job in (*journal.unknown(), *journal.held(-1))}.values() if journal else ()
     found = [job for job in unknown if _names(job, file)]
     if len(found) != 1:
-        click.echo(_not_one(file, found or unknown), err=True)
+        click.echo(_not_one(file, found or tuple(unknown)), err=True)
         return ExitCode.USAGE
     job = found[0]
+    if verdict is Verb.NOT_PAID and job.state is not JobState.UNKNOWN:
+        click.echo(
+            f"{printable(job.relative)} was paid for: the service has expanded it, only its result cannot be fetched. "
+            "`--paid` gives it up; then `expandd retry` expands it anew, which costs again.",
+            err=True,
+        )
+        return ExitCode.USAGE
     write_orders(path, [Order(verb=verdict, at=time.time(), job_id=job.id)])
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from expandd.domain.errors import GateReason
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import Settings
+from expandd.service.held import asked
 from expandd.service.overview import Standstill
 from expandd.service.snapshot import Snapshot
 
@@ -171,10 +172,7 @@ def _over(job: Job) -> str:
 
 def _open(job: Job, around: Surroundings) -> str:
     if job.held:
-        return (
-            "Nothing more is paid for it until you decide: look into your account at the service, "
-            "then `expandd resolve FILE --paid` or `--not-paid`."
-        )
+        return asked(job)
     if job.fault is not None and job.state in _UNPAID | {S.FAILED}:
         return "It goes to the error folder, with its reason beside it."
     return _NEXT[job.state].format(

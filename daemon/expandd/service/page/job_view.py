@@ -48,6 +48,10 @@ def in_hand_view(job: Job, now: float) -> JobView:
 
 def held_view(job: Job, now: float) -> JobView:
     name = printable(job.relative.name)
+    if job.lost_result:
+        given_up = Button(Verb.PAID.value, "Give it up", f"{name} goes to the error folder", job=job.id)
+        advice = "Ask the service for its result. Nothing more is paid for it."
+        return _job(job, now, words=safe_text(job.note), advice=advice, buttons=(given_up,))
     return _job(
         job,
         now,

@@ -70,6 +70,8 @@ def folder_name(inbox: Path) -> str:
 
 
 def state_words(job: Job) -> str:
+    if job.lost_result:
+        return "paid for; its result cannot be fetched"
     return "nobody can tell whether it was paid for" if job.held else _STATES[job.state]
 
 
