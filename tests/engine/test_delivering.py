@@ -214,3 +214,16 @@ async def test_damaged_bytes_in_the_vault_are_fetched_again_and_never_delivered(
     assert len(workshop.api.paid) == 1
     assert workshop.names("outbox") == ["pic.png"]
     assert b"worn out" not in (outbox / "pic.png").read_bytes()
+
+
+async def test_names_that_only_look_the_same_are_two_files_and_so_are_their_results(workshop: Workshop) -> None:
+    """Composed and decomposed letters (a Mac sends the latter), and names that differ in case alone."""
+    names = ["caf\u00e9.png", "cafe\u0301.png", "PIC.png", "pic.png"]
+    workshop.start()
+    for name in names:
+        workshop.drop(name)
+    await workshop.closed(*names)
+
+    assert workshop.names("outbox") == sorted(names)
+    assert workshop.names("done") == sorted(names)
+    assert len(workshop.api.paid) == 4

@@ -77,3 +77,18 @@ async def test_finished_is_never_said_while_a_file_is_on_its_way_into_the_journa
     await workshop.until(looks)
 
     assert len(said) == 1
+
+
+async def test_a_stop_does_not_wait_for_an_original_that_went_away_with_its_inbox(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=8.0)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.ACCEPTED)
+    workshop.hot[0].inbox.rename(workshop.hot[0].inbox.with_name("aside"))
+    await workshop.reached("pic.png", S.DELIVERED)
+    await workshop.advance(10.0)
+    workshop.engine.stop()
+    resting = asyncio.create_task(workshop.engine.at_rest())
+    await workshop.until(resting.done, within=60.0)
+
+    assert workshop.names("outbox") == ["pic.png"]

@@ -136,8 +136,14 @@ class Engine:
         self.gates.stopping = True
 
     async def at_rest(self) -> None:
-        """Return once no step is under way and no paid result is still to be fetched or put away."""
-        while self.dispatcher.busy or any(not job.held for job in self.jobs.in_state(*MAYBE_PAID)):
+        """Return once no step is under way and no paid result is still to be fetched or put away.
+
+        An original that has gone away with its inbox is not waited for: its result is delivered.
+        """
+        while self.dispatcher.busy or any(
+            not job.held and not (job.state is JobState.DELIVERED and job.attempts)
+            for job in self.jobs.in_state(*MAYBE_PAID)
+        ):
             self.dispatcher.paused.clear()
             await self.dispatcher.paused.wait()
 
