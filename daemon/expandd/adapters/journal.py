@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from expandd.adapters.journal_money import paid_before, spent
 from expandd.adapters.journal_orders import forget_order, lift, orders, stand, standing_orders
 from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
 from expandd.adapters.journal_schema import VERSION, steps_from
 from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.job import Job, JobState
-from expandd.domain.offsets import Offsets
 from expandd.domain.orders import Order, StandingOrder
 
 T = TypeVar("T")
@@ -86,12 +86,7 @@ class SqliteJournal:
         return await self._one(query, image_id)
 
     async def twin(self, job: Job) -> Job | None:
-        # `state` stands in the query because it stands in the index.
-        query = (
-            "SELECT * FROM jobs WHERE state = 'done' AND sha256 = ? AND id != ? AND result_sha256 IS NOT NULL "
-            'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ? ORDER BY id DESC LIMIT 1'
-        )
-        return await self._one(query, job.source.sha256, job.id, *_sides(job.offsets))
+        return await self._do(lambda connection: paid_before(connection, job.source.sha256, job.offsets, job.id))
 
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
         query = "SELECT * FROM jobs WHERE closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox) ORDER BY id"
@@ -99,18 +94,7 @@ class SqliteJournal:
         return await self._do(lambda connection: _all(connection, query, folder))
 
     async def spent(self, today: Today) -> Sequence[Spent]:
-        query = (
-            "SELECT inbox, day, sum(paid) FROM job_lines JOIN jobs USING (id, inbox) "
-            "WHERE closed = 1 AND spent_at >= ? AND paid > 0 GROUP BY inbox, day "
-            "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0"
-        )
-        values = (today.month_began, f"{today.month}-01")
-
-        def read(connection: sqlite3.Connection) -> list[Spent]:
-            rows = connection.execute(query, values)
-            return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
-
-        return await self._do(read)
+        return await self._do(lambda connection: spent(connection, today, over=True))
 
     async def orders(self) -> Sequence[Order]:
         return await self._do(orders)
@@ -228,10 +212,6 @@ def _prune(connection: sqlite3.Connection, before: float) -> int:
         (before,),
     )
     return connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
-
-
-def _sides(offsets: Offsets) -> tuple[int, int, int, int]:
-    return offsets.top, offsets.bottom, offsets.left, offsets.right
 
 
 def _all(connection: sqlite3.Connection, query: str, *values: str | bytes | int | None) -> list[Job]:

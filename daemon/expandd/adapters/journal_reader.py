@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.journal_money import paid_before, spent
 from expandd.adapters.journal_orders import standing_orders
 from expandd.adapters.journal_rows import from_row
 from expandd.adapters.journal_schema import VERSION
@@ -129,22 +130,11 @@ class JournalReader:
 
     def paid_before(self, sha256: str, offsets: Offsets) -> Job | None:
         """The youngest job that is done with these bytes and offsets, and whose result is known."""
-        found = self._connection.execute(
-            "SELECT * FROM jobs WHERE state = 'done' AND sha256 = ? AND result_sha256 IS NOT NULL "
-            'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ? ORDER BY id DESC LIMIT 1',
-            (sha256, offsets.top, offsets.bottom, offsets.left, offsets.right),
-        ).fetchone()
-        return None if found is None else from_row(found)
+        return paid_before(self._connection, sha256, offsets)
 
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by folder and day."""
-        rows = self._connection.execute(
-            "SELECT inbox, date(spent_at, 'unixepoch', 'localtime') AS day, count(*) FROM jobs "
-            "WHERE spent_at >= ? GROUP BY inbox, day "
-            "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0",
-            (today.month_began, f"{today.month}-01"),
-        )
-        return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
+        return spent(self._connection, today, over=False)
 
     def standing_orders(self) -> Sequence[StandingOrder]:
         """What people, or a burst guard, ordered to go on holding."""
