@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import Hook, Hooks, HotFolder, PageSettings, Settings
 from expandd.service.unit import drop_in, mount_unit
+from tests.support.daemon import House
 from tests.support.workshop import WIDE
 
 STATE = Path("/var/lib/expandd")
@@ -23,6 +25,13 @@ AWKWARD = (
     "/srv/back\\slash",
     "/srv/$HOME;x",
 )
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    house = House(tmp_path, "http://127.0.0.1:9/api")
+    house.build()
+    return house
 
 
 def hot(root: str, *, mount: str = "", **places: str) -> HotFolder:
@@ -117,6 +126,18 @@ def test_a_page_on_a_port_opens_nothing() -> None:
     settings = Settings(state_dir=STATE, folders=(hot("/srv/a/b"),), page=PageSettings(listen="127.0.0.1:8080"))
 
     assert values(list(drop_in(settings)), "ReadWritePaths") == ["-/srv/a/b"]
+
+
+def test_a_drop_in_is_written_whole_or_the_old_one_stays(house: House) -> None:
+    target = house.root / "expandd.service.d" / "folders.conf"
+    written = house.call("unit", "--output", str(target))
+
+    assert written.stdout == "Written. Next: systemctl daemon-reload && systemctl restart expandd.service\n"
+    assert target.read_text() == house.call("unit").stdout
+    house.config.write_text(house.config.read_text() + "wurkers: 3\n")
+    assert house.call("unit", "--output", str(target)).returncode == 78
+    assert "ReadWritePaths" in target.read_text()
+    assert os.listdir(target.parent) == ["folders.conf"]
 
 
 @pytest.mark.parametrize("name", ["/srv/two\nlines", "/srv/\udcff", "/srv/bell\a"])

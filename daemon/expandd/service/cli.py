@@ -14,7 +14,7 @@ from expandd.service import seeing, steering
 from expandd.service.completing import Shell, script
 from expandd.service.exit_codes import ExitCode
 from expandd.service.help_page import Sections
-from expandd.service.verbs import CONFIG, VERBOSE, told
+from expandd.service.verbs import CONFIG, VERBOSE, as_owner, told
 
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,6 +59,7 @@ for verb in (*seeing.VERBS, *steering.VERBS):
 @CONFIG
 @VERBOSE
 @told
+@as_owner
 def run(config: Path, *, verbose: bool) -> int:
     """Watch the folders and expand what comes, for good.
 
@@ -82,6 +83,7 @@ def run(config: Path, *, verbose: bool) -> int:
     help="Seconds an outage may last before the files that wait are left for the next time (exit code 4).",
 )
 @told
+@as_owner
 def once(config: Path, *, verbose: bool, patience: float) -> int:
     """Expand what lies in the inboxes now, and wait for it.
 
@@ -96,6 +98,7 @@ def once(config: Path, *, verbose: bool, patience: float) -> int:
 @cli.command()
 @CONFIG
 @told
+@as_owner
 def rebuild(config: Path) -> int:
     """Begin a new journal after the old one was lost or damaged. Pays nothing."""
     from expandd.service.rebuilding import run_rebuild
@@ -106,16 +109,17 @@ def rebuild(config: Path) -> int:
 @cli.command()
 @CONFIG
 @click.option("--instance", default="", metavar="NAME", help="For expandd@NAME.service.")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write it there, not to stdout.")
 @told
-def unit(config: Path, *, instance: str) -> int:
+def unit(config: Path, *, instance: str, output: Path | None) -> int:
     """Print the systemd drop-in that opens the hot folders.
 
-    The service may write nowhere else. Write it to /etc/systemd/system/expandd.service.d/folders.conf, and anew
-    whenever a folder is added or moved.
+    The service may write nowhere else. Write it to /etc/systemd/system/expandd.service.d/folders.conf with --output,
+    and anew whenever a folder is added or moved.
     """
     from expandd.service.unit import show_unit
 
-    return show_unit(config, instance)
+    return show_unit(config, instance, output)
 
 
 @cli.command()

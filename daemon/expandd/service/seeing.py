@@ -11,12 +11,13 @@ from pathlib import Path
 import click
 
 from expandd.service.completing import presets
-from expandd.service.verbs import CONFIG, JSON, told
+from expandd.service.verbs import CONFIG, JSON, as_owner, told
 
 
 @click.command()
 @CONFIG
 @told
+@as_owner
 def check(config: Path) -> int:
     """Check configuration, folders, login, credits and clock.
 
@@ -36,6 +37,7 @@ def check(config: Path) -> int:
     "--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between two, with --watch."
 )
 @told
+@as_owner
 def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     """Show how it goes, and what waits on what.
 
@@ -54,6 +56,7 @@ def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
 @CONFIG
 @JSON
 @told
+@as_owner
 def plan(config: Path, *, as_json: bool) -> int:
     """Say what would become of each waiting file.
 
@@ -71,6 +74,7 @@ def plan(config: Path, *, as_json: bool) -> int:
 @CONFIG
 @JSON
 @told
+@as_owner
 def why(file: str, config: Path, *, as_json: bool) -> int:
     """Tell the whole story of FILE, and what comes next.
 
@@ -93,6 +97,7 @@ def why(file: str, config: Path, *, as_json: bool) -> int:
 @click.option("--json", "form", flag_value="json", help="For machines.")
 @click.option("--text", "form", flag_value="text", default=True, hidden=True)
 @told
+@as_owner
 def ledger(config: Path, *, month: datetime | None, form: str) -> int:
     """Count what was paid, delivered, failed and saved.
 

@@ -10,7 +10,7 @@ import click
 
 from expandd.domain.orders import Verb
 from expandd.service.completing import inboxes
-from expandd.service.verbs import CONFIG, told
+from expandd.service.verbs import CONFIG, as_owner, told
 
 WHAT = click.argument("what", type=click.Path(), required=False, shell_complete=inboxes)
 ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
@@ -32,6 +32,7 @@ def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = Fal
 @ALL
 @CONFIG
 @told
+@as_owner
 def retry(what: str | None, config: Path, *, everything: bool) -> int:
     """Try once more what is in error or put off.
 
@@ -50,6 +51,7 @@ def retry(what: str | None, config: Path, *, everything: bool) -> int:
 @YES
 @CONFIG
 @told
+@as_owner
 def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
     """Expand again what is done, and PAY FOR IT AGAIN.
 
@@ -66,6 +68,7 @@ def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
 @YES
 @CONFIG
 @told
+@as_owner
 def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
     """Send to the error folder what is not paid for yet.
 
@@ -80,6 +83,7 @@ def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> in
 @WHAT
 @CONFIG
 @told
+@as_owner
 def pause(what: str | None, config: Path) -> int:
     """Begin nothing new, until `expandd resume`.
 
@@ -94,6 +98,7 @@ def pause(what: str | None, config: Path) -> int:
 @WHAT
 @CONFIG
 @told
+@as_owner
 def resume(what: str | None, config: Path) -> int:
     """Go on with what was paused: WHAT, or everything."""
     return _steer(Verb.RESUME, what, config)
@@ -103,6 +108,7 @@ def resume(what: str | None, config: Path) -> int:
 @WHAT
 @CONFIG
 @told
+@as_owner
 def release(what: str | None, config: Path) -> int:
     """Let files go on that the burst guard holds.
 
@@ -116,6 +122,7 @@ def release(what: str | None, config: Path) -> int:
 @click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
 @CONFIG
 @told
+@as_owner
 def resolve(file: str, *, paid: bool, config: Path) -> int:
     """Say whether FILE was paid for, when only you can tell.
 

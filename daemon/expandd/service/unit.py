@@ -23,10 +23,32 @@ _PLAIN = re.compile(r"[\w/.,:@+=~-]+")
 _UNIT_NAME = re.compile(rb"[A-Za-z0-9:_.]")
 
 
-def show_unit(config: Path, instance: str) -> int:
-    """Print the drop-in."""
-    click.echo("\n".join(drop_in(load(config), instance)))
+def show_unit(config: Path, instance: str, output: Path | None = None) -> int:
+    """Print the drop-in, or write it to `output`, whole or not at all, and say what comes next."""
+    text = "\n".join(drop_in(load(config), instance))
+    if output is None:
+        click.echo(text)
+        return ExitCode.FINE
+    try:
+        _put(output, text + "\n")
+    except OSError as error:
+        click.echo(f"expandd: {printable(output)} cannot be written: {error.strerror}.", err=True)
+        return ExitCode.USAGE
+    click.echo(f"Written. Next: systemctl daemon-reload && systemctl restart {_unit_name(instance)}")
     return ExitCode.FINE
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # systemd reads only names that end in .conf.
+    spare = path.with_name(f".{path.name}.new")
+    spare.write_text(text, encoding="utf-8")
+    spare.chmod(0o644)
+    spare.replace(path)
+
+
+def _unit_name(instance: str) -> str:
+    return f"expandd@{instance}.service" if instance else "expandd.service"
 
 
 def drop_in(settings: Settings, instance: str = "") -> Iterator[str]:
@@ -35,7 +57,7 @@ def drop_in(settings: Settings, instance: str = "") -> Iterator[str]:
     writable = _writable(settings, instance)
     homes = [path for path in writable if _is_home(path)]
     seen = [path for path in sorted(set(_only_read(settings))) if _is_home(path)]
-    unit = f"expandd@{instance}.service" if instance else "expandd.service"
+    unit = _unit_name(instance)
     yield f"# Made by `expandd unit`. It belongs into /etc/systemd/system/{unit}.d/folders.conf; then:"
     yield "#   systemctl daemon-reload && systemctl restart " + unit
     yield ""

@@ -52,5 +52,19 @@ def told(command: Callable[P, int]) -> Callable[P, None]:
     return wrapper
 
 
+def as_owner(command: Callable[P, int]) -> Callable[P, int]:
+    """Called by root, the verb works as the user whom the state belongs to, so that the service can go on with it."""
+
+    @wraps(command)
+    def wrapper(*arguments: P.args, **options: P.kwargs) -> int:
+        if os.geteuid() == 0 and isinstance(config := options["config"], Path):
+            from expandd.service.acting import act_as_owner  # noqa: PLC0415 - root alone waits for it
+
+            act_as_owner(config)
+        return command(*arguments, **options)
+
+    return wrapper
+
+
 def _complain(text: str) -> None:
     click.echo(prefixed(text, "error", os.environ), err=True)

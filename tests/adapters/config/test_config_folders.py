@@ -181,6 +181,22 @@ def test_a_directory_that_the_daemon_may_not_write_is_refused() -> None:
     assert any(sentence.startswith(expected) for sentence in found), found
 
 
+def test_whoever_is_not_the_service_is_told_whose_state_it_is() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        base.chmod(0o755)
+        made(base, "hot")
+        (base / "state").mkdir(mode=0o700)
+        path = configured(base, hot("hot"))
+        with as_nobody():
+            os.seteuid(0)
+            os.chown(base / "state", 1, 1)
+            os.seteuid(65534)
+            found = [sentence for sentence in mistakes(path) if "state_dir" in sentence]
+    assert len(found) == 1
+    assert found[0].endswith("may not read and write. It belongs to daemon: do this as root, or as that user.")
+
+
 SCRIPT = """
 import subprocess, sys
 from pathlib import Path

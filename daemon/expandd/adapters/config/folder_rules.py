@@ -87,6 +87,9 @@ def _state(place: Place) -> Iterator[Mistake]:
     flaw = _flaw(directory.parent if missing else directory, os.W_OK | os.X_OK)
     if flaw:
         found, hint = flaw
+        owner = _other_user(directory)
+        if owner and not os.access(directory, os.R_OK, effective_ids=True):
+            hint = f"It belongs to {owner}: do this as root, or as that user."
         shown = (
             f"{printable(directory)}, whose parent is one {found}" if missing else f"{printable(directory)}, {found}"
         )
@@ -116,10 +119,23 @@ def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
 
 
 def _user() -> str:
+    return _name(os.geteuid())
+
+
+def _other_user(directory: Path) -> str | None:
+    """Whom the directory belongs to when it is there, and that is neither root nor this process's own user."""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        owner = directory.stat().st_uid
+    except OSError:
+        return None
+    return None if owner in {0, os.geteuid()} else _name(owner)
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(user)
 
 
 def _work(place: Place, mounts: Mounts) -> Iterator[Mistake]:

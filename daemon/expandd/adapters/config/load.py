@@ -28,7 +28,7 @@ from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import ApiSettings, HotFolder, Keep, Originals, Settings
 
-__all__ = ["load", "schema"]
+__all__ = ["load", "schema", "state_dir_of"]
 
 
 def load(path: Path) -> Settings:
@@ -47,6 +47,16 @@ def load(path: Path) -> Settings:
     if mistakes:
         raise ConfigurationError(_problems(path, document, mistakes))
     return _settings(config, base)
+
+
+def state_dir_of(path: Path) -> Path | None:
+    """The state directory that the configuration in `path` names, whatever else is wrong; None when that is wrong too.
+
+    Raises ConfigurationError when the file cannot be read.
+    """
+    config, mistakes = _validated(_read(path))
+    wrong = any(mistake.path in {(), ("state_dir",)} for mistake in mistakes)
+    return None if wrong else _absolute(config.state_dir, path.absolute().parent)
 
 
 def _read(path: Path) -> Document:
