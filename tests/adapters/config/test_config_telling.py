@@ -83,3 +83,10 @@ def test_a_file_that_the_group_may_read_is_no_mistake(tmp_path: Path) -> None:
 def test_the_key_of_a_secret_file_is_misspelt_once(tmp_path: Path) -> None:
     [sentence] = mistakes(tmp_path, "hooks:\n  on_done: {url: 'https://x', secret_fiel: x}")
     assert sentence.startswith("config.yaml:3: hooks.on_done.secret_fiel:")
+
+
+def test_a_directory_that_systemd_makes_at_the_start_may_still_be_missing(tmp_path: Path) -> None:
+    for name in ("expandd", "expandd-no-such-instance"):
+        found = mistakes(tmp_path, f"page: {{listen: 'unix:/run/{name}/page.sock'}}")
+        assert found == [] or Path(f"/run/{name}").exists()
+    assert mistakes(tmp_path, "page: {listen: 'unix:/run/expandd/no-such/page.sock'}") != []

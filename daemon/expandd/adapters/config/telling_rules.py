@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from expandd.domain.naming import printable
 
 METRICS = ".prom"
 """What the name of a file must end in for a node exporter to read it."""
+
+RUNTIME = re.compile(r"/run/expandd(-[^/]+)?")
+"""The unit's RuntimeDirectory=, an instance's with its name: made at each start of the service, gone when it stops."""
 
 
 def telling_mistakes(
@@ -115,6 +119,8 @@ def _metrics(path: KeyPath, file: Path) -> Iterator[Mistake]:
 def _directory(path: KeyPath, directory: Path, what: str) -> Iterator[Mistake]:
     expected = f"a directory for the {what} that exists and can be written"
     quoted = shlex.quote(printable(directory))
+    if RUNTIME.fullmatch(str(directory)) and not directory.exists():
+        return
     if not directory.is_dir():
         hint = f"Make it: mkdir -p {quoted}."
         yield Mistake(path=path, expected=expected, found=f"{printable(directory)}, which is not there", hint=hint)
