@@ -39,8 +39,11 @@ _KINDS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 
-_OVERFLOW = "watchdog.observers.inotify_c"
-"""The logger that says, and nothing else does, that the kernel's queue has overflowed and events are lost."""
+_LOGGER = "watchdog"
+"""It says, and nothing else does, that the kernel's queue has overflowed and events are lost.
+
+What else it says, such as that it was stopped while it read, would stand in the middle of our log if nobody heard it.
+"""
 
 
 _LIMITS = {
@@ -71,7 +74,7 @@ class InotifyWatcher:
         self._kernel: frozenset[KernelWatch] = frozenset()
         self._asked_at = float("-inf")
         self._overflow = _Overflow(self._hint_all)
-        logging.getLogger(_OVERFLOW).addHandler(self._overflow)
+        logging.getLogger(_LOGGER).addHandler(self._overflow)
 
     async def watch(self, inbox: Path, *, recursive: bool, hint: Hint) -> None:
         """Call `hint` with each path that came in, or with the inbox itself when events were lost.
@@ -88,12 +91,12 @@ class InotifyWatcher:
         return await asyncio.to_thread(self._alive, inbox)
 
     def close(self) -> None:
-        logging.getLogger(_OVERFLOW).removeHandler(self._overflow)
         with self._lock:
             observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
             observer.join()
+        logging.getLogger(_LOGGER).removeHandler(self._overflow)
 
     # --- in threads: a large tree takes seconds ---
 
