@@ -90,10 +90,14 @@ class Service:
 
     def open(self) -> None:
         name = ("--instance", self.instance) if self.instance else ()
-        asked = self.machine.run("/opt/expandd/bin/expandd", "unit", "--config", self.config, *name)
-        self.machine.write(f"/etc/systemd/system/{self.unit}.d/folders.conf", asked.stdout)
+        self.expandd("unit", *name, "--output", f"/etc/systemd/system/{self.unit}.d/folders.conf")
         self.machine.write(f"/etc/systemd/system/{self.unit}.d/quick.conf", QUICK)
         self.machine.run("systemctl", "daemon-reload")
+
+    def expandd(self, verb: str, *arguments: str, **environ: str) -> str:
+        """A verb as root calls it by hand; what it prints."""
+        line = ("/opt/expandd/bin/expandd", verb, "--config", self.config, *arguments)
+        return self.machine.run(*line, environ=environ).stdout
 
     def before_start(self, script: str) -> None:
         """Run a script within the service's own sandbox before each start; one that fails keeps it from starting."""
@@ -192,8 +196,11 @@ class Service:
 
     def result(self, name: str, root: str = HOT) -> None:
         """Until a result lies in the outbox."""
+        self.appears(name, f"{root}/outbox")
+
+    def appears(self, name: str, directory: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while name not in self.machine.names(f"{root}/outbox"):
+        while name not in self.machine.names(directory):
             if time.monotonic() > deadline:
-                raise AssertionError(f"no {name} in {root}/outbox:\n{self.log()}")
+                raise AssertionError(f"no {name} in {directory}:\n{self.log()}")
             time.sleep(0.05)

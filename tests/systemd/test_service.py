@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
-
-from tests.systemd.service import HOT, LOGIN, Service
-
-pytestmark = pytest.mark.xdist_group("systemd")
+from tests.systemd.service import HOT, LOGIN, SOURCE, Service
 
 
 def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Service) -> None:
@@ -52,6 +48,32 @@ def assert_alice_may_take(name: str, service: Service) -> None:
     assert owner == ["expandd", "expandd", "660"]
     service.machine.run("runuser", "-u", "alice", "--", "cp", f"{HOT}/outbox/{name}", "/tmp/mine.png")
     service.machine.run("runuser", "-u", "alice", "--", "rm", f"{HOT}/outbox/{name}")
+
+
+def test_the_example_is_at_work_once_it_is_installed_as_the_readme_says(service: Service) -> None:
+    service.machine.run("install", "-m", "644", f"{SOURCE}/config.example.yaml", service.config)
+    practice = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"
+    service.machine.run("sed", "-i", practice, service.config)
+    service.open()
+    service.start()
+
+    service.until("started", StatusText="2 folders, 0 waiting, 0 in flight, 0 in error", ActiveState="active")
+
+
+def test_what_root_did_by_hand_the_service_can_go_on_with(service: Service) -> None:
+    login = dict(line.split("=") for line in LOGIN.split())
+    assert "Login: accepted" in service.expandd("check", **login)
+    service.start()
+    service.end()
+    service.machine.write(f"{service.state_dir}/journal.sqlite", b"no journal " * 1000)
+    assert "A new journal is begun" in service.expandd("rebuild")
+    owners = service.machine.run("find", service.state_dir, "-printf", "%u %P\n").stdout.splitlines()
+    service.start()
+    service.drop("pic.png")
+    service.result("pic.png")
+
+    assert {line.split()[0] for line in owners} == {"expandd"}
+    assert {"expandd journal.sqlite", "expandd tokens.json", "expandd vault"} <= set(owners)
 
 
 def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(service: Service) -> None:
@@ -132,6 +154,21 @@ def test_the_login_is_read_by_the_service_alone(service: Service) -> None:
     assert LOGIN not in direct.stdout
 
 
+def test_an_encrypted_login_is_all_that_lies_on_the_disk(service: Service) -> None:
+    plain, sealed = "/etc/expandd/piktid", "/etc/expandd/piktid.cred"
+    try:
+        service.machine.run("systemd-creds", "encrypt", "--name=piktid", plain, sealed)
+        service.machine.run("rm", plain)
+        drop_in = f"{SOURCE}/systemd/drop-ins/encrypted-login.conf"
+        service.machine.run("install", "-m", "644", drop_in, f"/etc/systemd/system/{service.unit}.d/")
+        service.machine.run("systemctl", "daemon-reload")
+        service.start()
+        service.drop("pic.png")
+        service.result("pic.png")
+    finally:
+        service.machine.write(plain, LOGIN, 0o600)
+
+
 def test_nothing_but_its_folders_and_its_state_can_be_written(service: Service) -> None:
     service.make_folder("/srv/outside")
     service.start()
@@ -187,7 +224,13 @@ def test_a_picture_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: 
 
 
 def test_the_sandbox_leaves_what_the_work_needs(service: Service) -> None:
-    """Name lookups, TLS, sockets, threads, processes and file events, as the service itself would ask for them."""
+    """Name lookups, TLS, sockets, threads, processes and file events, as the service itself would ask for them.
+
+    And what the configuration names besides hot folders: a node exporter reads what is written for it.
+    """
+    metrics = "/var/lib/node_exporter"
+    service.machine.run("install", "-d", "-o", "expandd", metrics)
+    service.configure(HOT, more=f"metrics_file: {metrics}/expandd.prom\n")
     service.before_start(
         """
 import asyncio, os, socket, ssl, subprocess, sys, threading
@@ -202,6 +245,9 @@ assert os.getuid() != 0 and not int(open("/proc/self/status").read().split("CapE
 """
     )
     service.start()
+    service.appears("expandd.prom", metrics)
+    reading = ("runuser", "-u", "alice", "--", "cat", f"{metrics}/expandd.prom")
+    assert "expandd_" in service.machine.run(*reading).stdout
 
 
 def test_addresses_that_are_not_listed_cannot_be_reached(service: Service) -> None:
@@ -343,8 +389,11 @@ def test_instances_share_nothing_but_the_program(service: Service) -> None:
         for one in both:
             one.result(f"{one.instance}.png", root=f"/srv/expand/{one.instance}")
             one.until("works", ActiveState="active", StatusText="~1 folder")
-        both[0].systemctl("stop")
+        service.start()
+        for one in (both[0], service):
+            one.systemctl("stop")
         assert both[1].property("ActiveState") == "active"
+        assert "crashes" in service.machine.names("/run/expandd-press")
     finally:
         for one in both:
             one.end()
