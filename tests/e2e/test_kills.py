@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from expandd.practice.server import PracticeServer
 from expandd.practice.switches import Switches
-from tests.support.daemon import House, names
+from tests.support.daemon import House, names, practice_login
+from tests.support.doomed import Nursery, Order
 from tests.support.pictures import picture
 
 SHARES = 4
@@ -22,12 +21,11 @@ SHARES = 4
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
-    with PracticeServer(switches) as server:
-        points = recorded(Scene(tmp_path / "record", server, seed=0))
+    with PracticeServer(switches) as server, Nursery(practice_login()) as nursery:
+        points = recorded(Scene(tmp_path / "record", server, nursery, seed=0))
         mine = points[share::SHARES]
-        died = sum(
-            Scene(tmp_path / f"kill{n}", server, seed=1000 * share + n + 1).killed_at(p) for n, p in enumerate(mine)
-        )
+        scenes = [Scene(tmp_path / f"kill{n}", server, nursery, seed=1000 * share + n + 1) for n in range(len(mine))]
+        died = sum(scene.killed_at(point) for scene, point in zip(scenes, mine, strict=True))
         counts = server.counts()
 
     assert died >= 0.9 * len(mine), "most points are passed in every run"
@@ -40,34 +38,34 @@ def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: P
 class Scene:
     """A house with one plain picture, one that must be turned upright, and one file that is no picture."""
 
-    def __init__(self, root: Path, server: PracticeServer, seed: int) -> None:
+    def __init__(self, root: Path, server: PracticeServer, nursery: Nursery, seed: int) -> None:
         root.mkdir()
+        self.nursery = nursery
         self.house = House(root, server.api_url)
         self.house.build(api="unknown_wait: 600ms", defaults="settle: 50ms, settle_max: 1s")
-        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 60ms")
+        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
         self.house.config.write_text(manners, encoding="utf-8")
         self.dropped = {
             "plain.png": picture("png", seed=seed),
             "turned.jpg": picture("jpeg", seed=seed, orientation=6),
         }
         self.hot = self.house.folder()
+        self.log = root / "log"
         for name, content in self.dropped.items():
             (self.hot / "inbox" / name).write_bytes(content)
         (self.hot / "inbox" / "notes.txt").write_text("no picture")
 
     def run(self, verb: str, what: str) -> int:
-        program = [sys.executable, "-m", "tests.support.doomed", str(self.house.config), verb, what]
-        environ = {**os.environ, **self.house.environ}
-        return subprocess.run(program, env=environ, capture_output=True, timeout=60, check=False).returncode
+        return self.nursery.run(Order(str(self.house.config), verb, what, log=str(self.log)))
 
     def killed_at(self, point: str) -> bool:
         """Run until the kill, then to the end; whether the point was passed at all."""
         code = self.run("kill", point)
         assert code in {-9, 3}, (point, code)
         if code == -9:
-            again = self.house.call("once")
+            again = self.run("finish", "")
             # 0 where the text file had been put away before the kill.
-            assert again.returncode in {0, 3}, (point, again.stderr)
+            assert again in {0, 3}, (point, self.log.read_text(encoding="utf-8"))
         self.assert_all_in_place(point)
         return code == -9
 

@@ -1,28 +1,31 @@
-"""Owns a process that is killed at a named point: the real program, each of its effects announced before and after.
+"""Owns processes that are killed at a named point: the real program, each of its effects announced before and after.
 
-Run as a program: `doomed.py CONFIG record FILE` writes the points a run of `once` passes, one a line;
-`doomed.py CONFIG kill POINT` sends SIGKILL to itself at that point.
+Run as a program it is what they are forked from: with everything loaded, so that each costs its work and not a start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
+import subprocess
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn, Self
 
 from expandd.adapters.config.load import load
 from expandd.adapters.disk import Disk
 from expandd.domain.job import Job, JobState
 from expandd.engine.outside import Outside
 from expandd.service.app import built
-from expandd.service.daemon import batch
+from expandd.service.daemon import Build, batch
 from expandd.service.logs import to_stderr
 
 Point = Callable[[str], None]
@@ -126,11 +129,76 @@ def _journal_point(method: str, arguments: tuple[Any, ...]) -> str | None:
     return f"journal.{kind}.{expected.value}>{job.state.value}"
 
 
-def main(config: str, verb: str, what: str) -> int:
-    doom = Doom(kill_at=what) if verb == "kill" else Doom(record=Path(what))
-    build = partial(built, disk=DoomedDisk(doom), around=partial(around, point=doom))
-    return asyncio.run(batch(load(Path(config)), os.environ, to_stderr(os.environ), 30.0, build))
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run of `once`: `record` writes the points it passes to the file `what`, one a line; `kill` sends SIGKILL to
+    itself at the point `what`; `finish` lets nobody look on.
+    """
+
+    config: str
+    verb: str
+    what: str
+    log: str
+    """Where its log goes."""
+
+
+class Nursery:
+    """Runs orders, each in a process of its own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.support.doomed"],
+            env={**os.environ, **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+    def run(self, order: Order) -> int:
+        """The exit code, or minus the signal that ended it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(asdict(order)), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+def main() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _carry_out(Order(**json.loads(line)))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _carry_out(order: Order) -> NoReturn:
+    code = 1
+    try:
+        descriptor = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for standard in (1, 2):
+            os.dup2(descriptor, standard)
+        code = asyncio.run(batch(load(Path(order.config)), os.environ, to_stderr(os.environ), 30.0, _build(order)))
+    except BaseException:  # noqa: BLE001 - whatever it is, it must not run on as the parent
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _build(order: Order) -> Build:
+    if order.verb == "finish":
+        return built
+    doom = Doom(kill_at=order.what) if order.verb == "kill" else Doom(record=Path(order.what))
+    return partial(built, disk=DoomedDisk(doom), around=partial(around, point=doom))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main()
