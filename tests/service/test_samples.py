@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.findings import Whole
@@ -11,8 +14,12 @@ from expandd.domain.job import ImageFormat
 from expandd.service.samples import write_samples
 
 
-async def test_six_samples_in_three_formats_are_whole_and_one_lies_on_its_side(tmp_path: Path) -> None:
-    paths = write_samples(tmp_path)
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
+    return write_samples(tmp_path_factory.mktemp("samples"))
+
+
+async def test_six_samples_in_three_formats_are_whole_and_one_lies_on_its_side(paths: Sequence[Path]) -> None:
     async with PillowImages() as images:
         found = [await images.examine(path) for path in paths]
     whole = [one for one in found if isinstance(one, Whole)]
@@ -20,11 +27,9 @@ async def test_six_samples_in_three_formats_are_whole_and_one_lies_on_its_side(t
     assert Counter(one.format for one in whole) == dict.fromkeys(ImageFormat, 2)
     assert sorted(one.orientation for one in whole) == [1, 1, 1, 1, 1, 6]
     assert all(600 <= side <= 1200 for one in whole for side in (one.size.width, one.size.height))
-    assert sorted(path.name for path in paths) == sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(path.name for path in paths) == sorted(path.name for path in paths[0].parent.iterdir())
 
 
-def test_the_same_pictures_are_painted_every_time(tmp_path: Path) -> None:
-    again = tmp_path / "again"
-    again.mkdir()
-    for one, other in zip(write_samples(tmp_path), write_samples(again), strict=True):
+def test_the_same_pictures_are_painted_every_time(paths: Sequence[Path], tmp_path: Path) -> None:
+    for one, other in zip(paths, write_samples(tmp_path), strict=True):
         assert one.read_bytes() == other.read_bytes()

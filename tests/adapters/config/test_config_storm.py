@@ -16,6 +16,7 @@ from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepK
 from expandd.adapters.config.preset_keys import PresetKeys
 from expandd.adapters.config.telling_keys import HookKeys, HooksKeys, PageKeys
 from expandd.domain.errors import ConfigurationError, Problem
+from tests.support.examples import MORE, examples
 
 MODELS = (ConfigKeys, ApiKeys, KeepKeys, FolderKeys, PresetKeys, BudgetKeys, BurstKeys, HookKeys, HooksKeys, PageKeys)
 KEYS = sorted({key for model in MODELS for key in model.model_fields})
@@ -61,19 +62,17 @@ def raises_nothing_else(raw: bytes) -> None:
         assert problem.expected != "another value", "an error of pydantic that has no words of ours"
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=SIGNS) | st.text())
 def test_arbitrary_text_raises_only_a_configuration_error(text: str) -> None:
     raises_nothing_else(text.encode("utf-8", "surrogatepass"))
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_arbitrary_bytes_raise_only_a_configuration_error(raw: bytes) -> None:
     raises_nothing_else(raw)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(MORE))
 @given(st.dictionaries(st.sampled_from(sorted(ConfigKeys.model_fields)), trees))
 def test_arbitrary_values_for_real_keys_raise_only_a_configuration_error(tree: dict[str, Any]) -> None:
     raises_nothing_else(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))

@@ -70,7 +70,7 @@ def test_a_webp_of_its_full_length_with_a_tail_of_zeros_is_unfinished() -> None:
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "grey", "blue"])
-@pytest.mark.parametrize("side", [64, 1000, 4096])
+@pytest.mark.parametrize("side", [64, 1000])
 def test_a_webp_of_one_colour_ends_in_zeros_and_is_whole(colour: str, side: int) -> None:
     flat = drawing(8, 8)
     flat.paste(colour, (0, 0, 8, 8))

@@ -22,6 +22,7 @@ from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat
 from expandd.domain.offsets import Size
+from tests.support.examples import EVERY_DAY, MORE, examples
 from tests.support.pictures import (
     CORNERS,
     animated,
@@ -552,7 +553,7 @@ GOOD = [picture(name, orientation=3) for name in FORMATS] + [
 ]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(MORE), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(GOOD), st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=8))
 def test_no_damage_makes_anything_but_a_finding(
     runner: asyncio.Runner,
@@ -572,7 +573,7 @@ def test_no_damage_makes_anything_but_a_finding(
     assert not before or shared.resting == before, "a child has died"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(EVERY_DAY), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBP"]), st.binary(max_size=300))
 def test_any_bytes_get_a_finding(
     runner: asyncio.Runner, shared: PillowImages, tmp_path: Path, start: bytes, rest: bytes

@@ -1,0 +1,55 @@
+"""What all tests share: kept byte code, how many examples are tried, and that the longest tests begin first."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.support.examples import EVERY_DAY, examples
+
+LONGEST = (
+    "tests/systemd/test_service.py",
+    "tests/storm/",
+    "tests/e2e/test_kills.py",
+    "tests/engine/test_model.py",
+    "tests/e2e/",
+    "tests/faults/",
+)
+"""Beginnings of names. A long test that begins last is waited for by all but one worker."""
+
+TOGETHER = ("tests/systemd/test_service.py", "tests/service/test_samples.py")
+"""Files whose tests share what is dear to make: one machine with expandd installed, one set of painted pictures."""
+
+
+class Together(LoadScopeScheduling):
+    """Deals the tests out one by one, but those of TOGETHER by file.
+
+    The mark xdist_group would say the same beside the tests; pytest 9 ignores the names by which xdist 3.8 keeps it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    return Together(config, log)
+
+
+def pytest_configure() -> None:
+    # Hundreds of processes are started from the same source: without byte code each compiles all of it again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    # A busy machine is no reason to fail: the slow examples are found by the time-out of the whole test.
+    settings.register_profile("expandd", max_examples=examples(EVERY_DAY), deadline=None)
+    settings.load_profile("expandd")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), 99))

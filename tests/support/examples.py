@@ -1,0 +1,13 @@
+"""Owns how many random examples are tried: a few every day, forty times as many with EXPANDD_STORM=1."""
+
+from __future__ import annotations
+
+import os
+
+EVERY_DAY = 50
+MORE = 150
+"""Where the inputs are other people's files."""
+
+
+def examples(every_day: int) -> int:
+    return every_day * (40 if os.environ.get("EXPANDD_STORM") == "1" else 1)
