@@ -14,7 +14,7 @@ from tests.support.daemon import House
 
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
-    switches = Switches(poll_limit=0.2, generate_min=0.2, generate_max=0.4, pro=True)
+    switches = Switches(poll_limit=0.1, generate_min=0.1, generate_max=0.2, pro=True)
     with PracticeServer(switches) as running:
         yield running
 

@@ -72,7 +72,9 @@ def test_the_jobs_of_a_folder_that_is_removed_run_to_their_end_and_then_others_m
 def test_a_mistake_leaves_everything_as_it_was_and_all_of_them_are_told(house: House) -> None:
     with house.running() as daemon:
         good = house.config.read_text()
-        house.config.write_text(good.replace("settle: 200ms", "setle: 200ms").replace("top: 10", "top: ten"))
+        house.config.write_text(
+            good.replace("settle: 100ms, settle_max: 1s", "setle: 100ms").replace("top: 10", "top: ten")
+        )
         refused = reload(daemon, "reload.refused")
         told = [line["message"] for line in daemon.lines if line.get("event") == "reload.mistake"]
         drop(house, "hot")

@@ -37,7 +37,7 @@ def quick(house: House) -> House:
 
 def rebuild(house: House, folders: dict[str, str] | None = None, manners: str = MANNERS) -> None:
     house.build(defaults=manners, folders=folders)
-    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 3s")
+    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 3s")
     house.config.write_text(text, encoding="utf-8")
 
 

@@ -50,7 +50,7 @@ def quick(house: House) -> House:
 
 def rebuild(house: House, folders: Iterable[str], keys: str = "offsets: {top: 10}", top: str = "") -> None:
     house.build(top=top, defaults="settle: 2s, settle_max: 20s", folders=dict.fromkeys(folders, keys))
-    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 3s")
+    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 3s")
     house.config.write_text(text, encoding="utf-8")
 
 

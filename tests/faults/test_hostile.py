@@ -40,7 +40,7 @@ def quick(house: House) -> House:
 
 def rebuild(house: House, manners: str = MANNERS) -> None:
     house.build(defaults=manners, folders={"hot": "offsets: {top: 10}"})
-    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 3s")
+    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 3s")
     house.config.write_text(text, encoding="utf-8")
 
 

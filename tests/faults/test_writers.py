@@ -27,7 +27,7 @@ FAST = "clock:10"
 def quick(house: House) -> House:
     """A house whose times are meant for a clock that runs ten times as fast."""
     house.build(defaults="settle: 2s, settle_max: 60s, scan_interval: 1h", folders={"hot": "offsets: {top: 10}"})
-    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 3s")
+    text = house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 3s")
     house.config.write_text(text, encoding="utf-8")
     return house
 

@@ -53,10 +53,10 @@ class House:
             for part in PARTS:
                 (self.root / name / part).mkdir(parents=True, exist_ok=True)
         listed = "\n".join(f"  - {{root: {self.root}/{name}, {keys}}}" for name, keys in chosen.items())
-        manners = defaults or "settle: 200ms, settle_max: 2s"
+        manners = defaults or "settle: 100ms, settle_max: 1s"
         self.config.write_text(
             f"state_dir: {self.state_dir}\n{top}\n"
-            f'api: {{base_url: "{self.api_url}", poll_interval: 200ms, timeout: 5s{", " + api if api else ""}}}\n'
+            f'api: {{base_url: "{self.api_url}", poll_interval: 100ms, timeout: 5s{", " + api if api else ""}}}\n'
             f"defaults: {{{manners}}}\nfolders:\n{listed}\n",
             encoding="utf-8",
         )

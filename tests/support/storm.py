@@ -312,7 +312,7 @@ class Storm:
             folders=FOLDERS,
         )
         manners = self.house.config.read_text(encoding="utf-8")
-        manners = manners.replace("poll_interval: 200ms", "poll_interval: 50ms").replace("timeout: 5s", "timeout: 2s")
+        manners = manners.replace("poll_interval: 100ms", "poll_interval: 50ms").replace("timeout: 5s", "timeout: 2s")
         self.house.config.write_text(manners, encoding="utf-8")
         self.feeder = Feeder(self.house, self.seed, self.images)
 
