@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from tests.systemd.service import HOT, LOGIN, SOURCE, Service
+
+pytestmark = pytest.mark.timeout(300)
+"""The first of them installs expandd, from a package index."""
 
 
 def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Service) -> None:
@@ -279,12 +284,8 @@ else:
 
 
 def test_the_page_is_behind_a_socket_for_the_group_alone(service: Service) -> None:
-    machine, unit = service.machine, service.unit
-    machine.run("mkdir", "-p", "/run/expandd")
+    machine = service.machine
     service.configure(HOT, more="page: {listen: 'unix:/run/expandd/page.sock'}\n")
-    page = "/run/share/expandd/systemd/drop-ins/page.conf"
-    machine.run("install", "-m", "644", page, f"/etc/systemd/system/{unit}.d/")
-    machine.run("systemctl", "daemon-reload")
     service.start()
     script = """
 import socket

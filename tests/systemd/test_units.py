@@ -15,7 +15,7 @@ from expandd.service.serving import START
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("expandd.service", "expandd@.service")
-DROP_INS = ("addresses.conf", "encrypted-login.conf", "page.conf")
+DROP_INS = ("addresses.conf", "encrypted-login.conf")
 
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
