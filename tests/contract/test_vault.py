@@ -8,7 +8,7 @@ from expandd.adapters.disk import Disk
 from expandd.adapters.vault import FileVault
 from expandd.domain.errors import AccountAway, GateReason
 from expandd.engine.keeping import Vault
-from tests.support.fakes import MemoryVault
+from tests.support.fakes import MemoryVault, sha256
 
 
 @pytest.fixture
@@ -60,6 +60,25 @@ async def test_dropping_forgets_both_and_may_be_repeated(vault: Vault, directory
     await vault.drop("job")
 
     assert [path.name for path in directory.iterdir()] == ["other"]
+
+
+async def test_what_is_kept_is_there_for_later_jobs_and_what_was_damaged_is_replaced_by_the_next(
+    vault: Vault, directory: Path
+) -> None:
+    digest = sha256(b"paid")
+    reused = []
+    for number in range(3):
+        vault.path(f"job-{number}").write_bytes(b"paid")
+        await vault.keep(f"job-{number}", digest)
+        await vault.drop(f"job-{number}")
+        reused.append(await vault.reuse(digest, f"twin-{number}"))
+        await vault.drop(f"twin-{number}")
+        if number == 0:
+            for kept in (*directory.glob("kept-*"), *directory.glob("kept/*")):
+                kept.write_bytes(b"damaged")
+            reused.append(await vault.reuse(digest, "another"))
+
+    assert reused == [True, False, True, True]
 
 
 async def test_jobs_do_not_meet(vault: Vault) -> None:

@@ -27,12 +27,18 @@ ENDS = {S.DONE, S.FAILED, S.WITHDRAWN}
 BACK = {(S.UPLOADED, S.CLAIMED), (S.INTENT, S.UPLOADED), (S.INTENT, S.CLAIMED), (S.UNKNOWN, S.UPLOADED)}
 """The only steps back: each before anything was made, or once it is known that nothing was."""
 
-OF_TWINS = {(S.CLAIMED, S.VAULTED), (S.CLAIMED, S.DELIVERED), (S.VAULTED, S.CLAIMED)}
+OF_TWINS = {
+    (S.CLAIMED, S.VAULTED),
+    (S.CLAIMED, S.DELIVERED),
+    (S.UPLOADED, S.VAULTED),
+    (S.UPLOADED, S.DELIVERED),
+    (S.VAULTED, S.CLAIMED),
+}
 """Moves of jobs for which nothing is paid, because the same was paid for before."""
 
 TABLE = {
     S.CLAIMED: "uploaded vaulted delivered failed withdrawn",
-    S.UPLOADED: "claimed intent failed withdrawn",
+    S.UPLOADED: "claimed intent vaulted delivered failed withdrawn",
     S.INTENT: "accepted unknown uploaded claimed failed",
     S.ACCEPTED: "rendered failed unknown",
     S.UNKNOWN: "rendered failed uploaded",

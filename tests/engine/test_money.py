@@ -4,15 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from expandd.domain.errors import GateReason
+from expandd.domain.errors import AccountAway, GateReason
 from expandd.domain.events import GateOpened, GateShut, JobClosed
 from expandd.domain.orders import Lasting, Order, Verb
 from expandd.domain.settings import Budget, Burst, Duplicates
-from tests.support.fake_api import Fate
+from tests.support.fake_api import Fate, Refuse, Slow
 from tests.support.fakes import picture
 from tests.support.workshop import HOUR, WIDE, Workshop
 
@@ -329,6 +330,129 @@ async def test_a_crash_at_any_instant_never_pays_for_a_twin(make_workshop: Make,
     workshop.start()
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) >= 2)
     await workshop.finished()
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox") == ["a.png", "b.png"]
+
+
+# --- who waits for whom ---
+
+
+async def test_a_budget_is_not_taken_up_by_what_is_paused_before_it_is_paid_for(make_workshop: Make) -> None:
+    workshop = with_settings(make_workshop(folders=2), budget=Budget(day=4))
+    workshop.api.script("upload", *[Slow(30.0)] * 4)
+    workshop.start()
+    for number in range(4):
+        workshop.drop(f"{number}.png")
+    await workshop.until(lambda: len(workshop.engine.jobs) == 4)
+    workshop.journal.wishes.append(
+        Order(verb=Verb.PAUSE, at=workshop.clock.wall(), number=next(NUMBERS), inbox=workshop.hot[0].inbox)
+    )
+    await workshop.advance(MINUTE)
+    for number in range(4):
+        workshop.drop(f"{number}.png", folder=1)
+    await workshop.advance(HOUR)
+
+    assert len(workshop.api.paid) == len(workshop.names("outbox", 1)) == 4
+
+
+@pytest.mark.parametrize("days", [40, 400, 30 * 366])
+async def test_a_clock_that_steps_to_another_month_and_back_renews_no_budget(make_workshop: Make, days: int) -> None:
+    workshop = make_workshop(budget=Budget(month=2))
+    workshop.start()
+    for name in ("a.png", "b.png"):
+        workshop.drop(name)
+    await workshop.closed("a.png", "b.png")
+    workshop.clock.step_wall(days * DAY)
+    await workshop.advance(HOUR)
+    workshop.drop("elsewhen.png")
+    await workshop.closed("elsewhen.png")
+    workshop.clock.step_wall(-days * DAY)
+    await workshop.advance(HOUR)
+    for number in range(4):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(HOUR)
+
+    assert len(workshop.api.paid) == 3
+
+
+@pytest.mark.parametrize("ahead", range(1, 4))
+async def test_a_burst_is_held_also_when_the_journal_fails_at_that_moment(make_workshop: Make, ahead: int) -> None:
+    workshop = make_workshop(burst=Burst(files=5, within=10 * MINUTE))
+    workshop.start()
+    await workshop.advance(MINUTE)
+    for number in range(6):
+        workshop.drop(f"{number:02d}.png")
+    workshop.journal.fails.add(workshop.journal.writes + ahead)
+    await workshop.advance(HOUR)
+
+    assert shut(workshop) == {GateReason.BURST}
+
+
+async def test_many_copies_of_one_picture_wait_for_it_in_their_inbox(make_workshop: Make) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE, workers=2)
+    workshop.api.fate = Fate(seconds=10 * MINUTE)
+    workshop.start()
+    for number in range(500):
+        workshop.drop(f"{number:03d}.png", picture(note="the same"))
+    await workshop.advance(5 * MINUTE)
+    meanwhile = len(workshop.engine.jobs)
+    await workshop.finished(within=2 * HOUR)
+
+    assert meanwhile <= 80
+    assert len(workshop.api.paid) == 1
+    assert len(workshop.names("outbox")) == 500
+
+
+async def test_other_folders_go_on_while_one_waits_for_a_picture_that_it_has_many_times(make_workshop: Make) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE, workers=2, folders=2)
+    workshop.api.fate = Fate(seconds=10 * MINUTE)
+    workshop.start()
+    for number in range(200):
+        workshop.drop(f"{number:03d}.png", picture(note="the same"))
+    await workshop.advance(MINUTE)
+    workshop.api.fate = Fate(seconds=1.0)
+    workshop.drop("other.png", folder=1)
+    await workshop.closed("other.png", within=2 * MINUTE)
+
+    assert workshop.names("outbox", 1) == ["other.png"]
+
+
+async def test_a_twin_whose_folder_is_paused_is_not_waited_for_and_not_paid_for_later(make_workshop: Make) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE, folders=2)
+    workshop.api.script("generate", Refuse(AccountAway(GateReason.SLOWED, "slow", 60.0)))
+    workshop.start()
+    workshop.drop("a.png", picture(note="the same"))
+    await workshop.event(lambda event: isinstance(event, GateShut))
+    pause = Order(verb=Verb.PAUSE, at=workshop.clock.wall(), number=next(NUMBERS), inbox=workshop.hot[0].inbox)
+    workshop.journal.wishes.append(pause)
+    await workshop.advance(5.0)
+    workshop.drop("b.png", picture(note="the same"), folder=1)
+    await workshop.closed("b.png", within=10 * MINUTE)
+    workshop.journal.wishes.append(replace(pause, verb=Verb.RESUME, number=next(NUMBERS)))
+    await workshop.closed("a.png", within=10 * MINUTE)
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("outbox", 0) == ["a.png"]
+
+
+async def test_the_same_bytes_uploaded_side_by_side_are_paid_once(make_workshop: Make) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    # The first one's digest takes longer than the second one's whole upload.
+    digest = workshop.folders.digest
+    slow = [True]
+
+    async def slowly(path: Path) -> str:
+        if slow:
+            slow.clear()
+            await workshop.clock.sleep(5.0)
+        return await digest(path)
+
+    workshop.folders.digest = slowly  # type: ignore[method-assign]
+    workshop.api.script("upload", Slow(10.0))
+    workshop.start()
+    twice(workshop)
+    await workshop.closed("a.png", "b.png")
 
     assert len(workshop.api.paid) == 1
     assert workshop.names("outbox") == ["a.png", "b.png"]

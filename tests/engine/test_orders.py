@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FaultCode, GateReason
-from expandd.domain.events import GateOpened, GateShut, JobClosed
+from expandd.domain.errors import AccountAway, FaultCode, GateReason, JournalAway
+from expandd.domain.events import BugFound, GateOpened, GateShut, JobClosed
 from expandd.domain.job import JobState
 from expandd.domain.orders import Order, Verb
-from expandd.domain.settings import Duplicates
+from expandd.domain.settings import Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import picture
 from tests.support.workshop import Workshop
@@ -311,3 +311,231 @@ async def test_a_folder_that_is_not_served_any_more_leaves_no_barrier_behind(
     await workshop.advance(MINUTE)
 
     assert shut(workshop) == set()
+
+
+# --- what stands still keeps nothing from others ---
+
+
+async def test_a_retry_of_everything_brings_each_file_back_once_also_while_a_folder_is_away(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(folders=2)
+    workshop.start()
+    for folder in (0, 1):
+        workshop.drop("pic.gif", b"no picture", folder=folder)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
+    aside = workshop.hot[1].inbox.with_name("aside")
+    workshop.hot[1].inbox.rename(aside)
+    await workshop.advance(MINUTE)
+    order(workshop, Verb.RETRY)
+    await workshop.advance(10 * MINUTE)
+    meanwhile = len(workshop.recorder.of(JobClosed))
+    await workshop.crash()
+    workshop.start()
+    await workshop.advance(10 * MINUTE)
+    after_a_restart = len(workshop.recorder.of(JobClosed))
+    aside.rename(workshop.hot[1].inbox)
+    await workshop.advance(10 * MINUTE)
+
+    assert (meanwhile, after_a_restart, len(workshop.recorder.of(JobClosed))) == (3, 3, 4)
+    assert workshop.journal.wishes == []
+
+
+async def test_a_redo_whose_order_cannot_be_crossed_out_pays_once_more_and_no_more(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(settle=0.25)
+    workshop.api.fate = Fate(seconds=0.25)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    crossed_out = workshop.journal.carried_out
+
+    async def fails(order: Order) -> None:
+        raise JournalAway("the journal is away for a moment")
+
+    workshop.journal.carried_out = fails  # type: ignore[method-assign]
+    order(workshop, Verb.REDO, job_id=job.id)
+    await workshop.advance(10 * MINUTE)
+    workshop.journal.carried_out = crossed_out  # type: ignore[method-assign]
+    await workshop.advance(10 * MINUTE)
+
+    assert len(workshop.api.paid) == 2
+    assert workshop.names("outbox") == ["pic-2.png", "pic.png"]
+
+
+async def test_what_failed_in_a_folder_that_is_not_served_any_more_stays_in_its_error_folder(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(folders=2)
+    workshop.start()
+    workshop.drop("pic.gif", b"no picture")
+    await workshop.closed("pic.gif")
+    workshop.engine.reconfigure(replace(workshop.settings, folders=workshop.hot[1:]))
+    order(workshop, Verb.RETRY)
+    await workshop.advance(MINUTE)
+
+    assert workshop.names("error") == ["pic.gif", "pic.gif.error.json"]
+    assert workshop.journal.wishes == []
+
+
+async def test_a_redo_waits_for_a_done_folder_that_is_away(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    aside = workshop.hot[0].done.with_name("aside")
+    workshop.hot[0].done.rename(aside)
+    order(workshop, Verb.REDO, job_id=job.id)
+    await workshop.advance(MINUTE)
+    aside.rename(workshop.hot[0].done)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
+
+    assert len(workshop.api.paid) == 2
+    assert workshop.names("done") == ["pic.png"]
+
+
+async def test_a_redo_of_an_original_that_is_gone_makes_no_later_duplicate_cost_again(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    workshop.start()
+    content = workshop.drop("pic.png").read_bytes()
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    (workshop.hot[0].done / "pic.png").unlink()
+    order(workshop, Verb.REDO, job_id=job.id)
+    await workshop.advance(MINUTE)
+    workshop.drop("again.png", content)
+    await workshop.closed("again.png")
+
+    assert len(workshop.api.paid) == 1
+    assert workshop.journal.standing == {}
+
+
+async def test_a_redo_that_waits_for_its_budget_over_a_day_is_still_a_redo(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(duplicates=Duplicates.REUSE)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    [job] = workshop.journal.rows.values()
+    workshop.api.script("generate", *[Refuse(AccountAway(GateReason.CREDITS, "402"))] * 1)
+    workshop.api.credits = 0
+    order(workshop, Verb.REDO, job_id=job.id)
+    await workshop.advance(30 * 60 * MINUTE)
+    workshop.api.credits = None
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
+
+    assert len(workshop.api.paid) == 2
+    assert workshop.journal.standing == {}
+
+
+async def test_a_folder_that_is_served_again_is_paused_as_before(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(folders=2)
+    workshop.start()
+    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    await workshop.advance(5.0)
+    for number in range(40):
+        workshop.drop(f"{number}.png")
+    for folders in (workshop.hot[1:], workshop.hot):
+        workshop.engine.reconfigure(replace(workshop.settings, folders=folders))
+        await workshop.advance(10 * MINUTE)
+
+    assert len(workshop.names("inbox")) == 40
+    assert shut(workshop) == {GateReason.PAUSED}
+
+
+async def test_a_pause_of_a_folder_that_is_not_served_shuts_nothing(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(folders=2)
+    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    workshop.settings = replace(workshop.settings, folders=workshop.hot[1:])
+    workshop.start()
+    await workshop.advance(MINUTE)
+
+    assert shut(workshop) == set()
+
+
+@pytest.mark.parametrize("eighths", range(0, 40, 4))
+async def test_what_waits_for_a_pause_file_to_go_is_not_begun_by_a_restart(
+    make_workshop: Callable[..., Workshop], eighths: int
+) -> None:
+    workshop = make_workshop(workers=16)
+    workshop.start()
+    for number in range(16):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(eighths / 8)
+    await workshop.crash()
+    (workshop.hot[0].inbox / "PAUSE").touch()
+    look = workshop.folders.first_there
+
+    async def slowly(directory: Path, names: Sequence[str]) -> str:
+        await workshop.clock.sleep(5.0)
+        return await look(directory, names)
+
+    workshop.folders.first_there = slowly  # type: ignore[method-assign]
+    before = len(workshop.api.called("generate"))
+    workshop.start()
+    await workshop.advance(10 * MINUTE)
+
+    assert len(workshop.api.called("generate")) == before
+
+
+async def test_a_paused_file_can_be_cancelled(workshop: Workshop) -> None:
+    about = {"inbox": workshop.hot[0].inbox, "relative": Path("pic.png")}
+    order(workshop, Verb.PAUSE, **about)
+    workshop.start()
+    await workshop.advance(5.0)
+    workshop.drop("pic.png")
+    await workshop.advance(MINUTE)
+    order(workshop, Verb.CANCEL, **about)
+    await workshop.closed("pic.png")
+
+    assert workshop.names("error") == ["pic.png", "pic.png.error.json"]
+
+
+async def test_many_paused_files_hold_up_no_others(workshop: Workshop) -> None:
+    for number in range(300):
+        order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox, relative=Path(f"{number:03d}.png"))
+    workshop.start()
+    await workshop.advance(5.0)
+    for number in range(300):
+        workshop.drop(f"{number:03d}.png")
+    await workshop.advance(10.0)
+    workshop.drop("zzz.png")
+    await workshop.closed("zzz.png", within=10 * MINUTE)
+
+    assert len(workshop.names("inbox")) == 300
+
+
+async def test_a_held_folder_whose_files_are_cancelled_takes_new_ones(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(burst=Burst(files=3, within=MINUTE))
+    workshop.start()
+    for number in range(20):
+        workshop.drop(f"{number:02d}.png")
+    await workshop.advance(MINUTE)
+    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox)
+    await workshop.finished()
+    await workshop.advance(10.0)
+    workshop.drop("new.png")
+    await workshop.closed("new.png", within=MINUTE)
+
+    assert "new.png" in workshop.names("outbox")
+
+
+async def test_an_order_that_meets_a_bug_is_let_go_of_and_others_are_carried_out(workshop: Workshop) -> None:
+    workshop.bugs_expected = True
+    workshop.start()
+    workshop.drop("pic.gif", b"no picture")
+    await workshop.closed("pic.gif")
+    [job] = workshop.journal.rows.values()
+    workshop.journal.rows[job.id] = job.with_(stamps=())
+    order(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
+    order(workshop, Verb.PAUSE)
+    await workshop.advance(MINUTE)
+
+    assert shut(workshop) == {GateReason.PAUSED}
+    assert workshop.journal.wishes == []
+    assert len(workshop.recorder.of(BugFound)) == 1

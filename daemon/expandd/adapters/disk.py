@@ -60,7 +60,7 @@ class Disk:
         self.sync_directory(target.parent)
 
     def move(self, source: Path, target: Path, spare: str) -> None:
-        """Move a file, also to another file system. Raises FileExistsError rather than overwrite."""
+        """Move a file, also to another file system, or leave it alone. Raises FileExistsError rather than overwrite."""
         try:
             self.link(source, target)
         except OSError as error:
@@ -68,7 +68,12 @@ class Disk:
                 raise
             self._copy(source, target, spare)
         self.sync_directory(target.parent)
-        source.unlink(missing_ok=True)
+        try:
+            source.unlink(missing_ok=True)
+        except OSError:
+            # What cannot be taken away stays where it is, and is nowhere else.
+            target.unlink(missing_ok=True)
+            raise
         self.sync_directory(source.parent)
 
     def link(self, source: Path, target: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
-import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +15,7 @@ from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
 from expandd.adapters.looking import batches, events_reach, first_there, identity_of, irregular, look_at, passable
 from expandd.adapters.result_sidecar import put_beside
+from expandd.adapters.returning import Returning
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
@@ -37,6 +36,7 @@ class LocalFolders:
 
     def __init__(self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None) -> None:
         self._disk = disk
+        self._returning = Returning(disk)
         self._standing = standing or Standing()
         self._locks = locks
 
@@ -75,11 +75,10 @@ class LocalFolders:
             raise folder_away(path.parent, error) from error
 
     async def give_back(self, job: Job) -> Path | None:
-        return await self._off_loop(job.place.inbox, self._return, job.work_file, job.place.inbox, job.relative)
+        return await self._off_loop(job.place.inbox, self._returning.file, job.work_file, job.place.inbox, job.relative)
 
     async def bring_back(self, job: Job) -> Path | None:
-        assert job.resting is not None, "a job that is over has its original somewhere, or none"
-        return await self._off_loop(job.place.inbox, self._return, job.resting, job.place.inbox, job.relative)
+        return await self._off_loop(job.place.inbox, self._bring_back, job)
 
     async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
         return await self._off_loop(root, self._free_name, root, relative, taken)
@@ -168,43 +167,23 @@ class LocalFolders:
         identity = identity_of(job.work_file)
         if identity is None:
             # Swapped for something that is no file between the look and the rename.
-            self._return_irregular(job.work_file, source)
+            self._returning.irregular(job.work_file, source)
         return identity
 
-    def _return_irregular(self, held: Path, source: Path) -> None:
-        """Put something that is no file back as it came, not over what may have come in its place meanwhile."""
-        for name in numbered(source.name):
-            target = source.with_name(name)
-            try:
-                if stat.S_ISDIR(held.lstat().st_mode):
-                    # Never over a file, and over a directory only when that is empty.
-                    held.rename(target)
-                else:
-                    self._disk.move(held, target, _spare(held.parent.name))
-            except OSError as error:
-                if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
-                    raise
-            else:
-                return
-
-    def _return(self, held: Path, inbox: Path, relative: Path) -> Path | None:
-        if identity_of(held) is None:
-            return None
-        directory = self._disk.make_directories(inbox, passable(inbox, relative.parent))
-        for name in numbered(relative.name):
-            try:
-                self._disk.move(held, directory / name, _spare(held.parent.name))
-            except FileExistsError:
-                if identity_of(directory / name) != identity_of(held):
-                    continue
-                # An earlier try gave it this second name and did not live to take the first one away.
-                self._disk.remove(held)
-            return directory / name
-        raise AssertionError("numbered() never ends")
+    def _bring_back(self, job: Job) -> Path | None:
+        resting = job.resting
+        assert resting is not None, "a job that is over has its original somewhere, or none"
+        home = next((root for root in (job.place.done, job.place.error) if resting.is_relative_to(root)), None)
+        if home is not None and identity_of(resting) is None:
+            with translated(home):
+                # In a folder that is away there may well be one.
+                self._standing.check(home)
+                home.stat()
+        return self._returning.file(resting, job.place.inbox, job.relative)
 
     def _return_all(self, inbox: Path, work_dir: Path) -> int:
         names = [entry.name for entry in os.scandir(work_dir) if not entry.name.startswith(".")]
-        returned = [self._return(work_dir / name, inbox, Path(name)) for name in names]
+        returned = [self._returning.file(work_dir / name, inbox, Path(name)) for name in names]
         _tidy(work_dir)
         return sum(path is not None for path in returned)
 

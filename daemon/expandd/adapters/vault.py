@@ -84,7 +84,9 @@ class FileVault:
 
     def _keep(self, vaulted: Path, kept: Path) -> None:
         self._kept.mkdir(mode=0o700, exist_ok=True)
-        if vaulted.exists():
+        if vaulted.exists() and not self._holds(kept.name):
+            # What lies there is damaged: it would be in the way of every good one.
+            kept.unlink(missing_ok=True)
             self._link(vaulted, kept)
 
     def _link(self, source: Path, target: Path) -> None:

@@ -43,9 +43,10 @@ S = JobState
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     # Straight to its end where the same bytes were paid for before: their result is delivered again, or none is.
+    # So also from the next state: they may have been paid for only just now.
     S.CLAIMED: frozenset({S.UPLOADED, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
     # An upload can be repeated when the API has let go of the picture; it costs nothing.
-    S.UPLOADED: frozenset({S.CLAIMED, S.INTENT, S.FAILED, S.WITHDRAWN}),
+    S.UPLOADED: frozenset({S.CLAIMED, S.INTENT, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
     # Back to uploaded only by a refusal that proves nothing was made.
     S.INTENT: frozenset({S.ACCEPTED, S.UNKNOWN, S.UPLOADED, S.CLAIMED, S.FAILED}),
     S.ACCEPTED: frozenset({S.RENDERED, S.FAILED, S.UNKNOWN}),
@@ -60,6 +61,9 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     S.FAILED: frozenset(),
     S.WITHDRAWN: frozenset(),
 }
+
+UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
+"""States in which nothing can have been charged."""
 
 MAYBE_PAID = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.VAULTED, S.DELIVERED})
 """States in which the API may have charged for the job."""

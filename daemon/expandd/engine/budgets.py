@@ -10,22 +10,21 @@ from pathlib import Path
 
 from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import GateReason
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import UNPAID, Job
 from expandd.domain.settings import NO_LIMIT, Budget, Settings
 from expandd.engine.barriers import Barriers, Cause
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Journal
 from expandd.engine.ports import Clock
+from expandd.engine.standing_orders import StandingOrders
 
 ROUND = 60.0
 """Seconds, at most, until a new day is noticed."""
 
-UNPAID = (JobState.CLAIMED, JobState.UPLOADED)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """How many images of one scope were paid for today and this month; `reserved` are begun and not paid yet."""
+    """How many images of one scope were paid for today and this month; `reserved` are on their way to it."""
 
     today: int
     this_month: int
@@ -43,24 +42,41 @@ class Budgets:
     `inbox` is None where all folders are meant.
     """
 
-    def __init__(self, settings: Settings, *, jobs: Jobs, journal: Journal, barriers: Barriers, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        jobs: Jobs,
+        journal: Journal,
+        orders: StandingOrders,
+        barriers: Barriers,
+        clock: Clock,
+    ) -> None:
         self.settings = settings
+        self._orders = orders
         self._jobs = jobs
         self._journal = journal
         self._barriers = barriers
         self._clock = clock
         self._over: Counter[tuple[Path, str]] = Counter()
-        """Paid images of jobs that are over, by inbox and local day."""
+        """Paid images of jobs that are over, by inbox and local day, since the month `_since_month`."""
+        self._since_month = ""
         self._paying: dict[str, Job] = {}
         self._used_up = asyncio.Event()
 
     async def load(self) -> None:
         """What was spent before. Nothing is paid until this is known."""
         today = self._clock.today()
-        self._over = Counter()
-        for spent in await self._journal.spent(today):
+        known = await self._journal.spent(today)
+        self._over, self._since_month = Counter(), today.month
+        for spent in known:
             self._count(spent, today)
         self.look()
+
+    async def keep_up(self) -> None:
+        """Know again what was forgotten of a month that the clock has stepped back to."""
+        if self._clock.today().month < self._since_month:
+            await self.load()
 
     async def run(self) -> None:
         """Until cancelled: a day that ends opens what its budget had shut."""
@@ -85,7 +101,8 @@ class Budgets:
         return Used(
             today=sum(images for day, images in over if day == today.day) + _since(spent, today.day_began),
             this_month=sum(images for day, images in over if day[:7] == today.month) + _since(spent, today.month_began),
-            reserved=sum(job.state in UNPAID and job.fault is None for job in mine),
+            # What is paused keeps nothing from others.
+            reserved=sum(job.state in UNPAID and job.fault is None and not self._orders.stops(job) for job in mine),
         )
 
     def within(self, job: Job) -> bool:
@@ -128,6 +145,7 @@ class Budgets:
     def _count(self, spent: Spent, today: Today) -> None:
         if spent.day[:7] >= today.month:
             self._over[spent.inbox, spent.day] += spent.images
+        self._since_month = max(self._since_month, today.month)
         old = [key for key in self._over if key[1][:7] < today.month]
         for key in old:
             del self._over[key]

@@ -26,5 +26,6 @@ class BurstGuard:
         if burst is None or at <= self._orders.released_at(inbox):
             return
         if self._arrivals.add(at, burst):
-            self._arrivals.clear()
             await self._orders.stand(StandingOrder(lasting=Lasting.HELD, at=self._clock.wall(), inbox=inbox))
+            # Only now: a hold that could not be written down is tried again with the next look.
+            self._arrivals.clear()

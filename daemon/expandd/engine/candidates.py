@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,9 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._unfinished)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._all())
 
     @property
     def full(self) -> bool:

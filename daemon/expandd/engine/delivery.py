@@ -69,6 +69,7 @@ class Delivery:
             return NOW
         self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
+        await self._twins.paid(job)
         await self._twins.keep(job)
         await self._vault.drop(job.id)
         await self._folders.forget_sidecar(job.place.error / job.relative)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from expandd.domain.events import Event, GateOpened, JobClosed, JobMoved
+from expandd.domain.errors import GateReason
+from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
@@ -70,6 +71,7 @@ class Engine:
             inboxes=lambda: self.inboxes,
             waker=self.dispatcher,
             clock=outside.clock,
+            emit=self._emit,
         )
         self.janitor = Janitor(
             settings, journal=outside.journal, vault=outside.vault, folders=outside.folders, clock=outside.clock
@@ -90,8 +92,11 @@ class Engine:
     async def run(self) -> None:
         """Recover, then work until cancelled."""
         await self.orders.load()
+        self._show_orders()
         await self.recovery.run(self._settings.folders)
         await self.budgets.load()
+        for inbox in self.inboxes:
+            await inbox.look_for_pause()
         self._recovered.set()
         for name, beat in self._beats():
             self.pulse.follow(name, beat)
@@ -125,11 +130,16 @@ class Engine:
         self.poller.interval = settings.api.poll_interval
         self.asking.settings = settings.api
         self.janitor.settings = self.budgets.settings = self.account.settings = settings
-        self.gates.barriers.leave(frozenset(folder.inbox for folder in settings.folders))
+        self._show_orders()
         self.budgets.look()
         self.account.look()
         self.hot_folders.serve(settings.folders)
         self._changed.set()
+
+    def _show_orders(self) -> None:
+        served = frozenset(folder.inbox for folder in self._settings.folders)
+        self.gates.barriers.leave(served)
+        self.orders.show(served)
 
     def stop(self) -> None:
         """Begin nothing new: no claim, no upload, no paid call."""
@@ -166,9 +176,21 @@ class Engine:
         """Whether every file that lay in an inbox has been answered."""
         return not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
 
+    @property
+    def at_a_stand(self) -> bool:
+        """Whether all that is left waits for a person's word or for a budget."""
+        left = (inbox for inbox in self.inboxes if not inbox.idle)
+        stopped = all(inbox.held_back or self._is_stopped(inbox) for inbox in left)
+        return stopped and all(job.held or self._basis.leave.denied(job) for job in self.jobs)
+
+    def _is_stopped(self, inbox: Inbox) -> bool:
+        return any(barrier.shut is not None for barrier in self.gates.barriers.before(inbox.folder.inbox))
+
     def _emit(self, event: Event) -> None:
         match event:
             case JobMoved(job):
+                if event.before is None:
+                    self.dispatcher.wake(job.id)
                 self.poller.watch(job)
                 if job.state is JobState.RENDERED:
                     self.gates.made(job)
@@ -178,7 +200,7 @@ class Engine:
                 self._look_again(job)
         self._emit_on(event)
         match event:
-            case JobMoved():
+            case JobMoved() | GateShut(reason=GateReason.PAUSED) | GateOpened(reason=GateReason.PAUSED):
                 self.budgets.look()
             case JobClosed(job):
                 self.budgets.closed(job)

@@ -64,6 +64,11 @@ class Inbox:
         return self.watching.scanned and not self._more and not self._candidates and not self.ready
 
     @property
+    def held_back(self) -> bool:
+        """Whether all that is known to wait is paused by name."""
+        return self._settling.held_back and not self._more
+
+    @property
     def waiting(self) -> int:
         """Files known to wait; a backlog beyond the window is not counted."""
         return len(self._candidates) + len(self.ready)
@@ -77,6 +82,13 @@ class Inbox:
         """Stop as soon as the step under way is done."""
         self._ending = True
         self.watching.hinted.set()
+
+    async def look_for_pause(self) -> None:
+        """Know whether something in the inbox pauses it, before anything of it goes on."""
+        try:
+            await self._pause_file.look()
+        except FolderAway as error:
+            self._gate.away(error)
 
     async def run(self) -> None:
         """Until cancelled, or ended."""
@@ -100,6 +112,9 @@ class Inbox:
         due = self.watching.take()
         if checked or any(is_pause(relative) for relative in due.hints):
             await self._pause_file.look()
+        if checked:
+            # Only now: what went away with the inbox does not go on before it is known that nothing pauses it.
+            self._gate.passed()
         for relative in due.hints:
             self._hint(relative)
         if due.scan or (self._more and self._candidates.low):

@@ -26,6 +26,9 @@ MOST_REJECTS = 16
 MOST_TROUBLED = 64
 """Unpaid jobs that fail again and again; with so many of them it is no fault of one file, and new ones stay put."""
 
+MOST_STANDING = 64
+"""Unpaid jobs of one folder without a slot, such as those that wait for a twin; with so many the rest stays put."""
+
 FRESH = 4
 """Tries of one step below which a job counts as a fair probe of a shut gate."""
 
@@ -115,11 +118,17 @@ class Intake:
     def _may_claim(self, inbox: Inbox) -> bool:
         if self._gates.claim_wait(inbox.folder.inbox):
             return False
+        if self._standing(inbox.folder.inbox) >= MOST_STANDING:
+            return False
         probing = any(gate.shut is not None for gate in self._gates.of(inbox.folder.inbox))
         # One file is enough to probe a shut gate with; the others stay in the inbox. One that has failed often or may
         # not go on now does not count.
         fresh = (job for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED) if job.attempts < FRESH)
         return not (probing and any(not self._leave.denied(job) for job in fresh))
+
+    def _standing(self, inbox: Path) -> int:
+        unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
+        return sum(job.place.inbox == inbox and not self._slots.holds(job.id) for job in unpaid)
 
     async def _claim(self, inbox: Inbox, ready: Ready) -> None:
         try:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import UNPAID, Job
 from expandd.engine.barriers import Barriers, Cause
 from expandd.engine.budgets import Budgets
 from expandd.engine.standing_orders import StandingOrders
 from expandd.engine.twins import Twins
-
-UNPAID = frozenset({JobState.CLAIMED, JobState.UPLOADED})
 
 
 class Leave:
@@ -25,13 +23,8 @@ class Leave:
         if job.state not in UNPAID or job.fault is not None:
             return False
         return (
-            self._paused(job)
+            self._orders.stops(job)
             or self._barriers.at(None, Cause.CREDITS).shut is not None
             or not self._budgets.within(job)
-            or (job.state is JobState.CLAIMED and self._twins.waits(job))
+            or self._twins.waits(job)
         )
-
-    def _paused(self, job: Job) -> bool:
-        inbox = job.place.inbox
-        by_file = self._barriers.at(inbox, Cause.FILE).shut is not None
-        return by_file or self._orders.paused(inbox, job.relative)

@@ -104,6 +104,10 @@ class Paying:
         changed = await self._changed_since_upload(job)
         if changed:
             return await self._withdraw(job, changed)
+        # Others may have been uploaded beside this one, and paid for meanwhile.
+        turn = await self._twins.settled(job)
+        if turn is not None:
+            return turn
         await self._prove_storage(job)
         seconds = self._gates.enter(self._gates.service, self._gates.spending)
         if seconds:
@@ -118,9 +122,9 @@ class Paying:
         """The paid call, if credits and budgets allow it."""
         if not await self._account.prove():
             return LOOK
-        await self._twins.paid(job)
-        # Nothing is awaited between the question and the reservation it makes.
-        if not self._budgets.reserve(job):
+        await self._budgets.keep_up()
+        # Nothing is awaited between the questions and the reservation.
+        if self._twins.waits(job) or not self._budgets.reserve(job):
             return LOOK
         try:
             job = await self._jobs.move(job, JobState.INTENT, attempts=job.attempts)
@@ -203,7 +207,7 @@ class Paying:
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
             raise
         self._gates.spending.passed()
-        await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id)
+        await self._twins.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id))
         return NOW
 
     async def _upload_again(self, job: Job, why: str) -> Turn:

@@ -59,6 +59,12 @@ class Settling:
         self._changed = changed
         self._told = Told()
 
+    @property
+    def held_back(self) -> bool:
+        """Whether a person has paused each of the candidates, and none is ready."""
+        inbox = self._folder.inbox
+        return not self.ready and all(self._orders.held_back(inbox, one.relative) for one in self.candidates)
+
     def knows(self, relative: Path) -> bool:
         """Whether this file is a candidate or ready."""
         known = self.candidates.get(relative) is not None
@@ -123,10 +129,12 @@ class Settling:
         candidate.due = max(now, candidate.sighting.quiet_since + self._folder.settle)
         folder = self._folder
         ripe = ripeness(candidate.sighting, now, settle=folder.settle, settle_max=folder.settle_max)
-        if self._orders.held_back(folder.inbox, candidate.relative):
-            candidate.due = now + HELD_BACK
-        elif (ripe is not Ripeness.WAIT or candidate.fault) and self._is_cancelled(candidate.relative, look):
+        settled = ripe is not Ripeness.WAIT or candidate.fault is not None
+        if settled and self._is_cancelled(candidate.relative, look):
             await self._give_up(candidate, look, CANCELLED)
+        elif self._orders.held_back(folder.inbox, candidate.relative):
+            candidate.due = now + HELD_BACK
+            self.candidates.set_unfinished(candidate)
         elif ripe is Ripeness.EXAMINE:
             await self._examine(candidate, path, look)
         elif ripe is Ripeness.GIVE_UP and candidate.fault is not None:

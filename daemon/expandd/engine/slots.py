@@ -22,6 +22,9 @@ class Slots:
         """Slots for new files: those that are free and that no earlier job waits for."""
         return max(0, self.workers - len(self._held) - len(self._wanted))
 
+    def holds(self, job_id: str) -> bool:
+        return job_id in self._held
+
     def take(self, job_id: str, *, by_force: bool = False) -> bool:
         """Whether the job holds a slot now. By force only for what is in flight already."""
         if job_id not in self._held:

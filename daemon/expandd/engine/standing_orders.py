@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from expandd.domain.errors import GateReason
+from expandd.domain.job import Job
 from expandd.domain.orders import Lasting, StandingOrder
 from expandd.engine.barriers import Barriers, Cause
 from expandd.engine.keeping import Journal
@@ -22,11 +23,17 @@ class StandingOrders:
     def __init__(self, journal: Journal, barriers: Barriers) -> None:
         self._journal = journal
         self._barriers = barriers
+        self._served: frozenset[Path] = frozenset()
         self._standing: dict[tuple[Lasting, Path | None, Path | None, str], StandingOrder] = {}
 
     async def load(self) -> None:
         for order in await self._journal.standing_orders():
             self._standing[order.key] = order
+
+    def show(self, inboxes: frozenset[Path]) -> None:
+        """Shut the barriers of what stands for everything and for these, the ones that are served from now on."""
+        self._served = inboxes
+        for order in self._standing.values():
             self._show(order)
 
     def of(self, lasting: Lasting) -> tuple[StandingOrder, ...]:
@@ -46,6 +53,11 @@ class StandingOrders:
     def paused(self, inbox: Path, relative: Path) -> bool:
         """Whether this one file, its folder or everything is paused by an order."""
         return any(self._has(Lasting.PAUSED, *what) for what in ((None, None), (inbox, None), (inbox, relative)))
+
+    def stops(self, job: Job) -> bool:
+        """Whether a job is paused, by an order or by what lies in its inbox."""
+        by_file = self._barriers.at(job.place.inbox, Cause.FILE).shut is not None
+        return by_file or self.paused(job.place.inbox, job.relative)
 
     def held_back(self, inbox: Path, relative: Path) -> bool:
         """Whether this one file is paused, its folder aside."""
@@ -72,7 +84,7 @@ class StandingOrders:
         return self._standing.get((lasting, inbox, relative, ""))
 
     def _show(self, order: StandingOrder) -> None:
-        if order.relative is not None:
+        if order.relative is not None or not (order.inbox is None or order.inbox in self._served):
             return
         if order.lasting is Lasting.PAUSED:
             self._barriers.at(order.inbox, Cause.ORDER).close(GateReason.PAUSED, _PAUSED, order.at)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from expandd.domain.errors import AccountAway, FolderAway, JournalAway, Later, StaleJob
+from expandd.domain.events import BugFound
 from expandd.domain.faults import CANCELLED, GIVEN_UP
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.orders import Lasting, Order, StandingOrder, Verb
 from expandd.engine.inbox import Inbox
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Journal
-from expandd.engine.leave import UNPAID
 from expandd.engine.poller import Waker
-from expandd.engine.ports import Clock, Folders
+from expandd.engine.ports import Clock, Emit, Folders
 from expandd.engine.pulse import Beat
 from expandd.engine.standing_orders import StandingOrders
 
@@ -42,6 +42,7 @@ class Steering:
         inboxes: Callable[[], tuple[Inbox, ...]],
         waker: Waker,
         clock: Clock,
+        emit: Emit,
     ) -> None:
         self._jobs = jobs
         self._journal = journal
@@ -50,6 +51,9 @@ class Steering:
         self._inboxes = inboxes
         self._waker = waker
         self._clock = clock
+        self._emit = emit
+        # By number of an order: the jobs whose originals it has brought back. They may fail again before it is over.
+        self._brought: dict[int, set[str]] = {}
         self.beat = Beat(ALLOWANCE)
         """The journal's: each look is a turn of its writer, in line with all writes."""
 
@@ -67,9 +71,19 @@ class Steering:
             self.beat()
             # A job that moved under the order, or a folder that is away: at the next look the order is still there.
             with contextlib.suppress(StaleJob, FolderAway, AccountAway, Later):
-                await self._carry_out(order)
+                await self._carried_out(order)
                 await self._journal.carried_out(order)
+                self._brought.pop(order.number, None)
         await self._end_cancelling()
+
+    async def _carried_out(self, order: Order) -> None:
+        """Carry an order out. One that meets a bug of ours is let go of: it would stop all work at each start."""
+        try:
+            await self._carry_out(order)
+        except (StaleJob, FolderAway, AccountAway, Later, JournalAway):
+            raise
+        except Exception as error:  # noqa: BLE001 - as said
+            self._emit(BugFound(f"the order to {order.verb.value}", error))
 
     async def _carry_out(self, order: Order) -> None:
         match order.verb:
@@ -116,48 +130,63 @@ class Steering:
         self._waker.wake(job.id)
 
     async def _end_cancelling(self) -> None:
-        """An order to cancel is fulfilled once nothing that lay there then is left."""
+        """An order to cancel is fulfilled once nothing that lay there then is left, and then nothing is held either."""
         idle = {inbox.folder.inbox for inbox in self._inboxes() if inbox.idle}
-        for order in self._orders.of(Lasting.CANCELLED):
-            if order.inbox in idle:
-                await self._orders.lift(order)
+        ended = [order for order in self._orders.of(Lasting.CANCELLED) if order.inbox in idle]
+        emptied = {order.inbox for order in ended if order.relative is None}
+        held = [order for order in self._orders.of(Lasting.HELD) if order.inbox in emptied]
+        for order in (*held, *ended):
+            await self._orders.lift(order)
 
     async def _retry(self, order: Order) -> None:
         for job in self._jobs:
             if _is_about(order, job) and job.attempts:
                 await self._jobs.note(job, attempts=0)
                 self._waker.wake(job.id)
+        away: FolderAway | None = None
         for job in await self._over(order):
             self.beat()
-            await self._again(job, redo=order.verb is Verb.REDO)
+            try:
+                await self._again(job, order)
+            except FolderAway as error:
+                away = error
         for inbox in self._served(order):
             inbox.look_again()
+        if away is not None:
+            raise away
 
-    async def _over(self, order: Order) -> tuple[Job, ...]:
-        """The jobs that are over and that the order is about; in a folder only those that went to error."""
-        if not order.job_id:
-            return tuple(await self._journal.failed(order.inbox))
-        job = await self._jobs.known(order.job_id)
-        return (job,) if job is not None and job.closed else ()
+    async def _over(self, order: Order) -> Sequence[Job]:
+        """The jobs that are over and that the order is about; in a folder only those that went to error before it."""
+        if order.job_id:
+            job = await self._jobs.known(order.job_id)
+            return [job] if job is not None and job.closed else []
+        failed = [job for job in await self._journal.failed(order.inbox) if _is_about(order, job)]
+        # What lies there is the youngest one's. Where it came after the order, this was carried out before.
+        youngest = {job.resting: job for job in failed}.values()
+        now = self._clock.wall()
+        return [job for job in youngest if not order.at < job.stamps[-1].at <= now]
 
-    async def _again(self, job: Job, *, redo: bool) -> None:
-        """Put the original back into its inbox, where it is picked up anew."""
-        if job.resting is None or not await self._is_original(job.resting, job.source.sha256):
+    async def _again(self, job: Job, order: Order) -> None:
+        """Put the original back into its inbox, where it is picked up anew; not into one that nobody looks into."""
+        inbox = next((inbox for inbox in self._inboxes() if inbox.folder.inbox == job.place.inbox), None)
+        brought = self._brought.setdefault(order.number, set())
+        if job.resting is None or inbox is None or job.id in brought:
             return
-        if redo and job.source.sha256:
-            await self._orders.stand(
-                StandingOrder(lasting=Lasting.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
-            )
+        there = await self._folders.identity(job.resting) is not None
+        if there and not await self._is_original(job.resting, job.source.sha256):
+            return
+        if there and order.verb is Verb.REDO and job.source.sha256:
+            again = StandingOrder(lasting=Lasting.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
+            await self._orders.stand(again)
         await self._folders.bring_back(job)
         await self._folders.forget_sidecar(job.resting)
-        for inbox in self._inboxes():
-            if inbox.folder.inbox == job.place.inbox:
-                inbox.look_again()
+        brought.add(job.id)
+        inbox.look_again()
 
     async def _is_original(self, resting: Path, sha256: str) -> bool:
         """Whether what lies there is still the job's original: people put other files into these folders."""
         try:
-            return await self._folders.digest(resting) == sha256 or not sha256
+            return not sha256 or await self._folders.digest(resting) == sha256
         except FileNotFoundError:
             return False
 

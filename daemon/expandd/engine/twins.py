@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from expandd.domain.errors import Later
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.settings import Duplicates
+from expandd.engine.budgets import Budgets
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Journal, Vault
 from expandd.engine.ports import Folders
@@ -15,21 +16,36 @@ from expandd.engine.turns import NOW
 
 OVER = frozenset({JobState.DONE, JobState.FAILED, JobState.WITHDRAWN})
 
+PATIENCE = 4
+"""Failed tries of one step after which nobody waits for a job any more that nothing is paid for."""
+
 
 class Twins:
     """Only folders that say `duplicates: reuse` or `skip` look for twins, and a person's `redo` overrules them."""
 
-    def __init__(self, *, jobs: Jobs, journal: Journal, folders: Folders, vault: Vault, orders: StandingOrders) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        journal: Journal,
+        folders: Folders,
+        vault: Vault,
+        orders: StandingOrders,
+        budgets: Budgets,
+    ) -> None:
         self._jobs = jobs
         self._journal = journal
         self._folders = folders
         self._vault = vault
         self._orders = orders
+        self._budgets = budgets
 
     async def settled(self, job: Job) -> float | None:
-        """Settle a claimed job by its twin; seconds until its next activation, or None when it must be paid for."""
+        """Settle an unpaid job by its twin; seconds until its next activation, or None when it must be paid for."""
         if job.place.duplicates is Duplicates.EXPAND:
             return None
+        # What a try that was cut short took from its twin must not pass for what is paid for now.
+        await self._vault.drop(job.id)
         job = await self._known_by_digest(job)
         if self.waits(job):
             return NOW
@@ -48,23 +64,30 @@ class Twins:
         return NOW
 
     def waits(self, job: Job) -> bool:
-        """Whether an earlier job is under way for the same bytes and offsets: its outcome decides about this one."""
+        """Whether another job is ahead with the same bytes and offsets: its outcome decides about this one."""
         digest = job.source.sha256
         if job.place.duplicates is Duplicates.EXPAND or not digest or self._orders.again(digest):
             return False
         return any(
-            other.id < job.id
-            and other.source.sha256 == digest
-            and other.offsets == job.offsets
-            and other.state not in OVER
-            and not other.held
+            other.source.sha256 == digest and other.offsets == job.offsets and self._is_ahead(other, job)
             for other in self._jobs
         )
 
+    def _is_ahead(self, other: Job, job: Job) -> bool:
+        if other.state in OVER or other.held or other.id == job.id:
+            return False
+        if other.state not in UNPAID:
+            return True
+        return other.id < job.id and other.fault is None and not self._stands_still(other)
+
+    def _stands_still(self, job: Job) -> bool:
+        """Whether nobody knows when this one goes on: those behind it do not wait for it."""
+        return job.attempts >= PATIENCE or self._orders.stops(job) or not self._budgets.within(job)
+
     async def paid(self, job: Job) -> None:
-        """The job is about to be paid for: a person's `redo` of its bytes is fulfilled."""
-        again = self._orders.again(job.source.sha256)
-        if again is not None:
+        """The job is paid for: a person's earlier `redo` of its bytes is fulfilled."""
+        again, at = self._orders.again(job.source.sha256), job.spent_at
+        if again is not None and at is not None and at >= again.at:
             await self._orders.lift(again)
 
     async def keep(self, job: Job) -> None:

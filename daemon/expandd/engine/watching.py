@@ -11,7 +11,6 @@ from expandd.domain.events import WatchRenewed
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Watch
 from expandd.engine.candidates import Hints
-from expandd.engine.gates import Gate
 from expandd.engine.ports import Chance, Clock, Emit, Folders, Watcher
 
 TICK = 5.0
@@ -48,7 +47,6 @@ class Watching:
         *,
         watcher: Watcher,
         folders: Folders,
-        gate: Gate,
         clock: Clock,
         chance: Chance,
         emit: Emit,
@@ -59,7 +57,6 @@ class Watching:
         self._folder = folder
         self._watcher = watcher
         self._folders = folders
-        self._gate = gate
         self._clock = clock
         self._chance = chance
         self._emit = emit
@@ -93,7 +90,6 @@ class Watching:
             return False
         self._checked_at = now
         identity = await self._present()
-        self._gate.passed()
         why = await self._deaf_because(identity)
         if why is not None:
             await self._arm(identity, why)

@@ -48,8 +48,12 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
     gates = Gates(outside.clock, outside.chance, emit)
     jobs = Jobs(outside.journal, outside.clock, emit)
     orders = StandingOrders(outside.journal, gates.barriers)
-    budgets = Budgets(settings, jobs=jobs, journal=outside.journal, barriers=gates.barriers, clock=outside.clock)
-    twins = Twins(jobs=jobs, journal=outside.journal, folders=outside.folders, vault=outside.vault, orders=orders)
+    budgets = Budgets(
+        settings, jobs=jobs, journal=outside.journal, orders=orders, barriers=gates.barriers, clock=outside.clock
+    )
+    twins = Twins(
+        jobs=jobs, journal=outside.journal, folders=outside.folders, vault=outside.vault, orders=orders, budgets=budgets
+    )
     return Basis(
         outside=outside,
         emit=emit,
@@ -105,7 +109,6 @@ def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.E
         folder,
         watcher=out.watcher,
         folders=out.folders,
-        gate=on.gates.inbox(folder.inbox),
         clock=out.clock,
         chance=out.chance,
         emit=on.emit,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from expandd.domain.errors import GateReason
 from expandd.domain.events import Event, JobClosed, JobMoved
-from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID, JobState
+from expandd.domain.job import AWAITING_RESULT, JobState
 from expandd.engine.engine import Engine
 from expandd.service.app import run_until
 from expandd.service.exit_codes import ExitCode
@@ -18,6 +18,7 @@ LOOK = 0.2
 
 NEEDS_PERSON = frozenset({GateReason.CREDITS, GateReason.CREDENTIALS, GateReason.WRONG_PATH, GateReason.LOW_CREDITS})
 NEEDS_LEAVE = frozenset({GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET})
+"""No outage: what else there is goes on meanwhile."""
 PERSON_PATIENCE = 5.0
 """Seconds after which a gate that a person must open counts as an outage; others get the whole patience."""
 
@@ -72,10 +73,10 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
     reasons = {gate.shut.reason for gate in engine.gates.shut() if gate.shut is not None}
     if reasons & NEEDS_PERSON and not engine.jobs.in_state(*AWAITING_RESULT):
         return quiet > min(patience, PERSON_PATIENCE)
-    if reasons & NEEDS_LEAVE and not any(job.state in MAYBE_PAID and not job.held for job in jobs):
+    if engine.at_a_stand:
         return quiet > min(patience, PERSON_PATIENCE)
     put_off = bool(jobs) and all(job.held or job.attempts for job in jobs)
-    return quiet > patience and (bool(reasons) or put_off)
+    return quiet > patience and (bool(reasons - NEEDS_LEAVE) or put_off)
 
 
 def _back_and_forth(event: JobMoved | JobClosed) -> bool:
