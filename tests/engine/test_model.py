@@ -1,6 +1,6 @@
-"""Anything may happen in any order: files, faults, crashes, clocks. What is promised holds after every step.
+"""Anything may happen in any order: files, faults, crashes, clocks, orders. What is promised holds after every step.
 
-`EXPANDD_MODEL=1000x60 pytest tests/engine/test_model.py` runs more and longer examples.
+`EXPANDD_STORM=1` runs more and longer examples, `EXPANDD_MODEL=1000x60` as many and as long ones as it says.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from expandd.domain.answers import Announcement
 from expandd.domain.errors import (
@@ -34,13 +36,16 @@ from expandd.domain.errors import (
     OutcomeUnknown,
 )
 from expandd.domain.events import BugFound
-from expandd.domain.job import AWAITING_RESULT, Job
+from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.orders import Order, Verb
+from expandd.domain.settings import NO_LIMIT, Budget, Burst, Duplicates, HotFolder
 from tests.engine.conftest import MEMORY
 from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
 from tests.support.fakes import MemoryJournal, picture, size_of
 from tests.support.workshop import Workshop
 
-EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", "100x40").split("x"))
+USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "100x40"
+EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", USUAL).split("x"))
 
 UNKNOWN_WAIT = 64.0
 YEAR = 365 * 86400.0
@@ -95,6 +100,19 @@ FATES = (
 )
 
 
+BUDGETS = (
+    (NO_LIMIT,),
+    (NO_LIMIT,),
+    (Budget(day=1), Budget(day=2), Budget(day=3)),
+    (Budget(day=1, month=2), Budget(day=2, month=3)),
+)
+"""Those among which one example chooses: none lets more be paid for than the last."""
+
+BURSTS = st.sampled_from((None, None, Burst(files=2, within=30.0)))
+ABOUT = st.sampled_from(("all", "folder", "file", "job"))
+STEERING = st.sampled_from((Verb.RETRY, Verb.CANCEL, Verb.PAUSE, Verb.RESUME, Verb.RESUME, Verb.RELEASE, Verb.RELEASE))
+
+
 class MortalJournal(MemoryJournal):
     """A journal at one of whose writes the process dies: nothing is written from then on."""
 
@@ -143,14 +161,26 @@ class World(RuleBasedStateMachine):
         # Each write gives way once, so that others come in between.
         self.journal.clock = self.shop.clock
         self.hot = self.shop.hot[0]
-        self.files: set[bytes] = set()
-        """The content of each file that was dropped and not taken away again by a person; no two are the same."""
+        self.files: Counter[bytes] = Counter()
+        """How many files of each content were dropped and not taken away again by a person."""
+        self.drops: Counter[bytes] = Counter()
         self.retries: Counter[bytes] = Counter()
+        """How often a person has asked for another try, or for another result, of a file of this content."""
+        self.budgets: tuple[Budget, ...] = (NO_LIMIT,)
         self.results: dict[Path, bytes] = {}
         self.results_ever = 0
         self.taken = 0
         self.foreign: set[int] = set()
         self.number = 0
+
+    @initialize(
+        budgets=st.sampled_from(BUDGETS), duplicates=st.sampled_from(Duplicates), burst=BURSTS, sidecar=st.booleans()
+    )
+    def configure(
+        self, budgets: tuple[Budget, ...], duplicates: Duplicates, burst: Burst | None, *, sidecar: bool
+    ) -> None:
+        self.budgets = budgets
+        self._settle_for(replace(self.hot, budget=budgets[-1], duplicates=duplicates, burst=burst, sidecar=sidecar))
         self.start()
 
     def teardown(self) -> None:
@@ -181,12 +211,19 @@ class World(RuleBasedStateMachine):
         self._drop(name, "written", heard=True)
         self.wait(seconds)
 
+    @rule(name=st.sampled_from(NAMES), which=st.integers(0, 9), heard=HEARD)
+    def drop_a_copy(self, name: str, which: int, *, heard: bool) -> None:
+        """The same bytes once more."""
+        known = [content for content in self.drops if size_of(content) is not None]
+        if known:
+            self._drop(name, "written", heard=heard, content=known[which % len(known)])
+
     @rule(heard=HEARD)
     def complete(self, *, heard: bool) -> None:
         """The slow writers are through, those whose files were not given up meanwhile."""
         for path in self._in(self.hot.inbox):
             before = path.read_bytes()
-            if before in self.files and size_of(before) is None:
+            if self.files[before] and size_of(before) is None:
                 self._rewrite(path, before, before + REST)
                 if heard:
                     self.shop.watcher.hint(path)
@@ -195,7 +232,7 @@ class World(RuleBasedStateMachine):
     def write_into(self, which: int) -> None:
         """A program that has the file open writes into it, wherever it lies by now."""
         lying = [*self._in(self.hot.inbox), *self._in(self.hot.work)]
-        found = [path for path in lying if path.read_bytes() in self.files and size_of(path.read_bytes())]
+        found = [path for path in lying if self.files[path.read_bytes()] and size_of(path.read_bytes())]
         if found:
             path = found[which % len(found)]
             self._rewrite(path, path.read_bytes(), self._content())
@@ -211,9 +248,66 @@ class World(RuleBasedStateMachine):
         if action == "retry":
             self._retry(path)
             return
-        self.files.discard(path.read_bytes())
+        self._forget(path.read_bytes())
         self.taken += self.results.pop(path, None) is not None
         path.unlink()
+
+    @rule(verb=STEERING, about=ABOUT, which=st.integers(0, 9))
+    def steer(self, verb: Verb, about: str, which: int) -> None:
+        if about == "job":
+            jobs = list(self.journal.rows.values())
+            if jobs and verb in {Verb.RETRY, Verb.CANCEL}:
+                self._order(verb, job_id=jobs[which % len(jobs)].id)
+        elif about == "file" and verb is not Verb.RETRY:
+            self._order(verb, inbox=self.hot.inbox, relative=Path(NAMES[which % len(NAMES)]))
+        elif about == "folder":
+            self._order(verb, inbox=self.hot.inbox)
+        elif about == "all":
+            self._order(verb)
+
+    @rule(which=st.integers(0, 9))
+    def redo(self, which: int) -> None:
+        over = [job for job in self.journal.rows.values() if job.closed and job.resting and job.resting.exists()]
+        if over:
+            self._order(Verb.REDO, job_id=over[which % len(over)].id)
+
+    @rule()
+    def resolve(self) -> None:
+        """A person finds out what nobody can tell."""
+        paid = {one.image_id for one in self.shop.api.paid}
+        for job in self.shop.engine.jobs:
+            if job.held and job.state is JobState.UNKNOWN:
+                self._order(Verb.PAID if job.image_id in paid else Verb.NOT_PAID, job_id=job.id)
+
+    @rule(there=st.booleans(), heard=HEARD)
+    def put_a_pause_file(self, *, there: bool, heard: bool) -> None:
+        path = self.hot.inbox / "PAUSE"
+        if there:
+            path.touch()
+        else:
+            path.unlink(missing_ok=True)
+        if heard:
+            self.shop.watcher.hint(path)
+
+    @rule(which=st.integers(0, 2), duplicates=st.sampled_from(Duplicates), burst=BURSTS, served=st.booleans())
+    def reload(self, which: int, duplicates: Duplicates, burst: Burst | None, *, served: bool) -> None:
+        """Another budget, other manners; the folder may be left out for a moment."""
+        budget = self.budgets[which % len(self.budgets)]
+        hot = replace(self.hot, budget=budget, duplicates=duplicates, burst=burst)
+
+        async def reloaded() -> None:
+            if not served:
+                self.shop.engine.reconfigure(replace(self.shop.settings, folders=()))
+                await self.shop.advance(1.0)
+            self._settle_for(hot)
+            self.shop.engine.reconfigure(self.shop.settings)
+
+        self.run(reloaded)
+
+    @rule()
+    def damage_what_is_kept(self) -> None:
+        for kept in self.ground.glob("vault/kept-*"):
+            kept.write_bytes(b"damaged")
 
     # --- what the service and the world do ---
 
@@ -303,13 +397,25 @@ class World(RuleBasedStateMachine):
         paid = [one for one in self.shop.api.paid if not one.fate.error]
         assert max(Counter(one.image_id for one in paid).values(), default=0) <= 1
         by_file = Counter(self.shop.api.images[one.image_id].content for one in paid)
-        assert all(times <= 1 + self.retries[content] for content, times in by_file.items())
+        assert all(times <= self.drops[content] + self.retries[content] for content, times in by_file.items())
+
+    @invariant()
+    def nothing_is_paid_beyond_the_budget(self) -> None:
+        most = self.budgets[-1]
+        paid = {one.image_id for one in self.shop.api.paid if not one.fate.error}
+        at = [job.spent_at for job in self.journal.rows.values() if job.image_id in paid]
+        assert None not in at, "what is paid for counts"
+        days = [datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d") for instant in at if instant is not None]
+        by_day, by_month = Counter(days), Counter(day[:7] for day in days)
+        assert most.day is None or max(by_day.values(), default=0) <= most.day
+        assert most.month is None or max(by_month.values(), default=0) <= most.month
 
     @invariant()
     def every_file_is_in_exactly_one_place(self) -> None:
         places = (self.hot.inbox, self.hot.work, self.hot.done, self.hot.error)
         found = Counter(path.read_bytes() for place in places for path in self._in(place))
-        assert {content: found[content] for content in self.files} == dict.fromkeys(self.files, 1)
+        known = +self.files
+        assert {content: found[content] for content in known} == known
 
     @invariant()
     def the_outbox_shows_whole_results_and_keeps_them(self) -> None:
@@ -326,6 +432,8 @@ class World(RuleBasedStateMachine):
     def _look_at_results(self) -> None:
         if self.hot.outbox.exists():
             for path in self._in(self.hot.outbox):
+                if path.name.endswith(".json"):
+                    continue
                 self.results_ever += path not in self.results
                 self.results.setdefault(path, path.read_bytes())
 
@@ -337,6 +445,11 @@ class World(RuleBasedStateMachine):
         self.journal.fails.clear()
         self.journal.lies.clear()
         self._mount(gone=False)
+        (self.hot.inbox / "PAUSE").unlink(missing_ok=True)
+        self._settle_for(replace(self.hot, budget=NO_LIMIT, burst=None))
+        self.shop.engine.reconfigure(self.shop.settings)
+        self._order(Verb.RESUME)
+        self._order(Verb.RELEASE)
         self.complete(heard=True)
         with contextlib.suppress(AssertionError):
             await self.shop.until(self._is_at_rest, within=3 * 3600.0)
@@ -346,12 +459,19 @@ class World(RuleBasedStateMachine):
         for check in (self.no_bug_was_met, self.nothing_is_paid_twice, self.every_file_is_in_exactly_one_place):
             check()
         self.the_outbox_shows_whole_results_and_keeps_them()
+        assert self.journal.wishes == [], "every order was carried out"
         # One that is taken before the process could write down that it was there, and dies, is put there once more.
-        done = len(self._in(self.hot.done))
-        assert done <= self.results_ever <= done + self.taken, "one result for each original in done"
+        done = [job for job in self.journal.rows.values() if job.state is JobState.DONE]
+        delivered = sum(job.target is not None for job in done)
+        assert delivered <= self.results_ever <= delivered + self.taken, "one result for each job that has one"
+        assert all(bool(job.twin) is (job.image_id not in self._paid_for(done)) for job in done), "paid, or a twin was"
+
+    def _paid_for(self, jobs: Sequence[Job]) -> set[str]:
+        paid = {one.image_id for one in self.shop.api.paid}
+        return {job.image_id for job in jobs if job.image_id in paid}
 
     def _is_at_rest(self) -> bool:
-        if any(self._must_end(job) for job in self.shop.engine.jobs):
+        if self.journal.wishes or any(self._must_end(job) for job in self.shop.engine.jobs):
             return False
         return self._slots_are_stuck() or not self._in(self.hot.inbox)
 
@@ -370,15 +490,32 @@ class World(RuleBasedStateMachine):
     def start(self) -> None:
         self.run(self.shop.start)
 
-    def _drop(self, name: str, way: str, *, heard: bool) -> None:
+    def _settle_for(self, hot: HotFolder) -> None:
+        self.hot = hot
+        self.shop.settings = replace(self.shop.settings, folders=(hot,))
+
+    def _order(self, verb: Verb, **about: Any) -> None:
+        """Leave an order. What it may bring back may be paid for once more."""
+        self.number += 1
+        self.journal.wishes.append(Order(verb=verb, at=self.shop.clock.wall(), number=self.number, **about))
+        if verb in {Verb.RETRY, Verb.REDO}:
+            for path in (*self._in(self.hot.error), *self._in(self.hot.done), *self._in(self.hot.work)):
+                self.retries[path.read_bytes()] += 1
+
+    def _forget(self, content: bytes) -> None:
+        """A person has taken a file of this content away."""
+        self.files[content] -= self.files[content] > 0
+
+    def _drop(self, name: str, way: str, *, heard: bool, content: bytes = b"") -> None:
         """One that still lies there under that name is gone by the person's own doing."""
-        content = self._content()
+        content = content or self._content()
         if way == "in part":
             content = content.removesuffix(REST)
         path = self.hot.inbox / name
         if path.exists():
-            self.files.discard(path.read_bytes())
-        self.files.add(content)
+            self._forget(path.read_bytes())
+        self.files[content] += 1
+        self.drops[content] += 1
         if way == "renamed":
             self._write(self.ground / "staged", content)
             (self.ground / "staged").rename(path)
@@ -425,8 +562,9 @@ class World(RuleBasedStateMachine):
         return picture(note=f"{self.number:06d} {REST.decode().strip()}")
 
     def _rewrite(self, path: Path, before: bytes, after: bytes) -> None:
-        self.files.discard(before)
-        self.files.add(after)
+        self._forget(before)
+        self.files[after] += 1
+        self.drops[after] += 1
         self._write(path, after)
 
     def _write(self, path: Path, content: bytes) -> None:

@@ -174,7 +174,8 @@ class MemoryVault:
         self.path(job_id).unlink(missing_ok=True)
 
     async def keep(self, job_id: str, sha256: str) -> None:
-        self._kept(sha256).write_bytes(self.path(job_id).read_bytes())
+        if self.path(job_id).exists():
+            self._kept(sha256).write_bytes(self.path(job_id).read_bytes())
 
     async def reuse(self, sha256: str, job_id: str) -> bool:
         if not self._kept(sha256).exists() or _digest(self._kept(sha256).read_bytes()) != sha256:
