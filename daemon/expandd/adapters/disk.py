@@ -71,8 +71,9 @@ class Disk:
         try:
             source.unlink(missing_ok=True)
         except OSError:
-            # What cannot be taken away stays where it is, and is nowhere else.
-            target.unlink(missing_ok=True)
+            # What cannot be taken away stays where it is, and is nowhere else. A share may say no and yet do it.
+            if os.path.lexists(source):
+                target.unlink(missing_ok=True)
             raise
         self.sync_directory(source.parent)
 
