@@ -62,12 +62,22 @@ def test_a_stop_goes_on_pinging_and_ends_at_its_deadline(
     with house.running() as daemon:
         (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
         daemon.wait_for("job.accepted")
-        assert daemon.stop() == 0
+        daemon.process.send_signal(signal.SIGTERM)
+        said = manager.until(lambda said: "STOPPING" in said)
+        assert manager.until(lambda said: "WATCHDOG" in said)
         daemon.wait_for("expandd.stopped", lambda line: line["left_for_next_time"] == 1)
+        assert daemon.process.wait(timeout=10.0) == 0
 
-    said = manager.until(lambda said: "STOPPING" in said)
     assert said["STATUS"] == "stopping: 1 paid for are fetched and saved first, for 1 s at most"
-    assert manager.until(lambda said: "WATCHDOG" in said)
+
+
+def test_a_manager_that_does_not_listen_stops_neither_the_work_nor_the_stop(house: House) -> None:
+    """Its queue holds ten messages, which are there after a tenth of a second."""
+    deaf = House(house.root, house.api_url, {**house.environ, "WATCHDOG_USEC": "30000"})
+    with deaf.running() as daemon:
+        (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+        daemon.finished()
+        assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,9 @@ import socket
 import time
 from collections.abc import Mapping
 
+PATIENCE = 0.25
+"""Seconds that one message may wait for a manager that is behind; its queue holds ten."""
+
 
 class Notifier:
     """Speaks the sd_notify protocol; silent where systemd does not listen (no NOTIFY_SOCKET)."""
@@ -47,6 +50,7 @@ class Notifier:
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as wire,
         ):
+            wire.settimeout(PATIENCE)
             wire.connect(self._address)
             wire.sendall(message.encode("utf-8", "replace"))
 
