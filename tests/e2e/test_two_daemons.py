@@ -38,6 +38,8 @@ def test_the_second_of_two_state_directories_on_one_inbox_names_the_first(
 
 def test_two_daemons_of_one_account_leave_each_others_results_alone(tmp_path: Path, server: PracticeServer) -> None:
     houses = [a_house(tmp_path / name, server, practice_login()) for name in ("first", "second")]
+    # Both poll one account, which answers each of them often enough only if it is not at its limit.
+    server.switch(poll_limit=0.02)
     dropped = {f"pic{number}.png": number for number in range(4)}
     with houses[0].running() as first, houses[1].running() as second:
         for offset, house in enumerate(houses):
