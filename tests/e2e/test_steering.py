@@ -106,3 +106,37 @@ def test_what_cannot_be_done_is_said_with_what_can(house: House) -> None:
     assert "Nothing is known of nothing.png" in answers["retry nothing.png"].stderr
     assert "waits in its inbox" in answers["retry wait.png"].stderr
     assert "no original" in answers["redo wait.png --yes"].stderr
+
+
+def test_once_leaves_what_waits_for_a_person_and_does_all_the_rest(house: House, server: PracticeServer) -> None:
+    house.build(
+        folders={"a": "offsets: {left: 10}", "b": "offsets: {left: 10}, settle: 7s, settle_max: 60s"},
+        defaults="settle: 200ms, settle_max: 2s",
+    )
+    (house.folder("a") / "inbox" / "first.png").write_bytes(picture("png"))
+    house.call("once")
+    house.call("pause", str(house.folder("a")))
+    nothing_waits = house.call("once")
+    (house.folder("b") / "inbox" / "slow.png").write_bytes(picture("png", seed=2))
+    while_another_is_paused = house.call("once")
+    house.call("resume")
+    (house.folder("a") / "inbox" / "held.png").write_bytes(picture("png", seed=3))
+    house.call("pause", str(house.folder("a") / "inbox" / "held.png"))
+    (house.folder("a") / "inbox" / "other.png").write_bytes(picture("png", seed=4))
+    by_name = house.call("once")
+
+    assert (nothing_waits.returncode, while_another_is_paused.returncode, by_name.returncode) == (0, 0, 4)
+    assert names(house.folder("b") / "outbox") == ["slow.png"]
+    assert names(house.folder("a") / "outbox") == ["first.png", "other.png"]
+    assert names(house.folder("a") / "inbox") == ["held.png"]
+
+
+def test_no_verb_makes_a_journal_where_none_is(house: House) -> None:
+    (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
+    house.call("once")
+    (house.state_dir / "journal.sqlite").unlink()
+    outcome = house.call("pause")
+
+    assert outcome.returncode == 2
+    assert "is its disk" in outcome.stderr or "is not mounted" in outcome.stderr
+    assert not (house.state_dir / "journal.sqlite").exists()

@@ -539,3 +539,26 @@ async def test_an_order_that_meets_a_bug_is_let_go_of_and_others_are_carried_out
     assert shut(workshop) == {GateReason.PAUSED}
     assert workshop.journal.wishes == []
     assert len(workshop.recorder.of(BugFound)) == 1
+
+
+async def test_a_retry_of_a_whole_folder_leaves_alone_what_a_person_sent_to_the_error_folder(
+    workshop: Workshop,
+) -> None:
+    workshop.start()
+    order(workshop, Verb.PAUSE)
+    await workshop.advance(5.0)
+    workshop.drop("pic.png")
+    workshop.drop("bad.gif", b"no picture")
+    await workshop.closed("bad.gif")
+    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox, relative=Path("pic.png"))
+    await workshop.closed("pic.png")
+    order(workshop, Verb.RESUME)
+    order(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 3)
+    await workshop.advance(MINUTE)
+    left = workshop.names("error")
+    [job] = [job for job in workshop.journal.rows.values() if job.relative.name == "pic.png"]
+    order(workshop, Verb.RETRY, job_id=job.id)
+    await workshop.until(lambda: workshop.names("outbox") == ["pic.png"])
+
+    assert left == ["bad.gif", "bad.gif.error.json", "pic.png", "pic.png.error.json"]

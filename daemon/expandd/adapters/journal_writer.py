@@ -14,6 +14,9 @@ from expandd.domain.orders import Order
 
 def write_orders(path: Path, orders: Sequence[Order]) -> None:
     """Leave orders for the daemon, running or not, all or none. Raises JournalAway."""
+    if not path.exists():
+        # One that is made here would hide from the next start that the old one is gone.
+        raise JournalAway(f"The journal {path} is not there. Has expandd run with it, and is its disk mounted?")
     try:
         connection = open_journal(path)
         try:

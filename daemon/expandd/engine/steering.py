@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from expandd.domain.errors import AccountAway, FolderAway, JournalAway, Later, StaleJob
+from expandd.domain.errors import AccountAway, FaultCode, FolderAway, JournalAway, Later, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.faults import CANCELLED, GIVEN_UP
 from expandd.domain.job import UNPAID, Job, JobState
@@ -160,7 +160,8 @@ class Steering:
         if order.job_id:
             job = await self._jobs.known(order.job_id)
             return [job] if job is not None and job.closed else []
-        failed = [job for job in await self._journal.failed(order.inbox) if _is_about(order, job)]
+        failed = await self._journal.failed(order.inbox)
+        failed = [job for job in failed if _is_about(order, job) and not _stays_by_word(job)]
         # What lies there is the youngest one's. Where it came after the order, this was carried out before.
         youngest = {job.resting: job for job in failed}.values()
         now = self._clock.wall()
@@ -214,6 +215,11 @@ def _is_about(order: Order, job: Job) -> bool:
     if order.job_id:
         return order.job_id == job.id
     return order.inbox in {None, job.place.inbox} and order.relative in {None, job.relative}
+
+
+def _stays_by_word(job: Job) -> bool:
+    """Whether a person has sent this one to the error folder: only its own name brings it back."""
+    return job.fault is not None and job.fault.code in {FaultCode.CANCELLED, FaultCode.GIVEN_UP_BY_PERSON}
 
 
 def _lasting(lasting: Lasting, order: Order, inbox: Path | None = None) -> StandingOrder:

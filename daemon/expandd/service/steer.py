@@ -13,14 +13,18 @@ from expandd.adapters.config.load import load
 from expandd.adapters.journal_reader import JournalReader, reading
 from expandd.adapters.journal_writer import write_orders
 from expandd.adapters.lock import holder
+from expandd.domain.errors import FaultCode
 from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.naming import printable
 from expandd.domain.orders import Order, Verb
 from expandd.service.exit_codes import ExitCode
 from expandd.service.rebuilding import JOURNAL
 from expandd.service.targets import Target, target
 
 _WHEN_ALL = {
-    Verb.RETRY: "is tried once more: files in error go back into their inbox, what is put off goes on at once",
+    Verb.RETRY: "is tried once more: files in error go back into their inbox, what is put off goes on at once. "
+    "Where one was paid for before it failed and works now, it is paid for again. "
+    "What a person cancelled or gave up stays: retry it by name",
     Verb.CANCEL: "is cancelled: what nothing is paid for goes to the error folder",
     Verb.PAUSE: "is paused: nothing new is begun, what is paid for is delivered. `expandd resume` lifts it",
     Verb.RESUME: "goes on, unless something else holds it up: see `expandd status`",
@@ -28,15 +32,20 @@ _WHEN_ALL = {
 }
 
 
+_BRING_BACK = frozenset({Verb.RETRY, Verb.REDO})
+
+
 def run_steer(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
     """Leave the order for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
     settings = load(config)
     path = settings.state_dir / JOURNAL
-    if not settings.state_dir.is_dir():
-        raise click.UsageError(f"There is no state directory {settings.state_dir} yet: expandd has never run with it.")
+    if not path.exists():
+        raise click.UsageError(
+            f"There is no journal {path}: expandd has never run with this state directory, or its disk is not mounted."
+        )
     with reading(path) as journal:
         about = target(what, settings, journal)
-        orders, said = _orders(verb, about, journal)
+        orders, said = _orders(verb, about, journal, frozenset(folder.inbox for folder in settings.folders))
     if not orders:
         click.echo(said, err=True)
         return ExitCode.USAGE
@@ -53,10 +62,14 @@ def _needs_asking(verb: Verb, about: Target) -> bool:
     return verb is Verb.REDO or (verb is Verb.CANCEL and whole)
 
 
-def _orders(verb: Verb, about: Target, journal: JournalReader | None) -> tuple[list[Order], str]:
-    """The orders to leave and what they mean; or none, and why not."""
+def _orders(
+    verb: Verb, about: Target, journal: JournalReader | None, served: frozenset[Path]
+) -> tuple[list[Order], str]:
+    """The orders to leave and what they mean; or none, and why not. `served` are the inboxes of the configuration."""
+    if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.place.inbox not in served:
+        return [], _not_served(about.job, about.called)
     if verb is Verb.REDO:
-        return _redo(about, journal)
+        return _redo(about, journal, served)
     if about.job is not None:
         return _about_job(verb, about.job, about.called)
     if about.relative is not None and verb in {Verb.RETRY, Verb.RELEASE}:
@@ -67,15 +80,10 @@ def _orders(verb: Verb, about: Target, journal: JournalReader | None) -> tuple[l
 
 def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Order], str]:
     if verb in {Verb.PAUSE, Verb.RESUME}:
+        if job.closed and verb is Verb.PAUSE:
+            return [], f"{called} is over; there is nothing to pause."
         order = Order(verb=verb, at=time.time(), inbox=job.place.inbox, relative=job.relative)
-        return (
-            ([], f"{called} is over; there is nothing to pause.")
-            if job.closed
-            else (
-                [order],
-                f"{called} {_WHEN_ALL[verb]}.",
-            )
-        )
+        return [order], f"{called} {_WHEN_ALL[verb]}."
     order = Order(verb=verb, at=time.time(), job_id=job.id)
     if verb is Verb.RETRY:
         return _retry(job, called, order)
@@ -93,8 +101,22 @@ def _retry(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
         return [], f"{called} is not in error. To expand and pay for it once more: `expandd redo`."
     if not _lies_there(job):
         return [], f"{called} does not lie in the error folder any more; drop it into the inbox to try it again."
-    cost = "It was paid for once; if it works now, it is paid for again." if job.paid else "Nothing was paid for it."
-    return [order], f"{called} goes back into its inbox and is tried again. {cost}"
+    return [order], f"{called} goes back into its inbox and is tried again. {_cost(job)}"
+
+
+def _cost(job: Job) -> str:
+    if job.spent_at is None:
+        return "Nothing was paid for it."
+    certain = job.paid or (job.fault is not None and job.fault.code is FaultCode.GIVEN_UP_BY_PERSON)
+    return f"It {'was' if certain else 'may have been'} paid for once; if it works now, it is paid for again."
+
+
+def _not_served(job: Job, called: str) -> str:
+    original = f" Its original lies at {printable(job.resting)}." if _lies_there(job) and job.resting else ""
+    return (
+        f"{called} was dropped into {printable(job.place.inbox)}, which is no hot folder any more.{original} "
+        "Drop the picture into a hot folder to expand it."
+    )
 
 
 def _cancel(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
@@ -105,9 +127,9 @@ def _cancel(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
     return [order], f"{called} goes to the error folder, unless its paid call is faster. Nothing is paid for it."
 
 
-def _redo(about: Target, journal: JournalReader | None) -> tuple[list[Order], str]:
+def _redo(about: Target, journal: JournalReader | None, served: frozenset[Path]) -> tuple[list[Order], str]:
     jobs = [job for job in _over(about, journal) if job.resting is not None]
-    there = [job for job in jobs if _lies_there(job)]
+    there = [job for job in jobs if _lies_there(job) and job.place.inbox in served]
     if not there:
         return [], (
             f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
