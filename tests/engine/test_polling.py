@@ -9,7 +9,7 @@ from expandd.domain.answers import Announcement
 from expandd.domain.errors import AccountAway, GateReason
 from expandd.domain.events import JobClosed
 from expandd.domain.job import JobState
-from tests.support.fake_api import Fate, Slow
+from tests.support.fake_api import Fate, Lose, Slow
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -68,6 +68,23 @@ async def test_no_aim_makes_a_poll_wait_longer_than_two_intervals(workshop: Work
     interval = workshop.settings.api.poll_interval
 
     assert interval < max(workshop.api.gaps()) <= 2 * interval
+
+
+async def test_a_paid_call_of_unknown_outcome_is_polled_for_once_each_interval(workshop: Workshop) -> None:
+    workshop.api.fate = Fate(seconds=10.0)
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(4)]
+    for name in names:
+        workshop.drop(name)
+    await workshop.closed(*names)
+    workshop.api.script("generate", Lose())
+    workshop.api.fates["lost.png"] = Fate(seconds=40.0)
+    workshop.drop("lost.png")
+    await workshop.reached("lost.png", S.UNKNOWN)
+    began = len(workshop.api.gaps()) + 1
+    await workshop.closed("lost.png")
+
+    assert set(workshop.api.gaps()[began:]) == {workshop.settings.api.poll_interval}
 
 
 @pytest.mark.parametrize("behind", [3600.0, -3600.0])

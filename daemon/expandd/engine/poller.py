@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -94,7 +95,8 @@ class Poller:
             return 0.0
         now = self._clock.wall()
         accepted = (job.entered(JobState.ACCEPTED) for job in self._waiting())
-        return self._aim.pause([now - at for at in accepted if at is not None], self.interval)
+        # Where the answer to the paid call was lost, a result may be there at any time.
+        return self._aim.pause([math.inf if at is None else now - at for at in accepted], self.interval)
 
     async def _poll_once(self) -> None:
         seconds = self._gates.enter(self._gates.service)
