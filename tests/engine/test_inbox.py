@@ -365,3 +365,16 @@ async def test_an_unreadable_moment_of_a_subfolder_is_no_outage(make_workshop: C
         await workshop.advance(20.0)
 
     assert workshop.recorder.of(GateShut) == []
+
+
+async def test_many_inboxes_are_looked_at_no_oftener_than_a_few(make_workshop: Callable[..., Workshop]) -> None:
+    looks: dict[int, int] = {}
+    for folders in (20, 50):
+        workshop = make_workshop(folders=folders)
+        workshop.start()
+        await workshop.advance(60.0)
+        before = workshop.watcher.asked
+        await workshop.advance(600.0)
+        looks[folders] = workshop.watcher.asked - before
+
+    assert 0 < looks[50] <= 1.1 * looks[20]

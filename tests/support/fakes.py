@@ -199,6 +199,8 @@ class SilentWatcher:
         self.watched: dict[Path, Callable[[Path], None]] = {}
         self.dead: set[Path] = set()
         self.renewals = 0
+        self.asked = 0
+        """How often anybody wanted to know whether a watch is alive."""
 
     async def watch(self, inbox: Path, *, recursive: bool, hint: Callable[[Path], None]) -> None:
         self.watched[inbox] = hint
@@ -209,6 +211,7 @@ class SilentWatcher:
         self.watched.pop(inbox, None)
 
     async def alive(self, inbox: Path) -> bool:
+        self.asked += 1
         return inbox in self.watched and inbox not in self.dead
 
     def hint(self, path: Path) -> None:

@@ -239,7 +239,9 @@ class Engine:
         )
 
     def _inbox(self, folder: HotFolder) -> Inbox:
-        return inbox_of(folder, self._basis, reject=self.intake.reject, changed=self._changed)
+        return inbox_of(
+            folder, self._basis, reject=self.intake.reject, changed=self._changed, inboxes=len(self._settings.folders)
+        )
 
     def _poller(self) -> Poller:
         out = self._outside

@@ -14,7 +14,10 @@ from expandd.engine.candidates import Hints
 from expandd.engine.ports import Chance, Clock, Emit, Folders, Watcher
 
 TICK = 5.0
-"""Seconds between two looks at whether the inbox is still the same directory."""
+"""Seconds between two looks at whether the inbox is still the same directory; more with many of them, see `tick`."""
+
+SHARE = 0.4
+"""Seconds for each inbox that lie between two looks at the same one, so that many of them cost no more than a few."""
 
 POLL = 2.0
 """Seconds between two scans of an inbox whose events do not reach us."""
@@ -38,6 +41,11 @@ class Due:
     expected: bool
 
 
+def tick(inboxes: int) -> float:
+    """Seconds between two looks at the same inbox, when there are so many."""
+    return max(TICK, SHARE * inboxes)
+
+
 class Watching:
     """Decides when an inbox is scanned and keeps its watch alive."""
 
@@ -50,7 +58,9 @@ class Watching:
         clock: Clock,
         chance: Chance,
         emit: Emit,
+        tick: float = TICK,
     ) -> None:
+        self._tick = tick
         self.hinted = asyncio.Event()
         self.scanned = False
         self.missed = 0
@@ -86,7 +96,7 @@ class Watching:
     async def check(self) -> bool:
         """Compare the inbox with the one that is watched, when it is time; whether it was. Raises FolderAway."""
         now = self._clock.monotonic()
-        if now < self._checked_at + min(TICK, self._folder.scan_interval):
+        if now < self._next_check():
             return False
         self._checked_at = now
         identity = await self._present()
@@ -137,8 +147,12 @@ class Watching:
     def pause(self) -> float:
         """Seconds until the next check or scan."""
         now = self._clock.monotonic()
-        tick = self._checked_at + min(TICK, self._folder.scan_interval)
-        return max(0.0, min(tick, self._scan_at, self._again_at) - now)
+        return max(0.0, min(self._next_check(), self._scan_at, self._again_at) - now)
+
+    def _next_check(self) -> float:
+        # An inbox that is away is waited for.
+        tick = TICK if self._identity is None else self._tick
+        return self._checked_at + min(tick, self._folder.scan_interval)
 
     def _relative(self, path: Path) -> Path | None:
         try:

@@ -26,7 +26,7 @@ from expandd.engine.settling import Reject, Settling
 from expandd.engine.slots import Slots
 from expandd.engine.standing_orders import StandingOrders
 from expandd.engine.twins import Twins
-from expandd.engine.watching import Watching
+from expandd.engine.watching import Watching, tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
     )
 
 
-def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.Event) -> Inbox:
+def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.Event, inboxes: int) -> Inbox:
     out = on.outside
     watching = Watching(
         folder,
@@ -112,6 +112,7 @@ def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.E
         clock=out.clock,
         chance=out.chance,
         emit=on.emit,
+        tick=tick(inboxes),
     )
     settling = Settling(
         folder,
