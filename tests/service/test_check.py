@@ -155,3 +155,13 @@ async def test_what_is_odd_but_not_wrong_is_a_line_and_no_failure(
     code, said = await checked(configured(tmp_path), answer)
     assert code == 0
     assert sentence in said
+
+
+async def test_offline_nobody_is_asked_and_no_login_is_looked_for(tmp_path: Path) -> None:
+    api = FakeApi(account())
+    said: list[str] = []
+    code = await check(configured(tmp_path), {}, api_factory=api.factory, say=said.append, offline=True)
+
+    assert code == 0
+    assert api.asked == 0
+    assert said[0].endswith("config.yaml is fine.")

@@ -42,14 +42,20 @@ async def check(
     *,
     api_factory: ApiFactory,
     say: Say,
+    offline: bool = False,
     wall: Callable[[], float] = time.time,
 ) -> int:
-    """Say line by line whether expandd could run with `config`; the exit code: 0, 4 (service away), 78 (to correct)."""
+    """Say line by line whether expandd could run with `config`; the exit code: 0, 4 (service away), 78 (to correct).
+
+    `offline` looks at the configuration and its folders alone.
+    """
     try:
         settings = load(config)
         say(f"Configuration: {printable(config)} is fine.")
         for folder in settings.folders:
             say(_about(folder))
+        if offline:
+            return FINE
         credentials = find_credentials(settings.api, environ)
     except ConfigurationError as error:
         _say_problems(error, say)

@@ -47,11 +47,11 @@ def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patien
     return asyncio.run(batch(settings, environ, to_stderr(environ, verbose=verbose), patience))
 
 
-def run_check(config: Path, environ: Mapping[str, str]) -> int:
+def run_check(config: Path, environ: Mapping[str, str], *, offline: bool) -> int:
     """Everything that can be checked without starting or paying anything."""
     from expandd.service.check import check  # noqa: PLC0415 - the daemon never needs it
 
-    return asyncio.run(check(config, environ, api_factory=_api, say=print))
+    return asyncio.run(check(config, environ, api_factory=_api, say=print, offline=offline))
 
 
 async def batch(

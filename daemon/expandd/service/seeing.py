@@ -16,9 +16,10 @@ from expandd.service.verbs import CONFIG, JSON, as_owner, told
 
 @click.command()
 @CONFIG
+@click.option("--offline", is_flag=True, help="The configuration and its folders alone; asks nobody.")
 @told
 @as_owner
-def check(config: Path) -> int:
+def check(config: Path, *, offline: bool) -> int:
     """Check configuration, folders, login, credits and clock.
 
     It names every mistake of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
@@ -26,7 +27,7 @@ def check(config: Path) -> int:
     """
     from expandd.service.daemon import run_check
 
-    return run_check(config, os.environ)
+    return run_check(config, os.environ, offline=offline)
 
 
 @click.command()
