@@ -562,3 +562,17 @@ async def test_a_retry_of_a_whole_folder_leaves_alone_what_a_person_sent_to_the_
     await workshop.until(lambda: workshop.names("outbox") == ["pic.png"])
 
     assert left == ["bad.gif", "bad.gif.error.json", "pic.png", "pic.png.error.json"]
+
+
+async def test_nothing_is_finished_before_the_orders_that_were_left_are_carried_out(workshop: Workshop) -> None:
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+    await workshop.crash()
+    [job] = workshop.journal.rows.values()
+    order(workshop, Verb.REDO, job_id=job.id)
+    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 5.0
+    workshop.start()
+    await workshop.finished()
+
+    assert len(workshop.api.paid) == 2

@@ -112,14 +112,19 @@ def around(outside: Outside, point: Point) -> Outside:
     return replace(
         outside,
         api=Doomed(outside.api, lambda method, _: f"api.{method}", point),
+        folders=Doomed(outside.folders, lambda method, _: f"folders.{method}" if method in _NEWER else None, point),
         journal=Doomed(outside.journal, _journal_point, point),
         vault=Doomed(outside.vault, lambda method, _: f"vault.{method}", point),
     )
 
 
+_NEWER = frozenset({"bring_back", "write_result_sidecar"})
+"""Calls of the folders that are made of several effects of the disk."""
+
+
 def _journal_point(method: str, arguments: tuple[Any, ...]) -> str | None:
-    if method == "add":
-        return "journal.add"
+    if method in {"add", "stand", "lift", "carried_out"}:
+        return f"journal.{method}"
     if method != "save":
         return None
     job, expected = arguments

@@ -165,8 +165,7 @@ def _why(budget: Budget, used: Used) -> str:
     month, day = used.this_month + used.reserved, used.today + used.reserved
     if budget.month is not None and month >= budget.month:
         return (
-            f"The budget of {budget.month} images a month is used up. "
-            "It goes on with the next month, or with a higher budget."
+            f"The budget of {budget.month} images a month is used up. It goes on next month, or with a higher budget."
         )
     if budget.day is not None and day >= budget.day:
         return f"The budget of {budget.day} images a day is used up. It goes on at midnight, or with a higher budget."

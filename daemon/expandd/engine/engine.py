@@ -7,7 +7,7 @@ from pathlib import Path
 
 from expandd.domain.errors import GateReason
 from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
-from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.asking import Asking
 from expandd.engine.attribution import Attribution
@@ -173,8 +173,8 @@ class Engine:
 
     @property
     def finished(self) -> bool:
-        """Whether every file that lay in an inbox has been answered."""
-        return not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
+        """Whether every file that lay in an inbox has been answered, and every order that was left carried out."""
+        return self.steering.settled and not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
 
     @property
     def at_a_stand(self) -> bool:
@@ -204,6 +204,9 @@ class Engine:
                 self.budgets.look()
             case JobClosed(job):
                 self.budgets.closed(job)
+                for twin in self.jobs.in_state(*UNPAID):
+                    if twin.source.sha256 and twin.source.sha256 == job.source.sha256:
+                        self.dispatcher.wake(twin.id)
 
     def _look_again(self, job: Job) -> None:
         """A file went back to its inbox: it is looked for at once, also where no event tells of it."""

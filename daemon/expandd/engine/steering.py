@@ -54,6 +54,8 @@ class Steering:
         self._emit = emit
         # By number of an order: the jobs whose originals it has brought back. They may fail again before it is over.
         self._brought: dict[int, set[str]] = {}
+        self.settled = False
+        """Whether all orders that were there at the last look are carried out, or wait for a folder that is away."""
         self.beat = Beat(ALLOWANCE)
         """The journal's: each look is a turn of its writer, in line with all writes."""
 
@@ -67,14 +69,20 @@ class Steering:
             await self._clock.sleep(PAUSE)
 
     async def act(self) -> None:
+        overtaken = False
         for order in await self._journal.orders():
             self.beat()
             # A job that moved under the order, or a folder that is away: at the next look the order is still there.
-            with contextlib.suppress(StaleJob, FolderAway, AccountAway, Later):
+            try:
                 await self._carried_out(order)
                 await self._journal.carried_out(order)
                 self._brought.pop(order.number, None)
+            except StaleJob:
+                overtaken = True
+            except (FolderAway, AccountAway, Later):
+                continue
         await self._end_cancelling()
+        self.settled = not overtaken
 
     async def _carried_out(self, order: Order) -> None:
         """Carry an order out. One that meets a bug of ours is let go of: it would stop all work at each start."""

@@ -74,7 +74,8 @@ class Twins:
         )
 
     def _is_ahead(self, other: Job, job: Job) -> bool:
-        if other.state in OVER or other.held or other.id == job.id:
+        # One that is settled by a twin itself decides nothing: that twin does, for both.
+        if other.state in OVER or other.held or other.twin or other.id == job.id:
             return False
         if other.state not in UNPAID:
             return True
