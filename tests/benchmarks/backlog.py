@@ -1,0 +1,130 @@
+"""Backlog: what a great many waiting files cost, before the first upload and for each image, as they become fewer.
+
+The backlog lies there before the start: PNG files of 64×64 px, each a file of its own. A first stretch of images is
+timed with the whole backlog behind it. Then expandd is killed, all but a hundredth of the backlog is taken away, and a
+second stretch is timed in a directory that was large once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tests.benchmarks import daemon, table
+from tests.benchmarks.meter import Usage, watched
+from tests.benchmarks.practice import Practice, calls, practice
+from tests.benchmarks.yard import Crew, Yard, until, yard
+
+KEEP = 100
+MANNERS = daemon.Manners(workers=4, poll=0.1, settle=2.0, originals="delete")
+SHRINKS = 100_000
+"""Files above which there is no second stretch: taking a million files away takes half an hour on some disks."""
+
+
+def fill(inbox: Path, files: int) -> None:
+    picture = inbox.parent / "one.png"
+    Image.new("RGB", (64, 64), "teal").save(picture)
+    content = picture.read_bytes()
+    for number in range(files):
+        descriptor = os.open(inbox / f"{number:07}.png", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        os.write(descriptor, content)
+        os.close(descriptor)
+
+
+def scan_seconds(inbox: Path) -> float:
+    """What one pass over all names costs, done here as expandd does it."""
+    began = time.monotonic()
+    with os.scandir(inbox) as entries:
+        for entry in entries:
+            entry.is_dir(follow_symlinks=False)
+    return time.monotonic() - began
+
+
+def stretch(place: Yard, crew: Crew, images: int) -> Usage:
+    """So many more results, measured."""
+    wanted = len(place.results()) + images
+    with watched(*crew.pids) as usage:
+        if not place.wait_for(wanted, 60 + images):
+            raise RuntimeError(f"only {len(place.results())} of {wanted} results came")
+    return usage
+
+
+def first_upload(service: Practice, began: float) -> float:
+    if not until(lambda: calls(service.counts(), "upload") > 0, 120.0):
+        raise RuntimeError("no upload came")
+    return float(service.counts()["uploads"][0]["began"]) - began
+
+
+def measure(files: int, images: int, where: Path | None) -> list[table.Cell]:
+    switches = {"poll_limit": MANNERS.poll, "generate_min": 0.05, "generate_max": 0.05}
+    with practice(**switches) as service, yard(where) as place:
+        fill(place.inbox, files)
+        scan = scan_seconds(place.inbox)
+        crew = Crew(place.log)
+        try:
+            began = time.monotonic()
+            daemon.start(place, service, MANNERS, crew)
+            first = first_upload(service, began)
+            many = stretch(place, crew, images)
+            few = _shrunk(place, service, crew, images, files) if files <= SHRINKS else None
+        finally:
+            crew.kill()
+    return [
+        files,
+        first,
+        scan,
+        max(usage.megabytes for usage in (many, few) if usage),
+        images / many.seconds,
+        many.cpu / images * 1000,
+        images / few.seconds if few else None,
+        few.cpu / images * 1000 if few else None,
+    ]
+
+
+def _shrunk(place: Yard, service: Practice, crew: Crew, images: int, files: int) -> Usage:
+    """A stretch after most of the backlog was taken away."""
+    crew.kill()
+    with os.scandir(place.inbox) as entries:
+        names = [entry.name for entry in entries if entry.name.endswith(".png")]
+    for name in names[: max(0, len(names) - max(files // KEEP, 2 * images))]:
+        (place.inbox / name).unlink()
+    daemon.start(place, service, MANNERS, crew)
+    uploads = calls(service.counts(), "upload")
+    until(lambda: calls(service.counts(), "upload") > uploads, 60.0)
+    return stretch(place, crew, images)
+
+
+COLUMNS = (
+    "files",
+    "first upload s",
+    "scan s",
+    "peak MB",
+    "images/s, all there",
+    "CPU ms/image, all there",
+    "images/s, few left",
+    "CPU ms/image, few left",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--images", type=int, default=300, help="in each of the two stretches")
+    parser.add_argument("--where", type=Path, help="a directory on the disk to use; 4 kB for each file")
+    chosen = parser.parse_args()
+    print(table.machine())
+    rows: list[list[table.Cell]] = []
+    for files in chosen.files:
+        rows.append(measure(files, chosen.images, chosen.where))
+        print("…", files, "files:", rows[-1], flush=True)
+    table.show("A backlog that lies there before the start", COLUMNS, rows)
+    print(f"\nleft on the disk: {shutil.disk_usage(chosen.where or Path('/tmp')).free / 1e9:.0f} GB")
+
+
+if __name__ == "__main__":
+    main()
