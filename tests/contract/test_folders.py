@@ -187,6 +187,51 @@ async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file
     assert files(job.place.inbox) == {"picture.png": BYTES}
 
 
+async def test_an_original_is_brought_back_once_also_after_a_try_that_died_between_its_two_halves(
+    folders: Folders, job: Job
+) -> None:
+    resting = job.place.done / job.relative
+    resting.write_bytes(BYTES)
+    job = job.with_(resting=resting)
+    first = await folders.bring_back(job)
+    in_inbox = files(job.place.inbox)
+    resting.write_bytes(BYTES)
+    if resting.stat().st_dev == job.place.inbox.stat().st_dev:
+        resting.unlink()
+        os.link(job.place.inbox / job.relative, resting)
+    second = await folders.bring_back(job)
+    third = await folders.bring_back(job)
+
+    assert first == second == job.place.inbox / job.relative
+    assert third is None
+    assert in_inbox == files(job.place.inbox) == {str(job.relative): BYTES}
+    assert files(job.place.done) == {}
+
+
+async def test_an_original_in_a_folder_that_is_away_is_waited_for(folders: Folders, job: Job) -> None:
+    job = job.with_(resting=job.place.done / job.relative)
+    job.place.done.rename(job.place.done.with_name("aside"))
+    with pytest.raises(FolderAway, match=str(job.place.done)):
+        await folders.bring_back(job)
+
+
+class StuckPath(type(Path())):  # type: ignore[misc]
+    """A file that may be read and linked but not taken away, as where its folder is read-only."""
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+
+def test_what_cannot_be_taken_away_is_not_moved_at_all(place: Callable[[str], Path]) -> None:
+    source, target = StuckPath(place("done") / "pic.png"), place("inbox") / "pic.png"
+    source.write_bytes(BYTES)
+    with pytest.raises(PermissionError):
+        Disk().move(source, target, ".spare")
+
+    assert source.read_bytes() == BYTES
+    assert not target.exists()
+
+
 async def test_strays_are_found_and_returned_without_what_is_ours(folders: Folders, job: Job) -> None:
     work = job.place.inbox / ".expandd"
     for name in ("stray", "empty"):
