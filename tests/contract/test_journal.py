@@ -317,6 +317,8 @@ def an_order(verb: Verb = Verb.RETRY, **changes: Any) -> Order:
 async def test_orders_come_in_order_and_are_forgotten_once_carried_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     odd = Path(os.fsdecode(b"caf\xe9.png"))
+    with closing(SqliteJournal(path)) as journal:
+        await journal.open_jobs()
     write_orders(path, [an_order(Verb.PAID, job_id="job-1"), an_order(Verb.CANCEL, inbox=Path("/in"), relative=odd)])
     with closing(SqliteJournal(path)) as journal:
         first, second = await journal.orders()
@@ -326,6 +328,13 @@ async def test_orders_come_in_order_and_are_forgotten_once_carried_out(tmp_path:
         assert first == an_order(Verb.PAID, job_id="job-1", number=1)
         assert second == an_order(Verb.CANCEL, inbox=Path("/in"), relative=odd, number=2)
         assert list(await journal.orders()) == [second]
+
+
+def test_an_order_makes_no_journal_where_none_is(tmp_path: Path) -> None:
+    with pytest.raises(JournalAway, match="is its disk mounted"):
+        write_orders(tmp_path / "journal.sqlite", [an_order(job_id="job-1")])
+
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_order_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:

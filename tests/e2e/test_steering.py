@@ -140,3 +140,16 @@ def test_no_verb_makes_a_journal_where_none_is(house: House) -> None:
     assert outcome.returncode == 2
     assert "is its disk" in outcome.stderr or "is not mounted" in outcome.stderr
     assert not (house.state_dir / "journal.sqlite").exists()
+
+
+def test_status_names_each_file_in_error_once_and_none_that_came_through(house: House) -> None:
+    inbox, error = house.folder() / "inbox", house.folder() / "error"
+    for name in ("stays.png", "comes.png"):
+        (inbox / name).write_bytes(b"GIF89a no picture of ours")
+    house.call("once")
+    (error / "comes.png").write_bytes(picture("png"))
+    house.call("retry", "--all")
+    house.call("once")
+    said = house.call("status").stdout.splitlines()
+
+    assert [line.split()[1] for line in said if line.startswith("error ")] == ["stays.png:"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.counting import Counting, FolderCount
@@ -66,7 +67,7 @@ def overview_of(
         in_hand=tuple(journal.open_jobs(MOST_LISTED)) if journal else (),
         held=tuple(journal.held(MOST_LISTED)) if journal else (),
         done=done[:MOST_LISTED],
-        failed=tuple(journal.failed(MOST_LISTED)) if journal else (),
+        failed=_in_error(journal.failed(MOST_LISTED)) if journal else (),
         differing=tuple(journal.differing(MOST_LISTED)) if journal else (),
     )
 
@@ -166,3 +167,12 @@ def seconds_each(done: Sequence[Job]) -> float | None:
         and end >= start
     ]
     return sum(spans) / len(spans) if spans else None
+
+
+def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:
+    """Of these, youngest first, those whose file still lies in the error folder, each file once."""
+    youngest: dict[Path, Job] = {}
+    for job in failed:
+        if job.resting is not None and os.path.lexists(job.resting):
+            youngest.setdefault(job.resting, job)
+    return tuple(youngest.values())
