@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +20,9 @@ from expandd.domain.offsets import Offsets
 from expandd.domain.orders import Order, Verb
 from expandd.practice.server import PracticeServer
 from expandd.practice.switches import Switches
-from tests.support.daemon import House, names
+from tests.support import doomed
+from tests.support.daemon import House, names, practice_login
+from tests.support.doomed import Nursery
 from tests.support.jobs import a_job_in, a_place, a_result, a_source
 from tests.support.pictures import picture
 
@@ -37,18 +37,16 @@ POINTS = (
     "journal.move.claimed>vaulted",
     "journal.move.claimed>delivered",
 )
-"""What only orders, duplicates and sidecars do. The effects before each of them are killed at elsewhere."""
-
-SIDES = ("before", "after") if os.environ.get("EXPANDD_STORM") else ("after",)
+"""What only orders, duplicates and sidecars do."""
 
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("share", range(3))
 def test_a_kill_at_any_point_of_an_order_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
-    points = [f"{point}:{side}#1" for point in POINTS for side in SIDES][share::3]
-    with PracticeServer(switches) as server:
-        scenes = [Scene(tmp_path / f"kill{n}", server, seed=100 * share + n) for n in range(len(points))]
+    points = [f"{point}:{side}#1" for point in POINTS for side in ("before", "after")][share::3]
+    with PracticeServer(switches) as server, Nursery(practice_login()) as nursery:
+        scenes = [Scene(tmp_path / f"kill{n}", server, nursery, seed=100 * share + n) for n in range(len(points))]
         for scene, point in zip(scenes, points, strict=True):
             scene.killed_at(point)
         counts = server.counts()
@@ -60,8 +58,10 @@ def test_a_kill_at_any_point_of_an_order_or_a_duplicate_pays_for_neither_twice(s
 class Scene:
     """Folders with a picture that is done and to be redone, a file in error to be retried, and two duplicates."""
 
-    def __init__(self, root: Path, server: PracticeServer, seed: int) -> None:
+    def __init__(self, root: Path, server: PracticeServer, nursery: Nursery, seed: int) -> None:
         root.mkdir()
+        self.nursery = nursery
+        self.log = root / "log"
         self.house = House(root, server.api_url)
         self.house.build(
             api="unknown_wait: 600ms",
@@ -71,7 +71,7 @@ class Scene:
                 "skip": "offsets: {left: 10}, duplicates: skip",
             },
         )
-        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 200ms", "poll_interval: 60ms")
+        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
         self.house.config.write_text(manners, encoding="utf-8")
         self.reuse, self.skip = self.house.folder("reuse"), self.house.folder("skip")
         self.again, self.twice = picture("png", seed=2 * seed), picture("png", seed=2 * seed + 1)
@@ -80,15 +80,15 @@ class Scene:
         (self.reuse / "inbox" / "copy.png").write_bytes(self.twice)
         (self.skip / "inbox" / "copy.png").write_bytes(self.twice)
 
+    def run(self, verb: str, what: str) -> int:
+        return self.nursery.run(doomed.Order(str(self.house.config), verb, what, log=str(self.log)))
+
     def killed_at(self, point: str) -> None:
-        program = [sys.executable, "-m", "tests.support.doomed", str(self.house.config), "kill", point]
-        environ = {**os.environ, **self.house.environ}
-        code = subprocess.run(program, env=environ, capture_output=True, timeout=60, check=False).returncode
-        again = self.house.call("once")
+        code, again = self.run("kill", point), self.run("finish", "")
 
         assert code == -9, (point, code)
         # 0 where the text file had been put away before the kill.
-        assert again.returncode in {0, 3}, (point, again.stderr)
+        assert again in {0, 3}, (point, self.log.read_text(encoding="utf-8"))
         self.assert_all_in_place(point)
 
     def assert_all_in_place(self, point: str) -> None:

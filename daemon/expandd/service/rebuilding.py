@@ -49,6 +49,10 @@ def run_rebuild(config: Path) -> int:
         f"A new journal is begun. {marks} files in work may have been paid for: at the next start the service is"
     )
     click.echo("asked about them, and none is paid for again unless it proves that nothing was made.")
+    click.echo(
+        "What was spent, pauses, holds and duplicates are forgotten with the old journal: budgets begin anew, and"
+    )
+    click.echo("what is to stay paused must be paused again before the next start, by a file named PAUSE in its inbox.")
     return ExitCode.FINE
 
 
