@@ -21,6 +21,7 @@ from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
 from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
+from expandd.domain.occupied import Occupied
 from expandd.domain.settle import Look
 
 T = TypeVar("T")
@@ -126,8 +127,8 @@ class LocalFolders:
     async def return_stray(self, inbox: Path, job_id: str) -> int:
         return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
 
-    async def occupy(self, inbox: Path) -> None:
-        await self._off_loop(inbox, self._occupy, inbox)
+    async def occupy(self, inbox: Path, heeding: Sequence[str] = ()) -> Occupied:
+        return await self._off_loop(inbox, self._occupy, inbox, heeding)
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         try:
@@ -144,14 +145,16 @@ class LocalFolders:
         self._standing.check(folder)
         return call(*arguments)
 
-    def _occupy(self, inbox: Path) -> None:
+    def _occupy(self, inbox: Path, heeding: Sequence[str]) -> Occupied:
         if self._locks is None:
             self._disk.make_directories(inbox, Path(WORK))
-            return
-        try:
-            self._locks.take(inbox)
-        except InstanceRunning as error:
-            raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
+        else:
+            try:
+                self._locks.take(inbox)
+            except InstanceRunning as error:
+                raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
+        found = inbox.stat()
+        return Occupied((found.st_dev, found.st_ino), first_there(inbox, heeding))
 
     def _claim(self, job: Job) -> FileIdentity | None:
         if os.path.lexists(job.work_file):

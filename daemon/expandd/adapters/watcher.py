@@ -52,7 +52,7 @@ _LIMITS = {
 }
 
 
-ASK_AGAIN = 2.0
+ASK_AGAIN = 5.0
 """Seconds after which the kernel is asked anew which directories it watches."""
 
 
@@ -88,7 +88,9 @@ class InotifyWatcher:
 
     async def alive(self, inbox: Path) -> bool:
         """Whether the kernel still watches what was watched, and both threads still listen."""
-        return await asyncio.to_thread(self._alive, inbox)
+        if time.monotonic() > self._asked_at + ASK_AGAIN:
+            await asyncio.to_thread(self._kernel_watches)
+        return self._alive(inbox)
 
     def close(self) -> None:
         with self._lock:

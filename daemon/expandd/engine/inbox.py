@@ -107,12 +107,14 @@ class Inbox:
         await self.watching.end()
 
     async def _tick(self) -> None:
-        checked = await self.watching.check()
+        found = await self.watching.check()
         self.started.set()
         due = self.watching.take()
-        if checked or any(is_pause(relative) for relative in due.hints):
+        if any(is_pause(relative) for relative in due.hints):
             await self._pause_file.look()
-        if checked:
+        elif found is not None:
+            self._pause_file.heed(found.heeded)
+        if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it.
             self._gate.passed()
         for relative in due.hints:

@@ -20,7 +20,10 @@ class PauseFile:
 
     async def look(self) -> None:
         """Shut or open the folder's barrier. Raises FolderAway."""
-        name = await self._folders.first_there(self._inbox, PAUSE_NAMES)
+        self.heed(await self._folders.first_there(self._inbox, PAUSE_NAMES))
+
+    def heed(self, name: str) -> None:
+        """Shut the folder's barrier for what lies there under this name, or open it where nothing does: ""."""
         if name:
             why = f"{name} lies in the inbox and pauses this folder. Take it away and it goes on."
             self._barrier.close(GateReason.PAUSED, why)

@@ -12,6 +12,7 @@ from expandd.domain.calendar import Today
 from expandd.domain.events import Event
 from expandd.domain.findings import Finding
 from expandd.domain.job import FileIdentity, Job, Result
+from expandd.domain.occupied import Occupied
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look
 
@@ -224,8 +225,11 @@ class Folders(Protocol):
         """Remove the files in a directory and below that were put there before this wall time."""
         ...
 
-    async def occupy(self, inbox: Path) -> None:
-        """Make the inbox's work folder where it is missing, and keep other instances out. Repeating it is fine."""
+    async def occupy(self, inbox: Path, heeding: Sequence[str] = ()) -> Occupied:
+        """Make the inbox's work folder where it is missing, and keep other instances out. Repeating it is fine.
+
+        `heeding` are names to look for on the same occasion: each occasion is one call into a thread, for good.
+        """
         ...
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.errors import FolderAway
 from expandd.domain.events import WatchRenewed
-from expandd.domain.naming import printable
+from expandd.domain.occupied import Occupied
+from expandd.domain.selection import PAUSE_NAMES
 from expandd.domain.settings import HotFolder, Watch
 from expandd.engine.candidates import Hints
 from expandd.engine.ports import Chance, Clock, Emit, Folders, Watcher
@@ -93,17 +94,17 @@ class Watching:
         """Whether events are relied on, beside the scans that are rare then."""
         return self._watched and not self._polling
 
-    async def check(self) -> bool:
-        """Compare the inbox with the one that is watched, when it is time; whether it was. Raises FolderAway."""
+    async def check(self) -> Occupied | None:
+        """Compare the inbox with the one that is watched; None when it is not time for it yet. Raises FolderAway."""
         now = self._clock.monotonic()
         if now < self._next_check():
-            return False
+            return None
         self._checked_at = now
-        identity = await self._present()
-        why = await self._deaf_because(identity)
+        found = await self._present()
+        why = await self._deaf_because(found.identity)
         if why is not None:
-            await self._arm(identity, why)
-        return True
+            await self._arm(found.identity, why)
+        return found
 
     def take(self) -> Due:
         """What is to be done since the last time."""
@@ -162,19 +163,13 @@ class Watching:
         deeper = len(relative.parts) > 1 and not self._folder.recursive
         return None if deeper or relative == Path() or relative.parts[0] == ".expandd" else relative
 
-    async def _present(self) -> tuple[int, int]:
-        """The inbox's identity, once its work folder is there and ours; raise FolderAway while that cannot be."""
+    async def _present(self) -> Occupied:
+        """The inbox, once its work folder is there and ours; raise FolderAway while that cannot be."""
         try:
-            await self._folders.occupy(self._folder.inbox)
-            identity = await self._folders.directory_identity(self._folder.inbox)
+            return await self._folders.occupy(self._folder.inbox, PAUSE_NAMES)
         except FolderAway:
             await self._forget()
             raise
-        if identity is None:
-            await self._forget()
-            why = f"The inbox {printable(self._folder.inbox)} is not there. Is its disk mounted?"
-            raise FolderAway(GateReason.FOLDER_AWAY, why)
-        return identity
 
     async def _deaf_because(self, identity: tuple[int, int]) -> str | None:
         """Why the inbox must be watched anew, "" when that is nothing to tell; None when it need not."""

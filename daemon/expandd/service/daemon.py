@@ -70,9 +70,10 @@ async def batch(
     teller = Teller(log, lambda: settings.hooks)
     with bar:
         shown = bar if sys.stderr.isatty() else EventLog(log)
+        announcer = Announcer(shown, tally, price, teller)
         async with (
-            build(settings, environ, Announcer(shown, tally, price, teller)) as engine,
-            published(Snapshots(engine, before=before, price=price, log=log, wall=time.time)),
+            build(settings, environ, announcer) as engine,
+            published(Snapshots(engine, before=before, price=price, log=log, wall=time.time), announcer),
             telling(teller, PATIENCE, stop),
         ):
             code = await run_once(engine, tally, patience, stop)

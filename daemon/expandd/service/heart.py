@@ -89,8 +89,8 @@ class Heart:
         return min(LONGEST, (self._systemd.watchdog or 3 * LONGEST) / 3)
 
 
-async def either(event: asyncio.Event, seconds: float) -> None:
-    """Return when the event is set or the time is over."""
+async def either(event: asyncio.Event, seconds: float | None) -> None:
+    """Return when the event is set or the time, if there is one, is over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

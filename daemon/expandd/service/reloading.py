@@ -55,7 +55,8 @@ class Reloader:
     async def run(self, asked: asyncio.Event) -> None:
         """Until cancelled: a reload each time `asked` is set; requests during one are one more."""
         while True:
-            await either(asked, LOOK)
+            # Only a folder that was left, and has jobs in hand, is looked after.
+            await either(asked, LOOK if self._premises.locks.held - self._served() else None)
             if asked.is_set():
                 asked.clear()
                 self._systemd.reloading()
@@ -64,6 +65,9 @@ class Reloader:
             # Others may have a folder that is no longer served, once its last job is over.
             for inbox in sorted(self._premises.keep_only(self._engine.in_use)):
                 self._log.info("folder.left", inbox=inbox)
+
+    def _served(self) -> frozenset[Path]:
+        return frozenset(folder.inbox for folder in self._engine.settings.folders)
 
     async def reload(self) -> None:
         """The file is read, judged together with what it names, and only then taken."""

@@ -94,6 +94,7 @@ async def _work(settings: Settings, given: Given) -> None:
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
         snapshots = Snapshots(engine, before=before, price=price, log=given.log, wall=time.time)
+        announcer.also(snapshots)
         day = _day(engine, heart, reloader, given)
         publisher = Publisher(metrics, lambda: engine.settings, given.log)
         with _page(engine, given, announcer, publisher) as page:

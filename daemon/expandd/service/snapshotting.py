@@ -12,12 +12,18 @@ from decimal import Decimal
 from structlog.typing import FilteringBoundLogger
 
 from expandd.adapters.lock import this_process
+from expandd.domain.events import Event
 from expandd.engine.engine import Engine
+from expandd.service.app import Announcer
+from expandd.service.heart import either
 from expandd.service.price import Price
 from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
 
 PAUSE = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks, at least."""
+
+QUIET = 5.0
+"""Seconds between two looks while nothing is heard of the engine."""
 
 ALIVE = 15.0
 """Seconds after which it is written though nothing has changed, so that readers see it is alive."""
@@ -48,6 +54,12 @@ class Snapshots:
         self._wall = wall
         self._written: Snapshot | None = None
         self._failing = False
+        self._heard = asyncio.Event()
+        self._process = this_process()
+
+    def __call__(self, event: Event) -> None:  # noqa: ARG002 - that something happened is all that matters
+        """A subscriber like any other: what happens is told soon."""
+        self._heard.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,6 +68,8 @@ class Snapshots:
             if self._is_news(snapshot):
                 await self._write(snapshot)
             await asyncio.sleep(PAUSE)
+            await either(self._heard, QUIET - PAUSE)
+            self._heard.clear()
 
     def taken(self) -> Snapshot:
         """The engine as it is now."""
@@ -64,7 +78,7 @@ class Snapshots:
         left, left_at = self._credits()
         return Snapshot(
             at=now,
-            process=this_process(),
+            process=self._process,
             stopping=self._engine.gates.stopping,
             gates=tuple(_shut(self._engine, now)),
             inboxes=tuple(_inboxes(self._engine)),
@@ -100,8 +114,9 @@ class Snapshots:
 
 
 @asynccontextmanager
-async def published(snapshots: Snapshots) -> AsyncIterator[None]:
+async def published(snapshots: Snapshots, announcer: Announcer) -> AsyncIterator[None]:
     """Write snapshots as long as the body lasts."""
+    announcer.also(snapshots)
     task = asyncio.create_task(snapshots.run())
     try:
         yield
