@@ -22,7 +22,7 @@ from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
 from expandd.engine.keeping import Journal
 from expandd.engine.outside import Outside
-from expandd.service.app import built
+from expandd.service.running.app import built
 from tests.benchmarks import daemon, photos, table
 from tests.benchmarks.practice import LOGIN, practice
 from tests.benchmarks.yard import yard

@@ -12,7 +12,7 @@ from expandd.adapters.credentials import Credentials
 from expandd.domain.answers import Account
 from expandd.domain.errors import AccountAway, GateReason, Later
 from expandd.domain.settings import Settings
-from expandd.service.check import check
+from expandd.service.running.check import check
 
 NOW = 1_800_000_000.0
 LOGIN = {"PIKTID_ACCESS_TOKEN": "hunter2"}

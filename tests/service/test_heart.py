@@ -13,11 +13,11 @@ import pytest
 from expandd.domain.errors import AccountAway, FolderAway, GateReason
 from expandd.domain.job import JobState
 from expandd.engine.pulse import Beat
-from expandd.service.crashes import FIRST, LONGEST, Crashes, delay
-from expandd.service.heart import Failures, Heart
-from expandd.service.logs import set_up
-from expandd.service.systemd import Notifier
-from expandd.service.telling import how_it_goes, how_it_stops
+from expandd.service.running.crashes import FIRST, LONGEST, Crashes, delay
+from expandd.service.running.heart import Failures, Heart
+from expandd.service.running.systemd import Notifier
+from expandd.service.running.telling import how_it_goes, how_it_stops
+from expandd.service.telling.logs import set_up
 from tests.support.fake_api import Fate
 from tests.support.service_manager import ServiceManager
 from tests.support.workshop import Workshop

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from expandd.adapters.journal import SqliteJournal
 from expandd.domain.job import JobState, Place
 from expandd.domain.settings import Settings
-from expandd.service.cli import cli
+from expandd.service.command_line.cli import cli
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import a_job_in
 

@@ -20,12 +20,12 @@ from expandd.domain.events import BugFound, Event, FileSettled, GateShut, JobClo
 from expandd.domain.job import JobState, Place
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Api
-from expandd.service.labels import labels_of
-from expandd.service.logs import set_up
-from expandd.service.metered import MeteredApi
-from expandd.service.metrics import Metrics
-from expandd.service.overseeing import overlook
-from expandd.service.publishing import Publisher
+from expandd.service.seeing.labels import labels_of
+from expandd.service.seeing.overseeing import overlook
+from expandd.service.telling.logs import set_up
+from expandd.service.telling.metered import MeteredApi
+from expandd.service.telling.metrics import Metrics
+from expandd.service.telling.publishing import Publisher
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
 

@@ -19,13 +19,21 @@ from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Settings
-from expandd.service.overseeing import overlook
-from expandd.service.overview import Overview
-from expandd.service.overview_words import lines
-from expandd.service.price import Price
-from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, last_snapshot, live_snapshot, write_snapshot
-from expandd.service.standstills import LIFTS, span
-from expandd.service.status_table import table
+from expandd.service.seeing.overseeing import overlook
+from expandd.service.seeing.overview import Overview
+from expandd.service.seeing.overview_words import lines
+from expandd.service.seeing.price import Price
+from expandd.service.seeing.snapshot import (
+    Due,
+    InboxNow,
+    ShutGate,
+    Snapshot,
+    last_snapshot,
+    live_snapshot,
+    write_snapshot,
+)
+from expandd.service.seeing.standstills import LIFTS, span
+from expandd.service.seeing.status_table import table
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in
 

@@ -18,7 +18,6 @@ from expandd.domain.events import JobMoved
 from expandd.domain.job import JobState, Stamp
 from expandd.domain.offsets import Offsets, Size
 from expandd.domain.orders import Verb
-from expandd.service.overview import Standstill
 from expandd.service.page.canvas import canvas
 from expandd.service.page.foreseeing import Foresight
 from expandd.service.page.live import MOST, event
@@ -27,6 +26,7 @@ from expandd.service.page.plot import days_plot, hours_plot, round_up
 from expandd.service.page.records import JournalRecords
 from expandd.service.page.view import folder_key
 from expandd.service.page.words import added, clock, folder_name, lasting
+from expandd.service.seeing.overview import Standstill
 from tests.support.configurations import loaded
 from tests.support.jobs import EXPECTED, a_job_in
 from tests.support.manual_clock import START

@@ -15,9 +15,9 @@ from expandd.adapters.journal_reader import reading
 from expandd.domain.job import JobState, Place
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings
-from expandd.service.plan import Planned, Planner
-from expandd.service.planning import run_plan
-from expandd.service.snapshot import Snapshot, write_snapshot
+from expandd.service.seeing.plan import Planned, Planner
+from expandd.service.seeing.planning import run_plan
+from expandd.service.seeing.snapshot import Snapshot, write_snapshot
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in, a_result, a_source
 from tests.support.pictures import picture

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from expandd.domain.offsets import Offsets
-from expandd.service.preview import preview
+from expandd.service.pictures.preview import preview
 from tests.support.pictures import picture
 
 ADDED, CUT = (0x2F, 0x7D, 0x95), (0xC8, 0x37, 0x2D)

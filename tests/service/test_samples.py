@@ -11,7 +11,7 @@ import pytest
 from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.findings import Whole
 from expandd.domain.job import ImageFormat
-from expandd.service.samples import write_samples
+from expandd.service.rehearsal.samples import write_samples
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from expandd.domain.errors import GateReason
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Settings
-from expandd.service.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
-from expandd.service.standstills import sentence
-from expandd.service.why import Told, run_why, surroundings, tell
+from expandd.service.seeing.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+from expandd.service.seeing.standstills import sentence
+from expandd.service.seeing.why import Told, run_why, surroundings, tell
 from tests.support.configurations import loaded
 from tests.support.jobs import FAULT, a_job_in
 from tests.support.pictures import picture

@@ -24,9 +24,9 @@ from expandd.adapters.config.load import load
 from expandd.adapters.disk import Disk
 from expandd.domain.job import Job, JobState
 from expandd.engine.outside import Outside
-from expandd.service.app import built
-from expandd.service.daemon import Build, batch
-from expandd.service.logs import to_stderr
+from expandd.service.running.app import built
+from expandd.service.running.daemon import Build, batch
+from expandd.service.telling.logs import to_stderr
 
 Point = Callable[[str], None]
 

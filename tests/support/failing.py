@@ -38,9 +38,9 @@ from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.engine.outside import Outside
 from expandd.engine.ports import Watcher
-from expandd.service.app import Announcer, built, run_until
-from expandd.service.logs import EventLog, set_up
-from expandd.service.signals import stopped_by_signals
+from expandd.service.running.app import Announcer, built, run_until
+from expandd.service.running.signals import stopped_by_signals
+from expandd.service.telling.logs import EventLog, set_up
 from tests.support.pictures import png_claiming
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")

@@ -15,11 +15,11 @@ import httpx
 from expandd.domain.job import Job, JobState
 from expandd.domain.orders import Order
 from expandd.domain.settings import PageSettings
-from expandd.service.logs import set_up
-from expandd.service.overview import FolderOverview, Money, Overview, Pace
 from expandd.service.page.records import Past
 from expandd.service.page.showing import opened
 from expandd.service.page.site import Metrics
+from expandd.service.seeing.overview import FolderOverview, Money, Overview, Pace
+from expandd.service.telling.logs import set_up
 from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_place, a_result
 from tests.support.manual_clock import START
 from tests.support.pictures import picture

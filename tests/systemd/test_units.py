@@ -10,8 +10,8 @@ import pytest
 
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.hooks import GRACE
-from expandd.service.serving import START
+from expandd.service.running.serving import START
+from expandd.service.telling.hooks import GRACE
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("expandd.service", "expandd@.service")

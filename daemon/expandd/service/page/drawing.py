@@ -10,12 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from expandd import __version__
-from expandd.service.overview import Overview
 from expandd.service.page.ordering import SAID
 from expandd.service.page.plot import HEIGHT, WIDTH, days_plot, hours_plot
 from expandd.service.page.records import Past
 from expandd.service.page.view import page_view
 from expandd.service.page.words import number
+from expandd.service.seeing.overview import Overview
 
 HOME = Path(__file__).parent
 PARTS = ("head", "halts", "figures", "results", "held", "hand", "failed", "folders", "money", "plots")

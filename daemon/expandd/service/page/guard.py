@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from expandd.domain.errors import ExpanddError
 from expandd.service.page.address import Address, is_loopback
 from expandd.service.page.password import Password, PasswordAway
-from expandd.service.redaction import safe_text
+from expandd.service.telling.redaction import safe_text
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -8,7 +8,7 @@ from expandd.domain.orders import Verb
 from expandd.service.page.canvas import canvas_of
 from expandd.service.page.values import Button, JobView, Moment, PictureView
 from expandd.service.page.words import added, clock, folder_name, machine_time, state_words
-from expandd.service.redaction import safe_text
+from expandd.service.telling.redaction import safe_text
 
 _UNDONE = frozenset({JobState.CLAIMED, JobState.UPLOADED})
 

@@ -16,10 +16,10 @@ from expandd.adapters.journal_writer import write_orders
 from expandd.domain.job import Job
 from expandd.domain.orders import Order
 from expandd.domain.settings import Settings
-from expandd.service.overseeing import overlook
-from expandd.service.overview import Overview
 from expandd.service.page.plot import HOURS, SECONDS, last_days
-from expandd.service.rebuilding import JOURNAL
+from expandd.service.running.rebuilding import JOURNAL
+from expandd.service.seeing.overseeing import overlook
+from expandd.service.seeing.overview import Overview
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ from expandd.domain.errors import GateReason
 from expandd.domain.naming import printable
 from expandd.domain.orders import Verb
 from expandd.domain.selection import PAUSE_NAMES
-from expandd.service.overview import FolderOverview, Overview, Standstill
 from expandd.service.page.job_view import ended, failed_view, held_view, in_hand_view, moment, picture_view
 from expandd.service.page.values import (
     Button,
@@ -27,7 +26,8 @@ from expandd.service.page.words import (
     lasting,
     number,
 )
-from expandd.service.redaction import safe_text
+from expandd.service.seeing.overview import FolderOverview, Overview, Standstill
+from expandd.service.telling.redaction import safe_text
 
 MOST_PICTURES = 13
 ALL = "all"

@@ -1,0 +1,1 @@
+"""What people type: verbs, options, help pages, completion."""

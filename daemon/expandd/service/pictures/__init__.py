@@ -1,0 +1,1 @@
+"""What is drawn: previews and contact sheets."""

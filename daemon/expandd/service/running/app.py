@@ -1,0 +1,137 @@
+"""Owns the building of the whole from its parts: the only place where adapters meet the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from expandd.adapters.account_lock import account_locked
+from expandd.adapters.api.magic_expand import MagicExpand
+from expandd.adapters.chance import SystemChance
+from expandd.adapters.clock import SystemClock
+from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.disk import Disk
+from expandd.adapters.folders import LocalFolders
+from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.lock import locked
+from expandd.adapters.vault import FileVault
+from expandd.adapters.watcher import InotifyWatcher
+from expandd.domain.errors import JournalAway
+from expandd.domain.events import Event
+from expandd.domain.settings import Settings
+from expandd.engine.engine import Engine
+from expandd.engine.outside import Outside
+from expandd.service.running.premises import Premises
+from expandd.service.running.rebuilding import JOURNAL, prove_journal
+
+Subscriber = Callable[[Event], None]
+
+
+class Announcer:
+    """Hands each event to every subscriber, in order."""
+
+    def __init__(self, *subscribers: Subscriber) -> None:
+        self._subscribers = subscribers
+
+    def also(self, subscriber: Subscriber) -> None:
+        """From now on hand each event to this one too."""
+        self._subscribers = (*self._subscribers, subscriber)
+
+    def __call__(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+
+@asynccontextmanager
+async def built(
+    settings: Settings,
+    environ: Mapping[str, str],
+    announce: Subscriber,
+    *,
+    premises: Premises | None = None,
+    disk: Disk | None = None,
+    around: Callable[[Outside], Outside] = lambda outside: outside,
+) -> AsyncIterator[Engine]:
+    """The engine on real adapters, its folders locked. Everything is closed again at the end.
+
+    `around` may put something between the engine and the outside, such as what measures it; at it and at `disk` tests
+    make the real thing fail. Raises ConfigurationError (no
+    credentials), InstanceRunning, JournalAway.
+    """
+
+    def credentials() -> Credentials:
+        return find_credentials(settings.api, environ)
+
+    refresh_token = credentials().refresh_token
+    async with AsyncExitStack() as stack:
+        vault = prepare_state(settings.state_dir)
+        stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
+        stack.enter_context(account_locked(settings.api.base_url, refresh_token))
+        premises = premises or Premises()
+        stack.callback(premises.close)
+        premises.admit(settings.folders)
+        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
+        stack.callback(watcher.close)
+        await asyncio.to_thread(prove_journal, settings)
+        journal = SqliteJournal(settings.state_dir / JOURNAL)
+        stack.callback(journal.close)
+        images = await stack.enter_async_context(PillowImages())
+        api = await stack.enter_async_context(
+            MagicExpand(settings.api, credentials=credentials, state_dir=settings.state_dir, clock=clock),
+        )
+        outside = Outside(
+            api=api,
+            chance=SystemChance(),
+            clock=clock,
+            folders=LocalFolders(disk, premises.standing, premises.locks),
+            images=images,
+            journal=journal,
+            vault=FileVault(vault, disk),
+            watcher=watcher,
+        )
+        yield Engine(settings, around(outside), announce)
+
+
+def prepare_state(state_dir: Path) -> Path:
+    """Make the state directory and its vault, for this user's eyes only; returns the vault."""
+    vault = state_dir / "vault"
+    try:
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+        vault.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(vault, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable", str(vault))
+    except OSError as error:
+        raise JournalAway(f"The state directory {state_dir} cannot be used: {error}.") from error
+    return vault
+
+
+async def run_until(engine: Engine, stop: asyncio.Event) -> None:
+    """Work until `stop` is set, then come to a safe point: what is under way ends, the rest stays written down.
+
+    The settings say how long that may take; the unit's TimeoutStopSec must be longer.
+    """
+    working = asyncio.create_task(engine.run())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await _wind_down(engine)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    if not working.cancelled():
+        working.result()
+
+
+async def _wind_down(engine: Engine) -> None:
+    """Nothing new is begun; what is paid for is fetched and saved for as long as there is time."""
+    engine.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(engine.settings.stop_timeout):
+            await engine.at_rest()
