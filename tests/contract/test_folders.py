@@ -716,3 +716,21 @@ async def test_what_a_folder_says_of_itself_can_be_printed(folders: Folders, tmp
         await folders.prove(gone, 1)
 
     assert str(caught.value).encode("utf-8")
+
+
+async def test_a_scan_that_is_cancelled_in_the_middle_ends_quietly(folders: Folders, job: Job) -> None:
+    for number in range(2000):
+        (job.place.inbox / f"{number}.png").touch()
+    for _ in range(50):
+        scanning = asyncio.create_task(_scanned(folders, job.place.inbox))
+        # The thread is inside the directory by then, or just about to be.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        scanning.cancel()
+        await asyncio.wait({scanning})
+
+        assert scanning.cancelled()
+
+
+async def _scanned(folders: Folders, inbox: Path) -> int:
+    return sum([len(batch) async for batch in folders.scan(inbox, recursive=False)])

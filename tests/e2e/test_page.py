@@ -173,11 +173,12 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     page = studio.browser.new_page()
     page.goto(studio.url)
     reached: list[str] = []
-    for _ in range(40):
+    # More than once around, if need be: what is shown anew in just that moment is passed over.
+    for _ in range(120):
         page.keyboard.press("Tab")
         found = page.evaluate(FOCUSED)
         reached.append(" ".join(found.split()))
-        if found.startswith("Load again"):
+        if found.startswith("Load again") and any(one.startswith("Pause all") for one in reached):
             break
     landmarks = [page.get_by_role(role).count() for role in ("banner", "main", "contentinfo")]
     headings = page.get_by_role("heading", level=1).count()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -59,7 +60,9 @@ class LocalFolders:
             while batch := await self._off_loop(inbox, next, found, None):
                 yield batch
         finally:
-            found.close()
+            # Cancelled while a thread is inside it: it ends with that thread.
+            with contextlib.suppress(ValueError):
+                found.close()
 
     async def claim(self, job: Job) -> FileIdentity | None:
         return await self._off_loop(job.place.inbox, self._claim, job)
