@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from expandd.adapters.folders import WORK
 from expandd.adapters.journal_reader import Names
 from expandd.adapters.sidecar import ENDING
-
-WORK = ".expandd"
 
 
 def names_of(file: str) -> Names:

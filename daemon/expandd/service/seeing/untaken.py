@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from expandd.adapters.folders import WORK
 from expandd.adapters.looking import irregular
 from expandd.adapters.sidecar import ENDING, MOST, is_sidecar, sidecar_path
 from expandd.domain.errors import FileFault, Later
@@ -20,8 +21,6 @@ from expandd.engine.ports import Images
 from expandd.service.seeing.overview import Standstill
 from expandd.service.seeing.standstills import span
 from expandd.service.seeing.story import Surroundings, paused_file
-
-WORK = ".expandd"
 
 
 class Hindrance(Enum):

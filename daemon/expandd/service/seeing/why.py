@@ -15,6 +15,7 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
+from expandd.adapters.folders import WORK
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal_reader import reading
 from expandd.adapters.looking import batches
@@ -30,7 +31,7 @@ from expandd.service.seeing.overseeing import overlook
 from expandd.service.seeing.snapshot import live_snapshot
 from expandd.service.seeing.story import JobStory, Surroundings, story_of
 from expandd.service.seeing.story_words import job_lines, job_values, untaken_lines, untaken_values
-from expandd.service.seeing.untaken import WORK, Untaken, untaken
+from expandd.service.seeing.untaken import Untaken, untaken
 
 MOST = 10
 """Jobs of one name that are told of: the youngest."""
