@@ -41,10 +41,6 @@ class Live:
     def full(self) -> bool:
         return self._looking >= self._most
 
-    @property
-    def looking(self) -> int:
-        return self._looking
-
     async def run(self) -> None:
         """Until cancelled. Costs nothing while nobody looks."""
         while True:
