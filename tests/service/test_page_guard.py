@@ -15,7 +15,9 @@ import pytest
 from expandd.domain.errors import ConfigurationError, JournalAway
 from expandd.domain.settings import PageSettings
 from expandd.service.page.address import Address, bound, parse_address
+from expandd.service.page.connections import Limits
 from expandd.service.page.guard import host_name
+from expandd.service.page.password import FORGOTTEN, MOST_PEERS, Guesses
 from expandd.service.page.showing import Page
 from expandd.service.telling.logs import set_up
 from tests.support.shown import FakeRecords, failed_job, shown
@@ -66,12 +68,16 @@ async def test_what_another_site_sends_changes_nothing_even_with_the_right_token
         {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"},
         {"Sec-Fetch-Site": "none"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
+        {"Origin": "http://[::1"},
+        {"Origin": ""},
     )
     async with shown() as page:
         codes = [(await page.press("pause", sender, folder="all")).status_code for sender in senders]
 
         assert codes == [403] * len(senders)
         assert page.records.orders == []
+        assert page.log.getvalue().count("\n") == 1  # that it is open
 
 
 async def test_the_page_itself_may_order() -> None:
@@ -147,6 +153,40 @@ async def test_an_authorization_that_is_no_password_is_none(tmp_path: Path) -> N
         codes = {(await page.http.get("/", headers={"Authorization": header})).status_code for header in given}
 
     assert codes == {401}
+
+
+async def test_wrong_passwords_beyond_a_few_are_told_so_and_no_right_one_waits_for_them(tmp_path: Path) -> None:
+    async with shown(beyond(tmp_path)) as page:
+
+        async def code(password: str) -> int:
+            return (await page.http.get("/static/page.css", headers=basic(password))).status_code
+
+        wrong = await asyncio.gather(*(code(f"guess {number}") for number in range(80)))
+        during = [asyncio.create_task(code(f"guess {number}")) for number in range(80)]
+        right = [await code("open sesame") for _ in range(5)]
+        await asyncio.gather(*during)
+        asked = await page.http.get("/")
+
+    assert sorted(wrong) == [401] * 5 + [429] * 75
+    assert right == [200] * 5
+    # A browser that has given none yet still asks its person.
+    assert asked.status_code == 401
+
+
+def test_wrong_passwords_are_forgotten_one_by_one_and_peers_too() -> None:
+    at = [0.0]
+    guesses = Guesses(lambda: at[0])
+    first = [guesses.one_more("a") for _ in range(7)]
+    at[0] += FORGOTTEN
+    then = [guesses.one_more("a") for _ in range(2)]
+    other = guesses.one_more("b")
+    for number in range(MOST_PEERS):
+        guesses.one_more(f"peer {number}")
+
+    assert first == [False] * 5 + [True] * 2
+    assert then == [False, True]
+    assert not other
+    assert not guesses.one_more("a")
 
 
 async def test_on_all_addresses_it_answers_to_addresses_and_not_to_names(tmp_path: Path) -> None:
@@ -269,7 +309,8 @@ async def test_a_page_that_fails_says_so_and_lets_the_work_go_on() -> None:
     log = io.StringIO()
     closed = socket.socket()
     closed.close()
-    page = Page(PageSettings(listen="127.0.0.1:0"), Address("127.0.0.1"), closed, set_up(log, pretty=False))
+    settings = PageSettings(listen="127.0.0.1:0")
+    page = Page(settings, Address("127.0.0.1"), closed, set_up(log, pretty=False), Limits())
 
     await page.show(FakeRecords())
 

@@ -15,6 +15,7 @@ import httpx
 from expandd.domain.job import Job, JobState
 from expandd.domain.orders import Order
 from expandd.domain.settings import PageSettings
+from expandd.service.page.connections import Limits
 from expandd.service.page.records import Past
 from expandd.service.page.showing import opened
 from expandd.service.page.site import Metrics
@@ -123,10 +124,13 @@ class Shown:
 
 @asynccontextmanager
 async def shown(
-    page: PageSettings = LOOPBACK, records: FakeRecords | None = None, metrics: Metrics | None = None
+    page: PageSettings = LOOPBACK,
+    records: FakeRecords | None = None,
+    metrics: Metrics | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Shown]:
     records, log = records or FakeRecords(), io.StringIO()
-    with opened(page, Path("config.yaml"), set_up(log, pretty=False)) as opening:
+    with opened(page, Path("config.yaml"), set_up(log, pretty=False), limits) as opening:
         showing = asyncio.create_task(opening.show(records, metrics))
         path = opening.address.path
         url = "http://localhost/" if path else f"http://127.0.0.1:{opening.address.port}/"

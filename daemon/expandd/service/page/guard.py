@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from expandd.domain.errors import ExpanddError
 from expandd.service.page.address import Address, is_loopback
-from expandd.service.page.password import Password, PasswordAway
+from expandd.service.page.password import Password, PasswordAway, Verdict
 from expandd.service.telling.redaction import safe_text
 
 HEADERS = {
@@ -66,8 +67,10 @@ class Guard:
             await send(message)
 
         try:
-            refusal = await self._refusal(scope["method"], Headers(scope=scope))
+            refusal = await self._refusal(scope["method"], Headers(scope=scope), scope.get("client"))
             await (refusal or self._app)(scope, receive, answer)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001, the page may fail, the work goes on
             await self._failed(error, scope, receive, None if began else answer)
 
@@ -81,7 +84,7 @@ class Guard:
             said = f"The page cannot tell just now how it goes; the work is not touched by this. {why}\n"
             await PlainTextResponse(said, 503)(scope, receive, answer)
 
-    async def _refusal(self, method: str, headers: Headers) -> Response | None:
+    async def _refusal(self, method: str, headers: Headers, client: tuple[str, int] | None) -> Response | None:
         if not self._knows(headers.get("host", "")):
             return PlainTextResponse(
                 "This page does not answer to that name. If the name is yours, add it to page.hosts in the "
@@ -90,19 +93,23 @@ class Guard:
             )
         if method not in READING and _from_elsewhere(headers):
             return PlainTextResponse("Refused: this was sent by another site. Nothing was changed.\n", 403)
-        return await self._locked_out(headers)
+        return await self._locked_out(headers, client[0] if client else "")
 
-    async def _locked_out(self, headers: Headers) -> Response | None:
+    async def _locked_out(self, headers: Headers, peer: str) -> Response | None:
         if self._password is None:
             return None
         try:
-            if await self._password.accepts(headers.get("authorization")):
-                return None
+            verdict = await self._password.judge(headers.get("authorization"), peer)
         except PasswordAway as error:
             self._log.error("page.locked", why=str(error))
             return PlainTextResponse("Nobody can log in: see the log of expandd for its password file.\n", 503)
-        challenge = {"WWW-Authenticate": 'Basic realm="expandd", charset="UTF-8"'}
-        return PlainTextResponse("This page asks for its password; the user name is free.\n", 401, challenge)
+        if verdict is Verdict.TOO_MANY:
+            again = {"Retry-After": str(self._password.patience), "Connection": "close"}
+            return PlainTextResponse("Too many wrong passwords came from there.\n", 429, again)
+        if verdict is Verdict.ASKED:
+            challenge = {"WWW-Authenticate": 'Basic realm="expandd", charset="UTF-8"'}
+            return PlainTextResponse("This page asks for its password; the user name is free.\n", 401, challenge)
+        return None
 
     def _knows(self, host: str) -> bool:
         name = host_name(host)
@@ -133,4 +140,7 @@ def _from_elsewhere(headers: Headers) -> bool:
         return True
     if origin is None or (origin == "null" and site == "same-origin"):
         return False
-    return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:
+        return True

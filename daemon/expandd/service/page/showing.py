@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.settings import PageSettings
 from expandd.service.page.address import Address, bound
+from expandd.service.page.connections import Limits, limits_here
 from expandd.service.page.foreseeing import Foresight
 from expandd.service.page.guard import Guard
 from expandd.service.page.password import Password
@@ -23,22 +24,28 @@ from expandd.service.page.site import Metrics, Site
 
 
 @contextmanager
-def opened(page: PageSettings, config: Path, log: FilteringBoundLogger) -> Iterator[Page]:
+def opened(page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits | None = None) -> Iterator[Page]:
     """The page, listening but not answering yet. Raises ConfigurationError when it cannot listen."""
     with bound(page, config) as (address, listener):
-        yield Page(page, address, listener, log)
+        yield Page(page, address, listener, log, limits or limits_here())
 
 
 class Page:
     """What is shown at an address."""
 
     def __init__(
-        self, page: PageSettings, address: Address, listener: socket.socket, log: FilteringBoundLogger
+        self,
+        page: PageSettings,
+        address: Address,
+        listener: socket.socket,
+        log: FilteringBoundLogger,
+        limits: Limits,
     ) -> None:
         self._page = page
         self.address = address
         self._listener = listener
         self._log = log
+        self._limits = limits
         self.foresight = Foresight()
         """To be told of each event; it may be told of none."""
 
@@ -60,7 +67,7 @@ class Page:
         beside = [asyncio.create_task(work) for work in (site.live.run(), self.foresight.run(pictures))]
         self._log.info("page.open", address=str(self.address), locked=password is not None)
         try:
-            await serve_http(guard, self._listener, site.live.close)
+            await serve_http(guard, self._listener, site.live.close, self._limits)
         finally:
             for task in beside:
                 task.cancel()
