@@ -107,6 +107,23 @@ def test_what_comes_while_the_daemon_starts_is_picked_up_once(quick: House, serv
     assert_good_manners(server, pictures=len(dropped))
 
 
+@pytest.mark.parametrize("seconds", [10_413_792_000, -2_177_452_800])
+def test_a_file_of_any_date_is_taken_like_any_other(quick: House, server: PracticeServer, seconds: int) -> None:
+    """The years 2300 and 1901."""
+    inbox = quick.folder() / "inbox"
+    content = picture("png")
+    (quick.root / "pic.png").write_bytes(content)
+    os.utime(quick.root / "pic.png", (seconds, seconds))
+    (quick.root / "pic.png").rename(inbox / "pic.png")
+    with quick.running(program(quick.config, FAST)) as daemon:
+        daemon.finished()
+        assert quick.call("why", "pic.png").returncode == 0
+        assert daemon.stop() == 0
+
+    assert (quick.folder() / "done" / "pic.png").read_bytes() == content
+    assert_good_manners(server, pictures=1)
+
+
 @contextmanager
 def immovable(path: Path) -> Iterator[None]:
     """A file that not even root can rename or remove."""

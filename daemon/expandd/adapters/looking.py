@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from expandd.adapters.mounts import file_system_type
+from expandd.domain.bounds import word
 from expandd.domain.job import FileIdentity
 from expandd.domain.naming import numbered
 from expandd.domain.selection import ignored_because
@@ -51,7 +52,8 @@ def look_at(path: Path) -> Look | None:
     found = _lstat(path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return None
-    return Look(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    # A file can have any date, whatever the job database can keep.
+    return Look(found.st_dev, found.st_ino, found.st_size, word(found.st_mtime_ns), word(found.st_ctime_ns))
 
 
 def first_there(directory: Path, names: Sequence[str]) -> str:
