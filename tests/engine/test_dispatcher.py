@@ -8,7 +8,9 @@ import pytest
 
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.events import BugFound
-from expandd.engine.dispatcher import Advance, Dispatcher
+from expandd.domain.job import JobState
+from expandd.engine.dispatcher import Advance, Dispatcher, Look
+from expandd.engine.restraint import Standing
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -26,12 +28,12 @@ class Desk:
         self.tasks: list[asyncio.Task[None]] = []
         self.began = self.clock.monotonic()
 
-    def run(self, advance: Advance, *, at_once: int = 8) -> Dispatcher:
+    def run(self, advance: Advance, *, at_once: int = 8, comes: Look = lambda _: None) -> Dispatcher:
         async def look(job_id: str) -> float | None:
             self.looks.append((job_id, self.clock.monotonic() - self.began))
             return await advance(job_id)
 
-        dispatcher = Dispatcher(look, self.clock, FixedChance(), self.recorder, at_once=at_once)
+        dispatcher = Dispatcher(look, self.clock, FixedChance(), self.recorder, at_once=at_once, look=comes)
         self.tasks.append(asyncio.create_task(dispatcher.run()))
         return dispatcher
 
@@ -188,3 +190,98 @@ async def test_cancelling_it_cancels_what_is_under_way(desk: Desk) -> None:
     await desk.close()
 
     assert cancelled == ["a"]
+
+
+HOURLY = 80
+"""Looks within an hour at a job that gets nowhere: some at first, then one a minute."""
+
+
+def stands(state: JobState = JobState.VAULTED, tries: int = 0) -> Look:
+    return lambda _: Standing(state, tries)
+
+
+async def test_a_job_that_asks_for_the_next_look_at_once_and_gets_nowhere_is_held_back(desk: Desk) -> None:
+    async def advance(job_id: str) -> float | None:
+        return 0.0
+
+    desk.run(advance, comes=stands()).wake("a")
+    await desk.clock.advance(3600.0)
+
+    assert 40 < len(desk.looks) < HOURLY
+
+
+async def test_a_job_that_goes_to_and_fro_between_two_states_is_held_back(desk: Desk) -> None:
+    states = [JobState.VAULTED, JobState.RENDERED]
+
+    async def advance(job_id: str) -> float | None:
+        states.reverse()
+        return 0.0
+
+    desk.run(advance, comes=lambda _: Standing(states[0], 0)).wake("a")
+    await desk.clock.advance(3600.0)
+
+    assert 40 < len(desk.looks) < HOURLY
+
+
+@pytest.mark.parametrize("error", [StaleJob("moved on"), JournalAway("away"), ZeroDivisionError("ours")])
+@pytest.mark.parametrize("wakes", [False, True])
+async def test_a_job_whose_looks_all_fail_is_held_back_also_when_it_wakes_itself(
+    desk: Desk, error: Exception, *, wakes: bool
+) -> None:
+    async def advance(job_id: str) -> float | None:
+        if wakes:
+            dispatcher.wake(job_id)
+        raise error
+
+    dispatcher = desk.run(advance, comes=stands())
+    dispatcher.wake("a")
+    await desk.clock.advance(3600.0)
+
+    assert 40 < len(desk.looks) < HOURLY + 60
+
+
+async def test_a_gate_that_opens_and_shuts_in_one_step_does_not_make_its_job_spin(desk: Desk) -> None:
+    tries = [0]
+
+    async def advance(job_id: str) -> float | None:
+        dispatcher.wake(job_id, 0.01)
+        tries[0] += 1
+        return 60.0
+
+    dispatcher = desk.run(advance, comes=lambda _: Standing(JobState.DELIVERED, tries[0]))
+    dispatcher.wake("a")
+    await desk.clock.advance(3600.0)
+
+    assert 40 < len(desk.looks) < HOURLY
+
+
+async def test_what_has_waited_by_its_own_plan_goes_on_at_once_when_it_is_woken(desk: Desk) -> None:
+    tries = [0]
+
+    async def advance(job_id: str) -> float | None:
+        tries[0] += 1
+        return 60.0
+
+    dispatcher = desk.run(advance, comes=lambda _: Standing(JobState.CLAIMED, tries[0]))
+    dispatcher.wake("a")
+    await desk.clock.advance(3 * 3600.0 + 30.0)
+    dispatcher.wake("a")
+    await desk.clock.advance(0.0)
+
+    assert desk.looks[-1] == ("a", 3 * 3600.0 + 30.0)
+
+
+async def test_a_job_that_has_moved_on_is_looked_at_at_once_however_long_it_got_nowhere(desk: Desk) -> None:
+    state = [JobState.ACCEPTED]
+
+    async def advance(job_id: str) -> float | None:
+        return 0.0
+
+    dispatcher = desk.run(advance, comes=lambda _: Standing(state[0], 0))
+    dispatcher.wake("a")
+    await desk.clock.advance(1800.0)
+    state[0] = JobState.RENDERED
+    dispatcher.wake("a")
+    await desk.clock.advance(0.0)
+
+    assert desk.looks[-1] == ("a", 1800.0)

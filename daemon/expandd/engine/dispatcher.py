@@ -11,19 +11,30 @@ from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.engine.ports import Chance, Clock, Emit
 from expandd.engine.pulse import Beat
+from expandd.engine.restraint import Restraint, Standing
 
 Advance = Callable[[str], Awaitable[float | None]]
 """One activation of a job: the seconds until its next, or None when it is over."""
+
+Look = Callable[[str], Standing | None]
+"""How far a job has come; None for one that is not known."""
 
 ALLOWANCE = 60.0
 """Seconds within which the dispatcher looks for due jobs when it is woken. It never waits for a job."""
 
 
 class Dispatcher:
-    """Calls `advance` for each job when it is due. A job that is woken while it is busy is looked at again."""
+    """Calls `advance` for each job when it is due. A job that is woken while it is busy is looked at again.
 
-    def __init__(self, advance: Advance, clock: Clock, chance: Chance, emit: Emit, *, at_once: int) -> None:
+    However often it is woken, one that gets nowhere is looked at ever more rarely; `look` says how far each has come.
+    """
+
+    def __init__(
+        self, advance: Advance, clock: Clock, chance: Chance, emit: Emit, *, at_once: int, look: Look = lambda _: None
+    ) -> None:
         self._advance = advance
+        self._look = look
+        self._restraint = Restraint(clock)
         self._clock = clock
         self._chance = chance
         self._emit = emit
@@ -49,7 +60,7 @@ class Dispatcher:
 
     def wake(self, job_id: str, seconds: float = 0.0) -> None:
         """Look at the job in `seconds`, or sooner if that was planned."""
-        due = self._clock.monotonic() + seconds
+        due = max(self._clock.monotonic() + seconds, self._restraint.earliest(job_id, self._look(job_id)))
         planned = self._again if job_id in self._busy else self._due
         if due >= planned.get(job_id, float("inf")):
             return
@@ -87,7 +98,7 @@ class Dispatcher:
 
     async def _activate(self, job_id: str) -> None:
         try:
-            seconds = await self._guarded(job_id)
+            seconds = await self._restrained(job_id)
         finally:
             self._busy.discard(job_id)
             self._changed.set()
@@ -98,6 +109,19 @@ class Dispatcher:
         self.wake(job_id, seconds)
         if again is not None:
             self.wake(job_id, max(0.0, again - self._clock.monotonic()))
+
+    async def _restrained(self, job_id: str) -> float | None:
+        before = self._look(job_id)
+        if before is None:
+            return await self._guarded(job_id)
+        early = self._restraint.begun(job_id, before)
+        seconds = await self._guarded(job_id)
+        after = self._look(job_id)
+        if seconds is None or after is None:
+            self._restraint.forget(job_id)
+            return seconds
+        failed = job_id in self._failures or after.tries > before.tries
+        return self._restraint.ended(job_id, after, seconds, early=early, failed=failed)
 
     async def _guarded(self, job_id: str) -> float | None:
         try:

@@ -21,6 +21,7 @@ from expandd.engine.poller import Poller
 from expandd.engine.ports import Emit
 from expandd.engine.pulse import Beat, Pulse
 from expandd.engine.recovery import Recovery
+from expandd.engine.restraint import standing
 from expandd.engine.slots import Slots
 from expandd.engine.steering import Steering
 from expandd.engine.wiring import basis, inbox_of, pipeline
@@ -60,6 +61,7 @@ class Engine:
             outside.chance,
             self._emit,
             at_once=_activations(settings.workers),
+            look=lambda job_id: standing(self.jobs.get(job_id)),
         )
         self.poller = self._poller()
         self.intake = self._intake()
