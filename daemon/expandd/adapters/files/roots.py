@@ -1,0 +1,270 @@
+"""Reaches what lies below people's hands: each path is walked from its root by descriptors, and no link is followed.
+
+A root (an inbox, an outbox, ...) is opened anew for each call: a descriptor that is held would keep its disk from being
+unmounted. The way to a root is the administrator's: links on it count that root or this user has made. Below a root
+nothing is followed at all, and a work folder with all that is in it must be this user's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.naming import printable
+from expandd.domain.settings import HotFolder
+
+WORK = ".expandd"
+"""The name of a work folder."""
+
+PRIVATE = 0o700
+
+_WALK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+_MOST_LINKS = 40
+
+
+class NotOurs(OSError):
+    """What lies on the way was made by somebody who may not decide where it leads; `strerror` is a whole sentence."""
+
+    def __init__(self, sentence: str, path: Path) -> None:
+        super().__init__(errno.EPERM, sentence, str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A name in a directory that is held open."""
+
+    directory: int
+    name: str
+
+    def lstat(self) -> os.stat_result:
+        return os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
+
+    def there(self) -> bool:
+        """Whether anything at all has the name."""
+        try:
+            self.lstat()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def beside(self, name: str) -> Spot:
+        return Spot(self.directory, name)
+
+    def unlink(self) -> None:
+        os.unlink(self.name, dir_fd=self.directory)
+
+    def sync(self) -> None:
+        """Make what was done to the directory last."""
+        descriptor = os.open(".", _LIST, dir_fd=self.directory)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def writable(self) -> bool:
+        """Whether names in the directory may be made and taken away."""
+        return os.access(".", os.W_OK | os.X_OK, dir_fd=self.directory, effective_ids=True)
+
+
+class Roots:
+    """The directories below which people may write. For threads; raises OSError."""
+
+    def __init__(self, directories: Iterable[Path] = ()) -> None:
+        self._known = frozenset(directories)
+
+    @classmethod
+    def of(cls, folders: Iterable[HotFolder]) -> Roots:
+        roots = cls()
+        roots.know_folders(folders)
+        return roots
+
+    def know_folders(self, folders: Iterable[HotFolder]) -> None:
+        self.know(root for folder in folders for root in (folder.inbox, folder.outbox, folder.done, folder.error))
+
+    def know(self, directories: Iterable[Path]) -> None:
+        """These too, from now on."""
+        new = frozenset(directories) - self._known
+        if new:
+            # Other threads are reading the old one.
+            self._known = self._known | new
+
+    def open_file(self, path: Path) -> int:
+        """A regular file, open for reading; whoever asks closes it. FileNotFoundError for anything else."""
+        with self.spot(path) as spot:
+            return opened(spot, path)
+
+    @contextmanager
+    def spot(self, path: Path) -> Iterator[Spot]:
+        """The place that has this path; its directory must be there."""
+        with self.directory(path.parent) as directory:
+            yield Spot(directory, path.name)
+
+    @contextmanager
+    def directory(self, path: Path) -> Iterator[int]:
+        """A directory, open to work in (O_PATH): not to be listed."""
+        descriptor = self._walked(path)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def listing(self, path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """The entries of a directory. They may be asked for what lstat says, and for nothing that follows a link."""
+        with self.directory(path) as walked:
+            descriptor = os.open(".", _LIST, dir_fd=walked)
+            try:
+                with os.scandir(descriptor) as entries:
+                    yield entries
+            finally:
+                os.close(descriptor)
+
+    def make_directories(self, root: Path, relative: Path) -> None:
+        """`root`/`relative`, its parts made where missing, durably. `root` must exist: it may be a mount point."""
+        path = root
+        for part in relative.parts:
+            path /= part
+            with self.spot(path) as spot:
+                try:
+                    os.mkdir(part, PRIVATE if WORK in path.parts else 0o777, dir_fd=spot.directory)
+                except FileExistsError:
+                    continue
+                spot.sync()
+        with self.directory(path):
+            # What was there already may be a link, or somebody else's.
+            return
+
+    def _walked(self, path: Path) -> int:
+        root = self._root_of(path)
+        descriptor = _opened_root(root)
+        here = root
+        for part in path.relative_to(root).parts:
+            here /= part
+            descriptor = _step(descriptor, here, work=WORK in here.relative_to(root).parts)
+        return descriptor
+
+    def _root_of(self, path: Path) -> Path:
+        """The outermost: what lies in a root is people's, also where it is a root itself."""
+        return next((root for root in reversed((path, *path.parents)) if root in self._known), self._unknown(path))
+
+    @staticmethod
+    def _unknown(path: Path) -> Path:
+        """Where a way ends that belongs to nobody known: above a work folder, if there is one on it."""
+        if WORK not in path.parts:
+            return path
+        return Path(*path.parts[: path.parts.index(WORK)])
+
+
+def opened(spot: Spot, path: Path) -> int:
+    """The regular file at `spot`, open for reading. FileNotFoundError for anything else, naming `path`."""
+    try:
+        descriptor = os.open(spot.name, _READ, dir_fd=spot.directory)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
+    return descriptor
+
+
+def user_name(number: int) -> str:
+    """A user as a person knows it."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _step(directory: int, path: Path, *, work: bool) -> int:
+    """The directory `path`, which lies in `directory`; that one is closed."""
+    try:
+        if path.name == "..":
+            raise NotADirectoryError(errno.ENOTDIR, "not a name", str(path))
+        try:
+            descriptor = os.open(path.name, _WALK, dir_fd=directory)
+        except NotADirectoryError as error:
+            if work:
+                raise _not_our_own(path, Spot(directory, path.name).lstat()) from error
+            raise
+    finally:
+        os.close(directory)
+    if work:
+        _prove_own(descriptor, path)
+    return descriptor
+
+
+def _prove_own(descriptor: int, path: Path) -> None:
+    """Close it and raise NotOurs unless it is this user's own; what others may do in it is taken away from them."""
+    found = os.fstat(descriptor)
+    if found.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise _not_our_own(path, found)
+    if found.st_mode & 0o077:
+        # By /proc, as a descriptor that is only for walking changes nothing. A file system without modes does nothing.
+        Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
+
+
+def _not_our_own(path: Path, found: os.stat_result) -> NotOurs:
+    is_link = "is a symbolic link and " if stat.S_ISLNK(found.st_mode) else ""
+    return NotOurs(
+        f"{printable(path)} {is_link}belongs to {user_name(found.st_uid)}, and expandd runs as "
+        f"{user_name(os.geteuid())}: what is in work may lie in a directory of its own only. Look at what it is and "
+        "move it away; expandd makes its own and goes on by itself.",
+        path,
+    )
+
+
+def _opened_root(root: Path) -> int:
+    """The root, by a way whose links were all made by root or this user."""
+    descriptor = os.open("/", _WALK)
+    pending = list(reversed(root.parts[1:]))
+    links = 0
+    while pending:
+        part = pending.pop()
+        try:
+            following = os.open(part, _WALK, dir_fd=descriptor)
+        except NotADirectoryError:
+            links += 1
+            try:
+                target = _trusted_link(descriptor, part, root, links)
+            except OSError:
+                os.close(descriptor)
+                raise
+            pending.extend(reversed([one for one in target.parts if one != "/"]))
+            following = os.open("/" if target.is_absolute() else ".", _WALK, dir_fd=descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        descriptor = following
+    return descriptor
+
+
+def _trusted_link(directory: int, part: str, root: Path, links: int) -> Path:
+    """Where the link leads, if those have made it who may decide where a root is."""
+    handle = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISLNK(found.st_mode) or links > _MOST_LINKS:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(root))
+        if found.st_uid not in {0, os.geteuid()}:
+            raise NotOurs(
+                f"On the way to {printable(root)} lies a link named {printable(part)} that {user_name(found.st_uid)} "
+                "has made. Only root and expandd's own user may decide where a folder is. Remove it; expandd goes on "
+                "by itself.",
+                root,
+            )
+        return Path(os.readlink("", dir_fd=handle))
+    finally:
+        os.close(handle)
