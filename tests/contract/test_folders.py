@@ -564,6 +564,21 @@ async def test_tidying_never_removes_an_original(folders: Folders, job: Job) -> 
     assert files(job.work_dir) == {job.relative.name: BYTES}
 
 
+NO_REPORTS = [
+    b"[" * 60_000,
+    b'{"job":' * 60_000,
+    b"[" * 900 + b"]" * 900,
+    b'{"job": "a", "what_to_do": ' + b"[" * 900 + b"]" * 900 + b', "message": ""}',
+    b'{"job": 1e999, "what_to_do": NaN, "message": ""}',
+    b'{"job": ' + b"9" * 5000 + b', "what_to_do": "", "message": ""}',
+    b'{"job": "", "what_to_do": "", "message": ""}' + b" " * 70_000,
+    b"\xff\xfe{",
+    b"\0" * 100,
+    b"",
+]
+"""What lies there under a report's name, and is none of ours."""
+
+
 @pytest.mark.timeout(20)
 async def test_what_only_has_the_name_of_a_sidecar_is_neither_read_nor_removed(folders: Folders, job: Job) -> None:
     pipe = job.place.inbox / f"{job.relative.name}.error.json"
@@ -574,6 +589,17 @@ async def test_what_only_has_the_name_of_a_sidecar_is_neither_read_nor_removed(f
 
     assert pipe.is_fifo()
     assert (job.place.error / pipe.name).exists()
+
+
+@pytest.mark.parametrize("text", NO_REPORTS)
+async def test_whatever_is_no_report_is_left_alone_and_holds_up_nothing(
+    folders: Folders, job: Job, text: bytes
+) -> None:
+    report = job.place.inbox / f"{job.relative.name}.error.json"
+    report.write_bytes(text)
+    await folders.forget_sidecar(job.place.inbox / job.relative)
+
+    assert report.exists()
 
 
 @pytest.mark.parametrize("name", ["pic.png", LONGEST, "b\udce4d.png", "new\nline.png"])

@@ -145,3 +145,28 @@ def test_more_workers_are_at_work_at_once(house: House, server: PracticeServer) 
 
 def _serve_also(house: House, folder: Path) -> None:
     house.config.write_text(f"{house.config.read_text()}  - {{root: {folder}, {ONE}}}\n")
+
+
+def test_what_cannot_be_asked_about_is_refused_like_any_other_mistake(house: House) -> None:
+    long = house.root / ("x" * 300) / "hot"
+    loop = house.root / "loop"
+    loop.symlink_to(loop)
+    with house.running() as daemon:
+        good = house.config.read_text()
+        house.config.write_text(
+            good.replace("poll_interval: 100ms", f"poll_interval: {'10' * 200}, unknown_wait: .inf")
+            + f"  - {{root: {long}, {ONE}}}\n  - {{root: {loop}, {ONE}}}\n"
+        )
+        refused = reload(daemon, "reload.refused")
+        started = house.call("once")
+        house.config.write_text("[" * 60_000)
+        reload(daemon, "reload.refused", times=2)
+        house.config.write_text(good)
+        drop(house, "hot")
+        daemon.finished()
+
+    assert refused["mistakes"] == 4
+    assert started.returncode == 78
+    assert "Traceback" not in started.stderr
+    assert started.stderr.count(f"{house.config}:") == 4
+    assert names(house.folder() / "outbox") == ["pic.png"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expandd.practice.server import PracticeServer
-from tests.support.daemon import PATIENCE, House, command
+from tests.support.daemon import PATIENCE, House, command, names
 from tests.support.pictures import picture
 
 
@@ -90,3 +90,30 @@ def test_a_watched_status_is_a_json_object_a_line_until_it_is_interrupted(house:
         assert process.wait(timeout=PATIENCE) == 0
     assert told[0]["at"] < told[1]["at"]
     assert told[0]["running"] == ""
+
+
+DEEP = b"[" * 60_000
+
+
+def test_no_file_under_a_reports_name_holds_up_a_job_or_makes_a_verb_stumble(
+    house: House, server: PracticeServer
+) -> None:
+    inbox, error = house.folder() / "inbox", house.folder() / "error"
+    for name in ("pic.png.error.json", "x.error.json", "a~12345678.error.json"):
+        (inbox / name).write_bytes(DEEP)
+        (error / name).write_bytes(DEEP)
+    (error / "bad.png").write_bytes(b"GIF89a no picture of ours")
+    (error / "bad.png.error.json").write_bytes(DEEP)
+    (inbox / "pic.png").write_bytes(picture("png"))
+    with house.running() as daemon:
+        daemon.finished()
+        there = (str(error / "bad.png"), str(error / "pic.png.error.json"))
+        said = [house.call("why", path) for path in there]
+        said += [house.call(*verb) for verb in (("status", "--json"), ("plan",), ("retry", "bad.png"))]
+
+    assert "pic.png" in names(house.folder() / "outbox")
+    assert server.counts().generates_accepted == 1
+    for outcome in said:
+        assert "Traceback" not in outcome.stderr
+        assert outcome.returncode in {0, 2}
+        assert "gives no answer" not in outcome.stdout

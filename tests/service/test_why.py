@@ -142,6 +142,19 @@ def dropped(settings: Settings, name: str, content: bytes = b"") -> None:
 
 
 @pytest.mark.parametrize(
+    "text", [b"[" * 60_000, b'{"job": "a", "message": "x", "what_to_do": [[[]]]}', b'{"a":' * 9999]
+)
+async def test_what_only_has_the_name_of_a_report_tells_no_reason(settings: Settings, text: bytes) -> None:
+    await a_journal(settings)
+    for directory in (settings.folders[0].error, settings.folders[0].inbox):
+        (directory / "x.png").touch()
+        (directory / "x.png.error.json").write_bytes(text)
+        for name in ("x.png", "x.png.error.json"):
+            [found] = (await told(settings, directory / name)).files
+            assert "Its reason lies beside it" not in found.why
+
+
+@pytest.mark.parametrize(
     ("name", "hindrance", "words"),
     [
         ("PAUSE", "ignored", "pauses this folder"),

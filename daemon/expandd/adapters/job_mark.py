@@ -6,6 +6,7 @@ import json
 import os
 
 from expandd.adapters.journal_rows import from_row, to_row
+from expandd.adapters.json_text import parsed_json
 from expandd.domain.job import Job
 from expandd.domain.settings import Duplicates
 
@@ -25,8 +26,8 @@ def read(text: bytes, job_id: str) -> Job | None:
     A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
     """
     try:
-        job = from_row({**dict(_SINCE_THEN), **json.loads(text)})
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        job = from_row({**dict(_SINCE_THEN), **parsed_json(text)})
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
     leads_away = job.relative.is_absolute() or ".." in job.relative.parts
     return None if job.id != job_id or leads_away else job

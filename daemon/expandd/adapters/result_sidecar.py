@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expandd.adapters.disk import Disk
+from expandd.adapters.json_text import read_json
 from expandd.domain.job import Job, Result
 from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable
 from expandd.domain.offsets import Size
@@ -18,8 +19,6 @@ SCHEMA = 1
 """Which keys there are and what they mean; another number when one of them changes its meaning or goes."""
 
 ENDING = ".json"
-MOST = 1 << 16
-"""Bytes of a file that is read to see whether it is the job's own sidecar; it has a thousand or two."""
 
 
 def put_beside(disk: Disk, job: Job, result: Result, target: Path, spare: str) -> None:
@@ -51,8 +50,8 @@ def _is_of(disk: Disk, path: Path, job: Job) -> bool:
     """Whether an earlier try for this job wrote what lies at `path`."""
     try:
         with disk.reading(path) as file:
-            facts = json.loads(file.read(MOST))
-    except (OSError, ValueError, RecursionError):
+            facts = read_json(file)
+    except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and "schema" in facts and facts.get("job") == job.id
 

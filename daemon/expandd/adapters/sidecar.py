@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from expandd.adapters.disk import Disk
+from expandd.adapters.json_text import read_json
 from expandd.domain.job import Job
 from expandd.domain.naming import NAME_BYTES, fitting, printable
 from expandd.domain.selection import REPORT
 
 ENDING = REPORT
-MOST = 1 << 16
-"""Bytes of a file that is read to see whether it is a sidecar."""
 
 
 def sidecar_path(failed: Path) -> Path:
@@ -29,12 +30,18 @@ def sidecar_path(failed: Path) -> Path:
 
 def is_sidecar(path: Path) -> bool:
     """Whether a sidecar of ours lies at `path`, and nothing else of that name."""
+    return told_in(path) is not None
+
+
+def told_in(path: Path) -> Mapping[str, Any] | None:
+    """What a sidecar of ours at `path` says; None where something else lies there, whatever it is."""
     try:
         with Disk().reading(path) as file:
-            text = json.loads(file.read(MOST))
+            text = read_json(file)
     except (OSError, ValueError):
-        return False
-    return isinstance(text, dict) and {"what_to_do", "job"} <= text.keys()
+        return None
+    ours = isinstance(text, dict) and all(isinstance(text.get(key), str) for key in ("message", "what_to_do", "job"))
+    return text if ours else None
 
 
 def sidecar(job: Job, failed: Path) -> bytes:

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from expandd.adapters.json_text import read_json
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
@@ -83,13 +85,10 @@ class TokenFile:
 
     def _load(self) -> Pair | None:
         try:
-            text = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                return _parsed(read_json(file))
         except FileNotFoundError:
             return None
-        try:
-            return _parsed(json.loads(text))
-        except RecursionError as error:
-            raise ValueError("tokens.json does not hold a token pair") from error
 
     async def store(self, pair: Pair) -> None:
         """Replace the stored pair. Once this returns, it survives a power cut."""

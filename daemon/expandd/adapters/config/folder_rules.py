@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from expandd.adapters.config.lookups import is_directory, is_link
 from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted, listed
 from expandd.adapters.mounts import Mounts
 from expandd.domain.naming import printable
@@ -143,7 +144,7 @@ def _work(place: Place, mounts: Mounts) -> Iterator[Mistake]:
     try:
         same = work.stat().st_dev == place.directory.stat().st_dev and work.is_dir()
     except OSError:
-        if not work.is_symlink():
+        if not is_link(work):
             return
         same = False
     # Between two mounts of one file system a rename fails just as between two file systems.
@@ -203,7 +204,7 @@ def _inode(path: Path) -> list[Hashable]:
 
 def _inside(real: Path, mounts: Mounts) -> list[Hashable]:
     """The place in the file system and the places above it; of a directory not made yet, where it would be."""
-    existing = next((path for path in (real, *real.parents) if path.is_dir()), None)
+    existing = next((path for path in (real, *real.parents) if is_directory(path)), None)
     location = mounts.locate(existing) if existing else None
     if not existing or not location:
         return []

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from expandd.adapters.config.lookups import is_directory, is_there
 from expandd.adapters.config.mistakes import KeyPath, Mistake
 from expandd.adapters.config.model import ConfigKeys
 from expandd.adapters.config.telling_keys import Absolute, HookKeys, HooksKeys, PageKeys, reaches_beyond, socket_of
@@ -119,9 +120,9 @@ def _metrics(path: KeyPath, file: Path) -> Iterator[Mistake]:
 def _directory(path: KeyPath, directory: Path, what: str) -> Iterator[Mistake]:
     expected = f"a directory for the {what} that exists and can be written"
     quoted = shlex.quote(printable(directory))
-    if RUNTIME.fullmatch(str(directory)) and not directory.exists():
+    if RUNTIME.fullmatch(str(directory)) and not is_there(directory):
         return
-    if not directory.is_dir():
+    if not is_directory(directory):
         hint = f"Make it: mkdir -p {quoted}."
         yield Mistake(path=path, expected=expected, found=f"{printable(directory)}, which is not there", hint=hint)
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):

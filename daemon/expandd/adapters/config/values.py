@@ -101,7 +101,10 @@ def ratio(value: Any) -> Fraction:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    # An integer may be larger than any float; math cannot even be asked about it.
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def whole(lowest: int, highest: int, what: str) -> Callable[[Any], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -76,15 +76,21 @@ class Reloader:
             settings = await asyncio.to_thread(self._read, self._config)
             prove_reloadable(before, settings, self._config)
             await asyncio.to_thread(self._premises.admit, settings.folders)
+        except ConfigurationError as error:
+            self._refuse([str(problem) for problem in error.problems])
+            return
         except ExpanddError as error:
-            self._refuse(error)
+            self._refuse([str(error)])
+            return
+        except Exception as error:  # noqa: BLE001 - what cannot even be judged is not taken, and the work goes on
+            self._log.error("reload.bug_found", exc_info=error)
+            self._refuse(["The new configuration could not be judged: that is a fault of expandd's own, see above."])
             return
         self._engine.reconfigure(settings)
         self._heart.remark = ""
         self._log.info("reload.done", **_changes(before, settings))
 
-    def _refuse(self, error: ExpanddError) -> None:
-        problems = [str(one) for one in error.problems] if isinstance(error, ConfigurationError) else [str(error)]
+    def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
             self._log.error("reload.mistake", message=problem)
         number = len(problems)

@@ -11,11 +11,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from expandd.adapters.json_text import read_json
 from expandd.adapters.lock import holder
 from expandd.domain.errors import GateReason
 
 FILE = "snapshot.json"
 LOCK = "lock"
+MOST_BYTES = 16 << 20
+"""Of the file: it names every job in hand, and the files of each inbox that come next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,8 @@ def live_snapshot(state_dir: Path) -> tuple[str, Snapshot | None]:
 def last_snapshot(state_dir: Path) -> Snapshot | None:
     """The snapshot of whichever process left one last; None when there is none that can be read."""
     try:
-        return _snapshot(json.loads((state_dir / FILE).read_bytes()))
+        with (state_dir / FILE).open("rb") as file:
+            return _snapshot(read_json(file, MOST_BYTES))
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from expandd.adapters.folders import WORK
 from expandd.adapters.looking import irregular
-from expandd.adapters.sidecar import ENDING, MOST, is_sidecar, sidecar_path
+from expandd.adapters.sidecar import ENDING, sidecar_path, told_in
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Whole
 from expandd.domain.naming import printable
@@ -98,10 +97,10 @@ def _elsewhere(path: Path, folder: HotFolder, root: Path) -> Untaken:
 def _reason_beside(failed: Path) -> str:
     """What the sidecar of a failed file says."""
     beside = failed if failed.name.endswith(ENDING) else sidecar_path(failed)
-    if not is_sidecar(beside):
+    told = told_in(beside)
+    if told is None:
         return ""
-    told = json.loads(beside.read_bytes()[:MOST])
-    return f" Its reason lies beside it: {printable(told.get('message', ''))} {printable(told['what_to_do'])}"
+    return f" Its reason lies beside it: {printable(told['message'])} {printable(told['what_to_do'])}"
 
 
 def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> Untaken | None:
