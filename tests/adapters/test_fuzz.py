@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from expandd.adapters import job_mark
 from expandd.adapters.api.token_file import Pair, TokenFile
+from expandd.adapters.journal_money import write_payments
 from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
 from expandd.adapters.journal_schema import steps_from
 from expandd.adapters.result_sidecar import text
@@ -109,7 +110,8 @@ def test_any_job_comes_back_from_the_journal_as_it_was(job: Job) -> None:
         names = ", ".join(f'"{name}"' for name in COLUMNS)
         values = ", ".join(f":{name}" for name in COLUMNS)
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", to_row(job))
-        [row] = connection.execute("SELECT * FROM jobs")
+        write_payments(connection, to_row(job))
+        [row] = connection.execute("SELECT * FROM whole_jobs")
         found = from_row(row)
     connection.close()
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,11 @@ from expandd.adapters.journal_rows import to_row
 from expandd.adapters.journal_schema import STEPS, VERSION
 from expandd.adapters.journal_writer import write_orders
 from expandd.domain.calendar import Spent, Today
-from expandd.domain.errors import Fault, FaultCode, JournalAway, StaleJob
-from expandd.domain.job import JobState, moved
+from expandd.domain.errors import Fault, FaultCode, JournalAway, RowRefused, StaleJob
+from expandd.domain.job import JobState, Stamp, moved
 from expandd.domain.offsets import Offsets
 from expandd.domain.orders import Lasting, Order, StandingOrder, Verb
+from expandd.domain.payment import Outcome, Payment
 from expandd.engine.keeping import Journal
 from tests.support.fakes import MemoryJournal
 from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source
@@ -135,6 +139,67 @@ async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_th
     assert outcomes[:-1] == [None] * 200
     assert isinstance(outcomes[-1], StaleJob)
     assert len(await journal.open_jobs()) == 200
+
+
+@pytest.mark.parametrize("changes", [{"tries": 2**63}, {"epoch": -(2**70)}, {"stamps": (Stamp(S.CLAIMED, math.inf),)}])
+async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
+    open_journal: Callable[[], SqliteJournal], changes: dict[str, Any]
+) -> None:
+    journal = open_journal()
+    good = [journal.add(a_job(f"{number:04d}")) for number in range(5)]
+    bad = journal.add(a_job("9999").with_(**changes))
+    outcomes = await asyncio.gather(*good[:2], bad, *good[2:], return_exceptions=True)
+
+    assert [outcome for outcome in outcomes if outcome is not None] == [outcomes[2]]
+    assert isinstance(outcomes[2], RowRefused)
+    assert len(await journal.open_jobs()) == 5
+
+
+async def test_one_write_that_fails_is_told_to_its_own_asker(open_journal: Callable[[], SqliteJournal]) -> None:
+    """A key that is there already, a job that has moved on, and good ones, all in one group."""
+    journal = open_journal()
+    await journal.add(a_job("0000"))
+    writes = [
+        journal.add(a_job("0001")),
+        journal.add(a_job("0000", note="another one")),
+        journal.save(moved(a_job_in(S.UPLOADED, "0000"), S.INTENT, 3.0), S.UPLOADED),
+        journal.save(moved(a_job("0000"), S.UPLOADED, 3.0), S.CLAIMED),
+        journal.add(a_job("0002")),
+    ]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), RowRefused, StaleJob, type(None), type(None)]
+    assert [job.id for job in await journal.open_jobs()] == ["0000", "0001", "0002"]
+
+
+async def test_a_group_that_the_disk_has_no_room_for_fails_for_those_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal(path)) as journal:
+        await journal.open_jobs()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON jobs WHEN new.note = 'large' BEGIN SELECT json('{'); END"
+            )
+        large = [journal.add(a_job(f"9{number}", note="large")) for number in range(2)]
+        outcomes = await asyncio.gather(
+            journal.add(a_job("1")), large[0], journal.add(a_job("2")), large[1], return_exceptions=True
+        )
+
+        assert [type(outcome) for outcome in outcomes] == [type(None), JournalAway, type(None), JournalAway]
+        assert [job.id for job in await journal.open_jobs()] == ["1", "2"]
+
+
+async def test_payments_are_appended_and_only_their_outcome_changes(journal: Journal) -> None:
+    job = a_job_in(S.UPLOADED)
+    await journal.add(job)
+    way = (S.UPLOADED, S.INTENT, S.UNKNOWN, S.UPLOADED, S.INTENT, S.ACCEPTED)
+    for number, (expected, to) in enumerate(pairwise(way)):
+        job = moved(job, to, START + 100.0 + number)
+        await journal.save(job, expected)
+    found = await journal.get(job.id)
+
+    assert found == job
+    assert job.payments == (Payment(START + 100.0, Outcome.NOT_MADE), Payment(START + 103.0, Outcome.TAKEN))
 
 
 async def test_a_write_whose_asker_went_away_is_whole_or_absent(journal: Journal) -> None:
@@ -373,10 +438,13 @@ async def test_what_was_spent_is_counted_by_inbox_also_of_jobs_that_are_forgotte
     await journal.add(a_job_in(S.DONE, "2", closed=True, place=a_place(Path("/other"))))
     await journal.add(a_job_in(S.ACCEPTED, "3"))
     await journal.add(a_job_in(S.WITHDRAWN, "4", closed=True))
+    refused = moved(a_job_in(S.INTENT, "5"), S.UPLOADED, START + 9)
+    await journal.add(moved(refused, S.INTENT, START + 10))
     before = _by_inbox(await journal.spent(JANUARY))
     await journal.prune(START + 1e6)
 
-    assert before == {Path("/srv/hot/inbox"): 1, Path("/other/inbox"): 1}
+    # Also what is open counts, and of a job whose first call was refused the second.
+    assert before == {Path("/srv/hot/inbox"): 3, Path("/other/inbox"): 1}
     assert _by_inbox(await journal.spent(JANUARY)) == before
 
 
@@ -391,7 +459,10 @@ async def test_what_was_spent_before_the_month_is_not_counted(journal: Journal) 
 
 
 def _by_inbox(spent: Sequence[Spent]) -> dict[Path, int]:
-    return {one.inbox: one.images for one in spent}
+    counts: Counter[Path] = Counter()
+    for one in spent:
+        counts[one.inbox] += one.images
+    return dict(counts)
 
 
 async def test_a_twin_is_the_youngest_done_job_of_the_same_bytes_and_offsets(journal: Journal) -> None:
@@ -423,8 +494,35 @@ async def test_a_journal_of_the_first_format_is_read_with_all_it_holds(tmp_path:
     with closing(SqliteJournal(path)) as journal:
         assert list(await journal.open_jobs()) == [job]
         assert [(order.verb, order.job_id) for order in await journal.orders()] == [(Verb.NOT_PAID, "job-1")]
-    with closing(sqlite3.connect(path)) as read:
-        assert read.execute("SELECT spent_at FROM jobs").fetchall() == [(job.entered(S.INTENT),)]
+
+
+OLD = Path(__file__).parent / "old" / "journal_of_format_2.sql"
+"""What the version before wrote: a job in each state, and some that have gone other ways."""
+
+COUNTED_OF_OLD = {
+    **dict.fromkeys(("in-accepted", "in-rendered", "in-vaulted", "in-delivered", "in-done"), Outcome.TAKEN),
+    **dict.fromkeys(("resolved-as-paid", "failed-at-api", "no-result-for-a-day"), Outcome.TAKEN),
+    **dict.fromkeys(("in-intent", "in-unknown"), Outcome.SENT),
+}
+
+
+async def test_the_payments_of_the_second_format_are_taken_over_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    query = "SELECT inbox, day, sum(paid), sum(unknown) FROM ledger_lines GROUP BY inbox, day"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(OLD.read_text())
+        jobs = [row[0] for row in old.execute("SELECT id FROM jobs")]
+        lines = old.execute(query).fetchall()
+    for _ in ("migrated", "opened again"):
+        with closing(SqliteJournal(path)) as journal:
+            known = [await journal.get(job_id) for job_id in jobs]
+            spent = await journal.spent(JANUARY)
+
+        assert {job.id: job.payments[-1].outcome for job in known if job and job.payments} == COUNTED_OF_OLD
+        assert sum(one.images for one in spent) == len(COUNTED_OF_OLD)
+        assert all(job and job.spent_at in {None, job.entered(S.INTENT)} for job in known)
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute(query).fetchall() == lines
 
 
 async def test_only_closed_jobs_are_forgotten_and_only_old_ones(journal: Journal) -> None:

@@ -111,7 +111,7 @@ class MemoryJournal:
 
     async def spent(self, today: Today) -> Sequence[Spent]:
         self._read()
-        spent = [*self.forgotten, *(_spent(job) for job in self.rows.values() if job.closed and job.spent_at)]
+        spent = [*self.forgotten, *(one for job in self.rows.values() for one in _spent(job))]
         return [one for one in spent if one.day[:7] >= today.month]
 
     async def prune(self, before: float) -> int:
@@ -119,8 +119,7 @@ class MemoryJournal:
         old = [job.id for job in self.rows.values() if job.closed and job.stamps[-1].at < before]
         for job_id in old:
             job = self.rows.pop(job_id)
-            if job.spent_at:
-                self.forgotten.append(_spent(job))
+            self.forgotten += _spent(job)
         return len(old)
 
     async def _write(self) -> int:
@@ -142,8 +141,9 @@ class MemoryJournal:
             raise JournalAway("the journal is away")
 
 
-def _spent(job: Job) -> Spent:
-    return Spent(job.place.inbox, datetime.fromtimestamp(job.spent_at or 0.0, UTC).strftime("%Y-%m-%d"), 1)
+def _spent(job: Job) -> list[Spent]:
+    days = (datetime.fromtimestamp(paid.at, UTC).strftime("%Y-%m-%d") for paid in job.payments if paid.counts)
+    return [Spent(job.place.inbox, day, 1) for day in days]
 
 
 class MemoryVault:

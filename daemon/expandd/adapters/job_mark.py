@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from expandd.adapters.journal_rows import from_row, to_row
 from expandd.adapters.json_text import parsed_json
-from expandd.domain.job import Job
+from expandd.domain.job import Job, JobState
+from expandd.domain.payment import Outcome
 from expandd.domain.settings import Duplicates
 
-_SINCE_THEN = (("duplicates", Duplicates.EXPAND.value), ("sidecar", 0), ("twin", ""))
+_SINCE_THEN = (("duplicates", Duplicates.EXPAND.value), ("sidecar", 0), ("twin", ""), ("duplicate_of", ""))
 """What marks of earlier versions do not tell."""
 
 
@@ -26,8 +28,15 @@ def read(text: bytes, job_id: str) -> Job | None:
     A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
     """
     try:
-        job = from_row({**dict(_SINCE_THEN), **parsed_json(text)})
-    except (ValueError, KeyError, TypeError, OverflowError):
+        told = parsed_json(text)
+        job = from_row({**dict(_SINCE_THEN), "payments": _payments(told), **told})
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     leads_away = job.relative.is_absolute() or ".." in job.relative.parts
     return None if job.id != job_id or leads_away else job
+
+
+def _payments(told: dict[str, Any]) -> str:
+    """The payments of a mark that is older than they are: it was written as its paid call was about to be sent."""
+    begun = [at for state, at in parsed_json(told["stamps"]) if state == JobState.INTENT.value]
+    return json.dumps([[0, round(begun[-1], 3), Outcome.SENT.value]] if begun else [])

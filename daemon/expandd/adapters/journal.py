@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from expandd.adapters.journal_money import paid_before, spent
+from expandd.adapters.journal_money import paid_before, spent, write_payments
 from expandd.adapters.journal_orders import forget_order, lift, orders, stand, standing_orders
 from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
 from expandd.adapters.journal_schema import VERSION, steps_from
 from expandd.domain.calendar import Spent, Today
-from expandd.domain.errors import JournalAway, StaleJob
+from expandd.domain.errors import JournalAway, RowRefused, StaleJob
 from expandd.domain.job import Job, JobState
 from expandd.domain.orders import Order, StandingOrder
 
@@ -30,6 +30,10 @@ _SET = ", ".join(f'"{name}" = :{name}' for name in COLUMNS)
 # The guard of every change: whoever believes in an older state, or has lost the job to another owner, changes nothing.
 _GUARD = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
 _UPDATE = f"UPDATE jobs SET {_SET} WHERE {_GUARD}"  # noqa: S608 - as said
+
+
+_OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""Failures that say something of what was to be written, and nothing of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,12 @@ class SqliteJournal:
 
     async def add(self, job: Job) -> None:
         row = to_row(job)
-        await self._do(lambda connection: connection.execute(_INSERT, row))
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(_INSERT, row)
+            write_payments(connection, row)
+
+        await self._do(insert)
 
     async def save(self, job: Job, expected: JobState) -> None:
         row = {**to_row(job), "expected": expected.value}
@@ -71,30 +80,35 @@ class SqliteJournal:
         def update(connection: sqlite3.Connection) -> None:
             if connection.execute(_UPDATE, row).rowcount == 0:
                 raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
+            write_payments(connection, row)
 
         await self._do(update)
 
     async def get(self, job_id: str) -> Job | None:
-        return await self._one("SELECT * FROM jobs WHERE id = ?", job_id)
+        return await self._one("SELECT * FROM whole_jobs WHERE id = ?", job_id)
 
     async def open_jobs(self) -> Sequence[Job]:
-        return await self._do(lambda connection: _all(connection, "SELECT * FROM jobs WHERE closed = 0 ORDER BY id"))
+        return await self._do(
+            lambda connection: _all(connection, "SELECT * FROM whole_jobs WHERE closed = 0 ORDER BY id")
+        )
 
     async def by_image_id(self, image_id: str) -> Job | None:
         # The second condition is the index's own: without it SQLite reads the whole table.
-        query = "SELECT * FROM jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
+        query = "SELECT * FROM whole_jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
         return await self._one(query, image_id)
 
     async def twin(self, job: Job) -> Job | None:
         return await self._do(lambda connection: paid_before(connection, job.source.sha256, job.offsets, job.id))
 
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
-        query = "SELECT * FROM jobs WHERE closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox) ORDER BY id"
+        query = (
+            "SELECT * FROM whole_jobs WHERE closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox) ORDER BY id"
+        )
         folder = None if inbox is None else os.fsencode(inbox)
         return await self._do(lambda connection: _all(connection, query, folder))
 
     async def spent(self, today: Today) -> Sequence[Spent]:
-        return await self._do(lambda connection: spent(connection, today, over=True))
+        return await self._do(lambda connection: spent(connection, today))
 
     async def orders(self) -> Sequence[Order]:
         return await self._do(orders)
@@ -139,15 +153,10 @@ class SqliteJournal:
             wishes = [wish for wish in group if wish is not None]
             try:
                 connection = connection or open_journal(self._path)
-                _commit(connection, wishes)
+                _commit(connection, wishes, self._path)
             except (sqlite3.Error, OSError, JournalAway) as error:
-                away = JournalAway(
-                    f"The journal {self._path} cannot be used ({error}). Nothing is paid until it can be written: "
-                    "see to its disk, and make room there; expandd goes on by itself.",
-                )
-                away.__cause__ = error
                 for wish in wishes:
-                    wish.tell(None, away)
+                    wish.tell(None, _away(self._path, error))
         if connection is not None:
             connection.close()
 
@@ -181,25 +190,68 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.executescript(steps_from(version))
 
 
-def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish]) -> None:
-    """All wishes in one transaction. A stale one changes nothing and fails alone; a failing disk fails them all."""
-    outcomes: list[tuple[_Wish, object, BaseException | None]] = []
+def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish], path: Path) -> None:
+    """All wishes in one transaction. Where that fails each has one of its own: a failure is told to nobody else."""
+    try:
+        outcomes = _transacted(connection, wishes)
+    except (sqlite3.Error, OSError):
+        if len(wishes) == 1:
+            raise
+        for wish in wishes:
+            _commit_alone(connection, wish, path)
+        return
+    for wish, outcome, failure in outcomes:
+        wish.tell(outcome, failure)
+
+
+def _commit_alone(connection: sqlite3.Connection, wish: _Wish, path: Path) -> None:
+    try:
+        _commit(connection, [wish], path)
+    except (sqlite3.Error, OSError) as error:
+        wish.tell(None, _away(path, error))
+
+
+def _away(path: Path, error: Exception) -> JournalAway:
+    away = JournalAway(
+        f"The journal {path} cannot be used ({error}). Nothing is paid until it can be written: "
+        "see to its disk, and make room there; expandd goes on by itself.",
+    )
+    away.__cause__ = error
+    return away
+
+
+def _transacted(
+    connection: sqlite3.Connection, wishes: Sequence[_Wish]
+) -> list[tuple[_Wish, object, BaseException | None]]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for wish in wishes:
-            try:
-                outcomes.append((wish, wish.work(connection), None))
-            except (sqlite3.Error, OSError):
-                raise
-            except Exception as error:  # noqa: BLE001 - it is the asker's, who gets it; the thread must live on
-                outcomes.append((wish, None, error))
+        outcomes = [(wish, *_outcome(connection, wish)) for wish in wishes]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    for wish, outcome, failure in outcomes:
-        wish.tell(outcome, failure)
+    return outcomes
+
+
+def _outcome(connection: sqlite3.Connection, wish: _Wish) -> tuple[object, BaseException | None]:
+    """What one wish comes to. One that is stale or cannot be written changes nothing; a failing disk raises."""
+    connection.execute("SAVEPOINT wish")
+    outcome: object = None
+    failure: BaseException | None = None
+    try:
+        outcome = wish.work(connection)
+    except (*_OF_THE_ROW, OverflowError) as error:
+        failure = RowRefused(f"The journal does not take this change: {error}.")
+        failure.__cause__ = error
+    except (sqlite3.Error, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - it is the asker's, who gets it; the thread must live on
+        failure = error
+    if failure is not None:
+        connection.execute("ROLLBACK TO wish")
+    connection.execute("RELEASE wish")
+    return outcome, failure
 
 
 def _prune(connection: sqlite3.Connection, before: float) -> int:
@@ -210,6 +262,9 @@ def _prune(connection: sqlite3.Connection, before: float) -> int:
         "ON CONFLICT DO UPDATE SET paid = paid + excluded.paid, delivered = delivered + excluded.delivered, "
         "failed = failed + excluded.failed, unknown = unknown + excluded.unknown, saved = saved + excluded.saved",
         (before,),
+    )
+    connection.execute(
+        "DELETE FROM payments WHERE job IN (SELECT id FROM jobs WHERE closed = 1 AND changed < ?)", (before,)
     )
     return connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
 

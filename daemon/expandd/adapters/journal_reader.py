@@ -86,24 +86,26 @@ class JournalReader:
 
     def open_jobs(self, most: int) -> Sequence[Job]:
         """The oldest open jobs."""
-        return self._jobs("SELECT * FROM jobs WHERE closed = 0 ORDER BY id LIMIT ?", most)
+        return self._jobs("SELECT * FROM whole_jobs WHERE closed = 0 ORDER BY id LIMIT ?", most)
 
     def unknown(self) -> Sequence[Job]:
         """The open jobs of which nobody can tell whether they were paid for."""
-        return self._jobs("SELECT * FROM jobs WHERE closed = 0 AND state = 'unknown' ORDER BY id LIMIT ?", -1)
+        return self._jobs("SELECT * FROM whole_jobs WHERE closed = 0 AND state = 'unknown' ORDER BY id LIMIT ?", -1)
 
     def held(self, most: int) -> Sequence[Job]:
         """The oldest open jobs that need a person."""
-        return self._jobs("SELECT * FROM jobs WHERE closed = 0 AND held = 1 ORDER BY id LIMIT ?", most)
+        return self._jobs("SELECT * FROM whole_jobs WHERE closed = 0 AND held = 1 ORDER BY id LIMIT ?", most)
 
     def done(self, most: int) -> Sequence[Job]:
         """The jobs that were done last, youngest first."""
-        return self._jobs("SELECT * FROM jobs WHERE closed = 1 AND state = 'done' ORDER BY changed DESC LIMIT ?", most)
+        return self._jobs(
+            "SELECT * FROM whole_jobs WHERE closed = 1 AND state = 'done' ORDER BY changed DESC LIMIT ?", most
+        )
 
     def done_in(self, inbox: Path | None) -> Sequence[Job]:
         """All jobs of one inbox, or of all, that are done and whose original was kept, oldest first."""
         query = (
-            "SELECT * FROM jobs WHERE closed = 1 AND state = 'done' AND resting IS NOT NULL "
+            "SELECT * FROM whole_jobs WHERE closed = 1 AND state = 'done' AND resting IS NOT NULL "
             "AND inbox = coalesce(?, inbox) ORDER BY id"
         )
         folder = None if inbox is None else os.fsencode(inbox)
@@ -125,7 +127,7 @@ class JournalReader:
         for tail in tails:
             ways += [f"substr({column}, ?) = ?" for column in ("relative", "target", "resting")]
             values += [-len(tail) - 1, b"/" + tail] * 3
-        query = f"SELECT * FROM jobs WHERE {' OR '.join(ways)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - marks alone
+        query = f"SELECT * FROM whole_jobs WHERE {' OR '.join(ways)} ORDER BY id DESC LIMIT ?"  # noqa: S608 - marks alone
         return [from_row(row) for row in self._connection.execute(query, (*values, most))]
 
     def paid_before(self, sha256: str, offsets: Offsets) -> Job | None:
@@ -134,7 +136,7 @@ class JournalReader:
 
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by folder and day."""
-        return spent(self._connection, today, over=False)
+        return spent(self._connection, today)
 
     def standing_orders(self) -> Sequence[StandingOrder]:
         """What people, or a burst guard, ordered to go on holding."""
@@ -171,17 +173,19 @@ class JournalReader:
 
     def job(self, job_id: str) -> Job | None:
         """The job of that id, open or over."""
-        found = [from_row(row) for row in self._connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,))]
+        found = [from_row(row) for row in self._connection.execute("SELECT * FROM whole_jobs WHERE id = ?", (job_id,))]
         return found[0] if found else None
 
     def failed(self, most: int) -> Sequence[Job]:
         """The youngest jobs whose file went to the error folder."""
-        return self._jobs("SELECT * FROM jobs WHERE state = 'failed' AND closed = 1 ORDER BY id DESC LIMIT ?", most)
+        return self._jobs(
+            "SELECT * FROM whole_jobs WHERE state = 'failed' AND closed = 1 ORDER BY id DESC LIMIT ?", most
+        )
 
     def differing(self, most: int) -> Sequence[Job]:
         """The youngest results whose size in px is not what the offsets promise."""
         return self._jobs(
-            "SELECT * FROM jobs WHERE (result_width != expected_width OR result_height != expected_height) "
+            "SELECT * FROM whole_jobs WHERE (result_width != expected_width OR result_height != expected_height) "
             "ORDER BY id DESC LIMIT ?",
             most,
         )

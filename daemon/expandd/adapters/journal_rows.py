@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from expandd.domain.errors import Fault, FaultCode
+from expandd.domain.errors import Fault, FaultCode, RowRefused
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, Stamp
 from expandd.domain.offsets import Offsets, Size
+from expandd.domain.payment import Outcome, Payment
 from expandd.domain.settings import Duplicates, Originals
+
+LEAST, MOST = -(2**63), 2**63 - 1
+"""The numbers that a column holds."""
 
 
 class Row(Protocol):
@@ -72,12 +77,19 @@ COLUMNS = (
     "duplicates",
     "sidecar",
     "twin",
-    "spent_at",
+    "duplicate_of",
 )
 
 
 def to_row(job: Job) -> dict[str, Any]:
-    """The row of a job; a dict because SQLite takes its values by name."""
+    """The row of a job; a dict because SQLite takes its values by name. Its payments are rows of another table.
+
+    Raises RowRefused for a value that no column takes.
+    """
+    return checked(_values(job))
+
+
+def _values(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": job.state.value,
@@ -102,7 +114,8 @@ def to_row(job: Job) -> dict[str, Any]:
         "stamps": json.dumps([[stamp.state.value, stamp.at] for stamp in job.stamps]),
         "changed": job.stamps[-1].at if job.stamps else 0.0,
         "twin": job.twin,
-        "spent_at": job.spent_at,
+        "duplicate_of": job.duplicate_of,
+        "payments": json.dumps([[number, paid.at, paid.outcome.value] for number, paid in enumerate(job.payments)]),
         **_place_row(job.place),
         **_source_row(job.source),
         **_offsets_row(job.offsets),
@@ -136,8 +149,20 @@ def from_row(row: Row) -> Job:
         uploads=row["uploads"],
         twin=row["twin"],
         closed=bool(row["closed"]),
+        duplicate_of=row["duplicate_of"],
         stamps=tuple(Stamp(JobState(state), at) for state, at in json.loads(row["stamps"])),
+        payments=tuple(Payment(at, Outcome(outcome)) for _, at, outcome in sorted(json.loads(row["payments"]))),
     )
+
+
+def checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, if SQLite takes each of its values: the one place where their range is looked at."""
+    for name, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RowRefused(f"{name} is {value}, which is no number")
+        if isinstance(value, int) and not LEAST <= value <= MOST:
+            raise RowRefused(f"{name} is a number of more than 64 bits")
+    return row
 
 
 def _place_row(place: Place) -> dict[str, Any]:

@@ -123,7 +123,48 @@ CREATE VIEW ledger_lines AS
     SELECT inbox, day, paid, delivered, failed, unknown, saved FROM ledger;
 """
 
-STEPS = (_FIRST, _SECOND)
+# A payment is a row of its own from the instant before its call is sent; what the old stamps tell is taken over once.
+_THIRD = """
+CREATE TABLE payments (
+    job TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    inbox BLOB NOT NULL,
+    at REAL NOT NULL,
+    outcome TEXT NOT NULL,
+    PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX payments_at ON payments (at);
+INSERT INTO payments SELECT id, 0, inbox, round(spent_at, 3),
+    CASE WHEN state = 'intent' OR state = 'unknown' AND NOT EXISTS (
+        SELECT 1 FROM json_each(stamps) WHERE json_extract(value, '$[0]') = 'accepted'
+    ) THEN 'sent' ELSE 'taken' END
+FROM jobs WHERE spent_at IS NOT NULL;
+DROP VIEW ledger_lines;
+DROP VIEW job_lines;
+DROP INDEX spent_jobs;
+ALTER TABLE jobs DROP COLUMN spent_at;
+ALTER TABLE jobs ADD COLUMN duplicate_of TEXT NOT NULL DEFAULT '';
+CREATE INDEX duplicates_paid ON jobs (changed) WHERE duplicate_of != '';
+CREATE VIEW counted_payments AS SELECT job, inbox, at FROM payments WHERE outcome IN ('sent', 'taken');
+CREATE VIEW whole_jobs AS
+    SELECT jobs.*, (SELECT json_group_array(json_array(number, at, outcome)) FROM payments WHERE job = jobs.id)
+        AS payments
+    FROM jobs;
+CREATE VIEW job_lines AS
+    SELECT job AS id, inbox, date(at, 'unixepoch', 'localtime') AS day,
+           1 AS paid, 0 AS delivered, 0 AS failed, 0 AS unknown, 0 AS saved
+    FROM counted_payments
+    UNION ALL
+    SELECT id, inbox, date(changed, 'unixepoch', 'localtime'),
+           0, state = 'done' AND target IS NOT NULL, state = 'failed', state = 'unknown', state = 'done' AND twin != ''
+    FROM jobs WHERE closed = 1 OR state = 'unknown';
+CREATE VIEW ledger_lines AS
+    SELECT inbox, day, paid, delivered, failed, unknown, saved FROM job_lines
+    UNION ALL
+    SELECT inbox, day, paid, delivered, failed, unknown, saved FROM ledger;
+"""
+
+STEPS = (_FIRST, _SECOND, _THIRD)
 """What leads from each version to the next."""
 
 VERSION = len(STEPS)

@@ -10,6 +10,7 @@ ExpanddError
 ├── AccountAway          the account or the service is away: everything waits, one gentle probe
 ├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
 ├── JournalAway          the journal cannot be written: stop spending, say so
+├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
 ├── StaleJob             somebody else moved this job: let go of it
 └── IllegalMove          a bug of ours: loud, never swallowed
 """
@@ -150,6 +151,10 @@ class OutcomeUnknown(ExpanddError):
 
 class JournalAway(ExpanddError):
     """The journal cannot be read or written."""
+
+
+class RowRefused(ExpanddError):
+    """One change holds what the journal does not take: a number out of range, a key that is there already."""
 
 
 class StaleJob(ExpanddError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from expandd.domain.errors import Fault, IllegalMove
 from expandd.domain.offsets import Offsets, Size
+from expandd.domain.payment import Outcome, Payments, begun, known
 from expandd.domain.settings import Duplicates, HotFolder, Originals
 
 
@@ -44,9 +45,13 @@ S = JobState
 MOVES: dict[JobState, frozenset[JobState]] = {
     # Straight to its end where the same bytes were paid for before: their result is delivered again, or none is.
     # So also from the next state: they may have been paid for only just now.
-    S.CLAIMED: frozenset({S.UPLOADED, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
+    # To unknown from either where the record beside the file tells of a paid call that the journal does not know.
+    S.CLAIMED: frozenset({S.UPLOADED, S.UNKNOWN, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
     # An upload can be repeated when the API has let go of the picture; it costs nothing.
-    S.UPLOADED: frozenset({S.CLAIMED, S.INTENT, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
+    # To rendered where the API announces a result after it had shown none: it was made all the same.
+    S.UPLOADED: frozenset(
+        {S.CLAIMED, S.INTENT, S.UNKNOWN, S.RENDERED, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN},
+    ),
     # Back to uploaded only by a refusal that proves nothing was made.
     S.INTENT: frozenset({S.ACCEPTED, S.UNKNOWN, S.UPLOADED, S.CLAIMED, S.FAILED}),
     S.ACCEPTED: frozenset({S.RENDERED, S.FAILED, S.UNKNOWN}),
@@ -61,6 +66,19 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     S.FAILED: frozenset(),
     S.WITHDRAWN: frozenset(),
 }
+
+TELLING: dict[tuple[JobState, JobState], Outcome] = {
+    (S.INTENT, S.ACCEPTED): Outcome.TAKEN,
+    (S.INTENT, S.UPLOADED): Outcome.REFUSED,
+    (S.INTENT, S.CLAIMED): Outcome.REFUSED,
+    (S.INTENT, S.FAILED): Outcome.REFUSED,
+    (S.UNKNOWN, S.UPLOADED): Outcome.NOT_MADE,
+    # A result, an error that the API announced, or a person's word.
+    (S.UNKNOWN, S.RENDERED): Outcome.TAKEN,
+    (S.UNKNOWN, S.FAILED): Outcome.TAKEN,
+    (S.UPLOADED, S.RENDERED): Outcome.TAKEN,
+}
+"""The moves that tell what became of the paid call."""
 
 UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
 """States in which nothing can have been charged."""
@@ -167,7 +185,7 @@ class Job:
     `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in hand, `tries`
     those of the whole job, `uploads` the uploads that the API took. `target` (the result) and `resting` (the original)
     are chosen final paths, written down before a file is put there. `twin` is the earlier job for whose bytes and
-    offsets was paid, where nothing is paid for this one.
+    offsets was paid, where nothing is paid for this one; `duplicate_of` where this one is paid for all the same.
     """
 
     id: str
@@ -192,8 +210,10 @@ class Job:
     tries: int = 0
     uploads: int = 0
     twin: str = ""
+    duplicate_of: str = ""
     closed: bool = False
     stamps: tuple[Stamp, ...] = ()
+    payments: Payments = ()
 
     @property
     def work_dir(self) -> Path:
@@ -205,14 +225,13 @@ class Job:
 
     @property
     def paid(self) -> bool:
-        """Whether the API took the paid call, as far as anybody knows."""
-        return any(stamp.state in {S.ACCEPTED, S.RENDERED} for stamp in self.stamps)
+        """Whether the API took a paid call, as far as anybody knows."""
+        return any(payment.outcome is Outcome.TAKEN for payment in self.payments)
 
     @property
     def spent_at(self) -> float | None:
-        """When the paid call was begun, seconds since the epoch; None when nothing was or can have been paid."""
-        refused = [stamp.state for stamp in self.stamps[-2:]] == [S.INTENT, S.FAILED]
-        return None if refused else self.entered(S.INTENT) or self.entered(S.UNKNOWN)
+        """When the last paid call was begun, seconds since the epoch; None when nothing was or can have been paid."""
+        return next((payment.at for payment in reversed(self.payments) if payment.counts), None)
 
     def entered(self, state: JobState) -> float | None:
         """When the job entered `state`, seconds since the epoch; a step back to it does not count."""
@@ -236,7 +255,16 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     # either: an upload is as old as it was.
     kept = tuple(stamp for stamp in job.stamps if _ORDER.index(stamp.state) < _ORDER.index(to))
     stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
-    return replace(job, state=to, stamps=(*kept, stamp), **{"attempts": 0, "note": "", **changes})
+    facts = {"attempts": 0, "note": "", "payments": _payments(job, to, now), **changes}
+    return replace(job, state=to, stamps=(*kept, stamp), **facts)
+
+
+def _payments(job: Job, to: JobState, now: float) -> Payments:
+    """The one place where a payment is begun, and where it is told what became of it."""
+    if to is JobState.INTENT:
+        return begun(job.payments, now)
+    outcome = TELLING.get((job.state, to))
+    return job.payments if outcome is None else known(job.payments, outcome, now)
 
 
 def claimed(job: Job, now: float) -> Job:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import GateReason
-from expandd.domain.job import UNPAID, Job
+from expandd.domain.job import Job
 from expandd.domain.settings import NO_LIMIT, Budget, Settings
 from expandd.engine.barriers import Barriers, Cause
 from expandd.engine.jobs import Jobs
@@ -58,19 +58,26 @@ class Budgets:
         self._journal = journal
         self._barriers = barriers
         self._clock = clock
-        self._over: Counter[tuple[Path, str]] = Counter()
-        """Paid images of jobs that are over, by inbox and local day, since the month `_since_month`."""
+        self._spent: Counter[tuple[Path | None, str]] = Counter()
+        """Payments by inbox (None: of all) and local day, and by local month, since the month `_since_month`."""
         self._since_month = ""
+        self._meanwhile: list[tuple[Path, float, int]] | None = None
+        """What was counted while the journal was asked."""
+        jobs.tally.follow(self.count)
         self._paying: dict[str, Job] = {}
         self._used_up = asyncio.Event()
 
     async def load(self) -> None:
         """What was spent before. Nothing is paid until this is known."""
         today = self._clock.today()
+        self._meanwhile = []
         known = await self._journal.spent(today)
-        self._over, self._since_month = Counter(), today.month
+        meanwhile, self._meanwhile = self._meanwhile, None
+        self._spent, self._since_month = Counter(), today.month
         for spent in known:
-            self._count(spent, today)
+            self._add(spent, today)
+        for inbox, at, images in meanwhile:
+            self.count(inbox, at, images)
         self.look()
 
     async def keep_up(self) -> None:
@@ -86,24 +93,27 @@ class Budgets:
             await self._clock.sleep(ROUND)
             self.look()
 
-    def closed(self, job: Job) -> None:
-        """A job is over: from now on it is counted here, and no longer among the open ones."""
-        if job.spent_at is not None:
-            today = self._clock.today()
-            self._count(Spent(job.place.inbox, _day_of(job.spent_at, today), 1), today)
-        self.look()
+    def count(self, inbox: Path, at: float, images: int) -> None:
+        """So many more images were paid for then (epoch seconds); fewer where it turned out that none was."""
+        if self._meanwhile is not None:
+            self._meanwhile.append((inbox, at, images))
+        today = self._clock.today()
+        self._add(Spent(inbox, _day_of(at, today), images), today)
 
     def used(self, inbox: Path | None) -> Used:
         today = self._clock.today()
-        over = [(day, images) for (path, day), images in self._over.items() if inbox in {None, path}]
-        mine = [job for job in self._jobs if inbox in {None, job.place.inbox}]
-        spent = [job.spent_at for job in mine if job.spent_at is not None]
         return Used(
-            today=sum(images for day, images in over if day == today.day) + _since(spent, today.day_began),
-            this_month=sum(images for day, images in over if day[:7] == today.month) + _since(spent, today.month_began),
-            # What is paused keeps nothing from others.
-            reserved=sum(job.state in UNPAID and job.fault is None and not self._orders.stops(job) for job in mine),
+            today=self._spent[inbox, today.day],
+            this_month=self._spent[inbox, today.month],
+            reserved=sum(map(self._reserved, self._jobs.tally.inboxes() if inbox is None else (inbox,))),
         )
+
+    def _reserved(self, inbox: Path) -> int:
+        """How many are on their way to being paid for. What is paused keeps nothing from others."""
+        if self._orders.stops_all_of(inbox):
+            return 0
+        tally = self._jobs.tally
+        return tally.unpaid_in(inbox) - sum(tally.unpaid(inbox, file) for file in self._orders.paused_files(inbox))
 
     def within(self, job: Job) -> bool:
         """Whether this job's paid call is within all budgets."""
@@ -125,10 +135,9 @@ class Budgets:
         """The paid call is written down, or was not begun: the jobs themselves tell from here on."""
         self._paying.pop(job.id, None)
 
-    def look(self) -> None:
-        """Shut the barriers of budgets that are used up, and open the others."""
-        folders = {folder.inbox: folder.budget for folder in self.settings.folders}
-        for inbox, budget in (None, self.settings.budget), *folders.items():
+    def look(self, *inboxes: Path) -> None:
+        """Shut the barriers of budgets that are used up, and open the others: of these inboxes, or of all."""
+        for inbox, budget in self._all_scopes(inboxes):
             barrier = self._barriers.at(inbox, Cause.BUDGET)
             why = "" if budget == NO_LIMIT else _why(budget, self.used(inbox))
             if why:
@@ -137,22 +146,30 @@ class Budgets:
             else:
                 barrier.open()
 
+    def _all_scopes(self, inboxes: tuple[Path, ...]) -> Iterator[tuple[Path | None, Budget]]:
+        yield None, self.settings.budget
+        budgets = self._folder_budgets()
+        for inbox in inboxes or budgets:
+            if inbox in budgets:
+                yield inbox, budgets[inbox]
+
+    def _folder_budgets(self) -> dict[Path, Budget]:
+        return {folder.inbox: folder.budget for folder in self.settings.folders}
+
     def _scopes(self, inbox: Path) -> Iterator[tuple[Path | None, Budget]]:
         folders = ((folder.inbox, folder.budget) for folder in self.settings.folders if folder.inbox == inbox)
         scopes = ((None, self.settings.budget), *folders)
         yield from ((where, budget) for where, budget in scopes if budget != NO_LIMIT)
 
-    def _count(self, spent: Spent, today: Today) -> None:
-        if spent.day[:7] >= today.month:
-            self._over[spent.inbox, spent.day] += spent.images
-        self._since_month = max(self._since_month, today.month)
-        old = [key for key in self._over if key[1][:7] < today.month]
-        for key in old:
-            del self._over[key]
-
-
-def _since(instants: list[float], began: float) -> int:
-    return sum(instant >= began for instant in instants)
+    def _add(self, spent: Spent, today: Today) -> None:
+        month = spent.day[:7]
+        if month >= today.month:
+            for inbox in (None, spent.inbox):
+                self._spent[inbox, spent.day] += spent.images
+                self._spent[inbox, month] += spent.images
+        if today.month > self._since_month:
+            self._since_month = today.month
+            self._spent = Counter({key: images for key, images in self._spent.items() if key[1][:7] >= today.month})
 
 
 def _spent_up(budget: Budget, today: int, this_month: int) -> bool:

@@ -201,13 +201,18 @@ class Engine:
             case JobClosed(job) if job.state is JobState.WITHDRAWN:
                 self._look_again(job)
         self._emit_on(event)
+        self._keep_budgets(event)
+
+    def _keep_budgets(self, event: Event) -> None:
         match event:
-            case JobMoved() | GateShut(reason=GateReason.PAUSED) | GateOpened(reason=GateReason.PAUSED):
+            case JobMoved(job):
+                self.budgets.look(job.place.inbox)
+            case GateShut(reason=GateReason.PAUSED) | GateOpened(reason=GateReason.PAUSED):
                 self.budgets.look()
             case JobClosed(job):
-                self.budgets.closed(job)
-                for twin in self.jobs.in_state(*UNPAID):
-                    if twin.source.sha256 and twin.source.sha256 == job.source.sha256:
+                self.budgets.look(job.place.inbox)
+                for twin in self.jobs.of_bytes(job.source.sha256):
+                    if twin.state in UNPAID:
                         self.dispatcher.wake(twin.id)
 
     def _look_again(self, job: Job) -> None:

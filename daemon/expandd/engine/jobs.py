@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from expandd.domain.errors import GateReason, JournalAway, StaleJob
@@ -12,6 +13,7 @@ from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobM
 from expandd.domain.job import Job, JobState, Stamp, claimed, moved
 from expandd.engine.keeping import Journal
 from expandd.engine.ports import Clock, Emit
+from expandd.engine.tally import Tally
 
 JOURNAL = "journal"
 """The name under which the journal is said to be away, like a gate."""
@@ -26,6 +28,7 @@ class Jobs:
         self._emit = emit
         self._away_since: float | None = None
         self._open: dict[str, Job] = {}
+        self.tally = Tally()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def __iter__(self) -> Iterator[Job]:
@@ -40,18 +43,28 @@ class Jobs:
     def in_state(self, *states: JobState) -> tuple[Job, ...]:
         return tuple(job for job in self._open.values() if job.state in states)
 
+    def of_bytes(self, sha256: str) -> tuple[Job, ...]:
+        """The open jobs whose source has this digest; none while it is not known."""
+        return tuple(self._open[job_id] for job_id in self.tally.of_bytes(sha256))
+
     async def known(self, job_id: str) -> Job | None:
         """The job of this id as the journal has it, open or over."""
         return await self._journal.get(job_id)
 
     async def load(self) -> None:
-        self._open = {job.id: job for job in await self._journal.open_jobs()}
+        known = await self._journal.open_jobs()
+        for job in tuple(self._open.values()):
+            self._let_go(job)
+        for job in known:
+            # What was paid for before is counted by what the journal says of it, not anew.
+            self._open[job.id] = job
+            self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
 
     async def add(self, job: Job) -> Job:
         """Write a new job down, before its file is touched."""
         job = claimed(job, self._clock.wall())
         await self._told(self._journal.add(job))
-        self._open[job.id] = job
+        self._put(job)
         self._emit(JobMoved(job, None))
         return job
 
@@ -59,7 +72,7 @@ class Jobs:
         """Write down a job whose row is lost, in the state that can be answered for."""
         job = job.with_(state=state, note=note, attempts=0, stamps=(*job.stamps, Stamp(state, self._clock.wall())))
         await self._told(self._journal.add(job))
-        self._open[job.id] = job
+        self._put(job)
         self._emit(JobMoved(job, None))
         return job
 
@@ -95,21 +108,22 @@ class Jobs:
     async def close(self, job: Job) -> None:
         """Write down that nothing is left to do for a job in its last state."""
         after = await self.note(job, closed=True)
-        del self._open[job.id], self._locks[job.id]
+        self._let_go(after)
+        del self._locks[job.id]
         self._emit(JobClosed(after))
 
     async def _save(self, after: Job, before: Job) -> None:
         # In memory first: whoever looks while the journal syncs must not decide on what is no longer so.
         # One change of a job at a time: what is not written down yet may still turn out not to be so.
-        self._open[after.id] = after
+        self._put(after)
         try:
             await self._told(self._journal.save(after, before.state))
         except StaleJob:
-            self._open[after.id] = before
+            self._put(before)
             await self._read_again(before)
             raise
         except BaseException:
-            self._open[after.id] = before
+            self._put(before)
             raise
 
     async def _told(self, writing: Awaitable[None]) -> None:
@@ -129,9 +143,16 @@ class Jobs:
         """The journal is right. A job that is over or somebody else's is let go of."""
         row = await self._journal.get(job.id)
         if row is None or row.closed or (row.owner, row.epoch) != (job.owner, job.epoch):
-            del self._open[job.id]
+            self._let_go(job)
         else:
-            self._open[job.id] = row
+            self._put(row)
+
+    def _put(self, job: Job) -> None:
+        self.tally.change(self._open.get(job.id), job)
+        self._open[job.id] = job
+
+    def _let_go(self, job: Job) -> None:
+        self.tally.change(self._open.pop(job.id, None), None)
 
     def _current(self, job: Job) -> Job:
         current = self._open.get(job.id)

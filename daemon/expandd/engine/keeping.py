@@ -91,7 +91,7 @@ class Journal(Protocol):
         ...
 
     async def spent(self, today: Today) -> Sequence[Spent]:
-        """What the jobs that are over were paid for since the month began, by inbox and day."""
+        """What was paid for since the month began, by inbox and day: by jobs that are open, over or forgotten."""
         ...
 
     async def prune(self, before: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from expandd.domain.errors import GateReason
@@ -24,11 +25,12 @@ class StandingOrders:
         self._journal = journal
         self._barriers = barriers
         self._served: frozenset[Path] = frozenset()
+        self._paused_files: dict[Path, set[Path]] = {}
         self._standing: dict[tuple[Lasting, Path | None, Path | None, str], StandingOrder] = {}
 
     async def load(self) -> None:
         for order in await self._journal.standing_orders():
-            self._standing[order.key] = order
+            self._keep(order)
 
     def show(self, inboxes: frozenset[Path]) -> None:
         """Shut the barriers of what stands for everything and for these, the ones that are served from now on."""
@@ -41,12 +43,14 @@ class StandingOrders:
 
     async def stand(self, order: StandingOrder) -> None:
         await self._journal.stand(order)
-        self._standing[order.key] = order
+        self._keep(order)
         self._show(order)
 
     async def lift(self, order: StandingOrder) -> None:
         await self._journal.lift(order)
         self._standing.pop(order.key, None)
+        if order.lasting is Lasting.PAUSED and order.inbox is not None and order.relative is not None:
+            self._paused_files.get(order.inbox, set()).discard(order.relative)
         if order.relative is None:
             self._open(order)
 
@@ -56,8 +60,16 @@ class StandingOrders:
 
     def stops(self, job: Job) -> bool:
         """Whether a job is paused, by an order or by what lies in its inbox."""
-        by_file = self._barriers.at(job.place.inbox, Cause.FILE).shut is not None
-        return by_file or self.paused(job.place.inbox, job.relative)
+        return self.stops_all_of(job.place.inbox) or self.held_back(job.place.inbox, job.relative)
+
+    def stops_all_of(self, inbox: Path) -> bool:
+        """Whether this whole folder is paused, by an order or by what lies in its inbox."""
+        by_file = self._barriers.at(inbox, Cause.FILE).shut is not None
+        return by_file or any(self._has(Lasting.PAUSED, where, None) for where in (None, inbox))
+
+    def paused_files(self, inbox: Path) -> Iterable[Path]:
+        """The single files of this folder that are paused."""
+        return self._paused_files.get(inbox, ())
 
     def held_back(self, inbox: Path, relative: Path) -> bool:
         """Whether this one file is paused, its folder aside."""
@@ -76,6 +88,11 @@ class StandingOrders:
     def again(self, sha256: str) -> StandingOrder | None:
         """The order to expand these bytes once more."""
         return self._standing.get((Lasting.AGAIN, None, None, sha256))
+
+    def _keep(self, order: StandingOrder) -> None:
+        self._standing[order.key] = order
+        if order.lasting is Lasting.PAUSED and order.inbox is not None and order.relative is not None:
+            self._paused_files.setdefault(order.inbox, set()).add(order.relative)
 
     def _has(self, lasting: Lasting, inbox: Path | None, relative: Path | None) -> bool:
         return self._get(lasting, inbox, relative) is not None

@@ -68,10 +68,8 @@ class Twins:
         digest = job.source.sha256
         if job.place.duplicates is Duplicates.EXPAND or not digest or self._orders.again(digest):
             return False
-        return any(
-            other.source.sha256 == digest and other.offsets == job.offsets and self._is_ahead(other, job)
-            for other in self._jobs
-        )
+        same = self._jobs.of_bytes(digest)
+        return any(other.offsets == job.offsets and self._is_ahead(other, job) for other in same)
 
     def _is_ahead(self, other: Job, job: Job) -> bool:
         # One that is settled by a twin itself decides nothing: that twin does, for both.
@@ -87,7 +85,7 @@ class Twins:
 
     async def paid(self, job: Job) -> None:
         """The job is paid for: a person's earlier `redo` of its bytes is fulfilled."""
-        again, at = self._orders.again(job.source.sha256), job.spent_at
+        again, at = self._orders.again(job.source.sha256), _paying_began(job)
         if again is not None and at is not None and at >= again.at:
             await self._orders.lift(again)
 
@@ -104,3 +102,7 @@ class Twins:
         except FileNotFoundError as error:
             raise Later("the file vanished from the work folder") from error
         return await self._jobs.note(job, source=replace(job.source, sha256=sha256))
+
+
+def _paying_began(job: Job) -> float | None:
+    return job.entered(JobState.INTENT) or job.entered(JobState.UNKNOWN)
