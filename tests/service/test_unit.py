@@ -122,10 +122,31 @@ def test_what_is_told_is_opened_too() -> None:
     assert values(printed, "BindReadOnlyPaths") == ['"-/home/ann/secret"', '"-/home/ann/tell me"']
 
 
-def test_a_page_on_a_port_opens_nothing() -> None:
-    settings = Settings(state_dir=STATE, folders=(hot("/srv/a/b"),), page=PageSettings(listen="127.0.0.1:8080"))
+@pytest.mark.parametrize(
+    ("listen", "allowed"),
+    [
+        ("127.0.0.1:8080", ["tcp:8080"]),
+        ("[::1]:443", ["tcp:443"]),
+        ("localhost:0", ["tcp"]),
+        ("unix:/run/expandd/page.sock", []),
+        (None, []),
+    ],
+)
+def test_a_page_on_a_port_opens_that_port_and_no_directory(listen: str | None, allowed: list[str]) -> None:
+    page = PageSettings(listen=listen, password_file=Path("/etc/expandd/password")) if listen else None
+    settings = Settings(state_dir=STATE, folders=(hot("/srv/a/b"),), page=page)
+    printed = list(drop_in(settings))
 
-    assert values(list(drop_in(settings)), "ReadWritePaths") == ["-/srv/a/b"]
+    assert values(printed, "SocketBindAllow") == allowed
+    assert [path for path in values(printed, "ReadWritePaths") if not path.startswith("-/run/")] == ["-/srv/a/b"]
+
+
+def test_what_can_be_written_is_not_run_but_for_hooks_that_lie_there() -> None:
+    hooks = Hooks(on_done=Hook(command=("/usr/local/bin/tell",)), on_error=Hook(command=("/srv/a/our tools/tell", "x")))
+    printed = list(drop_in(Settings(state_dir=STATE, folders=(hot("/srv/a"), hot("/home/ann/b c")), hooks=hooks)))
+
+    assert values(printed, "NoExecPaths") == ["-'/home/ann/b c'", *values(printed, "ReadWritePaths")]
+    assert values(printed, "ExecPaths") == values(printed, "ReadOnlyPaths") == ["-'/srv/a/our tools/tell'"]
 
 
 def test_a_drop_in_is_written_whole_or_the_old_one_stays(house: House) -> None:

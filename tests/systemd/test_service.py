@@ -255,6 +255,43 @@ assert os.getuid() != 0 and not int(open("/proc/self/status").read().split("CapE
     assert "expandd_" in service.machine.run(*reading).stdout
 
 
+def test_what_people_drop_cannot_be_run_and_limits_hold(service: Service) -> None:
+    service.before_start(
+        f"""
+import ctypes, errno, os, resource, shutil, subprocess
+for directory in ("{HOT}/inbox", "{HOT}/outbox", "/var/lib/expandd", "/run/expandd", "/tmp", "/dev/shm"):
+    tool = f"{{directory}}/tool"
+    try:
+        shutil.copy("/usr/bin/true", tool)
+    except OSError:
+        assert directory == "/dev/shm", directory
+        continue
+    try:
+        subprocess.run([tool], check=True)
+    except PermissionError:
+        os.unlink(tool)
+    else:
+        raise SystemExit(f"{{tool}} was run")
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (4096, 4096)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
+libc = ctypes.CDLL(None, use_errno=True)
+for number in (444, 317):  # landlock_create_ruleset, seccomp: both refuse nonsense, neither is refused itself
+    assert libc.syscall(number, 99, 99, 0) == -1
+    assert ctypes.get_errno() not in (errno.EPERM, errno.EACCES), number
+"""
+    )
+    service.start()
+
+
+def test_a_page_on_a_port_answers_within_the_sandbox(service: Service) -> None:
+    service.configure(HOT, more="page: {listen: '127.0.0.1:8099'}\n")
+    service.start()
+    service.wait_for("page.open")
+    script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8099/').status)"
+
+    assert service.machine.run("/usr/bin/python3", "-c", script).stdout.strip() == "200"
+
+
 def test_addresses_that_are_not_listed_cannot_be_reached(service: Service) -> None:
     machine, units = service.machine, "/run/share/expandd/systemd/drop-ins"
     for address in ("192.0.2.10", "198.51.100.7"):

@@ -66,6 +66,14 @@ def test_systemd_finds_nothing_to_complain_about(name: str, drop_in: str | None,
 
 
 @analyze
+def test_picture_readers_may_give_up_what_they_do_not_need(tmp_path: Path) -> None:
+    lines = (UNITS / "expandd.service").read_text().splitlines()
+    allowed = next(line for line in lines if line.startswith("SystemCallFilter=landlock")).split("=")[1].split()
+
+    assert {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"} <= set(allowed)
+
+
+@analyze
 def test_systemd_knows_every_word_of_the_slice() -> None:
     assert run("systemd-analyze", "verify", str(UNITS / "drop-ins" / "expandd.slice")) == ""
 
@@ -83,9 +91,18 @@ def test_an_instance_differs_from_the_single_service_in_nothing_but_names() -> N
     one, many = keys("expandd.service"), keys("expandd@.service")
     differing = {key for key in one.keys() | many.keys() if one.get(key) != many.get(key)}
 
-    names = {"Description", "StateDirectory", "RuntimeDirectory", "LoadCredential"}
+    names = {"Description", "NoExecPaths", "StateDirectory", "RuntimeDirectory", "LoadCredential"}
 
     assert differing == names | {"ExecStart", "ExecReload"}
+
+
+def test_everything_has_its_limit_and_nothing_is_run_from_where_people_write() -> None:
+    found = keys("expandd.service")
+
+    assert int(found["LimitNOFILE"]) >= 1024
+    assert {"MemoryMax", "TasksMax"} <= found.keys()
+    assert found["SocketBindDeny"] == "any"
+    assert found["NoExecPaths"].split() == ["-/var/lib/expandd", "-/run/expandd", "-/tmp", "-/var/tmp", "-/dev/shm"]
 
 
 def test_the_unit_waits_longer_for_a_stop_than_expandd_does() -> None:

@@ -94,6 +94,11 @@ def socket_of(address: str) -> Path | None:
     return Path(address.removeprefix(UNIX)) if address.startswith(UNIX) else None
 
 
+def port_of(address: str) -> int | None:
+    """The port of HOST:PORT, 0 where the system chooses one; None for a socket in the file system."""
+    return None if socket_of(address) else int(address.rpartition(":")[2])
+
+
 def reaches_beyond(address: str) -> bool:
     """Whether others than this machine's own users can reach what listens there."""
     return socket_of(address) is None and not is_loopback(address.rpartition(":")[0])

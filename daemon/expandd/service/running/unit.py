@@ -10,10 +10,10 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.config.model import DEFAULT_STATE_DIR
-from expandd.adapters.config.telling_keys import socket_of
+from expandd.adapters.config.telling_keys import port_of, socket_of
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
-from expandd.domain.settings import HotFolder, Settings
+from expandd.domain.settings import Hook, HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
 
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -67,11 +67,31 @@ def drop_in(settings: Settings, instance: str = "") -> Iterator[str]:
     yield "[Service]"
     yield "# All that the service may write, besides its state. What is missing expandd itself tells, and what to do."
     yield from (f"ReadWritePaths=-{quoted(path)}" for path in writable if path not in homes)
+    yield "# Nothing that lies there is ever run as a program."
+    yield from (f"NoExecPaths=-{quoted(path)}" for path in writable)
+    yield from _run_from_there(settings, writable)
+    yield from _listened(settings)
     if homes or seen:
         yield "# Of the home directories the service sees these alone."
         yield "ProtectHome=tmpfs"
         yield from (f"BindPaths={_bound(path)}" for path in homes)
         yield from (f"BindReadOnlyPaths={_bound(path)}" for path in seen)
+
+
+def _run_from_there(settings: Settings, writable: Iterable[Path]) -> Iterator[str]:
+    programs = sorted({path for path in _programs(settings) if any(path.is_relative_to(one) for one in writable)})
+    if programs:
+        yield "# But for these hooks, which the service itself may not change. Better put them where nobody writes."
+    for path in programs:
+        yield f"ExecPaths=-{quoted(path)}"
+        yield f"ReadOnlyPaths=-{quoted(path)}"
+
+
+def _listened(settings: Settings) -> Iterator[str]:
+    port = port_of(settings.page.listen) if settings.page else None
+    if port is not None:
+        yield "# The page listens there, and nothing else anywhere."
+        yield "SocketBindAllow=tcp" + (f":{port}" if port else "")
 
 
 def quoted(path: Path) -> str:
@@ -133,13 +153,19 @@ def _told_into(settings: Settings) -> Iterator[Path]:
 
 def _only_read(settings: Settings) -> Iterator[Path]:
     """The files that hooks and the page are made of."""
-    hooks = settings.hooks
-    for hook in (hooks.on_done, hooks.on_error, hooks.on_paused):
-        yield from (Path(word) for word in (hook.command[:1] if hook else ()))
-        if hook and hook.secret_file:
-            yield hook.secret_file
+    yield from _programs(settings)
+    yield from (hook.secret_file for hook in _hooks(settings) if hook.secret_file)
     if settings.page and settings.page.password_file:
         yield settings.page.password_file
+
+
+def _programs(settings: Settings) -> Iterator[Path]:
+    yield from (Path(hook.command[0]) for hook in _hooks(settings) if hook.command)
+
+
+def _hooks(settings: Settings) -> Iterator[Hook]:
+    hooks = settings.hooks
+    yield from (hook for hook in (hooks.on_done, hooks.on_error, hooks.on_paused) if hook)
 
 
 def _opened(folder: HotFolder) -> Iterable[Path]:
