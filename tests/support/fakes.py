@@ -49,6 +49,8 @@ class MemoryJournal:
 
     async def add(self, job: Job) -> None:
         number = await self._write()
+        if job.id in self.rows:
+            raise JournalAway(f"UNIQUE constraint failed: {job.id}")
         self.rows[job.id] = job
         self._lie(number)
 

@@ -157,7 +157,8 @@ class LocalFolders:
             except InstanceRunning as error:
                 raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
         found = inbox.stat()
-        return Occupied((found.st_dev, found.st_ino), first_there(inbox, heeding))
+        work = (inbox / WORK).lstat()
+        return Occupied((found.st_dev, found.st_ino), first_there(inbox, heeding), (work.st_dev, work.st_ino))
 
     def _claim(self, job: Job) -> FileIdentity | None:
         if os.path.lexists(job.work_file):

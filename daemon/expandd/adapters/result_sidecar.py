@@ -68,6 +68,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
             **_size(source.size),
             "bytes": source.identity.size,
             "sha256": source.sha256,
+            "lost": job.resting is None,
         },
         "result": {
             "file": printable(target.name),

@@ -69,6 +69,22 @@ class JobClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalLost:
+    """The original of a job that is as good as over was gone from the work folder: somebody removed it."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class StrayStuck:
+    """What lies in a work folder and is no open job's cannot be taken out of it; it is tried again."""
+
+    inbox: Path
+    job_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class GateShut:
     """Everything, or one folder, waits."""
 
@@ -128,6 +144,8 @@ Event = (
     | JobPutOff
     | JobHeld
     | JobClosed
+    | OriginalLost
+    | StrayStuck
     | GateShut
     | GateOpened
     | WatchRenewed

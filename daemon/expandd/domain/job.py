@@ -238,6 +238,11 @@ class Job:
         return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
 
     @property
+    def original_lost(self) -> bool:
+        """Whether it is over and its original was gone before it could be put away or removed."""
+        return self.closed and self.state in {S.DONE, S.FAILED} and self.resting is None
+
+    @property
     def lost_result(self) -> bool:
         """Whether it needs a person because its result was made and cannot be fetched."""
         return self.held and self.state is S.RENDERED

@@ -15,22 +15,35 @@ from expandd.engine.keeping import Vault
 from expandd.engine.ports import Api, Folders
 from expandd.engine.turns import NOW, OVER, Turn
 from expandd.engine.twins import Twins
-from expandd.engine.work_folder import prove_not_elsewhere, prove_work_folder
+from expandd.engine.work_folder import WorkFolders
 
 MOST_DELETES = 10
 """Tries to delete a notification, over some five minutes, after which it is left to expire: it lives 600 s."""
+
+LOST = "the original was no longer in the work folder when it was to be put away: somebody removed it from there"
 
 
 class Delivery:
     """What happens once the bytes are in the vault, or once it is clear that there will be none. All free of charge."""
 
-    def __init__(self, *, jobs: Jobs, gates: Gates, api: Api, folders: Folders, vault: Vault, twins: Twins) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        folders: Folders,
+        vault: Vault,
+        twins: Twins,
+        work: WorkFolders,
+    ) -> None:
         self._jobs = jobs
         self._gates = gates
         self._api = api
         self._folders = folders
         self._vault = vault
         self._twins = twins
+        self._work = work
         self._choosing = asyncio.Lock()
 
     async def deliver(self, job: Job) -> Turn:
@@ -60,38 +73,42 @@ class Delivery:
 
         Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
         """
-        await prove_work_folder(self._folders, job)
+        await self._work.prove(job)
+        removing = job.place.originals is Originals.DELETE
+        lost = await self._is_lost(job)
         if job.place.sidecar and job.result is not None and job.target is not None:
-            await self._folders.write_result_sidecar(job, job.result, job.target)
-        if job.place.originals is Originals.DELETE:
-            await self._remove(job)
+            known = job.with_(resting=None if lost else job.resting or job.work_file)
+            await self._folders.write_result_sidecar(known, job.result, job.target)
+        if not lost:
+            job = await self._appointed(job, None if removing else job.place.done)
+        if removing:
+            await self._folders.discard(job)
         elif not await self._rest(job, job.place.done):
             return NOW
-        self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
         await self._twins.paid(job)
         await self._twins.keep(job)
         await self._vault.drop(job.id)
         await self._folders.forget_sidecar(job.place.error / job.relative)
-        await self._folders.forget_sidecar(job.place.inbox / job.relative)
-        await self._folders.tidy(job)
-        return await self.close(await self._jobs.move(job, JobState.DONE))
+        await self._let_go(job)
+        job = await self._told_if_lost(job)
+        return await self.close(await self._jobs.move(job, JobState.DONE, note=job.note))
 
     async def reject(self, job: Job) -> Turn:
         """Put the original into the error folder, its reason first."""
-        await prove_work_folder(self._folders, job)
+        await self._work.prove(job)
+        if not await self._is_lost(job):
+            job = await self._appointed(job, job.place.error)
         if not await self._rest(job, job.place.error):
             return NOW
-        self._gates.storage(job.place.inbox).passed()
         await self._acknowledge(job)
         await self._vault.drop(job.id)
-        await self._folders.forget_sidecar(job.place.inbox / job.relative)
-        await self._folders.tidy(job)
-        return await self.close(job)
+        await self._let_go(job)
+        return await self.close(await self._told_if_lost(job))
 
     async def withdraw(self, job: Job) -> Turn:
         """Give the file back to the inbox, where it is picked up anew once it has settled."""
-        await prove_work_folder(self._folders, job)
+        await self._work.prove(job)
         await self._folders.give_back(job)
         await self._folders.tidy(job)
         return await self.close(job)
@@ -101,22 +118,42 @@ class Delivery:
         await self._jobs.close(job)
         return OVER
 
-    async def _remove(self, job: Job) -> None:
-        """Remove the original, once it is written down that this is its end: only then may it be missing."""
-        if job.resting is None:
-            await prove_not_elsewhere(self._folders, job)
-            await self._jobs.note(job, resting=job.work_file)
-        await self._folders.discard(job)
+    async def _let_go(self, job: Job) -> None:
+        """Nothing of the job is left in its folders; only now is it proven that they take and give all they must."""
+        await self._folders.forget_sidecar(job.place.inbox / job.relative)
+        await self._folders.tidy(job)
+        self._gates.storage(job.place.inbox).passed()
+
+    async def _told_if_lost(self, job: Job) -> Job:
+        if job.resting is not None or job.note == LOST:
+            return job
+        return await self._jobs.lose(job, LOST)
+
+    async def _is_lost(self, job: Job) -> bool:
+        """Whether somebody took the original out of the work folder: no place was written down for it yet."""
+        if job.resting is not None or await self._folders.identity(job.work_file) is not None:
+            return False
+        await self._work.prove_not_elsewhere(job)
+        return True
+
+    async def _appointed(self, job: Job, directory: Path | None) -> Job:
+        """The job with the place of its original written down: below `directory`, or, to be removed, where it lies.
+
+        Only then may it be missing.
+        """
+        if job.resting is not None:
+            if directory is not None and await self._folders.identity(job.resting) is None:
+                await self._work.prove_not_elsewhere(job)
+            return job
+        if directory is None:
+            return await self._jobs.note(job, resting=job.work_file)
+        return await self._choose_resting(job, directory)
 
     async def _rest(self, job: Job, directory: Path) -> bool:
         """Whether the original lies at its resting place now. False when another file was faster there."""
         resting = job.resting
-        if resting is None or await self._folders.identity(resting) is None:
-            await prove_not_elsewhere(self._folders, job)
         if resting is None:
-            if await self._folders.identity(job.work_file) is None:
-                return True
-            resting = await self._choose_resting(job, directory)
+            return True
         await self._folders.make_way(directory, resting.relative_to(directory))
         if job.state is JobState.FAILED:
             await self._folders.write_sidecar(job, resting)
@@ -139,12 +176,11 @@ class Delivery:
             await self._jobs.note(job, target=target)
         return target
 
-    async def _choose_resting(self, job: Job, directory: Path) -> Path:
+    async def _choose_resting(self, job: Job, directory: Path) -> Job:
         async with self._choosing:
             taken = frozenset(other.resting for other in self._jobs if other.resting is not None)
             resting = await self._folders.free_name(directory, job.relative, taken)
-            await self._jobs.note(job, resting=resting)
-        return resting
+            return await self._jobs.note(job, resting=resting)
 
     async def _acknowledge(self, job: Job) -> None:
         """Delete our notifications, last of all. A failure is tried again; in the end they expire by themselves."""

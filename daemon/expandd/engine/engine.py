@@ -86,9 +86,7 @@ class Engine:
             vault=outside.vault,
             emit=self._emit,
         )
-        self.hot_folders = HotFolders(
-            make=self._inbox, clear=self.recovery.clear_strays, intake=self.intake, pulse=self.pulse
-        )
+        self.hot_folders = HotFolders(make=self._inbox, intake=self.intake, pulse=self.pulse)
         self.hot_folders.serve(settings.folders)
 
     async def run(self) -> None:
@@ -250,7 +248,12 @@ class Engine:
 
     def _inbox(self, folder: HotFolder) -> Inbox:
         return inbox_of(
-            folder, self._basis, reject=self.intake.reject, changed=self._changed, inboxes=len(self._settings.folders)
+            folder,
+            self._basis,
+            reject=self.intake.reject,
+            look_after=self.recovery.look_after,
+            changed=self._changed,
+            inboxes=len(self._settings.folders),
         )
 
     def _poller(self) -> Poller:

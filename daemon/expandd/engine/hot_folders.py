@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from expandd.domain.settings import HotFolder
@@ -13,21 +13,16 @@ from expandd.engine.pulse import Pulse
 
 
 class HotFolders:
-    """The inboxes by their directories. At no time do two of them work on one directory.
-
-    `clear` readies the work folder of one that is new before its first look.
-    """
+    """The inboxes by their directories. At no time do two of them work on one directory."""
 
     def __init__(
         self,
         *,
         make: Callable[[HotFolder], Inbox],
-        clear: Callable[[HotFolder], Awaitable[object]],
         intake: Intake,
         pulse: Pulse,
     ) -> None:
         self._make = make
-        self._clear = clear
         self._intake = intake
         self._pulse = pulse
         self._inboxes: dict[Path, Inbox] = {}
@@ -44,10 +39,10 @@ class HotFolders:
         return frozenset(self._inboxes) | frozenset(self._running)
 
     def run_in(self, tasks: asyncio.TaskGroup) -> None:
-        """Begin all that are served; those that come later begin at once. Recovery has readied their work folders."""
+        """Begin all that are served; those that come later begin at once."""
         self._tasks = tasks
         for inbox in self.inboxes:
-            self._begin(inbox, self._nothing)
+            self._begin(inbox)
 
     def serve(self, folders: Sequence[HotFolder]) -> None:
         """Serve these and no others. One whose settings are the same goes on undisturbed."""
@@ -61,35 +56,27 @@ class HotFolders:
         self._inboxes = {path: self._inboxes[path] for path in wanted}
         if self._tasks is not None:
             for inbox in added:
-                # Where an inbox is only exchanged, its jobs are at work in the work folder.
-                new = inbox.folder.inbox not in self._running
-                self._begin(inbox, self._clear if new else self._nothing)
+                self._begin(inbox)
 
     def _add(self, folder: HotFolder) -> Inbox:
         inbox = self._inboxes[folder.inbox] = self._make(folder)
         self._intake.serve(inbox)
         return inbox
 
-    def _begin(self, inbox: Inbox, ready: Callable[[HotFolder], Awaitable[object]]) -> None:
+    def _begin(self, inbox: Inbox) -> None:
         assert self._tasks is not None
         path = inbox.folder.inbox
-        task = self._tasks.create_task(self._live(inbox, self._running.get(path), ready))
+        task = self._tasks.create_task(self._live(inbox, self._running.get(path)))
         self._running[path] = task
         task.add_done_callback(lambda done: self._ended(path, done))
 
-    async def _live(
-        self,
-        inbox: Inbox,
-        before: asyncio.Task[None] | None,
-        ready: Callable[[HotFolder], Awaitable[object]],
-    ) -> None:
+    async def _live(self, inbox: Inbox, before: asyncio.Task[None] | None) -> None:
         """An inbox from its begin to its end; it begins once the one in whose place it comes has ended."""
         if before is not None:
             await asyncio.wait({before})
         name = f"inbox {inbox.folder.inbox}"
         self._pulse.follow(name, inbox.beat)
         try:
-            await ready(inbox.folder)
             await inbox.run()
         finally:
             self._pulse.forget(name, inbox.beat)
@@ -97,6 +84,3 @@ class HotFolders:
     def _ended(self, path: Path, task: asyncio.Task[None]) -> None:
         if self._running.get(path) is task:
             del self._running[path]
-
-    async def _nothing(self, folder: HotFolder) -> None:
-        """For those whose work folder is ready."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.occupied import Occupied
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
 from expandd.engine.candidates import Ready
@@ -16,12 +17,19 @@ from expandd.engine.ports import Clock, Folders
 from expandd.engine.pulse import Beat
 from expandd.engine.settling import Settling
 from expandd.engine.watching import Watching
+from expandd.engine.work_folder import Presence
 
 ALLOWANCE = 300.0
 """Seconds that one look at a file, or one batch of a scan, may take: shares hang, large trees are watched slowly."""
 
 AWAY_PAUSE = 1.0
 """Seconds until a folder, or a journal, that is away is tried again."""
+
+STUCK_PAUSE = 60.0
+"""Seconds until a work folder of which not all could be put right is looked after again."""
+
+LookAfter = Callable[[HotFolder], Awaitable[bool]]
+"""Compares the work folder with the jobs and puts right what does not fit; whether all of it could be."""
 
 
 class Inbox:
@@ -36,6 +44,8 @@ class Inbox:
         settling: Settling,
         gates: Gates,
         clock: Clock,
+        look_after: LookAfter,
+        presence: Presence,
         pause_file: PauseFile,
     ) -> None:
         self.folder = folder
@@ -47,6 +57,10 @@ class Inbox:
         self._gates = gates
         self._clock = clock
         self._pause_file = pause_file
+        self._look_after = look_after
+        self._presence = presence
+        self._looked_after: tuple[tuple[int, int], ...] = ()
+        self._look_after_at = float("inf")
         self._more = True
         self._ending = False
         self.beat = Beat(ALLOWANCE)
@@ -104,11 +118,19 @@ class Inbox:
                 await self._clock.sleep(AWAY_PAUSE)
             else:
                 await self._clock.wait(self.watching.hinted, 0.0 if self._ending else self._pause())
+        self._presence.away(self.folder.inbox)
         await self.watching.end()
 
     async def _tick(self) -> None:
-        found = await self.watching.check()
+        try:
+            found = await self.watching.check()
+        except FolderAway:
+            self._presence.away(self.folder.inbox)
+            self._looked_after = ()
+            raise
         self.started.set()
+        if found is not None:
+            await self._recover(found)
         due = self.watching.take()
         if any(is_pause(relative) for relative in due.hints):
             await self._pause_file.look()
@@ -126,6 +148,19 @@ class Inbox:
             if not (self._gates.stopping or self._ending):
                 self.beat()
                 await self._settling.look(candidate)
+
+    async def _recover(self, found: Occupied) -> None:
+        """Look after the work folder whenever it, or the inbox around it, is not the one of the last time."""
+        now, is_now = self._clock.monotonic(), (found.identity, found.work)
+        if is_now != self._looked_after:
+            self._presence.away(self.folder.inbox)
+        elif now < self._look_after_at:
+            self._presence.here(self.folder.inbox)
+            return
+        all_right = await self._look_after(self.folder)
+        self._looked_after = is_now
+        self._look_after_at = float("inf") if all_right else now + STUCK_PAUSE
+        self._presence.here(self.folder.inbox)
 
     def _pause(self) -> float:
         """Seconds until something is due, unless a hint comes first."""

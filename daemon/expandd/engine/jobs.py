@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from expandd.domain.errors import GateReason, JournalAway, StaleJob
-from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff
+from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff, OriginalLost
 from expandd.domain.job import Job, JobState, Stamp, claimed, moved
 from expandd.engine.keeping import Journal
 from expandd.engine.ports import Clock, Emit
@@ -97,6 +97,18 @@ class Jobs:
         """Write down that a step did not work out and is tried again in `seconds`."""
         after = await self.note(job, note=why, attempts=job.attempts + 1, tries=job.tries + 1)
         self._emit(JobPutOff(after, why, seconds))
+        return after
+
+    async def amend(self, job: Job, **changes: Any) -> Job:
+        """Write down more about a job that is over."""
+        after = job.with_(**changes)
+        await self._told(self._journal.save(after, job.state))
+        return after
+
+    async def lose(self, job: Job, why: str) -> Job:
+        """Write down that the job's original is gone: only its end is left."""
+        after = await self.note(job, note=why)
+        self._emit(OriginalLost(after))
         return after
 
     async def hold(self, job: Job, why: str) -> Job:

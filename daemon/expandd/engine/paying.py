@@ -24,7 +24,7 @@ from expandd.engine.keeping import Vault
 from expandd.engine.ports import Api, Clock, Folders, Images
 from expandd.engine.turns import NOW, Turn
 from expandd.engine.twins import Twins
-from expandd.engine.work_folder import prove_work_folder
+from expandd.engine.work_folder import WorkFolders
 
 SOURCE_LIFE = 23 * 3600.0
 """Seconds after which an upload is not relied on any more: the API deletes sources 24 h after upload."""
@@ -57,6 +57,7 @@ class Paying:
         budgets: Budgets,
         account: Account,
         twins: Twins,
+        work: WorkFolders,
     ) -> None:
         self._jobs = jobs
         self._gates = gates
@@ -68,12 +69,13 @@ class Paying:
         self._budgets = budgets
         self._account = account
         self._twins = twins
+        self._work = work
 
     async def upload(self, job: Job) -> Turn:
         """Claim the file if that is not done yet, and send its pixels as a person sees them."""
         identity = await self._folders.claim(job)
         if identity is None:
-            await prove_work_folder(self._folders, job)
+            await self._work.prove_not_elsewhere(job)
             return await self._withdraw(job, "the file is not there any more")
         if identity != job.source.identity:
             return await self._withdraw(job, "the file changed while it was picked up")
@@ -175,7 +177,7 @@ class Paying:
         try:
             sha256 = await self._folders.digest(job.work_file)
         except FileNotFoundError:
-            await prove_work_folder(self._folders, job)
+            await self._work.prove_not_elsewhere(job)
             return "a person took the file away before anything was paid"
         return None if sha256 == job.source.sha256 else "the file was still being written"
 

@@ -198,7 +198,10 @@ class Folders(Protocol):
         ...
 
     async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
-        """Write `<result>.json` beside the result at `target`, whole or not at all, never over another file; once."""
+        """Write `<result>.json` beside the result at `target`, whole or not at all, never over another file; once.
+
+        A job without a resting place is told as one whose original is lost.
+        """
         ...
 
     async def forget_sidecar(self, failed: Path) -> None:

@@ -1,11 +1,13 @@
-"""Owns the start: the journal against the work folders, both ways, before anything new is done."""
+"""Owns the comparison of the journal with the work folders, both ways, at the start and whenever an inbox is back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from expandd.domain.errors import FolderAway
-from expandd.domain.events import Recovered
+from expandd.domain.errors import FolderAway, StaleJob
+from expandd.domain.events import Recovered, StrayStuck
 from expandd.domain.job import AWAITING_RESULT, Job, JobState, Place
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
@@ -14,6 +16,14 @@ from expandd.engine.keeping import Vault
 from expandd.engine.pipeline import HOLDS_SLOT
 from expandd.engine.ports import Emit, Folders
 from expandd.engine.slots import Slots
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """How many files went back into the inbox, and how many work directories could not be cleared."""
+
+    returned: int
+    stuck: int
 
 
 class Recovery:
@@ -26,13 +36,17 @@ class Recovery:
         self._folders = folders
         self._vault = vault
         self._emit = emit
+        self._stuck: dict[tuple[Path, str], str] = {}
 
     async def run(self, hot_folders: Sequence[HotFolder]) -> None:
         """Load the open jobs, keep their slots, hold back paid calls until the first poll, return stray files."""
         await self._jobs.load()
         returned = 0
         for folder in hot_folders:
-            returned += await self.clear_strays(folder)
+            try:
+                returned += (await self._compare(folder)).returned
+            except FolderAway as error:
+                self._gates.inbox(folder.inbox).away(error)
         for job in self._jobs:
             maybe_made = job.state in HOLDS_SLOT - {JobState.CLAIMED, JobState.UPLOADED}
             if maybe_made and not job.held:
@@ -41,20 +55,51 @@ class Recovery:
         self._gates.draining = any(not job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT))
         self._emit(Recovered(len(self._jobs), returned))
 
-    async def clear_strays(self, folder: HotFolder) -> int:
-        """Files in the work folder that no job owns: their claim was never written down, or the journal is gone."""
-        try:
-            strays = await self._folders.strays(folder.inbox)
-            return sum([await self._clear(folder, job_id) for job_id in strays if self._jobs.get(job_id) is None])
-        except FolderAway as error:
-            self._gates.inbox(folder.inbox).away(error)
-            return 0
+    async def look_after(self, folder: HotFolder) -> bool:
+        """Compare the work folder of an inbox that is there (again) with the jobs; whether all could be put right.
+
+        Raises FolderAway.
+        """
+        compared = await self._compare(folder)
+        if compared.returned:
+            self._emit(Recovered(len(self._jobs), compared.returned))
+        return not compared.stuck
+
+    async def _compare(self, folder: HotFolder) -> _Compared:
+        """Files in the work folder that no open job owns: their claim was never written down, or they were away."""
+        returned, stuck = 0, 0
+        for job_id in await self._folders.strays(folder.inbox):
+            if self._jobs.get(job_id) is not None:
+                continue
+            try:
+                returned += await self._clear(folder, job_id)
+            except (FolderAway, StaleJob) as error:
+                # One that has just gone was that of a job that has just ended.
+                if job_id in await self._folders.strays(folder.inbox):
+                    stuck += 1
+                    self._tell_stuck(folder, job_id, str(error))
+            else:
+                self._stuck.pop((folder.inbox, job_id), None)
+        return _Compared(returned, stuck)
+
+    def _tell_stuck(self, folder: HotFolder, job_id: str, why: str) -> None:
+        if self._stuck.get((folder.inbox, job_id)) != why:
+            self._stuck[folder.inbox, job_id] = why
+            self._emit(StrayStuck(folder.inbox, job_id, why))
 
     async def _clear(self, folder: HotFolder, job_id: str) -> int:
         known = await self._jobs.known(job_id)
-        if known is not None and known.state in {JobState.DONE, JobState.FAILED}:
-            await self._put_to_rest(known)
-            return 0
+        if known is None:
+            return await self._adopt(folder, job_id)
+        if not known.closed:
+            return 0  # somebody else's
+        if known.state is JobState.WITHDRAWN:
+            # Nothing was paid for it, whatever its record was made for: the file is looked at as a new one.
+            return await self._folders.return_stray(folder.inbox, job_id)
+        await self._put_to_rest(known)
+        return 0
+
+    async def _adopt(self, folder: HotFolder, job_id: str) -> int:
         job = await self._folders.marked(folder.inbox, job_id)
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
@@ -68,10 +113,17 @@ class Recovery:
     async def _put_to_rest(self, job: Job) -> None:
         """A job that was over while its original was away with its inbox: now it is back."""
         place = job.place
+        if await self._folders.identity(job.work_file) is None:
+            await self._folders.tidy(job)
+            return
         if job.state is JobState.DONE and place.originals is Originals.DELETE:
+            await self._jobs.amend(job, resting=job.work_file, note="")
             await self._folders.discard(job)
         else:
             directory = place.done if job.state is JobState.DONE else place.error
             resting = await self._folders.free_name(directory, job.relative, frozenset())
-            await self._folders.put_away(job.work_file, resting)
+            if job.state is JobState.FAILED:
+                await self._folders.write_sidecar(job, resting)
+            if await self._folders.put_away(job.work_file, resting):
+                await self._jobs.amend(job, resting=resting, note="")
         await self._folders.tidy(job)

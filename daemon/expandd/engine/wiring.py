@@ -14,7 +14,7 @@ from expandd.engine.burst_guard import BurstGuard
 from expandd.engine.delivery import Delivery
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
-from expandd.engine.inbox import Inbox
+from expandd.engine.inbox import Inbox, LookAfter
 from expandd.engine.jobs import Jobs
 from expandd.engine.leave import Leave
 from expandd.engine.outside import Outside
@@ -27,6 +27,7 @@ from expandd.engine.slots import Slots
 from expandd.engine.standing_orders import StandingOrders
 from expandd.engine.twins import Twins
 from expandd.engine.watching import Watching, tick
+from expandd.engine.work_folder import Presence, WorkFolders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class Basis:
     account: Account
     twins: Twins
     leave: Leave
+    presence: Presence
 
 
 def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
@@ -64,11 +66,13 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
         account=Account(settings, api=outside.api, gates=gates, clock=outside.clock),
         twins=twins,
         leave=Leave(orders=orders, barriers=gates.barriers, budgets=budgets, twins=twins),
+        presence=Presence(outside.clock),
     )
 
 
 def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
     out = on.outside
+    work = WorkFolders(out.folders, on.presence)
     return Pipeline(
         jobs=on.jobs,
         slots=slots,
@@ -86,6 +90,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
             budgets=on.budgets,
             account=on.account,
             twins=on.twins,
+            work=work,
         ),
         asking=asking,
         fetching=Fetching(
@@ -98,12 +103,14 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
             clock=out.clock,
         ),
         delivery=Delivery(
-            jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, vault=out.vault, twins=on.twins
+            jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, vault=out.vault, twins=on.twins, work=work
         ),
     )
 
 
-def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.Event, inboxes: int) -> Inbox:
+def inbox_of(
+    folder: HotFolder, on: Basis, *, reject: Reject, look_after: LookAfter, changed: asyncio.Event, inboxes: int
+) -> Inbox:
     out = on.outside
     watching = Watching(
         folder,
@@ -133,5 +140,7 @@ def inbox_of(folder: HotFolder, on: Basis, *, reject: Reject, changed: asyncio.E
         settling=settling,
         gates=on.gates,
         clock=out.clock,
+        look_after=look_after,
+        presence=on.presence,
         pause_file=PauseFile(folder.inbox, folders=out.folders, barrier=on.gates.barriers.at(folder.inbox, Cause.FILE)),
     )

@@ -2,41 +2,75 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from expandd.domain.errors import FolderAway, GateReason, Later
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
-from expandd.engine.ports import Folders
+from expandd.engine.ports import Clock, Folders
 
-
-async def prove_work_folder(folders: Folders, job: Job) -> None:
-    """Return only where a missing file means that a person took it.
-
-    Raises FolderAway while the work folder of the job's inbox is not there, and Later while one is there that has
-    never held this job: it lies on another disk than the file did, which may only not be mounted.
-    """
-    work = job.work_dir.parent
-    found = await folders.directory_identity(work)
-    if found is None:
-        raise FolderAway(
-            GateReason.FOLDER_AWAY, f"The work folder {printable(work)} is not there. Is its disk mounted?"
-        )
-    elsewhere = found[0] != job.source.identity.device
-    if elsewhere and await folders.directory_identity(job.work_dir) is None:
-        raise Later(f"Another disk than the one that holds the file is mounted at {printable(job.place.inbox)}.")
-
+GRACE = 10.0
+"""Seconds that an inbox must have been there, looked after, before what is not in it counts as gone: some tools swap
+directories by two renames."""
 
 MOST_TRIES = 1000
-"""Tries, at most a minute apart, after which an original that went away with its inbox is not waited for any more."""
+"""Tries, at most a minute apart, after which what went away with an inbox that nobody serves is not waited for."""
 
 
-async def prove_not_elsewhere(folders: Folders, job: Job) -> None:
-    """Return only where the original is in the work folder, or a person took it out of there.
+class Presence:
+    """Since when each inbox has been there as it is now, its work folder compared with the jobs."""
 
-    Raises Later while the job's own directory is missing: the inbox was renamed aside, or another lies in its place,
-    and the original went with it.
-    """
-    if await folders.directory_identity(job.work_dir) is None and job.attempts < MOST_TRIES:
-        raise Later(
-            f"The original of {printable(job.relative)} went away with its inbox. "
-            "It is put away once the inbox is back; its result does not wait for that."
-        )
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: dict[Path, float] = {}
+
+    def here(self, inbox: Path) -> None:
+        """It is there and looked after; until `away` or `anew`."""
+        self._since.setdefault(inbox, self._clock.monotonic())
+
+    def away(self, inbox: Path) -> None:
+        """It is not there, not ours, not looked after yet, or served no more."""
+        self._since.pop(inbox, None)
+
+    def is_settled(self, inbox: Path) -> bool:
+        since = self._since.get(inbox)
+        return since is not None and self._clock.monotonic() - since >= GRACE
+
+
+class WorkFolders:
+    """Proves, before anything is inferred from a file that is missing, that it would be seen if it were there."""
+
+    def __init__(self, folders: Folders, presence: Presence) -> None:
+        self._folders = folders
+        self._presence = presence
+
+    async def prove(self, job: Job) -> None:
+        """Return only where the work folder of the job's inbox is there, on the disk that the file was on.
+
+        Raises FolderAway while it is not there, and Later while one is there that has never held this job: it lies
+        on another disk than the file did, which may only not be mounted.
+        """
+        work = job.work_dir.parent
+        found = await self._folders.directory_identity(work)
+        if found is None:
+            raise FolderAway(
+                GateReason.FOLDER_AWAY, f"The work folder {printable(work)} is not there. Is its disk mounted?"
+            )
+        elsewhere = found[0] != job.source.identity.device and job.attempts < MOST_TRIES
+        if elsewhere and await self._folders.directory_identity(job.work_dir) is None:
+            raise Later(f"Another disk than the one that holds the file is mounted at {printable(job.place.inbox)}.")
+
+    async def prove_not_elsewhere(self, job: Job) -> None:
+        """Return only where the original is in the work folder, or is gone from it for good as far as can be known.
+
+        Raises Later while the job's own directory is missing and the inbox has not been there for long: it may be
+        another one, in the place of the one that holds the original.
+        """
+        await self.prove(job)
+        if self._presence.is_settled(job.place.inbox) or job.attempts >= MOST_TRIES:
+            return
+        if await self._folders.directory_identity(job.work_dir) is None:
+            raise Later(
+                f"The original of {printable(job.relative)} is not in the work folder of its inbox, and it is not "
+                "certain yet that this inbox is the one it was dropped into."
+            )

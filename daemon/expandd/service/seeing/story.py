@@ -27,7 +27,7 @@ WORDS = {
     S.DELIVERED: "the result lies in the outbox",
     S.DONE: "the original is put away; all is done",
     S.FAILED: "it cannot be expanded",
-    S.WITHDRAWN: "put back; nothing was paid",
+    S.WITHDRAWN: "given up before anything was paid",
 }
 
 _UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
@@ -121,7 +121,9 @@ def _steps(job: Job) -> Iterator[Step]:
 
 def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
     away = job.place.inbox in around.away
-    if job.resting is not None and (job.closed or _there(job.resting, away=away)):
+    if job.closed and job.resting == job.work_file:
+        pass  # it was removed, as its folder says
+    elif job.resting is not None and (job.closed or _there(job.resting, away=away)):
         yield Lying("original", job.resting, _there(job.resting, away=away))
     elif not job.closed:
         yield Lying("original, in work", job.work_file, _there(job.work_file, away=away))
@@ -164,7 +166,7 @@ def _next(job: Job, around: Surroundings) -> str:
 def _over(job: Job) -> str:
     if job.state is S.FAILED:
         what = f"{job.fault.what_to_do} " if job.fault else ""
-        return f"{what}Moving the file back into the inbox tries it again."
+        return what.strip() if job.original_lost else f"{what}Moving the file back into the inbox tries it again."
     if job.state is S.WITHDRAWN:
         return "If it still lies in the inbox, it is looked at as a new file."
     return "Nothing; it is done."

@@ -57,7 +57,10 @@ def _facts(job: Job) -> Iterator[str]:
         yield f"Last remark: {ended(printable(job.note))}"
     if job.fault is not None:
         yield f"Reason: {ended(printable(job.fault.message))}"
-    if job.closed and job.state is JobState.DONE and job.resting is None:
+    if job.original_lost:
+        noticed = _when(job.stamps[-1].at)
+        yield f"The original is lost: somebody removed it from the work folder. That was noticed on {noticed}."
+    elif job.closed and job.state is JobState.DONE and job.resting == job.work_file:
         yield "The original was removed after delivery, as its folder says (`originals: delete`)."
     if job.result is not None and job.result.differs:
         yield f"The result is {job.result.size} px instead of {job.result.expected}; it is delivered all the same."
@@ -111,6 +114,7 @@ def job_values(story: JobStory, now: float) -> dict[str, Any]:
         "paid": job.paid,
         "same_as": job.twin or None,
         "tries": job.tries,
+        "original_lost": job.original_lost,
         "note": printable(job.note),
         "code": job.fault.code.value if job.fault else None,
         "message": job.fault.message if job.fault else None,

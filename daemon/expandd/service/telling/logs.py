@@ -129,6 +129,8 @@ class EventLog:
                 self._log.warning("job.held", **job_context(job), why=why, what_to_do=asked(job))
             case e.JobClosed(job):
                 self._closed(job)
+            case e.OriginalLost(job):
+                self._log.warning("job.original_lost", **job_context(job), delivered_to=job.target)
             case e.GateShut(gate, reason, why):
                 self._log.warning("gate.shut", gate=gate, reason=reason.value, why=why)
             case e.GateOpened(gate, reason, seconds):
@@ -148,6 +150,8 @@ class EventLog:
                 self._log.info("file.ignored", inbox=inbox, file=relative, why=why)
             case e.FileUnfinished(inbox, relative, why):
                 self._log.info("file.unfinished", inbox=inbox, file=relative, why=why)
+            case e.StrayStuck(inbox, job_id, why):
+                self._log.warning("stray.stuck", inbox=inbox, job=job_id, why=why)
             case e.WatchRenewed(inbox, why):
                 self._log.warning("watch.renewed", inbox=inbox, why=why)
             case e.NotificationsRead(total, ours, foreign, filtered):
