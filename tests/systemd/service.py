@@ -27,7 +27,9 @@ QUICK = "[Service]\nWatchdogSec=2\nRestartSec=100ms\nTimeoutStopSec=10\n"
 def install(machine: Machine, environ: Mapping[str, str]) -> None:
     """As systemd/README.md says, from a checkout, as root; and beside it what a test needs."""
     machine.with_network("/usr/bin/python3", "-m", "venv", "/opt/expandd", environ=environ)
-    machine.with_network("/opt/expandd/bin/pip", "install", "--quiet", SOURCE, environ=environ)
+    pip = ("/opt/expandd/bin/pip", "install", "--quiet")
+    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements.txt", environ=environ)
+    machine.with_network(*pip, "--no-deps", SOURCE, environ=environ)
     units = f"{SOURCE}/systemd"
     machine.run("install", "-m", "644", f"{units}/expandd.service", f"{units}/expandd@.service", "/etc/systemd/system/")
     machine.run("install", "-D", "-m", "644", f"{units}/expandd.sysusers", "/etc/sysusers.d/expandd.conf")
