@@ -5,6 +5,9 @@ ExpanddError
 ├── InstanceRunning      nothing starts: another instance holds the state (exit 75)
 ├── FileFault            this file is bad: the error folder, with a sentence
 ├── Later                this file later: back-off with jitter
+│   ├── ReaderDied       the process that reads it gave no answer; again and again, it is the file's fault
+│   ├── LookTooLong      it was not looked through in a short time: it must not hold up others
+│   └── DecoderAway      no process that decodes can be started: everything that needs one waits
 ├── VaultDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
 ├── FolderAway           this folder is away: its files wait, the others go on
 ├── AccountAway          the account or the service is away: everything waits, one gentle probe
@@ -61,6 +64,7 @@ class GateReason(Enum):
     BURST = "burst"
     BUDGET = "budget"
     LOW_CREDITS = "low_credits"
+    DECODER_UNAVAILABLE = "decoder_unavailable"
 
 
 class ExpanddError(Exception):
@@ -104,6 +108,18 @@ class FileFault(ExpanddError):
 
 class Later(ExpanddError):
     """This file cannot go on just now, and only this file."""
+
+
+class ReaderDied(Later):
+    """The process that looks into this file ended, or hung, without an answer."""
+
+
+class LookTooLong(Later):
+    """This file takes longer to look into than others should wait for."""
+
+
+class DecoderAway(Later):
+    """No process that decodes can be started."""
 
 
 class LinkDead(Later):

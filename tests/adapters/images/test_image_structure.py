@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.adapters.images.foreign_types import HEAD, foreign
-from expandd.adapters.images.structure import Structure, structure_of
+from expandd.adapters.images.shape import Structure
+from expandd.adapters.images.structure import structure_of
 from expandd.domain.errors import FaultCode
 from expandd.domain.findings import Unfinished, Unfit
 from expandd.domain.job import ImageFormat

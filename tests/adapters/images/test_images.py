@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from expandd.adapters.images.pillow import PillowImages
-from expandd.domain.errors import Fault, FaultCode, FileFault, Later
+from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat
 from expandd.domain.offsets import Size
@@ -38,11 +39,12 @@ FORMATS = ("jpeg", "png", "webp")
 
 # A child that does what the file says, and else what a real one does.
 HARMFUL = """
-import os, signal, sys
+import os, pathlib, signal, sys
 from expandd.adapters.images import process as real
 
-def carry_out(request):
-    said = open(request.path, "rb").read(40)
+def carry_out(request, files):
+    path = os.readlink(f"/proc/self/fd/{files[0]}")
+    said = os.pread(files[0], 40, 0)
     if said.startswith(b"abort"):
         os.abort()
     if said.startswith(b"signal "):
@@ -50,7 +52,7 @@ def carry_out(request):
     if said.startswith(b"exit"):
         sys.exit(3)
     if said.startswith(b"hang"):
-        open(request.path + ".hanging", "wb").close()
+        open(path + ".hanging", "wb").close()
         signal.pause()
     if said.startswith(b"spin"):
         while True:
@@ -59,25 +61,24 @@ def carry_out(request):
         bytearray(2 << 30)
     if said.startswith(b"noise"):
         os.write(1, b"a library prints\\n")
-    if said.startswith(b"once") and not os.path.exists(request.path + ".once"):
-        open(request.path + ".once", "wb").close()
+    if said.startswith(b"once") and not os.path.exists(path + ".once"):
+        open(path + ".once", "wb").close()
         os.abort()
-    return real.carry_out(request)
+    return real.carry_out(request, files)
 
-real.CPU = 1
+allow_time = real._allow_time
+real._allow_time = lambda seconds: allow_time(1)
+real.load()
 real.confine()
 real.serve(carry_out)
 """
 
-
-# Root may read everything, so a child of root becomes nobody.
-NOBODY = """
-import os
-from PIL import PngImagePlugin
-from expandd.adapters.images import decoder as image_decoder
-from expandd.adapters.images import process as image_process
-os.geteuid() or os.setuid(65534)
-image_process.main()
+# A child that is ready, and answers with what stands in place of ANSWER.
+ANSWERING = """
+import os, sys
+print('{"is":"ready","walls":[]}', flush=True)
+sys.stdin.readline()
+print(ANSWER)
 """
 
 
@@ -289,15 +290,22 @@ class TestUnfinished:
         assert isinstance(found, Unfit)
         assert found.fault.message == "This is a GIF picture; only JPEG, PNG and WEBP pictures can be expanded."
 
-    async def test_a_file_that_we_may_not_read_waits_for_somebody_to_mend_it(self, tmp_path: Path) -> None:
+    async def test_a_file_that_we_may_not_read_is_unfit_at_once_and_it_is_said_why(self, tmp_path: Path) -> None:
+        def denied(path: Path) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
         path = written(tmp_path, picture())
-        path.chmod(0)
-        async with PillowImages(program=("-c", NOBODY)) as images:
-            with pytest.raises(Later, match="permission denied"):
-                await images.make_upright(path, tmp_path / "upright")
+        path.chmod(0o600)
+        async with PillowImages(open_file=denied) as images:
             found = await images.examine(path)
-        assert isinstance(found, Unfinished)
+            with pytest.raises(FileFault, match="permission denied"):
+                await images.make_upright(path, tmp_path / "upright")
+            with pytest.raises(Later, match="permission denied"):
+                await images.examine_result(path)
+        assert isinstance(found, Unfit)
         assert found.fault.code is FaultCode.UNREADABLE
+        assert "its mode is 0600" in found.fault.message
+        assert f"user id {os.geteuid()}" in found.fault.message
 
 
 class TestNotFiles:
@@ -389,7 +397,10 @@ class TestChildren:
         assert isinstance(await harmful.examine(written(tmp_path, picture())), Whole)
 
     async def test_a_file_that_takes_a_decoder_for_ever_is_unfit(self, harmful: PillowImages, tmp_path: Path) -> None:
-        found = await harmful.examine(written(tmp_path, b"spin"))
+        path = written(tmp_path, b"spin")
+        with pytest.raises(LookTooLong):
+            await harmful.examine(path, thorough=False)
+        found = await harmful.examine(path)
         assert isinstance(found, Unfit)
         assert found.fault.code is FaultCode.UNREADABLE
 
@@ -397,7 +408,7 @@ class TestChildren:
     async def test_a_want_of_the_machine_is_not_blamed_on_the_file(
         self, harmful: PillowImages, tmp_path: Path, harm: str
     ) -> None:
-        with pytest.raises(Later):
+        with pytest.raises(ReaderDied):
             await harmful.examine(written(tmp_path, harm.encode(), "harm"))
         assert isinstance(await harmful.examine(written(tmp_path, picture())), Whole)
 
@@ -423,13 +434,13 @@ class TestChildren:
 
     @pytest.mark.parametrize("answer", ["", "{}", "[1]", '{"is":"whole"}', '{"is":"whole","format":"gif"}'])
     async def test_an_answer_that_makes_no_sense_is_blamed_on_the_file(self, tmp_path: Path, answer: str) -> None:
-        async with PillowImages(program=("-c", f"input(); print({answer!r})")) as images:
+        async with PillowImages(program=("-c", ANSWERING.replace("ANSWER", repr(answer)))) as images:
             found = await images.examine(written(tmp_path, picture()))
         assert isinstance(found, Unfit)
 
     async def test_a_decoder_that_hangs_is_killed_in_the_end(self, tmp_path: Path) -> None:
         async with PillowImages(program=("-c", HARMFUL), timeout=0.5) as harmful:
-            with pytest.raises(Later, match=r"not decoded within 0\.5 s"):
+            with pytest.raises(ReaderDied, match=r"not decoded within 0\.5 s"):
                 await harmful.examine(written(tmp_path, b"hang"))
             assert harmful.resting == ()
 
@@ -502,10 +513,10 @@ class TestChildren:
         assert images.resting == before
 
     async def test_a_child_sees_no_secret_of_its_daemon(self, tmp_path: Path) -> None:
-        spy = 'import os,sys; sys.stdin.readline(); print(\'{"is":"not now","reason":"%s"}\' % sorted(os.environ))'
+        spy = ANSWERING.replace("ANSWER", """'{"is":"not now","reason":"%s"}' % sorted(os.environ)""")
         async with PillowImages(program=("-c", spy)) as images:
             with pytest.raises(Later) as caught:
-                await images.examine(tmp_path)
+                await images.examine(written(tmp_path, b"anything"))
         names = {"LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH"}
         assert set(str(caught.value).strip("[]").replace("'", "").split(", ")) <= names
 

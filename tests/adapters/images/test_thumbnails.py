@@ -18,6 +18,7 @@ from tests.support.pictures import CORNERS, lossless_jpeg, picture, png_claiming
 
 BABBLING = """
 import sys
+print('{"is":"ready","walls":[]}', flush=True)
 for line in sys.stdin.buffer:
     sys.stdout.buffer.write(b"x" * (4 << 20) + b"\\n")
     sys.stdout.buffer.flush()

@@ -6,19 +6,27 @@ import asyncio
 import importlib.util
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
-from expandd.adapters.images.process import Answer, Request, parse_answer
-from expandd.domain.errors import Later
+from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
+from expandd.domain.errors import DecoderAway, Later, ReaderDied
 
 # The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
 # from a lack of memory, SIGBUS from a file that shrank while it was read.
-_BY_FILE = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGXCPU, signal.SIGSYS})
+_BY_FILE = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS})
 
 MOST_ANSWER = 1 << 21
 """Bytes of one line. The longest holds a thumbnail."""
+
+START = 60.0
+"""Seconds within which a child must be ready, also on a machine that has much else to do."""
+
+END = 2.0
+"""Seconds for a child that did not become ready to end by itself, so that it can be said how."""
 
 
 class ChildDied(Exception):
@@ -29,49 +37,98 @@ class ChildDied(Exception):
         self.by_file = by_file
 
 
+class OutOfTime(Exception):
+    """The child has used up the processor time that it was given."""
+
+
 class Child:
     """A running child. It takes one request at a time."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
+    def __init__(self, process: asyncio.subprocess.Process, requests: socket.socket) -> None:
         assert process.stdout is not None
         self._process = process
-        self._requests = process.stdin
+        self._requests = requests
         self._answers = process.stdout
         self._rest: asyncio.TimerHandle | None = None
+        self.ready = Ready(())
 
     @classmethod
-    async def start(cls, program: Sequence[str]) -> Child:
-        """A new child: Python with `program` as its arguments. Raises Later when none can be started."""
+    async def start(cls, program: Sequence[str], python: str = sys.executable) -> Self:
+        """A new child, ready: `python` with `program` as its arguments. Raises DecoderAway when none can be had."""
+        child = await cls._started(program, python)
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                # No site, no user site, no current directory: a few ms, and nothing comes in by them.
-                *("-S", "-s", "-P"),
-                *program,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=MOST_ANSWER,
-                env=_environment(),
-                # Its own group: Ctrl-C on a terminal goes to the daemon alone.
-                process_group=0,
-            )
+            await child.be_ready()
+        except (TimeoutError, ValueError, KeyError, TypeError) as error:
+            how = await child.ended()
+            raise DecoderAway(f"The program that decodes images ({python}) does not start: {how}.") from error
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    @classmethod
+    async def _started(cls, program: Sequence[str], python: str) -> Self:
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
-            raise Later(f"No process could be started to decode it: {error.strerror}.") from error
-        return cls(process)
+            raise DecoderAway(f"No process can be started to decode images: {error.strerror}.") from error
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    python,
+                    # No site, no user site, no current directory: a few ms, and nothing comes in by them.
+                    *("-S", "-s", "-P"),
+                    *program,
+                    stdin=theirs.fileno(),
+                    stdout=asyncio.subprocess.PIPE,
+                    limit=MOST_ANSWER,
+                    env=_environment(),
+                    # Its own group: Ctrl-C on a terminal goes to the daemon alone.
+                    process_group=0,
+                )
+            except OSError as error:
+                ours.close()
+                raise DecoderAway(
+                    f"The program that decodes images ({python}) cannot be started: {error.strerror}."
+                ) from error
+            except BaseException:
+                ours.close()
+                raise
+        return cls(process, ours)
+
+    async def be_ready(self) -> None:
+        """Wait for the first line of the child. Raises TimeoutError, ValueError, KeyError or TypeError."""
+        async with asyncio.timeout(START):
+            self.ready = parse_ready(await self._answers.readline())
+
+    async def ended(self) -> str:
+        """How a child that did not become ready has ended; one that has not is killed."""
+        self._requests.close()
+        try:
+            async with asyncio.timeout(END):
+                code = await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            return "it says nothing of use"
+        return f"it ended with code {code}" if code >= 0 else f"it died of {signal.Signals(-code).name}"
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    async def ask(self, request: Request, seconds: float) -> Answer:
-        """The answer. Raises ChildDied when there is none, Later after `seconds`: then kill the child."""
+    async def ask(self, request: Request, files: Sequence[int], seconds: float) -> Answer:
+        """The answer. Raises ChildDied or OutOfTime when there is none, ReaderDied or Later after `seconds`.
+
+        The child must be killed then.
+        """
         self._wake()
         try:
             async with asyncio.timeout(seconds):
-                line = await self._exchanged(request.line())
+                line = await self._exchanged(request.line(), files)
         except TimeoutError as error:
-            raise Later(f"It was not decoded within {seconds:g} s.") from error
+            message = f"It was not decoded within {seconds:g} s."
+            # One that waits for a disk is not to blame, and nor is its file.
+            raise (Later(message) if self._waits_for_disk() else ReaderDied(message)) from error
         except ValueError as error:
             raise ChildDied("its answer has no end", by_file=True) from error
         if not line.endswith(b"\n"):
@@ -100,18 +157,27 @@ class Child:
             self._rest.cancel()
             self._rest = None
 
-    async def _exchanged(self, line: bytes) -> bytes:
+    async def _exchanged(self, line: bytes, files: Sequence[int]) -> bytes:
         try:
-            self._requests.write(line)
-            await self._requests.drain()
+            # One small message at a time: the socket has room for it, nothing waits.
+            socket.send_fds(self._requests, [line], list(files))
         except ConnectionError:
             return b""
         return await self._answers.readline()
 
+    def _waits_for_disk(self) -> bool:
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return False
+        return state == "D"
 
-def _death(code: int) -> ChildDied:
+
+def _death(code: int) -> ChildDied | OutOfTime:
     if code >= 0:
         return ChildDied(f"it ended with code {code}", by_file=False)
+    if -code == signal.SIGXCPU:
+        return OutOfTime("it used up its time")
     return ChildDied(f"it died of {signal.Signals(-code).name}", by_file=-code in _BY_FILE)
 
 
@@ -126,5 +192,5 @@ def _home(package: str) -> str:
     """The directory that holds `package`, found without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise Later(f"The package {package} is not installed.")
+        raise DecoderAway(f"The package {package} is not installed.")
     return str(Path(spec.origin).parent.parent)

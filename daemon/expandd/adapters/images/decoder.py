@@ -1,16 +1,16 @@
 """Owns what is done with Pillow: decoding a picture to its last row, and turning one upright.
 
-Runs in a process of its own (`process`), because a decoder may crash, hang or swell on a hostile file.
+Runs in a process of its own (`process`), because a decoder may crash, hang or swell on a hostile file. It is given
+open files, never a path.
 """
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
+import shutil
 import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import (
@@ -19,7 +19,9 @@ from PIL import (
 )
 
 from expandd.adapters.images.foreign_types import HEAD
-from expandd.adapters.images.structure import AGAIN, Structure, structure_of
+from expandd.adapters.images.shape import Structure
+from expandd.adapters.images.splice import spliced
+from expandd.adapters.images.structure import AGAIN, structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat
@@ -43,8 +45,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ASIDE = frozenset({5, 6, 7, 8})
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _EFFORT = {
     ImageFormat.JPEG: {"quality": 95, "subsampling": 0},
     ImageFormat.PNG: {"compress_level": 3},
@@ -52,17 +52,13 @@ _EFFORT = {
 }
 
 
-class Denied(Later):
-    """We have no right to read the file: somebody can mend that."""
+def examine(descriptor: int) -> Finding:
+    """What the source open at `descriptor` is. Raises Later when it cannot be read just now."""
+    return _examined(descriptor, lambda file, found: _misfit(found.size) or _decoded(file, found))
 
 
-def examine(path: Path) -> Finding:
-    """What the source at `path` is. Raises Later when it cannot be opened just now."""
-    return _examined(path, lambda file, found: _misfit(found.size) or _decoded(file, found))
-
-
-def examine_result(path: Path, most_pixels: int) -> Finding:
-    """What the downloaded result at `path` is, whatever its size. Raises Later.
+def examine_result(descriptor: int, most_pixels: int) -> Finding:
+    """What the downloaded result open at `descriptor` is, whatever its size. Raises Later.
 
     One of more than `most_pixels` is taken for whole when its own end is there: refusing what was paid for
     because this machine is too small to decode it would be worse.
@@ -73,46 +69,68 @@ def examine_result(path: Path, most_pixels: int) -> Finding:
             return Whole(format=found.format, size=found.size, orientation=1)
         return _decoded(file, found)
 
-    return _examined(path, judge)
+    return _examined(descriptor, judge)
 
 
-def make_upright(source: Path, target: Path) -> None:
-    """Write an upright copy of `source` to `target`, synced, whole or not at all.
+def make_upright(source: int, target: int) -> None:
+    """Write an upright copy of the picture open at `source` to the empty file open at `target`, synced.
 
-    Raises FileFault for a source that `examine` would not call whole, Later when a file cannot be opened or
-    written just now.
+    Raises FileFault for a source that `examine` would not call whole, Later when a file cannot be read or written just
+    now.
     """
     with opened(source) as file:
-        found = structure_in(file)
-        misfit = _misfit(found.size) if isinstance(found, Structure) else found
-        if misfit is not None:
-            raise FileFault(misfit.fault)
-        assert isinstance(found, Structure)
+        found = _fitting(file)
         try:
-            image, keep = _turned(file, found.format)
-            _write(image, keep, found.format, target)
+            image, keep = _turned(file, found)
+            with _emptied(target) as out:
+                image.save(out, found.format.name, **_EFFORT[found.format], **keep)
+            os.fsync(target)
         except Exception as error:
             raise FileFault(damaged(found.format, error).fault) from error
 
 
-def _examined(path: Path, judge: Callable[[BinaryIO, Structure], Finding]) -> Finding:
-    try:
-        with opened(path) as file:
-            found = structure_in(file)
-            return judge(file, found) if isinstance(found, Structure) else found
-    except Denied:
-        return _unreadable()
+def first_image(source: int, target: int) -> bool:
+    """Write the first picture of a file that holds several to the empty file open at `target`, its bytes as they are.
+
+    It is synced. False, and nothing written, for a file that holds one. Raises as `make_upright`.
+    """
+    with opened(source) as file:
+        found = _fitting(file)
+        if not found.several:
+            return False
+        try:
+            with _emptied(target) as out:
+                shutil.copyfileobj(spliced(file, found.spans), out)
+            os.fsync(target)
+        except OSError as error:
+            raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
+    return True
 
 
-def opened(path: Path) -> BinaryIO:
-    """An open regular file. Raises Denied, and Later for all else that stands in the way."""
-    try:
-        descriptor = os.open(path, _READ)
-    except PermissionError as error:
-        raise Denied("It cannot be opened: permission denied.") from error
-    except OSError as error:
-        link = error.errno == errno.ELOOP
-        raise Later("It is a symbolic link." if link else f"It cannot be opened: {error.strerror}.") from error
+def _emptied(target: int) -> BinaryIO:
+    # Another process may have died of an earlier try.
+    os.ftruncate(target, 0)
+    os.lseek(target, 0, os.SEEK_SET)
+    return os.fdopen(target, "wb", closefd=False)
+
+
+def _fitting(file: BinaryIO) -> Structure:
+    found = structure_in(file)
+    misfit = _misfit(found.size) if isinstance(found, Structure) else found
+    if misfit is not None:
+        raise FileFault(misfit.fault)
+    assert isinstance(found, Structure)
+    return found
+
+
+def _examined(descriptor: int, judge: Callable[[BinaryIO, Structure], Finding]) -> Finding:
+    with opened(descriptor) as file:
+        found = structure_in(file)
+        return judge(file, found) if isinstance(found, Structure) else found
+
+
+def opened(descriptor: int) -> BinaryIO:
+    """The regular file open at `descriptor`, which is closed with it. Raises Later for all else."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Later("It is not a regular file.")
@@ -149,11 +167,6 @@ def _misfit(size: Size) -> Unfit | None:
     return None
 
 
-def _unreadable() -> Unfinished:
-    what = "Give the account that expandd runs under the right to read it."
-    return Unfinished(Fault(FaultCode.UNREADABLE, "The file cannot be read: permission denied.", what))
-
-
 def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
     """The finding for what Pillow raised. Raises Later when it is the disk that failed."""
     if isinstance(error, OSError) and error.errno:
@@ -166,9 +179,17 @@ def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
 def _decoded(file: BinaryIO, found: Structure) -> Finding:
     try:
         orientation = _decode(file, found)
+    except MemoryError:
+        return _swelling(found)
     except Exception as error:  # noqa: BLE001, decoders raise whatever a hostile file makes them stumble over
         return damaged(found.format, error)
     return Whole(format=found.format, size=as_seen(found.size, orientation), orientation=orientation)
+
+
+def _swelling(found: Structure) -> Unfit:
+    message = f"Decoding the {found.format.name} picture takes more memory than any picture of {found.size} px needs."
+    what = "Open it in an image editor, export it again, and drop that."
+    return Unfit(Fault(FaultCode.UNREADABLE, message, what))
 
 
 def _decode(file: BinaryIO, found: Structure) -> int:
@@ -183,7 +204,7 @@ def _decode(file: BinaryIO, found: Structure) -> int:
 
 
 def _load(file: BinaryIO, found: Structure, *, small: bool = False) -> int:
-    with picture_in(file, found.format) as image:
+    with picture_in(file, found) as image:
         if image.size != (found.size.width, found.size.height):
             raise ValueError("its header names two sizes")
         if small:
@@ -193,9 +214,8 @@ def _load(file: BinaryIO, found: Structure, *, small: bool = False) -> int:
         return orientation_in(exif_of(image))
 
 
-def picture_in(file: BinaryIO, image_format: ImageFormat) -> Image.Image:
-    file.seek(0)
-    return Image.open(file, formats=(image_format.name,))
+def picture_in(file: BinaryIO, found: Structure) -> Image.Image:
+    return Image.open(spliced(file, found.spans), formats=(found.format.name,))
 
 
 def as_seen(size: Size, orientation: int) -> Size:
@@ -218,9 +238,9 @@ def orientation_in(exif: Image.Exif) -> int:
     return value if isinstance(value, int) and value in TURNS else 1
 
 
-def _turned(file: BinaryIO, image_format: ImageFormat) -> tuple[Image.Image, dict[str, object]]:
+def _turned(file: BinaryIO, found: Structure) -> tuple[Image.Image, dict[str, object]]:
     """The pixels upright, and what is to be saved beside them."""
-    with picture_in(file, image_format) as image:
+    with picture_in(file, found) as image:
         image.load()
         exif = exif_of(image)
         turn = TURNS.get(orientation_in(exif))
@@ -238,26 +258,3 @@ def _exif_kept(exif: Image.Exif) -> dict[str, object]:
     except Exception:  # noqa: BLE001, as in _decoded
         return {}
     return {"exif": written} if exif and len(written) < _MOST_EXIF else {}
-
-
-def _write(image: Image.Image, keep: dict[str, object], image_format: ImageFormat, target: Path) -> None:
-    # Its own name for each process: one whose daemon has died may still be writing.
-    partial = target.with_name(f".upright-{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(partial, _WRITE, 0o600), "wb") as file:
-            image.save(file, image_format.name, **_EFFORT[image_format], **keep)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_directory(target.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,53 +1,78 @@
-"""Owns looking inside pictures: a few child processes that decode, started when needed, ended when idle."""
+"""Owns looking inside pictures: a few child processes that decode, started when needed, ended when idle.
+
+The pool is our own. Those of kept libraries (pebble, and the standard library's) hand over pickled values, not open
+files; their workers are copies of the daemon with its secrets, or get files from a socket that they must be able to
+open: neither goes with walls around the worker, see `sandbox`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from expandd.adapters.images.child import Child, ChildDied
-from expandd.adapters.images.process import Answer, Done, NotNow, Request, Task, Thumbnail
-from expandd.domain.errors import Fault, FaultCode, FileFault, Later
-from expandd.domain.findings import Finding, Unfinished, Unfit
+from expandd.adapters.images.child import Child, ChildDied, OutOfTime
+from expandd.adapters.images.opening import NewFile, OpenFile, Run, in_a_thread, open_plainly, opened
+from expandd.adapters.images.process import Answer, AsItIs, NotNow, Request, Task, Thumbnail
+from expandd.adapters.images.sandbox import Wall
+from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
+from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 
+_AGAIN = "Open it in an image editor, export it again as JPEG, PNG or WEBP, and drop that."
 _CRASHES = Unfit(
     Fault(
         FaultCode.UNREADABLE,
         "The picture crashes the program that decodes it: it is damaged, or was made to do harm.",
-        "Open it in an image editor, export it again as JPEG, PNG or WEBP, and drop that.",
+        _AGAIN,
     ),
 )
 
-
 _PATIENCE = 5.0  # seconds for all children to end
+
+SHORT = 2
+"""Seconds of processor time in which nearly every picture is looked through."""
+LONG = 8
+"""Seconds for one that takes longer; more for large files, since their pictures can be large."""
+MOST = 60
+_BYTES_A_SECOND = 4 << 20
+_WALL = 15
+"""Seconds that may pass for each of processor time, on a machine that has much else to do."""
 
 
 class PillowImages:
     """Looks inside pictures with Pillow, in at most `processes` child processes.
 
     `idle` and `timeout` are in seconds: after how long an unused child is ended, and one that gives no answer
-    is killed. Results of more than `most_pixels` are not decoded. `program` is what Python runs in a child.
+    is killed. Results of more than `most_pixels` are not decoded. `program` is what `python` runs in a child.
+    `open_file` opens what is to be looked into, in a thread of `run`: a child is given the open file.
     """
 
     def __init__(
         self,
         *,
-        processes: int = 2,
+        processes: int = 3,
         idle: float = 10.0,
         timeout: float = 120.0,
         most_pixels: int = 40_000_000,
         program: Sequence[str] = ("-m", "expandd.adapters.images.process"),
+        python: str = sys.executable,
+        open_file: OpenFile = open_plainly,
+        run: Run = in_a_thread,
     ) -> None:
         self._places = asyncio.Semaphore(processes)
         self._idle = idle
         self._timeout = timeout
         self._most_pixels = most_pixels
         self._program = tuple(program)
+        self._python = python
+        self._open_file = open_file
+        self._run = run
         self._resting: list[Child] = []
         self._ending: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
@@ -79,14 +104,39 @@ class PillowImages:
         if not self._resting and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
 
-    async def examine(self, path: Path) -> Finding:
-        """What the source at `path` is, decoded to its last row. Raises Later if it cannot be judged now."""
-        return _finding(await self._ask(Request(task=Task.EXAMINE, path=os.fspath(path))))
+    async def prove(self) -> tuple[Wall, ...]:
+        """Start a child, and say which walls stand around it. Raises DecoderAway."""
+        async with self._places:
+            child = await Child.start(self._program, self._python)
+            self._let_rest(child)
+            return child.ready.walls
+
+    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
+        """What the source at `path` is, decoded to its last row.
+
+        Raises Later if it cannot be judged now, LookTooLong if that takes long and the look need not be `thorough`.
+        """
+        try:
+            with await self._opened(path) as file:
+                cpu = _seconds(file, LONG if thorough else SHORT)
+                return await self._found(Request(task=Task.EXAMINE, cpu=cpu), file)
+        except FileFault as denied:
+            return Unfit(denied.fault)
+        except OutOfTime as error:
+            if thorough:
+                return _tiring()
+            raise LookTooLong("It takes long to look into.") from error
 
     async def examine_result(self, path: Path) -> Finding:
         """The same of a downloaded result, of any size in px. Raises Later."""
-        request = Request(task=Task.EXAMINE_RESULT, path=os.fspath(path), most_pixels=self._most_pixels)
-        return _finding(await self._ask(request))
+        try:
+            with await self._opened(path) as file:
+                request = Request(task=Task.EXAMINE_RESULT, cpu=MOST, most_pixels=self._most_pixels)
+                return await self._found(request, file)
+        except FileFault as denied:
+            raise Later(denied.fault.message) from denied
+        except OutOfTime:
+            return _tiring()
 
     async def make_upright(self, source: Path, target: Path) -> None:
         """Write a copy of `source` with its EXIF orientation applied to the pixels.
@@ -94,52 +144,87 @@ class PillowImages:
         It is synced, whole or not at all, of the same format, with the colour profile and the other EXIF.
         Raises FileFault for a source that cannot be decoded, Later when it cannot be done just now.
         """
-        request = Request(task=Task.MAKE_UPRIGHT, path=os.fspath(source), target=os.fspath(target))
-        answer = await self._ask(request)
-        if isinstance(answer, NotNow):
-            raise Later(answer.reason)
-        if isinstance(answer, Unfinished | Unfit):
-            raise FileFault(answer.fault)
+        await self._write(Task.MAKE_UPRIGHT, source, target)
 
-    async def _start_one(self) -> None:
-        async with self._places:
-            # Whoever asks for a picture tries again, and is told why it cannot be.
-            with contextlib.suppress(Later):
-                self._let_rest(await Child.start(self._program))
+    async def first_image(self, source: Path, target: Path) -> bool:
+        """Write the first picture of a file that holds several to `target`; False for one that holds one.
+
+        Raises as `make_upright`.
+        """
+        return not isinstance(await self._write(Task.FIRST_IMAGE, source, target), AsItIs)
 
     async def thumbnail(self, path: Path, side: int) -> Thumbnail:
         """A small WEBP of the picture at `path`, at most `side` px on each side.
 
         Raises FileFault for a picture that cannot be decoded, Later when it cannot be done just now.
         """
-        request = Request(task=Task.THUMBNAIL, path=os.fspath(path), most_pixels=self._most_pixels, side=side)
-        answer = await self._ask(request)
+        request = Request(task=Task.THUMBNAIL, cpu=MOST, most_pixels=self._most_pixels, side=side)
+        with await self._opened(path) as file:
+            answer = await self._done(request, file)
         if isinstance(answer, Thumbnail):
             return answer
+        raise Later("The process that decodes it gave another answer.")
+
+    async def _write(self, task: Task, source: Path, target: Path) -> Answer:
+        with await self._opened(source) as file:
+            new = await self._run(target, NewFile, target)
+            try:
+                answer = await self._done(Request(task=task, cpu=MOST), file, new.file)
+                if not isinstance(answer, AsItIs):
+                    await self._run(target, new.keep)
+            finally:
+                await self._run(target, new.discard)
+        return answer
+
+    async def _opened(self, path: Path) -> io.FileIO:
+        return await self._run(path, opened, path, self._open_file)
+
+    async def _found(self, request: Request, file: io.FileIO) -> Finding:
+        answer = await self._ask(request, file)
+        if isinstance(answer, NotNow):
+            raise Later(answer.reason)
+        assert isinstance(answer, Whole | Unfinished | Unfit), "examine is never answered otherwise"
+        return answer
+
+    async def _done(self, request: Request, *files: io.FileIO) -> Answer:
+        """The answer where it is neither a fault nor a delay: those are raised."""
+        try:
+            answer = await self._ask(request, *files)
+        except OutOfTime as error:
+            raise FileFault(_tiring().fault) from error
+        if isinstance(answer, NotNow):
+            raise Later(answer.reason)
         if isinstance(answer, Unfinished | Unfit):
             raise FileFault(answer.fault)
-        raise Later(answer.reason if isinstance(answer, NotNow) else "The process that decodes it gave another answer.")
+        return answer
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _start_one(self) -> None:
+        async with self._places:
+            # Whoever asks for a picture tries again, and is told why it cannot be.
+            with contextlib.suppress(DecoderAway):
+                self._let_rest(await Child.start(self._program, self._python))
+
+    async def _ask(self, request: Request, *files: io.FileIO) -> Answer:
         async with self._places:
             try:
-                return await self._ask_child(request, self._resting.pop() if self._resting else None)
+                return await self._ask_child(request, files, self._resting.pop() if self._resting else None)
             except ChildDied:
                 # It may have died before, or of a passing want. One that has seen no other file tells.
-                return await self._ask_again(request)
+                return await self._ask_again(request, files)
 
-    async def _ask_again(self, request: Request) -> Answer:
+    async def _ask_again(self, request: Request, files: Sequence[io.FileIO]) -> Answer:
         try:
-            return await self._ask_child(request, None)
+            return await self._ask_child(request, files, None)
         except ChildDied as death:
             if death.by_file:
                 return _CRASHES
-            raise Later(f"The process that decodes it gave no answer: {death}.") from death
+            raise ReaderDied(f"The process that decodes it gave no answer: {death}.") from death
 
-    async def _ask_child(self, request: Request, child: Child | None) -> Answer:
-        child = child or await Child.start(self._program)
+    async def _ask_child(self, request: Request, files: Sequence[io.FileIO], child: Child | None) -> Answer:
+        child = child or await Child.start(self._program, self._python)
         try:
-            answer = await child.ask(request, self._timeout)
+            seconds = min(self._timeout, _WALL * request.cpu)
+            answer = await child.ask(request, [file.fileno() for file in files], seconds)
         except BaseException:
             # Also on a cancellation: an answer that nobody read must not meet the next request.
             child.kill()
@@ -163,8 +248,10 @@ class PillowImages:
         task.add_done_callback(self._ending.discard)
 
 
-def _finding(answer: Answer) -> Finding:
-    if isinstance(answer, NotNow):
-        raise Later(answer.reason)
-    assert not isinstance(answer, Done | Thumbnail), "examine is never answered so"
-    return answer
+def _seconds(file: io.FileIO, least: int) -> int:
+    return min(MOST, least + os.fstat(file.fileno()).st_size // _BYTES_A_SECOND)
+
+
+def _tiring() -> Unfit:
+    message = "The picture takes its reader far longer than others: it is damaged, or was made to keep a reader busy."
+    return Unfit(Fault(FaultCode.UNREADABLE, message, _AGAIN))

@@ -1,6 +1,7 @@
-"""Owns the child process that decodes: its limits, and the lines in which it is asked and answers.
+"""Owns the child process that decodes: its limits, and the messages in which it is asked and answers.
 
-One JSON line asks, one answers, in ASCII; the end of its input ends the process, so it dies with its daemon.
+One JSON line asks, with the open files it is about beside it; one answers, in ASCII. Its first line says that it is
+ready. The end of its input ends the process, so it dies with its daemon.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import json
 import os
 import resource
 import signal
-import sys
+import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any, BinaryIO
 
+from expandd.adapters.images.sandbox import Wall, shut_in
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat
@@ -27,9 +28,13 @@ from expandd.domain.offsets import Size
 MEMORY = 1536 << 20
 """Bytes of address space: the largest picture takes a third of it."""
 
-MOST_TEXT = 64 << 20  # bytes of text in one PNG
-CPU = 60
-"""Seconds of processor time for one request."""
+MOST_WRITTEN = 1 << 30
+"""Bytes of a file that it writes."""
+
+MOST_OPEN = 32
+"""Descriptors; it is handed two at a time."""
+
+MOST_REQUEST = 4096
 
 
 class Task(Enum):
@@ -38,19 +43,20 @@ class Task(Enum):
     EXAMINE = "examine"
     EXAMINE_RESULT = "examine_result"
     MAKE_UPRIGHT = "make_upright"
+    FIRST_IMAGE = "first_image"
     THUMBNAIL = "thumbnail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One thing to do. `most_pixels` is for EXAMINE_RESULT and THUMBNAIL, `target` for MAKE_UPRIGHT.
+    """One thing to do with the files that come along: the picture, and for some tasks a new file to write.
 
-    `side` is the longest side of a THUMBNAIL in px.
+    `cpu` is how many seconds of processor time it may take. `most_pixels` is for EXAMINE_RESULT and THUMBNAIL, `side`
+    the longest side of a THUMBNAIL in px.
     """
 
     task: Task
-    path: str
-    target: str = ""
+    cpu: int = 60
     most_pixels: int = 0
     side: int = 0
 
@@ -59,8 +65,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The child can be asked. `walls` are those that stand around it."""
+
+    walls: tuple[Wall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """The upright copy is written."""
+    """The new file is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsItIs:
+    """Nothing was written: the picture can be used as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +96,24 @@ class NotNow:
     reason: str
 
 
-Answer = Finding | Done | Thumbnail | NotNow
+Answer = Finding | Done | AsItIs | Thumbnail | NotNow
 
 
 def parse_request(line: bytes) -> Request:
     fields = json.loads(line)
     return Request(**fields | {"task": Task(fields["task"])})
+
+
+def ready_line(ready: Ready) -> bytes:
+    return _line({"is": "ready", "walls": [wall.value for wall in ready.walls]})
+
+
+def parse_ready(line: bytes) -> Ready:
+    """The first line of a child. Raises ValueError, KeyError or TypeError for another one."""
+    fields = json.loads(line)
+    if fields["is"] != "ready":
+        raise ValueError("not ready")
+    return Ready(tuple(Wall(wall) for wall in fields["walls"]))
 
 
 def answer_line(answer: Answer) -> bytes:
@@ -103,6 +133,8 @@ def answer_line(answer: Answer) -> bytes:
             return _line({"is": kind, **asdict(fault), "code": fault.code.value})
         case Done():
             return _line({"is": "done"})
+        case AsItIs():
+            return _line({"is": "as it is"})
         case Thumbnail(webp=webp, of=of):
             text = base64.b64encode(webp).decode("ascii")
             return _line({"is": "thumbnail", "webp": text, "width": of.width, "height": of.height})
@@ -122,6 +154,8 @@ def parse_answer(line: bytes) -> Answer:
             return Unfit(fault) if kind == "unfit" else Unfinished(fault)
         case "done":
             return Done()
+        case "as it is":
+            return AsItIs()
         case "thumbnail":
             webp = base64.b64decode(fields["webp"], validate=True)
             return Thumbnail(webp, Size(fields["width"], fields["height"]))
@@ -133,36 +167,47 @@ def _line(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields).encode("ascii") + b"\n"
 
 
-def carry_out(request: Request) -> Answer:
+def carry_out(request: Request, files: Sequence[int]) -> Answer:
     # Pillow is wanted in the child only: the daemon imports this module for its lines.
     from expandd.adapters.images import decoder as image_decoder  # noqa: PLC0415 - as said
+    from expandd.adapters.images.thumbnail import thumbnail  # noqa: PLC0415 - as said
 
-    path = Path(request.path)
     try:
         match request.task:
             case Task.EXAMINE:
-                return image_decoder.examine(path)
+                return image_decoder.examine(files[0])
             case Task.EXAMINE_RESULT:
-                return image_decoder.examine_result(path, request.most_pixels)
+                return image_decoder.examine_result(files[0], request.most_pixels)
             case Task.MAKE_UPRIGHT:
-                image_decoder.make_upright(path, Path(request.target))
+                image_decoder.make_upright(files[0], files[1])
                 return Done()
+            case Task.FIRST_IMAGE:
+                return Done() if image_decoder.first_image(files[0], files[1]) else AsItIs()
             case Task.THUMBNAIL:
-                from expandd.adapters.images.thumbnail import thumbnail  # noqa: PLC0415 - only the page's readers need it
-
-                return Thumbnail(*thumbnail(path, request.most_pixels, request.side))
+                return Thumbnail(*thumbnail(files[0], request.most_pixels, request.side))
     except FileFault as error:
         return Unfit(error.fault)
     except Later as error:
         return NotNow(str(error))
 
 
-def serve(carry: Callable[[Request], Answer]) -> None:
-    """Answer requests from standard input until it ends."""
-    with _answers() as answers:
-        for line in sys.stdin.buffer:
-            _allow_time()
-            answers.write(answer_line(carry(parse_request(line))))
+def serve(carry: Callable[[Request, Sequence[int]], Answer], shut: Callable[[], tuple[Wall, ...]] = lambda: ()) -> None:
+    """Answer requests from standard input, a socket, until it ends, once `shut` has put up walls around the process."""
+    with _answers() as answers, socket.socket(fileno=0) as requests:
+        answers.write(ready_line(Ready(shut())))
+        answers.flush()
+        while True:
+            line, files, _, _ = socket.recv_fds(requests, MOST_REQUEST, 2)
+            if not line:
+                break
+            request = parse_request(line)
+            _allow_time(request.cpu)
+            answer = carry(request, files)
+            for descriptor in files:
+                # The picture's is closed with it.
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+            answers.write(answer_line(answer))
             answers.flush()
 
 
@@ -178,31 +223,42 @@ def confine() -> None:
     # A stop signal to the whole group is the daemon's to handle: it closes our input when it is through.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, MOST_WRITTEN),
+        (resource.RLIMIT_NOFILE, MOST_OPEN),
+    )
+    for kind, most in limits:
+        resource.setrlimit(kind, (most, most))
     # Every size is checked before Pillow sees the file, and this process has nobody to warn.
     warnings.simplefilter("ignore")
 
 
-def _allow_time() -> None:
+def _allow_time(seconds: int) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(usage.ru_utime + usage.ru_stime) + CPU
+    soft = int(usage.ru_utime + usage.ru_stime) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def main() -> None:
-    from PIL import Image, PngImagePlugin  # noqa: PLC0415, as above
+def load() -> None:
+    """Import all that decoding needs: a child is started before its picture has settled, and opens no file later."""
+    from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401, PLC0415, as above
 
-    # Also loaded now, not with the first picture: a child is started before its picture has settled.
-    from expandd.adapters.images import decoder as _  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images import decoder, png, thumbnail  # noqa: F401, PLC0415, as above
 
-    confine()
+    Image.init()
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = png.MOST_TEXT
+
+
+def main() -> None:
+    load()
+    confine()
     # A daemon that was killed reads no answer: nobody needs to hear of it.
     with contextlib.suppress(BrokenPipeError):
-        serve(carry_out)
+        serve(carry_out, shut_in)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
@@ -18,7 +17,7 @@ from expandd.adapters.images.decoder import (
     picture_in,
     structure_in,
 )
-from expandd.adapters.images.structure import Structure
+from expandd.adapters.images.shape import Structure
 from expandd.domain.errors import Fault, FaultCode, FileFault
 from expandd.domain.job import ImageFormat
 from expandd.domain.offsets import Size
@@ -26,12 +25,12 @@ from expandd.domain.offsets import Size
 _MOST_PROFILE = 64_000  # bytes beside a thumbnail; those of cameras and screens have a few thousand
 
 
-def thumbnail(path: Path, most_pixels: int, side: int) -> tuple[bytes, Size]:
-    """A small upright WEBP of the picture at `path`, at most `side` px on each side, and the picture's own size.
+def thumbnail(descriptor: int, most_pixels: int, side: int) -> tuple[bytes, Size]:
+    """A small upright WEBP of the picture open at `descriptor`, at most `side` px on each side, and its own size.
 
-    Raises FileFault for one that is not whole or has more than `most_pixels`, Later when it cannot be opened just now.
+    Raises FileFault for one that is not whole or has more than `most_pixels`, Later when it cannot be read just now.
     """
-    with opened(path) as file:
+    with opened(descriptor) as file:
         found = structure_in(file)
         if not isinstance(found, Structure):
             raise FileFault(found.fault)
@@ -55,7 +54,7 @@ def _reduced(file: BinaryIO, found: Structure, side: int) -> tuple[bytes, Size]:
 
 
 def _small(file: BinaryIO, found: Structure, side: int, *, scaled: bool = False) -> tuple[bytes, Size]:
-    with picture_in(file, found.format) as image:
+    with picture_in(file, found) as image:
         orientation = orientation_in(exif_of(image))
         if scaled:
             image.draft("RGB", (2 * side, 2 * side))

@@ -1,0 +1,108 @@
+"""Opens the files that a decoder gets as descriptors, and says why one cannot be opened."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from expandd.domain.errors import Fault, FaultCode, FileFault, Later
+
+OpenFile = Callable[[Path], int]
+"""Opens a regular file for reading and follows no link; raises OSError."""
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs a call that may block in a thread for the disk that the path is on."""
+
+    def __call__(self, path: Path, call: Callable[..., T], *arguments: object) -> Awaitable[T]: ...
+
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+async def in_a_thread(path: Path, call: Callable[..., T], *arguments: object) -> T:  # noqa: ARG001, all disks alike
+    """Run a call that may block in any thread."""
+    return await asyncio.to_thread(call, *arguments)
+
+
+def open_plainly(path: Path) -> int:
+    """A descriptor of the file at `path`. Raises OSError, also for a link."""
+    return os.open(path, _READ)
+
+
+def opened(path: Path, open_file: OpenFile) -> io.FileIO:
+    """The regular file at `path`. Raises FileFault where its permissions forbid it, Later for all else."""
+    try:
+        file = io.FileIO(open_file(path), "rb")
+    except PermissionError as error:
+        raise FileFault(_denied(path)) from error
+    except OSError as error:
+        link = error.errno == errno.ELOOP
+        raise Later("It is a symbolic link." if link else f"It cannot be opened: {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Later("It is not a regular file.")
+    return file
+
+
+def _denied(path: Path) -> Fault:
+    try:
+        found = path.lstat()
+    except OSError:
+        whose = ""
+    else:
+        whose = f" (its mode is {stat.S_IMODE(found.st_mode):04o}, its owner's user id {found.st_uid})"
+    message = f"The file cannot be read: permission denied for expandd, user id {os.geteuid()}{whose}."
+    what = "Give the account that expandd runs under the right to read it, with chmod or chgrp, and drop it again."
+    return Fault(FaultCode.UNREADABLE, message, what)
+
+
+class NewFile:
+    """A file that becomes `target` when it is kept, whole, and else leaves nothing. Its directory is the daemon's own.
+
+    Raises Later where it cannot be made or kept.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        # Its own name for each process: one whose daemon has died may still be writing.
+        self._partial = target.with_name(f".{target.name}-{os.getpid()}")
+        try:
+            self._partial.unlink(missing_ok=True)
+            self.file = io.FileIO(os.open(self._partial, _WRITE, 0o600), "wb")
+        except OSError as error:
+            raise _unwritable(error) from error
+
+    def discard(self) -> None:
+        """Close it, and remove it unless it was kept."""
+        self.file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """Give it its name: all of it is written and synced."""
+        try:
+            self._partial.replace(self._target)
+            _sync_directory(self._target.parent)
+        except OSError as error:
+            raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> Later:
+    return Later(f"It cannot be written just now: {error.strerror}.")
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

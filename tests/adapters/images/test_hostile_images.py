@@ -1,0 +1,266 @@
+"""Pictures made to do harm get their answer at once; odd ones that every viewer shows are whole; walls hold."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.sandbox import Wall
+from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
+from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
+from expandd.domain.job import ImageFormat
+from expandd.domain.offsets import Size
+from tests.support.odd_pictures import (
+    apple_png,
+    many_chunks,
+    many_scans,
+    several_pictures,
+    swelling_text,
+    webp_claiming,
+    webp_with_exif,
+    with_chunk,
+)
+from tests.support.pictures import CORNERS, picture, png_claiming
+
+# A child that puts up its walls, and then tries what the picture says.
+TRYING = """
+import os, socket, sys
+from expandd.adapters.images import process as real
+
+def carry_out(request, files):
+    said = os.pread(files[0], 200, 0).decode().splitlines()
+    tries = {
+        "open": lambda: open(said[1]).close(),
+        "list": lambda: os.listdir(said[1]),
+        "make": lambda: open(said[1] + ".made", "w").close(),
+        "remove": lambda: os.unlink(said[1]),
+        "network": lambda: socket.socket().close(),
+        "local": lambda: socket.socket(socket.AF_UNIX).close(),
+        "start": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+        "fork": os.fork,
+        "kill": lambda: os.kill(os.getppid(), 0),
+        "limit": lambda: real.resource.prlimit(os.getppid(), real.resource.RLIMIT_NOFILE, (1, 1)),
+    }
+    try:
+        tries[said[0]]()
+    except OSError as error:
+        return real.NotNow(f"refused: {error.errno}")
+    return real.NotNow("done")
+
+real.load()
+real.confine()
+real.serve(carry_out, real.shut_in)
+"""
+
+
+@pytest.fixture
+async def images() -> AsyncIterator[PillowImages]:
+    async with PillowImages() as pillow:
+        yield pillow
+
+
+def written(directory: Path, data: bytes, name: str = "picture") -> Path:
+    path = directory / name
+    path.write_bytes(data)
+    return path
+
+
+async def judged(images: PillowImages, directory: Path, data: bytes) -> Finding:
+    """The finding of a look in which nothing but its file keeps the reader busy, so that a deadline means something."""
+    path = written(directory, data)
+    await images.prove()
+    started = time.monotonic()
+    found = await images.examine(path)
+    assert time.monotonic() - started < 10, "an answer within seconds, also on a machine that has much else to do"
+    return found
+
+
+BOMBS = {
+    "webp of 2^24 px squared": webp_claiming(1 << 24, 1 << 24),
+    "webp of 2^16 px squared": webp_claiming(1 << 16, 1 << 16),
+    "webp of one long side": webp_claiming(1 << 24, 100),
+    "png of 2^31 px squared": png_claiming((1 << 31) - 1, (1 << 31) - 1),
+    "jpeg of 40,000 scans": many_scans(40_000),
+    "jpeg of 101 scans more": many_scans(101),
+    "png of a million chunks": many_chunks(1_000_000),
+    "png of 50,000 chunks that nobody knows": many_chunks(50_000, b"teSt"),
+    "png of 50,000 texts": many_chunks(50_000, b"tEXt"),
+    "png with 100 MB of zTXt": swelling_text(100 << 20),
+    "png with 100 MB of iTXt": swelling_text(100 << 20, b"iTXt"),
+    "png with 100 MB of iCCP": swelling_text(100 << 20, b"iCCP"),
+    "png of Apple's": apple_png(),
+}
+
+
+@pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS)
+async def test_what_is_made_to_do_harm_is_unfit_at_once(images: PillowImages, tmp_path: Path, data: bytes) -> None:
+    found = await judged(images, tmp_path, data)
+
+    assert isinstance(found, Unfit)
+    assert found.fault.message.isprintable()
+    assert len(images.resting) == 1, "nobody died of it"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (apple_png(), "CgBI"),
+        (swelling_text(100 << 20), "packed text"),
+        (many_scans(40_000), "scans"),
+        (many_chunks(1_000_000), "chunks"),
+        (webp_claiming(1 << 24, 1 << 24), "16777216×16777216 px"),
+    ],
+)
+async def test_it_is_said_as_what_it_is(images: PillowImages, tmp_path: Path, data: bytes, words: str) -> None:
+    found = await judged(images, tmp_path, data)
+
+    assert isinstance(found, Unfit)
+    assert words in found.fault.message
+
+
+ODD = {
+    **{
+        f"png with a wrong sum in {kind.decode()}": with_chunk(picture("png"), kind, body, harmed=True)
+        for kind, body in (
+            (b"pHYs", bytes(9)),
+            (b"iCCP", b"p\0\0nonsense"),
+            (b"tEXt", b"Author\0me"),
+            (b"zTXt", b"Author\0\0nonsense"),
+            (b"iTXt", b"Author\0\1\0\0\0nonsense"),
+            (b"gAMA", b"\0\0\xb1\x8f"),
+            (b"tRNS", bytes(6)),
+            (b"eXIf", b"II*\0"),
+            (b"teSt", b""),
+        )
+    },
+    "png with a text that cannot be unpacked": with_chunk(picture("png"), b"zTXt", b"Comment\0\0nonsense"),
+    "png with a header of a text that is too short": with_chunk(picture("png"), b"pHYs", b""),
+    "png with 20 MB of text": swelling_text(20 << 20),
+    "webp whose EXIF ends in 2 KB of zeros": webp_with_exif(2048),
+    "webp whose EXIF ends in 60 KB of zeros": webp_with_exif(60_000),
+    "webp with 4 KB of zeros behind its last chunk": webp_with_exif(0, beside=4096),
+    "jpeg of 20 scans more": many_scans(20),
+    "png of 1,000 chunks": many_chunks(1000),
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD)
+async def test_what_every_viewer_shows_is_whole(images: PillowImages, tmp_path: Path, data: bytes) -> None:
+    assert isinstance(await images.examine(written(tmp_path, data)), Whole)
+    assert isinstance(await images.examine_result(tmp_path / "picture"), Whole)
+    assert (await images.thumbnail(tmp_path / "picture", 50)).of.width
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"IHDR", b"IEND"])
+async def test_a_wrong_sum_in_a_chunk_that_is_needed_is_damage(
+    images: PillowImages, tmp_path: Path, kind: bytes
+) -> None:
+    data = bytearray(picture("png"))
+    at = data.index(kind)
+    data[at + 4 + int.from_bytes(data[at - 4 : at])] ^= 1
+
+    assert isinstance(await images.examine(written(tmp_path, bytes(data))), Unfinished)
+
+
+class TestSeveralPictures:
+    async def test_the_first_is_judged_and_is_what_is_sent(self, images: PillowImages, tmp_path: Path) -> None:
+        data, first = several_pictures(300, 200)
+        with Image.open(io.BytesIO(data)) as seen:
+            assert seen.format == "MPO", "other readers see several pictures too"
+        path = written(tmp_path, data)
+
+        assert await images.examine(path) == Whole(format=ImageFormat.JPEG, size=Size(300, 200), orientation=1)
+        assert await images.first_image(path, tmp_path / "first")
+        assert (tmp_path / "first").read_bytes() == first
+        assert sorted(os.listdir(tmp_path)) == ["first", "picture"]
+
+    async def test_a_file_of_one_is_left_as_it_is(self, images: PillowImages, tmp_path: Path) -> None:
+        for data in (picture("jpeg"), picture("png"), picture("webp"), picture("jpeg") + picture("jpeg")):
+            assert not await images.first_image(written(tmp_path, data), tmp_path / "first")
+        assert os.listdir(tmp_path) == ["picture"]
+
+    async def test_a_turned_one_is_turned_alone(self, images: PillowImages, tmp_path: Path) -> None:
+        path = written(tmp_path, several_pictures(300, 200, orientation=6)[0])
+        await images.make_upright(path, tmp_path / "upright")
+
+        assert await images.examine(tmp_path / "upright") == Whole(
+            format=ImageFormat.JPEG, size=Size(300, 200), orientation=1
+        )
+        with Image.open(tmp_path / "upright") as upright:
+            assert upright.format == "JPEG"
+            pixel = upright.convert("RGB").getpixel((3, 3))
+        assert isinstance(pixel, tuple)
+        assert max(abs(one - other) for one, other in zip(pixel, CORNERS[0], strict=True)) < 30
+
+    @pytest.mark.parametrize("cut", [0.1, 0.5, 0.9])
+    async def test_one_whose_first_is_cut_off_is_unfinished(
+        self, images: PillowImages, tmp_path: Path, cut: float
+    ) -> None:
+        data, first = several_pictures()
+        assert isinstance(await images.examine(written(tmp_path, data[: int(len(first) * cut)])), Unfinished)
+
+
+class TestWalls:
+    async def test_both_stand_where_the_kernel_has_them(self, images: PillowImages) -> None:
+        assert await images.prove() == (Wall.LANDLOCK, Wall.SECCOMP)
+
+    @pytest.mark.parametrize(
+        "what", ["open", "list", "make", "remove", "network", "local", "start", "fork", "kill", "limit"]
+    )
+    async def test_a_decoder_reaches_nothing_but_the_file_it_was_given(self, tmp_path: Path, what: str) -> None:
+        secret = written(tmp_path, b"a token", "secret")
+        path = written(tmp_path, f"{what}\n{tmp_path if what == 'list' else secret}\n".encode())
+        async with PillowImages(program=("-c", TRYING)) as images:
+            with pytest.raises(Later, match=r"refused: \d+"):
+                await images.examine(path)
+        assert sorted(os.listdir(tmp_path)) == ["picture", "secret"]
+
+
+class TestStarting:
+    @pytest.mark.parametrize("made", ["nothing", "no program", "another program", "a broken one"])
+    async def test_a_decoder_that_cannot_be_started_is_said_and_no_file_is_blamed(
+        self, tmp_path: Path, made: str
+    ) -> None:
+        python = tmp_path / "python"
+        if made != "nothing":
+            python.write_text("#!/bin/sh\nexit 3\n" if made == "another program" else "")
+            python.chmod(0o644 if made == "no program" else 0o755)
+        async with PillowImages(python=str(python)) as images:
+            for _ in range(4):
+                with pytest.raises(DecoderAway, match=r"python\) (cannot be started|does not start)"):
+                    await images.examine(written(tmp_path, picture()))
+            with pytest.raises(DecoderAway):
+                await images.prove()
+
+    async def test_it_goes_on_once_it_can_be_started(self, tmp_path: Path) -> None:
+        python = tmp_path / "python"
+        async with PillowImages(python=str(python)) as images:
+            with pytest.raises(DecoderAway):
+                await images.examine(written(tmp_path, picture()))
+            python.symlink_to("/usr/bin/python3")
+            python.unlink()
+            python.write_text(f'#!/bin/sh\nexec "{os.path.realpath("/proc/self/exe")}" "$@"\n')
+            python.chmod(0o755)
+            assert isinstance(await images.examine(written(tmp_path, picture())), Whole)
+
+
+async def test_three_hundred_bombs_beside_good_ones_hold_up_nobody(images: PillowImages, tmp_path: Path) -> None:
+    bombs = [written(tmp_path, webp_claiming(1 << 24, 1 << 24), f"bomb {number}") for number in range(300)]
+    good = [written(tmp_path, picture("png", seed=number), f"good {number}") for number in range(10)]
+    found = await asyncio.gather(*(images.examine(path) for path in (*bombs, *good)))
+
+    assert all(isinstance(one, Unfit) and one.fault.code is FaultCode.TOO_LARGE for one in found[:300])
+    assert all(isinstance(one, Whole) for one in found[300:])
+
+
+async def test_what_a_thumbnail_is_refused_for_is_a_fault(images: PillowImages, tmp_path: Path) -> None:
+    with pytest.raises(FileFault):
+        await images.thumbnail(written(tmp_path, webp_claiming(1 << 24, 1 << 24)), 100)
