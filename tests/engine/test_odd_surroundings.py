@@ -10,7 +10,8 @@ import pytest
 
 from expandd.domain.errors import FolderAway, GateReason
 from expandd.domain.events import Event, GateShut, JobClosed, JobPutOff
-from expandd.domain.job import Job
+from expandd.domain.job import Job, JobState
+from tests.support.fakes import picture
 from tests.support.workshop import Workshop
 
 Make = Callable[..., Workshop]
@@ -20,7 +21,7 @@ HOURLY = 150
 
 
 class Stubborn:
-    """The real folders, but for one method, which has another outcome for the file called `bad.png`."""
+    """The real folders, but for one method, which has another outcome for files whose path has `bad` in it."""
 
     def __init__(self, real: Any, method: str, outcome: object) -> None:
         self._real = real
@@ -28,13 +29,16 @@ class Stubborn:
         self._outcome = outcome
         self.calls = 0
 
+    def heal(self) -> None:
+        self._method = ""
+
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._real, name)
         if name != self._method:
             return call
 
         async def stubborn(*arguments: Any, **options: Any) -> Any:
-            if not any("bad.png" in str(one.relative if isinstance(one, Job) else one) for one in arguments):
+            if not any("bad" in str(one.relative if isinstance(one, Job) else one) for one in arguments):
                 return await call(*arguments, **options)
             self.calls += 1
             if isinstance(self._outcome, Exception):
@@ -96,3 +100,96 @@ async def test_other_files_that_go_through_do_not_make_the_one_that_does_not_spi
 
     assert folders.calls < HOURLY
     assert {f"good-{number}.png" for number in range(18)} <= closed
+
+
+# --- what is the fault of one file, not of its folder ---
+
+OWN = FolderAway(GateReason.CANNOT_STORE, "not allowed in the inbox", may_be_file=True, detail="permission denied")
+BOTH = pytest.mark.parametrize("method", ["claim", "tidy", "put_away", "publish", "make_way", "digest"])
+
+
+@BOTH
+async def test_a_file_that_is_at_fault_itself_waits_alone_and_says_why(workshop: Workshop, method: str) -> None:
+    workshop.folders = folders = Stubborn(workshop.folders, method, OWN)
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.until(lambda: folders.calls > 0)
+    for number in range(12):
+        workshop.drop(f"good-{number}.png")
+    await workshop.closed(*(f"good-{number}.png" for number in range(12)), within=120.0)
+    await workshop.advance(1200.0)
+    [job] = workshop.engine.jobs
+
+    assert workshop.recorder.of(GateShut) == []
+    assert job.relative.name == "bad.png"
+    assert "permission denied" in job.note
+    assert len(workshop.journal.rows) == 13
+    assert folders.calls < HOURLY
+    assert not workshop.engine.finished
+
+
+async def test_many_files_that_cannot_be_claimed_keep_no_other_back_and_get_one_job_each(workshop: Workshop) -> None:
+    workshop.folders = Stubborn(workshop.folders, "claim", OWN)
+    workshop.start()
+    for number in range(70):
+        workshop.drop(f"bad-{number:03d}.png")
+    await workshop.until(lambda: len(workshop.engine.jobs) == 70, within=3600.0)
+    workshop.drop("good.png")
+    await workshop.closed("good.png", within=120.0)
+    await workshop.advance(900.0)
+
+    assert workshop.recorder.of(GateShut) == []
+    assert len(workshop.journal.rows) == 71
+    assert len(workshop.names("inbox")) == 70
+
+
+async def test_once_the_file_may_be_claimed_it_is_expanded_once(workshop: Workshop) -> None:
+    workshop.folders = folders = Stubborn(workshop.folders, "claim", OWN)
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.advance(900.0)
+    folders.heal()
+    await workshop.closed("bad.png", within=120.0)
+
+    assert workshop.names("done") == ["bad.png"]
+    assert len(workshop.api.paid) == 1
+    assert len(workshop.journal.rows) == 1
+
+
+async def test_another_file_under_the_name_of_one_that_cannot_be_claimed_is_taken_for_itself(
+    workshop: Workshop,
+) -> None:
+    workshop.folders = folders = Stubborn(workshop.folders, "claim", OWN)
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.until(lambda: folders.calls > 0)
+    (workshop.hot[0].inbox / "bad.png").unlink()
+    await workshop.advance(60.0)
+    workshop.drop("bad.png", picture(60, 60))
+    folders.heal()
+    await workshop.until(lambda: workshop.names("done") == ["bad.png"] and not len(workshop.engine.jobs))
+
+    assert len(workshop.api.paid) == 1
+
+
+async def test_paid_images_that_cannot_be_stored_one_after_the_other_stop_the_buying(workshop: Workshop) -> None:
+    workshop.folders = Stubborn(workshop.folders, "publish", OWN)
+    workshop.start()
+    for number in range(30):
+        workshop.drop(f"bad-{number}.png")
+        await workshop.advance(5.0)
+    await workshop.advance(120.0)
+
+    assert workshop.recorder.of(GateShut) != []
+    assert len(workshop.api.paid) < 25
+
+
+async def test_a_folder_that_is_away_itself_is_no_fault_of_a_file(workshop: Workshop) -> None:
+    workshop.folders = folders = Stubborn(workshop.folders, "publish", OWN)
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.reached("bad.png", JobState.ACCEPTED)
+    workshop.hot[0].outbox.rmdir()
+    await workshop.until(lambda: bool(workshop.recorder.of(GateShut)), within=120.0)
+
+    assert folders.calls < HOURLY

@@ -15,6 +15,25 @@ FLOOR = 1 << 20
 """Bytes that stay free in a folder beside what is put there."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_OF_FILE = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "it is not permitted, as for a file that is immutable or another user's in a sticky directory",
+    errno.EXDEV: "it lies on another disk than the work folder; drop it into the inbox itself",
+    errno.ENAMETOOLONG: "its name or path is too long; give it a shorter one",
+    errno.EBUSY: "something is mounted there, or uses it",
+    errno.ENOTEMPTY: "a directory is not empty",
+    errno.EISDIR: "a directory lies in its place",
+    errno.ENOTDIR: "a file lies where a directory should",
+    errno.ELOOP: "a symbolic link lies in its way",
+    errno.EEXIST: "something else lies in its place",
+    errno.EMLINK: "it has too many names",
+    errno.ETXTBSY: "it is being run",
+    errno.EINVAL: "the file system does not take its name",
+    errno.EILSEQ: "the file system does not take its name",
+    errno.ENOENT: "a directory on its way is gone",
+}
+"""What may be the fault of one file or subfolder as well as of the whole folder."""
+
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -28,6 +47,13 @@ def translated(folder: Path) -> Iterator[None]:
 
 
 def folder_away(folder: Path, error: OSError) -> FolderAway:
+    """What this error says, if it is the folder's."""
+    of_file = _OF_FILE.get(error.errno or 0, "")
+    away = _of_folder(folder, error)
+    return FolderAway(away.reason, str(away), may_be_file=bool(of_file), detail=of_file)
+
+
+def _of_folder(folder: Path, error: OSError) -> FolderAway:
     reason, where = error.strerror or str(error), printable(folder)
     if error.errno in _FULL:
         return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {where} ({reason}). Make room on its disk.")

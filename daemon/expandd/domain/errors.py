@@ -131,11 +131,17 @@ class VaultDamaged(ExpanddError):
 
 
 class FolderAway(ExpanddError):
-    """A directory of a hot folder is gone, unmounted, full or not writable."""
+    """A directory of a hot folder is gone, unmounted, full or not writable.
 
-    def __init__(self, reason: GateReason, message: str) -> None:
+    `may_be_file` where one file alone may be at fault as well, for the reason that `detail` gives in a few words:
+    whoever knows the folder to be fine lets that file wait, not the folder.
+    """
+
+    def __init__(self, reason: GateReason, message: str, *, may_be_file: bool = False, detail: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.may_be_file = may_be_file
+        self.detail = detail
 
 
 class AccountAway(ExpanddError):

@@ -240,6 +240,7 @@ class Engine:
             slots=self.slots,
             gates=self.gates,
             leave=self._basis.leave,
+            blame=self._basis.blame,
             waker=self.dispatcher,
             clock=self._outside.clock,
             chance=self._outside.chance,

@@ -7,13 +7,14 @@ from collections import deque
 from pathlib import Path
 
 from expandd.domain.errors import Fault, FolderAway, JournalAway
-from expandd.domain.job import FileIdentity, Job, JobState, Place, Source
+from expandd.domain.job import Job, JobState, Place, Source
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look
+from expandd.engine.blame import Blame
 from expandd.engine.candidates import Ready
 from expandd.engine.gates import Gates
 from expandd.engine.inbox import Inbox
-from expandd.engine.jobs import Jobs
+from expandd.engine.jobs import Jobs, identity_in
 from expandd.engine.leave import Leave
 from expandd.engine.poller import Waker
 from expandd.engine.ports import Chance, Clock
@@ -28,6 +29,9 @@ MOST_TROUBLED = 64
 
 MOST_STANDING = 64
 """Unpaid jobs of one folder without a slot, such as those that wait for a twin; with so many the rest stays put."""
+
+MOST_STUCK = 512
+"""Files of one folder that cannot be claimed, each for a fault of its own, beside which others still are."""
 
 FRESH = 4
 """Tries of one step below which a job counts as a fair probe of a shut gate."""
@@ -49,6 +53,7 @@ class Intake:
         slots: Slots,
         gates: Gates,
         leave: Leave,
+        blame: Blame,
         waker: Waker,
         clock: Clock,
         chance: Chance,
@@ -59,6 +64,7 @@ class Intake:
         self._slots = slots
         self._gates = gates
         self._leave = leave
+        self._blame = blame
         self._waker = waker
         self._clock = clock
         self._chance = chance
@@ -91,7 +97,7 @@ class Intake:
         """Make a failed job of a file that cannot be expanded. False while too many are on their way."""
         if sum(job.fault is not None for job in self._jobs) >= MOST_REJECTS:
             return False
-        source = Source(identity=_identity(look))
+        source = Source(identity=identity_in(look))
         await self._start(
             Job(id=self._chance.job_id(), place=Place.of(folder), relative=relative, source=source, fault=fault)
         )
@@ -113,7 +119,8 @@ class Intake:
         return False
 
     def _troubled(self) -> int:
-        return sum(job.attempts >= FRESH for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED))
+        unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
+        return sum(job.attempts >= FRESH and not self._blame.is_stuck(job.id) for job in unpaid)
 
     def _may_claim(self, inbox: Inbox) -> bool:
         if self._gates.claim_wait(inbox.folder.inbox):
@@ -123,12 +130,16 @@ class Intake:
         probing = any(gate.shut is not None for gate in self._gates.of(inbox.folder.inbox))
         # One file is enough to probe a shut gate with; the others stay in the inbox. One that has failed often or may
         # not go on now does not count.
-        fresh = (job for job in self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED) if job.attempts < FRESH)
+        unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
+        fresh = (job for job in unpaid if job.attempts < FRESH and not self._blame.is_stuck(job.id))
         return not (probing and any(not self._leave.denied(job) for job in fresh))
 
     def _standing(self, inbox: Path) -> int:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
-        return sum(job.place.inbox == inbox and not self._slots.holds(job.id) for job in unpaid)
+        mine = [job for job in unpaid if job.place.inbox == inbox and not self._slots.holds(job.id)]
+        stuck = sum(self._blame.is_stuck(job.id) for job in mine)
+        # Those whose own file is at fault keep no other back, as long as they can be kept in mind.
+        return len(mine) - min(stuck, MOST_STUCK)
 
     async def _claim(self, inbox: Inbox, ready: Ready) -> None:
         try:
@@ -137,8 +148,10 @@ class Intake:
         except FolderAway as error:
             self._gates.inbox(inbox.folder.inbox).away(error)
             return
+        if self._jobs.waits_for(inbox.folder.inbox, ready.relative, ready.look):
+            return
         source = Source(
-            identity=_identity(ready.look),
+            identity=identity_in(ready.look),
             format=ready.whole.format,
             size=ready.whole.size,
             orientation=ready.whole.orientation,
@@ -160,7 +173,3 @@ class Intake:
     async def _start(self, job: Job) -> None:
         await self._jobs.add(job)
         self._waker.wake(job.id)
-
-
-def _identity(look: Look) -> FileIdentity:
-    return FileIdentity(look.device, look.inode, look.size, look.mtime_ns)

@@ -6,11 +6,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from expandd.domain.errors import GateReason, JournalAway, StaleJob
 from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff, OriginalLost
-from expandd.domain.job import Job, JobState, Stamp, claimed, moved
+from expandd.domain.job import FileIdentity, Job, JobState, Stamp, claimed, moved
+from expandd.domain.settle import Look
 from expandd.engine.keeping import Journal
 from expandd.engine.ports import Clock, Emit
 from expandd.engine.tally import Tally
@@ -46,6 +48,13 @@ class Jobs:
     def of_bytes(self, sha256: str) -> tuple[Job, ...]:
         """The open jobs whose source has this digest; none while it is not known."""
         return tuple(self._open[job_id] for job_id in self.tally.of_bytes(sha256))
+
+    def waits_for(self, inbox: Path, relative: Path, look: Look) -> bool:
+        """Whether a job waits to take this very file out of the inbox: it is no new one."""
+        return any(
+            job.relative == relative and job.place.inbox == inbox and job.source.identity == identity_in(look)
+            for job in self.in_state(JobState.CLAIMED)
+        )
 
     async def known(self, job_id: str) -> Job | None:
         """The job of this id as the journal has it, open or over."""
@@ -171,3 +180,8 @@ class Jobs:
         if current is None or current.state is not job.state:
             raise StaleJob(f"job {job.id} has moved on since it was looked at")
         return current
+
+
+def identity_in(look: Look) -> FileIdentity:
+    """Which file was looked at."""
+    return FileIdentity(look.device, look.inode, look.size, look.mtime_ns)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from expandd.domain.backoff import JOB
 from expandd.domain.errors import AccountAway, FileFault, FolderAway, Later
 from expandd.domain.job import Job, JobState
+from expandd.domain.naming import printable
 from expandd.engine.asking import Asking
 from expandd.engine.barriers import LOOK
+from expandd.engine.blame import Blame, words
 from expandd.engine.delivery import Delivery
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
@@ -61,6 +63,7 @@ class Pipeline:
         asking: Asking,
         fetching: Fetching,
         delivery: Delivery,
+        blame: Blame,
         bounds: Bounds = Bounds(),
     ) -> None:
         self._jobs = jobs
@@ -70,6 +73,7 @@ class Pipeline:
         self._fetching = fetching
         self._chance = chance
         self._leave = leave
+        self._blame = blame
         sends = asyncio.Semaphore(bounds.uploads)
         fetches = asyncio.Semaphore(bounds.downloads)
         delivers = asyncio.Semaphore(bounds.deliveries)
@@ -109,7 +113,7 @@ class Pipeline:
 
     async def _tried(self, job: Job, step: Callable[[Job], Awaitable[Turn]]) -> Turn:
         try:
-            return await step(job)
+            turn = await step(job)
         except FileFault as error:
             current = self._current(job)
             await self._jobs.move(current, JobState.FAILED, fault=error.fault)
@@ -120,8 +124,16 @@ class Pipeline:
             self._gates.account_failed(error)
             return await self._put_off(job, str(error), error.retry_after)
         except FolderAway as error:
-            self._gates.storage(job.place.inbox).away(error)
-            return await self._put_off(job, str(error), None)
+            return await self._put_off(job, await self._blamed(job, error), None)
+        self._blame.fine(job, over=turn is OVER)
+        return turn
+
+    async def _blamed(self, job: Job, error: FolderAway) -> str:
+        """Shut the folder's gate unless the file alone is at fault; what to say of it."""
+        if await self._blame.is_files(job, error):
+            return words(job, error, printable(job.work_dir))
+        self._gates.storage(job.place.inbox).away(error)
+        return str(error)
 
     async def _put_off(self, job: Job, why: str, retry_after: float | None) -> Turn:
         current = self._current(job)

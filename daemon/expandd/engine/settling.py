@@ -24,6 +24,9 @@ from expandd.engine.watching import Watching
 HELD_BACK = 5.0
 """Seconds until a file that a person has paused is looked at again."""
 
+IsTaken = Callable[[Path, Look], bool]
+"""Whether a job waits to take this very file: it is no candidate any more."""
+
 Reject = Callable[[HotFolder, Path, Look, Fault], Awaitable[bool]]
 """Turns a file into a failed job; False when too many are under way and it must be offered again."""
 
@@ -43,6 +46,7 @@ class Settling:
         orders: StandingOrders,
         guard: BurstGuard,
         reject: Reject,
+        is_taken: IsTaken,
         changed: asyncio.Event,
     ) -> None:
         self.candidates = Candidates()
@@ -56,6 +60,7 @@ class Settling:
         self._orders = orders
         self._guard = guard
         self._reject = reject
+        self._is_taken = is_taken
         self._changed = changed
         self._told = Told()
 
@@ -117,6 +122,9 @@ class Settling:
         look = await self._folders.look(path)
         if look is None:
             await self._not_a_file(candidate, path)
+            return
+        if self._is_taken(candidate.relative, look):
+            self.candidates.drop(candidate.relative)
             return
         now = self._clock.monotonic()
         before = candidate.sighting

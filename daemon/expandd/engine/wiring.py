@@ -9,6 +9,7 @@ from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.account import Account
 from expandd.engine.asking import Asking
 from expandd.engine.barriers import Cause
+from expandd.engine.blame import Blame
 from expandd.engine.budgets import Budgets
 from expandd.engine.burst_guard import BurstGuard
 from expandd.engine.delivery import Delivery
@@ -44,6 +45,7 @@ class Basis:
     twins: Twins
     leave: Leave
     presence: Presence
+    blame: Blame
 
 
 def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
@@ -67,6 +69,7 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
         twins=twins,
         leave=Leave(orders=orders, barriers=gates.barriers, budgets=budgets, twins=twins),
         presence=Presence(outside.clock),
+        blame=Blame(outside.folders),
     )
 
 
@@ -79,6 +82,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
         gates=on.gates,
         chance=out.chance,
         leave=on.leave,
+        blame=on.blame,
         paying=Paying(
             jobs=on.jobs,
             gates=on.gates,
@@ -130,6 +134,7 @@ def inbox_of(
         emit=on.emit,
         orders=on.orders,
         guard=BurstGuard(folder, orders=on.orders, clock=out.clock),
+        is_taken=lambda relative, look: on.jobs.waits_for(folder.inbox, relative, look),
         reject=reject,
         changed=changed,
     )
