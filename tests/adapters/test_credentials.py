@@ -57,6 +57,13 @@ def test_a_source_with_tokens_and_login_gives_both(tmp_path: Path) -> None:
     )
 
 
+def test_a_sign_of_a_comment_in_quotes_belongs_to_the_value(tmp_path: Path) -> None:
+    api = file(tmp_path / "file", "PIKTID_EMAIL=a#b\nPIKTID_PASSWORD='pass # word'\n # a comment")
+    found = find_credentials(api, {})
+
+    assert (found.email, found.password) == ("a#b", "pass # word")
+
+
 @pytest.mark.parametrize(("mode", "loose"), [(0o600, False), (0o640, False), (0o644, True)])
 def test_a_file_that_others_can_read_is_told_apart(tmp_path: Path, mode: int, loose: bool) -> None:
     api = file(tmp_path / "file", "PIKTID_ACCESS_TOKEN=x", mode)
@@ -83,6 +90,8 @@ def test_without_any_credentials_the_ways_to_give_them_are_named(tmp_path: Path)
         ("# x\nhunter2", ":2: credentials: expected a line such as PIKTID_ACCESS_TOKEN=…, found a line without a name and '='."),
         ("PIKTID_ACESS_TOKEN=hunter2", ":1: credentials: expected a known name, found 'PIKTID_ACESS_TOKEN'. Did you mean 'PIKTID_ACCESS_TOKEN'?"),
         ("PIKTID_EMAIL=hunter2\nPIKTID_EMAIL=b", ":2: credentials: expected each name once, found 'PIKTID_EMAIL' twice. Keep one of them."),
+        ("PIKTID_EMAIL=a\nPIKTID_PASSWORD=hunter2 # mine", ":2: credentials: expected nothing behind the value, found a blank and '#'. A comment stands on a line of its own. If the '#' belongs to the value, put quotes around it all."),
+        ("PIKTID_ACCESS_TOKEN='hunter2' # mine", ":1: credentials: expected nothing behind the value, found a blank and '#'. A comment stands on a line of its own. If the '#' belongs to the value, put quotes around it all."),
         ("PIKTID_ACCESS_TOKEN=hunter2 x", ": credentials: expected a token in PIKTID_ACCESS_TOKEN, found spaces or signs that no token has. Copy it once more."),
     ],
 )  # fmt: skip

@@ -63,6 +63,9 @@ def test_only_the_last_ending_is_replaced_and_the_folder_is_no_part_of_it() -> N
         ("{stem}\0", "'/'"),
         (".{stem}{ext}", "hidden"),
         ("{ext}{stem}", "hidden"),  # ".png" comes first
+        ("{stem}.jpg", "write {ext} in its place"),
+        ("{stem}_{preset}.PNG", "called .PNG"),
+        ("{stem}.j{stem}.TIFF", "called .TIFF"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused_in_words(template: str, mistake: str) -> None:

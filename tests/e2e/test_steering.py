@@ -66,11 +66,14 @@ def test_a_redo_says_what_it_costs_and_pays_only_once_it_is_confirmed(house: Hou
     (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
     house.call("once")
     asked = house.call("redo", "a.png")
+    refused = house.call("redo", "a.png", answer="n\n")
     before = house.call("once"), paid(server)
     meant = house.call("redo", "a.png", "--yes")
     after = house.call("once"), paid(server)
 
     assert asked.returncode == 1
+    assert refused.returncode == 0
+    assert "Nothing was ordered." in refused.stdout
     assert "1 image to expand once more and TO PAY FOR ONCE MORE" in asked.stdout
     assert (before[0].returncode, before[1]) == (0, 1)
     assert meant.returncode == 0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,14 @@ async def test_resuming_everything_resumes_folders_and_files_too(workshop: Works
     assert workshop.journal.standing == {}
 
 
-@pytest.mark.parametrize("name", ["PAUSE", "pause.txt", "Pause"])
-@pytest.mark.parametrize("directory", [False, True])
+@pytest.mark.parametrize(
+    ("name", "directory"),
+    [
+        *product(("PAUSE", "pause.txt", "Pause", "PAUSE.TXT", "PAUSE.txt.txt"), (False, True)),
+        ("pAuSE", False),
+        ("paUse.tXt.TxT", False),
+    ],
+)
 async def test_something_named_pause_in_the_inbox_pauses_its_folder(
     workshop: Workshop, name: str, directory: bool
 ) -> None:

@@ -61,11 +61,14 @@ class House:
             encoding="utf-8",
         )
 
-    def call(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run a verb to its end."""
+    def call(
+        self, *arguments: str, seconds: float = 60.0, answer: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end. `answer` is what a person types."""
         return subprocess.run(
             [*command(), arguments[0], "--config", str(self.config), *arguments[1:]],
             env=self._environ(),
+            input=answer,
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -15,7 +15,7 @@ from expandd.adapters.sidecar import ENDING, is_sidecar
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
-from expandd.domain.selection import PAUSE_NAMES, ignored_because
+from expandd.domain.selection import PAUSE_NAMES, ignored_because, is_pause
 from expandd.domain.settings import HotFolder
 
 MOST_AGES = 5000
@@ -132,7 +132,7 @@ def waiting_files(inbox: Path, *, recursive: bool) -> Iterator[os.DirEntry[str]]
             for entry in entries:
                 # Which kind it is stands in the listing itself; no call for each file.
                 if entry.is_file(follow_symlinks=False):
-                    pauses = directory == inbox and entry.name in PAUSE_NAMES
+                    pauses = directory == inbox and is_pause(Path(entry.name))
                     if not pauses and ignored_because(entry.name) is None:
                         yield entry
                 elif recursive and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:

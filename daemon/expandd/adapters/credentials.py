@@ -24,6 +24,7 @@ NAMES = (ACCESS_TOKEN, REFRESH_TOKEN, EMAIL, PASSWORD)
 LONGEST_FILE = 1 << 16
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+_COMMENT = re.compile(r"\s#")
 _WAYS = (
     f"Put {ACCESS_TOKEN}=… (and {REFRESH_TOKEN}=…), or {EMAIL}=… and {PASSWORD}=…, as lines into a file and name it as "
     "api.credentials_file; or give it to systemd as the credential 'piktid'; or set the same names in the environment."
@@ -129,13 +130,17 @@ def _parsed(text: str, where: str) -> dict[str, str]:
         if name in given:
             raise _unusable(here, "each name once", f"'{name}' twice", "Keep one of them.")
         if name in NAMES:
-            given[name] = _unquoted(value)
+            given[name] = _unquoted(value, here)
     return given
 
 
-def _unquoted(value: str) -> str:
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
+def _unquoted(value: str, here: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    if _COMMENT.search(value):
+        hint = "A comment stands on a line of its own. If the '#' belongs to the value, put quotes around it all."
+        raise _unusable(here, "nothing behind the value", "a blank and '#'", hint)
+    return value
 
 
 def _checked(given: Mapping[str, str], origin: str, where: str, *, loose: bool = False) -> Credentials:

@@ -15,6 +15,26 @@ NAME_BYTES = 255
 MOST_SUFFIX = 100
 """Bytes after the last dot of a name from which on they are no ending: the name could not be numbered otherwise."""
 
+ENDINGS = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".gif",
+        ".bmp",
+        ".jxl",
+    }
+)
+"""What files are taken for by their names; which of them is true of a result, only the result knows."""
+
 FIELDS = ("stem", "ext", "width", "height", "preset")
 
 
@@ -36,6 +56,9 @@ def template_mistake(template: str) -> str | None:
         return "a name cannot contain '/'"
     if template.startswith((".", "{ext}")):
         return "a name that begins with a dot is hidden"
+    ending = PurePath(f"x{template}").suffix
+    if ending.lower() in ENDINGS:
+        return f"every result would be called {ending}, whatever it is: write {{ext}} in its place"
     return None
 
 

@@ -50,13 +50,19 @@ _TEMPORARY = (
 )
 
 
-PAUSE_NAMES = ("PAUSE", "PAUSE.txt", "Pause", "Pause.txt", "pause", "pause.txt")
-"""Whatever has one of these names in an inbox pauses its folder: a file manager that hides endings adds one."""
+_TEXT = ("", ".txt", ".TXT", ".Txt", ".txt.txt", ".TXT.txt", ".TXT.TXT", ".txt.TXT")
+PAUSE_NAMES = tuple(f"{word}{ending}" for word in ("PAUSE", "Pause", "pause") for ending in _TEXT)
+"""Whatever has such a name in an inbox pauses its folder: a file manager that hides endings adds one.
+
+These are asked for by name; `is_pause` knows them in any other mixture of letters too.
+"""
+
+_PAUSE = re.compile(r"pause(\.txt){0,2}", re.IGNORECASE)
 
 
 def is_pause(relative: Path) -> bool:
     """Whether this path below an inbox pauses its folder while it lies there."""
-    return str(relative) in PAUSE_NAMES
+    return _PAUSE.fullmatch(str(relative)) is not None
 
 
 def ignored_because(name: str) -> str | None:

@@ -132,10 +132,10 @@ class Inbox:
         if found is not None:
             await self._recover(found)
         due = self.watching.take()
-        if any(is_pause(relative) for relative in due.hints):
-            await self._pause_file.look()
+        if pauses := [relative for relative in due.hints if is_pause(relative)]:
+            await self._pause_file.look(pauses)
         elif found is not None:
-            self._pause_file.heed(found.heeded)
+            await self._pause_file.heed(found.heeded)
         if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it.
             self._gate.passed()
@@ -187,6 +187,8 @@ class Inbox:
         self._more = False
         async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
             self.beat()
+            if pauses := [relative for relative in batch if is_pause(relative)]:
+                await self._pause_file.look(pauses)
             for relative in batch:
                 if self._candidates.full:
                     self._more = True

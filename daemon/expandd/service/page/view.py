@@ -10,7 +10,7 @@ from pathlib import Path
 from expandd.domain.errors import GateReason
 from expandd.domain.naming import printable
 from expandd.domain.orders import Verb
-from expandd.domain.selection import PAUSE_NAMES
+from expandd.domain.selection import is_pause
 from expandd.service.page.job_view import ended, failed_view, held_view, in_hand_view, moment, picture_view
 from expandd.service.page.values import (
     Button,
@@ -203,7 +203,8 @@ def _why(halt: Standstill) -> str:
 
 def _by_file(halt: Standstill) -> bool:
     """Whether a file in the inbox pauses it: only who takes that away goes on."""
-    return any(halt.why.startswith(f"{name} lies ") for name in PAUSE_NAMES)
+    name, lies, _ = halt.why.partition(" lies ")
+    return bool(lies) and is_pause(Path(name))
 
 
 def _sentence(words: str) -> str:

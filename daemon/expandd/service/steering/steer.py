@@ -49,8 +49,9 @@ def run_steer(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
     if not orders:
         click.echo(said, err=True)
         return ExitCode.USAGE
-    if not yes and _needs_asking(verb, about):
-        click.confirm(said, abort=True)
+    if not yes and _needs_asking(verb, about) and not click.confirm(said):
+        click.echo("Nothing was ordered.")
+        return ExitCode.FINE
     write_orders(path, orders)
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{said} This is carried out {when}.")
