@@ -44,6 +44,7 @@ class Dispatcher:
         self._busy: set[str] = set()
         self._again: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        self._activations: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self.beat = Beat(ALLOWANCE, self._changed)
         self.paused = asyncio.Event()
@@ -70,14 +71,25 @@ class Dispatcher:
             self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled; activations under way are cancelled with it."""
-        async with asyncio.TaskGroup() as tasks:
+        """Until cancelled; activations under way are cancelled with it. They go on when it fails and begins again."""
+        try:
             while True:
                 self.beat()
                 self._changed.clear()
                 for job_id in self._take_due():
-                    tasks.create_task(self._activate(job_id))
+                    task = asyncio.create_task(self._activate(job_id))
+                    self._activations.add(task)
+                    task.add_done_callback(self._activations.discard)
                 await self._clock.wait(self._changed, self._seconds_to_next())
+        except asyncio.CancelledError:
+            await self._cancel_all()
+            raise
+
+    async def _cancel_all(self) -> None:
+        for task in self._activations:
+            task.cancel()
+        if self._activations:
+            await asyncio.wait(self._activations)
 
     def _take_due(self) -> list[str]:
         now = self._clock.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from expandd.domain.errors import GateReason
@@ -24,6 +25,7 @@ from expandd.engine.recovery import Recovery
 from expandd.engine.restraint import standing
 from expandd.engine.slots import Slots
 from expandd.engine.steering import Steering
+from expandd.engine.supervisor import Supervisor
 from expandd.engine.wiring import basis, inbox_of, pipeline
 
 SPREAD = 0.02
@@ -42,6 +44,7 @@ class Engine:
         self._changed = asyncio.Event()
         self._recovered = asyncio.Event()
         self.pulse = Pulse()
+        self.supervisor = Supervisor(outside.clock, outside.chance, self._emit)
         self._basis = basis(settings, outside, self._emit)
         self.gates, self.jobs, self.orders = self._basis.gates, self._basis.jobs, self._basis.orders
         self.budgets, self.account = self._basis.budgets, self._basis.account
@@ -86,7 +89,9 @@ class Engine:
             vault=outside.vault,
             emit=self._emit,
         )
-        self.hot_folders = HotFolders(make=self._inbox, intake=self.intake, pulse=self.pulse)
+        self.hot_folders = HotFolders(
+            make=self._inbox, intake=self.intake, pulse=self.pulse, supervisor=self.supervisor
+        )
         self.hot_folders.serve(settings.folders)
 
     async def run(self) -> None:
@@ -103,14 +108,21 @@ class Engine:
         for job in self.jobs:
             self.dispatcher.wake(job.id)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.dispatcher.run())
-            tasks.create_task(self.poller.run())
-            tasks.create_task(self.intake.run())
-            tasks.create_task(self.steering.run())
-            tasks.create_task(self.janitor.run())
-            tasks.create_task(self.budgets.run())
-            tasks.create_task(self.account.run())
+            for name, loop, its_beat in self._loops():
+                tasks.create_task(self.supervisor.keep(name, loop, its_beat))
             self.hot_folders.run_in(tasks)
+
+    def _loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]], Beat | None], ...]:
+        """All but the inboxes, by name. None of them ends by itself, and each fails alone."""
+        return (
+            ("dispatcher", self.dispatcher.run, self.dispatcher.beat),
+            ("poller", self.poller.run, self.poller.beat),
+            ("intake", self.intake.run, self.intake.beat),
+            ("orders", self.steering.run, self.steering.beat),
+            ("janitor", self.janitor.run, None),
+            ("budgets", self.budgets.run, None),
+            ("account", self.account.run, None),
+        )
 
     async def started(self) -> None:
         """Return once recovery is over and each inbox is watched, or is known to be away."""
@@ -245,6 +257,7 @@ class Engine:
             clock=self._outside.clock,
             chance=self._outside.chance,
             changed=self._changed,
+            emit=self._emit,
         )
 
     def _inbox(self, folder: HotFolder) -> Inbox:

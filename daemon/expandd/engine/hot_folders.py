@@ -10,6 +10,7 @@ from expandd.domain.settings import HotFolder
 from expandd.engine.inbox import Inbox
 from expandd.engine.intake import Intake
 from expandd.engine.pulse import Pulse
+from expandd.engine.supervisor import Supervisor
 
 
 class HotFolders:
@@ -21,10 +22,12 @@ class HotFolders:
         make: Callable[[HotFolder], Inbox],
         intake: Intake,
         pulse: Pulse,
+        supervisor: Supervisor,
     ) -> None:
         self._make = make
         self._intake = intake
         self._pulse = pulse
+        self._supervisor = supervisor
         self._inboxes: dict[Path, Inbox] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._running: dict[Path, asyncio.Task[None]] = {}
@@ -77,7 +80,7 @@ class HotFolders:
         name = f"inbox {inbox.folder.inbox}"
         self._pulse.follow(name, inbox.beat)
         try:
-            await inbox.run()
+            await self._supervisor.keep(name, inbox.run, inbox.beat)
         finally:
             self._pulse.forget(name, inbox.beat)
 

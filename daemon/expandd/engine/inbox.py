@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.events import BugFound
+from expandd.domain.naming import printable
 from expandd.domain.occupied import Occupied
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
-from expandd.engine.candidates import Ready
+from expandd.engine.candidates import Candidate, Ready
 from expandd.engine.gates import Gates
 from expandd.engine.pause_file import PauseFile
-from expandd.engine.ports import Clock, Folders
+from expandd.engine.ports import Clock, Emit, Folders
 from expandd.engine.pulse import Beat
 from expandd.engine.settling import Settling
 from expandd.engine.watching import Watching
@@ -32,6 +34,10 @@ LookAfter = Callable[[HotFolder], Awaitable[bool]]
 """Compares the work folder with the jobs and puts right what does not fit; whether all of it could be."""
 
 
+BAFFLED = 60.0
+"""Seconds until a file is looked at again that an error nobody foresaw came of."""
+
+
 class Inbox:
     """One hot folder's inbox, from the first hint to a ready picture."""
 
@@ -47,6 +53,7 @@ class Inbox:
         look_after: LookAfter,
         presence: Presence,
         pause_file: PauseFile,
+        emit: Emit,
     ) -> None:
         self.folder = folder
         self._folders = folders
@@ -61,6 +68,7 @@ class Inbox:
         self._presence = presence
         self._looked_after: tuple[tuple[int, int], ...] = ()
         self._look_after_at = float("inf")
+        self._emit = emit
         self._more = True
         self._ending = False
         self.beat = Beat(ALLOWANCE)
@@ -147,7 +155,18 @@ class Inbox:
         for candidate in self._candidates.due(now):
             if not (self._gates.stopping or self._ending):
                 self.beat()
-                await self._settling.look(candidate)
+                await self._look(candidate)
+
+    async def _look(self, candidate: Candidate) -> None:
+        """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
+        try:
+            await self._settling.look(candidate)
+        except (FolderAway, JournalAway):
+            raise
+        except Exception as error:  # noqa: BLE001 - one file's bug must not stop its folder
+            self._emit(BugFound(f"the look at {printable(self.folder.inbox / candidate.relative)}", error))
+            candidate.due = self._clock.monotonic() + BAFFLED
+            self._candidates.set_unfinished(candidate)
 
     async def _recover(self, found: Occupied) -> None:
         """Look after the work folder whenever it, or the inbox around it, is not the one of the last time."""
@@ -212,6 +231,12 @@ class Inbox:
     def taken(self, ready: Ready) -> None:
         """A ready file is claimed, or is to settle anew: there is room for another one."""
         self._settling.taken(ready)
+
+    def put_back(self, ready: Ready) -> None:
+        """A ready file could not be claimed, for whatever reason: it settles anew, after a while."""
+        self._settling.taken(ready)
+        again = Candidate(ready.relative, self._clock.monotonic() + BAFFLED, hinted=True)
+        self._candidates.set_unfinished(again)
 
     async def still_ready(self, ready: Ready) -> bool:
         """Whether the file is as it was when it was examined; if not, it settles anew."""

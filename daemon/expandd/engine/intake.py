@@ -7,7 +7,9 @@ from collections import deque
 from pathlib import Path
 
 from expandd.domain.errors import Fault, FolderAway, JournalAway
+from expandd.domain.events import BugFound
 from expandd.domain.job import Job, JobState, Place, Source
+from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look
 from expandd.engine.blame import Blame
@@ -17,7 +19,7 @@ from expandd.engine.inbox import Inbox
 from expandd.engine.jobs import Jobs, identity_in
 from expandd.engine.leave import Leave
 from expandd.engine.poller import Waker
-from expandd.engine.ports import Chance, Clock
+from expandd.engine.ports import Chance, Clock, Emit
 from expandd.engine.pulse import Beat
 from expandd.engine.slots import Slots
 
@@ -58,8 +60,10 @@ class Intake:
         clock: Clock,
         chance: Chance,
         changed: asyncio.Event,
+        emit: Emit,
     ) -> None:
         self._changed = changed
+        self._emit = emit
         self._jobs = jobs
         self._slots = slots
         self._gates = gates
@@ -112,11 +116,22 @@ class Intake:
             self._turns.rotate(-1)
             if inbox.ready and self._may_claim(inbox):
                 ready = inbox.ready[0]
-                await self._claim(inbox, ready)
-                # Only now: until its job is written down, the file is one that waits.
-                inbox.taken(ready)
+                await self._claim_alone(inbox, ready)
                 return True
         return False
+
+    async def _claim_alone(self, inbox: Inbox, ready: Ready) -> None:
+        """Claim a file; what nobody foresaw about it costs this file a round, and no other one anything."""
+        try:
+            await self._claim(inbox, ready)
+        except JournalAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - one file's bug must not stop all folders
+            self._emit(BugFound(f"the claim of {printable(inbox.folder.inbox / ready.relative)}", error))
+            inbox.put_back(ready)
+        else:
+            # Only now: until its job is written down, the file is one that waits.
+            inbox.taken(ready)
 
     def _troubled(self) -> int:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
@@ -166,7 +181,7 @@ class Intake:
         self._slots.take(job.id)
         try:
             await self._start(job)
-        except JournalAway:
+        except BaseException:
             self._slots.give(job.id)
             raise
 

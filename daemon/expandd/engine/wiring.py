@@ -147,5 +147,6 @@ def inbox_of(
         clock=out.clock,
         look_after=look_after,
         presence=on.presence,
+        emit=on.emit,
         pause_file=PauseFile(folder.inbox, folders=out.folders, barrier=on.gates.barriers.at(folder.inbox, Cause.FILE)),
     )

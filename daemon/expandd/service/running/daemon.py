@@ -74,7 +74,7 @@ async def batch(
         async with (
             build(settings, environ, announcer) as engine,
             published(Snapshots(engine, before=before, price=price, log=log, wall=time.time), announcer),
-            telling(teller, PATIENCE, stop),
+            telling(teller, PATIENCE, stop, keep=engine.supervisor.keep),
         ):
             code = await run_once(engine, tally, patience, stop)
     click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,21 @@ async def _work(settings: Settings, given: Given) -> None:
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
         snapshots = Snapshots(engine, before=before, price=price, log=given.log, wall=time.time)
         announcer.also(snapshots)
-        day = _day(engine, heart, reloader, given)
+
+        async def day() -> None:
+            await _day(engine, heart, reloader, given)
+
         publisher = Publisher(metrics, lambda: engine.settings, given.log)
         with _page(engine, given, announcer, publisher) as page:
-            beside = _beside(given.stop, day, _lasting(given.crashes), snapshots.run(), publisher.run(), page)
-            async with beside, telling(teller, GRACE):
+            keep = engine.supervisor.keep
+            beside = _beside(
+                keep("heartbeat", day),
+                keep("crash counter", lambda: _lasting(given.crashes)),
+                snapshots.kept(),
+                keep("metrics", publisher.run),
+                keep("page", page),
+            )
+            async with beside, telling(teller, GRACE, keep=keep):
                 await run_until(engine, given.stop)
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
@@ -107,10 +118,10 @@ async def _work(settings: Settings, given: Given) -> None:
 @contextmanager
 def _page(
     engine: Engine, given: Given, announcer: Announcer, publisher: Publisher
-) -> Iterator[Coroutine[Any, Any, None]]:
+) -> Iterator[Callable[[], Awaitable[None]]]:
     """The page for the browser, if there is to be one. Raises ConfigurationError when it cannot listen."""
     if engine.settings.page is None:
-        yield asyncio.sleep(0)
+        yield partial(asyncio.sleep, 0)
         return
     # A daemon without a page needs no web server.
     from expandd.service.page.records import JournalRecords  # noqa: PLC0415
@@ -118,7 +129,7 @@ def _page(
 
     with opened(engine.settings.page, given.config, given.log) as page:
         announcer.also(page.foresight)
-        yield page.show(JournalRecords(lambda: engine.settings), publisher.text)
+        yield partial(page.show, JournalRecords(lambda: engine.settings), publisher.text)
 
 
 async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
@@ -143,7 +154,7 @@ async def _go_on(engine: Engine, heart: Heart, reloader: Reloader, given: Given)
     given.log.info(
         "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
     )
-    async with _beside(given.stop, reloader.run(given.asked)):
+    async with _beside(engine.supervisor.keep("reload", partial(reloader.run, given.asked))):
         await heart.run(given.stop)
 
 
@@ -153,22 +164,12 @@ async def _lasting(crashes: Crashes) -> None:
 
 
 @asynccontextmanager
-async def _beside(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do these as long as the body lasts. One that fails stops everything, and its error comes out at the end."""
+async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do these, which are supervised, as long as the body lasts."""
     tasks = [asyncio.create_task(work) for work in works]
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            stop.set()
-
-    for task in tasks:
-        task.add_done_callback(ended)
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()

@@ -71,6 +71,10 @@ class Snapshots:
             await either(self._heard, QUIET - PAUSE)
             self._heard.clear()
 
+    async def kept(self) -> None:
+        """The same, whatever it meets."""
+        await self._engine.supervisor.keep("snapshot", self.run)
+
     def taken(self) -> Snapshot:
         """The engine as it is now."""
         now = self._wall()
@@ -117,7 +121,7 @@ class Snapshots:
 async def published(snapshots: Snapshots, announcer: Announcer) -> AsyncIterator[None]:
     """Write snapshots as long as the body lasts."""
     announcer.also(snapshots)
-    task = asyncio.create_task(snapshots.run())
+    task = asyncio.create_task(snapshots.kept())
     try:
         yield
     finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -39,6 +40,9 @@ SLOW = "The hook is slower than the work: the oldest events made room."
 TRIES = Backoff(base=1.0, cap=60.0)
 
 Run = Callable[[Hook, Facts], Awaitable[tuple[str, ...]]]
+Keep = Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
+"""Keeps a loop of this name going, whatever it meets."""
+
 Post = Callable[[Hook, Facts, float], Awaitable[None]]
 
 
@@ -119,11 +123,11 @@ class Teller:
         hook: Hook | None = getattr(self.hooks(), name.value)
         return hook
 
-    async def work(self) -> None:
+    async def work(self, keep: Keep) -> None:
         """Until cancelled: each hook by itself, its events one after the other."""
         async with asyncio.TaskGroup() as group:
             for name, queue in self._queues.items():
-                group.create_task(self._work_off(name, queue))
+                group.create_task(keep(f"hook {name.value}", partial(self._work_off, name, queue)))
 
     async def finish(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
         """Return when all are told what happened so far, or the time is over: then say what is left.
@@ -193,10 +197,17 @@ class Teller:
         return ()
 
 
+async def alone(_: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Keep nothing going: for whoever has no supervisor."""
+    await loop()
+
+
 @asynccontextmanager
-async def telling(teller: Teller, grace: float, hurry: asyncio.Event | None = None) -> AsyncIterator[None]:
+async def telling(
+    teller: Teller, grace: float, hurry: asyncio.Event | None = None, *, keep: Keep = alone
+) -> AsyncIterator[None]:
     """Tell the hooks as long as the body lasts, and at its end for `grace` seconds more at most; see `finish`."""
-    working = asyncio.create_task(teller.work())
+    working = asyncio.create_task(teller.work(keep))
     try:
         yield
         await teller.finish(grace, hurry)

@@ -1,0 +1,88 @@
+"""Keeps loops going: one that meets an error nobody foresaw says so, backs off and begins again, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from expandd.domain.backoff import Backoff
+from expandd.domain.errors import JournalAway
+from expandd.domain.events import BugFound
+from expandd.engine.ports import Chance, Clock, Emit
+from expandd.engine.pulse import Beat
+
+LOOP = Backoff(base=1.0, cap=30.0)
+"""The cap lies below what any loop may take for a round: one that backs off does not count as stuck."""
+
+WELL = 60.0
+"""Seconds that a loop must have gone on, after it failed, until it counts as well again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailingLoop:
+    """A loop that fails: since when (wall), how often in a row, and what it met last."""
+
+    name: str
+    since: float
+    times: int
+    why: str
+
+
+class Supervisor:
+    """The one place where a loop is supervised. What it is given to keep may fail in any way, and harms nothing else.
+
+    Cancellation ends a loop as always. A journal that is away is no bug: whoever writes has said so.
+    """
+
+    def __init__(self, clock: Clock, chance: Chance, emit: Emit) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._emit = emit
+        self._failing: dict[str, FailingLoop] = {}
+        self._begun: dict[str, float] = {}
+
+    @property
+    def failing(self) -> tuple[FailingLoop, ...]:
+        """The loops that back off now, or have not gone on for long enough since they did."""
+        return tuple(self._failing[name] for name in tuple(self._failing) if not self._is_well(name))
+
+    async def keep(self, name: str, loop: Callable[[], Awaitable[object]], beat: Beat | None = None) -> None:
+        """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails."""
+        while True:
+            self._begun[name] = self._clock.monotonic()
+            try:
+                await loop()
+            except JournalAway as error:
+                self._failed(name, error)
+            except Exception as error:  # noqa: BLE001 - the one place where a loop's bug must not stop the others
+                self._failed(name, error)
+                self._emit(BugFound(name, error))
+            else:
+                self._forget(name)
+                return
+            await self._rest(name, beat)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        before = None if self._is_well(name) else self._failing.get(name)
+        since = before.since if before else self._clock.wall()
+        times = before.times + 1 if before else 1
+        self._failing[name] = FailingLoop(name, since, times, f"{type(error).__name__}: {error}")
+        # While it rests it is not well, however long that is.
+        self._begun[name] = float("inf")
+
+    async def _rest(self, name: str, beat: Beat | None) -> None:
+        if beat is not None:
+            beat()
+        await self._clock.sleep(LOOP.wait(self._failing[name].times, self._chance.fraction()))
+        if beat is not None:
+            beat()
+
+    def _is_well(self, name: str) -> bool:
+        if name in self._failing and self._clock.monotonic() - self._begun.get(name, float("inf")) < WELL:
+            return False
+        self._failing.pop(name, None)
+        return True
+
+    def _forget(self, name: str) -> None:
+        self._failing.pop(name, None)
+        self._begun.pop(name, None)
