@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import logging
 import os
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from expandd.adapters.api import links, streams
-from expandd.adapters.api.http import Http
+from expandd.adapters.api.http import ANSWER_RATE, Http
 from expandd.adapters.api.links import LinkRefusedError, LinkRule
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TooLargeError
 from expandd.domain.errors import Later
-from tests.support.scripted_server import Drip, Hang, Reset, Say, ScriptedServer, answer
+from tests.support.scripted_server import After, Drip, Hang, Reset, Say, ScriptedServer, answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -205,16 +206,14 @@ async def test_urls_do_not_reach_the_log(
 
 
 async def test_an_upload_is_the_whole_file_and_nothing_else(server: ScriptedServer, tmp_path: Path) -> None:
-    content = os.urandom(3 * streams.CHUNK + 17)
+    content = b"\xff\xd8\xff" + os.urandom(3 * streams.CHUNK + 17)
     source = tmp_path / "ungültig\nname.jpg"
     source.write_bytes(content)
     server.on(ROUTE, answer(200, b"{}"))
-    async with http_to(server) as http:
-        reply, sha256 = await http.upload(
-            "/x", source, filename="image.jpg", content_type="image/jpeg", headers={"Authorization": "Bearer t"}
-        )
+    async with http_to(server) as http, streams.opened_part(source) as part:
+        reply = await http.upload("/x", part, headers={"Authorization": "Bearer t"})
     assert reply.status == 200
-    assert sha256 == hashlib.sha256(content).hexdigest()
+    assert part.sha256 == hashlib.sha256(content).hexdigest()
     kind, _, boundary = (server.seen[0].header("content-type") or "").partition("; boundary=")
     assert kind == "multipart/form-data"
     head = (
@@ -226,7 +225,8 @@ async def test_an_upload_is_the_whole_file_and_nothing_else(server: ScriptedServ
 
 
 async def upload(http: Http, source: Path) -> Any:
-    return await http.upload("/x", source, filename="image", content_type="image/png", headers={})
+    async with streams.opened_part(source) as part:
+        return await http.upload("/x", part, headers={})
 
 
 async def test_what_cannot_be_uploaded(server: ScriptedServer, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_what_cannot_be_uploaded(server: ScriptedServer, tmp_path: Path) -
 async def test_a_file_that_shrinks_while_it_is_sent(server: ScriptedServer, tmp_path: Path) -> None:
     source = tmp_path / "shrinks"
     source.write_bytes(b"x" * 100)
-    async with streams.opened_part(source, filename="image", content_type="image/png") as part:
+    async with streams.opened_part(source) as part:
         os.truncate(source, 10)
         with pytest.raises(Later, match="shorter"):
             async for _ in part.body(lambda _: None):
@@ -258,6 +258,47 @@ async def test_an_upload_that_nobody_reads_ends(tmp_path: Path) -> None:
         async with Http(base_url, timeout=0.2, connections=4, rule=RELAXED) as http:
             with pytest.raises(MaybeReceivedError, match="no answer in time"):
                 await upload(http, source)
+
+
+async def test_the_wait_for_an_uploads_answer_grows_with_the_file(server: ScriptedServer, tmp_path: Path) -> None:
+    """A small file's answer is waited for as long as any other's; one that is an hour's worth larger, for longer."""
+    (tmp_path / "small").write_bytes(b"x")
+    (tmp_path / "large").write_bytes(b"x" * (3600 * ANSWER_RATE // 1000))
+    late = asyncio.Event()
+    server.on(ROUTE, After(late, answer(200, b"{}")))
+    async with http_to(server, timeout=0.1) as http:
+        with pytest.raises(MaybeReceivedError):
+            await upload(http, tmp_path / "small")
+        task = asyncio.create_task(upload(http, tmp_path / "large"))
+        done, _ = await asyncio.wait({task}, timeout=1.0)
+        assert not done
+        late.set()
+        assert (await task).status == 200
+
+
+# --- what is packed
+
+
+def packed(times: int, size: int) -> bytes:
+    """Zeros, packed so many times."""
+    content = bytes(size)
+    for _ in range(times):
+        content = gzip.compress(content)
+    return content
+
+
+@pytest.mark.parametrize(("coding", "times"), [("gzip", 1), ("gzip, gzip", 2), ("deflate", 1), ("br", 1), ("zstd", 1)])
+async def test_nothing_is_unpacked(server: ScriptedServer, tmp_path: Path, coding: str, times: int) -> None:
+    body = packed(times, 8_000_000)
+    server.on(ROUTE, answer(200, body, headers={"Content-Encoding": coding}))
+    server.on("GET /a", answer(200, body, headers={"Content-Encoding": coding}))
+    async with http_to(server) as http:
+        reply = await post(http)
+        found = await http.download(f"{server.url}/a", tmp_path / "t", limit=len(body))
+    assert (reply.body, reply.packed) == (body, True)
+    assert (tmp_path / "t").read_bytes() == body
+    assert found.size == len(body)
+    assert {seen.header("accept-encoding") for seen in server.seen} == {"identity"}
 
 
 # --- downloads

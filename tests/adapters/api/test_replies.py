@@ -157,6 +157,12 @@ def test_history_never_says_nothing_was_made_unless_it_does(value: Any, expected
         (True, None),
         (None, None),
         ([1], None),
+        ("1e30", None),
+        ("9" * 30, None),
+        ("1e99999999", None),
+        ("1e-99999999", None),
+        (10**400, None),
+        (1e308, None),
     ],
 )
 def test_credits(value: Any, expected: Decimal | None) -> None:
@@ -265,6 +271,7 @@ SCALARS = (
     | st.floats()
     | st.text()
     | st.sampled_from(["expand_generate", "error", LINK, '[{"l": 1}]', "9" * 5000, "\ud800"])
+    | st.sampled_from(["1e30", "9" * 30, "1e99999999", "NaN", "-Infinity", "1_0", "٣", 10**400, -(2**64), 1e308])
 )
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(), inner, max_size=6)

@@ -2,7 +2,9 @@
 
 What each status proves about a generate:
 
-    400 413 415 422              the request was read and refused: nothing was made, this file is at fault
+    2xx                          accepted, whatever the body says: a success never comes here
+    400 413 415 422              the request was read and refused: nothing was made, this file is at fault; or, where
+                                 a field that we added is named, our request is
     401 402 403 404 405 410 429  refused before any work: nothing was made
     425                          by its definition (RFC 8470) not processed: nothing was made
     406 407 411 414 417 421 426 428 431 451
@@ -36,6 +38,8 @@ from expandd.domain.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from expandd.adapters.api.replies import Answer
 
 LONGEST_RETRY_AFTER = 3600.0
@@ -44,6 +48,7 @@ PATH_OR_IMAGE = frozenset({404, 405, 410})
 PROVES_NOTHING_WAS_MADE = (
     FILE_AT_FAULT | PATH_OR_IMAGE | {401, 402, 403, 406, 407, 411, 414, 417, 421, 425, 426, 428, 429, 431, 451}
 )
+_REQUEST_AT_FAULT = frozenset({400, 422})
 BLAME_THE_FILE = "Look at what the API says, mend or replace the picture, and move it back into the inbox."
 
 
@@ -95,6 +100,8 @@ def complaint(answer: Answer) -> Complaint:
 def fault(endpoint: Endpoint, answer: Answer, retry_after: float | None = None) -> ExpanddError:
     """The error for an answer that is no success. `retry_after` in seconds, as the server asked."""
     status = answer.status
+    if status == 413 and endpoint in (Endpoint.UPLOAD, Endpoint.GENERATE):  # noqa: PLR2004 - a status is its own name
+        return too_large(answer)
     if status in (401, 402, 403, 429):
         return _about_the_account(endpoint, answer, retry_after)
     if status in PATH_OR_IMAGE:
@@ -144,6 +151,34 @@ def refused(answer: Answer) -> FileFault:
     return FileFault(Fault(FaultCode.REFUSED_BY_API, f"The API refused this picture: {heard(answer)}.", BLAME_THE_FILE))
 
 
+def too_large(answer: Answer) -> FileFault:
+    """The API, or a proxy before it, which answers with a page of its own, takes no file of this size."""
+    return FileFault(
+        Fault(
+            FaultCode.REFUSED_BY_API,
+            f"The file is too large for the API: it answered {heard(answer)}.",
+            "Save the picture smaller, such as a JPEG instead of a PNG, and drop that. Nothing was paid.",
+        )
+    )
+
+
+def refused_field(answer: Answer, extra: Iterable[str]) -> str:
+    """The added field that a refusal names; "" where it names none of them, and so is about the picture."""
+    if answer.status not in _REQUEST_AT_FAULT:
+        return ""
+    said = " ".join(answer.said)
+    return next((name for name in extra if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)), "")
+
+
+def request_refused(answer: Answer, field: str) -> AccountAway:
+    """What we send along is refused: no picture is at fault, and the next one would be refused too."""
+    return AccountAway(
+        GateReason.REQUEST_REFUSED,
+        f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra`; no picture is at fault, "
+        "and everything that waits goes on by itself afterwards.",
+    )
+
+
 def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
     return AccountAway(
         GateReason.WRONG_PATH,
@@ -173,14 +208,13 @@ def rejected(why: str) -> AccountAway:
     )
 
 
-def lost(why: str, *, served: bool = False) -> OutcomeUnknown:
-    message = f"The paid call was sent, but {why}. It may have been paid for; the API will be asked."
-    return OutcomeUnknown(message, served=served)
+def lost(why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(f"The paid call was sent, but {why}. It may have been paid for; the API will be asked.")
 
 
 def heard(answer: Answer) -> str:
     """The status and what came with it, for a sentence."""
-    bare = {Shape.EMPTY: "", Shape.PAGE: "a web page", Shape.JSON: "", Shape.TEXT: ""}[answer.shape]
+    bare = {Shape.PAGE: "a web page", Shape.PACKED: "a packed answer"}.get(answer.shape, "")
     text = (answer.text or bare).rstrip(". ")
     return f"{answer.status}, {text}" if text else str(answer.status)
 

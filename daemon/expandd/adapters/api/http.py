@@ -1,7 +1,8 @@
 """Owns the HTTP seam, and is the only module that knows httpx: it sends, uploads and fetches, and judges nothing.
 
-HTTP/1.1 only. Nothing is repeated here but a free call whose kept-alive connection turned out to be dead. A proxy is
-taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), except for an API on this machine or network.
+HTTP/1.1 only, and nothing is unpacked: what counts against a limit is what came. Nothing is repeated here but a free
+call whose kept-alive connection turned out to be dead. A proxy is taken from the environment (`HTTPS_PROXY`,
+`NO_PROXY`), except for an API on this machine or network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import urljoin
 import httpx
 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
-from expandd.adapters.api.streams import CHUNK, opened_part, opened_sink
+from expandd.adapters.api.streams import CHUNK, opened_sink
 from expandd.adapters.api.transport import (
     Attempt,
     Download,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from expandd.adapters.api.streams import Sink
+    from expandd.adapters.api.streams import FilePart, Sink
 
 REPLY_LIMIT = 4 * 1024 * 1024
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
@@ -42,6 +43,9 @@ FLOOR_RATE = 16 * 1024
 """Bytes a second below which a transfer counts as hung, however busily it drips."""
 GRACE = 3
 """Time-outs that a call may take in all before its transfer must keep the floor rate."""
+ANSWER_RATE = 64 * 1024
+"""Bytes a second by which the wait for an upload's answer grows: what was handed over is still on its way, and a proxy
+may pass it on only when it has it all."""
 MOST_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEEP_ALIVE = 15.0
@@ -144,30 +148,30 @@ class Http:
                 extensions={"trace": attempt.trace},
             ) as response,
         ):
+            attempt.status = response.status_code
             return await _reply(response)
 
-    async def upload(
-        self, path: str, source: Path, *, filename: str, content_type: str, headers: Mapping[str, str]
-    ) -> tuple[Reply, str]:
-        """POST a file as the part `file`; the reply, and the sha256 of the bytes really sent.
+    async def upload(self, path: str, part: FilePart, *, headers: Mapping[str, str]) -> Reply:
+        """POST a file as the part `file`. The time for its answer grows with its size.
 
         Raises NeverSentError, MaybeReceivedError, Later when the file cannot be read.
         """
         url = self._base_url + path
         attempt = Attempt()
+        patience = self._timeout + part.size / ANSWER_RATE
         async with (
-            opened_part(source, filename=filename, content_type=content_type) as part,
             _translated(url, attempt),
-            self._deadline() as deadline,
+            self._deadline(patience - self._timeout) as deadline,
             self._single.stream(
                 "POST",
                 url,
                 headers={**headers, **part.headers},
                 content=part.body(deadline.moved),
+                timeout=httpx.Timeout(self._timeout, read=patience),
                 extensions={"trace": attempt.trace},
             ) as response,
         ):
-            return await _reply(response), part.sha256
+            return await _reply(response)
 
     async def download(self, url: str, target: Path, *, limit: int = DOWNLOAD_LIMIT) -> Download:
         """Fetch a link into `target` and sync it: no token, no cookie, each hop judged by the link rule.
@@ -206,8 +210,8 @@ class Http:
         return self._links[proxy]
 
     @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[_Deadline]:
-        async with asyncio.timeout(GRACE * self._timeout) as timeout:
+    async def _deadline(self, extra: float = 0.0) -> AsyncIterator[_Deadline]:
+        async with asyncio.timeout(GRACE * self._timeout + extra) as timeout:
             yield _Deadline(timeout)
 
 
@@ -233,10 +237,11 @@ class _Deadline:
 
 async def _reply(response: httpx.Response) -> Reply:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > REPLY_LIMIT:
-            raise TooLargeError(f"{response.url.host} answered with more than {REPLY_LIMIT} bytes")
+            message = f"{response.url.host} answered with more than {REPLY_LIMIT} bytes"
+            raise TooLargeError(message, response.status_code)
     headers = MappingProxyType({name.lower(): value for name, value in response.headers.items()})
     return Reply(status=response.status_code, headers=headers, body=bytes(body))
 
@@ -244,7 +249,7 @@ async def _reply(response: httpx.Response) -> Reply:
 async def _save(response: httpx.Response, target: Path, limit: int, deadline: _Deadline) -> Download:
     head = b""
     async with opened_sink(target) as sink:
-        async for chunk in response.aiter_bytes(CHUNK):
+        async for chunk in response.aiter_raw(CHUNK):
             deadline.moved(len(chunk))
             head = head or chunk[:16]
             await _bounded(sink, chunk, limit, response.url.host)
@@ -273,6 +278,6 @@ async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
     except (httpx.HTTPError, TimeoutError) as error:
         why = "no answer in time" if isinstance(error, _SLOW) else str(error).strip()
         left = attempt.sent and not isinstance(error, _ON_THE_WAY)
-        kind = MaybeReceivedError if left else NeverSentError
         verb = "broke off" if left else "cannot be reached"
-        raise kind(f"{host_of(url)} {verb}: {why or type(error).__name__}") from error
+        message = f"{host_of(url)} {verb}: {why or type(error).__name__}"
+        raise (MaybeReceivedError(message, attempt.status) if left else NeverSentError(message)) from error

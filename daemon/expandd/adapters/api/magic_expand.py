@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +10,7 @@ from expandd.adapters.api.faults import Complaint, Endpoint
 from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
 from expandd.adapters.api.replies import Shape
-from expandd.adapters.api.streams import READ_FLAGS
+from expandd.adapters.api.streams import open_regular, opened_part
 from expandd.adapters.api.tokens import Tokens
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
 from expandd.domain.answers import Account, Fetched, History, Uploaded
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from expandd.adapters.api.links import Resolve
     from expandd.adapters.api.replies import Answer
+    from expandd.adapters.api.streams import OpenFile
     from expandd.adapters.api.tokens import Clock, Secrets
     from expandd.adapters.api.transport import Download, Reply
     from expandd.domain.answers import Notification
@@ -33,21 +32,18 @@ if TYPE_CHECKING:
 
     Send = Callable[[Mapping[str, str]], Awaitable[Reply]]
 
-NO_CONTENT = 204
 UNAUTHORIZED = 401
 WANTED = "expand_generate,error"
 CONNECTIONS = 10
+GZIP = b"\x1f\x8b"
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
-TYPES = ((b"\xff\xd8\xff", "image/jpeg", "image.jpg"), (b"\x89PNG", "image/png", "image.png"))
-WEBP = ("image/webp", "image.webp")
-UNTYPED = ("application/octet-stream", "image")
 
 
 class MagicExpand:
     """The Magic Expand API over HTTP; fulfils the engine's `Api`. Use as an async context manager.
 
     `credentials` is called at the first use and whenever the API has refused a token. `state_dir` holds the token
-    pair. `connections` caps those to the API, and those to link hosts.
+    pair. `connections` caps those to the API, and those to link hosts. `open_file` opens what is uploaded.
     """
 
     def __init__(
@@ -59,11 +55,13 @@ class MagicExpand:
         clock: Clock,
         connections: int = CONNECTIONS,
         resolve: Resolve = resolve,
+        open_file: OpenFile = open_regular,
     ) -> None:
         self.most_bytes = DOWNLOAD_LIMIT
         """Where the download of one result is cut."""
         self._settings = settings
         self._clock = clock
+        self._open_file = open_file
         relaxed = settings.allow_private_links or is_local(settings.base_url)
         rule = LinkRule(relaxed=relaxed, resolve=resolve)
         self._http = Http(settings.base_url, timeout=settings.timeout, connections=connections, rule=rule)
@@ -86,18 +84,17 @@ class MagicExpand:
         `name` is not sent; it is part of the port. Raises FileFault, AccountAway, Later.
         """
         del name
-        content_type, filename = await asyncio.to_thread(_typed, source)
         digest = ""
 
         async def send(headers: Mapping[str, str]) -> Reply:
             nonlocal digest
-            reply, digest = await self._http.upload(
-                "/expand/target", source, filename=filename, content_type=content_type, headers=headers
-            )
+            async with opened_part(source, self._open_file) as part:
+                reply = await self._http.upload("/expand/target", part, headers=headers)
+                digest = part.sha256
             return reply
 
         reply = await self._waited(Endpoint.UPLOAD, send)
-        answer = replies.read(reply.status, reply.body)
+        answer = _read(reply)
         self._require(Endpoint.UPLOAD, answer, reply)
         image_id = replies.upload_id(answer)
         if not image_id:
@@ -107,7 +104,8 @@ class MagicExpand:
     async def generate(self, image_id: str, offsets: Offsets) -> str:
         """The paid call. It is sent once; only a 401, which proves that nothing was made, lets it be sent again.
 
-        Returns the task id or "". Raises FileFault, ImageIdRefused, AccountAway (nothing was made) and
+        Any 2xx is an acceptance, whatever its body says and whether or not that came. Returns the task id or "". Raises
+        FileFault, ImageIdRefused, AccountAway (nothing was made) and
         OutcomeUnknown (something may have been).
         """
         body = self._order(image_id, offsets)
@@ -121,6 +119,8 @@ class MagicExpand:
         except NeverSentError as error:
             raise faults.unreachable(Endpoint.GENERATE, f"cannot be used: {error}") from error
         except MaybeReceivedError as error:
+            if error.status is not None and replies.is_success(error.status):
+                return ""
             raise faults.lost(str(error)) from error
         return self._accepted(reply)
 
@@ -137,15 +137,13 @@ class MagicExpand:
         return five | {key: value for key, value in extra if key not in five and value is not None}
 
     def _accepted(self, reply: Reply) -> str:
-        answer = replies.read(reply.status, reply.body)
-        if not answer.succeeded:
-            raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
-        if answer.shape is Shape.EMPTY and answer.status != NO_CONTENT:
-            # It may be this API's way to say yes. It may as well be a proxy that has lost the call.
-            raise faults.lost("its answer was empty", served=True)
-        if answer.shape is not Shape.EMPTY and not isinstance(answer.value, dict):
-            raise faults.lost(f"the API answered with something that is not its own ({faults.heard(answer)})")
-        return replies.task_id(answer)
+        answer = _read(reply)
+        if replies.is_success(reply.status):
+            return replies.task_id(answer)
+        refused_field = faults.refused_field(answer, self._settings.generate_extra)
+        if refused_field:
+            raise faults.request_refused(answer, refused_field)
+        raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
         """One poll, never two: whoever keeps the interval must see each. Raises AccountAway, and Later after a 401.
@@ -155,7 +153,7 @@ class MagicExpand:
         body = {"name_list": WANTED} | ({"id_image": image_id} if image_id else {})
         endpoint = Endpoint.NOTIFICATIONS
         reply = await self._ask(endpoint, "POST", "/notification_by_name_json", body, repeat=False)
-        answer = replies.read(reply.status, reply.body)
+        answer = _read(reply)
         if image_id and _declines_image(answer):
             return ()
         self._require(endpoint, answer, reply)
@@ -167,7 +165,7 @@ class MagicExpand:
     async def delete_notification(self, number: int) -> None:
         """Delete one notification; one that is gone already is fine. Raises AccountAway, Later."""
         reply = await self._ask(Endpoint.DELETE, "DELETE", "/notification/delete_json", {"id": number})
-        answer = replies.read(reply.status, reply.body)
+        answer = _read(reply)
         if answer.status not in faults.PATH_OR_IMAGE:
             self._require(Endpoint.DELETE, answer, reply)
 
@@ -175,7 +173,7 @@ class MagicExpand:
         """What was made of an image. `known` is False wherever the API leaves a doubt. Raises AccountAway."""
         body = {"id_image": image_id, "app": "expand"}
         reply = await self._ask(Endpoint.HISTORY, "POST", "/history", body)
-        answer = replies.read(reply.status, reply.body)
+        answer = _read(reply)
         if _declines(answer):
             return History(known=False)
         self._require(Endpoint.HISTORY, answer, reply)
@@ -186,7 +184,7 @@ class MagicExpand:
     async def account(self) -> Account:
         """Credits and the server's clock. Raises AccountAway."""
         reply = await self._ask(Endpoint.ACCOUNT, "GET", "/me", None)
-        answer = replies.read(reply.status, reply.body)
+        answer = _read(reply)
         self._require(Endpoint.ACCOUNT, answer, reply)
         if not isinstance(answer.value, dict):
             raise faults.nonsense(Endpoint.ACCOUNT, answer)
@@ -221,7 +219,7 @@ class MagicExpand:
         if not repeat:
             raise Later("the token was renewed; the next call uses the new one")
         reply = await send(_bearer(renewed))
-        answer = replies.read(reply.status, reply.body)
+        answer = _read(reply)
         if answer.status == UNAUTHORIZED:
             raise faults.rejected(f"a new token was refused too: {faults.heard(answer)}")
         return reply
@@ -253,7 +251,11 @@ class MagicExpand:
 
 
 def _status(reply: Reply) -> int:
-    return replies.read(reply.status, reply.body).status
+    return _read(reply).status
+
+
+def _read(reply: Reply) -> Answer:
+    return replies.read(reply.status, reply.body, packed=reply.packed)
 
 
 def _bearer(token: str) -> Mapping[str, str]:
@@ -271,25 +273,13 @@ def _declines_image(answer: Answer) -> bool:
     return answer.status in faults.PATH_OR_IMAGE and faults.complaint(answer) is Complaint.IMAGE
 
 
-def _typed(source: Path) -> tuple[str, str]:
-    """Content type and neutral name, by content. A file that cannot be opened shows so when it is sent."""
-    try:
-        # What lies there may have become a named pipe: opened without these flags it would be waited for, for ever.
-        with os.fdopen(os.open(source, READ_FLAGS), "rb") as file:
-            head = file.read(12) or b""
-    except OSError:
-        return UNTYPED
-    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        return WEBP
-    return next(((kind, name) for magic, kind, name in TYPES if head.startswith(magic)), UNTYPED)
-
-
 def _fetched(found: Download, host: str, target: Path) -> Fetched:
     if found.status != replies.HTTP_OK:
         kind = Later if found.status in WORTH_ANOTHER_TRY or found.status >= 500 else LinkDead  # noqa: PLR2004 - statuses
         raise kind(f"{host} answered {found.status} instead of the result.")
-    if not found.size or found.head.lstrip()[:1] in (b"<", b"{"):
+    packed = found.head.startswith(GZIP)
+    if not found.size or packed or found.head.lstrip()[:1] in (b"<", b"{"):
         target.unlink(missing_ok=True)
-        what = "a page" if found.size else "nothing"
+        what = "a packed file" if packed else "a page" if found.size else "nothing"
         raise (LinkDead if found.size else Later)(f"{host} sent {what} instead of the result.")
     return Fetched(bytes=found.size, sha256=found.sha256)

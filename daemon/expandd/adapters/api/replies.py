@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from expandd.domain.answers import Announcement, History, Notification
+from expandd.domain.bounds import amount, moment, whole_number
 
 HTTP_OK = 200
 NO_CONTENT = (204, 205)
@@ -18,7 +21,10 @@ TEXT_LIMIT = 300
 NAME_LIMIT = 200
 LINK_LIMIT = 8192
 DIGITS_LIMIT = 18
+MOST_ID = 10**DIGITS_LIMIT - 1
 DEPTH_LIMIT = 6
+MOST_WORDS = 50
+"""Texts of one validation report that are read."""
 
 
 class Shape(Enum):
@@ -28,6 +34,8 @@ class Shape(Enum):
     JSON = "json"
     PAGE = "page"
     TEXT = "text"
+    PACKED = "packed"
+    """Compressed, which nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,7 @@ class Answer:
 
     @property
     def succeeded(self) -> bool:
-        return HTTP_OK <= self.status < HTTP_OK + 100
+        return is_success(self.status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +69,14 @@ class TokenAnswer:
     access_expiration: float | None
 
 
-def read(status: int, body: bytes) -> Answer:
-    """Judge a body by its content and take out what the API says in words."""
+def is_success(status: int) -> bool:
+    return HTTP_OK <= status < HTTP_OK + 100
+
+
+def read(status: int, body: bytes, *, packed: bool = False) -> Answer:
+    """Judge a body by its content and take out what the API says in words. One that came `packed` says nothing."""
+    if packed:
+        return Answer(status=status, shape=Shape.PACKED)
     stripped = body.strip()
     if not stripped or status in NO_CONTENT:
         return Answer(status=status, shape=Shape.EMPTY)
@@ -89,7 +103,8 @@ def _code(value: Any) -> int | None:
 
 def clean(text: str) -> str:
     """One printable line; anything that could be a token or a signed link is cut out."""
-    line = "".join(char if char.isprintable() else " " for char in text)
+    # What is longer than a line is not looked at: an answer may have megabytes.
+    line = "".join(char if char.isprintable() else " " for char in text[: 4 * TEXT_LIMIT])
     return " ".join(_SECRET_LIKE.sub("…", line).split())[:TEXT_LIMIT]
 
 
@@ -101,20 +116,22 @@ def _words(value: Any) -> tuple[str, ...]:
         return ()
     parts = [value.get(key) for key in ("description", "message", "msg", "error", "detail")]
     said = [clean(part) for part in parts if isinstance(part, str)]
-    return tuple(dict.fromkeys(word for word in (*said, *_leaves(value.get("errors"))) if word))
+    leaves = islice(_leaves(value.get("errors")), MOST_WORDS)
+    return tuple(dict.fromkeys(word for word in (*said, *leaves) if word))
 
 
-def _leaves(value: Any, depth: int = 0, name: str = "") -> list[str]:
+def _leaves(value: Any, depth: int = 0, name: str = "") -> Iterator[str]:
     """The texts of a validation report, each with the name of its field."""
     if depth > DEPTH_LIMIT:
-        return []
+        return
     if isinstance(value, str):
-        return [clean(f"{name}: {value}" if name else value)]
-    if isinstance(value, dict):
-        return [leaf for key, item in value.items() for leaf in _leaves(item, depth + 1, str(key))]
-    if isinstance(value, list):
-        return [leaf for item in value for leaf in _leaves(item, depth + 1, name)]
-    return []
+        yield clean(f"{name}: {value}" if name else value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, depth + 1, key[:NAME_LIMIT])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, depth + 1, name)
 
 
 def upload_id(answer: Answer) -> str:
@@ -136,7 +153,7 @@ def _name(value: Any) -> str:
     """An id: a string or an integer, as the API likes; "" for anything that cannot be one."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    text = str(value).strip() if isinstance(value, str) or abs(value) < 10**DIGITS_LIMIT else ""
+    text = str(value).strip() if isinstance(value, str) or abs(value) <= MOST_ID else ""
     return text if len(text) <= NAME_LIMIT and text.isprintable() else ""
 
 
@@ -174,12 +191,12 @@ def _kind(value: Any) -> Announcement:
 
 
 def _seconds(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and abs(value) < 10**DIGITS_LIMIT else None
+    return moment(value)
 
 
 def _number(value: Any) -> int | None:
     if type(value) is int:
-        return value if abs(value) < 10**DIGITS_LIMIT else None
+        return whole_number(value, -MOST_ID, MOST_ID)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= DIGITS_LIMIT:
         return int(value)
     return None
@@ -224,13 +241,7 @@ def history(answer: Answer) -> History:
 def credits_of(answer: Answer) -> Decimal | None:
     """The credits of a profile, None where they cannot be read."""
     value = answer.value.get("credits") if isinstance(answer.value, dict) else None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        amount = Decimal(str(value).strip())
-    except (InvalidOperation, ValueError):
-        return None
-    return amount if amount.is_finite() else None
+    return amount(value)
 
 
 def token_pair(answer: Answer) -> TokenAnswer | None:

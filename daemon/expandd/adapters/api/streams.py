@@ -16,22 +16,32 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    OpenFile = Callable[[Path], int]
+
 CHUNK = 256 * 1024
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+HEAD = 12
+"""Bytes by which a type is told."""
+TYPES = ((b"\xff\xd8\xff", "image/jpeg", "image.jpg"), (b"\x89PNG", "image/png", "image.png"))
+WEBP = ("image/webp", "image.webp")
+UNTYPED = ("application/octet-stream", "image")
 WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FilePart:
-    """One open file as a multipart body with the single part `file`.
+    """One open file of `size` bytes as a multipart body with the single part `file`.
+
+    Its content says its type, and it goes under a neutral name: what a person called it is nobody's business.
 
     httpx's own multipart reads the file on the event loop, where an inbox on a stalled network share would stop
     the whole daemon; this one reads in a thread.
     """
 
-    def __init__(self, fd: int, size: int, filename: str, content_type: str) -> None:
+    def __init__(self, fd: int, size: int) -> None:
+        content_type, filename = _typed(os.pread(fd, HEAD, 0))
         boundary = secrets.token_hex(16)
         self._fd = fd
-        self._size = size
+        self.size = size
         self._digest = hashlib.sha256()
         self._head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
@@ -51,7 +61,7 @@ class FilePart:
     async def body(self, moved: Callable[[int], None]) -> AsyncIterator[bytes]:
         """The whole body once; `moved` hears of each piece's bytes. Raises Later when the file shrank or broke."""
         yield self._head
-        left = self._size
+        left = self.size
         while left:
             chunk = await self._read(min(CHUNK, left))
             self._digest.update(chunk)
@@ -70,20 +80,39 @@ class FilePart:
         return chunk
 
 
+def open_regular(path: Path) -> int:
+    """A descriptor of the file at `path`, whose last part is followed nowhere. Raises OSError."""
+    return os.open(path, READ_FLAGS)
+
+
 @asynccontextmanager
-async def opened_part(source: Path, *, filename: str, content_type: str) -> AsyncIterator[FilePart]:
+async def opened_part(source: Path, open_file: OpenFile = open_regular) -> AsyncIterator[FilePart]:
     """`source`, opened anew, as a FilePart. Raises Later when it is no regular file or cannot be opened."""
     try:
-        fd = await asyncio.to_thread(os.open, source, READ_FLAGS)
+        fd = await asyncio.to_thread(open_file, source)
     except OSError as error:
         raise Later(f"The file cannot be opened just now: {error.strerror}.") from error
+    try:
+        yield await asyncio.to_thread(_part, fd)
+    finally:
+        os.close(fd)
+
+
+def _part(fd: int) -> FilePart:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise Later("The file is not a regular file any more.")
-        yield FilePart(fd, status.st_size, filename, content_type)
-    finally:
-        os.close(fd)
+        return FilePart(fd, status.st_size)
+    except OSError as error:
+        raise Later(f"The file cannot be read just now: {error.strerror}.") from error
+
+
+def _typed(head: bytes) -> tuple[str, str]:
+    """Content type and neutral name, by how the content begins."""
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return WEBP
+    return next(((kind, name) for magic, kind, name in TYPES if head.startswith(magic)), UNTYPED)
 
 
 class Sink:

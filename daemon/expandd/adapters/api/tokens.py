@@ -205,7 +205,7 @@ class Tokens:
             raise faults.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
         except MaybeReceivedError:
             return None
-        answer = replies.read(reply.status, reply.body)
+        answer = replies.read(reply.status, reply.body, packed=reply.packed)
         if _by_a_proxy(answer):
             await self._file.store(pair)
             return None
@@ -237,7 +237,7 @@ class Tokens:
             reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)
         except (NeverSentError, MaybeReceivedError) as error:
             raise faults.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
-        answer = replies.read(reply.status, reply.body)
+        answer = replies.read(reply.status, reply.body, packed=reply.packed)
         pair = await self._taken(answer, before)
         if pair is None:
             raise self._login_fault(answer, reply, configured)

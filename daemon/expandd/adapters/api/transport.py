@@ -23,7 +23,14 @@ class NeverSentError(TransportError):
 
 
 class MaybeReceivedError(TransportError):
-    """The request, or a part of it, left, and the answer was lost: a time-out, a reset, a broken protocol."""
+    """The request, or a part of it, left, and the answer was lost: a time-out, a reset, a broken protocol.
+
+    `status` is that of an answer whose head came and whose body was lost; None where not even that came.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class TooLargeError(MaybeReceivedError):
@@ -42,6 +49,11 @@ class Reply:
     def content_type(self) -> str:
         return self.headers.get("content-type", "")
 
+    @property
+    def packed(self) -> bool:
+        """Whether the body is compressed, which was not asked for: it is as it came, never unpacked."""
+        return self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
@@ -57,14 +69,18 @@ class Download:
 
 
 class Attempt:
-    """What is known of one attempt, from httpcore's own trace: whether it connected anew, whether anything left."""
+    """What is known of one attempt: whether it connected anew, whether anything left, what status came back.
 
-    __slots__ = ("_rule", "connected", "sent")
+    The first two are from httpcore's own trace.
+    """
+
+    __slots__ = ("_rule", "connected", "sent", "status")
 
     def __init__(self, rule: LinkRule | None = None) -> None:
         self._rule = rule
         self.connected = False
         self.sent = False
+        self.status: int | None = None
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         if event.endswith("send_request_headers.started"):
