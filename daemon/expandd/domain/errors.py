@@ -58,6 +58,7 @@ class GateReason(Enum):
     CREDITS = "credits"
     SLOWED = "slowed"
     WRONG_PATH = "wrong_path"
+    REQUEST_REFUSED = "request_refused"
     FOLDER_AWAY = "folder_away"
     CANNOT_STORE = "cannot_store"
     PAUSED = "paused"

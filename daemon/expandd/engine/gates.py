@@ -27,7 +27,9 @@ T = TypeVar("T")
 PATIENCE = 3
 """Failures in a row, of whatever jobs, after which the service counts as unreachable for all."""
 
-_SPENDING = frozenset({GateReason.CREDITS, GateReason.WRONG_PATH, GateReason.CANNOT_STORE})
+_SPENDING = frozenset(
+    {GateReason.CREDITS, GateReason.WRONG_PATH, GateReason.REQUEST_REFUSED, GateReason.CANNOT_STORE},
+)
 
 
 class Gate:

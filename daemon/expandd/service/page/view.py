@@ -46,6 +46,7 @@ _TITLES = {
     GateReason.CREDITS: "no credits are left",
     GateReason.SLOWED: "the service asks for fewer calls",
     GateReason.WRONG_PATH: "the service does not know the path of a call",
+    GateReason.REQUEST_REFUSED: "the service refuses what api.generate_extra adds",
     GateReason.FOLDER_AWAY: "the folder is away",
     GateReason.CANNOT_STORE: "results cannot be stored",
     GateReason.PAUSED: "paused",

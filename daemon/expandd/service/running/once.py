@@ -16,7 +16,15 @@ from expandd.service.running.app import run_until
 LOOK = 0.2
 """Longest time, in seconds, between two looks at whether all is done."""
 
-NEEDS_PERSON = frozenset({GateReason.CREDITS, GateReason.CREDENTIALS, GateReason.WRONG_PATH, GateReason.LOW_CREDITS})
+NEEDS_PERSON = frozenset(
+    {
+        GateReason.CREDITS,
+        GateReason.CREDENTIALS,
+        GateReason.WRONG_PATH,
+        GateReason.REQUEST_REFUSED,
+        GateReason.LOW_CREDITS,
+    }
+)
 NEEDS_LEAVE = frozenset({GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET})
 """No outage: what else there is goes on meanwhile."""
 PERSON_PATIENCE = 5.0

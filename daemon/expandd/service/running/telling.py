@@ -18,6 +18,7 @@ _WHY = {
     GateReason.CREDITS: "no credits",
     GateReason.SLOWED: "the service asks for fewer calls",
     GateReason.WRONG_PATH: "the service does not know the path of the call",
+    GateReason.REQUEST_REFUSED: "the service refuses what api.generate_extra adds",
     GateReason.FOLDER_AWAY: "away",
     GateReason.CANNOT_STORE: "results cannot be stored",
     GateReason.PAUSED: "paused by a person",

@@ -21,6 +21,7 @@ LIFTS = {
     GateReason.CREDITS: "Top up the account; expandd notices by itself.",
     GateReason.SLOWED: "It goes on by itself.",
     GateReason.WRONG_PATH: "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
+    GateReason.REQUEST_REFUSED: "Correct api.generate_extra in the configuration and restart expandd.",
     GateReason.FOLDER_AWAY: "Mount the folder or make it again; it goes on by itself.",
     GateReason.CANNOT_STORE: "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
     GateReason.PAUSED: "`expandd resume` lifts a pause by order; a file named PAUSE pauses as long as it lies there.",
@@ -38,7 +39,14 @@ _ORDERED = {
 }
 
 _NOTHING_NEW = frozenset(
-    {GateReason.CREDITS, GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET, GateReason.LOW_CREDITS}
+    {
+        GateReason.CREDITS,
+        GateReason.REQUEST_REFUSED,
+        GateReason.PAUSED,
+        GateReason.BURST,
+        GateReason.BUDGET,
+        GateReason.LOW_CREDITS,
+    }
 )
 """Reasons that hold up what is not paid for yet; what is paid for is fetched and delivered all the same."""
 
