@@ -6,7 +6,8 @@ import pytest
 
 from expandd.domain.errors import AccountAway, FaultCode, GateReason, Later, OutcomeUnknown
 from expandd.domain.events import JobHeld
-from expandd.domain.job import JobState
+from expandd.domain.job import Job, JobState
+from expandd.domain.orders import Order, Verb
 from expandd.domain.settings import ApiSettings
 from expandd.engine.asking import Asking
 from expandd.engine.attribution import Attribution
@@ -188,7 +189,7 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever
     clock, recorder = ManualClock(), Recorder()
     api = FakeApi(clock, latency=0.0)
     api.images["image-of-job-1"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
-    jobs = Jobs(MemoryJournal(a_job_in(S.ACCEPTED)), clock, recorder)
+    jobs = Jobs(Held(a_job_in(S.ACCEPTED)), clock, recorder)
     gates = Gates(clock, FixedChance(), recorder)
     asking = Asking(jobs=jobs, gates=gates, api=api, clock=clock, attribution=Attribution(), settings=ApiSettings())
     await jobs.load()
@@ -231,3 +232,94 @@ async def test_results_that_never_come_do_not_stop_the_others_for_a_day(make_wor
 
     assert workshop.recorder.states_of("stuck.png")[-1] is S.ACCEPTED
     assert len(workshop.api.paid) == 2
+
+
+async def test_a_lost_call_is_not_paid_again_while_one_that_was_accepted_earlier_is_unfinished(
+    workshop: Workshop,
+) -> None:
+    """The service has one worker: what is sent last is made last, and /history shows nothing of it till then."""
+    patience = workshop.settings.api.unknown_wait
+    workshop.api.fates = {"first.png": Fate(seconds=2.5 * patience), "last.png": Fate(seconds=4.9 * patience)}
+    workshop.api.script("generate", None, Lose())
+    workshop.start()
+    workshop.drop("first.png")
+    await workshop.reached("first.png", S.ACCEPTED)
+    workshop.drop("last.png")
+    await workshop.closed("last.png", within=8 * patience)
+
+    assert len(workshop.api.called("generate")) == 2
+    assert workshop.names("outbox") == ["first.png", "last.png"]
+
+
+async def test_a_lost_call_is_paid_again_once_what_was_accepted_earlier_is_finished(workshop: Workshop) -> None:
+    patience = workshop.settings.api.unknown_wait
+    workshop.api.fates = {"first.png": Fate(seconds=2.5 * patience)}
+    workshop.api.script("generate", None, Refuse(LOST))
+    workshop.start()
+    workshop.drop("first.png")
+    await workshop.reached("first.png", S.ACCEPTED)
+    workshop.drop("last.png")
+    await workshop.closed("last.png", within=8 * patience)
+
+    assert len(workshop.api.paid) == 2
+    assert workshop.api.paid[1].at - workshop.api.paid[0].at >= 2.5 * patience
+
+
+async def test_a_lost_call_is_watched_for_as_long_as_the_last_results_took(workshop: Workshop) -> None:
+    patience = workshop.settings.api.unknown_wait
+    workshop.api.fate = Fate(seconds=1.5 * patience)
+    workshop.api.script("generate", None, Lose())
+    workshop.start()
+    workshop.drop("first.png")
+    await workshop.closed("first.png", within=4 * patience)
+    workshop.drop("last.png")
+    await workshop.closed("last.png", within=4 * patience)
+
+    assert len(workshop.api.called("generate")) == 2
+
+
+class Held(MemoryJournal):
+    """A journal that is asked at each write whether a process that died now could pay again."""
+
+    async def save(self, job: Job, expected: JobState) -> None:
+        await super().save(job, expected)
+        assert job.held or job.state is not S.UNKNOWN, "a job that was taken waits for a person from the same write on"
+
+
+async def test_a_result_that_is_announced_after_history_has_shown_nothing_is_taken_and_not_paid_again(
+    workshop: Workshop,
+) -> None:
+    workshop.api.script("generate", Refuse(LOST))
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.reached("pic.png", S.UNKNOWN)
+    workshop.api.away["generate"] = AccountAway(GateReason.CREDITS, "402")
+    await workshop.until(lambda: workshop.recorder.states_of("pic.png").count(S.INTENT) == 2)
+    workshop.drop("other.png")
+    [job] = [job for job in workshop.engine.jobs if job.relative.name == "pic.png"]
+    workshop.api.announce_result(job.image_id)
+    await workshop.crash()
+    workshop.api.away.clear()
+    workshop.api.script("generate", Refuse(AccountAway(GateReason.CREDITS, "402")))
+    workshop.start()
+    await workshop.closed("pic.png", "other.png")
+
+    assert len(workshop.api.paid_for("pic.png")) == 1
+    assert workshop.names("outbox") == ["other.png", "pic.png"]
+
+
+@pytest.mark.parametrize("lost", [Lose(), None])
+async def test_whoever_presses_retry_again_and_again_does_not_make_the_service_asked_more_often(
+    workshop: Workshop, lost: Lose | None
+) -> None:
+    workshop.api.fate = Fate(seconds=10**6)
+    workshop.api.script("generate", lost)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.until(lambda: len(workshop.api.called("history")) == 3)
+    before = len(workshop.api.called("history"))
+    for number in range(30):
+        workshop.journal.wishes.append(Order(verb=Verb.RETRY, at=workshop.clock.wall(), number=number))
+        await workshop.advance(2.0)
+
+    assert len(workshop.api.called("history")) - before <= 1

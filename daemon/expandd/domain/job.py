@@ -260,8 +260,9 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     # either: an upload is as old as it was.
     kept = tuple(stamp for stamp in job.stamps if _ORDER.index(stamp.state) < _ORDER.index(to))
     stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
-    facts = {"attempts": 0, "note": "", "payments": _payments(job, to, now), **changes}
-    return replace(job, state=to, stamps=(*kept, stamp), **facts)
+    payments = _payments(job, to, now)
+    facts = {"attempts": 0, "note": "", "stamps": (*kept, stamp), "payments": payments, **changes}
+    return replace(job, state=to, **facts)
 
 
 def _payments(job: Job, to: JobState, now: float) -> Payments:

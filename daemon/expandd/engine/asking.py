@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass, replace
 
 from expandd.domain.backoff import QUIET_HISTORY
@@ -23,19 +25,30 @@ RESULT_LIFE = 24 * 3600.0
 """Seconds after which the API holds neither source nor result: only a person can say what became of the job."""
 
 
+REMEMBERED = 32
+"""Results whose time is remembered."""
+
+MOST_PATIENCE = 8
+"""Times `unknown_wait` that a lost answer is watched at most, however long earlier results took."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wait:
     """One job's wait: its entry into the state it waits in, since when (monotonic), and what there was before.
 
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
-    `in_vain` once the service was asked after `unknown_wait` and showed no result.
+    `asked` counts the questions, whoever makes the job look again in between. `in_vain` once the service was asked
+    after `unknown_wait` and showed no result. `behind` is when a job that was accepted earlier was last seen
+    unfinished (monotonic), and `queue` how long such a one had waited then, in seconds.
     """
 
     entry: Stamp
     since: float
     before: float
-    attempts_before: int
+    asked: int = 0
     in_vain: bool = False
+    behind: float = -math.inf
+    queue: float = 0.0
 
 
 class Asking:
@@ -60,6 +73,8 @@ class Asking:
         # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
         # the wait short.
         self._waits: dict[str, _Wait] = {}
+        self._took: deque[float] = deque(maxlen=REMEMBERED)
+        """How long the last results took, in seconds."""
 
     def is_overdue(self, job: Job) -> bool:
         """Whether the job has waited so long, and was asked for in vain, that its result was probably lost on the way.
@@ -76,8 +91,9 @@ class Asking:
         if waited < due:
             return max(due - waited, LEAST)
         if waited >= RESULT_LIFE:
-            unknown = await self._jobs.move(job, JobState.UNKNOWN)
-            await self._jobs.hold(unknown, "The service took this picture and has shown no result for a day.")
+            # In one write: an unknown job that is not held could be paid for again, and this one was taken.
+            why = "The service took this picture and has shown no result for a day."
+            await self._jobs.hold(await self._jobs.move(job, JobState.UNKNOWN, held=True), why)
             return NOW
         return await self._ask(job)
 
@@ -89,8 +105,8 @@ class Asking:
         waited = self._waited(job)
         if job.held and waited >= RESULT_LIFE:
             return RESULT_LIFE
-        over = not job.held and waited >= self.settings.unknown_wait
-        if over and self._nothing_hints_at(job, waited):
+        over = not job.held and waited >= self._patience()
+        if over and self._nothing_is_ahead(job) and self._nothing_hints_at(job, waited):
             return await self._ask(job, last=True)
         due = self._next_question(job)
         if not (job.held or over):
@@ -100,9 +116,33 @@ class Asking:
             return max(min(due - waited, self.settings.poll_interval) if over else due - waited, LEAST)
         return await self._ask(job)
 
+    def made(self, job: Job) -> None:
+        """A result has come: how long the service took says how long a lost call may be on its way."""
+        wait = self._waits.get(job.id)
+        if wait is not None:
+            self._took.append(self._clock.monotonic() - wait.since)
+
+    def _patience(self) -> float:
+        """Seconds for which a lost answer is watched: longer than any of the last results has taken."""
+        least = self.settings.unknown_wait
+        return max(least, min(max(self._took, default=0.0), MOST_PATIENCE * least))
+
+    def _nothing_is_ahead(self, job: Job) -> bool:
+        """Whether every job that was accepted before this one was sent is finished, and has been for long enough.
+
+        A slow queue looks just like a lost call. What stood behind others in it began only when they were finished, and
+        takes no longer than they have.
+        """
+        wait, now = self._waits[job.id], self._clock.monotonic()
+        ahead = [self._waited(other) for other in self._jobs.in_state(JobState.ACCEPTED) if _is_earlier(other, job)]
+        if ahead:
+            self._waits[job.id] = wait = replace(self._waits[job.id], behind=now, queue=max(wait.queue, *ahead))
+        return not ahead and now - wait.behind >= max(self._patience(), wait.queue)
+
     def _nothing_hints_at(self, job: Job, waited: float) -> bool:
         """Whether the notifications show nothing that could be this job's, or have not for as long as results live."""
-        over = self._waits[job.id].since + self.settings.unknown_wait
+        wait = self._waits[job.id]
+        over = max(wait.since + self.settings.unknown_wait, wait.behind)
         return waited >= RESULT_LIFE or self._attribution.clears(job.image_id, over)
 
     async def _ask(self, job: Job, *, last: bool = False) -> Turn:
@@ -111,10 +151,11 @@ class Asking:
             return seconds
         history = await self._gates.through(self._api.history(job.image_id))
         late = self._waited(job) >= self.settings.unknown_wait
-        self._waits[job.id] = replace(self._waits[job.id], in_vain=late)
+        wait = self._waits[job.id]
+        self._waits[job.id] = replace(wait, in_vain=late, asked=wait.asked + 1)
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
-        elif last and history.known and self._waited(job) < RESULT_LIFE:
+        elif last and history.known and not job.paid and self._waited(job) < RESULT_LIFE:
             await self._jobs.move(job, JobState.UPLOADED, note="the API has shown that nothing was made")
         elif last:
             await self._jobs.hold(job, "Nobody can tell whether this picture was paid for: the service does not say.")
@@ -129,7 +170,7 @@ class Asking:
             waiting = {other.id for other in self._jobs.in_state(*AWAITING_RESULT)}
             self._waits = {job_id: kept for job_id, kept in self._waits.items() if job_id in waiting}
             before = max(0.0, self._clock.wall() - job.stamps[-1].at)
-            self._waits[job.id] = _Wait(job.stamps[-1], now, before, job.attempts)
+            self._waits[job.id] = _Wait(job.stamps[-1], now, before)
             return 0.0
         return now - wait.since
 
@@ -137,7 +178,11 @@ class Asking:
         """Seconds after entering the state at which /history is asked the next time: ever more rarely."""
         first = QUIET_POLLS * self.settings.poll_interval
         wait = self._waits[job.id]
-        asked = job.attempts - wait.attempts_before
-        if asked == 0:
+        if wait.asked == 0:
             return max(0.0, first - wait.before)
-        return first * sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, asked + 2))
+        return first * sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, wait.asked + 2))
+
+
+def _is_earlier(accepted: Job, lost: Job) -> bool:
+    """Whether that one was taken before this one was sent. One that a person is asked about is waited for no more."""
+    return not accepted.held and (accepted.spent_at or 0.0) <= (lost.spent_at or math.inf)

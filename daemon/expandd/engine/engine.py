@@ -206,6 +206,7 @@ class Engine:
                 self.poller.watch(job)
                 if job.state is JobState.RENDERED:
                     self.gates.made(job)
+                    self.asking.made(job)
             case GateOpened():
                 self._go_on()
             case JobClosed(job) if job.state is JobState.WITHDRAWN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from expandd.domain.errors import GateReason, JournalAway, StaleJob
 from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff, OriginalLost
 from expandd.domain.job import FileIdentity, Job, JobState, Stamp, claimed, moved
+from expandd.domain.payment import Outcome, known
+from expandd.domain.record import believing
 from expandd.domain.settle import Look
 from expandd.engine.keeping import Journal
 from expandd.engine.ports import Clock, Emit
@@ -61,10 +63,10 @@ class Jobs:
         return await self._journal.get(job_id)
 
     async def load(self) -> None:
-        known = await self._journal.open_jobs()
+        there = await self._journal.open_jobs()
         for job in tuple(self._open.values()):
             self._let_go(job)
-        for job in known:
+        for job in there:
             # What was paid for before is counted by what the journal says of it, not anew.
             self._open[job.id] = job
             self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
@@ -79,7 +81,10 @@ class Jobs:
 
     async def adopt(self, job: Job, state: JobState, note: str) -> Job:
         """Write down a job whose row is lost, in the state that can be answered for."""
-        job = job.with_(state=state, note=note, attempts=0, stamps=(*job.stamps, Stamp(state, self._clock.wall())))
+        now = self._clock.wall()
+        payments = known(job.payments, Outcome.TAKEN, now) if state is JobState.RENDERED else job.payments
+        stamps = (*job.stamps, Stamp(state, now))
+        job = job.with_(state=state, note=note, attempts=0, stamps=stamps, payments=payments)
         await self._told(self._journal.add(job))
         self._put(job)
         self._emit(JobMoved(job, None))
@@ -87,9 +92,16 @@ class Jobs:
 
     async def move(self, job: Job, to: JobState, **changes: Any) -> Job:
         """Write `job` down as being in state `to`. Raises StaleJob when it is no longer where the caller saw it."""
+        return await self._moved(job, lambda before: moved(before, to, self._clock.wall(), **changes))
+
+    async def believe(self, job: Job, record: Job) -> Job:
+        """Write `job` down as unknown, by what the record beside its file tells."""
+        return await self._moved(job, lambda before: believing(before, record, self._clock.wall()))
+
+    async def _moved(self, job: Job, move: Callable[[Job], Job]) -> Job:
         async with self._locks[job.id]:
             before = self._current(job)
-            after = moved(before, to, self._clock.wall(), **changes)
+            after = move(before)
             await self._save(after, before)
         self._emit(JobMoved(after, before.state))
         return after

@@ -22,6 +22,7 @@ from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
 from expandd.engine.ports import Api, Clock, Folders, Images
+from expandd.engine.records import Records
 from expandd.engine.turns import NOW, Turn
 from expandd.engine.twins import Twins
 from expandd.engine.work_folder import WorkFolders
@@ -70,6 +71,7 @@ class Paying:
         self._account = account
         self._twins = twins
         self._work = work
+        self._records = Records(jobs=jobs, folders=folders)
 
     async def upload(self, job: Job) -> Turn:
         """Claim the file if that is not done yet, and send its pixels as a person sees them."""
@@ -77,6 +79,8 @@ class Paying:
         if identity is None:
             await self._work.prove_not_elsewhere(job)
             return await self._withdraw(job, "the file is not there any more")
+        if await self._records.says_more(job):
+            return NOW
         if identity != job.source.identity:
             return await self._withdraw(job, "the file changed while it was picked up")
         if job.fault is not None:
@@ -100,6 +104,8 @@ class Paying:
             raise FileFault(job.fault)
         if self._gates.stopping or self._gates.draining:
             return PAUSE
+        if await self._records.says_more(job):
+            return NOW
         if self._upload_too_old(job):
             await self._jobs.move(job, JobState.CLAIMED, image_id="", uploads=0)
             return NOW
@@ -137,6 +143,8 @@ class Paying:
 
     async def doubt(self, job: Job) -> Turn:
         """An intent that nobody works on: the process died in or near the paid call."""
+        if await self._records.says_more(job):
+            return NOW
         await self._jobs.move(job, JobState.UNKNOWN, note="expandd stopped while the paid call was under way")
         return NOW
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from expandd.domain.backoff import JOB
 from expandd.domain.errors import AccountAway, FileFault, FolderAway, Later
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.asking import Asking
 from expandd.engine.barriers import LOOK
@@ -157,7 +157,7 @@ class Pipeline:
             self._slots.give(job_id)
 
     def _parked(self, job: Job) -> bool:
-        if job.state is JobState.ACCEPTED:
+        if job.state in AWAITING_RESULT:
             return self._asking.is_overdue(job)
         if job.attempts < PATIENCE:
             return False

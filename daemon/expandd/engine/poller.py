@@ -12,6 +12,7 @@ from expandd.domain.answers import Announcement, Notification
 from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, Later, StaleJob
 from expandd.domain.events import NotificationsRead
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.payment import Outcome, known
 from expandd.engine.attribution import Attribution
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
@@ -21,6 +22,9 @@ from expandd.engine.pulse import Beat
 
 ALLOWANCE = 600.0
 """Seconds that one poll may take: a service that answers slowly, a login on the way, its answers written down."""
+
+
+_NOT_MADE = Outcome.NOT_MADE
 
 
 class Waker(Protocol):
@@ -151,15 +155,15 @@ class Poller:
         if current is None:
             return
         try:
-            if current.state not in AWAITING_RESULT:
+            if not _may_be_of(current, item):
                 await self._remember(current, item)
             elif item.kind is Announcement.ERROR:
                 await self._fail(current, item)
                 self._waker.wake(job.id)
             elif item.kind is Announcement.RESULT and item.link:
-                known = _with(current, item)
+                numbers = _with(current, item)
                 self._learn(current, item)
-                await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=known, held=False)
+                await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=numbers, held=False)
                 self._waker.wake(job.id)
         except StaleJob:
             return  # its own step was faster; the notification is there again at the next poll
@@ -186,7 +190,10 @@ class Poller:
             f"The service tried to expand this picture and reported an error: {item.message or 'no reason given'}",
             "Look at the picture; to try once more, move it back into the inbox. A new try may cost a credit.",
         )
-        await self._jobs.move(job, JobState.FAILED, fault=fault, notifications=_with(job, item), held=False)
+        # An error that the API tells of says that it took the call, whatever it had shown of it before.
+        taken = known(job.payments, Outcome.TAKEN, self._clock.wall())
+        changes = {"fault": fault, "notifications": _with(job, item), "held": False, "payments": taken}
+        await self._jobs.move(job, JobState.FAILED, **changes)
 
     async def _late_duplicate(self, item: Notification, image_id: str) -> bool:
         """Delete a further notification of a job of ours that is over. Others' notifications are never touched."""
@@ -202,6 +209,15 @@ class Poller:
         except Later:
             pass  # it expires by itself
         return True
+
+
+def _may_be_of(job: Job, item: Notification) -> bool:
+    """Whether the notification can be the answer to a paid call of the job.
+
+    Also after the API had shown nothing of it, as long as it is not paid for again: then it was made all the same.
+    """
+    shown_nothing = job.state is JobState.UPLOADED and bool(job.payments) and job.payments[-1].outcome is _NOT_MADE
+    return job.state in AWAITING_RESULT or (shown_nothing and bool(item.image_id))
 
 
 def _unfetched(job: Job, item: Notification) -> bool:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, StaleJob
+from expandd.domain.errors import FolderAway, RowRefused, StaleJob
 from expandd.domain.events import Recovered, StrayStuck
-from expandd.domain.job import AWAITING_RESULT, Job, JobState, Place
+from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
 from expandd.engine.pipeline import HOLDS_SLOT
 from expandd.engine.ports import Emit, Folders
+from expandd.engine.records import Records
 from expandd.engine.slots import Slots
 
 
@@ -37,6 +38,7 @@ class Recovery:
         self._vault = vault
         self._emit = emit
         self._stuck: dict[tuple[Path, str], str] = {}
+        self._records = Records(jobs=jobs, folders=folders)
 
     async def run(self, hot_folders: Sequence[HotFolder]) -> None:
         """Load the open jobs, keep their slots, hold back paid calls until the first poll, return stray files."""
@@ -47,6 +49,8 @@ class Recovery:
                 returned += (await self._compare(folder)).returned
             except FolderAway as error:
                 self._gates.inbox(folder.inbox).away(error)
+        for job in self._jobs.in_state(*UNPAID, JobState.INTENT):
+            await self._heed_record(job)
         for job in self._jobs:
             maybe_made = job.state in HOLDS_SLOT - {JobState.CLAIMED, JobState.UPLOADED}
             if maybe_made and not job.held:
@@ -73,7 +77,7 @@ class Recovery:
                 continue
             try:
                 returned += await self._clear(folder, job_id)
-            except (FolderAway, StaleJob) as error:
+            except (FolderAway, StaleJob, RowRefused) as error:
                 # One that has just gone was that of a job that has just ended.
                 if job_id in await self._folders.strays(folder.inbox):
                     stuck += 1
@@ -86,6 +90,13 @@ class Recovery:
         if self._stuck.get((folder.inbox, job_id)) != why:
             self._stuck[folder.inbox, job_id] = why
             self._emit(StrayStuck(folder.inbox, job_id, why))
+
+    async def _heed_record(self, job: Job) -> None:
+        """A journal from a backup may not know that this one was paid for. Its step looks again where this fails."""
+        try:
+            await self._records.says_more(job)
+        except FolderAway as error:
+            self._gates.inbox(job.place.inbox).away(error)
 
     async def _clear(self, folder: HotFolder, job_id: str) -> int:
         known = await self._jobs.known(job_id)
