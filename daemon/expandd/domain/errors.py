@@ -65,7 +65,6 @@ class GateReason(Enum):
     BURST = "burst"
     BUDGET = "budget"
     LOW_CREDITS = "low_credits"
-    REQUEST_REFUSED = "request_refused"
     DECODER_UNAVAILABLE = "decoder_unavailable"
 
 
