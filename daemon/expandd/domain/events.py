@@ -76,6 +76,13 @@ class OriginalLost:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtBack:
+    """A file that was given up unfinished has become whole in the error folder and is back in its inbox."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class StrayStuck:
     """What lies in a work folder and is no open job's cannot be taken out of it; it is tried again."""
 
@@ -145,6 +152,7 @@ Event = (
     | JobHeld
     | JobClosed
     | OriginalLost
+    | BroughtBack
     | StrayStuck
     | GateShut
     | GateOpened

@@ -26,7 +26,7 @@ from expandd.engine.restraint import standing
 from expandd.engine.slots import Slots
 from expandd.engine.steering import Steering
 from expandd.engine.supervisor import Supervisor
-from expandd.engine.wiring import basis, inbox_of, pipeline
+from expandd.engine.wiring import basis, inbox_of, pipeline, second_look
 
 SPREAD = 0.02
 """Seconds for each open job over which they go on after a gate has opened."""
@@ -81,6 +81,7 @@ class Engine:
         self.janitor = Janitor(
             settings, journal=outside.journal, vault=outside.vault, folders=outside.folders, clock=outside.clock
         )
+        self.second_look = second_look(self._basis, lambda: self.inboxes)
         self.recovery = Recovery(
             jobs=self.jobs,
             slots=self.slots,
@@ -120,6 +121,7 @@ class Engine:
             ("intake", self.intake.run, self.intake.beat),
             ("orders", self.steering.run, self.steering.beat),
             ("janitor", self.janitor.run, None),
+            ("second look", self.second_look.run, None),
             ("budgets", self.budgets.run, None),
             ("account", self.account.run, None),
         )
@@ -212,9 +214,9 @@ class Engine:
             case JobClosed(job) if job.state is JobState.WITHDRAWN:
                 self._look_again(job)
         self._emit_on(event)
-        self._keep_budgets(event)
+        self._tell_parts(event)
 
-    def _keep_budgets(self, event: Event) -> None:
+    def _tell_parts(self, event: Event) -> None:
         match event:
             case JobMoved(job):
                 self.budgets.look(job.place.inbox)
@@ -222,6 +224,7 @@ class Engine:
                 self.budgets.look()
             case JobClosed(job):
                 self.budgets.look(job.place.inbox)
+                self.second_look.closed(job)
                 for twin in self.jobs.of_bytes(job.source.sha256):
                     if twin.state in UNPAID:
                         self.dispatcher.wake(twin.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from expandd.domain.settings import HotFolder, Settings
@@ -23,6 +24,7 @@ from expandd.engine.pause_file import PauseFile
 from expandd.engine.paying import Paying
 from expandd.engine.pipeline import Pipeline
 from expandd.engine.ports import Emit
+from expandd.engine.second_look import SecondLook
 from expandd.engine.settling import Reject, Settling
 from expandd.engine.slots import Slots
 from expandd.engine.standing_orders import StandingOrders
@@ -149,4 +151,11 @@ def inbox_of(
         presence=on.presence,
         emit=on.emit,
         pause_file=PauseFile(folder.inbox, folders=out.folders, barrier=on.gates.barriers.at(folder.inbox, Cause.FILE)),
+    )
+
+
+def second_look(on: Basis, inboxes: Callable[[], tuple[Inbox, ...]]) -> SecondLook:
+    out = on.outside
+    return SecondLook(
+        journal=out.journal, folders=out.folders, images=out.images, clock=out.clock, emit=on.emit, inboxes=inboxes
     )

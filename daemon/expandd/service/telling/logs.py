@@ -150,6 +150,8 @@ class EventLog:
                 self._log.info("file.ignored", inbox=inbox, file=relative, why=why)
             case e.FileUnfinished(inbox, relative, why):
                 self._log.info("file.unfinished", inbox=inbox, file=relative, why=why)
+            case e.BroughtBack(job):
+                self._log.info("file.brought_back", **job_context(job))
             case e.StrayStuck(inbox, job_id, why):
                 self._log.warning("stray.stuck", inbox=inbox, job=job_id, why=why)
             case e.WatchRenewed(inbox, why):

@@ -39,6 +39,7 @@ _SENTENCES = {
     "job.put_off": "{file}: {why} Tried again in {again_in} s.",
     "job.original_lost": "{file}: its original is lost: somebody removed it from the work folder of {inbox} before it "
     "could be put away. Its job ends without it.",
+    "file.brought_back": "{file}: was given up unfinished, is whole now and goes back into the inbox.",
     "stray.stuck": "{inbox}: what lies in .expandd/{job} cannot be taken out of it: {why} Tried again each minute.",
     "gate.shut": "{gate} waits ({reason}): {why}",
     "gate.opened": "{gate} goes on after {waited} s.",
