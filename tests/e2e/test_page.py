@@ -192,15 +192,17 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     assert headings == 1
 
 
-def test_a_taken_port_ends_the_start_with_a_sentence(house: House) -> None:
+def test_a_taken_port_costs_the_page_and_nothing_else(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         house.build(top=f'page: {{listen: "127.0.0.1:{port}"}}')
-        ended = house.call("run")
+        with house.running() as daemon:
+            told = daemon.wait_for("page.cannot_listen")
+            (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+            daemon.finished()
 
-    assert ended.returncode == 78
-    assert "page.listen" in ended.stderr
-    assert f"127.0.0.1:{port}" in ended.stderr
+    assert "page.listen" in told["why"]
+    assert f"127.0.0.1:{port}" in told["why"]
 
 
 def test_it_is_there_over_a_unix_socket_and_a_stop_is_not_held_up_by_who_looks(house: House, tmp_path: Path) -> None:

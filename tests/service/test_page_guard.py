@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
 import socket
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -305,13 +308,56 @@ async def test_an_open_stream_does_not_hold_up_the_end() -> None:
     assert loop.time() - began < 5
 
 
-async def test_a_page_that_fails_says_so_and_lets_the_work_go_on() -> None:
-    log = io.StringIO()
+class Log(io.StringIO):
+    """A log that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self._news.set()
+        return super().write(text)
+
+    async def says(self, event: str, times: int = 1) -> None:
+        async with asyncio.timeout(20):
+            while self.getvalue().count(event) < times:
+                await self._news.wait()
+                self._news.clear()
+
+
+@asynccontextmanager
+async def showing(page: Page) -> AsyncIterator[None]:
+    task = asyncio.create_task(page.show(FakeRecords()))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_page_that_failed_can_be_shown_again() -> None:
+    log = Log()
     closed = socket.socket()
     closed.close()
-    settings = PageSettings(listen="127.0.0.1:0")
-    page = Page(settings, Address("127.0.0.1"), closed, set_up(log, pretty=False), Limits())
+    page = Page(PageSettings(listen="127.0.0.1:0"), CONFIG, set_up(log, pretty=False), Limits())
+    page.place = (Address("127.0.0.1"), closed)
+    with pytest.raises(OSError, match="descriptor"):
+        await page.show(FakeRecords())
+    async with showing(page):
+        await log.says("page.open", times=2)
 
-    await page.show(FakeRecords())
 
-    assert "page.failed" in log.getvalue()
+async def test_a_page_whose_port_is_taken_is_there_once_it_is_free() -> None:
+    log = Log()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = PageSettings(listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        page = Page(settings, CONFIG, set_up(log, pretty=False), Limits(), again=0.02)
+        async with showing(page):
+            await log.says("page.cannot_listen")
+            taken.close()
+            await log.says("page.open")
+
+    assert log.getvalue().count("page.cannot_listen") == 1
+    assert "already in use" in log.getvalue()

@@ -15,6 +15,7 @@ import httpx
 from expandd.domain.job import Job, JobState
 from expandd.domain.orders import Order
 from expandd.domain.settings import PageSettings
+from expandd.service.page.address import Address
 from expandd.service.page.connections import Limits
 from expandd.service.page.records import Past
 from expandd.service.page.showing import opened
@@ -89,9 +90,6 @@ class FakeRecords:
     async def budget(self) -> int | None:
         return None
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def know(self, *jobs: Job) -> None:
         """Let the page show these, by their state."""
         self.jobs |= {job.id: job for job in jobs}
@@ -131,9 +129,10 @@ async def shown(
 ) -> AsyncIterator[Shown]:
     records, log = records or FakeRecords(), io.StringIO()
     with opened(page, Path("config.yaml"), set_up(log, pretty=False), limits) as opening:
+        address = opening.place[0] if opening.place else Address()
         showing = asyncio.create_task(opening.show(records, metrics))
-        path = opening.address.path
-        url = "http://localhost/" if path else f"http://127.0.0.1:{opening.address.port}/"
+        path = address.path
+        url = "http://localhost/" if path else f"http://127.0.0.1:{address.port}/"
         transport = httpx.AsyncHTTPTransport(uds=str(path) if path else None)
         async with httpx.AsyncClient(base_url=url, transport=transport) as http:
             yield Shown(url, records, http, log)

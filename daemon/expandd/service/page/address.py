@@ -61,17 +61,25 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class AddressTaken(ConfigurationError):
+    """The address cannot be listened on now; later it may be."""
+
+
 @contextmanager
 def bound(page: PageSettings, config: Path) -> Iterator[tuple[Address, socket.socket]]:
     """The address, with the port that was taken for port 0, and a listening socket.
 
-    Raises ConfigurationError when it cannot be bound, or reaches beyond this machine without a password.
+    Raises AddressTaken when it cannot be bound, ConfigurationError when it never may be: when it is no address, or
+    reaches beyond this machine without a password.
     """
     try:
         address = _permitted(page)
+    except ValueError as error:
+        raise ConfigurationError((_problem(page, config, error),)) from error
+    try:
         listener = _unix(address.path) if address.path is not None else _tcp(address)
     except (OSError, ValueError, OverflowError) as error:
-        raise ConfigurationError((_problem(page, config, error),)) from error
+        raise AddressTaken((_problem(page, config, error),)) from error
     mine = _identity(address.path)
     try:
         if address.path is None:

@@ -6,7 +6,7 @@ import asyncio
 import faulthandler
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from expandd.adapters.files.roots import Roots
 from expandd.domain.errors import ConfigurationError, InstanceRunning
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
@@ -119,7 +120,7 @@ async def _work(settings: Settings, given: Given) -> None:
 def _page(
     engine: Engine, given: Given, announcer: Announcer, publisher: Publisher
 ) -> Iterator[Callable[[], Awaitable[None]]]:
-    """The page for the browser, if there is to be one. Raises ConfigurationError when it cannot listen."""
+    """The page for the browser, if there is to be one. Raises ConfigurationError when it never may listen."""
     if engine.settings.page is None:
         yield partial(asyncio.sleep, 0)
         return
@@ -127,9 +128,15 @@ def _page(
     from expandd.service.page.records import JournalRecords  # noqa: PLC0415
     from expandd.service.page.showing import opened  # noqa: PLC0415
 
-    with opened(engine.settings.page, given.config, given.log) as page:
+    def open_file(path: Path) -> int:
+        return Roots.of(engine.settings.folders).open_file(path)
+
+    with (
+        opened(engine.settings.page, given.config, given.log) as page,
+        closing(JournalRecords(lambda: engine.settings)) as records,
+    ):
         announcer.also(page.foresight)
-        yield partial(page.show, JournalRecords(lambda: engine.settings), publisher.text)
+        yield partial(page.show, records, publisher.text, open_file, engine.supervisor.keep)
 
 
 async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:

@@ -14,6 +14,7 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal_reader import reading
 from expandd.domain.naming import printable
@@ -40,7 +41,7 @@ async def _plan(settings: Settings, overview: Overview, printer: _Text | _Json) 
     fates: Counter[Fate] = Counter()
     counted = {folder.inbox for folder in overview.folders if folder.counted}
     with reading(settings.state_dir / JOURNAL) as journal:
-        async with PillowImages() as images:
+        async with PillowImages(open_file=Roots.of(settings.folders).open_file) as images:
             planner = Planner(settings, journal, images)
             for folder in settings.folders:
                 if folder.inbox not in counted:

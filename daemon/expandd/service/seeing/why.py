@@ -15,6 +15,7 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.folders import WORK
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal_reader import reading
@@ -91,7 +92,8 @@ async def tell(file: str, around: Surroundings) -> Told:
     lying = {lying.path for story in stories for lying in story.lying}
     known = lying | {sidecar_path(path) for path in lying}
     paths = [path for path in dict.fromkeys(_places(file, around)) if path not in known and os.path.lexists(path)]
-    async with PillowImages(processes=1) as images:
+    roots = Roots.of(around.settings.folders)
+    async with PillowImages(processes=1, open_file=roots.open_file) as images:
         files = []
         for path in paths:
             # One that is gone was taken just now.
