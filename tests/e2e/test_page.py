@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,7 +18,7 @@ from playwright.sync_api import Browser, Locator, expect
 from expandd.practice.server import PracticeServer
 from expandd.practice.switches import Switches
 from tests.support.browser import Watched, browsing
-from tests.support.daemon import Daemon, House, names
+from tests.support.daemon import Daemon, House, command, names
 from tests.support.pictures import picture
 
 PATIENCE = 20_000.0
@@ -217,3 +220,22 @@ def test_it_is_there_over_a_unix_socket_and_a_stop_is_not_held_up_by_who_looks(h
 
     assert not path.exists()
     assert not [line for line in daemon.lines if line.get("event", "").startswith(("page.failed", "page.bug", "not."))]
+
+
+def test_hundreds_of_half_sent_requests_cost_neither_the_page_nor_the_work_anything(house: House) -> None:
+    """With as few descriptors as make the page's share a small one: four hundred sockets are more than all of them."""
+    house.build(top='page: {listen: "127.0.0.1:0"}')
+    few = ["prlimit", "--nofile=256:256", *command(), "run", "--config", str(house.config)]
+    with ExitStack() as stack, house.running(few) as daemon:
+        address = daemon.wait_for("page.open")["address"]
+        port = urlsplit(address).port or 0
+        for number in range(400):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+            if not number % 100:
+                (house.folder() / "inbox" / f"{number}.png").write_bytes(picture("png", seed=number))
+        seen = [urllib.request.urlopen(address, timeout=20).status for _ in range(3)]
+        daemon.finished(times=4)
+
+    assert seen == [200, 200, 200]
+    assert not [line for line in daemon.lines if line.get("level") in {"error", "critical"}]

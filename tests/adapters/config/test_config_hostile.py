@@ -234,3 +234,35 @@ def test_whatever_stands_at_whichever_key_is_taken_or_refused_with_its_line(base
         judge(base, text(path, value).encode("utf-8", "surrogatepass"))
 
     one()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 60_000,
+        b"{a: " * 60_000,
+        b"a:\n" + b"".join(b" " * depth + b"- \n" for depth in range(3000)),
+        b"? " * 30_000,
+        b"a" * (2 << 20),
+        b"- a\n" * 20_000,
+        b"".join(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9) if n else b"1") for n in range(12)),
+        b"a: &a {<<: *a}",
+        b"\xff\xfea\x00:\x00 \x001\x00",
+        b"state_dir: /x\n\xff: 1",
+        b"\x00" * 1000,
+        b"%YAML 9999999999999999999.1\n---\na: 1",
+        b"%TAG ! tag:x,\n--- !y {a: 1}",
+        b"'" + b"x" * 500_000,
+    ],
+)
+def test_no_file_is_too_deep_too_long_or_too_odd_to_be_refused(base: Path, raw: bytes) -> None:
+    (base / "config.yaml").write_bytes(raw)
+
+    assert refusals(load, base / "config.yaml")
+    judge(base, raw)
+
+
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    [problem] = refusals(load, Path("/dev/zero"))
+
+    assert "more than" in problem.found

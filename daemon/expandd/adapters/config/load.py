@@ -61,7 +61,9 @@ def state_dir_of(path: Path) -> Path | None:
 
 def _read(path: Path) -> Document:
     try:
-        return yaml_marks.read(path.read_bytes())
+        with path.open("rb") as file:
+            # One byte more than is allowed tells that it is too long; the rest may have no end.
+            return yaml_marks.read(file.read(yaml_marks.MOST_BYTES + 1))
     except OSError as error:
         problem = Problem(
             where=printable(path),
