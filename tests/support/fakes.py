@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -13,11 +14,14 @@ from pathlib import Path
 from expandd.domain.calendar import Spent, Today
 from expandd.domain.errors import (
     AccountAway,
+    DecoderAway,
     Fault,
     FaultCode,
     GateReason,
     JournalAway,
     Later,
+    LookTooLong,
+    ReaderDied,
     StaleJob,
 )
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
@@ -260,29 +264,52 @@ class FakeImages:
     examined: int = 0
     busy: int = 0
     """How many more looks end in Later."""
+    deaths: int = 0
+    """How many more looks their reader dies of."""
+    away: str = ""
+    """Why nothing can be decoded."""
+    slow: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Names whose short look ends in LookTooLong and whose long one waits for the event."""
     meanwhile: Callable[[Path], None] | None = None
     """Called during a look, as a writer that goes on writing."""
 
     def expect(self) -> None:
         self.expected += 1
 
-    async def examine(self, path: Path) -> Finding:
+    async def prove(self) -> None:
+        if self.away:
+            raise DecoderAway(self.away)
+
+    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
+        await self.prove()
         self.examined += 1
+        if path.name in self.slow:
+            if not thorough:
+                raise LookTooLong("it takes long")
+            await self.slow[path.name].wait()
         if self.busy:
             self.busy -= 1
             raise Later("the picture cannot be opened just now")
+        if self.deaths:
+            self.deaths -= 1
+            raise ReaderDied("it died of SIGKILL")
         finding = self._find(path)
         if self.meanwhile is not None:
             self.meanwhile(path)
         return finding
 
     async def examine_result(self, path: Path) -> Finding:
+        await self.prove()
         return self._find(path)
 
     async def make_upright(self, source: Path, target: Path) -> None:
         found = _PICTURE.fullmatch(source.read_bytes())
         assert found, "only a whole picture is turned"
         target.write_bytes(picture(int(found[1]), int(found[2]), note="upright"))
+
+    async def first_image(self, source: Path, target: Path) -> bool:
+        await self.prove()
+        return False
 
     def _find(self, path: Path) -> Finding:
         try:

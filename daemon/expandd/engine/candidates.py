@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.errors import Fault
-from expandd.domain.findings import Whole
+from expandd.domain.findings import Finding, Whole
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look, Sighting
 
@@ -35,6 +35,22 @@ class Candidate:
     hinted: bool
     sighting: Sighting | None = None
     fault: Fault | None = None
+    looking: bool = False
+    """Whether somebody looks into it just now."""
+    slow: bool = False
+    """Whether that takes longer than others should wait."""
+    deaths: int = 0
+    """How often its reader ended without an answer."""
+    examined: Examined | None = None
+    """What the last look has found, until it is heeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a look into a file has found, and the file as it was then."""
+
+    look: Look
+    found: Finding | Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,7 @@ class Engine:
             ("second look", self.second_look.run, None),
             ("budgets", self.budgets.run, None),
             ("account", self.account.run, None),
+            ("decoders", self._basis.decoders.run, None),
         )
 
     async def started(self) -> None:

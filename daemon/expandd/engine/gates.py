@@ -107,6 +107,7 @@ class Gate:
 class Gates:
     """All gates: the service (every call), spending (uploads and paid calls), two for each hot folder, the barriers.
 
+    The decoder's gate is shut while no process that decodes can be started.
     A folder's inbox gate is shut while its inbox is away, its storage gate while nothing can be put away for it.
 
     `draining` is True from the start until the first poll, while an earlier run's paid results may wait to be
@@ -117,6 +118,7 @@ class Gates:
         self._made = (clock, chance, emit)
         self.service = Gate("service", ACCOUNT, *self._made)
         self.spending = Gate("spending", ACCOUNT, *self._made)
+        self.decoder = Gate("decoder", FOLDER, *self._made)
         self._inboxes: dict[Path, Gate] = {}
         self._storages: dict[Path, Gate] = {}
         self.barriers = Barriers(clock, emit)
@@ -192,5 +194,12 @@ class Gates:
         return self.service, self.spending, *own, *self.barriers.before(inbox)
 
     def shut(self) -> tuple[Gate | Barrier, ...]:
-        gates = (self.service, self.spending, *self._inboxes.values(), *self._storages.values(), *self.barriers)
+        gates = (
+            self.service,
+            self.spending,
+            self.decoder,
+            *self._inboxes.values(),
+            *self._storages.values(),
+            *self.barriers,
+        )
         return tuple(gate for gate in gates if gate.shut is not None)

@@ -114,6 +114,12 @@ class Inbox:
 
     async def run(self) -> None:
         """Until cancelled, or ended."""
+        try:
+            await self._run()
+        finally:
+            self._settling.end()
+
+    async def _run(self) -> None:
         while not self._ending:
             self.beat()
             try:

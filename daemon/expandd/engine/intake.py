@@ -138,7 +138,7 @@ class Intake:
         return sum(job.attempts >= FRESH and not self._blame.is_stuck(job.id) for job in unpaid)
 
     def _may_claim(self, inbox: Inbox) -> bool:
-        if self._gates.claim_wait(inbox.folder.inbox):
+        if self._gates.decoder.shut is not None or self._gates.claim_wait(inbox.folder.inbox):
             return False
         if self._standing(inbox.folder.inbox) >= MOST_STANDING:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from expandd.domain.errors import (
     AccountAway,
@@ -13,8 +14,10 @@ from expandd.domain.errors import (
     ImageIdRefused,
     Later,
     OutcomeUnknown,
+    ReaderDied,
 )
-from expandd.domain.job import Job, JobState
+from expandd.domain.faults import MOST_DEATHS, READER_DIES
+from expandd.domain.job import ImageFormat, Job, JobState
 from expandd.engine.account import Account
 from expandd.engine.barriers import LOOK
 from expandd.engine.budgets import Budgets
@@ -72,6 +75,7 @@ class Paying:
         self._twins = twins
         self._work = work
         self._records = Records(jobs=jobs, folders=folders)
+        self._deaths: dict[str, int] = {}
 
     async def upload(self, job: Job) -> Turn:
         """Claim the file if that is not done yet, and send its pixels as a person sees them."""
@@ -149,10 +153,7 @@ class Paying:
         return NOW
 
     async def _send(self, job: Job) -> Turn:
-        sent, sha256 = job.work_file, ""
-        if job.source.orientation != 1:
-            sent, sha256 = job.work_dir / UPRIGHT, await self._digest(job)
-            await self._images.make_upright(job.work_file, sent)
+        sent, sha256 = await self._prepared(job)
         try:
             uploaded = await self._gates.through(self._api.upload(sent, job.relative.name))
         except FileFault:
@@ -168,6 +169,31 @@ class Paying:
             uploads=job.uploads + 1,
         )
         return NOW
+
+    async def _prepared(self, job: Job) -> tuple[Path, str]:
+        """What is sent, and the digest of the file it is made from where it is not that file itself."""
+        try:
+            sent = await self._to_send(job)
+        except ReaderDied as error:
+            self._deaths[job.id] = self._deaths.get(job.id, 0) + 1
+            if self._deaths[job.id] >= MOST_DEATHS:
+                raise FileFault(READER_DIES) from error
+            raise
+        self._deaths.pop(job.id, None)
+        return sent
+
+    async def _to_send(self, job: Job) -> tuple[Path, str]:
+        source, made = job.work_file, job.work_dir / UPRIGHT
+        if job.source.orientation != 1:
+            sha256 = await self._digest(job)
+            await self._images.make_upright(source, made)
+            return made, sha256
+        if job.source.format is ImageFormat.JPEG and await self._images.first_image(source, made):
+            # Once more, now that it is known of which bytes: somebody may still be writing them.
+            sha256 = await self._digest(job)
+            await self._images.first_image(source, made)
+            return made, sha256
+        return source, ""
 
     async def _digest(self, job: Job) -> str:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from expandd.domain.backoff import JOB
-from expandd.domain.errors import AccountAway, FileFault, FolderAway, Later
+from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, Later
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.asking import Asking
@@ -118,6 +118,9 @@ class Pipeline:
             current = self._current(job)
             await self._jobs.move(current, JobState.FAILED, fault=error.fault)
             return NOW
+        except DecoderAway:
+            # Its gate knows why, and opens by itself: that is no failure of this job.
+            return LOOK
         except Later as error:
             return await self._put_off(job, str(error), None)
         except AccountAway as error:

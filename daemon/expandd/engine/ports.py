@@ -99,8 +99,16 @@ class Images(Protocol):
         """A picture will be examined in a moment: what takes its time to be ready may begin to get so."""
         ...
 
-    async def examine(self, path: Path) -> Finding:
-        """What the file is, decoded to its last row. Raises Later when it cannot be opened just now."""
+    async def prove(self) -> object:
+        """Start what decodes. Every call raises DecoderAway when that cannot be done."""
+        ...
+
+    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
+        """What the file is, decoded to its last row.
+
+        Raises Later when it cannot be opened just now, ReaderDied when what looks into it ended without an answer,
+        LookTooLong when that takes long and the look need not be `thorough`.
+        """
         ...
 
     async def examine_result(self, path: Path) -> Finding:
@@ -109,6 +117,10 @@ class Images(Protocol):
 
     async def make_upright(self, source: Path, target: Path) -> None:
         """Write a copy with its EXIF orientation applied to the pixels: what a person sees is what the API gets."""
+        ...
+
+    async def first_image(self, source: Path, target: Path) -> bool:
+        """Write the first picture of a file that holds several; False, and nothing written, where it holds one."""
         ...
 
 

@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from expandd.domain.errors import Fault, FileFault, Later
+from expandd.domain.errors import Fault, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
-from expandd.domain.faults import CANCELLED
-from expandd.domain.findings import Unfinished, Unfit, Whole
+from expandd.domain.faults import CANCELLED, MOST_DEATHS, READER_DIES
+from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.offsets import resolve
 from expandd.domain.selection import path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
 from expandd.engine.burst_guard import BurstGuard
 from expandd.engine.candidates import MOST_READY, WINDOW, Candidate, Candidates, Ready, Told
+from expandd.engine.looks import NEVER, Looks
 from expandd.engine.ports import Clock, Emit, Folders, Images
 from expandd.engine.standing_orders import StandingOrders
 from expandd.engine.watching import Watching
@@ -62,6 +63,7 @@ class Settling:
         self._reject = reject
         self._is_taken = is_taken
         self._changed = changed
+        self._looks = Looks(self.candidates, images, clock, watching.hinted.set)
         self._told = Told()
 
     @property
@@ -118,6 +120,9 @@ class Settling:
 
     async def look(self, candidate: Candidate) -> None:
         """Look at one that is due. Raises FolderAway, JournalAway."""
+        if candidate.looking:
+            candidate.due = NEVER
+            return
         path = self._folder.inbox / candidate.relative
         look = await self._folders.look(path)
         if look is None:
@@ -127,16 +132,10 @@ class Settling:
             self.candidates.drop(candidate.relative)
             return
         now = self._clock.monotonic()
-        before = candidate.sighting
-        if before is None:
-            await self._guard.arrived(look)
-        candidate.sighting = before.updated(look, now) if before else Sighting(look, now)
-        if candidate.fault is not None and not candidate.sighting.unfinished:
-            candidate.fault = None
-            self.candidates.set_fresh(candidate)
-        candidate.due = max(now, candidate.sighting.quiet_since + self._folder.settle)
+        sighting = await self._seen(candidate, look, now)
+        candidate.due = max(now, sighting.quiet_since + self._folder.settle)
         folder = self._folder
-        ripe = ripeness(candidate.sighting, now, settle=folder.settle, settle_max=folder.settle_max)
+        ripe = ripeness(sighting, now, settle=folder.settle, settle_max=folder.settle_max)
         settled = ripe is not Ripeness.WAIT or candidate.fault is not None
         if settled and self._is_cancelled(candidate.relative, look):
             await self._give_up(candidate, look, CANCELLED)
@@ -147,10 +146,27 @@ class Settling:
             await self._examine(candidate, path, look)
         elif ripe is Ripeness.GIVE_UP and candidate.fault is not None:
             await self._give_up(candidate, look, candidate.fault)
-        elif candidate.sighting.unfinished:
+        elif sighting.unfinished:
             candidate.due = now + max(self._folder.settle, 1.0)
         else:
             self._images.expect()
+
+    async def _seen(self, candidate: Candidate, look: Look, now: float) -> Sighting:
+        """The candidate's sighting, this look counted in."""
+        before = candidate.sighting
+        if before is None:
+            await self._guard.arrived(look)
+        sighting = candidate.sighting = before.updated(look, now) if before else Sighting(look, now)
+        if sighting is not before:
+            candidate.slow, candidate.deaths, candidate.examined = False, 0, None
+        if candidate.fault is not None and not sighting.unfinished:
+            candidate.fault = None
+            self.candidates.set_fresh(candidate)
+        return sighting
+
+    def end(self) -> None:
+        """Look into nothing any more."""
+        self._looks.end()
 
     async def _not_a_file(self, candidate: Candidate, path: Path) -> None:
         self.candidates.drop(candidate.relative)
@@ -161,23 +177,41 @@ class Settling:
             self._ignore(candidate.relative, f"it is {kind}, and only regular files are picked up")
 
     async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
-        if len(self.ready) >= MOST_READY:
-            self.candidates.park(candidate)
-            return
-        try:
-            finding = await self._images.examine(path)
-        except Later:
-            candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
-            return
-        if await self._folders.look(path) != look:
-            candidate.due = self._clock.monotonic()
-            return
+        examined, candidate.examined = candidate.examined, None
+        if examined is None or examined.look != look:
+            if len(self.ready) >= MOST_READY:
+                self.candidates.park(candidate)
+            else:
+                self._looks.begin(candidate, path, look)
+        elif isinstance(examined.found, LookTooLong):
+            candidate.slow = True
+            self._looks.begin(candidate, path, look)
+        elif isinstance(examined.found, ReaderDied):
+            await self._reader_died(candidate, look)
+        elif isinstance(examined.found, Later):
+            self._look_later(candidate)
+        elif isinstance(examined.found, Exception):
+            raise examined.found
+        else:
+            await self._has_settled(candidate, look, examined.found)
+
+    def _look_later(self, candidate: Candidate) -> None:
+        candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
+
+    async def _reader_died(self, candidate: Candidate, look: Look) -> None:
+        candidate.deaths += 1
+        if candidate.deaths >= MOST_DEATHS:
+            await self._give_up(candidate, look, READER_DIES)
+        else:
+            self._look_later(candidate)
+
+    async def _has_settled(self, candidate: Candidate, look: Look, finding: Finding) -> None:
         if not candidate.hinted:
             self._watching.miss()
         self._emit(FileSettled(self._folder.inbox, candidate.relative, missed=not candidate.hinted))
         await self._sort(candidate, look, finding)
 
-    async def _sort(self, candidate: Candidate, look: Look, finding: Whole | Unfinished | Unfit) -> None:
+    async def _sort(self, candidate: Candidate, look: Look, finding: Finding) -> None:
         if isinstance(finding, Unfinished):
             self._wait_for_the_rest(candidate, look, finding)
         elif isinstance(finding, Unfit):

@@ -13,6 +13,7 @@ from expandd.engine.barriers import Cause
 from expandd.engine.blame import Blame
 from expandd.engine.budgets import Budgets
 from expandd.engine.burst_guard import BurstGuard
+from expandd.engine.decoders import Decoders
 from expandd.engine.delivery import Delivery
 from expandd.engine.fetching import Fetching
 from expandd.engine.gates import Gates
@@ -48,6 +49,7 @@ class Basis:
     leave: Leave
     presence: Presence
     blame: Blame
+    decoders: Decoders
 
 
 def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
@@ -72,6 +74,7 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
         leave=Leave(orders=orders, barriers=gates.barriers, budgets=budgets, twins=twins),
         presence=Presence(outside.clock),
         blame=Blame(outside.folders),
+        decoders=Decoders(outside.images, gates.decoder, outside.clock),
     )
 
 
@@ -90,7 +93,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
             gates=on.gates,
             api=out.api,
             folders=out.folders,
-            images=out.images,
+            images=on.decoders,
             vault=out.vault,
             clock=out.clock,
             budgets=on.budgets,
@@ -104,7 +107,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
             gates=on.gates,
             api=out.api,
             folders=out.folders,
-            images=out.images,
+            images=on.decoders,
             vault=out.vault,
             clock=out.clock,
         ),
@@ -130,7 +133,7 @@ def inbox_of(
     settling = Settling(
         folder,
         folders=out.folders,
-        images=out.images,
+        images=on.decoders,
         watching=watching,
         clock=out.clock,
         emit=on.emit,

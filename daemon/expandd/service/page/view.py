@@ -53,6 +53,7 @@ _TITLES = {
     GateReason.BURST: "many files came at once",
     GateReason.BUDGET: "the budget is used up",
     GateReason.LOW_CREDITS: "credits are low",
+    GateReason.DECODER_UNAVAILABLE: "the program that reads images cannot be started",
 }
 
 

@@ -23,6 +23,7 @@ NEEDS_PERSON = frozenset(
         GateReason.WRONG_PATH,
         GateReason.REQUEST_REFUSED,
         GateReason.LOW_CREDITS,
+        GateReason.DECODER_UNAVAILABLE,
     }
 )
 NEEDS_LEAVE = frozenset({GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET})

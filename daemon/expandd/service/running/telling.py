@@ -25,6 +25,7 @@ _WHY = {
     GateReason.BURST: "many files came at once and wait for `expandd release`",
     GateReason.BUDGET: "the budget is used up",
     GateReason.LOW_CREDITS: "few credits are left",
+    GateReason.DECODER_UNAVAILABLE: "the program that reads images cannot be started",
 }
 
 _DAY = 86400.0

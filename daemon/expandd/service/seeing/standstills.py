@@ -28,6 +28,7 @@ LIFTS = {
     GateReason.BURST: "`expandd release` lets them go on, `expandd cancel` sends them to the error folder.",
     GateReason.BUDGET: "It goes on when the next day or month begins, or when the budget is raised.",
     GateReason.LOW_CREDITS: "Top up the account, or lower keep_credits in the configuration.",
+    GateReason.DECODER_UNAVAILABLE: "It goes on by itself once it starts; after an upgrade of Python, restart expandd.",
 }
 
 _ORDERED = {

@@ -1,0 +1,85 @@
+"""Looks into the candidates of one inbox beside each other, so that a slow one holds up no other.
+
+Each is looked into for a short time first; what takes longer goes on by itself, one after the other. A folder has only
+so many looks under way, whatever lies in it: the decoders serve all folders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from expandd.domain.settle import Look
+from expandd.engine.candidates import Candidate, Candidates, Examined
+from expandd.engine.ports import Clock, Images
+
+SHORT = 2
+"""Short looks under way at once."""
+LONG = 1
+"""Long ones beside them."""
+
+NEVER = float("inf")
+
+
+class Looks:
+    """The looks of one inbox. What one has found lies with its candidate, which is due then; `wake` is called."""
+
+    def __init__(self, candidates: Candidates, images: Images, clock: Clock, wake: Callable[[], None]) -> None:
+        self._candidates = candidates
+        self._images = images
+        self._clock = clock
+        self._wake = wake
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._short = _Queue(SHORT)
+        self._long = _Queue(LONG)
+
+    def begin(self, candidate: Candidate, path: Path, look: Look) -> None:
+        """Look into it, as soon as there is a place."""
+        candidate.due = NEVER
+        queue = self._queue(candidate)
+        if queue.under_way >= queue.most:
+            queue.waiting[candidate.relative] = candidate
+            return
+        queue.under_way += 1
+        queue.waiting.pop(candidate.relative, None)
+        candidate.looking = True
+        task = asyncio.get_running_loop().create_task(self._look(candidate, path, look, queue))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def end(self) -> None:
+        """Give up all that are under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _queue(self, candidate: Candidate) -> _Queue:
+        return self._long if candidate.slow else self._short
+
+    async def _look(self, candidate: Candidate, path: Path, look: Look, queue: _Queue) -> None:
+        try:
+            found = await self._images.examine(path, thorough=candidate.slow)
+            candidate.examined = Examined(look, found)
+        except Exception as error:  # noqa: BLE001, whoever asked for the look is given it
+            candidate.examined = Examined(look, error)
+        finally:
+            candidate.looking = False
+            queue.under_way -= 1
+        candidate.due = self._clock.monotonic()
+        self._let_in(queue)
+        self._wake()
+
+    def _let_in(self, queue: _Queue) -> None:
+        while queue.waiting:
+            relative, candidate = queue.waiting.popitem(last=False)
+            if self._candidates.get(relative) is candidate:
+                candidate.due = min(candidate.due, self._clock.monotonic())
+                return
+
+
+class _Queue:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.under_way = 0
+        self.waiting: OrderedDict[Path, Candidate] = OrderedDict()
