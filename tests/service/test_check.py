@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from expandd.adapters.credentials import Credentials
+from expandd.adapters.images.sandbox import Wall
 from expandd.domain.answers import Account
-from expandd.domain.errors import AccountAway, GateReason, Later
+from expandd.domain.errors import AccountAway, DecoderAway, GateReason, Later
 from expandd.domain.settings import Settings
 from expandd.service.running.check import check
 
@@ -48,13 +49,35 @@ def configured(base: Path, folders: str = "") -> Path:
     return path
 
 
+class FakeDecoders:
+    """What decodes, behind these walls, or the reason why nothing does."""
+
+    def __init__(self, walls: tuple[Wall, ...] | DecoderAway) -> None:
+        self._walls = walls
+
+    async def prove(self) -> tuple[Wall, ...]:
+        if isinstance(self._walls, DecoderAway):
+            raise self._walls
+        return self._walls
+
+
 async def checked(
-    path: Path, answer: Account | Exception, environ: dict[str, str] | None = None
+    path: Path,
+    answer: Account | Exception,
+    environ: dict[str, str] | None = None,
+    walls: tuple[Wall, ...] | DecoderAway = tuple(Wall),
 ) -> tuple[int, list[str]]:
     said: list[str] = []
     api = FakeApi(answer)
     environ = LOGIN if environ is None else environ
-    code = await check(path, environ, api_factory=api.factory, say=said.append, wall=lambda: NOW)
+    code = await check(
+        path,
+        environ,
+        api_factory=api.factory,
+        say=said.append,
+        wall=lambda: NOW,
+        decoders_factory=lambda: nullcontext(FakeDecoders(walls)),
+    )
     assert "hunter2" not in "".join(said)
     return code, [line.replace(f"{path.parent}/", "") for line in said]
 
@@ -155,6 +178,20 @@ async def test_what_is_odd_but_not_wrong_is_a_line_and_no_failure(
     code, said = await checked(configured(tmp_path), answer)
     assert code == 0
     assert sentence in said
+
+
+async def test_walls_that_do_not_stand_are_warned_of(tmp_path: Path) -> None:
+    code, said = await checked(configured(tmp_path), account(), walls=(Wall.SECCOMP,))
+
+    assert code == 0
+    assert [line for line in said if "Landlock" in line and "seccomp" not in line]
+
+
+async def test_a_decoder_that_cannot_be_started_is_said(tmp_path: Path) -> None:
+    code, said = await checked(configured(tmp_path), account(), walls=DecoderAway("python is gone"))
+
+    assert code == 4
+    assert [line for line in said if "python is gone" in line]
 
 
 async def test_offline_nobody_is_asked_and_no_login_is_looked_for(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.sandbox import Wall
 from expandd.domain.answers import Account
-from expandd.domain.errors import AccountAway, ConfigurationError, FileFault, GateReason, Later
+from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, GateReason, Later
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Size, resolve
 from expandd.domain.settings import HotFolder, Settings
@@ -19,6 +21,8 @@ from expandd.domain.settings import HotFolder, Settings
 FINE = 0
 WAITING = 4
 CONFIGURATION = 78
+
+_WALLS = {Wall.LANDLOCK: "Landlock (keeps them from files)", Wall.SECCOMP: "seccomp (keeps them from the network)"}
 
 EXAMPLE = Size(1000, 800)
 SKEW = 60.0
@@ -33,6 +37,13 @@ class AccountApi(Protocol):
     async def account(self) -> Account: ...
 
 
+class Decoders(Protocol):
+    """The one thing that check wants to know of what decodes."""
+
+    async def prove(self) -> tuple[Wall, ...]: ...
+
+
+DecodersFactory = Callable[[], AbstractAsyncContextManager[Decoders]]
 ApiFactory = Callable[[Settings, Credentials], AbstractAsyncContextManager[AccountApi]]
 
 
@@ -44,6 +55,7 @@ async def check(
     say: Say,
     offline: bool = False,
     wall: Callable[[], float] = time.time,
+    decoders_factory: DecodersFactory = PillowImages,
 ) -> int:
     """Say line by line whether expandd could run with `config`; the exit code: 0, 4 (service away), 78 (to correct).
 
@@ -63,7 +75,25 @@ async def check(
     say(f"Credentials: from {credentials.origin}.")
     if credentials.loose_permissions:
         say("Warning: every user of this machine can read that file. Close it: chmod 600, owned by the daemon's user.")
-    return await _ask(settings, credentials, api_factory, say, wall)
+    decodes = await _say_decoders(decoders_factory, say)
+    answered = await _ask(settings, credentials, api_factory, say, wall)
+    return answered if decodes else answered or WAITING
+
+
+async def _say_decoders(factory: DecodersFactory, say: Say) -> bool:
+    """Whether images can be read here; a line where they cannot, or not behind all walls."""
+    try:
+        async with factory() as decoders:
+            walls = await decoders.prove()
+    except DecoderAway as error:
+        say(f"Images: none can be read on this machine ({error}). Until that is mended they wait.")
+        return False
+    if missing := [_WALLS[wall] for wall in Wall if wall not in walls]:
+        say(
+            f"Warning: the processes that read images run without {' and '.join(missing)}: this kernel, or the unit's "
+            "SystemCallFilter, does not allow it. An image made to do harm could reach more than itself."
+        )
+    return True
 
 
 def _say_problems(error: ConfigurationError, say: Say) -> None:
