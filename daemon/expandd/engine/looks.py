@@ -31,9 +31,20 @@ class Looks:
         self._images = images
         self._clock = clock
         self._wake = wake
+        self._begun: dict[Path, Candidate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._short = _Queue(SHORT)
         self._long = _Queue(LONG)
+
+    @property
+    def begun(self) -> int:
+        """How many are under way, or have found something that nobody has heeded yet."""
+        self._begun = {
+            relative: one
+            for relative, one in self._begun.items()
+            if (one.looking or one.examined is not None) and self._candidates.get(relative) is one
+        }
+        return len(self._begun)
 
     def begin(self, candidate: Candidate, path: Path, look: Look) -> None:
         """Look into it, as soon as there is a place."""
@@ -45,6 +56,7 @@ class Looks:
         queue.under_way += 1
         queue.waiting.pop(candidate.relative, None)
         candidate.looking = True
+        self._begun[candidate.relative] = candidate
         task = asyncio.get_running_loop().create_task(self._look(candidate, path, look, queue))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -179,11 +179,13 @@ class Settling:
     async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
         examined, candidate.examined = candidate.examined, None
         if examined is None or examined.look != look:
-            if len(self.ready) >= MOST_READY:
+            if len(self.ready) + self._looks.begun >= MOST_READY:
                 self.candidates.park(candidate)
             else:
                 self._looks.begin(candidate, path, look)
-        elif isinstance(examined.found, LookTooLong):
+            return
+        self._make_room(1)
+        if isinstance(examined.found, LookTooLong):
             candidate.slow = True
             self._looks.begin(candidate, path, look)
         elif isinstance(examined.found, ReaderDied):

@@ -1,0 +1,126 @@
+"""When nothing can be decoded, and when much lies there that should not: the real program, seen from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from expandd.practice.server import PracticeServer
+from tests.e2e.test_main_job import assert_good_manners
+from tests.e2e.test_seeing import seen
+from tests.support.daemon import House, names
+from tests.support.odd_pictures import many_scans, several_pictures, swelling_text, webp_claiming
+from tests.support.pictures import picture
+
+
+class Interpreter:
+    """A Python of its own, below a test's directory, that an upgrade may take away while it runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bring()
+
+    def bring(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.path.symlink_to(os.path.realpath(sys.executable))
+
+    def break_(self) -> None:
+        """What lies there now is no program."""
+        self.path.unlink()
+        self.path.write_bytes(b"half of a program")
+
+
+@pytest.fixture
+def interpreter(house: House) -> Interpreter:
+    return Interpreter(house.root / "python")
+
+
+def on(house: House, interpreter: Interpreter) -> tuple[House, list[str]]:
+    """The house for a daemon that runs on this interpreter, and how it is started."""
+    environ = {**house.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    run = [str(interpreter.path), "-m", "expandd", "run", "--verbose", "--config", str(house.config)]
+    return replace(house, environ=environ), run
+
+
+def test_an_interpreter_that_is_gone_is_a_pause_that_ends_by_itself(
+    house: House, server: PracticeServer, interpreter: Interpreter
+) -> None:
+    living, run = on(house, interpreter)
+    inbox = house.folder() / "inbox"
+    with living.running(run) as daemon:
+        interpreter.break_()
+        (inbox / "pic.png").write_bytes(picture("png"))
+        line = daemon.wait_for("gate.shut")
+        status = seen(house, "status", until=lambda values: bool(values["standstills"]))
+        why = seen(house, "why", "pic.png", until=lambda values: values["files"][0]["hindrance"] == "standstill")
+        interpreter.bring()
+        daemon.finished()
+        seen(house, "status", until=lambda values: not values["standstills"])
+        assert daemon.stop() == 0
+
+    assert line["reason"] == "decoder_unavailable"
+    assert str(interpreter.path) in line["why"]
+    assert status["standstills"][0]["reason"] == "decoder_unavailable"
+    assert why["files"][0]["waits_on"][0]["reason"] == "decoder_unavailable"
+    assert_good_manners(server, pictures=1)
+
+
+def test_once_ends_and_says_that_files_wait_where_nothing_can_be_decoded(house: House) -> None:
+    inbox = house.folder() / "inbox"
+    (inbox / "pic.png").write_bytes(picture("png"))
+    broken = house.root / "python"
+    broken.write_bytes(b"half of a program")
+    code = (
+        "import sys; from expandd.service.command_line.cli import cli\n"
+        f"sys.executable = {str(broken)!r}; sys.argv[0] = 'expandd'; cli()"
+    )
+    interpreter = house.root / "starter"
+    interpreter.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
+    interpreter.chmod(0o755)
+    with house.starting([str(interpreter), "once", "--config", str(house.config)]) as daemon:
+        line = daemon.wait_for("gate.shut")
+        assert daemon.process.wait(timeout=30) == 4
+
+    assert line["reason"] == "decoder_unavailable"
+    assert names(inbox) == ["pic.png"]
+
+
+def test_good_files_pass_by_hundreds_of_bad_ones(house: House, server: PracticeServer) -> None:
+    hot = house.folder()
+    bad = {f"bomb-{number:03}.webp": webp_claiming(1 << 24, 1 << 24) for number in range(100)}
+    bad |= {"scans.jpg": many_scans(40_000, 4096, 4096), "text.png": swelling_text(100 << 20)}
+    for name, content in bad.items():
+        (hot / "inbox" / name).write_bytes(content)
+    with house.running() as daemon:
+        started = time.monotonic()
+        (hot / "inbox" / "good.png").write_bytes(picture("png"))
+        daemon.finished()
+        good = time.monotonic() - started
+        daemon.wait_for("job.failed", lambda line: "outcome" in line, times=len(bad))
+
+    assert good < 20
+    assert names(hot / "error") == sorted(bad)
+    sidecar = json.loads((hot / "error" / "scans.jpg.error.json").read_text())
+    assert "scans" in sidecar["message"]
+    assert_good_manners(server, pictures=1)
+
+
+def test_of_several_pictures_in_one_file_the_first_is_expanded(house: House, server: PracticeServer) -> None:
+    hot = house.folder()
+    data, first = several_pictures(300, 200)
+    (hot / "inbox" / "IMG_1.JPG").write_bytes(data)
+    with house.running() as daemon:
+        daemon.finished()
+
+    [upload] = server.counts().uploads
+    assert upload.sha256 == hashlib.sha256(first).hexdigest()
+    assert (hot / "done" / "IMG_1.JPG").read_bytes() == data
+    assert_good_manners(server, pictures=1)
