@@ -20,6 +20,9 @@ SHORT = 2
 LONG = 1
 """Long ones beside them."""
 
+WAIT = 5.0
+"""Seconds after which one that waits for a place is looked at in any case: whoever was let in first may be gone."""
+
 NEVER = float("inf")
 
 
@@ -48,18 +51,25 @@ class Looks:
 
     def begin(self, candidate: Candidate, path: Path, look: Look) -> None:
         """Look into it, as soon as there is a place."""
-        candidate.due = NEVER
         queue = self._queue(candidate)
         if queue.under_way >= queue.most:
             queue.waiting[candidate.relative] = candidate
+            candidate.due = self._clock.monotonic() + WAIT
             return
+        candidate.due = NEVER
         queue.under_way += 1
         queue.waiting.pop(candidate.relative, None)
         candidate.looking = True
         self._begun[candidate.relative] = candidate
-        task = asyncio.get_running_loop().create_task(self._look(candidate, path, look, queue))
+        task = asyncio.get_running_loop().create_task(self._look(candidate, path, look))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._over(candidate, queue)
+
+        # Also where it is given up before it has begun.
+        task.add_done_callback(over)
 
     def end(self) -> None:
         """Give up all that are under way."""
@@ -69,15 +79,16 @@ class Looks:
     def _queue(self, candidate: Candidate) -> _Queue:
         return self._long if candidate.slow else self._short
 
-    async def _look(self, candidate: Candidate, path: Path, look: Look, queue: _Queue) -> None:
+    async def _look(self, candidate: Candidate, path: Path, look: Look) -> None:
         try:
             found = await self._images.examine(path, thorough=candidate.slow)
             candidate.examined = Examined(look, found)
         except Exception as error:  # noqa: BLE001, whoever asked for the look is given it
             candidate.examined = Examined(look, error)
-        finally:
-            candidate.looking = False
-            queue.under_way -= 1
+
+    def _over(self, candidate: Candidate, queue: _Queue) -> None:
+        candidate.looking = False
+        queue.under_way -= 1
         candidate.due = self._clock.monotonic()
         self._let_in(queue)
         self._wake()
