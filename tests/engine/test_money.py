@@ -227,6 +227,64 @@ async def test_nothing_is_paid_below_the_credits_that_are_to_be_kept_and_it_goes
     assert GateReason.LOW_CREDITS in {event.reason for event in workshop.recorder.of(GateOpened)}
 
 
+@pytest.mark.parametrize("price", [1, 2])
+@pytest.mark.parametrize("workers", [4])
+@pytest.mark.parametrize("left", [5, 40])
+async def test_what_is_to_be_kept_is_kept_however_many_images_are_begun_at_once(
+    make_workshop: Make, left: int, workers: int, price: int
+) -> None:
+    workshop = with_settings(make_workshop(workers=workers), keep_credits=3)
+    workshop.api.credits, workshop.api.price = left, price
+    workshop.start()
+    for number in range(45):
+        workshop.drop(f"{number:02d}.png")
+    await workshop.advance(500.0)
+
+    assert workshop.api.credits >= 3
+    assert workshop.api.credits < 3 + price or workshop.names("inbox") == []
+
+
+async def test_a_top_up_is_noticed_within_a_minute(make_workshop: Make) -> None:
+    workshop = with_settings(make_workshop(workers=2), keep_credits=10)
+    workshop.api.credits = 13
+    workshop.start()
+    for number in range(8):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(400.0)
+    before = len(workshop.api.paid)
+    workshop.api.credits = 100
+    await workshop.advance(70.0)
+
+    assert before == 3
+    assert len(workshop.api.paid) > before
+
+
+async def test_a_top_up_after_a_402_is_noticed_within_a_minute(workshop: Workshop) -> None:
+    workshop.api.credits = 1
+    workshop.start()
+    for number in range(4):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(1800.0)
+    before = len(workshop.api.paid)
+    workshop.api.credits = 100
+    await workshop.advance(70.0)
+
+    assert before == 1
+    assert len(workshop.api.paid) == 4
+
+
+async def test_nobody_asks_for_the_credits_each_minute_while_nothing_waits_for_them(make_workshop: Make) -> None:
+    workshop = with_settings(make_workshop(workers=2), keep_credits=10)
+    workshop.api.credits = 11
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.finished()
+    before = len(workshop.api.called("account"))
+    await workshop.advance(HOUR)
+
+    assert len(workshop.api.called("account")) - before <= 7
+
+
 async def test_a_guard_that_is_not_told_the_credits_pays_nothing(make_workshop: Make) -> None:
     workshop = with_settings(make_workshop(), keep_credits=10)
     workshop.api.credits = None
@@ -281,7 +339,7 @@ async def test_the_same_bytes_are_expanded_reused_or_skipped_as_the_folder_says(
     assert workshop.names("done") == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [4])
 async def test_the_same_bytes_dropped_twice_at_once_are_paid_once(make_workshop: Make, workers: int) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, workers=workers)
     workshop.start()

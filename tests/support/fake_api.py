@@ -121,6 +121,7 @@ class FakeApi:
         self.items: dict[int, Item] = {}
         self.deleted: list[int] = []
         self.credits: int | None = None
+        self.price = 1
         self.history_answers = True
         self.clock_behind = 0.0
         """Seconds by which the service's own clock differs from ours."""
@@ -186,7 +187,7 @@ class FakeApi:
         if self.credits is not None:
             if self.credits <= 0:
                 await self._refuse(call, AccountAway(GateReason.CREDITS, "no credits are left"))
-            self.credits -= 1
+            self.credits -= self.price
         fate = self.fates.get(self.images[image_id].name, self.fate)
         self.paid.append(Paid(image_id=image_id, offsets=offsets, at=self.clock.monotonic(), fate=fate))
         await self._end(call, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 
 from expandd.domain.settings import Burst
 
@@ -25,3 +25,7 @@ class Arrivals:
 
     def clear(self) -> None:
         self._times.clear()
+
+    def forget(self, until: float) -> None:
+        """Count no more what arrived until then: a person has released it."""
+        del self._times[: bisect_right(self._times, until)]

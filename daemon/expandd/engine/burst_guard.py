@@ -23,8 +23,10 @@ class BurstGuard:
         """Count a file, and hold the folder when it is one too many. Raises JournalAway."""
         burst, inbox = self._folder.burst, self._folder.inbox
         at = look.ctime_ns / 1e9
-        if burst is None or at <= self._orders.released_at(inbox):
+        released = self._orders.released_at(inbox)
+        if burst is None or at <= released:
             return
+        self._arrivals.forget(released)
         if self._arrivals.add(at, burst):
             await self._orders.stand(StandingOrder(lasting=Lasting.HELD, at=self._clock.wall(), inbox=inbox))
             # Only now: a hold that could not be written down is tried again with the next look.

@@ -48,6 +48,7 @@ class Engine:
         self._basis = basis(settings, outside, self._emit)
         self.gates, self.jobs, self.orders = self._basis.gates, self._basis.jobs, self._basis.orders
         self.budgets, self.account = self._basis.budgets, self._basis.account
+        self.account.waiting = lambda: not self.finished
         self.slots = Slots(settings.workers, self._changed)
         self._attribution = Attribution()
         self.asking = Asking(
@@ -219,6 +220,8 @@ class Engine:
 
     def _tell_parts(self, event: Event) -> None:
         match event:
+            case GateShut(reason=GateReason.CREDITS):
+                self.account.needed.set()
             case JobMoved(job):
                 self.budgets.look(job.place.inbox)
             case GateShut(reason=GateReason.PAUSED) | GateOpened(reason=GateReason.PAUSED):

@@ -136,14 +136,19 @@ class Paying:
             return LOOK
         await self._budgets.keep_up()
         # Nothing is awaited between the questions and the reservation.
-        if self._twins.waits(job) or not self._budgets.reserve(job):
+        if self._twins.waits(job) or not self._account.may_pay() or not self._budgets.reserve(job):
             return LOOK
+        self._account.begun(job.id)
         try:
-            job = await self._jobs.move(job, JobState.INTENT, attempts=job.attempts)
+            return await self._generate(await self._intended(job))
+        finally:
+            self._account.answered(job.id)
+
+    async def _intended(self, job: Job) -> Job:
+        try:
+            return await self._jobs.move(job, JobState.INTENT, attempts=job.attempts)
         finally:
             self._budgets.paid(job)
-        self._account.paid()
-        return await self._generate(job)
 
     async def doubt(self, job: Job) -> Turn:
         """An intent that nobody works on: the process died in or near the paid call."""
