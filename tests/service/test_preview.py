@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from expandd.domain.offsets import Offsets
+from expandd.domain.offsets import Offsets, Size
 from expandd.service.pictures.preview import preview
 from tests.support.pictures import picture
 
@@ -15,9 +15,8 @@ ADDED, CUT = (0x2F, 0x7D, 0x95), (0xC8, 0x37, 0x2D)
 
 
 def shown(directory: Path, offsets: Offsets, width: int = 400, height: int = 300) -> Image.Image:
-    source, target = directory / "source.jpg", directory / "preview.png"
-    source.write_bytes(picture("jpeg", width, height, orientation=8))
-    preview(source, offsets, target)
+    target = directory / "preview.png"
+    preview(picture("webp", width, height), Size(width, height), offsets, target)
     with Image.open(target) as page:
         return page.convert("RGB")
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageDraw
 
 from expandd.domain.offsets import Offsets, Size
 from expandd.service.pictures.frames import Frame, canvas_frame, source_frame
 from expandd.service.pictures.lettering import INK, PAPER, QUIET, Plate, font, printable, write_plate
 
-_ROOM = Size(1000, 760)  # px, the most for canvas and source together
+SIDE = 1000
+"""The longest side in px of what is to be drawn."""
+
+_ROOM = Size(SIDE, 760)  # px, the most for canvas and source together
 _MARGIN = Size(150, 84)  # px beside and above, for the figures
 _FOOT = 92
 _ADDED, _ADDED_GROUND = "#2f7d95", "#dcebee"
@@ -28,14 +32,13 @@ class Plan:
     page: Size
 
 
-def preview(image: Path, offsets: Offsets, target: Path) -> None:
+def preview(small: bytes, size: Size, offsets: Offsets, target: Path) -> None:
     """Write a PNG that shows the canvas, what is added (hatched), what is cut (red), and the px on each side.
 
-    Raises OSError for a picture that cannot be read.
+    `small` is an upright WEBP of an image that has `size`, as the decoders make it.
     """
-    with Image.open(image) as opened:
-        upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    size = Size(*upright.size)
+    with Image.open(io.BytesIO(small), formats=("WEBP",)) as opened:
+        upright = opened.convert("RGBA")
     plan = _plan(size, offsets)
     page = Image.new("RGB", (plan.page.width, plan.page.height), PAPER)
     _draw_added(page, plan)

@@ -9,19 +9,23 @@ import click
 
 from expandd.adapters.config.load import load
 from expandd.adapters.images.pillow import PillowImages
-from expandd.domain.errors import ConfigurationError, FileFault, Problem
+from expandd.domain.errors import ConfigurationError, FileFault, Later, Problem
 from expandd.domain.findings import Finding, Whole
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Preset, resolve
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.pictures.preview import preview
+from expandd.service.pictures.preview import SIDE, preview
 
 
 def run_preview(image: Path, preset_name: str, output: Path | None, config: Path) -> int:
     """Draw what the preset adds and cuts. Raises ConfigurationError for a preset that no folder uses."""
     preset = _preset(load(config), preset_name, config)
-    finding = asyncio.run(_examine(image))
+    try:
+        finding, small = asyncio.run(_looked_into(image))
+    except Later as error:
+        click.echo(f"{printable(image)} cannot be drawn just now: {error}", err=True)
+        return ExitCode.SOME_FAILED
     if not isinstance(finding, Whole):
         click.echo(f"{finding.fault.message} {finding.fault.what_to_do}", err=True)
         return ExitCode.SOME_FAILED
@@ -31,7 +35,7 @@ def run_preview(image: Path, preset_name: str, output: Path | None, config: Path
         click.echo(f"{error.fault.message} {error.fault.what_to_do}", err=True)
         return ExitCode.SOME_FAILED
     target = output or Path(f"{image.stem}-preview.png")
-    preview(image, offsets, target)
+    preview(small, finding.size, offsets, target)
     click.echo(
         f"{printable(image)}, {finding.size}: {offsets}; the result would be {offsets.applied_to(finding.size)}."
     )
@@ -47,6 +51,9 @@ def _preset(settings: Settings, name: str, config: Path) -> Preset:
     raise ConfigurationError((problem,))
 
 
-async def _examine(image: Path) -> Finding:
-    async with PillowImages() as images:
-        return await images.examine(image.absolute())
+async def _looked_into(image: Path) -> tuple[Finding, bytes]:
+    """What the image is, and a small copy of it where it is whole."""
+    async with PillowImages(processes=1) as images:
+        finding = await images.examine(image.absolute())
+        small = (await images.thumbnail(image.absolute(), SIDE)).webp if isinstance(finding, Whole) else b""
+    return finding, small
