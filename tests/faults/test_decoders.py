@@ -16,7 +16,8 @@ import pytest
 from expandd.practice.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.e2e.test_seeing import seen
-from tests.support.daemon import House, names
+from tests.faults.test_deaf_watchers import bound_by_permissions
+from tests.support.daemon import House, command, names
 from tests.support.odd_pictures import many_scans, several_pictures, swelling_text, webp_claiming
 from tests.support.pictures import picture
 
@@ -123,4 +124,26 @@ def test_of_several_pictures_in_one_file_the_first_is_expanded(house: House, ser
     [upload] = server.counts().uploads
     assert upload.sha256 == hashlib.sha256(first).hexdigest()
     assert (hot / "done" / "IMG_1.JPG").read_bytes() == data
+    assert_good_manners(server, pictures=1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_that_may_not_be_read_goes_to_the_error_folder_at_once(house: House, server: PracticeServer) -> None:
+    house.build(defaults="settle: 200ms, settle_max: 10m", folders={"hot": "offsets: {top: 10}"})
+    hot = house.folder()
+    for name in ("theirs.png", "good.png"):
+        (hot / "inbox" / name).write_bytes(picture("png"))
+    (hot / "inbox" / "theirs.png").chmod(0o600)
+    os.chown(hot / "inbox" / "theirs.png", 23_002, 23_002)
+    run = [*command(), "run", "--verbose", "--config", str(house.config)]
+    with house.running(bound_by_permissions(run)) as daemon:
+        daemon.wait_for("job.failed", lambda line: "outcome" in line)
+        daemon.finished()
+        assert daemon.stop() == 0
+
+    sidecar = json.loads((hot / "error" / "theirs.png.error.json").read_text())
+    assert sidecar["code"] == "unreadable"
+    assert "its mode is 0600, its owner's user id 23002" in sidecar["message"]
+    assert (hot / "error" / "theirs.png").read_bytes() == picture("png")
+    assert names(hot / "inbox") == []
     assert_good_manners(server, pictures=1)
