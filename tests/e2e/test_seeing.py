@@ -117,3 +117,30 @@ def test_no_file_under_a_reports_name_holds_up_a_job_or_makes_a_verb_stumble(
         assert "Traceback" not in outcome.stderr
         assert outcome.returncode in {0, 2}
         assert "gives no answer" not in outcome.stdout
+
+
+def test_verbs_that_look_and_steer_answer_though_the_file_has_mistakes(house: House, server: PracticeServer) -> None:
+    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    with house.running() as daemon:
+        daemon.finished()
+        house.config.write_text(house.config.read_text().replace("offsets:", "offfsets:") + "wurkers: 3\n")
+        looked = [house.call(*verb) for verb in (("status",), ("why", "pic.png"), ("ledger",), ("pause",))]
+        redone = house.call("redo", "pic.png", "--yes")
+        house.config.write_text(house.config.read_text().replace("state_dir:", "state_dirr:"))
+        blind = house.call("status")
+
+    assert [outcome.returncode for outcome in (*looked, redone, blind)] == [0, 0, 0, 0, 78, 78]
+    for outcome in looked:
+        assert "wurkers" in outcome.stderr
+        assert "told by the one that was loaded last" in outcome.stderr
+    assert "pic.png" in looked[1].stdout
+    assert str(house.folder()) in looked[0].stdout
+
+
+def test_a_missing_folder_is_told_beside_the_answer(house: House) -> None:
+    (house.folder() / "outbox").rmdir()
+    seen = house.call("status")
+
+    assert seen.returncode == 0
+    assert "mkdir -p" in seen.stderr
+    assert "without what is missing on the disk" in seen.stderr

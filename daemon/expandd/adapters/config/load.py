@@ -28,7 +28,7 @@ from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import ApiSettings, HotFolder, Keep, Originals, Settings
 
-__all__ = ["load", "schema", "state_dir_of"]
+__all__ = ["load", "schema", "settings_in", "settings_of", "state_dir_of"]
 
 
 def load(path: Path) -> Settings:
@@ -44,6 +44,25 @@ def load(path: Path) -> Settings:
         mistakes += rule_mistakes(config, document, bad)
         mistakes += folder_mistakes(list(_places(config, base, bad)), document.line)
         mistakes += telling_mistakes(config, document, bad, partial(_absolute, base=base))
+    if mistakes:
+        raise ConfigurationError(_problems(path, document, mistakes))
+    return _settings(config, base)
+
+
+def settings_of(path: Path) -> Settings:
+    """What stands in `path`, whatever is wrong with the directories it names. Raises ConfigurationError."""
+    return _alone(path, _read(path), path.absolute().parent)
+
+
+def settings_in(text: bytes, base: Path) -> Settings:
+    """The same of a text whose relative paths are taken from `base`. Raises ConfigurationError."""
+    return _alone(base, yaml_marks.read(text), base)
+
+
+def _alone(path: Path, document: Document, base: Path) -> Settings:
+    config, mistakes = _validated(document)
+    if isinstance(document.data, dict):
+        mistakes += rule_mistakes(config, document, {mistake.path for mistake in mistakes if not mistake.stands})
     if mistakes:
         raise ConfigurationError(_problems(path, document, mistakes))
     return _settings(config, base)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from expandd.adapters.config.last_loaded import keep_loaded
 from expandd.adapters.config.load import load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
 from expandd.domain.settings import ApiSettings, Settings
@@ -87,6 +88,7 @@ class Reloader:
             self._refuse(["The new configuration could not be judged: that is a fault of expandd's own, see above."])
             return
         self._engine.reconfigure(settings)
+        await asyncio.to_thread(remember, self._config, settings.state_dir, self._log)
         self._heart.remark = ""
         self._log.info("reload.done", **_changes(before, settings))
 
@@ -101,6 +103,14 @@ class Reloader:
         )
         mistakes = "1 mistake" if number == 1 else f"{number} mistakes"
         self._heart.remark = f"new configuration refused at {time.strftime('%H:%M')}: {mistakes}, see the log"
+
+
+def remember(config: Path, state_dir: Path, log: FilteringBoundLogger) -> None:
+    """Keep what was loaded for the verbs that look and steer while the file has mistakes."""
+    try:
+        keep_loaded(config, state_dir)
+    except OSError as error:
+        log.warning("config.not_kept", state_dir=state_dir, why=str(error))
 
 
 def prove_reloadable(before: Settings, after: Settings, config: Path) -> None:

@@ -24,7 +24,7 @@ from expandd.service.running.app import Announcer, built, run_until
 from expandd.service.running.crashes import HEALTHY, Crashes, delay
 from expandd.service.running.heart import Failures, Heart, either
 from expandd.service.running.premises import Premises
-from expandd.service.running.reloading import Reloader
+from expandd.service.running.reloading import Reloader, remember
 from expandd.service.running.signals import reloaded_by_signals, stopped_by_signals
 from expandd.service.running.systemd import Notifier
 from expandd.service.seeing.price import Price
@@ -92,6 +92,7 @@ async def _work(settings: Settings, given: Given) -> None:
         return replace(outside, api=MeteredApi(outside.api, metrics.called))
 
     async with built(settings, given.environ, announcer, premises=premises, around=metered) as engine:
+        await asyncio.to_thread(remember, given.config, settings.state_dir, given.log)
         teller.hooks = lambda: engine.settings.hooks
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)

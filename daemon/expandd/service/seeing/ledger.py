@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
-from expandd.adapters.config.load import load
 from expandd.adapters.journal_reader import LedgerLine, reading
 from expandd.domain.naming import printable
 from expandd.service.exit_codes import ExitCode
 from expandd.service.running.rebuilding import JOURNAL
+from expandd.service.seeing.as_loaded import as_loaded
 
 COUNTS = ("paid", "delivered", "failed", "unknown", "saved")
 
@@ -45,7 +45,7 @@ class Row:
 
 def run_ledger(config: Path, month: str | None, form: Form) -> int:
     """Print the ledger of one month, YYYY-MM, or of all that is known."""
-    settings = load(config)
+    settings = as_loaded(config)
     with reading(settings.state_dir / JOURNAL) as journal:
         lines = journal.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if journal else ()
     rows = list(monthly(lines))

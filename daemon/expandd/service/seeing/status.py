@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
+from expandd.service.seeing.as_loaded import as_loaded
 from expandd.service.seeing.overseeing import overlook
 from expandd.service.seeing.overview import FolderOverview, Overview, Standstill
 from expandd.service.seeing.overview_words import difference, lines
@@ -24,7 +24,7 @@ from expandd.service.seeing.standstills import sentence
 
 def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     """Print the status, once, or with `watch` every `every` seconds until it is interrupted."""
-    settings, counting = load(config), Counting()
+    settings, counting = as_loaded(config), Counting()
     if not watch:
         overview = overlook(settings, counting)
         click.echo(

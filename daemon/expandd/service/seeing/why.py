@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.folders import WORK
@@ -27,6 +26,7 @@ from expandd.domain.orders import Lasting
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 from expandd.service.running.rebuilding import JOURNAL
+from expandd.service.seeing.as_loaded import as_loaded
 from expandd.service.seeing.called import absolute_path, names_of, real_path
 from expandd.service.seeing.overseeing import overlook
 from expandd.service.seeing.snapshot import live_snapshot
@@ -48,7 +48,7 @@ class Told:
 
 def run_why(file: str, config: Path, *, as_json: bool) -> int:
     """Tell the story of whatever `file` names. Exit code 2 when nothing is known of it."""
-    settings = load(config)
+    settings = as_loaded(config)
     around = surroundings(settings)
     told = asyncio.run(tell(file, around))
     if as_json:

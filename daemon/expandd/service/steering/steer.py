@@ -19,6 +19,7 @@ from expandd.domain.naming import printable
 from expandd.domain.orders import Order, Verb
 from expandd.service.exit_codes import ExitCode
 from expandd.service.running.rebuilding import JOURNAL
+from expandd.service.seeing.as_loaded import as_loaded
 from expandd.service.steering.targets import Target, target
 
 _WHEN_ALL = {
@@ -37,7 +38,8 @@ _BRING_BACK = frozenset({Verb.RETRY, Verb.REDO})
 
 def run_steer(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
     """Leave the order for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
-    settings = load(config)
+    # What costs money wants the configuration as it is.
+    settings = load(config) if verb is Verb.REDO else as_loaded(config)
     path = settings.state_dir / JOURNAL
     if not path.exists():
         raise click.UsageError(

@@ -14,6 +14,7 @@ _SENTENCES = {
     "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",
     "reload.mistake": "{message}",
     "reload.refused": "New configuration refused; mistakes: {mistakes}. {what_to_do}",
+    "config.not_kept": "{state_dir} does not take the configuration that was loaded ({why}); the work goes on.",
     "reload.bug_found": "A fault of expandd's own while the new configuration was judged.",
     "metrics.failed": "The metrics cannot be written to {file} ({why}); the work goes on.",
     "snapshot.failed": "{state_dir} does not take what status shows ({why}): status knows less; the work goes on.",
