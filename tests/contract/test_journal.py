@@ -479,6 +479,19 @@ async def test_a_twin_is_the_youngest_done_job_of_the_same_bytes_and_offsets(jou
     assert await journal.twin(a_job("7", source=a_source(sha256="99" * 32))) is None
 
 
+async def test_bytes_that_a_folder_has_paid_for_are_found_whatever_the_offsets_were(journal: Journal) -> None:
+    source = a_source(sha256="cd" * 32)
+    await journal.add(a_job_in(S.DONE, "1", source=source, offsets=Offsets(top=1), closed=True))
+    await journal.add(a_job_in(S.DONE, "2", source=source, place=a_place(Path("/other")), closed=True))
+    await journal.add(a_job_in(S.DONE, "3", source=source, twin="1", closed=True))
+    await journal.add(a_job_in(S.ACCEPTED, "4", source=source))
+    found = await journal.paid_here(a_job("5", source=source))
+
+    assert found is not None
+    assert found.id == "1"
+    assert await journal.paid_here(a_job("6", source=a_source(sha256="99" * 32))) is None
+
+
 async def test_a_journal_of_the_first_format_is_read_with_all_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     job = a_job_in(S.ACCEPTED)

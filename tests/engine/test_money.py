@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import AccountAway, GateReason
-from expandd.domain.events import GateOpened, GateShut, JobClosed
+from expandd.domain.events import DuplicateFound, GateOpened, GateShut, JobClosed
 from expandd.domain.orders import Lasting, Order, Verb
 from expandd.domain.settings import Budget, Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse, Slow
@@ -514,3 +514,20 @@ async def test_the_same_bytes_uploaded_side_by_side_are_paid_once(make_workshop:
 
     assert len(workshop.api.paid) == 1
     assert workshop.names("outbox") == ["a.png", "b.png"]
+
+
+async def test_a_folder_that_pays_again_for_the_same_bytes_says_so_once_and_names_the_earlier_one(
+    workshop: Workshop,
+) -> None:
+    twice(workshop)
+    workshop.drop("other.png")
+    workshop.start()
+    await workshop.finished()
+    workshop.drop("again.png", picture(note="the same"))
+    await workshop.finished()
+    [found] = [event.job for event in workshop.recorder.of(DuplicateFound) if event.job.relative.name == "again.png"]
+    row = workshop.journal.rows[found.id]
+
+    assert len(workshop.api.paid) == 4
+    assert workshop.journal.rows[row.duplicate_of].relative.name in {"a.png", "b.png"}
+    assert {job.relative.name for job in workshop.journal.rows.values() if job.duplicate_of} <= {"again.png", "b.png"}

@@ -110,6 +110,19 @@ class MemoryJournal:
         ]
         return max(twins, key=lambda other: other.id, default=None)
 
+    async def paid_here(self, job: Job) -> Job | None:
+        self._read()
+        same = [
+            other
+            for other in self.rows.values()
+            if other.id != job.id
+            and (other.state, other.source.sha256, other.place.inbox)
+            == (JobState.DONE, job.source.sha256, job.place.inbox)
+            and other.result is not None
+            and not other.twin
+        ]
+        return max(same, key=lambda other: other.id, default=None)
+
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
         self._read()
         over = [job for job in self.rows.values() if job.closed and job.state is JobState.FAILED]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from expandd.adapters.journal_money import paid_before, spent, write_payments
+from expandd.adapters.journal_money import paid_before, paid_here, spent, write_payments
 from expandd.adapters.journal_orders import forget_order, lift, orders, stand, standing_orders
 from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
 from expandd.adapters.journal_schema import VERSION, steps_from
@@ -99,6 +99,9 @@ class SqliteJournal:
 
     async def twin(self, job: Job) -> Job | None:
         return await self._do(lambda connection: paid_before(connection, job.source.sha256, job.offsets, job.id))
+
+    async def paid_here(self, job: Job) -> Job | None:
+        return await self._do(lambda connection: paid_here(connection, job))
 
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
         query = (

@@ -35,6 +35,16 @@ def spent(connection: sqlite3.Connection, today: Today) -> Sequence[Spent]:
     return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
 
 
+def paid_here(connection: sqlite3.Connection, job: Job) -> Job | None:
+    """The youngest other job of the same inbox that is done with a result for the same bytes."""
+    found = connection.execute(
+        "SELECT * FROM whole_jobs WHERE state = 'done' AND sha256 = ? AND id != ? AND inbox = ? AND twin = '' "
+        "AND result_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1",
+        (job.source.sha256, job.id, os.fsencode(job.place.inbox)),
+    ).fetchone()
+    return None if found is None else from_row(found)
+
+
 def paid_before(connection: sqlite3.Connection, sha256: str, offsets: Offsets, besides: str = "") -> Job | None:
     """The youngest job, `besides` the one of this id, that is done with a result for these bytes and offsets."""
     found = connection.execute(

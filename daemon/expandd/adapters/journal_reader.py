@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,6 +138,13 @@ class JournalReader:
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by folder and day."""
         return spent(self._connection, today)
+
+    def duplicates(self, since: float) -> Counter[Path]:
+        """How many jobs that changed since then (epoch seconds) were paid for though their folder had paid before."""
+        rows = self._connection.execute(
+            "SELECT inbox, count(*) FROM jobs WHERE duplicate_of != '' AND changed >= ? GROUP BY inbox", (since,)
+        )
+        return Counter({Path(os.fsdecode(row[0])): row[1] for row in rows})
 
     def standing_orders(self) -> Sequence[StandingOrder]:
         """What people, or a burst guard, ordered to go on holding."""

@@ -54,6 +54,13 @@ class JobPutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicateFound:
+    """A file has the bytes of one that its folder has paid for before, and is paid for again, as the folder says."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class JobHeld:
     """A job needs a person: whether it was paid cannot be found out."""
 
@@ -149,6 +156,7 @@ Event = (
     | FileUnfinished
     | JobMoved
     | JobPutOff
+    | DuplicateFound
     | JobHeld
     | JobClosed
     | OriginalLost

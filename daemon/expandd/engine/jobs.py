@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from expandd.domain.errors import GateReason, JournalAway, StaleJob
-from expandd.domain.events import GateOpened, GateShut, JobClosed, JobHeld, JobMoved, JobPutOff, OriginalLost
+from expandd.domain.events import (
+    DuplicateFound,
+    GateOpened,
+    GateShut,
+    JobClosed,
+    JobHeld,
+    JobMoved,
+    JobPutOff,
+    OriginalLost,
+)
 from expandd.domain.job import FileIdentity, Job, JobState, Stamp, claimed, moved
 from expandd.domain.payment import Outcome, known
 from expandd.domain.record import believing
@@ -131,6 +140,10 @@ class Jobs:
         after = await self.note(job, note=why)
         self._emit(OriginalLost(after))
         return after
+
+    async def duplicate(self, job: Job, earlier: Job) -> None:
+        """Write down that a job is paid for though its folder has paid for the same bytes before."""
+        self._emit(DuplicateFound(await self.note(job, duplicate_of=earlier.id)))
 
     async def hold(self, job: Job, why: str) -> Job:
         """Write down that only a person can decide about this job."""

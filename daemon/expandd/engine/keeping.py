@@ -86,6 +86,10 @@ class Journal(Protocol):
         """The youngest other job that is done with a result for the same source bytes and offsets."""
         ...
 
+    async def paid_here(self, job: Job) -> Job | None:
+        """The youngest other job of the same inbox that is done with a result for the same bytes, by any offsets."""
+        ...
+
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
         """The jobs that are over and went to the error folder, of one inbox or of all, oldest first."""
         ...

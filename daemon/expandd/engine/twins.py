@@ -43,6 +43,7 @@ class Twins:
     async def settled(self, job: Job) -> float | None:
         """Settle an unpaid job by its twin; seconds until its next activation, or None when it must be paid for."""
         if job.place.duplicates is Duplicates.EXPAND:
+            await self._tell(job)
             return None
         # What a try that was cut short took from its twin must not pass for what is paid for now.
         await self._vault.drop(job.id)
@@ -62,6 +63,14 @@ class Twins:
             return None
         await self._jobs.move(job, JobState.VAULTED, twin=twin.id, result=twin.result)
         return NOW
+
+    async def _tell(self, job: Job) -> None:
+        """Say, once, that the folder pays again for bytes that it has paid for before; a person's `redo` means to."""
+        digest = job.source.sha256
+        if job.state is JobState.UPLOADED and digest and not job.duplicate_of and not self._orders.again(digest):
+            earlier = await self._journal.paid_here(job)
+            if earlier is not None:
+                await self._jobs.duplicate(job, earlier)
 
     def waits(self, job: Job) -> bool:
         """Whether another job is ahead with the same bytes and offsets: its outcome decides about this one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +82,12 @@ class _Facts:
     counts: Sequence[Count]
     done_in_the_last_hour: int
     spent: Sequence[Spent]
+    duplicates: Counter[Path]
 
 
 def _facts(journal: JournalReader | None, today: Today, now: float) -> _Facts:
     if journal is None:
-        return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=())
+        return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=(), duplicates=Counter())
     lately = journal.counts(now - HOUR)
     return _Facts(
         now=now,
@@ -93,6 +95,7 @@ def _facts(journal: JournalReader | None, today: Today, now: float) -> _Facts:
         counts=journal.counts(today.day_began),
         done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
         spent=journal.spent(today),
+        duplicates=journal.duplicates(today.day_began),
     )
 
 
@@ -118,6 +121,7 @@ def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snap
         paid_today=today,
         day_left=_left(folder.budget.day, today),
         month_left=_left(folder.budget.month, month),
+        duplicates=facts.duplicates[folder.inbox],
         missed=live.missed if live else 0,
         watched=live.watched if live else None,
     )

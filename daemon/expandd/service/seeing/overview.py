@@ -52,6 +52,8 @@ class FolderOverview:
     month_left: int | None
     held: int = 0
     """Images that need a person, not counted in `in_flight`."""
+    duplicates: int = 0
+    """Images since midnight that were paid for though their folder had paid for the same bytes before."""
     missed: int = 0
     """Files that no event announced since expandd started."""
     watched: bool | None = None

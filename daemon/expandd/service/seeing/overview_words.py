@@ -66,6 +66,11 @@ def folder_words(folder: FolderOverview) -> str:
     ]
     if folder.held:
         parts.insert(2, f"{folder.held} need{'s' if folder.held == 1 else ''} you")
+    if folder.duplicates:
+        parts.append(
+            f"{folder.duplicates} of today paid for again, though paid for before (`duplicates: reuse` in the "
+            "configuration delivers the earlier result instead)"
+        )
     parts += budget_words(folder.day_left, folder.month_left)
     if folder.watched is False:
         parts.append("scanned, for file events do not reach it")

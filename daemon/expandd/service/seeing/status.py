@@ -107,6 +107,7 @@ def _folder_values(folder: FolderOverview) -> dict[str, Any]:
         "open": folder.in_flight + folder.held,
         "in_flight": folder.in_flight,
         "needs_you": folder.held,
+        "duplicates_paid": folder.duplicates,
         "done": folder.done,
         "failed": folder.failed,
         "in_error": folder.in_error,

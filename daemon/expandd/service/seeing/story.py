@@ -203,6 +203,11 @@ def paid_words(job: Job) -> str:
     """Whether it was paid for, as far as anybody knows."""
     if job.twin:
         return "not paid: the same picture was paid for before, and its result is used again"
+    if job.paid and job.duplicate_of:
+        return (
+            f"paid once, though this folder had paid for the same bytes before, as {job.duplicate_of}; "
+            "`duplicates: reuse` would deliver the earlier result again"
+        )
     if job.paid:
         return "paid once"
     if job.state in MAYBE_PAID:

@@ -150,6 +150,8 @@ class EventLog:
                 self._log.info("file.ignored", inbox=inbox, file=relative, why=why)
             case e.FileUnfinished(inbox, relative, why):
                 self._log.info("file.unfinished", inbox=inbox, file=relative, why=why)
+            case e.DuplicateFound(job):
+                self._log.warning("job.duplicate", **job_context(job), duplicate_of=job.duplicate_of)
             case e.BroughtBack(job):
                 self._log.info("file.brought_back", **job_context(job))
             case e.StrayStuck(inbox, job_id, why):
@@ -216,6 +218,7 @@ def canonical(job: Job) -> dict[str, Any]:
         "uploads": job.uploads,
         "paid": job.paid,
         "twin": job.twin or None,
+        "duplicate_of": job.duplicate_of or None,
         **durations(job),
     }
     if job.fault is not None:

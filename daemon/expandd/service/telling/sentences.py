@@ -38,6 +38,8 @@ _SENTENCES = {
     "job.finished": "{file}: expanded, {delivered_to} in {total_seconds} s.",
     "job.failed": "{file}: {message} {what_to_do}",
     "job.held": "{file}: {why} {what_to_do}",
+    "job.duplicate": "{file}: this folder has paid for the same bytes before, as {duplicate_of}, and pays again. "
+    "`duplicates: reuse` delivers the earlier result instead, `duplicates: skip` none.",
     "job.put_off": "{file}: {why} Tried again in {again_in} s.",
     "job.original_lost": "{file}: its original is lost: somebody removed it from the work folder of {inbox} before it "
     "could be put away. Its job ends without it.",
