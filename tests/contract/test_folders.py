@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.disk import Disk
+from expandd.adapters.files.roots import Spot
 from expandd.adapters.folders import LocalFolders
 from expandd.adapters.inbox_locks import InboxLocks
-from expandd.adapters.looking import identity_of
+from expandd.adapters.looking import Looking
 from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason, VaultDamaged
 from expandd.domain.job import Job, Source
 from expandd.engine.ports import Folders
@@ -75,7 +76,12 @@ def drop(job: Job, content: bytes = BYTES) -> Job:
     path = job.place.inbox / job.relative
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    identity = identity_of(path)
+    return dropped(job)
+
+
+def dropped(job: Job) -> Job:
+    """The job of the file as it lies in the inbox now."""
+    identity = Looking().identity_of(job.place.inbox / job.relative)
     assert identity is not None
     return job.with_(source=Source(identity=identity))
 
@@ -215,18 +221,19 @@ async def test_an_original_in_a_folder_that_is_away_is_waited_for(folders: Folde
         await folders.bring_back(job)
 
 
-class StuckPath(type(Path())):  # type: ignore[misc]
-    """A file that may be read and linked but not taken away, as where its folder is read-only."""
+class StuckDisk(Disk):
+    """Nothing can be taken away from it."""
 
-    def unlink(self, missing_ok: bool = False) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+    def _take_away(self, held: Spot, before: os.stat_result) -> None:
+        del before
+        raise PermissionError(13, "Permission denied", held.name)
 
 
 def test_what_cannot_be_taken_away_is_not_moved_at_all(place: Callable[[str], Path]) -> None:
-    source, target = StuckPath(place("done") / "pic.png"), place("inbox") / "pic.png"
+    source, target = place("done") / "pic.png", place("inbox") / "pic.png"
     source.write_bytes(BYTES)
     with pytest.raises(PermissionError):
-        Disk().move(source, target, ".spare")
+        StuckDisk().move(source, target, ".spare")
 
     assert source.read_bytes() == BYTES
     assert not target.exists()
@@ -498,10 +505,11 @@ async def test_an_original_is_put_away_with_its_times_and_putting_away_may_be_re
 ) -> None:
     job = drop(job)
     os.utime(job.place.inbox / job.relative, ns=(1_000_000_000, 2_000_000_000))
+    job = dropped(job)
     await folders.claim(job)
     target = job.place.done / "pic.png"
-    first = await folders.put_away(job.work_file, target)
-    second = await folders.put_away(job.work_file, target)
+    first = await folders.put_away(job, target)
+    second = await folders.put_away(job, target)
     await folders.tidy(job)
 
     assert (first, second) == (True, True)
@@ -515,7 +523,7 @@ async def test_putting_away_never_overwrites(folders: Folders, job: Job) -> None
     await folders.claim(job)
     target = job.place.done / "pic.png"
     target.write_bytes(b"somebody's")
-    put = await folders.put_away(job.work_file, target)
+    put = await folders.put_away(job, target)
 
     assert put is False
     assert target.read_bytes() == b"somebody's"
@@ -527,7 +535,7 @@ async def test_putting_away_leaves_a_dangling_link_alone(folders: Folders, job: 
     await folders.claim(job)
     target = job.place.done / "pic.png"
     target.symlink_to(tmp_path / "nothing")
-    put = await folders.put_away(job.work_file, target)
+    put = await folders.put_away(job, target)
 
     assert put is False
     assert job.work_file.read_bytes() == BYTES
@@ -538,7 +546,7 @@ async def test_a_putting_away_that_died_between_its_two_halves_is_finished(folde
     await folders.claim(job)
     target = job.place.done / "pic.png"
     target.write_bytes(BYTES)
-    put = await folders.put_away(job.work_file, target)
+    put = await folders.put_away(job, target)
 
     assert put is True
     assert not job.work_file.exists()

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from expandd.adapters.chance import SystemChance
-from expandd.adapters.inbox_locks import InboxLocks, inbox_name
-from expandd.adapters.kernel_lock import holder_of
+from expandd.adapters.inbox_locks import InboxLocks
+from expandd.adapters.kernel_lock import hold
 from expandd.adapters.lock import holder, locked
 from expandd.domain.errors import InstanceRunning
 from expandd.engine.ports import Chance
@@ -105,12 +107,69 @@ def test_nobody_holds_a_lock_that_is_not_there(tmp_path: Path) -> None:
 def test_an_inbox_that_is_made_again_is_locked_again(tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    with closing(InboxLocks()) as locks:
+    with closing(InboxLocks()) as locks, closing(InboxLocks()) as others:
         locks.take(inbox)
         locks.take(inbox)
         inbox.rename(tmp_path / "aside")
         inbox.mkdir()
         locks.take(inbox)
 
-        assert holder_of(inbox_name(inbox)) == f"process {os.getpid()}"
-        assert holder_of(inbox_name(tmp_path / "aside")) == ""
+        with pytest.raises(InstanceRunning, match=f"in use by process {os.getpid()}"):
+            others.take(inbox)
+        others.take(tmp_path / "aside")
+
+
+def test_a_name_that_was_seen_is_of_no_use_to_another_user(tmp_path: Path) -> None:
+    """Whoever reads the kernel's list may take a name that stands there; the next lock has another one."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    with closing(InboxLocks()) as locks:
+        locks.take(inbox)
+    seen = (inbox / ".expandd" / ".lock").read_text().splitlines()[0]
+    with squatted(seen), closing(InboxLocks()) as locks:
+        locks.take(inbox)
+
+        assert (inbox / ".expandd" / ".lock").read_text().splitlines()[0] != seen
+        with closing(InboxLocks()) as others, pytest.raises(InstanceRunning):
+            others.take(inbox)
+
+
+def test_those_who_ask_in_vain_do_not_open_a_lock(tmp_path: Path) -> None:
+    """Anybody may fill the queue of those who ask a lock whose it is: then what stands beside it tells."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    with closing(InboxLocks()) as locks, ExitStack() as stack:
+        locks.take(inbox)
+        name = (inbox / ".expandd" / ".lock").read_text().splitlines()[0]
+        for _ in range(8):
+            asking = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            asking.setblocking(False)
+            with suppress(BlockingIOError):
+                asking.connect(f"\0{name}")
+        with closing(InboxLocks()) as others, pytest.raises(InstanceRunning):
+            others.take(inbox)
+
+
+def test_the_lock_of_an_inbox_holds_no_file_open(tmp_path: Path) -> None:
+    """Its disk can be unmounted."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    with closing(InboxLocks()) as locks:
+        locks.take(inbox)
+        opened = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+
+        assert not any(str(inbox) in str(one.readlink()) for one in opened if one.is_symlink())
+
+
+@contextmanager
+def squatted(name: str) -> Iterator[None]:
+    """The name, held by another user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    os.seteuid(23001)
+    try:
+        held = hold(name)
+    finally:
+        os.seteuid(0)
+    with held:
+        yield

@@ -14,7 +14,7 @@ import pytest
 
 from expandd.adapters.journal import SqliteJournal
 from expandd.adapters.journal_writer import write_orders
-from expandd.adapters.looking import identity_of
+from expandd.adapters.looking import Looking
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.orders import Order, Verb
@@ -155,7 +155,7 @@ TABLES = ("orders", "standing_orders")
 
 
 def _identity(path: Path) -> FileIdentity:
-    found = identity_of(path)
+    found = Looking().identity_of(path)
     assert found is not None
     return found
 

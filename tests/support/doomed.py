@@ -53,6 +53,7 @@ class DoomedDisk(Disk):
     """The real disk, with a point before and after each of its effects."""
 
     def __init__(self, point: Point) -> None:
+        super().__init__()
         self._point = point
 
     def sync_directory(self, directory: Path) -> None:

@@ -93,6 +93,7 @@ class FailingDisk(Disk):
     """The real disk; each operation asks the rules first."""
 
     def __init__(self, rules: Rules) -> None:
+        super().__init__()
         self._ask = rules.ask
 
     def sync_directory(self, directory: Path) -> None:

@@ -26,6 +26,11 @@ def account_locked(base_url: str, refresh_token: str) -> Iterator[None]:
     try:
         held = hold(_name(base_url, refresh_token))
     except NameTakenError as error:
+        if not error.trusted:
+            # Anybody can take a name that was seen once, so what another user holds proves nothing. It would be
+            # worse to be kept from working by that than to go without a lock against a slip in two configurations.
+            yield
+            return
         raise InstanceRunning(
             f"The token pair is in use by {error}, which has a state directory of its own. Both would renew it, and a "
             "refresh token that is used twice ends the login of the whole account. Give this one a token pair of its "

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.looking import listing
+from expandd.adapters.files.roots import Roots
+from expandd.adapters.looking import Looking
 from expandd.adapters.sidecar import ENDING, is_sidecar
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
-from expandd.domain.selection import PAUSE_NAMES, ignored_because, is_pause
+from expandd.domain.selection import PAUSE_NAMES
 from expandd.domain.settings import HotFolder
 
 MOST_AGES = 5000
@@ -92,12 +93,13 @@ def counted(folder: HotFolder) -> FolderCount:
     """Count what waits in the inbox and what lies in the error folder."""
     try:
         Standing([folder]).check(folder.inbox)
+        looking = Looking(Roots.of([folder]))
         waiting, ages = 0, _Ages()
-        for entry in waiting_files(folder.inbox, recursive=folder.recursive):
+        for found in looking.waiting_files(folder.inbox, recursive=folder.recursive):
             waiting += 1
-            ages.look(entry)
-        in_error = sum(1 for _ in _failed_files(folder))
-        pause = next((name for name in PAUSE_NAMES if os.path.lexists(folder.inbox / name)), "")
+            ages.look(found.entry)
+        in_error = sum(1 for _ in _failed_files(folder, looking))
+        pause = looking.first_there(folder.inbox, PAUSE_NAMES)
     except FolderAway as error:
         return FolderCount(away=str(error))
     except OSError as error:
@@ -123,27 +125,11 @@ class _Ages:
         self.oldest = came if self.oldest is None else min(self.oldest, came)
 
 
-def waiting_files(inbox: Path, *, recursive: bool) -> Iterator[os.DirEntry[str]]:
-    """The entries of all regular files in an inbox that may be picked up, unread. Raises OSError."""
-    pending = [inbox]
-    while pending:
-        directory = pending.pop()
-        with listing(directory, must_be=directory == inbox) as entries:
-            for entry in entries:
-                # Which kind it is stands in the listing itself; no call for each file.
-                if entry.is_file(follow_symlinks=False):
-                    pauses = directory == inbox and is_pause(Path(entry.name))
-                    if not pauses and ignored_because(entry.name) is None:
-                        yield entry
-                elif recursive and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:
-                    pending.append(directory / entry.name)
-
-
-def _failed_files(folder: HotFolder) -> Iterator[str]:
+def _failed_files(folder: HotFolder, looking: Looking) -> Iterator[str]:
     pending = [folder.error]
     while pending:
         directory = pending.pop()
-        with listing(directory, must_be=directory == folder.error) as entries:
+        with looking.listing(directory, must_be=directory == folder.error) as entries:
             files = []
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
@@ -151,14 +137,15 @@ def _failed_files(folder: HotFolder) -> Iterator[str]:
                 elif entry.is_dir(follow_symlinks=False):
                     pending.append(directory / entry.name)
         known = frozenset(files)
-        yield from (name for name in files if not _explains(directory, name, known))
+        yield from (name for name in files if not _explains(directory / name, known, looking))
 
 
-def _explains(directory: Path, name: str, known: frozenset[str]) -> bool:
+def _explains(path: Path, known: frozenset[str], looking: Looking) -> bool:
     """Whether a file is the sidecar of another. What its name does not tell is read."""
+    name = path.name
     if not name.endswith(ENDING):
         return False
-    return name[: -len(ENDING)] in known or bool(_CUT_SIDECAR.fullmatch(name)) or is_sidecar(directory / name)
+    return name[: -len(ENDING)] in known or bool(_CUT_SIDECAR.fullmatch(name)) or is_sidecar(path, looking.roots)
 
 
 def _no_answer(folder: HotFolder) -> FolderCount:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from expandd.adapters.files.roots import NotOurs, Roots
 from expandd.domain.errors import FolderAway, GateReason
 from expandd.domain.naming import printable
 
@@ -48,6 +49,8 @@ def translated(folder: Path) -> Iterator[None]:
 
 def folder_away(folder: Path, error: OSError) -> FolderAway:
     """What this error says, if it is the folder's."""
+    if isinstance(error, NotOurs):
+        return FolderAway(GateReason.FOLDER_AWAY, error.sentence)
     of_file = _OF_FILE.get(error.errno or 0, "")
     away = _of_folder(folder, error)
     return FolderAway(away.reason, str(away), may_be_file=bool(of_file), detail=of_file)
@@ -65,10 +68,12 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
     return FolderAway(GateReason.FOLDER_AWAY, f"{where} cannot be used ({reason}). Is it there, and mounted?")
 
 
-def prove_room(root: Path, room: int) -> None:
+def prove_room(roots: Roots, root: Path, room: int) -> None:
     """Raise FolderAway unless the directory `root` can take a file of `room` bytes now."""
-    found = os.statvfs(root)
-    if found.f_flag & os.ST_RDONLY or not os.access(root, os.W_OK | os.X_OK):
+    with roots.directory(root) as directory:
+        found = os.statvfs(directory)
+        may = os.access(".", os.W_OK | os.X_OK, dir_fd=directory)
+    if found.f_flag & os.ST_RDONLY or not may:
         raise FolderAway(
             GateReason.CANNOT_STORE,
             f"expandd may not write into {printable(root)}. Correct its permissions.",

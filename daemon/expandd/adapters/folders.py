@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from expandd.adapters.disk import Disk
+from expandd.adapters.files.roots import WORK, NotOurs
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
-from expandd.adapters.looking import batches, events_reach, first_there, identity_of, irregular, look_at, passable
+from expandd.adapters.looking import Looking, events_reach
 from expandd.adapters.result_sidecar import put_beside
 from expandd.adapters.returning import Returning
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
@@ -27,7 +28,6 @@ from expandd.domain.settle import Look
 
 T = TypeVar("T")
 
-WORK = ".expandd"
 MARK = ".job.json"
 MOST_MARK = 1 << 16
 """Bytes of a mark that are read; it has a few hundred."""
@@ -38,24 +38,26 @@ class LocalFolders:
 
     def __init__(self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None) -> None:
         self._disk = disk
+        self._roots = disk.roots
+        self._looking = Looking(disk.roots)
         self._returning = Returning(disk)
         self._standing = standing or Standing()
         self._locks = locks
 
     async def look(self, path: Path) -> Look | None:
-        return await self._off_loop(path, look_at, path)
+        return await self._off_loop(path, self._looking.look_at, path)
 
     async def irregular(self, path: Path) -> str | None:
-        return await self._off_loop(path, irregular, path)
+        return await self._off_loop(path, self._looking.irregular, path)
 
     async def first_there(self, directory: Path, names: Sequence[str]) -> str:
-        return await self._off_loop(directory, first_there, directory, names)
+        return await self._off_loop(directory, self._looking.first_there, directory, names)
 
     async def events_reach(self, inbox: Path) -> bool:
         return await self._off_loop(inbox, events_reach, inbox)
 
     async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Path]]:
-        found = batches(inbox, recursive=recursive, leave_out=WORK)
+        found = self._looking.batches(inbox, recursive=recursive, leave_out=WORK)
         try:
             while batch := await self._off_loop(inbox, next, found, None):
                 yield batch
@@ -64,11 +66,14 @@ class LocalFolders:
             with contextlib.suppress(ValueError):
                 found.close()
 
+    async def stuck(self, inbox: Path, relative: Path) -> str | None:
+        return await self._off_loop(inbox, self._looking.stuck, inbox, relative)
+
     async def claim(self, job: Job) -> FileIdentity | None:
         return await self._off_loop(job.place.inbox, self._claim, job)
 
     async def identity(self, path: Path) -> FileIdentity | None:
-        return await self._off_loop(path, identity_of, path)
+        return await self._off_loop(path, self._looking.identity_of, path)
 
     async def digest(self, path: Path) -> str:
         try:
@@ -88,22 +93,22 @@ class LocalFolders:
         return await self._off_loop(root, self._free_name, root, relative, taken)
 
     async def prove(self, root: Path, room: int) -> None:
-        await self._off_loop(root, prove_room, root, room)
+        await self._off_loop(root, prove_room, self._roots, root, room)
 
-    async def make_way(self, root: Path, relative: Path) -> None:
-        await self._off_loop(root, self._disk.make_directories, root, relative.parent)
+    async def make_way(self, root: Path, relative: Path) -> bool:
+        return await self._off_loop(root, self._make_way, root, relative)
 
     async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
         return await self._off_loop(target.parent, self._publish, vaulted, target, sha256)
 
-    async def put_away(self, source: Path, target: Path) -> bool:
-        return await self._off_loop(target.parent, self._put_away, source, target)
+    async def put_away(self, job: Job, target: Path) -> bool:
+        return await self._off_loop(target.parent, self._put_away, job, target)
 
     async def discard(self, job: Job) -> None:
-        await self._off_loop(job.place.inbox, self._disk.remove, job.work_file)
+        await self._off_loop(job.place.inbox, self._discard, job)
 
     async def tidy(self, job: Job) -> None:
-        await self._off_loop(job.place.inbox, _tidy, job.work_dir)
+        await self._off_loop(job.place.inbox, self._tidy, job.work_dir)
 
     async def write_sidecar(self, job: Job, target: Path) -> None:
         path = sidecar_path(target)
@@ -125,7 +130,7 @@ class LocalFolders:
         await self._off_loop(failed.parent, self._forget_sidecar, failed)
 
     async def strays(self, inbox: Path) -> Sequence[str]:
-        return await self._off_loop(inbox, _work_directories, inbox / WORK)
+        return await self._off_loop(inbox, self._looking.work_directories, inbox)
 
     async def return_stray(self, inbox: Path, job_id: str) -> int:
         return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
@@ -135,7 +140,9 @@ class LocalFolders:
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         try:
-            found = await asyncio.to_thread(self._where_it_stands, directory, directory.stat)
+            found = await asyncio.to_thread(self._where_it_stands, directory, self._stat, directory)
+        except NotOurs as error:
+            raise folder_away(directory, error) from error
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -156,22 +163,32 @@ class LocalFolders:
                 self._locks.take(inbox)
             except InstanceRunning as error:
                 raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
-        found = inbox.stat()
-        work = (inbox / WORK).lstat()
-        return Occupied((found.st_dev, found.st_ino), first_there(inbox, heeding), (work.st_dev, work.st_ino))
+        found, work = self._stat(inbox), self._stat(inbox / WORK)
+        there = self._looking.first_there(inbox, heeding)
+        return Occupied((found.st_dev, found.st_ino), there, (work.st_dev, work.st_ino))
+
+    def _stat(self, directory: Path) -> os.stat_result:
+        with self._roots.directory(directory) as descriptor:
+            return os.fstat(descriptor)
+
+    def _make_way(self, root: Path, relative: Path) -> bool:
+        if self._looking.passable(root, relative.parent) != relative.parent:
+            return False
+        self._disk.make_directories(root, relative.parent)
+        return True
 
     def _claim(self, job: Job) -> FileIdentity | None:
-        if os.path.lexists(job.work_file):
-            return identity_of(job.work_file)
+        if self._looking.there(job.work_file):
+            return self._looking.identity_of(job.work_file)
         source = job.place.inbox / job.relative
-        if identity_of(source) is None:
+        if self._looking.identity_of(source) is None or self._looking.stuck(job.place.inbox, job.relative):
             return None
         self._disk.make_directories(job.place.inbox, job.work_dir.relative_to(job.place.inbox))
         try:
             self._disk.rename(source, job.work_file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        identity = identity_of(job.work_file)
+        identity = self._looking.identity_of(job.work_file)
         if identity is None:
             # Swapped for something that is no file between the look and the rename.
             self._returning.irregular(job.work_file, source)
@@ -181,25 +198,26 @@ class LocalFolders:
         resting = job.resting
         assert resting is not None, "a job that is over has its original somewhere, or none"
         home = next((root for root in (job.place.done, job.place.error) if resting.is_relative_to(root)), None)
-        if home is not None and identity_of(resting) is None:
+        if home is not None and self._looking.identity_of(resting) is None:
             with translated(home):
                 # In a folder that is away there may well be one.
                 self._standing.check(home)
-                home.stat()
+                self._stat(home)
         return self._returning.file(resting, job.place.inbox, job.relative)
 
     def _return_all(self, inbox: Path, work_dir: Path) -> int:
-        names = [entry.name for entry in os.scandir(work_dir) if not entry.name.startswith(".")]
+        with self._looking.listing(work_dir, must_be=True) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
         returned = [self._returning.file(work_dir / name, inbox, Path(name)) for name in names]
-        _tidy(work_dir)
+        self._tidy(work_dir)
         return sum(path is not None for path in returned)
 
     def _free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
-        directory = self._disk.make_directories(root, passable(root, relative.parent))
+        directory = self._disk.make_directories(root, self._looking.passable(root, relative.parent))
         # In a folder that is away every name is free, also that of a file which is back with the folder.
-        directory.stat()
+        self._stat(directory)
         paths = (directory / name for name in numbered(relative.name))
-        return next(path for path in paths if path not in taken and not os.path.lexists(path))
+        return next(path for path in paths if path not in taken and not self._looking.there(path))
 
     def _publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
         try:
@@ -208,6 +226,9 @@ class LocalFolders:
             # The name was free when it was written down for this job alone: the same bytes there are ours, put
             # there by a try that did not live to say so.
             return self._has_digest(target, sha256)
+        except NotADirectoryError:
+            # A link, or a file, has come in the place of its subfolder: another name is chosen.
+            return False
         return True
 
     def _proven(self, vaulted: Path, sha256: str) -> Iterator[bytes]:
@@ -222,17 +243,38 @@ class LocalFolders:
         if digest.hexdigest() != sha256:
             raise VaultDamaged(f"the vaulted bytes of {printable(vaulted.name)} are not what was downloaded")
 
-    def _put_away(self, source: Path, target: Path) -> bool:
+    def _put_away(self, job: Job, target: Path) -> bool:
+        source = job.work_file
         self._standing.check(source)
-        if identity_of(source) is None:
+        if self._looking.identity_of(source) is None:
+            return True
+        if not self._is_claimed(job):
+            self._returning.file(source, job.place.inbox, job.relative)
             return True
         try:
-            self._disk.move(source, target, _spare(source.parent.name))
+            self._disk.move(source, target, _spare(job.id))
+        except NotADirectoryError:
+            return False
         except FileExistsError:
-            if not (identity_of(target) == identity_of(source) or self._has_digest(target, self._disk.digest(source))):
+            same = self._looking.identity_of(target) == self._looking.identity_of(source)
+            if not (same or self._has_digest(target, self._disk.digest(source))):
                 return False
             self._disk.remove(source)
         return True
+
+    def _discard(self, job: Job) -> None:
+        if self._looking.identity_of(job.work_file) is not None and not self._is_claimed(job):
+            self._returning.file(job.work_file, job.place.inbox, job.relative)
+        else:
+            self._disk.remove(job.work_file)
+
+    def _is_claimed(self, job: Job) -> bool:
+        """Whether what lies in work is what was claimed. What is not goes back into the inbox, as a new file."""
+        found = self._looking.identity_of(job.work_file)
+        if found is not None and found.is_same(job.source.identity):
+            return True
+        # Somebody set its date, or the file system numbers files anew: its bytes tell.
+        return bool(job.source.sha256) and self._has_digest(job.work_file, job.source.sha256)
 
     def _marked(self, work_dir: Path) -> Job | None:
         try:
@@ -243,40 +285,36 @@ class LocalFolders:
 
     def _forget_sidecar(self, failed: Path) -> None:
         path = sidecar_path(failed)
-        if not os.path.lexists(failed) and is_sidecar(path):
+        if not self._looking.there(failed) and is_sidecar(path, self._roots):
             self._disk.remove(path)
 
     def _remove_older(self, directory: Path, before: float) -> None:
-        for batch in batches(directory, recursive=True, leave_out=WORK):
+        for batch in self._looking.batches(directory, recursive=True, leave_out=WORK):
             for relative in batch:
-                look = look_at(directory / relative)
+                look = self._looking.look_at(directory / relative)
                 # ctime: when it was put there. Its mtime is as old as the picture.
                 if look is not None and look.ctime_ns < before * 1e9:
                     self._disk.remove(directory / relative)
+
+    def _tidy(self, work_dir: Path) -> None:
+        """Remove what is hidden in a job's directory, and the directory if nothing else is in it."""
+        try:
+            with self._looking.listing(work_dir, must_be=True) as entries:
+                kinds = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        ours = {name for name, is_file in kinds.items() if is_file and name.startswith(".")}
+        for name in ours:
+            self._disk.remove(work_dir / name)
+        if len(ours) == len(kinds):
+            with self._roots.spot(work_dir) as spot:
+                os.rmdir(spot.name, dir_fd=spot.directory)
 
     def _has_digest(self, path: Path, sha256: str) -> bool:
         try:
             return self._disk.digest(path) == sha256
         except FileNotFoundError:
             return False
-
-
-def _tidy(work_dir: Path) -> None:
-    if not work_dir.is_dir():
-        return
-    with os.scandir(work_dir) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                Path(entry.path).unlink(missing_ok=True)
-    with os.scandir(work_dir) as left:
-        if not any(left):
-            work_dir.rmdir()
-
-
-def _work_directories(work: Path) -> list[str]:
-    if not work.is_dir():
-        return []
-    return [entry.name for entry in os.scandir(work) if entry.is_dir(follow_symlinks=False)]
 
 
 def _spare(job_id: str) -> str:

@@ -1,19 +1,50 @@
-"""Owns the locks that keep a second instance away from an inbox."""
+"""Owns the locks that keep a second instance away from an inbox.
+
+The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that
+is stands in the inbox's work folder, where nobody else can read it: it is made at random, and anew when another user
+has seen it in the kernel's list and taken it. Beside it stands whose it was last, for when the kernel does not tell who
+has it now. While all that is read and taken the work folder is locked, for an instant.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import secrets
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.disk import Disk
+from expandd.adapters.files.roots import WORK, Roots
 from expandd.adapters.kernel_lock import NameTakenError, hold
 from expandd.domain.errors import InstanceRunning
 from expandd.domain.naming import printable
 
+NAME = ".lock"
+"""The file in the work folder that tells the name, and which process took it last."""
+
+MOST = 100
+"""Bytes of it that are read."""
+
+_SPARE = ".lock.part"
+_NAME = re.compile("expandd-inbox-[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the file says; empty where there is none yet."""
+
+    name: str = ""
+    process: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class _Held:
+    inbox: tuple[int, int]
     name: str
     lock: socket.socket
 
@@ -21,7 +52,8 @@ class _Held:
 class InboxLocks:
     """The inboxes this process works on. Close it to let go of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, roots: Roots | None = None) -> None:
+        self._disk = Disk(roots)
         self._held: dict[Path, _Held] = {}
 
     def take(self, inbox: Path) -> None:
@@ -29,19 +61,14 @@ class InboxLocks:
 
         An inbox that was made anew, or mounted, is another one, with another lock. Raises InstanceRunning, OSError.
         """
-        (inbox / ".expandd").mkdir(exist_ok=True)
-        name, held = inbox_name(inbox), self._held.get(inbox)
-        if held is not None and held.name == name:
+        self._disk.make_directories(inbox, Path(WORK))
+        identity, held = self._identity(inbox), self._held.get(inbox)
+        if held is not None and held.inbox == identity and self._told(inbox).name == held.name:
             return
-        try:
-            lock = hold(name)
-        except NameTakenError as error:
-            raise InstanceRunning(
-                f"The inbox {printable(inbox)} is in use by {error}. "
-                "Stop that instance first, or give this one folders of its own.",
-            ) from error
+        with self._alone(inbox):
+            name, lock = self._hold(inbox)
         self._let_go(inbox)
-        self._held[inbox] = _Held(name, lock)
+        self._held[inbox] = _Held(identity, name, lock)
 
     @property
     def held(self) -> frozenset[Path]:
@@ -57,13 +84,67 @@ class InboxLocks:
     def close(self) -> None:
         self.keep_only(())
 
+    def _hold(self, inbox: Path) -> tuple[str, socket.socket]:
+        told = self._told(inbox)
+        name, lock = told.name, None
+        try:
+            lock = hold(name) if name else None
+        except NameTakenError as error:
+            if error.trusted or (error.trusted is None and _lives(told.process)):
+                raise InstanceRunning(
+                    f"The inbox {printable(inbox)} is in use by {error}. "
+                    "Stop that instance first, or give this one folders of its own.",
+                ) from error
+        if lock is None:
+            name = f"expandd-inbox-{secrets.token_hex(16)}"
+            lock = hold(name)
+        try:
+            self._disk.replace(inbox / WORK / NAME, f"{name}\n{_process(os.getpid())}\n".encode(), _SPARE)
+        except OSError:
+            lock.close()
+            raise
+        return name, lock
+
+    def _told(self, inbox: Path) -> _Told:
+        try:
+            with self._disk.reading(inbox / WORK / NAME) as file:
+                lines = file.read(MOST).decode("ascii", "replace").splitlines()
+        except FileNotFoundError:
+            return _Told()
+        # One that was not written by us, or not to its end, is as good as none.
+        return _Told(*lines) if len(lines) == len(("name", "process")) and _NAME.fullmatch(lines[0]) else _Told()
+
+    @contextmanager
+    def _alone(self, inbox: Path) -> Iterator[None]:
+        """Nobody else takes this inbox meanwhile."""
+        with self._disk.roots.directory(inbox / WORK) as walked:
+            descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _identity(self, inbox: Path) -> tuple[int, int]:
+        with self._disk.roots.directory(inbox) as directory:
+            found = os.fstat(directory)
+        return found.st_dev, found.st_ino
+
     def _let_go(self, inbox: Path) -> None:
         held = self._held.pop(inbox, None)
         if held is not None:
             held.lock.close()
 
 
-def inbox_name(inbox: Path) -> str:
-    """The kernel's name for the lock of the directory that is the inbox now. Raises OSError."""
-    found = inbox.stat()
-    return f"expandd-inbox-{found.st_dev}-{found.st_ino}"
+def _process(number: int) -> str:
+    """A process and when it began, which tells it from a later one of the same number; "" when there is none."""
+    try:
+        began = Path(f"/proc/{number}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+    return f"{number} {began}"
+
+
+def _lives(process: str) -> bool:
+    number = process.partition(" ")[0]
+    return number.isdigit() and _process(int(number)) == process

@@ -7,15 +7,33 @@ as the network namespace does.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
+from dataclasses import dataclass
 
 _CREDENTIALS = struct.Struct("iII")
 """The kernel's struct ucred: process, user, group."""
 
 
 class NameTakenError(Exception):
-    """Another process of this machine holds the name; the message says which, in words."""
+    """Another process of this machine holds the name; the message says which, in words.
+
+    `trusted` is whether it runs as this user or as root: anybody can take a name that was seen. None where the kernel
+    does not tell, as when others have filled the queue of those who ask.
+    """
+
+    def __init__(self, holder: str, *, trusted: bool | None) -> None:
+        super().__init__(holder)
+        self.trusted = trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a name: a process in words, and its user where the kernel tells."""
+
+    words: str
+    user: int | None = None
 
 
 def hold(name: str) -> socket.socket:
@@ -29,23 +47,30 @@ def hold(name: str) -> socket.socket:
         held.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        raise NameTakenError(holder_of(name) or "another process") from error
+        holder = _holder(name) or Holder("another process")
+        trusted = None if holder.user is None else holder.user in {0, os.geteuid()}
+        raise NameTakenError(holder.words, trusted=trusted) from error
     return held
 
 
 def holder_of(name: str) -> str:
     """Who holds the name, in words, or "" when nobody does."""
+    holder = _holder(name)
+    return holder.words if holder else ""
+
+
+def _holder(name: str) -> Holder | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
         asking.setblocking(False)
         try:
             asking.connect(_address(name))
             raw = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except ConnectionRefusedError:
-            return ""
+            return None
         except OSError:
-            return "another process"
-    process, _, _ = _CREDENTIALS.unpack(raw)
-    return f"process {process}" if process else "another process"
+            return Holder("another process")
+    process, user, _ = _CREDENTIALS.unpack(raw)
+    return Holder(f"process {process}" if process else "another process", user)
 
 
 def _address(name: str) -> str:

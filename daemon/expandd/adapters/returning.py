@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from expandd.adapters.disk import Disk
-from expandd.adapters.looking import identity_of, passable
+from expandd.adapters.looking import Looking
 from expandd.domain.naming import numbered
 
 
@@ -16,12 +16,13 @@ class Returning:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self._looking = Looking(disk.roots)
 
     def file(self, held: Path, inbox: Path, relative: Path) -> Path | None:
         """Back to its place below the inbox, or beside it under a number; None where it is not there any more."""
-        if identity_of(held) is None:
+        if self._looking.identity_of(held) is None:
             return None
-        directory = self._disk.make_directories(inbox, passable(inbox, relative.parent))
+        directory = self._disk.make_directories(inbox, self._looking.passable(inbox, relative.parent))
         for name in numbered(relative.name):
             try:
                 self._disk.move(held, directory / name, _spare(held))
@@ -35,7 +36,7 @@ class Returning:
 
     def _is_same(self, path: Path, held: Path) -> bool:
         """Whether `path` is another name of this file, or a copy of it that came from another disk."""
-        there, here = identity_of(path), identity_of(held)
+        there, here = self._looking.identity_of(path), self._looking.identity_of(held)
         if there is None or here is None or there.device == here.device:
             return there == here
         return there.size == here.size and self._disk.digest(path) == self._disk.digest(held)
@@ -45,9 +46,9 @@ class Returning:
         for name in numbered(source.name):
             target = source.with_name(name)
             try:
-                if stat.S_ISDIR(held.lstat().st_mode):
+                if self._is_directory(held):
                     # Never over a file, and over a directory only when that is empty.
-                    held.rename(target)
+                    self._disk.rename(held, target)
                 else:
                     self._disk.move(held, target, _spare(held))
             except OSError as error:
@@ -55,6 +56,10 @@ class Returning:
                     raise
             else:
                 return
+
+    def _is_directory(self, held: Path) -> bool:
+        with self._disk.roots.spot(held) as spot:
+            return stat.S_ISDIR(spot.lstat().st_mode)
 
 
 def _spare(held: Path) -> str:

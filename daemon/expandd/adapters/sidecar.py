@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expandd.adapters.disk import Disk
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.json_text import read_json
 from expandd.domain.job import Job
 from expandd.domain.naming import NAME_BYTES, fitting, printable
@@ -28,15 +29,15 @@ def sidecar_path(failed: Path) -> Path:
     return failed.with_name(fitting(failed.name, f"~{digest}{ENDING}"))
 
 
-def is_sidecar(path: Path) -> bool:
+def is_sidecar(path: Path, roots: Roots) -> bool:
     """Whether a sidecar of ours lies at `path`, and nothing else of that name."""
-    return told_in(path) is not None
+    return told_in(path, roots) is not None
 
 
-def told_in(path: Path) -> Mapping[str, Any] | None:
+def told_in(path: Path, roots: Roots) -> Mapping[str, Any] | None:
     """What a sidecar of ours at `path` says; None where something else lies there, whatever it is."""
     try:
-        with Disk().reading(path) as file:
+        with Disk(roots).reading(path) as file:
             text = read_json(file)
     except (OSError, ValueError):
         return None

@@ -111,6 +111,10 @@ class FileIdentity:
     size: int
     mtime_ns: int
 
+    def is_same(self, other: FileIdentity) -> bool:
+        """Whether it is that of the same file, unchanged, on one disk: disks are numbered anew at each start."""
+        return (self.inode, self.size, self.mtime_ns) == (other.inode, other.size, other.mtime_ns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:

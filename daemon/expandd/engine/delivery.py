@@ -51,7 +51,9 @@ class Delivery:
         result = job.result
         assert result is not None, "a vaulted job has its result written down"
         target = job.target or await self._choose_target(job, result)
-        await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox))
+        if not await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox)):
+            await self._jobs.note(job, target=None)
+            return NOW
         try:
             published = await self._folders.publish(self._vault.path(job.id), target, result.sha256)
         except VaultDamaged as error:
@@ -154,10 +156,12 @@ class Delivery:
         resting = job.resting
         if resting is None:
             return True
-        await self._folders.make_way(directory, resting.relative_to(directory))
+        if not await self._folders.make_way(directory, resting.relative_to(directory)):
+            await self._jobs.note(job, resting=None)
+            return False
         if job.state is JobState.FAILED:
             await self._folders.write_sidecar(job, resting)
-        if not await self._folders.put_away(job.work_file, resting):
+        if not await self._folders.put_away(job, resting):
             await self._jobs.note(job, resting=None)
             return False
         return True

@@ -85,7 +85,7 @@ class Paying:
             return await self._withdraw(job, "the file is not there any more")
         if await self._records.says_more(job):
             return NOW
-        if identity != job.source.identity:
+        if not identity.is_same(job.source.identity):
             return await self._withdraw(job, "the file changed while it was picked up")
         if job.fault is not None:
             raise FileFault(job.fault)
@@ -162,7 +162,8 @@ class Paying:
         try:
             uploaded = await self._gates.through(self._api.upload(sent, job.relative.name))
         except FileFault:
-            if await self._folders.identity(job.work_file) == job.source.identity:
+            found = await self._folders.identity(job.work_file)
+            if found is not None and found.is_same(job.source.identity):
                 raise
             return await self._withdraw(job, "the file was still being written")
         source = replace(job.source, sha256=sha256 or uploaded.sha256)

@@ -150,8 +150,12 @@ class Folders(Protocol):
         """Relative paths of everything in the inbox that is not a directory, in small batches, work folder left out."""
         ...
 
+    async def stuck(self, inbox: Path, relative: Path) -> str | None:
+        """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or lies in none."""
+        ...
+
     async def claim(self, job: Job) -> FileIdentity | None:
-        """Rename the dropped file into its work directory. None when it is not there any more."""
+        """Rename the dropped file into its work directory. None when it is not there any more, or cannot be taken."""
         ...
 
     async def identity(self, path: Path) -> FileIdentity | None:
@@ -177,8 +181,11 @@ class Folders(Protocol):
         """
         ...
 
-    async def make_way(self, root: Path, relative: Path) -> None:
-        """Make the directories that `root`/`relative` needs below `root`, which must be there."""
+    async def make_way(self, root: Path, relative: Path) -> bool:
+        """Make the directories that `root`/`relative` needs below `root`, which must be there.
+
+        False where something else has the name of one of them: a file, a link, or what somebody has shut.
+        """
         ...
 
     async def prove(self, root: Path, room: int) -> None:
@@ -193,12 +200,15 @@ class Folders(Protocol):
         """
         ...
 
-    async def put_away(self, source: Path, target: Path) -> bool:
-        """Move an original to `target`, never over another file; True when it lies there, also from an earlier try."""
+    async def put_away(self, job: Job, target: Path) -> bool:
+        """Move the job's original to `target`, never over another file; True when it lies there, also from before.
+
+        What is not the file that was claimed, unchanged, goes back into the inbox instead.
+        """
         ...
 
     async def discard(self, job: Job) -> None:
-        """Remove the job's original and its work directory."""
+        """Remove the job's original. What is not the file that was claimed, unchanged, goes back into the inbox."""
         ...
 
     async def tidy(self, job: Job) -> None:

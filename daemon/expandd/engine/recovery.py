@@ -135,6 +135,6 @@ class Recovery:
             resting = await self._folders.free_name(directory, job.relative, frozenset())
             if job.state is JobState.FAILED:
                 await self._folders.write_sidecar(job, resting)
-            if await self._folders.put_away(job.work_file, resting):
+            if await self._folders.put_away(job, resting):
                 await self._jobs.amend(job, resting=resting, note="")
         await self._folders.tidy(job)

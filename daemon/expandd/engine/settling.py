@@ -179,6 +179,8 @@ class Settling:
     async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
         examined, candidate.examined = candidate.examined, None
         if examined is None or examined.look != look:
+            if await self._is_stuck(candidate):
+                return
             if len(self.ready) + self._looks.begun >= MOST_READY:
                 self.candidates.park(candidate)
             else:
@@ -212,6 +214,19 @@ class Settling:
             self._watching.miss()
         self._emit(FileSettled(self._folder.inbox, candidate.relative, missed=not candidate.hinted))
         await self._sort(candidate, look, finding)
+
+    async def _is_stuck(self, candidate: Candidate) -> bool:
+        """Whether somebody has shut its subfolder: such files wait, and hold up no others."""
+        if candidate.relative.parent == Path():
+            return False
+        why = await self._folders.stuck(self._folder.inbox, candidate.relative)
+        if why is None:
+            return False
+        candidate.due = self._clock.monotonic() + max(self._folder.settle, HELD_BACK)
+        self.candidates.set_unfinished(candidate)
+        if self._told.is_news(candidate.relative, why):
+            self._emit(FileUnfinished(self._folder.inbox, candidate.relative, why))
+        return True
 
     async def _sort(self, candidate: Candidate, look: Look, finding: Finding) -> None:
         if isinstance(finding, Unfinished):

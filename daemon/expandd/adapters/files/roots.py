@@ -32,10 +32,11 @@ _MOST_LINKS = 40
 
 
 class NotOurs(OSError):
-    """What lies on the way was made by somebody who may not decide where it leads; `strerror` is a whole sentence."""
+    """What lies on the way was made by somebody who may not decide where it leads."""
 
     def __init__(self, sentence: str, path: Path) -> None:
         super().__init__(errno.EPERM, sentence, str(path))
+        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,19 @@ class Spot:
 
 
 class Roots:
-    """The directories below which people may write. For threads; raises OSError."""
+    """The directories below which people may write, and the user whose work folders are in them. For threads.
 
-    def __init__(self, directories: Iterable[Path] = ()) -> None:
+    Raises OSError.
+    """
+
+    def __init__(self, directories: Iterable[Path] = (), owner: int | None = None) -> None:
         self._known = frozenset(directories)
+        self._owner = os.geteuid() if owner is None else owner
 
     @classmethod
-    def of(cls, folders: Iterable[HotFolder]) -> Roots:
-        roots = cls()
+    def of(cls, folders: Iterable[HotFolder], state_dir: Path | None = None) -> Roots:
+        """Those of hot folders, for whoever looks on; the daemon's user is the one that `state_dir` belongs to."""
+        roots = cls(owner=_owner_of(state_dir))
         roots.know_folders(folders)
         return roots
 
@@ -144,16 +150,17 @@ class Roots:
             return
 
     def _walked(self, path: Path) -> int:
-        root = self._root_of(path)
-        descriptor = _opened_root(root)
+        root = self.root_of(path)
+        descriptor = _opened_root(root, self._owner)
         here = root
         for part in path.relative_to(root).parts:
             here /= part
-            descriptor = _step(descriptor, here, work=WORK in here.relative_to(root).parts)
+            owner = self._owner if WORK in here.relative_to(root).parts else None
+            descriptor = _step(descriptor, here, owner)
         return descriptor
 
-    def _root_of(self, path: Path) -> Path:
-        """The outermost: what lies in a root is people's, also where it is a root itself."""
+    def root_of(self, path: Path) -> Path:
+        """The outermost root that has this path: what lies in a root is people's, also where it is a root itself."""
         return next((root for root in reversed((path, *path.parents)) if root in self._known), self._unknown(path))
 
     @staticmethod
@@ -186,47 +193,47 @@ def user_name(number: int) -> str:
         return f"user {number}"
 
 
-def _step(directory: int, path: Path, *, work: bool) -> int:
-    """The directory `path`, which lies in `directory`; that one is closed."""
+def _step(directory: int, path: Path, owner: int | None) -> int:
+    """The directory `path`, which lies in `directory`; that one is closed. `owner` is whose it must be."""
     try:
         if path.name == "..":
             raise NotADirectoryError(errno.ENOTDIR, "not a name", str(path))
         try:
             descriptor = os.open(path.name, _WALK, dir_fd=directory)
         except NotADirectoryError as error:
-            if work:
-                raise _not_our_own(path, Spot(directory, path.name).lstat()) from error
+            if owner is not None:
+                raise _not_our_own(path, Spot(directory, path.name).lstat(), owner) from error
             raise
     finally:
         os.close(directory)
-    if work:
-        _prove_own(descriptor, path)
+    if owner is not None:
+        _prove_own(descriptor, path, owner)
     return descriptor
 
 
-def _prove_own(descriptor: int, path: Path) -> None:
-    """Close it and raise NotOurs unless it is this user's own; what others may do in it is taken away from them."""
+def _prove_own(descriptor: int, path: Path, owner: int) -> None:
+    """Close it and raise NotOurs unless it is the owner's; what others may do in it is taken away from them."""
     found = os.fstat(descriptor)
-    if found.st_uid != os.geteuid():
+    if found.st_uid != owner:
         os.close(descriptor)
-        raise _not_our_own(path, found)
-    if found.st_mode & 0o077:
+        raise _not_our_own(path, found, owner)
+    if found.st_mode & 0o077 and owner == os.geteuid():
         # By /proc, as a descriptor that is only for walking changes nothing. A file system without modes does nothing.
         Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
 
 
-def _not_our_own(path: Path, found: os.stat_result) -> NotOurs:
+def _not_our_own(path: Path, found: os.stat_result, owner: int) -> NotOurs:
     is_link = "is a symbolic link and " if stat.S_ISLNK(found.st_mode) else ""
     return NotOurs(
         f"{printable(path)} {is_link}belongs to {user_name(found.st_uid)}, and expandd runs as "
-        f"{user_name(os.geteuid())}: what is in work may lie in a directory of its own only. Look at what it is and "
+        f"{user_name(owner)}: what is in work may lie in a directory of its own only. Look at what it is and "
         "move it away; expandd makes its own and goes on by itself.",
         path,
     )
 
 
-def _opened_root(root: Path) -> int:
-    """The root, by a way whose links were all made by root or this user."""
+def _opened_root(root: Path, owner: int) -> int:
+    """The root, by a way whose links were all made by root or the owner."""
     descriptor = os.open("/", _WALK)
     pending = list(reversed(root.parts[1:]))
     links = 0
@@ -237,7 +244,7 @@ def _opened_root(root: Path) -> int:
         except NotADirectoryError:
             links += 1
             try:
-                target = _trusted_link(descriptor, part, root, links)
+                target = _trusted_link(descriptor, part, root, owner) if links <= _MOST_LINKS else _endless(root)
             except OSError:
                 os.close(descriptor)
                 raise
@@ -251,14 +258,14 @@ def _opened_root(root: Path) -> int:
     return descriptor
 
 
-def _trusted_link(directory: int, part: str, root: Path, links: int) -> Path:
+def _trusted_link(directory: int, part: str, root: Path, owner: int) -> Path:
     """Where the link leads, if those have made it who may decide where a root is."""
     handle = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         found = os.fstat(handle)
-        if not stat.S_ISLNK(found.st_mode) or links > _MOST_LINKS:
+        if not stat.S_ISLNK(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(root))
-        if found.st_uid not in {0, os.geteuid()}:
+        if found.st_uid not in {0, owner}:
             raise NotOurs(
                 f"On the way to {printable(root)} lies a link named {printable(part)} that {user_name(found.st_uid)} "
                 "has made. Only root and expandd's own user may decide where a folder is. Remove it; expandd goes on "
@@ -268,3 +275,14 @@ def _trusted_link(directory: int, part: str, root: Path, links: int) -> Path:
         return Path(os.readlink("", dir_fd=handle))
     finally:
         os.close(handle)
+
+
+def _endless(root: Path) -> Path:
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(root))
+
+
+def _owner_of(directory: Path | None) -> int | None:
+    try:
+        return None if directory is None else directory.stat().st_uid
+    except OSError:
+        return None

@@ -76,6 +76,7 @@ async def built(
         stack.callback(premises.close)
         premises.admit(settings.folders)
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
+        disk.roots = premises.roots
         stack.callback(watcher.close)
         await asyncio.to_thread(prove_journal, settings)
         journal = SqliteJournal(settings.state_dir / JOURNAL)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.standing import Standing
 from expandd.domain.errors import FolderAway, InstanceRunning
@@ -17,7 +18,8 @@ class Premises:
 
     def __init__(self) -> None:
         self.standing = Standing()
-        self.locks = InboxLocks()
+        self.roots = Roots()
+        self.locks = InboxLocks(self.roots)
 
     def admit(self, folders: Sequence[HotFolder]) -> None:
         """Take these too, all or none. Raises InstanceRunning.
@@ -25,6 +27,7 @@ class Premises:
         A folder that is away is taken when it is back.
         """
         held, standing = self.locks.held, Standing(folders)
+        self.roots.know_folders(folders)
         try:
             for folder in folders:
                 with contextlib.suppress(FolderAway, OSError):

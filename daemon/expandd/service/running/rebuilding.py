@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 
 from expandd.adapters.config.load import load
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.folders import MARK
 from expandd.adapters.journal_damage import begin_anew, damage
 from expandd.adapters.lock import locked
+from expandd.adapters.looking import Looking
 from expandd.domain.errors import JournalAway
-from expandd.domain.settings import Settings
+from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
 
 JOURNAL = "journal.sqlite"
@@ -57,4 +59,14 @@ def run_rebuild(config: Path) -> int:
 
 
 def _marks(settings: Settings) -> list[Path]:
-    return [mark for folder in settings.folders for mark in folder.work.glob(f"*/{MARK}")]
+    looking = Looking(Roots.of(settings.folders, settings.state_dir))
+    return [mark for folder in settings.folders for mark in _marks_in(folder, looking)]
+
+
+def _marks_in(folder: HotFolder, looking: Looking) -> list[Path]:
+    """None where the folder is away, or its work folder is not ours: it waits."""
+    try:
+        jobs = [folder.work / job_id for job_id in looking.work_directories(folder.inbox)]
+        return [job / MARK for job in jobs if looking.identity_of(job / MARK) is not None]
+    except OSError:
+        return []

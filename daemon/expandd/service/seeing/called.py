@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from expandd.adapters.folders import WORK
+from expandd.adapters.files.roots import WORK
 from expandd.adapters.journal_reader import Names
 from expandd.adapters.sidecar import ENDING
 

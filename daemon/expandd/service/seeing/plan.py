@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.counting import waiting_files
 from expandd.adapters.disk import Disk
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.folder_faults import folder_away
 from expandd.adapters.journal_reader import JournalReader
+from expandd.adapters.looking import Looking
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.findings import Unfinished, Whole
 from expandd.domain.naming import numbered, result_name
@@ -70,6 +70,7 @@ class Planner:
         self._settings = settings
         self._journal = journal
         self._images = images
+        self._looking = Looking(Roots.of(settings.folders, settings.state_dir))
         self._taken: set[Path] = set()
         self._planned: dict[tuple[str, Offsets], str] = {}
         orders = journal.standing_orders() if journal else ()
@@ -78,7 +79,7 @@ class Planner:
     async def plan(self, folder: HotFolder) -> AsyncIterator[Planned]:
         """The files that wait in this folder, by name. Raises FolderAway."""
         try:
-            names = await asyncio.to_thread(_names, folder)
+            names = await asyncio.to_thread(self._names, folder)
         except OSError as error:
             raise folder_away(folder.inbox, error) from error
         looks: deque[tuple[Path, asyncio.Task[Planned | _Looked]]] = deque()
@@ -102,12 +103,16 @@ class Planner:
                 fate = Fate.UNFINISHED if isinstance(finding, Unfinished) else Fate.REFUSED
                 return Planned(folder=folder, relative=relative, fate=fate, why=finding.fault.message)
             offsets = resolve(folder.preset, finding.size)
-            sha256 = await asyncio.to_thread(Disk().digest, path)
+            sha256 = await asyncio.to_thread(Disk(self._looking.roots).digest, path)
         except FileFault as error:
             return Planned(folder=folder, relative=relative, fate=Fate.REFUSED, why=error.fault.message)
         except (Later, OSError) as error:
             return Planned(folder=folder, relative=relative, fate=Fate.UNFINISHED, why=str(error))
         return _Looked(finding, offsets, sha256)
+
+    def _names(self, folder: HotFolder) -> deque[Path]:
+        found = self._looking.waiting_files(folder.inbox, recursive=folder.recursive)
+        return deque(sorted(one.relative for one in found))
 
     def _fate(self, folder: HotFolder, relative: Path, looked: _Looked) -> Planned:
         fate, before = self._duplicate(folder, looked)
@@ -149,7 +154,7 @@ class Planner:
         )
         for one in numbered(name):
             target = folder.outbox / relative.with_name(one)
-            if target not in self._taken and not os.path.lexists(target):
+            if target not in self._taken and not self._looking.there(target):
                 self._taken.add(target)
                 return relative.with_name(one)
         raise AssertionError("numbers never end")
@@ -162,12 +167,3 @@ class _Looked:
     whole: Whole
     offsets: Offsets
     sha256: str
-
-
-def _names(folder: HotFolder) -> deque[Path]:
-    return deque(sorted(_relatives(folder)))
-
-
-def _relatives(folder: HotFolder) -> Iterator[Path]:
-    for entry in waiting_files(folder.inbox, recursive=folder.recursive):
-        yield Path(entry.path).relative_to(folder.inbox)

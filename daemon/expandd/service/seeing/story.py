@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.files.roots import Roots
+from expandd.adapters.looking import Looking
 from expandd.domain.errors import GateReason
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.settings import Settings
@@ -68,6 +70,11 @@ class Surroundings:
     """Single files that a person has paused: their inbox, and their path below it."""
     now: float
 
+    @property
+    def roots(self) -> Roots:
+        """The way to what lies in hot folders."""
+        return Roots.of(self.settings.folders, self.settings.state_dir)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStory:
@@ -123,27 +130,24 @@ def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
     away = job.place.inbox in around.away
     if job.closed and job.resting == job.work_file:
         pass  # it was removed, as its folder says
-    elif job.resting is not None and (job.closed or _there(job.resting, away=away)):
-        yield Lying("original", job.resting, _there(job.resting, away=away))
+    elif job.resting is not None and (job.closed or _there(job.resting, around, away=away)):
+        yield Lying("original", job.resting, _there(job.resting, around, away=away))
     elif not job.closed:
-        yield Lying("original, in work", job.work_file, _there(job.work_file, away=away))
+        yield Lying("original, in work", job.work_file, _there(job.work_file, around, away=away))
     if job.target is not None:
-        yield Lying("result", job.target, _there(job.target, away=away))
+        yield Lying("result", job.target, _there(job.target, around, away=away))
     elif job.state is S.VAULTED:
         path = around.settings.state_dir / "vault" / job.id
-        yield Lying("result, not delivered yet", path, _there(path, away=False))
+        yield Lying("result, not delivered yet", path, _there(path, around, away=False))
 
 
-def _there(path: Path, *, away: bool) -> bool | None:
+def _there(path: Path, around: Surroundings, *, away: bool) -> bool | None:
     if away:
         return None
     try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        return Looking(around.roots).there(path)
     except OSError:
         return None
-    return True
 
 
 def _holds_up(halt: Standstill, job: Job) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.folders import WORK
-from expandd.adapters.looking import irregular
+from expandd.adapters.files.roots import WORK
+from expandd.adapters.looking import Looking
 from expandd.adapters.sidecar import ENDING, sidecar_path, told_in
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Whole
@@ -72,7 +72,7 @@ async def untaken(path: Path, around: Surroundings, images: Images) -> Untaken:
         why = "It lies in no hot folder."
         return Untaken(path=path, hindrance=Hindrance.NO_HOT_FOLDER, why=why, next=f"Drop it into one of: {where}.")
     if root != folder.inbox:
-        return _elsewhere(path, folder, root)
+        return _elsewhere(path, folder, root, around)
     return _ruled_out(path, folder, around) or await _judged(path, folder, around, images)
 
 
@@ -84,20 +84,20 @@ def _home(path: Path, around: Surroundings) -> tuple[HotFolder | None, Path]:
     return None, path
 
 
-def _elsewhere(path: Path, folder: HotFolder, root: Path) -> Untaken:
+def _elsewhere(path: Path, folder: HotFolder, root: Path, around: Surroundings) -> Untaken:
     what = {folder.outbox: "the outbox", folder.done: "the done folder", folder.error: "the error folder"}[root]
     why = f"It lies in {what} of {printable(folder.inbox)}, and the journal knows nothing of it."
     step = "Nothing. Only files in an inbox are taken; drop it there to have it expanded."
     if root == folder.error:
-        why += _reason_beside(path)
+        why += _reason_beside(path, around)
         step = "Nothing. Moving it back into the inbox tries it again."
     return Untaken(path=path, inbox=folder.inbox, hindrance=Hindrance.NOT_AN_INBOX, why=why, next=step)
 
 
-def _reason_beside(failed: Path) -> str:
+def _reason_beside(failed: Path, around: Surroundings) -> str:
     """What the sidecar of a failed file says."""
     beside = failed if failed.name.endswith(ENDING) else sidecar_path(failed)
-    told = told_in(beside)
+    told = told_in(beside, around.roots)
     if told is None:
         return ""
     return f" Its reason lies beside it: {printable(told['message'])} {printable(told['what_to_do'])}"
@@ -122,7 +122,7 @@ def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> Untaken |
     if (ignored := path_ignored_because(relative)) is not None:
         step = "Nothing, as long as it is named so. Give it its final name to have it taken."
         return _no(path, folder, Hindrance.IGNORED, f"It is ignored: {ignored}.", step)
-    if (kind := irregular(path)) is not None:
+    if (kind := Looking(around.roots).irregular(path)) is not None:
         why = f"It is {kind}; only regular files are taken."
         return _no(path, folder, Hindrance.IRREGULAR, why, "Nothing. Drop the picture itself.")
     if len(relative.parts) > 1 and not folder.recursive:
@@ -140,7 +140,10 @@ def _no(
 
 async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: Images) -> Untaken:
     """A file that may be taken: it settles, is looked into, and waits for its turn."""
-    quiet = around.now - path.lstat().st_ctime
+    look = Looking(around.roots).look_at(path)
+    if look is None:
+        raise FileNotFoundError(path)
+    quiet = around.now - look.ctime_ns / 1e9
     if 0 <= quiet < folder.settle:
         why = f"It is settling: unchanged for {span(quiet)} of {span(folder.settle)}."
         return _no(path, folder, Hindrance.SETTLING, why, "It is looked into when it has not changed for that long.")

@@ -14,11 +14,10 @@ from typing import Any
 import click
 
 from expandd.adapters.counting import Counting
-from expandd.adapters.files.roots import Roots
-from expandd.adapters.folders import WORK
+from expandd.adapters.files.roots import WORK
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal_reader import reading
-from expandd.adapters.looking import batches
+from expandd.adapters.looking import Looking
 from expandd.adapters.sidecar import sidecar_path
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
@@ -91,15 +90,23 @@ async def tell(file: str, around: Surroundings) -> Told:
     stories = tuple(story_of(job, around) for job in jobs)
     lying = {lying.path for story in stories for lying in story.lying}
     known = lying | {sidecar_path(path) for path in lying}
-    paths = [path for path in dict.fromkeys(_places(file, around)) if path not in known and os.path.lexists(path)]
-    roots = Roots.of(around.settings.folders)
-    async with PillowImages(processes=1, open_file=roots.open_file) as images:
+    looking = Looking(around.roots)
+    paths = [path for path in dict.fromkeys(_places(file, around)) if path not in known and _lies(looking, path)]
+    async with PillowImages(processes=1, open_file=around.roots.open_file) as images:
         files = []
         for path in paths:
             # One that is gone was taken just now.
             with contextlib.suppress(FileNotFoundError):
                 files.append(await untaken(path, around, images))
     return Told(tuple(_news(files, jobs)), stories)
+
+
+def _lies(looking: Looking, path: Path) -> bool:
+    """Whether anything lies there; where one may not look, nothing is said to."""
+    try:
+        return looking.there(path)
+    except OSError:
+        return False
 
 
 def _news(files: Sequence[Untaken], jobs: Sequence[Job]) -> Iterator[Untaken]:
@@ -125,7 +132,7 @@ def _places(file: str, around: Surroundings) -> Iterator[Path]:
         for root in (folder.inbox, folder.error):
             yield root / below
         if len(below.parts) == 1:
-            found = batches(folder.inbox, recursive=True, leave_out=WORK)
+            found = Looking(around.roots).batches(folder.inbox, recursive=True, leave_out=WORK)
             yield from (folder.inbox / one for batch in found for one in batch if one.name == below.name)
 
 
