@@ -81,9 +81,15 @@ async def built(
         await asyncio.to_thread(prove_journal, settings)
         journal = SqliteJournal(settings.state_dir / JOURNAL)
         stack.callback(journal.close)
-        images = await stack.enter_async_context(PillowImages())
+        images = await stack.enter_async_context(PillowImages(open_file=premises.roots.open_file))
         api = await stack.enter_async_context(
-            MagicExpand(settings.api, credentials=credentials, state_dir=settings.state_dir, clock=clock),
+            MagicExpand(
+                settings.api,
+                credentials=credentials,
+                state_dir=settings.state_dir,
+                clock=clock,
+                open_file=premises.roots.open_file,
+            ),
         )
         outside = Outside(
             api=api,

@@ -41,7 +41,7 @@ async def _plan(settings: Settings, overview: Overview, printer: _Text | _Json) 
     fates: Counter[Fate] = Counter()
     counted = {folder.inbox for folder in overview.folders if folder.counted}
     with reading(settings.state_dir / JOURNAL) as journal:
-        async with PillowImages(open_file=Roots.of(settings.folders).open_file) as images:
+        async with PillowImages(open_file=Roots.of(settings.folders, settings.state_dir).open_file) as images:
             planner = Planner(settings, journal, images)
             for folder in settings.folders:
                 if folder.inbox not in counted:
