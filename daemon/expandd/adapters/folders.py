@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from expandd.adapters.disk import Disk
+from expandd.adapters.files.claimed import Claimed
 from expandd.adapters.files.roots import WORK, NotOurs
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
@@ -40,6 +41,7 @@ class LocalFolders:
         self._disk = disk
         self._roots = disk.roots
         self._looking = Looking(disk.roots)
+        self._claimed = Claimed(disk)
         self._returning = Returning(disk)
         self._standing = standing or Standing()
         self._locks = locks
@@ -105,7 +107,7 @@ class LocalFolders:
         return await self._off_loop(target.parent, self._put_away, job, target)
 
     async def discard(self, job: Job) -> None:
-        await self._off_loop(job.place.inbox, self._discard, job)
+        await self._off_loop(job.place.inbox, self._claimed.discard, job)
 
     async def tidy(self, job: Job) -> None:
         await self._off_loop(job.place.inbox, self._tidy, job.work_dir)
@@ -225,7 +227,7 @@ class LocalFolders:
         except FileExistsError:
             # The name was free when it was written down for this job alone: the same bytes there are ours, put
             # there by a try that did not live to say so.
-            return self._has_digest(target, sha256)
+            return self._claimed.has_digest(target, sha256)
         except NotADirectoryError:
             # A link, or a file, has come in the place of its subfolder: another name is chosen.
             return False
@@ -244,37 +246,8 @@ class LocalFolders:
             raise VaultDamaged(f"the vaulted bytes of {printable(vaulted.name)} are not what was downloaded")
 
     def _put_away(self, job: Job, target: Path) -> bool:
-        source = job.work_file
-        self._standing.check(source)
-        if self._looking.identity_of(source) is None:
-            return True
-        if not self._is_claimed(job):
-            self._returning.file(source, job.place.inbox, job.relative)
-            return True
-        try:
-            self._disk.move(source, target, _spare(job.id))
-        except NotADirectoryError:
-            return False
-        except FileExistsError:
-            same = self._looking.identity_of(target) == self._looking.identity_of(source)
-            if not (same or self._has_digest(target, self._disk.digest(source))):
-                return False
-            self._disk.remove(source)
-        return True
-
-    def _discard(self, job: Job) -> None:
-        if self._looking.identity_of(job.work_file) is not None and not self._is_claimed(job):
-            self._returning.file(job.work_file, job.place.inbox, job.relative)
-        else:
-            self._disk.remove(job.work_file)
-
-    def _is_claimed(self, job: Job) -> bool:
-        """Whether what lies in work is what was claimed. What is not goes back into the inbox, as a new file."""
-        found = self._looking.identity_of(job.work_file)
-        if found is not None and found.is_same(job.source.identity):
-            return True
-        # Somebody set its date, or the file system numbers files anew: its bytes tell.
-        return bool(job.source.sha256) and self._has_digest(job.work_file, job.source.sha256)
+        self._standing.check(job.work_file)
+        return self._claimed.put_away(job, target, _spare(job.id))
 
     def _marked(self, work_dir: Path) -> Job | None:
         try:
@@ -309,12 +282,6 @@ class LocalFolders:
         if len(ours) == len(kinds):
             with self._roots.spot(work_dir) as spot:
                 os.rmdir(spot.name, dir_fd=spot.directory)
-
-    def _has_digest(self, path: Path, sha256: str) -> bool:
-        try:
-            return self._disk.digest(path) == sha256
-        except FileNotFoundError:
-            return False
 
 
 def _spare(job_id: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.files.roots import WORK, Roots, user_name
+from expandd.adapters.files.roots import WORK, Roots, Spot, user_name
 from expandd.adapters.mounts import file_system_type
 from expandd.domain.bounds import word
 from expandd.domain.job import FileIdentity
@@ -79,7 +79,8 @@ class Looking:
         return self._lstat(path) is not None
 
     def first_there(self, directory: Path, names: Sequence[str]) -> str:
-        return next((name for name in names if self.there(directory / name)), "")
+        with self.roots.directory(directory) as descriptor:
+            return next((name for name in names if Spot(descriptor, name).there()), "")
 
     def identity_of(self, path: Path) -> FileIdentity | None:
         look = self.look_at(path)

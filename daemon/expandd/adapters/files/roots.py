@@ -7,6 +7,7 @@ nothing is followed at all, and a work folder with all that is in it must be thi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.files.no_links import opened_without_links
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder
 
@@ -137,6 +139,8 @@ class Roots:
     def make_directories(self, root: Path, relative: Path) -> None:
         """`root`/`relative`, its parts made where missing, durably. `root` must exist: it may be a mount point."""
         path = root
+        with contextlib.suppress(FileNotFoundError), self.directory(root / relative):
+            return
         for part in relative.parts:
             path /= part
             with self.spot(path) as spot:
@@ -151,11 +155,13 @@ class Roots:
 
     def _walked(self, path: Path) -> int:
         root = self.root_of(path)
-        descriptor = _opened_root(root, self._owner)
-        here = root
-        for part in path.relative_to(root).parts:
+        here = root if WORK in path.parts or ".." in path.parts else path
+        descriptor = opened_without_links(here, _WALK)
+        if descriptor is None:
+            descriptor, here = _opened_root(root, self._owner), root
+        for part in path.relative_to(here).parts:
             here /= part
-            owner = self._owner if WORK in here.relative_to(root).parts else None
+            owner = self._owner if WORK in here.parts[len(root.parts) :] else None
             descriptor = _step(descriptor, here, owner)
         return descriptor
 
