@@ -147,3 +147,17 @@ def test_any_name_can_be_printed_on_one_line(name: str) -> None:
 
     assert shown.isprintable()
     assert shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("b\udce4d", "b\\xe4d"),
+        ("a\ud800b", "a\\ud800b"),
+        ("\udc7f\udd00\udfff", "\\udc7f\\udd00\\udfff"),
+        ("a\0\n", "a\\x00\\n"),
+    ],
+)
+def test_whatever_a_text_holds_it_can_be_shown(name: str, shown: str) -> None:
+    assert printable(name) == shown
+    assert printable(name).encode()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import GateReason
+from expandd.domain.errors import Fault, FaultCode, GateReason
 from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
 from expandd.domain.hook import Facts, HookFailed, HookName
 from expandd.domain.job import JobState
@@ -157,6 +157,16 @@ def test_a_name_that_is_no_text_can_still_be_opened_by_a_command() -> None:
 
 
 # --- how it is told ---
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "x" * 200_000, "\x1b[31m\n\udcff", "😀" * 40_000])
+def test_whatever_the_service_says_a_command_can_be_given_it(text: str) -> None:
+    job = a_job_in(JobState.FAILED, fault=Fault(FaultCode.FAILED_AT_API, text, text), image_id=text)
+    facts = facts_of(HookName.ON_ERROR, JobClosed(job), ident="1", now=START)
+
+    assert json.loads(facts.json)["image_id"]
+    assert all(b"\0" not in os.fsencode(value) for _, value in facts.environ)
+    assert max(len(os.fsencode(value)) for _, value in facts.environ) < 128 << 10
 
 
 async def test_one_after_the_other_in_their_order() -> None:

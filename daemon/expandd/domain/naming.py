@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import PurePath
 from string import Formatter
@@ -34,6 +35,8 @@ ENDINGS = frozenset(
     }
 )
 """What files are taken for by their names; which of them is true of a result, only the result knows."""
+
+_LONE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
 FIELDS = ("stem", "ext", "width", "height", "preset")
 
@@ -105,7 +108,9 @@ def _whole_characters(raw: bytes) -> str:
 
 def printable(name: object) -> str:
     """A file name or path for people and JSON: bytes that are no UTF-8 and control characters are escaped."""
-    text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+    # A surrogate stands for a byte of a file name; any other one, as JSON can bring it, is no character at all.
+    text = _LONE.sub(lambda found: _escaped(found[0]), str(name))
+    text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 

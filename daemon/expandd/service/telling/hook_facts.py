@@ -18,6 +18,8 @@ from expandd.service.telling.logs import canonical
 from expandd.service.telling.redaction import safe_text
 
 PREFIX = "EXPANDD"
+LONGEST = 16_384
+"""Characters of a variable: what is longer stands whole in the JSON."""
 
 
 def hook_of(event: Event) -> HookName | None:
@@ -74,4 +76,5 @@ def _named(prefix: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, bool):
             yield name, "true" if value else "false"
         else:
-            yield name, str(value)
+            # The kernel starts no program with a variable of more than 128 KiB; a path has 4 at most.
+            yield name, str(value)[:LONGEST]
