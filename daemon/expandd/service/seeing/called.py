@@ -19,12 +19,17 @@ def names_of(file: str) -> Names:
     ids = {file, absolute.name}
     if WORK in parts[:-1]:
         ids.add(parts[parts.index(WORK) + 1])
-    with_reasons = {path.with_name(path.name.removesuffix(ending)) for path in paths for ending in (ENDING, ".json")}
+    with_reasons = {path.with_name(name) for path in paths for name in _explained(path.name)}
     tails = {Path(os.path.normpath(one)) for one in plain if not one.startswith("/")}
     # An id is text; a name of broken bytes is none.
     return Names(
         ids=frozenset(filter(str.isprintable, ids)), paths=frozenset(paths | with_reasons), tails=frozenset(tails)
     )
+
+
+def _explained(name: str) -> set[str]:
+    """What a file of this name may be the report on; nothing where nothing is left of it."""
+    return {name.removesuffix(ending) for ending in (ENDING, ".json")} - {""}
 
 
 def absolute_path(file: str) -> Path:
