@@ -55,6 +55,29 @@ def assert_alice_may_take(name: str, service: Service) -> None:
     service.machine.run("runuser", "-u", "alice", "--", "rm", f"{HOT}/outbox/{name}")
 
 
+PROVING = """
+import asyncio
+from expandd.adapters.images.pillow import PillowImages
+
+async def main():
+    async with PillowImages() as images:
+        print(*(wall.value for wall in await images.prove()))
+
+asyncio.run(main())
+"""
+
+
+def test_what_decodes_stands_behind_both_walls_under_the_filter_of_the_unit(service: Service) -> None:
+    unit = service.machine.run("cat", f"{SOURCE}/systemd/expandd.service").stdout.splitlines()
+    kinds = ("SystemCall", "MemoryDeny", "Restrict", "NoNewPriv", "Protect", "Proc", "Lock")
+    limits = [f"--property={line}" for line in unit if line.startswith(kinds)]
+    started = ("systemd-run", "--pipe", "--wait", "--quiet", "--uid=expandd", *limits)
+    proven = service.machine.run(*started, "/opt/expandd/bin/python", "-c", PROVING)
+
+    assert "SystemCallFilter" in str(limits)
+    assert proven.stdout.split() == ["landlock", "seccomp"]
+
+
 def test_the_example_is_at_work_once_it_is_installed_as_the_readme_says(service: Service) -> None:
     service.machine.run("install", "-m", "644", f"{SOURCE}/config.example.yaml", service.config)
     practice = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"

@@ -24,6 +24,14 @@ from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import ImageFormat
 from expandd.domain.offsets import Size
 from tests.support.examples import EVERY_DAY, MORE, examples
+from tests.support.odd_pictures import (
+    apple_png,
+    many_scans,
+    several_pictures,
+    swelling_text,
+    webp_claiming,
+    webp_with_exif,
+)
 from tests.support.pictures import (
     CORNERS,
     animated,
@@ -561,6 +569,12 @@ GOOD = [picture(name, orientation=3) for name in FORMATS] + [
     picture("webp", mode="RGBA", lossless=True),
     animated("png"),
     animated("webp"),
+    several_pictures(96, 80)[0],
+    many_scans(3, 64, 64),
+    swelling_text(1000),
+    webp_with_exif(2048),
+    webp_claiming(1 << 24, 1 << 24),
+    apple_png(),
 ]
 
 

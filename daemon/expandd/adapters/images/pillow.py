@@ -1,8 +1,8 @@
 """Owns looking inside pictures: a few child processes that decode, started when needed, ended when idle.
 
-The pool is our own. Those of kept libraries (pebble, and the standard library's) hand over pickled values, not open
-files; their workers are copies of the daemon with its secrets, or get files from a socket that they must be able to
-open: neither goes with walls around the worker, see `sandbox`.
+The pool is our own. pebble (5.2, tried) kills and replaces workers well, but hands over pickled values: an open file
+needs a socket that the worker opens itself, which the walls around it forbid (see `sandbox`), and its workers inherit
+the daemon's environment, with the login. The pools of the standard library have no time-outs besides.
 """
 
 from __future__ import annotations
