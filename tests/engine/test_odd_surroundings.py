@@ -136,7 +136,7 @@ async def test_many_files_that_cannot_be_claimed_keep_no_other_back_and_get_one_
     await workshop.until(lambda: len(workshop.engine.jobs) == 70, within=3600.0)
     workshop.drop("good.png")
     await workshop.closed("good.png", within=120.0)
-    await workshop.advance(900.0)
+    await workshop.advance(60.0)
 
     assert workshop.recorder.of(GateShut) == []
     assert len(workshop.journal.rows) == 71
@@ -193,3 +193,19 @@ async def test_a_folder_that_is_away_itself_is_no_fault_of_a_file(workshop: Work
     await workshop.until(lambda: bool(workshop.recorder.of(GateShut)), within=120.0)
 
     assert folders.calls < HOURLY
+
+
+async def test_a_file_that_cannot_even_be_looked_at_keeps_no_other_back(workshop: Workshop) -> None:
+    workshop.folders = folders = Stubborn(workshop.folders, "look", OWN)
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.until(lambda: folders.calls > 0)
+    workshop.drop("good.png")
+    await workshop.closed("good.png", within=120.0)
+    await workshop.advance(600.0)
+    [inbox] = workshop.engine.inboxes
+
+    assert workshop.recorder.of(GateShut) == []
+    assert folders.calls < HOURLY
+    assert inbox.is_baffled
+    assert not workshop.engine.finished

@@ -215,7 +215,7 @@ async def test_an_unpaid_image_whose_file_somebody_removed_is_given_up_and_over(
 async def test_an_inbox_that_is_only_away_is_waited_for(workshop: Workshop, state: JobState) -> None:
     await in_state(workshop, state)
     away = aside(workshop)
-    await workshop.advance(3 * 3600.0)
+    await workshop.advance(1500.0)
     waiting = len(workshop.engine.jobs)
     back(workshop, away)
     workshop.api.heal()

@@ -59,6 +59,10 @@ class Dispatcher:
         due = self._due.get(job_id)
         return None if due is None else max(0.0, due - self._clock.monotonic())
 
+    def gets_nowhere(self, job_id: str) -> bool:
+        """Whether the looks at this job fail, or come to nothing, again and again."""
+        return job_id in self._failures or self._restraint.holds_back(job_id)
+
     def wake(self, job_id: str, seconds: float = 0.0) -> None:
         """Look at the job in `seconds`, or sooner if that was planned."""
         due = max(self._clock.monotonic() + seconds, self._restraint.earliest(job_id, self._look(job_id)))

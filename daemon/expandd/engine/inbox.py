@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.errors import FolderAway, GateReason, JournalAway
 from expandd.domain.events import BugFound
 from expandd.domain.naming import printable
 from expandd.domain.occupied import Occupied
@@ -69,6 +69,7 @@ class Inbox:
         self._looked_after: tuple[tuple[int, int], ...] = ()
         self._look_after_at = float("inf")
         self._emit = emit
+        self._troubled: set[Path] = set()
         self._more = True
         self._ending = False
         self.beat = Beat(ALLOWANCE)
@@ -91,6 +92,12 @@ class Inbox:
         return self._settling.held_back and not self._more
 
     @property
+    def is_baffled(self) -> bool:
+        """Whether all that is left are files that cannot even be looked at."""
+        left = [candidate.relative for candidate in self._candidates]
+        return bool(left) and not self._more and not self.ready and self._troubled.issuperset(left)
+
+    @property
     def waiting(self) -> int:
         """Files known to wait; a backlog beyond the window is not counted."""
         return len(self._candidates) + len(self.ready)
@@ -111,6 +118,11 @@ class Inbox:
             await self._pause_file.look()
         except FolderAway as error:
             self._gate.away(error)
+        except JournalAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - at the start one folder must not keep the others back
+            self._emit(BugFound(f"the look into {printable(self.folder.inbox)}", error))
+            self._gate.away(FolderAway(GateReason.FOLDER_AWAY, "It could not be looked into."))
 
     async def run(self) -> None:
         """Until cancelled, or ended."""
@@ -167,12 +179,24 @@ class Inbox:
         """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
         try:
             await self._settling.look(candidate)
-        except (FolderAway, JournalAway):
+            self._troubled.discard(candidate.relative)
+        except FolderAway as error:
+            if not error.may_be_file:
+                raise
+            # Of a folder that is fine otherwise, this one file is at fault.
+            await self._folders.prove(self.folder.inbox, 0)
+            self._troubles(candidate)
+        except JournalAway:
             raise
         except Exception as error:  # noqa: BLE001 - one file's bug must not stop its folder
             self._emit(BugFound(f"the look at {printable(self.folder.inbox / candidate.relative)}", error))
-            candidate.due = self._clock.monotonic() + BAFFLED
-            self._candidates.set_unfinished(candidate)
+            self._troubles(candidate)
+
+    def _troubles(self, candidate: Candidate) -> None:
+        candidate.due = self._clock.monotonic() + BAFFLED
+        self._candidates.set_unfinished(candidate)
+        self._troubled = {one.relative for one in self._candidates if one.relative in self._troubled}
+        self._troubled.add(candidate.relative)
 
     async def _recover(self, found: Occupied) -> None:
         """Look after the work folder whenever it, or the inbox around it, is not the one of the last time."""

@@ -10,7 +10,6 @@ from expandd.domain.errors import (
     Fault,
     FaultCode,
     FileFault,
-    FolderAway,
     ImageIdRefused,
     Later,
     OutcomeUnknown,
@@ -235,7 +234,8 @@ class Paying:
     async def _generate(self, job: Job) -> Turn:
         try:
             await self._folders.mark(job)
-        except FolderAway:
+        except Exception:
+            # Whatever it was: nothing was sent.
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
             raise
         try:

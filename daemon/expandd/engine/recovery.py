@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, RowRefused, StaleJob
-from expandd.domain.events import Recovered, StrayStuck
+from expandd.domain.errors import FolderAway, JournalAway, RowRefused, StaleJob
+from expandd.domain.events import BugFound, Recovered, StrayStuck
 from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
+from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
@@ -49,6 +50,11 @@ class Recovery:
                 returned += (await self._compare(folder)).returned
             except FolderAway as error:
                 self._gates.inbox(folder.inbox).away(error)
+            except JournalAway:
+                raise
+            except Exception as error:  # noqa: BLE001 - one folder must not keep the start of the others back
+                # Its inbox looks after it again before anything of it is taken.
+                self._emit(BugFound(f"the work folder of {printable(folder.inbox)}", error))
         for job in self._jobs.in_state(*UNPAID, JobState.INTENT):
             await self._heed_record(job)
         for job in self._jobs:
@@ -82,14 +88,23 @@ class Recovery:
                 if job_id in await self._folders.strays(folder.inbox):
                     stuck += 1
                     self._tell_stuck(folder, job_id, str(error))
+            except JournalAway:
+                raise
+            except Exception as error:  # noqa: BLE001 - one odd directory must not keep a folder, or the start, back
+                stuck += 1
+                if self._tell_stuck(folder, job_id, repr(error)):
+                    self._emit(BugFound(f"the work directory {job_id} of {printable(folder.inbox)}", error))
             else:
                 self._stuck.pop((folder.inbox, job_id), None)
         return _Compared(returned, stuck)
 
-    def _tell_stuck(self, folder: HotFolder, job_id: str, why: str) -> None:
-        if self._stuck.get((folder.inbox, job_id)) != why:
-            self._stuck[folder.inbox, job_id] = why
-            self._emit(StrayStuck(folder.inbox, job_id, why))
+    def _tell_stuck(self, folder: HotFolder, job_id: str, why: str) -> bool:
+        """Say once for each reason that it is stuck; whether it is news."""
+        if self._stuck.get((folder.inbox, job_id)) == why:
+            return False
+        self._stuck[folder.inbox, job_id] = why
+        self._emit(StrayStuck(folder.inbox, job_id, why))
+        return True
 
     async def _heed_record(self, job: Job) -> None:
         """A journal from a backup may not know that this one was paid for. Its step looks again where this fails."""

@@ -73,6 +73,11 @@ class Restraint:
             return -math.inf
         return slate.last + self._gap(slate)
 
+    def holds_back(self, job_id: str) -> bool:
+        """Whether this job has got nowhere so often that it waits for nothing but that."""
+        slate = self._slates.get(job_id)
+        return slate is not None and slate.idle > FREE
+
     def forget(self, job_id: str) -> None:
         self._slates.pop(job_id, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable
 
 from expandd.domain.errors import GateReason
@@ -37,6 +38,7 @@ class Tally:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self._been: defaultdict[str, set[JobState]] = defaultdict(set)
         self.finished = 0
         self.failed = 0
         self.progress_at = now()
@@ -44,9 +46,13 @@ class Tally:
 
     def __call__(self, event: Event) -> None:
         self.changed.set()
-        if isinstance(event, JobMoved | JobClosed) and not _back_and_forth(event):
+        if isinstance(event, JobMoved) and event.job.state not in self._been[event.job.id]:
+            # A state that it has been in before is no progress: it goes to and fro.
+            self._been[event.job.id].add(event.job.state)
             self.progress_at = self._now()
         if isinstance(event, JobClosed):
+            self._been.pop(event.job.id, None)
+            self.progress_at = self._now()
             self.finished += event.job.state is JobState.DONE
             self.failed += event.job.state is JobState.FAILED
 
@@ -84,12 +90,7 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
         return quiet > min(patience, PERSON_PATIENCE)
     if engine.at_a_stand:
         return quiet > min(patience, PERSON_PATIENCE)
-    put_off = bool(jobs) and all(job.held or job.attempts for job in jobs)
+    put_off = all(job.held or job.attempts or engine.dispatcher.gets_nowhere(job.id) for job in jobs)
+    left = [inbox for inbox in engine.inboxes if not inbox.idle]
+    put_off = put_off and (bool(jobs) or (bool(left) and all(inbox.is_baffled for inbox in left)))
     return quiet > patience and (bool(reasons - NEEDS_LEAVE) or put_off)
-
-
-def _back_and_forth(event: JobMoved | JobClosed) -> bool:
-    """A refused paid call moves a job to its intent and back: no progress."""
-    return (
-        isinstance(event, JobMoved) and event.job.state in {JobState.INTENT, JobState.UPLOADED} and event.job.tries > 0
-    )

@@ -55,6 +55,7 @@ def overview_of(
     )
     halts = tuple(standstills(settings, journal, snapshot, counts))
     done = tuple(journal.done(MOST_PACE)) if journal else ()
+    failed = tuple(journal.failed(MOST_LISTED)) if journal else ()
     left = sum(folder.waiting + folder.in_flight for folder in folders)
     moving = bool(running) and all(halt.inbox is not None for halt in halts)
     return Overview(
@@ -68,7 +69,8 @@ def overview_of(
         in_hand=tuple(journal.open_jobs(MOST_LISTED)) if journal else (),
         held=tuple(journal.held(MOST_LISTED)) if journal else (),
         done=done[:MOST_LISTED],
-        failed=_in_error(journal.failed(MOST_LISTED)) if journal else (),
+        failed=_in_error(failed),
+        lost=tuple(job for job in (*done, *failed) if job.original_lost)[:MOST_LISTED],
         differing=tuple(journal.differing(MOST_LISTED)) if journal else (),
     )
 

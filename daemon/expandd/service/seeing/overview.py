@@ -108,5 +108,7 @@ class Overview:
     differing: tuple[Job, ...]
     held: tuple[Job, ...] = ()
     """Those that need a person."""
+    lost: tuple[Job, ...] = ()
+    """Those that are over without their originals, which somebody removed while they were in work."""
     told_at: float | None = None
     """When the running daemon last told of itself; None when it does not run, or has not yet."""

@@ -51,6 +51,12 @@ def footlines(overview: Overview) -> Iterator[str]:
             yield f"in hand    {job.state.value:<9} {printable(job.relative)}{why}"
     for job in overview.failed:
         yield f"error      {printable(job.relative)}: {job.fault.message if job.fault else ''}"
+    for job in overview.lost:
+        noticed = clock(job.stamps[-1].at, overview.at)
+        yield (
+            f"lost       {printable(job.relative)}: its original was removed from the work folder of "
+            f"{printable(job.place.inbox)} while it was in work; noticed {noticed}"
+        )
     for job in overview.differing:
         yield f"size       {printable(job.target or job.relative)}: {difference(job)}"
 
