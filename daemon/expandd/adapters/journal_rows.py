@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
+from expandd.domain.bounds import moment
 from expandd.domain.errors import Fault, FaultCode, RowRefused
 from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, Stamp
 from expandd.domain.offsets import Offsets, Size
@@ -150,7 +151,7 @@ def from_row(row: Row) -> Job:
         twin=row["twin"],
         closed=bool(row["closed"]),
         duplicate_of=row["duplicate_of"],
-        stamps=tuple(Stamp(JobState(state), at) for state, at in json.loads(row["stamps"])),
+        stamps=tuple(Stamp(JobState(state), moment(at) or 0.0) for state, at in json.loads(row["stamps"])),
         payments=tuple(Payment(at, Outcome(outcome)) for _, at, outcome in sorted(json.loads(row["payments"]))),
     )
 
