@@ -24,7 +24,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     Raises InstanceRunning, naming the first, when another process has it. The kernel lets go of it when a process
     dies, however it dies, so that a lock is never stale.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             _take(descriptor)

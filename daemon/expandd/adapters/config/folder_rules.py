@@ -141,17 +141,18 @@ def _name(user: int) -> str:
 
 def _work(place: Place, mounts: Mounts) -> Iterator[Mistake]:
     work = place.directory / WORK
+    if is_link(work):
+        # Whoever may drop files may have made it: its folder waits and says so, and the others go on.
+        return
     try:
         same = work.stat().st_dev == place.directory.stat().st_dev and work.is_dir()
     except OSError:
-        if not is_link(work):
-            return
-        same = False
+        return
     # Between two mounts of one file system a rename fails just as between two file systems.
     here, there = mounts.locate(place.directory), mounts.locate(work)
     if not same or (here and there and here.mount != there.mount):
         expected = f"{WORK} in the inbox to be a directory on the inbox's own file system"
-        hint = "Files are claimed by renaming them into it: remove that mount or link and let expandd make it."
+        hint = "Files are claimed by renaming them into it: remove that mount and let expandd make it."
         yield Mistake(path=place.key, expected=expected, found=f"{printable(work)} elsewhere", hint=hint)
 
 

@@ -15,6 +15,7 @@ from expandd.adapters.chance import SystemChance
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.disk import Disk
+from expandd.adapters.files.state import close_to_others
 from expandd.adapters.folders import LocalFolders
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal import SqliteJournal
@@ -109,6 +110,7 @@ def prepare_state(state_dir: Path) -> Path:
     vault = state_dir / "vault"
     try:
         state_dir.mkdir(mode=0o700, exist_ok=True)
+        close_to_others(state_dir)
         vault.mkdir(mode=0o700, exist_ok=True)
         if not os.access(vault, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable", str(vault))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.files.looseness import looseness
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.answers import Account
@@ -66,6 +67,8 @@ async def check(
         say(f"Configuration: {printable(config)} is fine.")
         for folder in settings.folders:
             say(_about(folder))
+        for loose in looseness(settings.folders, settings.state_dir):
+            say(f"Warning: {loose}")
         if offline:
             return FINE
         credentials = find_credentials(settings.api, environ)

@@ -14,6 +14,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from expandd.adapters.files.looseness import looseness
 from expandd.adapters.files.roots import Roots
 from expandd.domain.errors import ConfigurationError, InstanceRunning
 from expandd.domain.settings import Settings
@@ -93,6 +94,8 @@ async def _work(settings: Settings, given: Given) -> None:
 
     async with built(settings, given.environ, announcer, premises=premises, around=metered) as engine:
         await asyncio.to_thread(remember, given.config, settings.state_dir, given.log)
+        for loose in await asyncio.to_thread(list, looseness(settings.folders, settings.state_dir)):
+            given.log.warning("permissions.loose", why=loose)
         teller.hooks = lambda: engine.settings.hooks
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
