@@ -52,7 +52,7 @@ def run_rebuild(config: Path) -> int:
     )
     click.echo("asked about them, and none is paid for again unless it proves that nothing was made.")
     click.echo(
-        "What was spent, pauses, holds and duplicates are forgotten with the old journal: budgets begin anew, and"
+        "Pauses, holds, duplicates and what was spent, but for files in work, are forgotten: budgets begin anew, and"
     )
     click.echo("what is to stay paused must be paused again before the next start, by a file named PAUSE in its inbox.")
     return ExitCode.FINE

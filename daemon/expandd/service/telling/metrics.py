@@ -10,12 +10,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from expandd import __version__
 from expandd.domain import events as e
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import TELLING, Job, JobState
+from expandd.domain.payment import Outcome
 from expandd.domain.settings import Settings
 from expandd.service.seeing.labels import ALL, OTHER, labels_of
 from expandd.service.seeing.overview import FolderOverview, Overview
 
-PAID = frozenset({JobState.ACCEPTED, JobState.RENDERED})
 STEPS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900, 3600)
 """Seconds by which times are sorted: from a local step to an hour of outage."""
 
@@ -76,7 +76,7 @@ class Metrics:
         left = next((stamp for stamp in reversed(job.stamps[:-1]) if stamp.state is before), None)
         if left is not None and before is not None:
             self._counted.state_seconds.labels(before.value).observe(max(0.0, last.at - left.at))
-        if job.state in PAID and not any(stamp.state in PAID for stamp in job.stamps[:-1]):
+        if before is not None and TELLING.get((before, job.state)) is Outcome.TAKEN:
             self._counted.paid.labels(label).inc()
         if job.state is JobState.UNKNOWN:
             self._counted.unknown.labels(label).inc()
