@@ -58,6 +58,11 @@ def folder_away(folder: Path, error: OSError) -> FolderAway:
 
 def _of_folder(folder: Path, error: OSError) -> FolderAway:
     reason, where = error.strerror or str(error), printable(folder)
+    if error.errno == errno.ETIMEDOUT:
+        return FolderAway(
+            GateReason.FOLDER_AWAY,
+            f"The disk of {where} does not answer. Is the share's server there? expandd goes on by itself.",
+        )
     if error.errno in _FULL:
         return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {where} ({reason}). Make room on its disk.")
     if error.errno in _FORBIDDEN:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.disk import Disk
 from expandd.adapters.files.claimed import Claimed
 from expandd.adapters.files.roots import WORK, NotOurs
@@ -37,7 +38,10 @@ MOST_MARK = 1 << 16
 class LocalFolders:
     """Hot folders of the local file system. Blocking calls run in threads, and only where the right disk is mounted."""
 
-    def __init__(self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None) -> None:
+    def __init__(
+        self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None, run: Run = in_thread
+    ) -> None:
+        self._run = run
         self._disk = disk
         self._roots = disk.roots
         self._looking = Looking(disk.roots)
@@ -79,7 +83,7 @@ class LocalFolders:
 
     async def digest(self, path: Path) -> str:
         try:
-            return await asyncio.to_thread(self._where_it_stands, path, self._disk.digest, path)
+            return await self._run(path, self._where_it_stands, path, self._disk.digest, path)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -142,16 +146,18 @@ class LocalFolders:
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         try:
-            found = await asyncio.to_thread(self._where_it_stands, directory, self._stat, directory)
+            found = await self._run(directory, self._where_it_stands, directory, self._stat, directory)
         except NotOurs as error:
             raise folder_away(directory, error) from error
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ETIMEDOUT:
+                raise folder_away(directory, error) from error
             return None
         return found.st_dev, found.st_ino
 
     async def _off_loop(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
         with translated(folder):
-            return await asyncio.to_thread(self._where_it_stands, folder, call, *arguments)
+            return await self._run(folder, self._where_it_stands, folder, call, *arguments)
 
     def _where_it_stands(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
         self._standing.check(folder)

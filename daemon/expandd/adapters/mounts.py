@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -55,6 +55,11 @@ class Mounts:
         if relative.startswith(".."):
             return None
         return Location(number, mount.device, PurePosixPath(mount.root) / relative)
+
+
+def mount_points() -> Sequence[str]:
+    """Where something is mounted, by the kernel's table alone: no file system is asked. Empty where it is untold."""
+    return tuple(mount.point for mount in Mounts.read().table.values())
 
 
 def _parsed(line: str) -> tuple[int, _Mount]:

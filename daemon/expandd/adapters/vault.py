@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.disk import Disk
 from expandd.domain.errors import AccountAway, GateReason
 from expandd.domain.naming import printable
@@ -19,7 +19,8 @@ FLOOR = 16 << 20
 class FileVault:
     """One file a job in `directory`, and in `kept` below it what may be used again, by digest."""
 
-    def __init__(self, directory: Path, disk: Disk) -> None:
+    def __init__(self, directory: Path, disk: Disk, run: Run = in_thread) -> None:
+        self._run = run
         self._directory = directory
         self._kept = directory / "kept"
         self._disk = disk
@@ -38,7 +39,7 @@ class FileVault:
 
     async def prove(self, room: int) -> None:
         try:
-            found = await asyncio.to_thread(os.statvfs, self._directory)
+            found = await self._run(self._directory, os.statvfs, self._directory)
         except OSError as error:
             raise AccountAway(GateReason.CANNOT_STORE, f"The state directory cannot be used: {error}.") from error
         if found.f_bavail * found.f_frsize < room + FLOOR:
@@ -59,7 +60,9 @@ class FileVault:
         await self._off_loop(self._keep, self.path(job_id), self._kept / sha256)
 
     async def reuse(self, sha256: str, job_id: str) -> bool:
-        if not await asyncio.to_thread(self._holds, sha256):
+        holds: list[bool] = []
+        await self._off_loop(lambda: holds.append(self._holds(sha256)))
+        if not any(holds):
             return False
         await self._off_loop(self._link, self._kept / sha256, self.path(job_id))
         return True
@@ -97,7 +100,7 @@ class FileVault:
 
     async def _off_loop(self, call: Callable[..., None], *arguments: Path) -> None:
         try:
-            await asyncio.to_thread(call, *arguments)
+            await self._run(self._directory, call, *arguments)
         except OSError as error:
             raise AccountAway(
                 GateReason.CANNOT_STORE,

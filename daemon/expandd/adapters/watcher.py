@@ -9,7 +9,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from watchdog.events import (
@@ -24,6 +26,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
+from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.kernel_watches import KernelWatch, kernel_watches
 from expandd.domain.errors import FolderAway, GateReason
 from expandd.domain.naming import printable
@@ -66,7 +69,8 @@ class _Watched:
 class InotifyWatcher:
     """One observer thread for all inboxes. Close it to end the thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run = in_thread) -> None:
+        self._run = run
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, _Watched] = {}
         self._lock = threading.Lock()
@@ -81,10 +85,15 @@ class InotifyWatcher:
 
         Replaces any earlier watch of the inbox. Raises FolderAway when it cannot be watched.
         """
-        await asyncio.to_thread(self._watch, inbox, hint, recursive=recursive)
+        try:
+            await self._run(inbox, partial(self._watch, inbox, hint, recursive=recursive))
+        except OSError as error:
+            raise _refused(inbox, error) from error
 
     async def unwatch(self, inbox: Path) -> None:
-        await asyncio.to_thread(self._unwatch, inbox)
+        with suppress(OSError):
+            # A watch on a disk that does not answer ends with that disk.
+            await self._run(inbox, self._unwatch, inbox)
 
     async def alive(self, inbox: Path) -> bool:
         """Whether the kernel still watches what was watched, and both threads still listen."""
@@ -103,6 +112,11 @@ class InotifyWatcher:
     # --- in threads: a large tree takes seconds ---
 
     def _watch(self, inbox: Path, hint: Hint, *, recursive: bool) -> None:
+        # A disk that does not answer holds up this thread here, and not all that wait for the lock.
+        try:
+            os.scandir(inbox).close()
+        except OSError as error:
+            raise _refused(inbox, error) from error
         # One at a time: what the kernel watches before and after tells whose watches the new ones are.
         with self._changing:
             self._replace(inbox, hint, recursive=recursive)

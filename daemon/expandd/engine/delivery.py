@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from pathlib import Path
 
 from expandd.domain.errors import AccountAway, Later, VaultDamaged
@@ -44,7 +45,7 @@ class Delivery:
         self._vault = vault
         self._twins = twins
         self._work = work
-        self._choosing = asyncio.Lock()
+        self._choosing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def deliver(self, job: Job) -> Turn:
         """Put the result into the outbox, never over another file."""
@@ -174,14 +175,15 @@ class Delivery:
             size=result.size,
             preset=job.place.preset_name,
         )
-        async with self._choosing:
+        # One by one for each folder: what hangs in one must not hold up the others.
+        async with self._choosing[job.place.outbox]:
             taken = frozenset(other.target for other in self._jobs if other.target is not None)
             target = await self._folders.free_name(job.place.outbox, job.relative.with_name(name), taken)
             await self._jobs.note(job, target=target)
         return target
 
     async def _choose_resting(self, job: Job, directory: Path) -> Job:
-        async with self._choosing:
+        async with self._choosing[directory]:
             taken = frozenset(other.resting for other in self._jobs if other.resting is not None)
             resting = await self._folders.free_name(directory, job.relative, taken)
             return await self._jobs.note(job, resting=resting)

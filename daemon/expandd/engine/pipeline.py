@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from pathlib import Path
 
 from expandd.domain.backoff import JOB
-from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, Later
-from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, GateReason, Later
+from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.asking import Asking
 from expandd.engine.barriers import LOOK
@@ -48,6 +50,34 @@ class Bounds:
     deliveries: int = 2
 
 
+class _Shares:
+    """So many at once for each disk: those that wait for one that hangs hold up nothing on others."""
+
+    def __init__(self, most: int, disk_of: Callable[[Job], Hashable]) -> None:
+        self._disk_of = disk_of
+        self._bounds: defaultdict[Hashable, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
+
+    def of(self, job: Job) -> asyncio.Semaphore:
+        return self._bounds[self._disk_of(job)]
+
+
+def _only(job: Job) -> Hashable:
+    """Results are fetched to one disk, whatever folder they are for."""
+    del job
+    return None
+
+
+def _reads(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
+    return lambda job: mount_of(job.place.inbox)
+
+
+def _moves(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
+    def moves(job: Job) -> Hashable:
+        return tuple(map(mount_of, (job.place.inbox, job.place.outbox, job.place.done)))
+
+    return moves
+
+
 class Pipeline:
     """Advances jobs. Knows nothing of when; the dispatcher calls it."""
 
@@ -64,6 +94,7 @@ class Pipeline:
         fetching: Fetching,
         delivery: Delivery,
         blame: Blame,
+        mount_of: Callable[[Path], Hashable],
         bounds: Bounds = Bounds(),
     ) -> None:
         self._jobs = jobs
@@ -74,10 +105,9 @@ class Pipeline:
         self._chance = chance
         self._leave = leave
         self._blame = blame
-        sends = asyncio.Semaphore(bounds.uploads)
-        fetches = asyncio.Semaphore(bounds.downloads)
-        delivers = asyncio.Semaphore(bounds.deliveries)
-        self._steps: dict[JobState, tuple[asyncio.Semaphore | None, Callable[[Job], Awaitable[Turn]]]] = {
+        sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
+        delivers = _Shares(bounds.deliveries, _moves(mount_of))
+        self._steps: dict[JobState, tuple[_Shares | None, Callable[[Job], Awaitable[Turn]]]] = {
             JobState.CLAIMED: (sends, paying.upload),
             JobState.UPLOADED: (sends, paying.pay),
             JobState.INTENT: (None, paying.doubt),
@@ -100,13 +130,17 @@ class Pipeline:
         if self._leave.denied(job):
             self._slots.give(job_id)
             return LOOK
+        away = self._away(job)
+        if away:
+            self._slots.give(job_id)
+            return away
         if not self._has_slot(job):
             return SLOT_WAIT
         bound, step = self._steps[job.state]
         if bound is None:
             turn = await self._tried(job, step)
         else:
-            async with bound:
+            async with bound.of(job):
                 turn = await self._tried(job, step)
         self._settle_slot(job_id)
         return turn
@@ -147,6 +181,14 @@ class Pipeline:
 
     def _current(self, job: Job) -> Job:
         return self._jobs.get(job.id) or job
+
+    def _away(self, job: Job) -> float:
+        """Seconds that a job for which nothing is made waits for a folder that is away, without a slot."""
+        if job.state not in UNPAID or job.fault is not None:
+            return 0.0
+        gate = self._gates.storage(job.place.inbox)
+        away = gate.shut is not None and gate.shut.reason is GateReason.FOLDER_AWAY
+        return gate.wait() if away else 0.0
 
     def _has_slot(self, job: Job) -> bool:
         if job.state not in HOLDS_SLOT or job.fault is not None:

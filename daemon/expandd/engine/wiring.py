@@ -86,6 +86,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
         slots=slots,
         gates=on.gates,
         chance=out.chance,
+        mount_of=out.mount_of,
         leave=on.leave,
         blame=on.blame,
         paying=Paying(

@@ -13,6 +13,7 @@ from expandd.adapters.api.replies import Shape
 from expandd.adapters.api.streams import open_regular, opened_part
 from expandd.adapters.api.tokens import Tokens
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
+from expandd.adapters.bulkheads import Run, in_thread
 from expandd.domain.answers import Account, Fetched, History, Uploaded
 from expandd.domain.errors import AccountAway, GateReason, Later, LinkDead
 
@@ -56,7 +57,9 @@ class MagicExpand:
         connections: int = CONNECTIONS,
         resolve: Resolve = resolve,
         open_file: OpenFile = open_regular,
+        run: Run = in_thread,
     ) -> None:
+        self._run = run
         self.most_bytes = DOWNLOAD_LIMIT
         """Where the download of one result is cut."""
         self._settings = settings
@@ -88,7 +91,7 @@ class MagicExpand:
 
         async def send(headers: Mapping[str, str]) -> Reply:
             nonlocal digest
-            async with opened_part(source, self._open_file) as part:
+            async with opened_part(source, self._open_file, self._run) as part:
                 reply = await self._http.upload("/expand/target", part, headers=headers)
                 digest = part.sha256
             return reply

@@ -7,13 +7,16 @@ import hashlib
 import os
 import secrets
 import stat
+import threading
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from expandd.adapters.bulkheads import Run, in_thread
 from expandd.domain.errors import Later
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     OpenFile = Callable[[Path], int]
@@ -37,7 +40,8 @@ class FilePart:
     the whole daemon; this one reads in a thread.
     """
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, read: Callable[..., Awaitable[bytes]]) -> None:
+        self._read_some = read
         content_type, filename = _typed(os.pread(fd, HEAD, 0))
         boundary = secrets.token_hex(16)
         self._fd = fd
@@ -72,7 +76,7 @@ class FilePart:
 
     async def _read(self, size: int) -> bytes:
         try:
-            chunk = await asyncio.to_thread(os.read, self._fd, size)
+            chunk = await self._read_some(os.read, self._fd, size)
         except OSError as error:
             raise Later(f"The file cannot be read just now: {error.strerror}.") from error
         if not chunk:
@@ -86,24 +90,38 @@ def open_regular(path: Path) -> int:
 
 
 @asynccontextmanager
-async def opened_part(source: Path, open_file: OpenFile = open_regular) -> AsyncIterator[FilePart]:
+async def opened_part(
+    source: Path, open_file: OpenFile = open_regular, run: Run = in_thread
+) -> AsyncIterator[FilePart]:
     """`source`, opened anew, as a FilePart. Raises Later when it is no regular file or cannot be opened."""
     try:
-        fd = await asyncio.to_thread(open_file, source)
+        fd = await run(source, open_file, source)
     except OSError as error:
         raise Later(f"The file cannot be opened just now: {error.strerror}.") from error
     try:
-        yield await asyncio.to_thread(_part, fd)
+        try:
+            part = await run(source, _part, fd, partial(run, source))
+        except OSError as error:
+            raise Later(f"The file cannot be read just now: {error.strerror}.") from error
+        yield part
     finally:
+        _close_aside(fd)
+
+
+def _close_aside(fd: int) -> None:
+    """Close it off the loop: on a share that hangs even that waits for the server."""
+    try:
+        threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+    except RuntimeError:  # the system has no thread left
         os.close(fd)
 
 
-def _part(fd: int) -> FilePart:
+def _part(fd: int, read: Callable[..., Awaitable[bytes]]) -> FilePart:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise Later("The file is not a regular file any more.")
-        return FilePart(fd, status.st_size)
+        return FilePart(fd, status.st_size, read)
     except OSError as error:
         raise Later(f"The file cannot be read just now: {error.strerror}.") from error
 

@@ -6,10 +6,11 @@ import os
 import pwd
 import shlex
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from expandd.adapters.answering import silent
 from expandd.adapters.config.lookups import is_directory, is_link
 from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted, listed
 from expandd.adapters.mounts import Mounts
@@ -43,11 +44,15 @@ class Place:
     role: Role
     directory: Path
     waits: bool = False
+    hangs: bool = False
+    """Its disk gives no answer: it is known by its name alone, and waits."""
 
 
 def folder_mistakes(places: Sequence[Place], line: Callable[[KeyPath], int]) -> Iterator[Mistake]:
     """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk."""
     mounts = Mounts.read()
+    hanging = silent(place.directory for place in places if place.role is not Role.STATE)
+    places = [replace(place, waits=True, hangs=True) if place.directory in hanging else place for place in places]
     roots = {place.key: [other for other in places if other.key == place.key] for place in places}
     for key, group in roots.items():
         missing = [place for place in group if not place.waits and not os.path.lexists(place.directory)]
@@ -162,7 +167,7 @@ def _overlaps(
     line: Callable[[KeyPath], int],
 ) -> Iterator[Mistake]:
     """One mistake for each directory that is another one, or lies inside another one."""
-    chains = [_chain(place.directory, mounts) for place in places]
+    chains = [_named_chain(place.directory) if place.hangs else _chain(place.directory, mounts) for place in places]
     owners: dict[Hashable, Place] = {}
     for place, chain in zip(places, chains, strict=True):
         other = next((owners[key] for key in chain.itself if key in owners), None)
@@ -184,6 +189,10 @@ class _Chain:
 
     itself: tuple[Hashable, ...]
     above: tuple[Hashable, ...]
+
+
+def _named_chain(directory: Path) -> _Chain:
+    return _Chain((("path", directory),), tuple(("path", parent) for parent in directory.parents))
 
 
 def _chain(directory: Path, mounts: Mounts) -> _Chain:

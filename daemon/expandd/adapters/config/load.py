@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from expandd.adapters.answering import silent
 from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.folder_rules import Place, Role, folder_mistakes
 from expandd.adapters.config.limit_keys import budget_of, burst_of
@@ -159,6 +160,9 @@ def _printable_path(path: KeyPath) -> str:
 def _places(config: ConfigKeys, base: Path, bad: set[KeyPath]) -> Iterator[Place]:
     if ("state_dir",) not in bad:
         yield Place(("state_dir",), Role.STATE, _absolute(config.state_dir, base))
+    # What hangs is not touched: it waits, as what is not mounted does.
+    required_anywhere = (_required(folder, base) for folder in config.folders)
+    hanging = silent(one for one in required_anywhere if one is not None)
     for number, folder in enumerate(config.folders):
         keeps = manners_of(folder, config.defaults).originals is Originals.MOVE
         for role in DIRECTORIES:
@@ -166,7 +170,11 @@ def _places(config: ConfigKeys, base: Path, bad: set[KeyPath]) -> Iterator[Place
             path: KeyPath = ("folders", number, role if own else "root")
             if (own or folder.root) and (own or keeps or role != "done"):
                 directory, required = _directory(folder, role, base), _required(folder, base)
-                waits = required is not None and directory.is_relative_to(required) and not is_mount_point(required)
+                waits = (
+                    required is not None
+                    and directory.is_relative_to(required)
+                    and (required in hanging or not is_mount_point(required))
+                )
                 yield Place(path, Role(role), directory, waits=waits)
 
 

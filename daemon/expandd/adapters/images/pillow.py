@@ -177,7 +177,10 @@ class PillowImages:
         return answer
 
     async def _opened(self, path: Path) -> io.FileIO:
-        return await self._run(path, opened, path, self._open_file)
+        try:
+            return await self._run(path, opened, path, self._open_file)
+        except OSError as error:
+            raise Later(f"It cannot be opened: {error.strerror}.") from error
 
     async def _found(self, request: Request, file: io.FileIO) -> Finding:
         answer = await self._ask(request, file)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from expandd.adapters.account_lock import account_locked
 from expandd.adapters.api.magic_expand import MagicExpand
+from expandd.adapters.bulkheads import Bulkheads
 from expandd.adapters.chance import SystemChance
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.credentials import Credentials, find_credentials
@@ -75,14 +76,15 @@ async def built(
         stack.enter_context(account_locked(settings.api.base_url, refresh_token))
         premises = premises or Premises()
         stack.callback(premises.close)
-        premises.admit(settings.folders)
-        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher()
+        bulkheads = Bulkheads(settings.state_dir)
+        await premises.admit(settings.folders, bulkheads)
+        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run)
         disk.roots = premises.roots
         stack.callback(watcher.close)
         await asyncio.to_thread(prove_journal, settings)
         journal = SqliteJournal(settings.state_dir / JOURNAL)
         stack.callback(journal.close)
-        images = await stack.enter_async_context(PillowImages(open_file=premises.roots.open_file))
+        images = await stack.enter_async_context(PillowImages(open_file=premises.roots.open_file, run=bulkheads.run))
         api = await stack.enter_async_context(
             MagicExpand(
                 settings.api,
@@ -90,17 +92,19 @@ async def built(
                 state_dir=settings.state_dir,
                 clock=clock,
                 open_file=premises.roots.open_file,
+                run=bulkheads.run,
             ),
         )
         outside = Outside(
             api=api,
             chance=SystemChance(),
             clock=clock,
-            folders=LocalFolders(disk, premises.standing, premises.locks),
+            folders=LocalFolders(disk, premises.standing, premises.locks, bulkheads.run),
             images=images,
             journal=journal,
-            vault=FileVault(vault, disk),
+            vault=FileVault(vault, disk, bulkheads.run),
             watcher=watcher,
+            mount_of=bulkheads.mount_of,
         )
         yield Engine(settings, around(outside), announce)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from expandd.adapters.bulkheads import Bulkheads
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.standing import Standing
@@ -20,23 +22,33 @@ class Premises:
         self.standing = Standing()
         self.roots = Roots()
         self.locks = InboxLocks(self.roots)
+        self.bulkheads = Bulkheads()
 
-    def admit(self, folders: Sequence[HotFolder]) -> None:
+    async def admit(self, folders: Sequence[HotFolder], bulkheads: Bulkheads | None = None) -> None:
         """Take these too, all or none. Raises InstanceRunning.
 
-        A folder that is away is taken when it is back.
+        A folder that is away, or whose disk does not answer, is taken when it is back. `bulkheads` are what runs the
+        calls from now on.
         """
+        self.bulkheads = bulkheads or self.bulkheads
+        roots = [root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)]
+        await asyncio.to_thread(self.bulkheads.know, roots)
         held, standing = self.locks.held, Standing(folders)
         self.roots.know_folders(folders)
         try:
-            for folder in folders:
-                with contextlib.suppress(FolderAway, OSError):
-                    standing.check(folder.inbox)
-                    self.locks.take(folder.inbox)
+            await asyncio.gather(*(self._admit(folder.inbox, standing) for folder in folders))
         except InstanceRunning:
             self.locks.keep_only(held)
             raise
         self.standing.know(folders)
+
+    async def _admit(self, inbox: Path, standing: Standing) -> None:
+        def take() -> None:
+            standing.check(inbox)
+            self.locks.take(inbox)
+
+        with contextlib.suppress(FolderAway, OSError):
+            await self.bulkheads.run(inbox, take)
 
     def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
         """Let others have the rest, and tell what that is."""

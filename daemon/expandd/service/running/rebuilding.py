@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from expandd.adapters.answering import silent
 from expandd.adapters.config.load import load
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.folders import MARK
@@ -60,11 +61,13 @@ def run_rebuild(config: Path) -> int:
 
 def _marks(settings: Settings) -> list[Path]:
     looking = Looking(Roots.of(settings.folders, settings.state_dir))
-    return [mark for folder in settings.folders for mark in _marks_in(folder, looking)]
+    hanging = silent(folder.inbox for folder in settings.folders)
+    answering = (folder for folder in settings.folders if folder.inbox not in hanging)
+    return [mark for folder in answering for mark in _marks_in(folder, looking)]
 
 
 def _marks_in(folder: HotFolder, looking: Looking) -> list[Path]:
-    """None where the folder is away, or its work folder is not ours: it waits."""
+    """None where the folder is away, or does not answer, or its work folder is not ours: it waits."""
     try:
         jobs = [folder.work / job_id for job_id in looking.work_directories(folder.inbox)]
         return [job / MARK for job in jobs if looking.identity_of(job / MARK) is not None]

@@ -76,7 +76,7 @@ class Reloader:
         try:
             settings = await asyncio.to_thread(self._read, self._config)
             prove_reloadable(before, settings, self._config)
-            await asyncio.to_thread(self._premises.admit, settings.folders)
+            await self._premises.admit(settings.folders)
         except ConfigurationError as error:
             self._refuse([str(problem) for problem in error.problems])
             return

@@ -1,0 +1,270 @@
+"""Runs blocking calls in threads by mount: a disk that does not answer holds up its own few threads and no others.
+
+A mount is found by name in the kernel's table, without touching the file system. A call that gets nowhere for a while
+is abandoned: its thread counts as stuck until it comes back, and nothing else is begun meanwhile on the paths that it
+is about, so that no step of a job is ever done twice at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from expandd.adapters.mounts import mount_points
+from expandd.domain.job import Job
+
+T = TypeVar("T")
+Key = frozenset[str]
+
+THREADS = 4
+"""Threads for each mount, and for each pair of mounts between which something is moved."""
+
+PATIENCE = 5.0
+"""Seconds without any progress after which a call is abandoned."""
+
+LONGEST = 900.0
+"""Seconds after which a call is abandoned though it gets on: it copies something huge, or goes round in circles."""
+
+IDLE = 10.0
+"""Seconds after which a thread without work ends."""
+
+FRESH = 2.0
+"""Seconds for which the table of mounts is believed."""
+
+STATE = "state_dir"
+"""The name under which the state directory has threads of its own."""
+
+
+class Run(Protocol):
+    """Runs a blocking call in a thread for the disk that the path is on."""
+
+    def __call__(self, path: Path, call: Callable[..., T], *arguments: object) -> Awaitable[T]: ...
+
+
+class _Call:
+    """One call: where it runs, and what it is about."""
+
+    def __init__(self, work: Callable[[], Any], subjects: frozenset[Path]) -> None:
+        self.work = work
+        self.subjects = subjects
+        self.thread: int | None = None
+        self.stuck = False
+        self._loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Any] = self._loop.create_future()
+
+    def run(self) -> None:
+        result, failure = None, None
+        try:
+            result = self.work()
+        except BaseException as error:  # noqa: BLE001 - it is the asker's; the thread has others to serve
+            failure = error
+        try:
+            self._loop.call_soon_threadsafe(self._tell, result, failure)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _tell(self, result: object, failure: BaseException | None) -> None:
+        if self.outcome.done():
+            return
+        if failure is None:
+            self.outcome.set_result(result)
+        else:
+            self.outcome.set_exception(failure)
+            self.outcome.exception()  # where it was abandoned nobody asks for it
+
+    def progress(self) -> str:
+        """What changes whenever the call's thread gets anywhere: how often the kernel has switched to it."""
+        try:
+            status = Path(f"/proc/self/task/{self.thread}/status").read_text(encoding="ascii")
+        except OSError:
+            return ""
+        return status[status.find("voluntary_ctxt_switches") :]
+
+
+class _Compartment:
+    """The threads of one mount. They are daemons: one that the kernel holds does not hold up the end of the process."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._name = name
+        self._most = threads
+        self._waiting: deque[_Call] = deque()
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._idle = 0
+        self._stuck = 0
+        self._about: Counter[Path] = Counter()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no thread is left that could do anything."""
+        return self._stuck >= self._most
+
+    def is_stuck_on(self, subjects: Iterable[Path]) -> bool:
+        return any(self._about[subject] for subject in subjects)
+
+    def begin(self, call: _Call) -> None:
+        """Raises OSError when no thread can be started."""
+        with self._changed:
+            self._waiting.append(call)
+            if self._idle >= len(self._waiting):
+                self._changed.notify()
+            elif self._threads < self._most:
+                self._start(call)
+
+    def _start(self, call: _Call) -> None:
+        try:
+            threading.Thread(target=self._serve, name=f"disk {self._name}", daemon=True).start()
+        except RuntimeError as error:
+            if self._threads > self._stuck:
+                return  # others of them will come to it
+            self._waiting.remove(call)
+            raise OSError(errno.EAGAIN, "the system lets expandd start no further thread") from error
+        self._threads += 1
+
+    def leave(self, call: _Call) -> None:
+        """Nobody waits for the call any more. One that has not begun never will."""
+        with self._changed:
+            if call in self._waiting:
+                self._waiting.remove(call)
+            elif call.thread is not None and not call.stuck:
+                call.stuck = True
+                self._stuck += 1
+                self._about.update(call.subjects)
+
+    def _serve(self) -> None:
+        while (call := self._next()) is not None:
+            call.run()
+            with self._changed:
+                call.thread = None
+                if call.stuck:
+                    self._stuck -= 1
+                    self._about -= Counter(call.subjects)
+
+    def _next(self) -> _Call | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._waiting, IDLE)
+            self._idle -= 1
+            if not self._waiting:
+                self._threads -= 1
+                return None
+            call = self._waiting.popleft()
+            call.thread = threading.get_native_id()
+            return call
+
+
+class Bulkheads:
+    """All compartments, made when they are needed."""
+
+    def __init__(
+        self,
+        state_dir: Path | None = None,
+        *,
+        threads: int = THREADS,
+        patience: float = PATIENCE,
+        points: Callable[[], Sequence[str]] = mount_points,
+    ) -> None:
+        self._state_dir = state_dir
+        self._threads = threads
+        self._patience = patience
+        self._read_points = points
+        self._points: Sequence[str] = ()
+        self._read_at = float("-inf")
+        self._real: dict[Path, Path] = {}
+        self._compartments: dict[Key, _Compartment] = {}
+
+    def know(self, roots: Iterable[Path]) -> None:
+        """Find out where these directories lie if they are links, or below some; those that give no answer are named.
+
+        Blocks for a moment at most.
+        """
+        found: dict[Path, Path] = {}
+
+        def resolve(root: Path) -> None:
+            found[root] = Path(os.path.realpath(root))
+
+        deadline = time.monotonic() + self._patience / 2
+        threads = [threading.Thread(target=resolve, args=(root,), daemon=True) for root in set(roots)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._real = {**self._real, **found}
+
+    def mount_of(self, path: Path) -> str:
+        """The mount that a path is on, by name alone."""
+        if self._state_dir is not None and path.is_relative_to(self._state_dir):
+            return STATE
+        root = next((one for one in (path, *path.parents) if one in self._real), None)
+        real = os.fspath(path if root is None else self._real[root] / path.relative_to(root))
+        if time.monotonic() > self._read_at + FRESH:
+            self._points, self._read_at = self._read_points(), time.monotonic()
+        inside = (point for point in self._points if real == point or real.startswith(point.rstrip("/") + "/"))
+        return max(inside, key=len, default="/")
+
+    async def run(self, path: Path, call: Callable[..., T], *arguments: object) -> T:
+        """The outcome of a blocking call about `path`, and about what is named in its arguments.
+
+        Raises OSError (ETIMEDOUT) when its disk does not answer, or did not answer an earlier call about the same.
+        """
+        subjects = frozenset(_subjects(arguments))
+        key = frozenset(map(self.mount_of, (path, *subjects)))
+        compartments = tuple(self._compartments.items())
+        if any(one.is_stuck for part, one in compartments if part <= key):
+            raise _silent(path)
+        if any(one.is_stuck_on((path, *subjects)) for _, one in compartments):
+            raise _silent(path)
+        compartment = self._compartments.get(key)
+        if compartment is None:
+            compartment = self._compartments[key] = _Compartment("+".join(sorted(key)), self._threads)
+        begun = _Call(lambda: call(*arguments), subjects)
+        compartment.begin(begun)
+        try:
+            await self._watch(begun, compartment)
+        finally:
+            if not begun.outcome.done():
+                compartment.leave(begun)
+        if not begun.outcome.done():
+            raise _silent(path)
+        outcome: T = begun.outcome.result()
+        return outcome
+
+    async def _watch(self, call: _Call, compartment: _Compartment) -> None:
+        """Return when the call is over, or gets nowhere."""
+        before, deadline = "", time.monotonic() + LONGEST
+        while time.monotonic() < deadline:
+            done, _ = await asyncio.wait({call.outcome}, timeout=self._patience / 2)
+            if done or (call.thread is None and compartment.is_stuck):
+                return
+            if call.thread is not None:
+                now = call.progress()
+                if now == before:
+                    return
+                before = now
+
+
+async def in_thread(path: Path, call: Callable[..., T], *arguments: object) -> T:
+    """The same without bulkheads, for whoever works on one disk alone."""
+    del path
+    return await asyncio.to_thread(call, *arguments)
+
+
+def _subjects(arguments: Iterable[object]) -> Iterable[Path]:
+    for argument in arguments:
+        if isinstance(argument, Path) and argument.is_absolute():
+            yield argument
+        elif isinstance(argument, Job):
+            yield argument.work_dir
+            if argument.resting is not None:
+                yield argument.resting
+
+
+def _silent(path: Path) -> OSError:
+    return OSError(errno.ETIMEDOUT, "its disk does not answer", os.fspath(path))

@@ -1,0 +1,122 @@
+"""A share that hangs, as a dead network server makes it: each call on it waits, and nobody else may wait with it."""
+
+from __future__ import annotations
+
+import ctypes.util
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from expandd.practice.server import PracticeServer
+from tests.support.daemon import PARTS, Daemon, House, Line, names
+from tests.support.hanging_share import Share, hanging_share
+from tests.support.mounting import needs_mounts
+from tests.support.pictures import picture
+
+needs_fuse = pytest.mark.skipif(
+    find_spec("fuse") is None or ctypes.util.find_library("fuse") is None or not Path("/dev/fuse").exists(),
+    reason="a hanging share needs fusepy and libfuse",
+)
+pytestmark = [needs_mounts, needs_fuse]
+
+FILES = 6
+SOON = 20.0
+"""Seconds in which the folder beside a hanging share must have done its files, on a slow machine; one alone takes 3."""
+
+
+@pytest.fixture
+def share(house: House) -> Iterator[Share]:
+    """Of two folders one lies on a share."""
+    keys = {"good": "offsets: {top: 10}", "bad": "offsets: {top: 10}"}
+    house.build(top="workers: 4\nstop_timeout: 3s", folders=keys)
+    behind = house.root / "behind"
+    for part in PARTS:
+        (behind / part).mkdir(parents=True)
+    with hanging_share(house.folder("bad"), behind) as share:
+        yield share
+
+
+def drop(directory: Path, files: int = FILES, first: int = 0) -> None:
+    for number in range(first, first + files):
+        (directory / f"{number}.png").write_bytes(picture("png", 200, 160, seed=number))
+
+
+def of(house: House, folder: str) -> int:
+    return len(names(house.folder(folder) / "outbox"))
+
+
+def is_in(folder: Path) -> Callable[[Line], bool]:
+    return lambda line: str(line.get("inbox", "")).startswith(str(folder))
+
+
+def wait_for_good(house: House, daemon: Daemon, files: int = FILES) -> float:
+    """Seconds until the folder beside has done so many."""
+    began = time.monotonic()
+    daemon.wait_for("job.finished", is_in(house.folder("good")), times=files)
+    return time.monotonic() - began
+
+
+def assert_all_is_delivered(house: House, daemon: Daemon, share: Share, server: PracticeServer, files: int) -> None:
+    share.answer()
+    daemon.wait_for("job.finished", is_in(house.folder("bad")), times=files)
+    assert len(names(share.behind / "outbox")) == files
+    assert len(names(share.behind / "done")) == files
+    assert names(share.behind / "inbox") == []
+    assert server.counts().calls["generate"] == {"200": FILES + files}
+
+
+def test_a_share_that_hangs_before_the_claim_holds_up_no_other_folder(
+    house: House, share: Share, server: PracticeServer
+) -> None:
+    with house.running() as daemon:
+        share.hang()
+        drop(share.behind / "inbox")
+        drop(house.folder("good") / "inbox")
+        seconds = wait_for_good(house, daemon)
+        status = house.call("status", seconds=15.0)
+        why = house.call("why", "0.png", seconds=15.0)
+        assert_all_is_delivered(house, daemon, share, server, FILES)
+        assert daemon.stop() == 0
+
+    assert seconds < SOON
+    assert "no answer" in status.stdout or "not answer" in status.stdout
+    assert why.returncode == 0
+    assert any(line["event"] == "gate.shut" and "does not answer" in line["why"] for line in daemon.lines)
+
+
+def test_a_share_that_hangs_while_the_result_is_waited_for_and_at_its_delivery(
+    house: House, share: Share, server: PracticeServer
+) -> None:
+    with house.running() as daemon:
+        drop(share.behind / "inbox")
+        daemon.wait_for("job.accepted", is_in(house.folder("bad")), times=4)
+        share.hang()
+        drop(house.folder("good") / "inbox")
+        seconds = wait_for_good(house, daemon)
+        assert_all_is_delivered(house, daemon, share, server, FILES)
+        assert daemon.stop() == 0
+
+    assert seconds < SOON
+
+
+def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
+    house: House, share: Share, server: PracticeServer
+) -> None:
+    with house.running() as daemon:
+        drop(share.behind / "inbox")
+        daemon.wait_for("job.accepted", is_in(house.folder("bad")), times=4)
+        share.hang()
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        stopped = time.monotonic() - began
+    with house.running() as daemon:
+        drop(house.folder("good") / "inbox")
+        seconds = wait_for_good(house, daemon)
+        assert_all_is_delivered(house, daemon, share, server, FILES)
+        assert daemon.stop() == 0
+
+    assert stopped < SOON
+    assert seconds < SOON
