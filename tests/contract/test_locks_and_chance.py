@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.chance import SystemChance
-from expandd.adapters.inbox_locks import InboxLocks
+from expandd.adapters.inbox_locks import ATTRIBUTE, InboxLocks
 from expandd.adapters.kernel_lock import hold
 from expandd.adapters.lock import holder, locked
 from expandd.domain.errors import InstanceRunning
@@ -125,11 +125,11 @@ def test_a_name_that_was_seen_is_of_no_use_to_another_user(tmp_path: Path) -> No
     inbox.mkdir()
     with closing(InboxLocks()) as locks:
         locks.take(inbox)
-    seen = (inbox / ".expandd" / ".lock").read_text().splitlines()[0]
+    seen = name_of(inbox)
     with squatted(seen), closing(InboxLocks()) as locks:
         locks.take(inbox)
 
-        assert (inbox / ".expandd" / ".lock").read_text().splitlines()[0] != seen
+        assert name_of(inbox) != seen
         with closing(InboxLocks()) as others, pytest.raises(InstanceRunning):
             others.take(inbox)
 
@@ -140,7 +140,7 @@ def test_those_who_ask_in_vain_do_not_open_a_lock(tmp_path: Path) -> None:
     inbox.mkdir()
     with closing(InboxLocks()) as locks, ExitStack() as stack:
         locks.take(inbox)
-        name = (inbox / ".expandd" / ".lock").read_text().splitlines()[0]
+        name = name_of(inbox)
         for _ in range(8):
             asking = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             asking.setblocking(False)
@@ -159,6 +159,11 @@ def test_the_lock_of_an_inbox_holds_no_file_open(tmp_path: Path) -> None:
         opened = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
 
         assert not any(str(inbox) in str(one.readlink()) for one in opened if one.is_symlink())
+
+
+def name_of(inbox: Path) -> str:
+    """The name of the inbox's lock as it is written down."""
+    return os.getxattr(inbox / ".expandd", ATTRIBUTE).decode().splitlines()[0]
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Owns the locks that keep a second instance away from an inbox.
 
 The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that
-is stands in the inbox's work folder, where nobody else can read it: it is made at random, and anew when another user
+is stands in an attribute of the inbox's work folder, or in a file in it where the file system has none, where nobody else can read it: it is made at random, and anew when another user
 has seen it in the kernel's list and taken it. Beside it stands whose it was last, for when the kernel does not tell who
 has it now. While all that is read and taken the work folder is locked, for an instant.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -27,10 +28,14 @@ from expandd.domain.naming import printable
 NAME = ".lock"
 """The file in the work folder that tells the name, and which process took it last."""
 
+ATTRIBUTE = "user.expandd.lock"
+"""The attribute of the work folder that tells the same."""
+
 MOST = 100
 """Bytes of it that are read."""
 
 _SPARE = ".lock.part"
+_NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.E2BIG})
 _NAME = re.compile("expandd-inbox-[0-9a-f]{32}")
 
 
@@ -99,31 +104,54 @@ class InboxLocks:
             name = f"expandd-inbox-{secrets.token_hex(16)}"
             lock = hold(name)
         try:
-            self._disk.replace(inbox / WORK / NAME, f"{name}\n{_process(os.getpid())}\n".encode(), _SPARE)
+            self._tell(inbox, f"{name}\n{_process(os.getpid())}\n".encode())
         except OSError:
             lock.close()
             raise
         return name, lock
 
     def _told(self, inbox: Path) -> _Told:
-        try:
-            with self._disk.reading(inbox / WORK / NAME) as file:
-                lines = file.read(MOST).decode("ascii", "replace").splitlines()
-        except FileNotFoundError:
-            return _Told()
+        lines = self._read(inbox).decode("ascii", "replace").splitlines()
         # One that was not written by us, or not to its end, is as good as none.
         return _Told(*lines) if len(lines) == len(("name", "process")) and _NAME.fullmatch(lines[0]) else _Told()
+
+    def _read(self, inbox: Path) -> bytes:
+        try:
+            with self._opened(inbox) as work:
+                return os.getxattr(work, ATTRIBUTE)
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTE:
+                raise
+        try:
+            with self._disk.reading(inbox / WORK / NAME) as file:
+                return file.read(MOST)
+        except FileNotFoundError:
+            return b""
+
+    def _tell(self, inbox: Path, told: bytes) -> None:
+        try:
+            with self._opened(inbox) as work:
+                os.setxattr(work, ATTRIBUTE, told)
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTE:
+                raise
+            self._disk.replace(inbox / WORK / NAME, told, _SPARE)
+
+    @contextmanager
+    def _opened(self, inbox: Path) -> Iterator[int]:
+        with self._disk.roots.directory(inbox / WORK) as walked:
+            descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _alone(self, inbox: Path) -> Iterator[None]:
         """Nobody else takes this inbox meanwhile."""
-        with self._disk.roots.directory(inbox / WORK) as walked:
-            descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with self._opened(inbox) as work:
+            fcntl.flock(work, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
     def _identity(self, inbox: Path) -> tuple[int, int]:
         with self._disk.roots.directory(inbox) as directory:
