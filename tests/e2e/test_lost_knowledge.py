@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from expandd.practice.server import PracticeServer
-from expandd.practice.switches import HistoryAnswer
+from expandd.practice.switches import GenerateAnswer, HistoryAnswer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.support.daemon import House, names
 from tests.support.pictures import picture
@@ -84,3 +86,38 @@ def test_a_person_decides_what_nobody_can_find_out(
     assert outcome.returncode == 0, outcome.stderr
     assert names(house.folder() / place) == ["pic.png"]
     assert sum(server.counts().generates_by_image.values()) == paid
+
+
+def test_a_state_directory_from_a_backup_pays_for_nothing_a_second_time(house: House, server: PracticeServer) -> None:
+    backup = house.root / "backup"
+    server.switch(generate_min=2.0, generate_max=2.0)
+    server.set_fault("upload:hang:1")
+    house.build(api="unknown_wait: 4s")
+    for name in ("a.png", "b.png", "c.png"):
+        (house.folder() / "inbox" / name).write_bytes(picture("png"))
+    with house.running() as daemon:
+        daemon.wait_for("job.claimed", times=3)
+        shutil.copytree(house.state_dir, backup)
+        daemon.wait_for("job.accepted", times=2)
+        daemon.kill()
+    shutil.rmtree(house.state_dir)
+    backup.rename(house.state_dir)
+    outcome = house.call("once")
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert names(house.folder() / "outbox") == names(house.folder() / "done") == ["a.png", "b.png", "c.png"]
+    assert server.counts().generates_accepted == 3
+
+
+def test_a_generation_that_is_answered_without_a_word_and_takes_its_time_is_paid_for_once(
+    house: House, server: PracticeServer
+) -> None:
+    server.switch(generate_answer=GenerateAnswer.EMPTY_BODY, generate_min=4.0, generate_max=4.0)
+    house.build(api="unknown_wait: 1s")
+    for name in ("a.png", "b.png", "c.png"):
+        (house.folder() / "inbox" / name).write_bytes(picture("png"))
+    outcome = house.call("once")
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert names(house.folder() / "outbox") == ["a.png", "b.png", "c.png"]
+    assert server.counts().generates_accepted == 3
