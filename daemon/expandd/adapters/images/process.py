@@ -230,7 +230,10 @@ def confine() -> None:
         (resource.RLIMIT_NOFILE, MOST_OPEN),
     )
     for kind, most in limits:
-        resource.setrlimit(kind, (most, most))
+        _, hard = resource.getrlimit(kind)
+        # Whoever set a lower one for the daemon meant it.
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (least, least))
     # Every size is checked before Pillow sees the file, and this process has nobody to warn.
     warnings.simplefilter("ignore")
 
