@@ -1,9 +1,10 @@
 """Owns the locks that keep a second instance away from an inbox.
 
-The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that
-is stands in an attribute of the inbox's work folder, or in a file in it where the file system has none, where nobody else can read it: it is made at random, and anew when another user
-has seen it in the kernel's list and taken it. Beside it stands whose it was last, for when the kernel does not tell who
-has it now. While all that is read and taken the work folder is locked, for an instant.
+The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that is
+stands in an attribute of the inbox's work folder, or in a file in it where the file system has none, where nobody else
+can read it: it is made at random, and anew when another user has seen it in the kernel's list and taken it. Beside it
+stands whose it was last, for when the kernel does not tell who has it now. While all that is read and taken the work
+folder is locked, for an instant.
 """
 
 from __future__ import annotations

@@ -1,0 +1,222 @@
+"""Which modules may touch the file system, and what for: a new one that opens a path of its own fails here.
+
+A path below a hot folder goes through `adapters/files` (`Roots.open_file`, `Roots.spot`, `Roots.listing`), or through
+`Disk` and `Looking`, which do. A module that is added to a table below needs a path that is the administrator's or the
+daemon's own.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "daemon" / "expandd"
+
+WALKS = frozenset(
+    {
+        "adapters/counting.py",
+        "adapters/disk.py",
+        "adapters/folder_faults.py",
+        "adapters/folders.py",
+        "adapters/inbox_locks.py",
+        "adapters/looking.py",
+        "adapters/returning.py",
+        "adapters/files/looseness.py",
+        "adapters/files/original.py",
+        "adapters/files/renaming.py",
+        "adapters/files/roots.py",
+    }
+)
+"""What reaches into hot folders: by descriptors alone."""
+
+OWN = {
+    "adapters/answering.py": "asks whether a disk answers, at a root",
+    "adapters/api/links.py": "resolves names of hosts",
+    "adapters/api/magic_expand.py": "downloads, in state_dir",
+    "adapters/api/streams.py": "downloads, in state_dir; what is uploaded is opened by open_file",
+    "adapters/api/token_file.py": "tokens, in state_dir",
+    "adapters/bulkheads.py": "which mount a root is on",
+    "adapters/config/folder_rules.py": "roots, before anything is done in them",
+    "adapters/config/last_loaded.py": "state_dir",
+    "adapters/config/load.py": "the configuration",
+    "adapters/config/lookups.py": "roots",
+    "adapters/config/telling_rules.py": "files that the configuration names",
+    "adapters/credentials.py": "credentials",
+    "adapters/files/state.py": "state_dir",
+    "adapters/images/child.py": "/proc",
+    "adapters/images/decoder.py": "open files that were handed to it",
+    "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
+    "adapters/journal_damage.py": "state_dir",
+    "adapters/journal_reader.py": "state_dir",
+    "adapters/journal_writer.py": "state_dir",
+    "adapters/kernel_watches.py": "/proc",
+    "adapters/lock.py": "state_dir",
+    "adapters/mounts.py": "/proc, and which mount a root is on",
+    "adapters/standing.py": "which mount a root is on",
+    "adapters/vault.py": "state_dir",
+    "adapters/watcher.py": "counts the directories that the kernel watches; hints prove nothing",
+    "adapters/webhook.py": "a secret that the configuration names",
+    "engine/account.py": "opens a barrier",
+    "engine/budgets.py": "opens a barrier",
+    "engine/pause_file.py": "opens a barrier",
+    "engine/standing_orders.py": "opens a barrier",
+    "service/command_line/acting.py": "state_dir",
+    "service/page/address.py": "the page's socket",
+    "service/page/drawing.py": "the package's own files",
+    "service/page/password.py": "a file that the configuration names",
+    "service/page/records.py": "whether a name is there",
+    "service/pictures/preview.py": "an image that its own user names, and memory",
+    "service/pictures/sheet.py": "samples that it has drawn itself",
+    "service/rehearsal/demo.py": "a directory of its own",
+    "service/running/app.py": "state_dir",
+    "service/running/crashes.py": "state_dir",
+    "service/running/rebuilding.py": "state_dir",
+    "service/running/unit.py": "units",
+    "service/seeing/called.py": "how a person names a file",
+    "service/seeing/overseeing.py": "whether a name is there",
+    "service/seeing/plan.py": "state_dir",
+    "service/seeing/snapshot.py": "state_dir",
+    "service/steering/steer.py": "state_dir, and whether a name is there",
+    "service/steering/targets.py": "whether a name is there",
+    "service/telling/logs.py": "the journal's socket",
+    "service/telling/publishing.py": "the metrics file that the configuration names",
+}
+"""What touches other paths, and which."""
+
+OF_OS = frozenset(
+    {
+        "access",
+        "chdir",
+        "chmod",
+        "chown",
+        "fwalk",
+        "lchown",
+        "link",
+        "listdir",
+        "lstat",
+        "makedirs",
+        "mkdir",
+        "mkfifo",
+        "mknod",
+        "open",
+        "readlink",
+        "remove",
+        "removedirs",
+        "rename",
+        "renames",
+        "replace",
+        "rmdir",
+        "scandir",
+        "stat",
+        "statvfs",
+        "symlink",
+        "truncate",
+        "unlink",
+        "utime",
+        "walk",
+    }
+)
+OF_PATHS = frozenset(
+    {
+        "chmod",
+        "exists",
+        "glob",
+        "hardlink_to",
+        "is_dir",
+        "is_file",
+        "is_mount",
+        "is_symlink",
+        "iterdir",
+        "lchmod",
+        "lstat",
+        "mkdir",
+        "open",
+        "read_bytes",
+        "read_text",
+        "readlink",
+        "rename",
+        "resolve",
+        "rglob",
+        "rmdir",
+        "samefile",
+        "stat",
+        "symlink_to",
+        "touch",
+        "unlink",
+        "write_bytes",
+        "write_text",
+    }
+)
+OF_OS_PATH = frozenset(
+    {
+        "exists",
+        "getatime",
+        "getctime",
+        "getmtime",
+        "getsize",
+        "isdir",
+        "isfile",
+        "islink",
+        "lexists",
+        "realpath",
+        "samefile",
+    }
+)
+MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+
+
+def touches(name: str) -> Iterator[str]:
+    """What a module does to paths."""
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            yield "open"
+        elif isinstance(node, ast.ImportFrom) and node.module in {"os", "os.path", "shutil", "tempfile", "glob"}:
+            yield f"from {node.module}"
+        elif isinstance(node, ast.Attribute) and _is_of_paths(ast.unparse(node.value), node.attr):
+            yield f"{ast.unparse(node.value)}.{node.attr}"
+
+
+def _is_of_paths(of: str, what: str) -> bool:
+    if of in {"shutil", "tempfile", "glob", "io.FileIO"}:
+        return True
+    return what in {"os": OF_OS, "os.path": OF_OS_PATH}.get(of, OF_PATHS)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("practice/")])
+def test_a_path_is_touched_only_where_it_is_told_what_for(name: str) -> None:
+    found = list(touches(name))
+
+    assert not found or name in WALKS or name in OWN, f"{name} touches paths by itself ({found}): see this module"
+
+
+@pytest.mark.parametrize("name", sorted(WALKS - {"adapters/files/roots.py", "adapters/files/looseness.py"}))
+def test_those_who_reach_into_hot_folders_do_it_by_descriptors(name: str) -> None:
+    """Each call of os that takes a path says which directory it is in, or is given a descriptor alone."""
+    tree = ast.parse((PACKAGE / name).read_text("utf-8"))
+    of_os = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value) == "os"
+        and node.func.attr in OF_OS
+    ]
+    bare = [ast.unparse(node) for node in of_os if not _by_descriptor(node)]
+
+    assert bare == []
+
+
+def _by_descriptor(call: ast.Call) -> bool:
+    given = {keyword.arg for keyword in call.keywords}
+    by_number = isinstance(call.args[0], ast.Name) and call.args[0].id in {"copy", "directory", "descriptor"}
+    return bool(given & {"dir_fd", "src_dir_fd", "dst_dir_fd"}) or by_number
+
+
+def test_what_is_told_here_is_so() -> None:
+    named = WALKS | frozenset(OWN)
+
+    assert named <= frozenset(MODULES)
+    assert sorted(name for name in OWN if not list(touches(name))) == []
