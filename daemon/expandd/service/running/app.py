@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -34,19 +35,54 @@ from expandd.service.running.rebuilding import JOURNAL, prove_journal
 Subscriber = Callable[[Event], None]
 
 
-class Announcer:
-    """Hands each event to every subscriber, in order."""
+MOST_WAITING = 10_000
+"""Events that wait for subscribers; they are handed on at the loop's next turn."""
 
-    def __init__(self, *subscribers: Subscriber) -> None:
+
+class Announcer:
+    """Hands each event to every subscriber, in order, and outside the call stack of whoever announces it.
+
+    A subscriber that fails does so alone: it is told of the next event as always, and `fails` hears of it once.
+    """
+
+    def __init__(self, *subscribers: Subscriber, fails: Callable[[Exception], None] | None = None) -> None:
         self._subscribers = subscribers
+        self._fails = fails
+        self._failing: set[int] = set()
+        self._waiting: deque[Event] = deque(maxlen=MOST_WAITING)
+        self._planned = False
+        self.failed = 0
+        """How often a subscriber failed, since the start."""
 
     def also(self, subscriber: Subscriber) -> None:
         """From now on hand each event to this one too."""
         self._subscribers = (*self._subscribers, subscriber)
 
     def __call__(self, event: Event) -> None:
-        for subscriber in self._subscribers:
+        self._waiting.append(event)
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        self._planned = False
+        while self._waiting:
+            event = self._waiting.popleft()
+            for number, subscriber in enumerate(self._subscribers):
+                self._hand(number, subscriber, event)
+
+    def _hand(self, number: int, subscriber: Subscriber, event: Event) -> None:
+        try:
             subscriber(event)
+        except Exception as error:  # noqa: BLE001 - whoever listens must never stop the work
+            self.failed += 1
+            if number not in self._failing and self._fails is not None:
+                with contextlib.suppress(Exception):
+                    self._fails(error)
+            self._failing.add(number)
+        else:
+            self._failing.discard(number)
 
 
 @asynccontextmanager

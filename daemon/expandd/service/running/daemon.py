@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -77,9 +78,12 @@ async def batch(
             telling(teller, PATIENCE, stop, keep=engine.supervisor.keep),
         ):
             code = await run_once(engine, tally, patience, stop)
-    click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
-    if code is ExitCode.SOME_WAIT:
-        click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
+            announcer.flush()
+    # Where it cannot be said, it is done all the same.
+    with contextlib.suppress(OSError):
+        click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
+        if code is ExitCode.SOME_WAIT:
+            click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
     return code
 
 

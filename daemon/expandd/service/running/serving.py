@@ -87,7 +87,11 @@ async def _work(settings: Settings, given: Given) -> None:
     metrics, teller = Metrics(settings), Teller(given.log, lambda: settings.hooks)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
-    announcer = Announcer(EventLog(given.log), failures, metrics, price, teller)
+
+    def fails(error: Exception) -> None:
+        given.log.error("bug.found", where="a subscriber of events", exc_info=error)
+
+    announcer = Announcer(EventLog(given.log), failures, metrics, price, teller, fails=fails)
 
     def metered(outside: Outside) -> Outside:
         return replace(outside, api=MeteredApi(outside.api, metrics.called))
@@ -117,6 +121,7 @@ async def _work(settings: Settings, given: Given) -> None:
             )
             async with beside, telling(teller, GRACE, keep=keep):
                 await run_until(engine, given.stop)
+                announcer.flush()
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
 

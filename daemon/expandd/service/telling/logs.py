@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -18,11 +18,14 @@ from expandd.service.seeing.held import asked
 from expandd.service.telling.journald import PRIORITIES, SOCKET, Journal, field_name, is_journal
 from expandd.service.telling.redaction import redact
 from expandd.service.telling.sentences import sentence
+from expandd.service.telling.spout import Spout, onto
 
 _SECONDS = 3
 
 
-def set_up(stream: TextIO, *, pretty: bool | None = None, level: int = logging.INFO) -> FilteringBoundLogger:
+def set_up(
+    stream: TextIO, *, pretty: bool | None = None, level: int = logging.INFO, sink: object = None
+) -> FilteringBoundLogger:
     """A logger that writes to `stream`: pretty on a terminal, one JSON object a line otherwise."""
     if pretty is None:
         pretty = stream.isatty()
@@ -33,7 +36,7 @@ def set_up(stream: TextIO, *, pretty: bool | None = None, level: int = logging.I
     )
     before = () if pretty else (_TRACEBACKS,)
     stamped = (structlog.processors.TimeStamper(fmt="iso", utc=True), *before, redact, _in_order, *last)
-    return _logger(structlog.PrintLogger(stream), stamped, level)
+    return _logger(sink or structlog.PrintLogger(stream), stamped, level)
 
 
 def set_up_journal(journal: Journal, *, level: int = logging.INFO) -> FilteringBoundLogger:
@@ -77,6 +80,22 @@ def _fault(event: EventDict) -> str:
     return "".join(f" ({fault['exc_type']}: {fault['exc_value']})" for fault in event.get("exception", ()))
 
 
+class SpoutLogger:
+    """What structlog writes to: hands each line to the thread that writes them."""
+
+    def __init__(self, stream: TextIO, confess: Callable[[int], str]) -> None:
+        self.spout = Spout(onto(stream), confess)
+
+    def msg(self, line: str) -> None:
+        self.spout.put(line)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _lost(lines: int) -> str:
+    return json.dumps({"level": "warning", "event": "log.lost", "lines": lines})
+
+
 class JournalLogger:
     """What structlog writes to: hands each entry to the journal."""
 
@@ -99,11 +118,11 @@ def to_stderr(environ: Mapping[str, str], *, verbose: bool = False) -> Filtering
     """The log to where stderr goes: the journal gets entries, a terminal colours, everything else JSON."""
     level = logging.DEBUG if verbose else logging.INFO
     if not is_journal(environ):
-        return set_up(sys.stderr, level=level)
+        return set_up(sys.stderr, level=level, sink=SpoutLogger(sys.stderr, _lost))
     if SOCKET.exists():
         return set_up_journal(Journal(), level=level)
     return _logger(
-        structlog.PrintLogger(sys.stderr),
+        SpoutLogger(sys.stderr, lambda lines: f"<4>{_lost(lines)}"),
         (_TRACEBACKS, redact, _in_order, structlog.processors.JSONRenderer(ensure_ascii=False), _with_priority),
         level,
     )

@@ -1,0 +1,70 @@
+"""Standard error is a full disk, a closed pipe, or one that nobody reads: the work goes on, and ends as it should."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from expandd.practice.server import PracticeServer
+from tests.support.daemon import House, command, names, practice_login
+from tests.support.pictures import picture
+
+PATIENCE = 30.0
+
+
+def full() -> Iterator[int]:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def closed() -> Iterator[int]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+def unread() -> Iterator[int]:
+    reading, writing = os.pipe()
+    # Full from the begin: the first line already finds no room.
+    os.set_blocking(writing, False)
+    try:
+        while os.write(writing, b"x" * 4096):
+            pass
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    yield writing
+    os.close(writing)
+    os.close(reading)
+
+
+@pytest.mark.parametrize("log", [full, closed, unread], ids=lambda log: str(log.__name__))
+def test_the_work_goes_on_where_no_line_can_be_written(
+    house: House, server: PracticeServer, log: Callable[[], Iterator[int]]
+) -> None:
+    hot = house.folder()
+    for number in range(3):
+        (hot / "inbox" / f"{number}.png").write_bytes(picture("png", 200, 160, seed=number))
+    descriptors = log()
+    arguments = [*command(), "run", "--verbose", "--config", str(house.config)]
+    process = subprocess.Popen(arguments, env={**os.environ, **practice_login()}, stderr=next(descriptors))
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while len(names(hot / "done")) < 3 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        done = names(hot / "done")
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(PATIENCE)
+    finally:
+        process.kill()
+        next(descriptors, None)
+
+    assert done == ["0.png", "1.png", "2.png"]
+    assert code == 0
+    assert server.counts().calls["generate"] == {"200": 3}
