@@ -244,11 +244,12 @@ def test_folders_of_somebody_else_are_refused_with_what_to_do(service: Service) 
 def test_a_picture_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
     service.start()
     service.drop("pic.png", umask="077")
-    told = service.wait_for("file.unfinished")["MESSAGE"]
-    service.machine.run("chmod", "640", f"{HOT}/inbox/pic.png")
+    told = service.wait_for("job.failed")["MESSAGE"]
+    again = f"chmod 640 {HOT}/error/pic.png && mv {HOT}/error/pic.png {HOT}/inbox/"
+    service.machine.run("runuser", "-u", "alice", "--", "sh", "-c", again)
     service.result("pic.png")
 
-    assert "permission denied" in told
+    assert "its mode is 0600" in told
 
 
 def test_the_sandbox_leaves_what_the_work_needs(service: Service) -> None:
