@@ -233,11 +233,16 @@ class LocalFolders:
         except FileExistsError:
             # The name was free when it was written down for this job alone: the same bytes there are ours, put
             # there by a try that did not live to say so.
-            return self._claimed.has_digest(target, sha256)
+            return self._claimed.has_digest(target, sha256) and self._has_name(target)
         except NotADirectoryError:
             # A link, or a file, has come in the place of its subfolder: another name is chosen.
             return False
         return True
+
+    def _has_name(self, target: Path) -> bool:
+        """Whether what lies there has just this name: where case is ignored, it may be another job's, and is kept."""
+        with self._looking.listing(target.parent, must_be=True) as entries:
+            return any(entry.name == target.name for entry in entries)
 
     def _proven(self, vaulted: Path, sha256: str) -> Iterator[bytes]:
         """The bytes, and at their end VaultDamaged unless they are the right ones: before the file has a name."""
