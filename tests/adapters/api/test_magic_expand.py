@@ -399,10 +399,54 @@ async def test_a_generate_is_repeated_after_a_401_and_only_then(server: Scripted
 
 
 async def test_a_401_inside_a_200_counts(server: ScriptedServer, api: MagicExpand) -> None:
-    server.on(GENERATE, answer_json({"code": 401, "message": "Unauthorized"}), answer_json({}))
+    server.on(ACCOUNT, answer_json({"code": 401, "message": "Unauthorized"}), answer_json({"credits": "3"}))
     server.on(REFRESH, pair_answer(1))
-    await api.generate("a", OFFSETS)
-    assert len(server.requests(GENERATE)) == 2
+    await api.account()
+    assert len(server.requests(ACCOUNT)) == 2
+
+
+@pytest.mark.parametrize("status", [200, 202])
+async def test_a_401_inside_a_2xx_of_a_paid_call_sends_it_no_second_time(
+    server: ScriptedServer, api: MagicExpand, status: int
+) -> None:
+    server.on(GENERATE, answer_json({"code": 401, "message": "Unauthorized"}, status))
+    server.on(REFRESH, pair_answer(1))
+    assert await api.generate("a", OFFSETS) == ""
+    assert len(server.requests(GENERATE)) == 1
+    assert not server.requests(REFRESH)
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://xn--/", "//["])
+async def test_a_result_led_to_what_is_no_link(
+    server: ScriptedServer, api: MagicExpand, tmp_path: Path, location: str
+) -> None:
+    server.on("GET /r", answer(302, headers={"Location": location}))
+    with pytest.raises(LinkDead):
+        await api.download(f"{server.url}/r", tmp_path / "result")
+
+
+async def test_a_link_to_no_possible_host(api: MagicExpand, tmp_path: Path) -> None:
+    with pytest.raises(LinkDead):
+        await api.download("http://xn--/", tmp_path / "result")
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("The image size is invalid", False),
+        ("Unknown field: size", True),
+        ("Size: additional properties are not permitted", True),
+        ("size: not a valid choice", True),
+    ],
+)
+async def test_once_taken_a_field_is_refused_only_where_it_is_named_as_one(
+    server: ScriptedServer, tmp_path: Path, said: str, refused: bool
+) -> None:
+    server.on(GENERATE, answer(200), error_json(400, said))
+    async with client(server, tmp_path, generate_extra=MappingProxyType({"size": 1})) as api:
+        await api.generate("a", OFFSETS)
+        with pytest.raises(AccountAway if refused else FileFault):
+            await api.generate("b", OFFSETS)
 
 
 # --- notifications

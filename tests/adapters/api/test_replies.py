@@ -313,3 +313,24 @@ def test_no_header_makes_the_reading_fail(header: str, now: float) -> None:
     wait = faults.retry_after(header, now)
     assert wait is None or 0 <= wait <= 3600
     faults.http_date(header)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": [{"loc": ["body", "flag"], "msg": "extra fields not permitted"}]},
+        {"message": {"flag": ["Unknown field."]}},
+        {"error": {"message": "unknown field flag"}},
+        {"description": "Unknown field Flag"},
+        {"errors": {"json": {"flag": ["Unknown field."]}}},
+    ],
+)
+def test_a_refused_field_is_found_in_any_report(body: Any) -> None:
+    assert faults.refused_field(said(body, 400), ["flag"]) == "flag"
+
+
+def test_a_name_nested_however_deeply_is_none() -> None:
+    for depth in range(300, 1000):
+        answer = replies.read(200, b'[{"id": 1, "name": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}]")
+        found = replies.notifications(answer)
+        assert found is None or found[0].kind is Announcement.OTHER

@@ -162,12 +162,27 @@ def too_large(answer: Answer) -> FileFault:
     )
 
 
-def refused_field(answer: Answer, extra: Iterable[str]) -> str:
-    """The added field that a refusal names; "" where it names none of them, and so is about the picture."""
+_ABOUT_A_FIELD = re.compile(
+    r"field|param|propert|argument|attribute|\bkey\b|unexpected|permitted|additional", re.IGNORECASE
+)
+
+
+def refused_field(answer: Answer, extra: Iterable[str], *, taken: bool = False) -> str:
+    """The added field that a refusal names; "" where it names none of them, and so is about the picture.
+
+    Where the API has `taken` these fields before, a word that is the name of one is not enough ("the size is wrong").
+    """
     if answer.status not in _REQUEST_AT_FAULT:
         return ""
-    said = " ".join(answer.said)
-    return next((name for name in extra if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)), "")
+    return next((name for name in extra if any(_names(text, name, plainly=taken) for text in answer.said)), "")
+
+
+def _names(said: str, field: str, *, plainly: bool) -> bool:
+    """Whether a text names a field; `plainly`: a word of everyday language must stand there as a field's name."""
+    if not re.search(rf"(?<!\w){re.escape(field)}(?!\w)", said, re.IGNORECASE):
+        return False
+    everyday = plainly and field.isalpha()
+    return not everyday or said.lower().startswith(f"{field.lower()}:") or bool(_ABOUT_A_FIELD.search(said))
 
 
 def request_refused(answer: Answer, field: str) -> AccountAway:

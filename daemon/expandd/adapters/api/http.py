@@ -182,7 +182,7 @@ class Http:
             found = await self._hop(url, target, limit)
             if isinstance(found, Download):
                 return found
-            url = urljoin(url, found)
+            url = _led_to(url, found)
         raise LinkRefusedError("The link of the result leads from one place to the next without end.")
 
     async def _hop(self, url: str, target: Path, limit: int) -> Download | str:
@@ -213,6 +213,13 @@ class Http:
     async def _deadline(self, extra: float = 0.0) -> AsyncIterator[_Deadline]:
         async with asyncio.timeout(GRACE * self._timeout + extra) as timeout:
             yield _Deadline(timeout)
+
+
+def _led_to(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise LinkRefusedError("The link of the result leads to what is not a link.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +280,7 @@ async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
     """The failures of httpx in our own words, cut by whether anything left."""
     try:
         yield
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise LinkRefusedError("The link of the result is not a link.") from error
     except (httpx.HTTPError, TimeoutError) as error:
         why = "no answer in time" if isinstance(error, _SLOW) else str(error).strip()

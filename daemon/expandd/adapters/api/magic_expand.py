@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from expandd.domain.settings import ApiSettings
 
     Send = Callable[[Mapping[str, str]], Awaitable[Reply]]
+    Judge = Callable[[Reply], int]
 
 UNAUTHORIZED = 401
 WANTED = "expand_generate,error"
@@ -70,6 +71,8 @@ class MagicExpand:
         self._http = Http(settings.base_url, timeout=settings.timeout, connections=connections, rule=rule)
         self._tokens = Tokens(self._http, credentials=credentials, state_dir=state_dir, clock=clock)
         self._stack = AsyncExitStack()
+        # Whether the API has taken a paid call with what is added to it.
+        self._extra_taken = False
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._http)
@@ -118,7 +121,7 @@ class MagicExpand:
             return await self._http.send("POST", path, headers=headers, body=body, once=True)
 
         try:
-            reply = await self._authorised(send)
+            reply = await self._authorised(send, judge=_bare_status)
         except NeverSentError as error:
             raise faults.unreachable(Endpoint.GENERATE, f"cannot be used: {error}") from error
         except MaybeReceivedError as error:
@@ -142,8 +145,9 @@ class MagicExpand:
     def _accepted(self, reply: Reply) -> str:
         answer = _read(reply)
         if replies.is_success(reply.status):
+            self._extra_taken = True
             return replies.task_id(answer)
-        refused_field = faults.refused_field(answer, self._settings.generate_extra)
+        refused_field = faults.refused_field(answer, self._settings.generate_extra, taken=self._extra_taken)
         if refused_field:
             raise faults.request_refused(answer, refused_field)
         raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
@@ -209,22 +213,22 @@ class MagicExpand:
             ) from error
         return _fetched(found, host_of(link), target)
 
-    async def _authorised(self, send: Send, *, repeat: bool = True) -> Reply:
+    async def _authorised(self, send: Send, *, repeat: bool = True, judge: Judge | None = None) -> Reply:
         """Send with the token in use; after a 401 once more with another one. Raises AccountAway for a second 401.
 
-        Raises Later instead of sending again where `repeat` is False.
+        Raises Later instead of sending again where `repeat` is False. `judge` tells the status of an answer.
         """
+        status = judge or _status
         token = await self._tokens.access()
         reply = await send(_bearer(token))
-        if _status(reply) != UNAUTHORIZED:
+        if status(reply) != UNAUTHORIZED:
             return reply
         renewed = await self._tokens.renewed(token)
         if not repeat:
             raise Later("the token was renewed; the next call uses the new one")
         reply = await send(_bearer(renewed))
-        answer = _read(reply)
-        if answer.status == UNAUTHORIZED:
-            raise faults.rejected(f"a new token was refused too: {faults.heard(answer)}")
+        if status(reply) == UNAUTHORIZED:
+            raise faults.rejected(f"a new token was refused too: {faults.heard(_read(reply))}")
         return reply
 
     async def _ask(
@@ -255,6 +259,11 @@ class MagicExpand:
 
 def _status(reply: Reply) -> int:
     return _read(reply).status
+
+
+def _bare_status(reply: Reply) -> int:
+    """The status alone, as for a paid call: whatever stands in the body of a 2xx, that was accepted."""
+    return reply.status
 
 
 def _read(reply: Reply) -> Answer:

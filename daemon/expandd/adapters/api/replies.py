@@ -116,7 +116,9 @@ def _words(value: Any) -> tuple[str, ...]:
         return ()
     parts = [value.get(key) for key in ("description", "message", "msg", "error", "detail")]
     said = [clean(part) for part in parts if isinstance(part, str)]
-    leaves = islice(_leaves(value.get("errors")), MOST_WORDS)
+    # Frameworks put their validation report under any of these names.
+    reports = [*(part for part in parts if not isinstance(part, str)), value.get("errors")]
+    leaves = islice(_leaves(reports), MOST_WORDS)
     return tuple(dict.fromkeys(word for word in (*said, *leaves) if word))
 
 
@@ -184,6 +186,9 @@ def _notification(item: dict[str, Any]) -> Notification:
 
 
 def _kind(value: Any) -> Announcement:
+    if not isinstance(value, str):
+        # What an enum says of a value nested deeply is an error of its own.
+        return Announcement.OTHER
     try:
         return Announcement(value)
     except ValueError:
