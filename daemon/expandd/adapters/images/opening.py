@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import io
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 
 OpenFile = Callable[[Path], int]
 """Opens a regular file for reading and follows no link; raises OSError."""
 
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Runs a call that may block in a thread for the disk that the path is on."""
-
-    def __call__(self, path: Path, call: Callable[..., T], *arguments: object) -> Awaitable[T]: ...
-
-
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-async def in_a_thread(path: Path, call: Callable[..., T], *arguments: object) -> T:  # noqa: ARG001, all disks alike
-    """Run a call that may block in any thread."""
-    return await asyncio.to_thread(call, *arguments)
 
 
 def open_plainly(path: Path) -> int:

@@ -12,13 +12,14 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.images.child import Child, ChildDied, OutOfTime
-from expandd.adapters.images.opening import NewFile, OpenFile, Run, in_a_thread, open_plainly, opened
+from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
 from expandd.adapters.images.process import Answer, AsItIs, NotNow, Request, Task, Thumbnail
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
@@ -32,6 +33,8 @@ _CRASHES = Unfit(
         _AGAIN,
     ),
 )
+
+T = TypeVar("T")
 
 _PATIENCE = 5.0  # seconds for all children to end
 
@@ -56,14 +59,15 @@ class PillowImages:
     def __init__(
         self,
         *,
-        processes: int = 3,
+        # Two more than the looks that the engine has under way in one folder: a disk that hangs holds each of those.
+        processes: int = 5,
         idle: float = 10.0,
         timeout: float = 120.0,
         most_pixels: int = 40_000_000,
         program: Sequence[str] = ("-m", "expandd.adapters.images.process"),
         python: str = sys.executable,
         open_file: OpenFile = open_plainly,
-        run: Run = in_a_thread,
+        run: Run = in_thread,
     ) -> None:
         self._places = asyncio.Semaphore(processes)
         self._idle = idle
@@ -167,20 +171,24 @@ class PillowImages:
 
     async def _write(self, task: Task, source: Path, target: Path) -> Answer:
         with await self._opened(source) as file:
-            new = await self._run(target, NewFile, target)
+            new = await self._on_disk(target, NewFile, target)
             try:
                 answer = await self._done(Request(task=task, cpu=MOST), file, new.file)
                 if not isinstance(answer, AsItIs):
-                    await self._run(target, new.keep)
+                    await self._on_disk(target, new.keep)
             finally:
-                await self._run(target, new.discard)
+                await self._on_disk(target, new.discard)
         return answer
 
     async def _opened(self, path: Path) -> io.FileIO:
+        return await self._on_disk(path, opened, path, self._open_file)
+
+    async def _on_disk(self, path: Path, call: Callable[..., T], *arguments: object) -> T:
         try:
-            return await self._run(path, opened, path, self._open_file)
+            return await self._run(path, call, *arguments)
         except OSError as error:
-            raise Later(f"It cannot be opened: {error.strerror}.") from error
+            # The call itself says Later: this is the disk, which does not answer.
+            raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
 
     async def _found(self, request: Request, file: io.FileIO) -> Finding:
         answer = await self._ask(request, file)
