@@ -1,0 +1,51 @@
+"""The real program, while somebody puts what is theirs in the place of its work folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import house, server
+from tests.support.daemon import House
+from tests.support.pictures import picture
+from tests.trust.conftest import DROPPER
+
+__all__ = ["house", "server"]
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what is another user's"),
+    pytest.mark.skipif(os.environ.get("EXPANDD_CI") == "1", reason="two users are not to be had in CI"),
+]
+
+
+def swapped(inbox: Path, state_dir: Path, job_id: str) -> None:
+    """The dropper's own directory in the place of the work folder, and in it a link to the state directory."""
+    (inbox / ".expandd").rename(inbox / ".aside")
+    (inbox / ".expandd").mkdir()
+    (inbox / ".expandd" / job_id).symlink_to(state_dir)
+    os.chown(inbox / ".expandd", DROPPER, DROPPER)
+    os.lchown(inbox / ".expandd" / job_id, DROPPER, DROPPER)
+
+
+@pytest.mark.parametrize("state", ["uploaded", "accepted", "vaulted"])
+def test_a_work_folder_swapped_under_a_job_costs_nobody_anything(house: House, state: str) -> None:
+    house.build(folders={"hot": "offsets: {top: 10}", "good": "offsets: {top: 10}"})
+    inbox = house.folder() / "inbox"
+    with house.running() as daemon:
+        (inbox / "lock.png").write_bytes(picture("png", 64, 64))
+        job_id = daemon.wait_for(f"job.{state}")["job"]
+        swapped(inbox, house.state_dir, job_id)
+        before = {path: path.stat().st_ino for path in house.state_dir.iterdir() if path.is_file()}
+        (house.folder("good") / "inbox" / "good.png").write_bytes(picture("png", 80, 64))
+        daemon.wait_for("job.finished", lambda line: "good.png" in str(line))
+        kept = all(path.exists() for path in before if path.name in {"lock", "journal.sqlite", "tokens.json"})
+        (inbox / ".expandd").rename(inbox / ".lure")
+        (inbox / ".aside").rename(inbox / ".expandd")
+        daemon.wait_for("job.finished", lambda line: "lock.png" in str(line))
+
+    assert kept
+    assert (house.state_dir / "lock").stat().st_ino == before[house.state_dir / "lock"]
+    assert os.listdir(house.folder() / "done") == ["lock.png"]
+    assert len(os.listdir(house.folder() / "outbox")) == 1
