@@ -157,7 +157,7 @@ class SqliteJournal:
             try:
                 connection = connection or open_journal(self._path)
                 _commit(connection, wishes, self._path)
-            except (sqlite3.Error, OSError, JournalAway) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, each write hears of it, and the thread lives on
                 for wish in wishes:
                     wish.tell(None, _away(self._path, error))
         if connection is not None:

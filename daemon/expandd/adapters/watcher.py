@@ -123,13 +123,16 @@ class InotifyWatcher:
 
     def _replace(self, inbox: Path, hint: Hint, *, recursive: bool) -> None:
         self._end(inbox)
-        observer = self._running()
         before = kernel_watches()
         try:
+            observer = self._running()
             watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
             found = inbox.stat()
         except OSError as error:
             raise _refused(inbox, error) from error
+        except RuntimeError as error:
+            # Python says so where the system lets it start no further thread.
+            raise _refused(inbox, OSError(errno.EAGAIN, "the system has no thread left")) from error
         after = kernel_watches()
         watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
@@ -162,7 +165,10 @@ class InotifyWatcher:
         with self._lock:
             now = time.monotonic()
             if now > self._asked_at + ASK_AGAIN:
-                self._kernel, self._asked_at = kernel_watches(), now
+                self._asked_at = now
+                # Where no descriptor is left nothing is known anew.
+                with suppress(OSError):
+                    self._kernel = kernel_watches()
             return self._kernel
 
     @staticmethod
@@ -175,9 +181,11 @@ class InotifyWatcher:
                 if self._observer is not None:
                     # The dead one's helpers live on otherwise, each with its thread and its descriptors.
                     self._observer.stop()
-                self._observer = Observer()
-                self._observer.daemon = True
-                self._observer.start()
+                self._observer = None
+                observer = Observer()
+                observer.daemon = True
+                observer.start()
+                self._observer = observer
             return self._observer
 
     def _hint_all(self) -> None:

@@ -62,6 +62,7 @@ def overview_of(
         at=now,
         running=running,
         told_at=snapshot.at if snapshot else None,
+        failing=snapshot.failing if snapshot else (),
         folders=folders,
         standstills=halts,
         money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from expandd.domain.errors import GateReason
 from expandd.domain.job import Job
+from expandd.service.seeing.snapshot import LoopFailing
 
 MOST_LISTED = 20
 
@@ -110,5 +111,7 @@ class Overview:
     """Those that need a person."""
     lost: tuple[Job, ...] = ()
     """Those that are over without their originals, which somebody removed while they were in work."""
+    failing: tuple[LoopFailing, ...] = ()
+    """Parts of the daemon that fail again and again."""
     told_at: float | None = None
     """When the running daemon last told of itself; None when it does not run, or has not yet."""

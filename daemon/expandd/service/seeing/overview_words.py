@@ -35,6 +35,11 @@ def headlines(overview: Overview) -> Iterator[str]:
             f"It has told nothing of itself since {clock(overview.told_at, overview.at)}: "
             "see its log (`journalctl -u expandd`); what waits on what may be out of date."
         )
+    for loop in overview.failing:
+        yield (
+            f"Something in expandd itself fails ({printable(loop.name)}) since {clock(loop.since, overview.at)}: "
+            f"{printable(loop.why)}. The rest goes on, and it is tried again; see the log, and report it."
+        )
     for halt in overview.standstills:
         yield sentence(halt, overview.at)
 

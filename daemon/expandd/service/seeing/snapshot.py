@@ -57,6 +57,15 @@ class Due:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class LoopFailing:
+    """A part of the daemon that fails again and again: since when (epoch seconds), and what it met last."""
+
+    name: str
+    since: float
+    why: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All of it, as it was `at` (epoch seconds) in `process`, the words of the lock's holder.
@@ -73,6 +82,7 @@ class Snapshot:
     credits: Decimal | None = None
     credits_at: float | None = None
     price: Decimal | None = None
+    failing: tuple[LoopFailing, ...] = ()
 
     def inbox(self, path: Path) -> InboxNow | None:
         return next((one for one in self.inboxes if one.inbox == path), None)
@@ -122,6 +132,7 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
         credits=_decimal(found["credits"]),
         credits_at=None if found["credits_at"] is None else float(found["credits_at"]),
         price=_decimal(found["price"]),
+        failing=tuple(LoopFailing(**one) for one in found.get("failing", ())),
     )
 
 

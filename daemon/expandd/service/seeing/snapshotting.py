@@ -17,7 +17,7 @@ from expandd.engine.engine import Engine
 from expandd.service.running.app import Announcer
 from expandd.service.running.heart import either
 from expandd.service.seeing.price import Price
-from expandd.service.seeing.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+from expandd.service.seeing.snapshot import Due, InboxNow, LoopFailing, ShutGate, Snapshot, write_snapshot
 
 PAUSE = 1.0
 """Seconds between two looks, at least."""
@@ -90,6 +90,7 @@ class Snapshots:
             credits=left,
             credits_at=left_at,
             price=self._price.latest,
+            failing=tuple(LoopFailing(one.name, one.since, one.why) for one in self._engine.supervisor.failing),
         )
 
     def _credits(self) -> tuple[Decimal | None, float | None]:

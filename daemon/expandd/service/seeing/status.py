@@ -60,6 +60,9 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "at": overview.at,
         "running": overview.running,
         "told_at": overview.told_at,
+        "failing": [
+            {"loop": printable(one.name), "since": one.since, "why": printable(one.why)} for one in overview.failing
+        ],
         "standstills": [_standstill_values(halt, overview.at) for halt in overview.standstills],
         "folders": [_folder_values(folder) for folder in overview.folders],
         "money": {
