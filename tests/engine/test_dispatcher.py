@@ -285,3 +285,21 @@ async def test_a_job_that_has_moved_on_is_looked_at_at_once_however_long_it_got_
     await desk.clock.advance(0.0)
 
     assert desk.looks[-1] == ("a", 1800.0)
+
+
+async def test_a_wait_at_a_gate_between_two_failures_does_not_make_the_next_one_due(desk: Desk) -> None:
+    tries, waits = [0], [True]
+
+    async def advance(job_id: str) -> float | None:
+        waits[0] = not waits[0]
+        if waits[0]:
+            return 0.75
+        tries[0] += 1
+        dispatcher.wake(job_id)
+        return 60.0
+
+    dispatcher = desk.run(advance, comes=lambda _: Standing(JobState.UPLOADED, tries[0]))
+    dispatcher.wake("a")
+    await desk.clock.advance(3600.0)
+
+    assert 20 < tries[0] < HOURLY

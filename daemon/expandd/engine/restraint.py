@@ -55,7 +55,8 @@ class Restraint:
         slate = self._slates.setdefault(job_id, _Slate())
         if now - slate.last >= FORGET:
             slate.idle = 0
-        if after.state not in slate.seen:
+        is_news = after.state not in slate.seen
+        if is_news:
             slate.seen.add(after.state)
             slate.idle = 0
         elif seconds <= 0 or (failed and early):
@@ -63,7 +64,8 @@ class Restraint:
         elif failed and slate.idle:
             slate.last = now
         seconds = max(seconds, slate.last + self._gap(slate) - now)
-        slate.planned = now + seconds
+        # What a failure has planned stands: a short wait at a gate in between does not make the next look a due one.
+        slate.planned = now + seconds if failed or is_news else max(slate.planned, now + seconds)
         return seconds
 
     def earliest(self, job_id: str, now: Standing | None) -> float:
