@@ -20,11 +20,20 @@ class Blame:
     def __init__(self, folders: Folders) -> None:
         self._folders = folders
         self._stuck: set[str] = set()
-        self._unstored: defaultdict[Path, set[str]] = defaultdict(set)
+        self._unstored: defaultdict[Path, dict[str, FolderAway]] = defaultdict(dict)
 
     def is_stuck(self, job_id: str) -> bool:
         """Whether this job's own file is what it waits for."""
         return job_id in self._stuck
+
+    def prove_stores(self, inbox: Path) -> None:
+        """Raise FolderAway while one paid image after the other cannot be stored there.
+
+        Trying has said more than the directories say when they are asked.
+        """
+        errors = tuple(self._unstored.get(inbox, {}).values())
+        if len(errors) >= MOST_PAID:
+            raise FolderAway(errors[-1].reason, str(errors[-1]))
 
     def fine(self, job: Job, *, over: bool) -> None:
         """A step of this job went well; `over` when it was the last."""
@@ -39,7 +48,7 @@ class Blame:
         if not error.may_be_file or not await self._is_folder_fine(job):
             return False
         if job.state not in UNPAID and not before:
-            self._unstored[job.place.inbox].add(job.id)
+            self._unstored[job.place.inbox][job.id] = error
             if len(self._unstored[job.place.inbox]) >= MOST_PAID:
                 return False
         self._stuck.add(job.id)

@@ -19,6 +19,7 @@ from expandd.domain.faults import MOST_DEATHS, READER_DIES
 from expandd.domain.job import ImageFormat, Job, JobState
 from expandd.engine.account import Account
 from expandd.engine.barriers import LOOK
+from expandd.engine.blame import Blame
 from expandd.engine.budgets import Budgets
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
@@ -61,6 +62,7 @@ class Paying:
         account: Account,
         twins: Twins,
         work: WorkFolders,
+        blame: Blame,
     ) -> None:
         self._jobs = jobs
         self._gates = gates
@@ -73,6 +75,7 @@ class Paying:
         self._account = account
         self._twins = twins
         self._work = work
+        self._blame = blame
         self._records = Records(jobs=jobs, folders=folders)
         self._deaths: dict[str, int] = {}
 
@@ -228,6 +231,7 @@ class Paying:
         gate = self._gates.storage(job.place.inbox)
         await self._folders.prove(job.place.outbox, room)
         await self._folders.prove(job.place.done, job.source.identity.size)
+        self._blame.prove_stores(job.place.inbox)
         gate.passed()
         await self._vault.prove(room)
 

@@ -101,6 +101,7 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
             account=on.account,
             twins=on.twins,
             work=work,
+            blame=on.blame,
         ),
         asking=asking,
         fetching=Fetching(
