@@ -132,6 +132,8 @@ class FakeApi:
         """What the link host serves, by the name of the dropped file, before it serves the right bytes."""
         self.away: dict[str, Exception] = {}
         """By endpoint, or "*": what every call of it raises until it is taken out again."""
+        self.bad: dict[tuple[str, str], Exception] = {}
+        """By endpoint and the name of the dropped file: what each such call about it raises."""
         self._scripts: dict[str, deque[Outcome | None]] = defaultdict(deque)
         self._numbers = count(1)
 
@@ -239,7 +241,8 @@ class FakeApi:
         self.calls.append(call)
         script = self._scripts[endpoint]
         outcome = script.popleft() if script else None
-        away = self.away.get(endpoint) or self.away.get("*")
+        name = self.images[about].name if about in self.images else about
+        away = self.away.get(endpoint) or self.away.get("*") or self.bad.get((endpoint, name))
         if away is not None:
             await self._refuse(call, away)
         if isinstance(outcome, Refuse):

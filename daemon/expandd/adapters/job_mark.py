@@ -12,7 +12,13 @@ from expandd.domain.job import Job, JobState
 from expandd.domain.payment import Outcome
 from expandd.domain.settings import Duplicates
 
-_SINCE_THEN = (("duplicates", Duplicates.EXPAND.value), ("sidecar", 0), ("twin", ""), ("duplicate_of", ""))
+_SINCE_THEN = (
+    ("duplicates", Duplicates.EXPAND.value),
+    ("sidecar", 0),
+    ("twin", ""),
+    ("duplicate_of", ""),
+    ("strikes", 0),
+)
 """What marks of earlier versions do not tell."""
 
 

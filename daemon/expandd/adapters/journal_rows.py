@@ -79,6 +79,7 @@ COLUMNS = (
     "sidecar",
     "twin",
     "duplicate_of",
+    "strikes",
 )
 
 
@@ -112,6 +113,7 @@ def _values(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "tries": job.tries,
         "uploads": job.uploads,
+        "strikes": job.strikes,
         "stamps": json.dumps([[stamp.state.value, stamp.at] for stamp in job.stamps]),
         "changed": job.stamps[-1].at if job.stamps else 0.0,
         "twin": job.twin,
@@ -148,6 +150,7 @@ def from_row(row: Row) -> Job:
         attempts=row["attempts"],
         tries=row["tries"],
         uploads=row["uploads"],
+        strikes=row["strikes"],
         twin=row["twin"],
         closed=bool(row["closed"]),
         duplicate_of=row["duplicate_of"],

@@ -144,6 +144,7 @@ DROP VIEW job_lines;
 DROP INDEX spent_jobs;
 ALTER TABLE jobs DROP COLUMN spent_at;
 ALTER TABLE jobs ADD COLUMN duplicate_of TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN strikes INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX duplicates_paid ON jobs (changed) WHERE duplicate_of != '';
 CREATE VIEW counted_payments AS SELECT job, inbox, at FROM payments WHERE outcome IN ('sent', 'taken');
 CREATE VIEW whole_jobs AS

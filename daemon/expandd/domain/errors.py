@@ -37,6 +37,7 @@ class FaultCode(Enum):
     UNREADABLE = "unreadable"
     REFUSED_BY_API = "refused_by_api"
     FAILED_AT_API = "failed_at_api"
+    NOT_TAKEN_BY_API = "not_taken_by_api"
     GIVEN_UP_BY_PERSON = "given_up_by_person"
     CANCELLED = "cancelled"
 

@@ -187,9 +187,10 @@ class Job:
     """One dropped file on its way to one result.
 
     `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in hand, `tries`
-    those of the whole job, `uploads` the uploads that the API took. `target` (the result) and `resting` (the original)
-    are chosen final paths, written down before a file is put there. `twin` is the earlier job for whose bytes and
-    offsets was paid, where nothing is paid for this one; `duplicate_of` where this one is paid for all the same.
+    those of the whole job, `uploads` the uploads that the API took, `strikes` the failures in a row of this image
+    alone, while the API served. `target` (the result) and `resting` (the original) are chosen final paths, written down
+    before a file is put there. `twin` is the earlier job for whose bytes and offsets was paid, where nothing is paid
+    for this one; `duplicate_of` where this one is paid for all the same.
     """
 
     id: str
@@ -213,6 +214,7 @@ class Job:
     attempts: int = 0
     tries: int = 0
     uploads: int = 0
+    strikes: int = 0
     twin: str = ""
     duplicate_of: str = ""
     closed: bool = False

@@ -10,7 +10,7 @@ from expandd.domain.backoff import QUIET_HISTORY
 from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
 from expandd.domain.settings import ApiSettings
 from expandd.engine.attribution import Attribution
-from expandd.engine.gates import Gates
+from expandd.engine.gates import OTHERS_FIRST, Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock
 from expandd.engine.turns import NOW, Turn
@@ -156,7 +156,9 @@ class Asking:
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known and not job.paid and self._waited(job) < RESULT_LIFE:
-            await self._jobs.move(job, JobState.UPLOADED, note="the API has shown that nothing was made")
+            await self._jobs.move(job, JobState.UPLOADED, note=f"the API has shown that nothing was made; {job.note}")
+            # One that fails alone lets others go first: its next call may be lost too.
+            return OTHERS_FIRST if job.strikes else NOW
         elif last:
             await self._jobs.hold(job, "Nobody can tell whether this picture was paid for: the service does not say.")
         else:

@@ -48,7 +48,7 @@ class Barrier:
         self._clock = clock
         self._emit = emit
 
-    def wait(self) -> float:
+    def wait(self, beyond: float = 0.0) -> float:  # noqa: ARG002 - as a gate's; nobody passes as a probe
         """Seconds until the caller looks again; 0 when it may go ahead now."""
         return LOOK if self.shut is not None else 0.0
 
@@ -89,6 +89,10 @@ class Barriers:
     def before(self, inbox: Path, *causes: Cause) -> tuple[Barrier, ...]:
         """Those that stand before a file of this folder: its own and everybody's."""
         return tuple(self.at(where, cause) for where in (None, inbox) for cause in causes or tuple(Cause))
+
+    def stop(self, inbox: Path) -> bool:
+        """Whether any of them stops the files of this folder."""
+        return any(barrier.shut is not None for barrier in self.before(inbox))
 
     def leave(self, inboxes: frozenset[Path]) -> None:
         """Forget the barriers of folders that are not served any more."""

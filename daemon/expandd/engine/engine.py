@@ -126,6 +126,7 @@ class Engine:
             ("budgets", self.budgets.run, None),
             ("account", self.account.run, None),
             ("decoders", self._basis.decoders.run, None),
+            ("probes", self._basis.probing.run, None),
         )
 
     async def started(self) -> None:
@@ -196,11 +197,8 @@ class Engine:
     def at_a_stand(self) -> bool:
         """Whether all that is left waits for a person's word or for a budget."""
         left = (inbox for inbox in self.inboxes if not inbox.idle)
-        stopped = all(inbox.held_back or self._is_stopped(inbox) for inbox in left)
+        stopped = all(inbox.held_back or self.gates.barriers.stop(inbox.folder.inbox) for inbox in left)
         return stopped and all(job.held or self._basis.leave.denied(job) for job in self.jobs)
-
-    def _is_stopped(self, inbox: Inbox) -> bool:
-        return any(barrier.shut is not None for barrier in self.gates.barriers.before(inbox.folder.inbox))
 
     def _emit(self, event: Event) -> None:
         match event:
@@ -211,6 +209,8 @@ class Engine:
                 if job.state is JobState.RENDERED:
                     self.gates.made(job)
                     self.asking.made(job)
+            case GateShut():
+                self._basis.probing.needed.set()
             case GateOpened():
                 self._go_on()
             case JobClosed(job) if job.state is JobState.WITHDRAWN:
@@ -289,6 +289,8 @@ class Engine:
             emit=self._emit,
             waker=self.dispatcher,
             attribution=self._attribution,
+            probing=self._basis.probing,
+            chance=out.chance,
             interval=self._settings.api.poll_interval,
         )
 

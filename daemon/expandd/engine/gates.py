@@ -27,6 +27,12 @@ T = TypeVar("T")
 PATIENCE = 3
 """Failures in a row, of whatever jobs, after which the service counts as unreachable for all."""
 
+LEAST = 1e-6
+"""Seconds below which a wait is none: one that is lost in rounding would have its caller ask again and again."""
+
+OTHERS_FIRST = 3.0
+"""Seconds for which a file that has failed leaves the probe of a shut gate to one that has not."""
+
 _SPENDING = frozenset(
     {GateReason.CREDITS, GateReason.WRONG_PATH, GateReason.REQUEST_REFUSED, GateReason.CANNOT_STORE},
 )
@@ -48,14 +54,24 @@ class Gate:
         self._clock = clock
         self._chance = chance
         self._emit = emit
+        self.turn = 0.0
+        """Seconds beyond the time of the next probe for which calls leave it to the free question."""
         self._failures = 0
         self._probing = False
 
-    def wait(self) -> float:
-        """Seconds until the caller may go ahead; 0 when it may now."""
+    def wait(self, beyond: float = 0.0) -> float:
+        """Seconds until the caller may go ahead, so much after the others; 0 when it may now."""
+        return self._from_now(self.turn + beyond)
+
+    def due(self) -> float:
+        """Seconds until the next probe; 0 when it is time."""
+        return self._from_now(0.0)
+
+    def _from_now(self, beyond: float) -> float:
         if self.shut is None:
             return 0.0
-        return max(0.0, self.shut.probe_at - self._clock.monotonic())
+        seconds = self.shut.probe_at + beyond - self._clock.monotonic()
+        return seconds if seconds > LEAST else 0.0
 
     def enter(self) -> None:
         """Pass, as the probe if the gate is shut: the others wait for its outcome."""
@@ -141,24 +157,28 @@ class Gates:
         gate.failed(error.reason, str(error), error.retry_after)
 
     @staticmethod
-    def enter(*gates: Gate | Barrier) -> float:
-        """Seconds until the caller may pass all of `gates`; 0 when it may now, as their probe if they are shut."""
-        seconds = max(gate.wait() for gate in gates)
+    def enter(*gates: Gate | Barrier, after_others: bool = False) -> float:
+        """Seconds until the caller may pass all of `gates`; 0 when it may now, as their probe if they are shut.
+
+        With `after_others` others may be the probe first: a file that has failed would say little.
+        """
+        seconds = max(gate.wait(OTHERS_FIRST if after_others else 0.0) for gate in gates)
         if seconds == 0.0:
             for gate in gates:
                 gate.enter()
         return seconds
 
     async def through(self, call: Awaitable[T]) -> T:
-        """The outcome of an API call; whatever shows that the service serves opens its gate."""
+        """The outcome of an API call; whatever shows that the service serves opens its gate.
+
+        What a call that fails says of the service, whoever made it judges: it may be about one image.
+        """
         was_open = self.service.shut is None
         try:
             answer = await call
         except OutcomeUnknown as error:
             if error.served:
                 self._served(was_open=was_open)
-            else:
-                self.service.failed(GateReason.UNREACHABLE, str(error))
             raise
         except (AccountAway, Later):
             self.service.let_go()

@@ -29,6 +29,9 @@ MOST_REJECTS = 16
 MOST_TROUBLED = 64
 """Unpaid jobs that fail again and again; with so many of them it is no fault of one file, and new ones stay put."""
 
+SPARINGLY = 60.0
+"""Seconds between two new ones all the same, where the service serves: all those before may be at fault."""
+
 MOST_STANDING = 64
 """Unpaid jobs of one folder without a slot, such as those that wait for a twin; with so many the rest stays put."""
 
@@ -73,6 +76,7 @@ class Intake:
         self._clock = clock
         self._chance = chance
         self._turns: deque[Inbox] = deque()
+        self._claimed_at = float("-inf")
         self.beat = Beat(ALLOWANCE, changed)
 
     def serve(self, inbox: Inbox) -> None:
@@ -109,7 +113,7 @@ class Intake:
 
     async def _claim_next(self) -> bool:
         """Claim one file of the next folder in turn that has one and may; False when none has."""
-        if self._gates.stopping or not self._slots.spare or self._troubled() >= MOST_TROUBLED:
+        if self._gates.stopping or not self._slots.spare or self._too_many_troubled():
             return False
         for _ in range(len(self._turns)):
             inbox = self._turns[0]
@@ -133,9 +137,13 @@ class Intake:
             # Only now: until its job is written down, the file is one that waits.
             inbox.taken(ready)
 
-    def _troubled(self) -> int:
+    def _too_many_troubled(self) -> bool:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
-        return sum(job.attempts >= FRESH and not self._blame.is_stuck(job.id) for job in unpaid)
+        alone = sum(job.strikes > 0 for job in unpaid)
+        troubled = sum(job.attempts >= FRESH and not job.strikes and not self._blame.is_stuck(job.id) for job in unpaid)
+        if alone + troubled < MOST_TROUBLED:
+            return False
+        return troubled >= alone or self._clock.monotonic() < self._claimed_at + SPARINGLY
 
     def _may_claim(self, inbox: Inbox) -> bool:
         if self._gates.decoder.shut is not None or self._gates.claim_wait(inbox.folder.inbox):
@@ -151,7 +159,7 @@ class Intake:
 
     def _standing(self, inbox: Path) -> int:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
-        mine = [job for job in unpaid if job.place.inbox == inbox and not self._slots.holds(job.id)]
+        mine = [job for job in unpaid if job.place.inbox == inbox and not job.strikes and not self._slots.holds(job.id)]
         stuck = sum(self._blame.is_stuck(job.id) for job in mine)
         # Those whose own file is at fault keep no other back, as long as they can be kept in mind.
         return len(mine) - min(stuck, MOST_STUCK)
@@ -181,6 +189,7 @@ class Intake:
         self._slots.take(job.id)
         try:
             await self._start(job)
+            self._claimed_at = self._clock.monotonic()
         except BaseException:
             self._slots.give(job.id)
             raise

@@ -26,6 +26,8 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
 from expandd.engine.ports import Api, Clock, Folders, Images
 from expandd.engine.records import Records
+from expandd.engine.refusals import Refusals
+from expandd.engine.suspicion import Step, Suspicion
 from expandd.engine.turns import NOW, Turn
 from expandd.engine.twins import Twins
 from expandd.engine.work_folder import WorkFolders
@@ -63,6 +65,8 @@ class Paying:
         twins: Twins,
         work: WorkFolders,
         blame: Blame,
+        suspicion: Suspicion,
+        refusals: Refusals,
     ) -> None:
         self._jobs = jobs
         self._gates = gates
@@ -76,6 +80,8 @@ class Paying:
         self._twins = twins
         self._work = work
         self._blame = blame
+        self._suspicion = suspicion
+        self._refusals = refusals
         self._records = Records(jobs=jobs, folders=folders)
         self._deaths: dict[str, int] = {}
 
@@ -96,7 +102,8 @@ class Paying:
         turn = await self._twins.settled(job)
         if turn is not None:
             return turn
-        seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service)
+        failed = bool(job.strikes)
+        seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service, after_others=failed)
         if seconds:
             return seconds
         try:
@@ -112,6 +119,7 @@ class Paying:
             return PAUSE
         if await self._records.says_more(job):
             return NOW
+        self._suspicion.convict(job, Step.GENERATE, job.note)
         if self._upload_too_old(job):
             await self._jobs.move(job, JobState.CLAIMED, image_id="", uploads=0)
             return NOW
@@ -123,7 +131,8 @@ class Paying:
         if turn is not None:
             return turn
         await self._prove_storage(job)
-        seconds = self._gates.enter(self._gates.service, self._gates.spending)
+        failed = bool(job.strikes)
+        seconds = self._gates.enter(self._gates.service, self._gates.spending, after_others=failed)
         if seconds:
             return seconds
         try:
@@ -162,7 +171,7 @@ class Paying:
     async def _send(self, job: Job) -> Turn:
         sent, sha256 = await self._prepared(job)
         try:
-            uploaded = await self._gates.through(self._api.upload(sent, job.relative.name))
+            uploaded = await self._suspicion.call(job, Step.UPLOAD, self._api.upload(sent, job.relative.name))
         except FileFault:
             found = await self._folders.identity(job.work_file)
             if found is not None and found.is_same(job.source.identity):
@@ -175,6 +184,7 @@ class Paying:
             image_id=uploaded.image_id,
             source=source,
             uploads=job.uploads + 1,
+            strikes=0,
         )
         return NOW
 
@@ -243,7 +253,8 @@ class Paying:
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
             raise
         try:
-            task_id = await self._gates.through(self._api.generate(job.image_id, job.offsets))
+            call = self._api.generate(job.image_id, job.offsets)
+            task_id = await self._suspicion.call(job, Step.GENERATE, call)
         except OutcomeUnknown as error:
             await self._jobs.move(job, JobState.UNKNOWN, note=str(error))
             return NOW
@@ -252,8 +263,15 @@ class Paying:
         except (AccountAway, Later):
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
             raise
+        except FileFault as error:
+            other = self._refusals.judged(job, error)
+            if other is None:
+                raise
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            raise other from error
         self._gates.spending.passed()
-        await self._twins.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id))
+        self._refusals.accepted()
+        await self._twins.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id, strikes=0))
         return NOW
 
     async def _upload_again(self, job: Job, why: str) -> Turn:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from expandd.domain.backoff import JOB
 from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, GateReason, Later
-from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState
+from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.asking import Asking
 from expandd.engine.barriers import LOOK
@@ -22,23 +22,9 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.leave import Leave
 from expandd.engine.paying import Paying
 from expandd.engine.ports import Chance
-from expandd.engine.slots import Slots
-from expandd.engine.turns import NOW, OVER, SLOT_WAIT, Turn
-
-HOLDS_SLOT = frozenset(
-    {
-        JobState.CLAIMED,
-        JobState.UPLOADED,
-        JobState.INTENT,
-        JobState.ACCEPTED,
-        JobState.UNKNOWN,
-        JobState.RENDERED,
-    },
-)
-"""States of a job that is in flight at the API, or on its way there."""
-
-PATIENCE = 4
-"""Tries of one step after which a job that nothing is made for gives its slot back between tries."""
+from expandd.engine.probing import Probing
+from expandd.engine.slot_keeping import SlotKeeping
+from expandd.engine.turns import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +71,8 @@ class Pipeline:
         self,
         *,
         jobs: Jobs,
-        slots: Slots,
+        slots: SlotKeeping,
+        probing: Probing,
         gates: Gates,
         chance: Chance,
         leave: Leave,
@@ -99,6 +86,7 @@ class Pipeline:
     ) -> None:
         self._jobs = jobs
         self._slots = slots
+        self._probing = probing
         self._gates = gates
         self._asking = asking
         self._fetching = fetching
@@ -134,15 +122,15 @@ class Pipeline:
         if away:
             self._slots.give(job_id)
             return away
-        if not self._has_slot(job):
-            return SLOT_WAIT
+        if not self._slots.has_slot(job):
+            return FAILING_WAIT if job.strikes else SLOT_WAIT
         bound, step = self._steps[job.state]
         if bound is None:
             turn = await self._tried(job, step)
         else:
             async with bound.of(job):
                 turn = await self._tried(job, step)
-        self._settle_slot(job_id)
+        self._slots.settle(job_id)
         return turn
 
     async def _tried(self, job: Job, step: Callable[[Job], Awaitable[Turn]]) -> Turn:
@@ -158,12 +146,19 @@ class Pipeline:
         except Later as error:
             return await self._put_off(job, str(error), None)
         except AccountAway as error:
-            self._gates.account_failed(error)
+            if not await self._is_about_one(job, error):
+                self._gates.account_failed(error)
             return await self._put_off(job, str(error), error.retry_after)
         except FolderAway as error:
             return await self._put_off(job, await self._blamed(job, error), None)
         self._blame.fine(job, over=turn is OVER)
         return turn
+
+    async def _is_about_one(self, job: Job, error: AccountAway) -> bool:
+        """Whether a call about what is paid for failed while the API served: it concerns no other job."""
+        if job.state in UNPAID or error.reason is not GateReason.UNREACHABLE:
+            return False
+        return bool(await self._probing.serves())
 
     async def _blamed(self, job: Job, error: FolderAway) -> str:
         """Shut the folder's gate unless the file alone is at fault; what to say of it."""
@@ -189,23 +184,3 @@ class Pipeline:
         gate = self._gates.storage(job.place.inbox)
         away = gate.shut is not None and gate.shut.reason is GateReason.FOLDER_AWAY
         return gate.wait() if away else 0.0
-
-    def _has_slot(self, job: Job) -> bool:
-        if job.state not in HOLDS_SLOT or job.fault is not None:
-            return True
-        nothing_made = job.state in {JobState.CLAIMED, JobState.UPLOADED}
-        return self._slots.take(job.id, by_force=not nothing_made)
-
-    def _settle_slot(self, job_id: str) -> None:
-        job = self._jobs.get(job_id)
-        if job is None or job.state not in HOLDS_SLOT or job.held or self._parked(job):
-            self._slots.give(job_id)
-
-    def _parked(self, job: Job) -> bool:
-        if job.state in AWAITING_RESULT:
-            return self._asking.is_overdue(job)
-        if job.attempts < PATIENCE:
-            return False
-        # While no result can be fetched at all, slots stay taken: nothing more is paid for until some come again.
-        unpaid = job.state in {JobState.CLAIMED, JobState.UPLOADED}
-        return unpaid or (job.state is JobState.RENDERED and self._fetching.fails_alone(job.id))

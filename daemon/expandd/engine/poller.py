@@ -9,7 +9,7 @@ from typing import Protocol
 
 from expandd.domain.aiming import Aim, borne_out
 from expandd.domain.answers import Announcement, Notification
-from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, Later, StaleJob
+from expandd.domain.errors import AccountAway, Fault, FaultCode, GateReason, JournalAway, Later, StaleJob
 from expandd.domain.events import NotificationsRead
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.payment import Outcome, known
@@ -17,8 +17,10 @@ from expandd.engine.attribution import Attribution
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Journal
-from expandd.engine.ports import Api, Clock, Emit
+from expandd.engine.ports import Api, Chance, Clock, Emit
+from expandd.engine.probing import Probing
 from expandd.engine.pulse import Beat
+from expandd.engine.slowness import Slowness
 
 ALLOWANCE = 600.0
 """Seconds that one poll may take: a service that answers slowly, a login on the way, its answers written down."""
@@ -51,6 +53,8 @@ class Poller:
         emit: Emit,
         waker: Waker,
         attribution: Attribution,
+        probing: Probing,
+        chance: Chance,
         interval: float,
     ) -> None:
         self._jobs = jobs
@@ -62,6 +66,8 @@ class Poller:
         self._waker = waker
         self.interval = interval
         self._attribution = attribution
+        self._probing = probing
+        self._slowness = Slowness(chance)
         self._foreign: frozenset[str] = frozenset()
         self._owes_poll = False
         self._aim = Aim()
@@ -91,7 +97,7 @@ class Poller:
             await self._clock.sleep(self._pause())
             await self._poll_once()
             self.beat.allowance = ALLOWANCE + 2 * self.interval
-            await self._clock.sleep(self.interval)
+            await self._clock.sleep(self.interval + self._slowness.more(self.interval))
 
     def _pause(self) -> float:
         """Seconds to wait with a poll that may be made now."""
@@ -112,10 +118,11 @@ class Poller:
         try:
             answer = await self._gates.through(self._api.notifications(asked))
         except AccountAway as error:
-            self._gates.account_failed(error)
+            await self._refused(error)
             return
         except Later:
             return
+        self._slowness.passed()
         if not asked:
             self._gates.draining = False
             self._owes_poll = False
@@ -125,6 +132,15 @@ class Poller:
             return  # what could not be written down is there again at the next poll
         if not asked:
             self._polled_at = began
+
+    async def _refused(self, error: AccountAway) -> None:
+        if error.reason is GateReason.SLOWED and error.retry_after is None:
+            # It is about polls, at their limit because others poll the same account; all else goes on.
+            self._slowness.failed()
+        elif error.reason is not GateReason.UNREACHABLE or not await self._probing.serves():
+            self._gates.account_failed(error)
+        else:
+            self._slowness.failed()
 
     def _waiting(self) -> tuple[Job, ...]:
         # A held job's notification has long expired; /history is asked about it now and then.

@@ -14,9 +14,9 @@ from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.gates import Gates
 from expandd.engine.jobs import Jobs
 from expandd.engine.keeping import Vault
-from expandd.engine.pipeline import HOLDS_SLOT
 from expandd.engine.ports import Emit, Folders
 from expandd.engine.records import Records
+from expandd.engine.slot_keeping import HOLDS_SLOT
 from expandd.engine.slots import Slots
 
 

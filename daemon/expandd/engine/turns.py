@@ -7,5 +7,7 @@ Turn = float | None
 
 NOW: Turn = 0.0
 OVER: Turn = None
+FAILING_WAIT: Turn = 10.0
+"""One that fails alone has the others go first: few of its kind have a slot at once."""
 SLOT_WAIT: Turn = 1.0
 """A job without a slot looks again soon; a freed slot is kept for it before new files are claimed."""

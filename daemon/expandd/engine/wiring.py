@@ -25,10 +25,14 @@ from expandd.engine.pause_file import PauseFile
 from expandd.engine.paying import Paying
 from expandd.engine.pipeline import Pipeline
 from expandd.engine.ports import Emit
+from expandd.engine.probing import Probing
+from expandd.engine.refusals import Refusals
 from expandd.engine.second_look import SecondLook
 from expandd.engine.settling import Reject, Settling
+from expandd.engine.slot_keeping import SlotKeeping
 from expandd.engine.slots import Slots
 from expandd.engine.standing_orders import StandingOrders
+from expandd.engine.suspicion import Suspicion
 from expandd.engine.twins import Twins
 from expandd.engine.watching import Watching, tick
 from expandd.engine.work_folder import Presence, WorkFolders
@@ -45,6 +49,9 @@ class Basis:
     orders: StandingOrders
     budgets: Budgets
     account: Account
+    probing: Probing
+    suspicion: Suspicion
+    refusals: Refusals
     twins: Twins
     leave: Leave
     presence: Presence
@@ -62,6 +69,8 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
     twins = Twins(
         jobs=jobs, journal=outside.journal, folders=outside.folders, vault=outside.vault, orders=orders, budgets=budgets
     )
+    account = Account(settings, api=outside.api, gates=gates, clock=outside.clock)
+    probing = Probing(account, gates, outside.clock)
     return Basis(
         outside=outside,
         emit=emit,
@@ -69,7 +78,10 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
         gates=gates,
         orders=orders,
         budgets=budgets,
-        account=Account(settings, api=outside.api, gates=gates, clock=outside.clock),
+        account=account,
+        probing=probing,
+        suspicion=Suspicion(jobs=jobs, gates=gates, probing=probing),
+        refusals=Refusals(settings.api.generate_extra),
         twins=twins,
         leave=Leave(orders=orders, barriers=gates.barriers, budgets=budgets, twins=twins),
         presence=Presence(outside.clock),
@@ -81,9 +93,19 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
 def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
     out = on.outside
     work = WorkFolders(out.folders, on.presence)
+    fetching = Fetching(
+        jobs=on.jobs,
+        gates=on.gates,
+        api=out.api,
+        folders=out.folders,
+        images=on.decoders,
+        vault=out.vault,
+        clock=out.clock,
+    )
     return Pipeline(
         jobs=on.jobs,
-        slots=slots,
+        slots=SlotKeeping(jobs=on.jobs, slots=slots, asking=asking, fetching=fetching, suspicion=on.suspicion),
+        probing=on.probing,
         gates=on.gates,
         chance=out.chance,
         mount_of=out.mount_of,
@@ -102,17 +124,11 @@ def pipeline(on: Basis, *, slots: Slots, asking: Asking) -> Pipeline:
             twins=on.twins,
             work=work,
             blame=on.blame,
+            suspicion=on.suspicion,
+            refusals=on.refusals,
         ),
         asking=asking,
-        fetching=Fetching(
-            jobs=on.jobs,
-            gates=on.gates,
-            api=out.api,
-            folders=out.folders,
-            images=on.decoders,
-            vault=out.vault,
-            clock=out.clock,
-        ),
+        fetching=fetching,
         delivery=Delivery(
             jobs=on.jobs, gates=on.gates, api=out.api, folders=out.folders, vault=out.vault, twins=on.twins, work=work
         ),
