@@ -50,7 +50,7 @@ class SlotKeeping:
         if job.strikes and not self._slots.holds(job.id):
             most = max(1, min(MOST_FAILING, self._slots.workers // 2))
             others = sum(other.strikes > 0 and self._slots.holds(other.id) for other in self._jobs.in_state(*UNPAID))
-            return others < most and self._slots.take(job.id, queued=self._slots.workers > 1)
+            return others < most and self._slots.take(job.id)
         return self._slots.take(job.id)
 
     def give(self, job_id: str) -> None:

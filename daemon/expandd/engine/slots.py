@@ -25,15 +25,11 @@ class Slots:
     def holds(self, job_id: str) -> bool:
         return job_id in self._held
 
-    def take(self, job_id: str, *, by_force: bool = False, queued: bool = True) -> bool:
-        """Whether the job holds a slot now. By force only for what is in flight already.
-
-        Unless `queued`, no slot that is freed is kept for it.
-        """
+    def take(self, job_id: str, *, by_force: bool = False) -> bool:
+        """Whether the job holds a slot now. By force only for what is in flight already."""
         if job_id not in self._held:
             if len(self._held) >= self.workers and not by_force:
-                if queued:
-                    self._wanted.add(job_id)
+                self._wanted.add(job_id)
                 return False
             self._held.add(job_id)
         self._wanted.discard(job_id)
