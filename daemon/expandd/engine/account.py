@@ -64,9 +64,12 @@ class Account:
             await self._clock.wait(self.needed, None)
             self.needed.clear()
             await self._clock.sleep(FRESH)
-            old = self._clock.monotonic() - self._asked_at >= ROUND
+            ago = self._clock.monotonic() - self._asked_at
+            old = ago >= ROUND
+            # Whoever probes the gate asks the same question: one a minute is enough for both.
+            wanted = old or (ago >= FRESH and self._short and self.waiting())
             # A question for information is no probe: it neither opens nor shuts a gate of the service.
-            if self._gates.service.shut is None and (old or (self._short and self.waiting())):
+            if self._gates.service.shut is None and wanted:
                 with contextlib.suppress(AccountAway, Later):
                     await self._ask_for_more()
             self.look()
