@@ -1,5 +1,6 @@
 """Faults set on purpose, each as a client meets it."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from expandd.practice.faults import Endpoint, Fault, FaultKind, read_fault
-from tests.practice.desk import Desk, opened
+from tests.practice.desk import Desk, opened, picture
 
 STATUSES = ["401", "402", "403", "404", "405", "413", "429", "500", "502", "503"]
 CALLS: dict[str, Callable[[Desk], httpx.Response]] = {
@@ -300,6 +301,11 @@ def test_a_probability_strikes_some_calls_and_the_seed_says_which(make_desk: Cal
         ("link:truncated:always", Fault(Endpoint.LINK, FaultKind.TRUNCATED, times=None)),
         ("upload:hang:p=0.25", Fault(Endpoint.UPLOAD, FaultKind.HANG, times=None, probability=0.25)),
         ("link:redirect-loop", Fault(Endpoint.LINK, FaultKind.REDIRECT_LOOP)),
+        ("upload:413-html:above=9", Fault(Endpoint.UPLOAD, FaultKind.TOO_LARGE_PAGE, above=9)),
+        (
+            "upload:hang-after:always:seconds=2.5:sha256=ab",
+            Fault(Endpoint.UPLOAD, FaultKind.HANG, times=None, after=True, seconds=2.5, sha256="ab"),
+        ),
     ],
 )
 def test_a_fault_can_be_written_as_text(text: str, fault: Fault) -> None:
@@ -319,6 +325,9 @@ def test_a_fault_can_be_written_as_text(text: str, fault: Fault) -> None:
         "me:job-fails",
         "link:truncated-after",
         "poll:500:p=x",
+        "poll:500:above=5",
+        "upload:500:above=x",
+        "upload:500:2:3",
     ],
 )
 def test_a_fault_that_cannot_be_is_refused(text: str) -> None:
@@ -337,3 +346,79 @@ def test_every_kind_of_fault_can_be_set_somewhere() -> None:
         return found
 
     assert {kind: len(homes(kind)) > 0 for kind in FaultKind} == dict.fromkeys(FaultKind, True)
+
+
+def test_a_fault_may_strike_large_pictures_only(desk: Desk) -> None:
+    small, large = picture(), picture(300, 300, noise=True)
+    desk.server.set_fault(f"upload:413-html:always:above={len(small)}")
+
+    refused = desk.send(large)
+
+    assert (refused.status_code, refused.headers["content-type"]) == (413, "text/html; charset=utf-8")
+    assert "413 Request Entity Too Large" in refused.text
+    assert [desk.send(small).status_code, desk.send(large).status_code] == [200, 413]
+    assert [seen.size for seen in desk.server.counts().uploads] == [len(small)]
+
+
+@pytest.mark.parametrize("kind", ["500", "hang", "500-after", "reset-after", "job-fails"])
+def test_a_fault_may_strike_the_paid_calls_of_chosen_pictures_only(desk: Desk, kind: str) -> None:
+    chosen, other = picture(seed=1), picture(seed=2)
+    desk.server.set_fault(f"generate:{kind}:always:sha256={hashlib.sha256(chosen).hexdigest()[:16]}:seconds=0")
+    desk.server.switch(notification_life=3600.0)
+
+    assert desk.finished(other)["name"] == "expand_generate"
+    id_image = desk.upload(chosen)
+    if kind == "reset-after":
+        with pytest.raises(httpx.ReadError):
+            desk.generate(id_image)
+    else:
+        assert desk.generate(id_image).status_code == (500 if "500" in kind else 200)
+    assert desk.server.counts().generates_accepted == (1 if kind == "500" else 2)
+    desk.server.clock.advance(2)
+    assert [one["name"] for one in desk.listed(id_image=id_image)] == {
+        "500": [],
+        "job-fails": ["error"],
+    }.get(kind, ["expand_generate"])
+
+
+def test_an_upload_may_be_answered_late(desk: Desk) -> None:
+    small, large = picture(), picture(300, 300, noise=True)
+    desk.server.set_fault(f"upload:hang-after:always:above={len(small)}:seconds=20")
+    desk.api.timeout = httpx.Timeout(0.3)
+    with pytest.raises(httpx.ReadTimeout):
+        desk.send(large)
+    desk.api.timeout = httpx.Timeout(10)
+    assert desk.send(small).status_code == 200
+    assert [seen.size for seen in desk.server.counts().uploads] == [len(large), len(small)]
+
+
+def test_a_broken_call_meets_no_fault_of_chosen_pictures_and_is_told_what_is_wrong(desk: Desk) -> None:
+    desk.server.set_fault("generate:500:always:above=0")
+    desk.server.set_fault("upload:500:always:above=0")
+    assert desk.generate("nobody").status_code == 405
+    for body in ("[]", "{", '"text"'):
+        headers = {"Content-Type": "application/json"}
+        assert desk.api.post("/edit/generate", content=body, headers=headers).status_code == 400
+    assert desk.api.post("/expand/target", data={"file": "no file"}).status_code == 400
+
+
+@pytest.mark.parametrize(("kind", "encoding"), [("gzip", "gzip"), ("gzip-gzip", "gzip, gzip")])
+@pytest.mark.parametrize("endpoint", ["me", "upload", "link"])
+def test_an_answer_may_be_packed_many_times_over(desk: Desk, endpoint: str, kind: str, encoding: str) -> None:
+    desk.server.set_fault(f"{endpoint}:{kind}")
+    # Only its head is read, which unpacks nothing here either.
+    call = CALLS[endpoint]
+    desk.api.event_hooks = desk.plain.event_hooks = {"response": [_stop_at_packed]}
+    with pytest.raises(_PackedError) as packed:
+        call(desk)
+    assert packed.value.args == (200, encoding)
+
+
+class _PackedError(Exception):
+    """A packed answer has come."""
+
+
+def _stop_at_packed(answer: httpx.Response) -> None:
+    if "content-encoding" in answer.headers:
+        assert sum(map(len, answer.iter_raw())) < 100_000
+        raise _PackedError(answer.status_code, answer.headers["content-encoding"])

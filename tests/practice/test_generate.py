@@ -18,7 +18,17 @@ def test_an_accepted_generate_answers_status_task_and_image(desk: Desk) -> None:
     assert answer["id_image"] == id_image
 
 
-@pytest.mark.parametrize(("switch", "body"), [(GenerateAnswer.EMPTY_OBJECT, b"{}"), (GenerateAnswer.EMPTY_BODY, b"")])
+@pytest.mark.parametrize(
+    ("switch", "body"),
+    [
+        (GenerateAnswer.EMPTY_OBJECT, b"{}"),
+        (GenerateAnswer.EMPTY_BODY, b""),
+        (GenerateAnswer.NULLS, b'{"status":null,"id_task":null,"id_image":null}'),
+        (GenerateAnswer.LIST, b"[]"),
+        (GenerateAnswer.TEXT, b'"processing"'),
+        (GenerateAnswer.NUMBER, b"0"),
+    ],
+)
 def test_the_answer_may_say_nothing(make_desk: Callable[..., Desk], switch: GenerateAnswer, body: bytes) -> None:
     desk = make_desk(generate_answer=switch)
     answer = desk.generate(desk.upload())

@@ -99,3 +99,12 @@ def test_me_gives_the_credits_as_a_string(make_desk: Callable[..., Desk]) -> Non
 def test_me_without_a_token_is_401(desk: Desk) -> None:
     answer = desk.plain.get(f"{desk.server.api_url}/me")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [("1e30", "1e+30"), ('"1e30"', '"1e30"'), ("NaN", "NaN"), ("null", "null"), ('["7"]', '["7"]'), ("much", '"much"')],
+)
+def test_me_may_say_something_odd_of_the_credits(make_desk: Callable[..., Desk], said: str, written: str) -> None:
+    desk = make_desk(credits_said=said)
+    assert f'"credits": {written},' in desk.api.get("/me").text

@@ -1,6 +1,7 @@
 """Error answers in the vendor's shape, and the refusal that handlers raise for them."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,14 @@ _WRONG_PATH = (
     " spelling and try again."
 )
 _WRONG_VERB = "The method is not allowed for the requested URL."
+_MEGABYTE = 1 << 20
+_BOMB_MEGABYTES = 64
+_GZIP = 16 + zlib.MAX_WBITS
 _HTML = "<!doctype html><html><title>One moment</title><body><h1>One moment, please</h1></body></html>"
+_TOO_LARGE = (
+    "<html><head><title>413 Request Entity Too Large</title></head><body><center><h1>413 Request Entity Too Large</h1>"
+    "</center><hr><center>nginx</center></body></html>"
+)
 
 
 class RefusalError(Exception):
@@ -76,9 +84,26 @@ def spoiled(fault: Fault) -> Response:
     """The answer that a status, HTML, empty or garbage fault gives in place of the right one."""
     if fault.kind is FaultKind.HTML:
         return Response(_HTML, media_type="text/html")
+    if fault.kind is FaultKind.TOO_LARGE_PAGE:
+        return Response(_TOO_LARGE, 413, media_type="text/html")
+    if fault.kind in {FaultKind.BOMB, FaultKind.BOMB_IN_A_BOMB}:
+        return _bomb(twice=fault.kind is FaultKind.BOMB_IN_A_BOMB)
     if fault.kind is FaultKind.EMPTY:
         return Response(b"")
     if fault.kind is FaultKind.GARBAGE:
         return Response(b'{"id_image": "6776', media_type="application/json")
     headers = {"Retry-After": fault.retry_after} if fault.retry_after else None
     return RefusalError(int(fault.kind.value), "A fault set on the practice server.", headers=headers).answer()
+
+
+def _bomb(*, twice: bool) -> Response:
+    """A few bytes that unpack to tens of megabytes, which nobody has asked to be packed."""
+    body = _packed(bytes(_MEGABYTE) for _ in range(_BOMB_MEGABYTES))
+    encoding = "gzip, gzip" if twice else "gzip"
+    body = _packed(iter((body,))) if twice else body
+    return Response(body, media_type="application/json", headers={"Content-Encoding": encoding})
+
+
+def _packed(pieces: Iterator[bytes]) -> bytes:
+    packer = zlib.compressobj(wbits=_GZIP)
+    return b"".join([*map(packer.compress, pieces), packer.flush()])

@@ -2,14 +2,11 @@
 
 import base64
 import binascii
-import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,6 +18,7 @@ from expandd.practice.picture import BadPictureError, measure
 from expandd.practice.shapes import history_json, notification_json
 from expandd.practice.state import State
 from expandd.practice.store import Notification, Offsets, Outcome, Source
+from expandd.practice.subjects import Upload, one_file
 from expandd.practice.switches import Duplicates, GenerateAnswer, HistoryAnswer, Order, UploadId
 from expandd.practice.tokens import RefreshRefusal, TokenPair
 
@@ -34,17 +32,6 @@ _POLL = dict.fromkeys(("name_list", "id_image", "id_task"), Kind.OPTIONAL_TEXT)
 _PAIR = dict.fromkeys(("access_token", "refresh_token"), Kind.TEXT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    part: str
-    filename: str
-    data: bytes
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.data).hexdigest()
-
-
 class Api:
     """One method per endpoint; each may raise RefusalError. The body has been read when they are called."""
 
@@ -53,7 +40,7 @@ class Api:
 
     async def upload(self, request: Request) -> Response:
         self._require_token(request)
-        upload = await _one_file(request)
+        upload = await one_file(request)
         try:
             size = await self._checked(upload)
         except RefusalError:
@@ -124,14 +111,15 @@ class Api:
         self._require_token(request)
         with self._state.lock:
             switches, credits_left = self._state.switches, self._state.store.credits
-        return JSONResponse(
+        # NaN is in no JSON, but in what some servers write.
+        return _loose_json(
             {
                 "username": switches.email.partition("@")[0],
                 "email": switches.email,
                 "name": "Practice",
                 "surname": "User",
                 "affiliation": "",
-                "credits": str(credits_left),
+                "credits": _loosely(switches.credits_said) if switches.credits_said else str(credits_left),
                 "verified": "true",
                 "contract": "pro" if switches.pro else "free",
                 "app_name": "expand",
@@ -160,7 +148,7 @@ class Api:
         with self._state.lock:
             return scheme.lower() == "bearer" and self._state.tokens.valid(access.strip(), self._state.clock.now())
 
-    async def _checked(self, upload: _Upload) -> tuple[int, int]:
+    async def _checked(self, upload: Upload) -> tuple[int, int]:
         with self._state.lock:
             switches = self._state.switches
         if upload.part != "file":
@@ -172,7 +160,7 @@ class Api:
         except BadPictureError as error:
             raise RefusalError(switches.bad_image_status, str(error)) from error
 
-    def _note_upload(self, request: Request, upload: _Upload, id_image: str | None) -> None:
+    def _note_upload(self, request: Request, upload: Upload, id_image: str | None) -> None:
         began = float(request.state.arrived)
         seen = UploadSeen(upload.sha256, len(upload.data), upload.part, upload.filename, id_image, began)
         with self._state.lock:
@@ -190,7 +178,7 @@ class Api:
             raise RefusalError(switches.no_credits_status, "Insufficient credits.")
         state.store.credits -= switches.price
         seconds = switches.generation(state.random.random())
-        fault = state.faults.take(Endpoint.GENERATE, Moment.JOB)
+        fault = state.faults.take(Endpoint.GENERATE, Moment.JOB, source.subject)
         outcome = _OUTCOMES[fault.kind] if fault else Outcome.FINISHED
         job = state.store.accept(source, offsets, now, seconds, outcome, pro=switches.pro)
         state.counts.note_generate(source.id_image, source.sha256, state.store.in_flight, form.extras)
@@ -237,19 +225,6 @@ async def _form(request: Request, schema: Mapping[str, Kind], extras: tuple[str,
     return read_form(await request.body(), request.headers.get("content-type", ""), schema, extras)
 
 
-async def _one_file(request: Request) -> _Upload:
-    """The only part, which must be a file; RefusalError 400 for none, a second or one without a file name."""
-    try:
-        async with request.form() as form:
-            parts = form.multi_items()
-            name, file = parts[0] if len(parts) == 1 else ("", "")
-            if not isinstance(file, UploadFile):
-                raise invalid({"file": ["One file is required, and nothing else."]}, "files")
-            return _Upload(name, file.filename or "", await file.read())
-    except MultiPartException as error:
-        raise invalid({"file": [error.message]}, "files") from error
-
-
 def _upload_answer(id_image: str, key: UploadId) -> dict[str, str]:
     keys = {
         UploadId.ID_IMAGE: ("id_image",),
@@ -263,9 +238,25 @@ def _upload_answer(id_image: str, key: UploadId) -> dict[str, str]:
 def _generate_answer(kind: GenerateAnswer, id_task: str, id_image: str) -> Response:
     if kind is GenerateAnswer.EMPTY_BODY:
         return Response(b"")
-    if kind is GenerateAnswer.EMPTY_OBJECT:
-        return JSONResponse({})
-    return JSONResponse({"status": "processing", "id_task": id_task, "id_image": id_image})
+    odd: dict[GenerateAnswer, Any] = {
+        GenerateAnswer.EMPTY_OBJECT: {},
+        GenerateAnswer.NULLS: {"status": None, "id_task": None, "id_image": None},
+        GenerateAnswer.LIST: [],
+        GenerateAnswer.TEXT: "processing",
+        GenerateAnswer.NUMBER: 0,
+    }
+    return JSONResponse(odd.get(kind, {"status": "processing", "id_task": id_task, "id_image": id_image}))
+
+
+def _loose_json(value: Any) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False), media_type="application/json")
+
+
+def _loosely(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _require_possible(offsets: Offsets, source: Source, max_side: int, max_pixels: int) -> None:

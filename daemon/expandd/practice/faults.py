@@ -31,6 +31,7 @@ class FaultKind(Enum):
     NOT_FOUND = "404"
     NOT_ALLOWED = "405"
     TOO_LARGE = "413"
+    TOO_LARGE_PAGE = "413-html"
     TOO_MANY = "429"
     SERVER_ERROR = "500"
     BAD_GATEWAY = "502"
@@ -38,6 +39,8 @@ class FaultKind(Enum):
     HTML = "html"
     EMPTY = "empty"
     GARBAGE = "garbage"
+    BOMB = "gzip"
+    BOMB_IN_A_BOMB = "gzip-gzip"
     HANG = "hang"
     RESET = "reset"
 
@@ -63,12 +66,21 @@ class Moment(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """The picture that a call is about: an upload's file, or the source of a paid call or of a result."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """One fault at one endpoint; ValueError when kind, endpoint and moment do not go together.
 
     It strikes at most `times` calls (None: every one), after `skip` calls were let through, each with
     `probability`. With `after` the work is done and only its answer goes wrong. `retry_after` is the
-    header's text; `seconds` is how long HANG and STALL last.
+    header's text; `seconds` is how long HANG and STALL last. With `above` or `sha256` it strikes only calls about a
+    picture of more bytes than that, or whose sha256 begins so.
     """
 
     endpoint: Endpoint
@@ -79,6 +91,8 @@ class Fault:
     skip: int = 0
     retry_after: str | None = None
     seconds: float = 3600.0
+    above: int | None = None
+    sha256: str = ""
 
     def __post_init__(self) -> None:
         if self.moment is Moment.JOB and self.endpoint is not Endpoint.GENERATE:
@@ -89,6 +103,8 @@ class Fault:
             raise ValueError(f"{self.kind.value} has no 'after'")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"a probability lies between 0 and 1, not at {self.probability}")
+        if self.chooses and self.endpoint not in _ABOUT_PICTURES:
+            raise ValueError(f"a call of {self.endpoint.value} is about no picture that could be chosen")
 
     @property
     def moment(self) -> Moment:
@@ -97,6 +113,17 @@ class Fault:
         if self.kind in _OF_RESULTS:
             return Moment.RESULT
         return Moment.AFTER if self.after else Moment.BEFORE
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it strikes some pictures only."""
+        return self.above is not None or bool(self.sha256)
+
+    def chose(self, subject: Subject | None) -> bool:
+        if not self.chooses:
+            return True
+        large_enough = subject is not None and (self.above is None or subject.size > self.above)
+        return subject is not None and large_enough and subject.sha256.startswith(self.sha256)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -108,7 +135,12 @@ class Fault:
             "skip": self.skip,
             "retry_after": self.retry_after,
             "seconds": self.seconds,
+            "above": self.above,
+            "sha256": self.sha256,
         }
+
+
+_ABOUT_PICTURES = frozenset({Endpoint.UPLOAD, Endpoint.GENERATE, Endpoint.LINK})
 
 
 _OF_RESULTS = frozenset(
@@ -124,21 +156,34 @@ _OF_RESULTS = frozenset(
 
 
 def read_fault(text: str) -> Fault:
-    """A fault written as `endpoint:kind[:often]`; ValueError when it cannot be read.
+    """A fault written as `endpoint:kind[:often][:field=value…]`; ValueError when it cannot be read.
 
-    A kind may end in `-after`. `often` is a number of calls (default 1), `always`, or `p=0.2`.
-    Examples: `poll:429:3`, `generate:reset-after`, `link:truncated:p=0.1`.
+    A kind may end in `-after`. `often` is a number of calls (default 1), `always`, or `p=0.2`. The fields are
+    `seconds`, `above` and `sha256`.
+    Examples: `poll:429:3`, `link:truncated:p=0.1`, `upload:hang-after:always:above=1000000:seconds=20`.
     """
-    endpoint, _, rest = text.partition(":")
-    kind, _, often = rest.partition(":")
-    times, probability = _read_often(often or "1")
+    endpoint, kind, *more = text.split(":") if ":" in text else (text, "")
+    fields = dict(_read_field(item) for item in more if item.partition("=")[0] in _FIELDS)
+    often = [item for item in more if item.partition("=")[0] not in _FIELDS]
+    if len(often) > 1:
+        raise ValueError(f"{text!r} says more than once how often")
+    times, probability = _read_often("".join(often) or "1")
     return Fault(
         endpoint=Endpoint(endpoint.strip()),
         kind=FaultKind(kind.strip().removesuffix("-after")),
         after=kind.strip().endswith("-after"),
         times=times,
         probability=probability,
+        **fields,
     )
+
+
+_FIELDS: Mapping[str, Callable[[str], Any]] = {"seconds": float, "above": int, "sha256": str}
+
+
+def _read_field(item: str) -> tuple[str, Any]:
+    name, _, value = item.partition("=")
+    return name, _FIELDS[name](value)
 
 
 def _read_often(often: str) -> tuple[int | None, float]:
@@ -156,6 +201,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "skip": (int,),
     "retry_after": (str, type(None)),
     "seconds": (int, float),
+    "above": (int, type(None)),
+    "sha256": (str,),
 }
 
 
@@ -201,10 +248,32 @@ class FaultBox:
         with self._lock:
             return [loaded.fault for loaded in self._loaded]
 
-    def take(self, endpoint: Endpoint, moment: Moment) -> Fault | None:
-        """The fault that strikes this call at this moment, used up by one; None when all is well."""
+    @property
+    def choosing(self) -> bool:
+        """Whether a fault is set that strikes some pictures only."""
         with self._lock:
-            found = self._first(lambda fault: fault.endpoint is endpoint and fault.moment is moment)
+            return any(loaded.fault.chooses for loaded in self._loaded)
+
+    def take(self, endpoint: Endpoint, moment: Moment, subject: Subject | None = None) -> Fault | None:
+        """The fault that strikes this call at this moment, used up by one; None when all is well.
+
+        One that strikes some pictures only needs the `subject`.
+        """
+        return self._take(
+            lambda fault: fault.endpoint is endpoint and fault.moment is moment and fault.chose(subject),
+        )
+
+    def take_chosen(self, endpoint: Endpoint, subject: Subject) -> Fault | None:
+        """The same before the work, once the picture is known, of those faults only that strike some pictures."""
+        return self._take(
+            lambda fault: (
+                fault.endpoint is endpoint and fault.moment is Moment.BEFORE and fault.chooses and fault.chose(subject)
+            ),
+        )
+
+    def _take(self, fits: Callable[[Fault], bool]) -> Fault | None:
+        with self._lock:
+            found = self._first(fits)
             self._loaded = [loaded for loaded in self._loaded if loaded.left != 0]
         return found
 

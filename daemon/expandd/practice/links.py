@@ -36,7 +36,7 @@ class Links:
             raise wrong_verb("GET")
         job, source = self._found(request)
         hops = int(request.query_params.get("hop", "0"))
-        fault = self._state.faults.take(Endpoint.LINK, Moment.RESULT)
+        fault = self._state.faults.take(Endpoint.LINK, Moment.RESULT, source.subject)
         kind = fault.kind if fault else None
         if kind is FaultKind.REDIRECT_LOOP or hops < self._hops():
             return RedirectResponse(_next_hop(request, 0 if kind is FaultKind.REDIRECT_LOOP else hops + 1), 302)

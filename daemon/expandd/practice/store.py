@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+from expandd.practice.faults import Subject
 from expandd.practice.switches import Duplicates, Foreign, Switches
 
 
@@ -35,6 +36,10 @@ class Source:
     width: int
     height: int
     uploaded: float
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(len(self.data), self.sha256)
 
 
 class Outcome(Enum):

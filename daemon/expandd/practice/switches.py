@@ -28,11 +28,15 @@ class Naming(Enum):
 
 
 class GenerateAnswer(Enum):
-    """What an accepted generate answers: status, id_task and id_image; an empty object; no body."""
+    """What an accepted generate answers: status, id_task and id_image; an empty object; no body; or something odd."""
 
     FULL = "full"
     EMPTY_OBJECT = "empty-object"
     EMPTY_BODY = "empty-body"
+    NULLS = "nulls"
+    LIST = "list"
+    TEXT = "text"
+    NUMBER = "number"
 
 
 class HistoryAnswer(Enum):
@@ -111,7 +115,8 @@ class Switches:
 
     `email`, `password`, `access_token`, `refresh_token` and `credits` are read when a server is made;
     all others apply from the next request on. `old_access_grace` is how long an access token outlives its
-    refresh; `keep_bytes` bounds the memory for sources, the oldest go first; `extra_fields` are undocumented
+    refresh; `credits_said` is what /me says in place of the credits, as JSON (`1e30`, `NaN`, `null`, `["7"]`) or
+    text; `keep_bytes` bounds the memory for sources, the oldest go first; `extra_fields` are undocumented
     fields that generate takes; `plain` surrounds pictures by one colour, at next to no cost; `redirects` is the
     number of hops before a result; `link_works_from` is the first attempt at a link that does not get 404.
     """
@@ -123,6 +128,7 @@ class Switches:
     token_life: float = 30 * DAY
     old_access_grace: float = 0.0
     credits: Decimal = Decimal(100)
+    credits_said: str = ""
     price: Decimal = Decimal(1)
     no_credits_status: int = 402
     pro: bool = False

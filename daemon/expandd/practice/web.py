@@ -16,6 +16,7 @@ from expandd.practice.control import Control
 from expandd.practice.faults import Endpoint, Fault, FaultKind, Moment
 from expandd.practice.links import Links
 from expandd.practice.state import State
+from expandd.practice.subjects import subject
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -101,13 +102,16 @@ class Web:
             self._note(request, endpoint, "reset")
             raise reset(request)
         await request.body()
+        about = await subject(self._state, request, endpoint) if self._state.faults.choosing else None
+        if before is None and about is not None:
+            before = self._state.faults.take_chosen(endpoint, about)
         if before is not None:
             spoilt = await self._spoilt(request, endpoint, before)
             if spoilt is not None:
                 return spoilt
         # A refusal leaves here as an exception: what comes after is about work that was done.
         response = await handler(request)
-        after = self._state.faults.take(endpoint, Moment.AFTER)
+        after = self._state.faults.take(endpoint, Moment.AFTER, about)
         return (await self._spoilt(request, endpoint, after) if after else None) or response
 
     async def _spoilt(self, request: Request, endpoint: Endpoint, fault: Fault) -> Response | None:

@@ -151,7 +151,7 @@ def completion(shell: str) -> int:
 @click.option("--port", default=8787, show_default=True, help="The port of the API.")
 @click.option("--link-port", default=8788, show_default=True, help="The port of the result links.")
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="Change how it behaves; repeatable.")
-@click.option("--fault", "faults", multiple=True, metavar="CALL:KIND[:OFTEN]", help="Make calls go wrong; repeatable.")
+@click.option("--fault", "faults", multiple=True, metavar="CALL:KIND[:…]", help="Make calls go wrong; repeatable.")
 @click.option("--list", "listing", is_flag=True, help="List the switches and their defaults, and stop.")
 @told
 def simulate(
@@ -160,7 +160,9 @@ def simulate(
     """Run the practice server: the whole API, nothing to pay.
 
     A fault is the call (upload, generate, poll, delete, history, me, login, refresh, link), the kind of fault (429,
-    reset, reset-after, html, truncated, ...) and how often: a number of calls, always, or p=0.2.
+    413-html, reset, reset-after, hang-after, html, gzip, truncated, job-stuck, ...) and how often: a number of calls,
+    always, or p=0.2. Further parts: seconds=20 (how long it hangs), and above=BYTES or sha256=HEX to strike only calls
+    about pictures that are larger, or whose sha256 begins so.
     """
     from expandd.service.rehearsal.practising import describe_switches, run_simulate
 
