@@ -56,6 +56,8 @@ def rebuild(house: House, folders: Iterable[str], keys: str = "offsets: {top: 10
 
 # --- every errno at every operation ---
 
+SAID = frozenset({"gate.shut", "job.put_off"})
+
 
 def test_every_operation_may_fail_in_every_way(quick: House, server: PracticeServer) -> None:
     """A hot folder for each pair of operation and errno, all in one daemon."""
@@ -76,7 +78,7 @@ def test_every_operation_may_fail_in_every_way(quick: House, server: PracticeSer
         daemon.wait_for("job.failed", is_over, times=len(pairs))
         assert daemon.stop() == 0
 
-    told = [line["why"] for line in daemon.lines if line["event"] in {"gate.shut", "job.put_off"}]
+    told = [f"{line['why']} {line.get('inbox', '')}" for line in daemon.lines if line["event"] in SAID]
     for pair, (operation, name) in pairs.items():
         assert_in_place(quick.folder(pair), None if operation == "remove" else dropped[pair])
         # A link to another disk becomes a copy without a word; all else is said, and which folder it concerns.
@@ -207,8 +209,9 @@ def test_an_outbox_that_becomes_read_only_is_waited_for(quick: House, server: Pr
 @needs_mounts
 def test_a_full_inbox_is_waited_for(quick: House, server: PracticeServer) -> None:
     hot = quick.folder()
-    # A claim needs a directory of its own, and this file system has no place for one more.
-    with mounted(hot / "inbox", options="nr_inodes=6"):
+    # A claim needs a directory of its own, and this file system has no place for one more: it holds the root, the work
+    # folder with the name of its lock, which takes of the same room, and four files.
+    with mounted(hot / "inbox", options="nr_inodes=7"):
         with quick.running(program(quick.config, FAST)) as daemon:
             daemon.wait_for("engine.recovered")
             ballast = [hot / "inbox" / f".ballast{number}.tmp" for number in range(2)]
