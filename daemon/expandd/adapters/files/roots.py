@@ -85,7 +85,7 @@ class Roots:
     """
 
     def __init__(self, directories: Iterable[Path] = (), owner: int | None = None) -> None:
-        self._known = frozenset(directories)
+        self._known = {os.fspath(directory): directory for directory in directories}
         self._owner = os.geteuid() if owner is None else owner
 
     @classmethod
@@ -100,8 +100,8 @@ class Roots:
 
     def know(self, directories: Iterable[Path]) -> None:
         """These too, from now on."""
-        new = frozenset(directories) - self._known
-        if new:
+        new = {os.fspath(directory): directory for directory in directories}
+        if not new.keys() <= self._known.keys():
             # Other threads are reading the old one.
             self._known = self._known | new
 
@@ -167,7 +167,15 @@ class Roots:
 
     def root_of(self, path: Path) -> Path:
         """The outermost root that has this path: what lies in a root is people's, also where it is a root itself."""
-        return next((root for root in reversed((path, *path.parents)) if root in self._known), self._unknown(path))
+        # By its text: to make paths of all its parents takes longer than the look that it is asked for.
+        text = os.fspath(path) + "/"
+        end = text.find("/", 1)
+        while end > 0:
+            root = self._known.get(text[:end])
+            if root is not None:
+                return root
+            end = text.find("/", end + 1)
+        return self._unknown(path)
 
     @staticmethod
     def _unknown(path: Path) -> Path:
