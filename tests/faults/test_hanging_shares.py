@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes.util
+import os
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from expandd.practice.server import PracticeServer
 from tests.support.daemon import PARTS, Daemon, House, Line, names
-from tests.support.hanging_share import Share, hanging_share
+from tests.support.hanging_share import Share, hanging_share, needs_fuse
 from tests.support.mounting import needs_mounts
 from tests.support.pictures import picture
 
-needs_fuse = pytest.mark.skipif(
-    find_spec("fuse") is None or ctypes.util.find_library("fuse") is None or not Path("/dev/fuse").exists(),
-    reason="a hanging share needs fusepy and libfuse",
-)
 pytestmark = [needs_mounts, needs_fuse]
 
 FILES = 6
@@ -68,6 +63,8 @@ def assert_all_is_delivered(house: House, daemon: Daemon, share: Share, server: 
     assert server.counts().calls["generate"] == {"200": FILES + files}
 
 
+@pytest.mark.storm
+@pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1")
 def test_a_share_that_hangs_before_the_claim_holds_up_no_other_folder(
     house: House, share: Share, server: PracticeServer
 ) -> None:

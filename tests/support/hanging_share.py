@@ -5,6 +5,7 @@ As on a dead network server a caller can be killed: the kernel takes back what t
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import signal
 import subprocess
@@ -13,8 +14,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+needs_fuse = pytest.mark.skipif(
+    find_spec("fuse") is None or ctypes.util.find_library("fuse") is None or not Path("/dev/fuse").exists(),
+    reason="a hanging share needs fusepy and libfuse",
+)
+long_ones = (
+    pytest.mark.storm,
+    pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1"),
+)
 
 PATIENCE = 10.0
 LOOK = 0.02

@@ -33,7 +33,7 @@ WALKS = frozenset(
 """What reaches into hot folders: by descriptors alone."""
 
 OWN = {
-    "adapters/answering.py": "asks whether a disk answers, at a root",
+    "adapters/answering.py": "asks whether a disk answers, at a root, and whether a name is there",
     "adapters/api/links.py": "resolves names of hosts",
     "adapters/api/magic_expand.py": "downloads, in state_dir",
     "adapters/api/streams.py": "downloads, in state_dir; what is uploaded is opened by open_file",
@@ -67,7 +67,6 @@ OWN = {
     "service/page/address.py": "the page's socket",
     "service/page/drawing.py": "the package's own files",
     "service/page/password.py": "a file that the configuration names",
-    "service/page/records.py": "whether a name is there",
     "service/pictures/preview.py": "an image that its own user names, and memory",
     "service/pictures/sheet.py": "samples that it has drawn itself",
     "service/rehearsal/demo.py": "a directory of its own",
@@ -76,11 +75,9 @@ OWN = {
     "service/running/rebuilding.py": "state_dir",
     "service/running/unit.py": "units",
     "service/seeing/called.py": "how a person names a file",
-    "service/seeing/overseeing.py": "whether a name is there",
     "service/seeing/plan.py": "state_dir",
     "service/seeing/snapshot.py": "state_dir",
-    "service/steering/steer.py": "state_dir, and whether a name is there",
-    "service/steering/targets.py": "whether a name is there",
+    "service/steering/steer.py": "state_dir",
     "service/telling/logs.py": "the journal's socket",
     "service/telling/publishing.py": "the metrics file that the configuration names",
 }

@@ -6,11 +6,23 @@ import contextlib
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
+
+from expandd.domain.settings import HotFolder
+
+T = TypeVar("T")
 
 PATIENCE = 2.0
 """Seconds that all directories together are waited for."""
+
+BRIEF = 1.0
+"""Seconds that whoever asks about one path is waited for."""
+
+LANES = 32
+"""Threads that look at paths at once, each at those of some directories."""
 
 
 def silent(
@@ -33,3 +45,40 @@ def silent(
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return wanted - answered
+
+
+def silent_roots(folders: Iterable[HotFolder]) -> set[Path]:
+    """The directories of hot folders that give no answer now, for whoever looks on."""
+    return silent((root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)), BRIEF)
+
+
+def answered(call: Callable[[], T], otherwise: T, patience: float = BRIEF) -> T:
+    """What `call` returns, or `otherwise` when it does not return in time."""
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(patience)
+    return found[0] if found else otherwise
+
+
+def lying(paths: Iterable[Path], patience: float = BRIEF) -> set[Path]:
+    """Those at which anything lies, and those whose disk gives no answer in time: of these nobody knows better."""
+    wanted = set(paths)
+    by_directory: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in wanted:
+        by_directory[path.parent].append(path)
+    gone = set[Path]()
+
+    def look(directories: list[list[Path]]) -> None:
+        for directory in directories:
+            gone.update(path for path in directory if not os.path.lexists(path))
+
+    groups = list(by_directory.values())
+    lanes = [groups[first::LANES] for first in range(min(LANES, len(groups)))]
+    threads = [threading.Thread(target=look, args=(lane,), daemon=True) for lane in lanes]
+    deadline = time.monotonic() + patience
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return wanted - gone

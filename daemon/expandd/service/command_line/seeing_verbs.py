@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from expandd.service.command_line.completing import presets
-from expandd.service.command_line.verbs import CONFIG, JSON, as_owner, told
+from expandd.service.command_line.verbs import CONFIG, JSON, Name, as_owner, told
 
 
 @click.command()
@@ -71,7 +71,7 @@ def plan(config: Path, *, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("file", type=click.Path())
+@click.argument("file", type=Name())
 @CONFIG
 @JSON
 @told

@@ -10,9 +10,9 @@ import click
 
 from expandd.domain.orders import Verb
 from expandd.service.command_line.completing import inboxes
-from expandd.service.command_line.verbs import CONFIG, as_owner, told
+from expandd.service.command_line.verbs import CONFIG, Name, as_owner, told
 
-WHAT = click.argument("what", type=click.Path(), required=False, shell_complete=inboxes)
+WHAT = click.argument("what", type=Name(), required=False, shell_complete=inboxes)
 ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
@@ -118,7 +118,7 @@ def release(what: str | None, config: Path) -> int:
 
 
 @click.command()
-@click.argument("file", type=click.Path())
+@click.argument("file", type=Name())
 @click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
 @CONFIG
 @told

@@ -17,6 +17,14 @@ from expandd.service.telling.journald import prefixed
 
 P = ParamSpec("P")
 
+
+class Name(click.Path):
+    """What a file is called, completed as a path. click itself would ask its disk, which may hang."""
+
+    def convert(self, value: str | os.PathLike[str], *_: object) -> str | bytes | os.PathLike[str]:
+        return value
+
+
 CONFIG = click.option(
     "--config",
     "-c",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from expandd.adapters.answering import lying
 from expandd.adapters.counting import Counting
 from expandd.adapters.journal_reader import Hour, JournalReader, LedgerLine, reading
 from expandd.adapters.journal_writer import write_orders
@@ -88,11 +88,10 @@ class JournalRecords:
 def _still_failed(overview: Overview) -> Overview:
     """Without those whose file has left the error folder: it was tried again, or taken out."""
     away = {folder.inbox for folder in overview.folders if not folder.counted}
-    return replace(overview, failed=tuple(job for job in overview.failed if job.place.inbox in away or _rests(job)))
-
-
-def _rests(job: Job) -> bool:
-    return job.resting is not None and os.path.lexists(job.resting)
+    there = lying(job.resting for job in overview.failed if job.resting is not None)
+    return replace(
+        overview, failed=tuple(job for job in overview.failed if job.place.inbox in away or job.resting in there)
+    )
 
 
 def _hours(journal: JournalReader) -> tuple[Hour, ...]:

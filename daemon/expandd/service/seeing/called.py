@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from expandd.adapters.answering import answered
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.journal_reader import Names
 from expandd.adapters.sidecar import ENDING
@@ -37,5 +38,5 @@ def absolute_path(file: str) -> Path:
 
 
 def real_path(path: Path) -> Path:
-    """The path with links resolved in its directory, not in its last part."""
-    return Path(os.path.realpath(path.parent)) / path.name
+    """The path with links resolved in its directory, not in its last part; as it is where its disk does not answer."""
+    return answered(lambda: Path(os.path.realpath(path.parent)), path.parent) / path.name

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.answering import lying
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.counting import Counting, FolderCount
 from expandd.adapters.journal_reader import Count, JournalReader, reading
@@ -177,9 +178,10 @@ def seconds_each(done: Sequence[Job]) -> float | None:
 
 
 def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:
-    """Of these, youngest first, those whose file still lies in the error folder, each file once."""
+    """Of these, youngest first, those whose file lies in the error folder, as far as can be told, each once."""
     youngest: dict[Path, Job] = {}
+    there = lying(job.resting for job in failed if job.resting is not None)
     for job in failed:
-        if job.resting is not None and os.path.lexists(job.resting):
+        if job.resting is not None and job.resting in there:
             youngest.setdefault(job.resting, job)
     return tuple(youngest.values())

@@ -49,7 +49,10 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One waiting file. Sizes in px; `name` is the result's path below the outbox, if its type is the source's."""
+    """One waiting file. Sizes in px; `name` is the result's path below the outbox, if its type is the source's.
+
+    It is None where there will be no result, and where the outbox gives no answer.
+    """
 
     folder: HotFolder
     relative: Path
@@ -66,11 +69,13 @@ class Planned:
 class Planner:
     """Plans file after file, knowing what those before take: names, and bytes that are paid for once only."""
 
-    def __init__(self, settings: Settings, journal: JournalReader | None, images: Images) -> None:
+    def __init__(
+        self, settings: Settings, journal: JournalReader | None, images: Images, roots: Roots | None = None
+    ) -> None:
         self._settings = settings
         self._journal = journal
         self._images = images
-        self._looking = Looking(Roots.of(settings.folders, settings.state_dir))
+        self._looking = Looking(roots or Roots.of(settings.folders, settings.state_dir))
         self._taken: set[Path] = set()
         self._planned: dict[tuple[str, Offsets], str] = {}
         orders = journal.standing_orders() if journal else ()
@@ -144,7 +149,8 @@ class Planner:
     def _kept(self, sha256: str) -> bool:
         return (self._settings.state_dir / "vault" / "kept" / sha256).is_file()
 
-    def _name(self, folder: HotFolder, relative: Path, whole: Whole, result: Size) -> Path:
+    def _name(self, folder: HotFolder, relative: Path, whole: Whole, result: Size) -> Path | None:
+        """None where the outbox cannot be looked at: nobody can tell which names are free there."""
         name = result_name(
             folder.name,
             relative.name,
@@ -152,12 +158,16 @@ class Planner:
             size=result,
             preset=folder.preset_name,
         )
-        for one in numbered(name):
-            target = folder.outbox / relative.with_name(one)
-            if target not in self._taken and not self._looking.there(target):
-                self._taken.add(target)
-                return relative.with_name(one)
-        raise AssertionError("numbers never end")
+        free = (relative.with_name(one) for one in numbered(name))
+        try:
+            found = next(one for one in free if self._is_free(folder.outbox / one))
+        except OSError:
+            return None
+        self._taken.add(folder.outbox / found)
+        return found
+
+    def _is_free(self, target: Path) -> bool:
+        return target not in self._taken and not self._looking.there(target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
+from expandd.adapters.answering import silent_roots
 from expandd.adapters.config.load import load
 from expandd.adapters.counting import Counting
-from expandd.adapters.files.roots import Roots
+from expandd.adapters.files.answering_roots import AnsweringRoots
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal_reader import reading
 from expandd.domain.naming import printable
@@ -41,8 +42,9 @@ async def _plan(settings: Settings, overview: Overview, printer: _Text | _Json) 
     fates: Counter[Fate] = Counter()
     counted = {folder.inbox for folder in overview.folders if folder.counted}
     with reading(settings.state_dir / JOURNAL) as journal:
-        async with PillowImages(open_file=Roots.of(settings.folders, settings.state_dir).open_file) as images:
-            planner = Planner(settings, journal, images)
+        roots = AnsweringRoots.but(silent_roots(settings.folders), settings.folders, settings.state_dir)
+        async with PillowImages(open_file=roots.open_file) as images:
+            planner = Planner(settings, journal, images, roots)
             for folder in settings.folders:
                 if folder.inbox not in counted:
                     continue

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.files.answering_roots import AnsweringRoots
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.looking import Looking
 from expandd.domain.errors import GateReason
@@ -65,7 +66,9 @@ class Surroundings:
     snapshot: Snapshot | None
     standstills: tuple[Standstill, ...]
     away: frozenset[Path]
-    """Directories that give no answer: nobody looks into them."""
+    """Inboxes of folders that give no answer: nobody looks into them."""
+    silent: frozenset[Path] = frozenset()
+    """Directories of hot folders whose disk gives no answer, be it that of the outbox alone."""
     paused: frozenset[tuple[Path, Path]]
     """Single files that a person has paused: their inbox, and their path below it."""
     now: float
@@ -73,7 +76,7 @@ class Surroundings:
     @property
     def roots(self) -> Roots:
         """The way to what lies in hot folders."""
-        return Roots.of(self.settings.folders, self.settings.state_dir)
+        return AnsweringRoots.but(self.silent, self.settings.folders, self.settings.state_dir)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

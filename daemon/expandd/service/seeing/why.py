@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from expandd.adapters.answering import BRIEF, silent, silent_roots
 from expandd.adapters.counting import Counting
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.images.pillow import PillowImages
@@ -74,6 +75,7 @@ def surroundings(settings: Settings) -> Surroundings:
         snapshot=live_snapshot(settings.state_dir)[1],
         standstills=overview.standstills,
         away=frozenset(folder.inbox for folder in overview.folders if not folder.counted),
+        silent=frozenset(silent_roots(settings.folders)),
         paused=frozenset(
             (order.inbox, order.relative)
             for order in orders
@@ -120,14 +122,14 @@ def _news(files: Sequence[Untaken], jobs: Sequence[Job]) -> Iterator[Untaken]:
 def _places(file: str, around: Surroundings) -> Iterator[Path]:
     """Where a file of this name may lie. Directories that give no answer are not asked."""
     absolute = absolute_path(file)
-    within = any(absolute.is_relative_to(inbox) for inbox in around.away)
-    if not within:
+    away = around.away | around.silent
+    if not any(absolute.is_relative_to(one) for one in away) and not silent({absolute.parent}, BRIEF):
         yield from (absolute, real_path(absolute))
     below = Path(os.path.normpath(file))
     if below.is_absolute() or ".." in below.parts:
         return
     for folder in around.settings.folders:
-        if folder.inbox in around.away:
+        if folder.inbox in away:
             continue
         for root in (folder.inbox, folder.error):
             yield root / below

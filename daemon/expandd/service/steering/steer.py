@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
+from expandd.adapters.answering import lying
 from expandd.adapters.config.load import load
 from expandd.adapters.journal_reader import JournalReader, reading
 from expandd.adapters.journal_writer import write_orders
@@ -132,7 +132,8 @@ def _cancel(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
 
 def _redo(about: Target, journal: JournalReader | None, served: frozenset[Path]) -> tuple[list[Order], str]:
     jobs = [job for job in _over(about, journal) if job.resting is not None]
-    there = [job for job in jobs if _lies_there(job) and job.place.inbox in served]
+    lies = lying(job.resting for job in jobs if job.resting is not None)
+    there = [job for job in jobs if job.resting in lies and job.place.inbox in served]
     if not there:
         return [], (
             f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
@@ -160,4 +161,4 @@ def _one_each(jobs: Iterable[Job]) -> list[Job]:
 
 
 def _lies_there(job: Job) -> bool:
-    return job.resting is not None and os.path.lexists(job.resting)
+    return job.resting is not None and bool(lying({job.resting}))

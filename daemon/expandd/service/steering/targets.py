@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from expandd.adapters.answering import BRIEF, lying, silent
 from expandd.adapters.journal_reader import JournalReader
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
@@ -67,7 +67,11 @@ def _waiting(what: str, settings: Settings) -> Target | None:
     below = [] if path.is_absolute() else [(folder, folder.inbox / path) for folder in settings.folders]
     absolute = real_path(absolute_path(what))
     inside = [(folder, absolute) for folder in settings.folders if absolute.is_relative_to(folder.inbox)]
-    found = [(folder, one) for folder, one in (*inside, *below) if os.path.lexists(one) and one != folder.inbox]
+    # Of a name alone it must be known where it lies; a path is taken at its word where its disk does not answer.
+    unsure = silent({one.parent for _, one in below}, BRIEF)
+    named = [*inside, *((folder, one) for folder, one in below if one.parent not in unsure)]
+    there = lying(one for _, one in named)
+    found = [(folder, one) for folder, one in named if one in there and one != folder.inbox]
     found = [(folder, one) for folder, one in found if folder.work not in one.parents]
     if len({one for _, one in found}) > 1:
         listed = "\n".join(f"  {printable(one)}" for _, one in found)
