@@ -136,10 +136,13 @@ async def test_a_journal_that_is_away_is_no_bug(bench: Bench) -> None:
             raise failure
 
     kept = asyncio.create_task(bench.supervisor.keep("inbox", loop))
+    await asyncio.sleep(0)
+    shown = bench.supervisor.failing
     await bench.clock.advance(LOOP.cap)
     await kept
 
     assert bench.recorder.of(BugFound) == []
+    assert shown == (), "the status tells of the journal by itself"
 
 
 async def test_a_loop_that_is_cancelled_ends(bench: Bench) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
+
+import pytest
 
 from expandd.domain.events import Event, Recovered
 from expandd.service.running.app import Announcer
@@ -87,3 +92,21 @@ async def test_a_subscriber_that_fails_fails_alone_and_is_told_the_rest() -> Non
     assert heard == events
     assert calls == announcer.failed == 3
     assert len(failures) == 1
+
+
+NO_THREAD = """
+import os, resource
+from expandd.service.telling.spout import Spout
+os.setuid(23001)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+spout = Spout(lambda line: print(line, flush=True), str)
+spout.put("said")
+spout.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user that may start no thread")
+def test_without_a_thread_lines_are_written_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_THREAD], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.stdout, done.stderr) == ("said\n", "")

@@ -40,11 +40,16 @@ class Supervisor:
         self._emit = emit
         self._failing: dict[str, FailingLoop] = {}
         self._begun: dict[str, float] = {}
+        self._without_journal: set[str] = set()
 
     @property
     def failing(self) -> tuple[FailingLoop, ...]:
-        """The loops that back off now, or have not gone on for long enough since they did."""
-        return tuple(self._failing[name] for name in tuple(self._failing) if not self._is_well(name))
+        """The loops that back off now, or have not gone on for long enough since they did, by a fault of expandd's."""
+        return tuple(
+            self._failing[name]
+            for name in tuple(self._failing)
+            if not self._is_well(name) and name not in self._without_journal
+        )
 
     async def keep(self, name: str, loop: Callable[[], Awaitable[object]], beat: Beat | None = None) -> None:
         """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails."""
@@ -53,8 +58,10 @@ class Supervisor:
             try:
                 await loop()
             except JournalAway as error:
+                self._without_journal.add(name)
                 self._failed(name, error)
             except Exception as error:  # noqa: BLE001 - the one place where a loop's bug must not stop the others
+                self._without_journal.discard(name)
                 self._failed(name, error)
                 self._emit(BugFound(name, error))
             else:

@@ -32,14 +32,22 @@ class Spout(Generic[L]):
         self._waiting: deque[L] = deque()
         self._changed = threading.Condition()
         self._writing = False
+        self._direct = False
         self._untold = 0
         self.lost = 0
         """Lines that could not be written, since the start."""
         self._thread = threading.Thread(target=self._serve, name="log", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # The system has no thread left: lines are written by whoever has them, at worst at the pace of the disk.
+            self._direct = True
         atexit.register(self.close)
 
     def put(self, line: L) -> None:
+        if self._direct:
+            self._one(line)
+            return
         with self._changed:
             if len(self._waiting) < self._most:
                 self._waiting.append(line)
