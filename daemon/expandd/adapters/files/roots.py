@@ -171,8 +171,7 @@ class Roots:
         text = os.fspath(path) + "/"
         end = text.find("/", 1)
         while end > 0:
-            root = self._known.get(text[:end])
-            if root is not None:
+            if (root := self._known.get(text[:end])) is not None:
                 return root
             end = text.find("/", end + 1)
         return self._unknown(path)
@@ -249,8 +248,7 @@ def _not_our_own(path: Path, found: os.stat_result, owner: int) -> NotOurs:
 def _opened_root(root: Path, owner: int) -> int:
     """The root, by a way whose links were all made by root or the owner."""
     descriptor = os.open("/", _WALK)
-    pending = list(reversed(root.parts[1:]))
-    links = 0
+    pending, links = list(reversed(root.parts[1:])), 0
     while pending:
         part = pending.pop()
         try:
