@@ -177,7 +177,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     page.goto(studio.url)
     reached: list[str] = []
     # More than once around, if need be: what is shown anew in just that moment is passed over.
-    for _ in range(120):
+    for _ in range(400):
         page.keyboard.press("Tab")
         found = page.evaluate(FOCUSED)
         reached.append(" ".join(found.split()))

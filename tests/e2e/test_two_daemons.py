@@ -106,3 +106,31 @@ def test_the_same_access_token_alone_can_be_shared(tmp_path: Path, server: Pract
     (second.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
     with first.running():
         assert second.call("once").returncode == 0
+
+
+def test_two_daemons_of_one_account_share_its_poll_limit_fairly(tmp_path: Path, server: PracticeServer) -> None:
+    """Each polls as often as the account may in all: without giving way, one would be refused again and again."""
+    houses = [a_house(tmp_path / name, server, practice_login()) for name in ("first", "second")]
+    server.switch(poll_limit=0.1)
+    dropped = [f"pic{number}.png" for number in range(8)]
+    with houses[0].running() as first, houses[1].running() as second:
+        for offset, house in enumerate(houses):
+            for number, name in enumerate(dropped):
+                (house.folder() / "inbox" / name).write_bytes(picture("png", seed=100 * offset + number))
+        for daemon in (first, second):
+            daemon.finished(times=len(dropped))
+            assert daemon.stop() == 0
+    counts = server.counts()
+
+    for house in houses:
+        assert names(house.folder() / "outbox") == dropped
+        assert names(house.folder() / "error") == []
+    assert counts.generates_accepted == 2 * len(dropped)
+    polls = counts.calls["poll"]
+    assert polls.get("429", 0) <= polls["200"] + 5
+    (told,) = [line for line in second.lines if line["event"] == "account.shared"]
+    assert f"process {first.process.pid}" in told["holder"]
+    assert [line for line in first.lines if line["event"] == "account.shared"] == []
+    for daemon in (first, second):
+        # The limit of polls holds up nothing else.
+        assert [line for line in daemon.lines if line["event"] == "gate.shut"] == []

@@ -106,9 +106,16 @@ class Daemon:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_for(self, event: str, matching: Callable[[Line], bool] = lambda _: True, times: int = 1) -> Line:
+    def wait_for(
+        self,
+        event: str,
+        matching: Callable[[Line], bool] = lambda _: True,
+        times: int = 1,
+        *,
+        patience: float = PATIENCE,
+    ) -> Line:
         """The line that is the `times`-th of this event to match, old ones counted; AssertionError if none comes."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             found = [line for line in self.lines if line.get("event") == event and matching(line)]
             if len(found) >= times:

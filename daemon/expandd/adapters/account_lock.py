@@ -2,6 +2,7 @@
 
 A refresh token that is used twice makes the API revoke every token of its user, and two state directories know nothing
 of each other. So a daemon holds a name made of the API's address and its configured refresh token while it lives.
+An e-mail address may be shared, for its logins do not end each other; but its limits are shared too, and that is told.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 
 from expandd.adapters.kernel_lock import NameTakenError, hold
 from expandd.domain.errors import InstanceRunning
+
+GUESS_COST = 100_000
+"""Rounds of the hash of an e-mail address: some hundredths of a second."""
 
 
 @contextmanager
@@ -38,6 +42,35 @@ def account_locked(base_url: str, refresh_token: str) -> Iterator[None]:
         ) from error
     with held:
         yield
+
+
+@contextmanager
+def account_told(base_url: str, email: str) -> Iterator[str]:
+    """Hold the account of this e-mail address at the API at `base_url` where nobody does; never refuses.
+
+    Yields who of this machine has it already, in words, or "".
+    """
+    if not email:
+        yield ""
+        return
+    try:
+        held = hold(_email_name(base_url, email))
+    except NameTakenError as error:
+        # What another user holds proves nothing: anybody can take a name that was seen.
+        yield str(error) if error.trusted else ""
+        return
+    except OSError:
+        yield ""  # it is a hint, and no start depends on it
+        return
+    with held:
+        yield ""
+
+
+def _email_name(base_url: str, email: str) -> str:
+    # All can read the name, and addresses can be guessed: each guess is made to cost something.
+    address = email.strip().casefold().encode("utf-8", "surrogateescape")
+    salt = "\0".join(("expandd account of an address", base_url.rstrip("/")))
+    return f"expandd-login-{hashlib.pbkdf2_hmac('sha256', address, salt.encode(), GUESS_COST).hex()[:32]}"
 
 
 def _name(base_url: str, refresh_token: str) -> str:

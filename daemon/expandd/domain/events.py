@@ -143,6 +143,13 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountShared:
+    """Another instance of this machine works with the same e-mail address at the same API."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
 class BugFound:
     """An invariant of ours failed; what was in hand is let go of and tried again."""
 
@@ -167,5 +174,6 @@ Event = (
     | WatchRenewed
     | NotificationsRead
     | Recovered
+    | AccountShared
     | BugFound
 )

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from expandd.adapters.account_lock import account_locked
+from expandd.adapters.account_lock import account_locked, account_told
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.bulkheads import Bulkheads
 from expandd.adapters.chance import SystemChance
@@ -25,7 +25,7 @@ from expandd.adapters.lock import locked
 from expandd.adapters.vault import FileVault
 from expandd.adapters.watcher import InotifyWatcher
 from expandd.domain.errors import JournalAway
-from expandd.domain.events import Event
+from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
 from expandd.engine.outside import Outside
@@ -105,11 +105,13 @@ async def built(
     def credentials() -> Credentials:
         return find_credentials(settings.api, environ)
 
-    refresh_token = credentials().refresh_token
+    given = credentials()
     async with AsyncExitStack() as stack:
         vault = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
-        stack.enter_context(account_locked(settings.api.base_url, refresh_token))
+        stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
+        if shared := stack.enter_context(account_told(settings.api.base_url, given.email)):
+            announce(AccountShared(shared))
         premises = premises or Premises()
         stack.callback(premises.close)
         bulkheads = Bulkheads(settings.state_dir)

@@ -177,6 +177,8 @@ class EventLog:
                 self._log.warning("stray.stuck", inbox=inbox, job=job_id, why=why)
             case e.WatchRenewed(inbox, why):
                 self._log.warning("watch.renewed", inbox=inbox, why=why)
+            case e.AccountShared(holder):
+                self._log.warning("account.shared", holder=holder)
             case e.NotificationsRead(total, ours, foreign, filtered):
                 self._log.debug("notifications.read", total=total, ours=ours, foreign=foreign, filtered=filtered)
 

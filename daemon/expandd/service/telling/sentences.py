@@ -25,6 +25,8 @@ _SENTENCES = {
     "page.locked": "Nobody can log in to the page: {why}.",
     "page.bug_found": "A fault of expandd's own in the page; the work goes on.",
     "page.cannot_listen": "There is no page until its address is free; the work goes on. {why}",
+    "account.shared": "{holder} works with the same account: together they get no more calls than one. Results take "
+    "longer to be noticed. If that is not on purpose, let one instance have all folders.",
     "folder.left": "{inbox} is no longer worked on; other instances may have it.",
     "job.claimed": "{file}: taken.",
     "job.uploaded": "{file}: uploaded.",

@@ -1,0 +1,36 @@
+"""What one instance learns of another that works with the same e-mail address."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from expandd.adapters.account_lock import account_told
+
+URL = "https://api.example.com/api"
+
+
+def test_the_second_of_an_account_is_told_of_the_first_and_both_go_on() -> None:
+    with account_told(URL, "me@example.com") as first, account_told(f"{URL}/", "Me@Example.com ") as second:
+        assert (first, second) == ("", f"process {os.getpid()}")
+    with account_told(URL, "me@example.com") as again:
+        assert again == ""
+
+
+def test_other_addresses_and_other_apis_are_other_accounts() -> None:
+    with (
+        account_told(URL, "me@example.com"),
+        account_told(URL, "you@example.com") as other,
+        account_told("https://other.example.com", "me@example.com") as elsewhere,
+        account_told(URL, "") as none,
+    ):
+        assert (other, elsewhere, none) == ("", "", "")
+
+
+def test_the_name_that_all_can_read_shows_no_address() -> None:
+    with account_told(URL, "me@example.com"):
+        names = [
+            line for line in Path("/proc/net/unix").read_text(encoding="utf-8").splitlines() if "@expandd-" in line
+        ]
+        assert any("@expandd-login-" in line for line in names)
+        assert not [line for line in names if "me@" in line or "example" in line]
