@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from expandd.adapters.disk import Disk
-from expandd.adapters.folders import MARK, LocalFolders
+from expandd.adapters.folders import LocalFolders
+from expandd.adapters.looking import MARK
 from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides

@@ -263,6 +263,25 @@ async def test_a_subfolder_that_somebody_shut_stops_its_own_files_alone(yard: Ya
     assert not (inbox / ".expandd" / job.id).exists()
 
 
+async def test_a_work_folder_that_was_given_a_visible_name_is_no_subfolder_with_new_images(yard: Yard) -> None:
+    job = yard.drop("pic.png")
+    folders, inbox = yard.folders(), yard.mine / "inbox"
+    with user(DAEMON):
+        await folders.claim(job)
+        await folders.mark(job)
+    with dropper():
+        (inbox / ".expandd").rename(inbox / "sub")
+    with user(DAEMON):
+        again = job.with_(id="another", relative=Path("sub", job.id, "pic.png"))
+        why = await folders.stuck(inbox, again.relative)
+        claimed = await folders.claim(again)
+
+    assert why is not None
+    assert f"Move it back into {inbox / '.expandd'}" in why
+    assert claimed is None
+    assert (inbox / again.relative).is_file()
+
+
 def test_a_state_directory_is_closed_to_others(yard: Yard) -> None:
     yard.state.chmod(0o755)
     (yard.state / "tokens.json").chmod(0o644)

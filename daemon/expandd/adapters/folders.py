@@ -17,7 +17,7 @@ from expandd.adapters.files.roots import WORK, NotOurs
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import read, written
-from expandd.adapters.looking import Looking, events_reach
+from expandd.adapters.looking import MARK, Looking, events_reach
 from expandd.adapters.result_sidecar import put_beside
 from expandd.adapters.returning import Returning
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
@@ -30,7 +30,6 @@ from expandd.domain.settle import Look
 
 T = TypeVar("T")
 
-MARK = ".job.json"
 MOST_MARK = 1 << 16
 """Bytes of a mark that are read; it has a few hundred."""
 

@@ -19,6 +19,9 @@ from expandd.domain.naming import numbered, printable
 from expandd.domain.selection import ignored_because, is_pause
 from expandd.domain.settle import Look
 
+MARK = ".job.json"
+"""The name of the record beside a file in work."""
+
 BATCH = 256
 """Entries of a scan handed over at once."""
 
@@ -96,10 +99,20 @@ class Looking:
         return kind
 
     def stuck(self, inbox: Path, relative: Path) -> str | None:
-        """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or lies in none."""
+        """Why a file is not taken out of its subfolder, and the remedy; None where it is, or lies in none.
+
+        A job directory that somebody has moved holds what may be paid for already.
+        """
         if relative.parent == Path():
             return None
         subfolder = inbox / relative.parent
+        record = self._lstat(subfolder / MARK)
+        if record is not None and record.st_uid == os.geteuid():
+            return (
+                f"its directory {printable(subfolder)} is one of expandd's own that was moved out of the work folder, "
+                f"and its image may be paid for. Move it back into {printable(inbox / WORK)}; as a new image it can be "
+                "dropped again by itself"
+            )
         with self.roots.directory(subfolder) as directory:
             found = os.fstat(directory)
             mine = os.geteuid() in {0, found.st_uid}

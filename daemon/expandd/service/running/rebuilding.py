@@ -9,10 +9,9 @@ import click
 from expandd.adapters.answering import silent
 from expandd.adapters.config.load import load
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.folders import MARK
 from expandd.adapters.journal_damage import begin_anew, damage
 from expandd.adapters.lock import locked
-from expandd.adapters.looking import Looking
+from expandd.adapters.looking import MARK, Looking
 from expandd.domain.errors import JournalAway
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
