@@ -1,6 +1,7 @@
 """A share that can hang: a pass-through file system whose process is stopped, so that every call on it waits.
 
-As on a dead network server a caller can be killed: the kernel takes back what the stopped process has not read.
+As on a dead network server a caller can be killed: the kernel takes back what the stopped process has not read. What it
+has read holds its caller whatever comes, so it is stopped between two requests.
 """
 
 from __future__ import annotations
@@ -131,17 +132,37 @@ class Share:
     at: Path
     behind: Path
     process: subprocess.Popen[bytes]
+    waiting: Path
+    """The kernel's count of requests that are not answered."""
 
     def hang(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_stopped_between_requests():
+            assert time.monotonic() < deadline, "the share is never without a request"
+            self.answer()
+            time.sleep(LOOK)
+
+    def _is_stopped_between_requests(self) -> bool:
         self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        while any(_state(task) not in "TtZ" for task in tasks.iterdir()):
+            time.sleep(LOOK / 10)
+        return self.waiting.read_text().strip() == "0"
 
     def answer(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
 
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 @contextmanager
 def hanging_share(at: Path, behind: Path) -> Iterator[Share]:
     """A share at the directory `at` that shows what lies `behind`; gone again at the end."""
+    connections = behind.with_name(f"{behind.name}.connections")
+    connections.mkdir()
+    subprocess.run(["mount", "-t", "fusectl", "none", str(connections)], check=True)
     process = subprocess.Popen([sys.executable, "-m", "tests.support.hanging_share", str(behind), str(at)])
     try:
         deadline = time.monotonic() + PATIENCE
@@ -149,12 +170,13 @@ def hanging_share(at: Path, behind: Path) -> Iterator[Share]:
             assert process.poll() is None, "the share could not be mounted"
             assert time.monotonic() < deadline, "the share was not mounted in time"
             time.sleep(LOOK)
-        yield Share(at, behind, process)
+        yield Share(at, behind, process, connections / str(os.minor(at.stat().st_dev)) / "waiting")
     finally:
         process.send_signal(signal.SIGCONT)
         subprocess.run(["umount", "--lazy", str(at)], check=False)
         process.kill()
         process.wait()
+        subprocess.run(["umount", "--lazy", str(connections)], check=False)
 
 
 def main(behind: str, at: str) -> None:
