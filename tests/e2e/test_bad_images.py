@@ -101,6 +101,26 @@ def test_images_that_fail_each_time_end_unpaid_and_hold_up_nobody(
     assert all("not_taken_by_api" in text and "Nothing was paid" in text for text in reasons(house))
 
 
+def test_images_whose_paid_call_fails_each_time_end_unpaid_and_hold_up_nobody(
+    house: House, server: PracticeServer
+) -> None:
+    house.build(folders=FOLDERS, api="unknown_wait: 1s")
+    with house.running() as daemon:
+        bad = drop_bad(house, server, "generate:500:always")
+        drop_good(house)
+        daemon.finished(times=GOOD)
+        for name in bad:
+            daemon.wait_for("job.unknown", is_about(name))
+        drop(house, "late.png", picture("png", seed=50), "other")
+        daemon.finished(times=GOOD + 1)
+        daemon.wait_for("job.failed", times=3, patience=90.0)
+        assert daemon.stop() == 0
+
+    assert_good_done(house, server, "late.png")
+    assert names(house.folder() / "error") == bad
+    assert all("not_taken_by_api" in text and "Nothing was paid" in text for text in reasons(house))
+
+
 def test_an_outage_of_everything_with_a_restart_inside_sends_nobody_to_error(
     house: House, server: PracticeServer
 ) -> None:
