@@ -155,6 +155,19 @@ async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
     assert len(await journal.open_jobs()) == 5
 
 
+async def test_a_new_journal_is_this_users_alone_whatever_the_umask(
+    open_journal: Callable[[], SqliteJournal], tmp_path: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        await open_journal().add(a_job())
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("journal.sqlite*")}
+    finally:
+        os.umask(before)
+
+    assert modes == {"journal.sqlite": 0o600, "journal.sqlite-shm": 0o600, "journal.sqlite-wal": 0o600}
+
+
 async def test_one_write_that_fails_is_told_to_its_own_asker(open_journal: Callable[[], SqliteJournal]) -> None:
     """A key that is there already, a job that has moved on, and good ones, all in one group."""
     journal = open_journal()

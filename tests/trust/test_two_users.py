@@ -14,7 +14,8 @@ import pytest
 from expandd.adapters.files.looseness import looseness
 from expandd.adapters.files.state import close_to_others
 from expandd.adapters.folders import LocalFolders
-from expandd.domain.errors import Fault, FaultCode, FolderAway
+from expandd.adapters.images.opening import NewFile
+from expandd.domain.errors import Fault, FaultCode, FolderAway, Later
 from expandd.domain.job import Job
 from tests.trust.conftest import DAEMON, DROPPER, SECRET, Yard, dropper, user
 
@@ -72,8 +73,16 @@ async def occupy(folders: LocalFolders, job: Job) -> object:
     return await folders.occupy(job.place.inbox)
 
 
+async def write_upright(folders: LocalFolders, job: Job) -> object:  # the decoder's door, not the folders'
+    new = NewFile(job.work_dir / ".upright")
+    new.file.write(b"upright")
+    new.keep()
+    new.discard()
+    return None
+
+
 STEPS: list[Step] = [
-    claim, digest, put_away, reject, discard, give_back, tidy, mark, return_strays, occupy
+    claim, digest, put_away, reject, discard, give_back, tidy, mark, return_strays, occupy, write_upright
 ]  # fmt: skip
 
 each_step = pytest.mark.parametrize("step", STEPS, ids=[step.__name__ for step in STEPS])
@@ -107,7 +116,7 @@ async def test_a_work_folder_that_was_swapped_leads_nowhere(yard: Yard, step: St
                     part = inbox / ".expandd" / job.id / f".expandd-{job.id}.part"
                     part.symlink_to(hidden / "tokens.json")
         before = yard.outside()
-        with user(DAEMON), pytest.raises(FolderAway, match="belongs to user 23002"):
+        with user(DAEMON), pytest.raises((FolderAway, Later), match="belongs to user 23002"):
             await step(folders, job)
 
         assert yard.outside() == before

@@ -49,6 +49,7 @@ OWN = {
     "adapters/images/child.py": "/proc",
     "adapters/images/decoder.py": "open files that were handed to it",
     "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
+    "adapters/journal.py": "state_dir",
     "adapters/journal_damage.py": "state_dir",
     "adapters/journal_reader.py": "state_dir",
     "adapters/journal_writer.py": "state_dir",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import sqlite3
@@ -173,6 +174,10 @@ class SqliteJournal:
 
 def open_journal(path: Path) -> sqlite3.Connection:
     """The journal at `path`, made if there is none. Raises sqlite3.Error, or JournalAway when it is too new."""
+    # Of this user alone from its first instant, whatever the umask is; what SQLite puts beside it takes its mode. One
+    # that is there is not opened: to close it again would end the locks that SQLite holds on it in this process.
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
         _prepare(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -9,6 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from expandd.adapters.files.roots import NotOurs, Roots, Spot
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 
 OpenFile = Callable[[Path], int]
@@ -51,42 +53,49 @@ def _denied(path: Path) -> Fault:
 
 
 class NewFile:
-    """A file that becomes `target` when it is kept, whole, and else leaves nothing. Its directory is the daemon's own.
+    """A file that becomes `target` when it is kept, whole, and else leaves nothing.
 
+    Its directory is walked to anew each time, and below a work folder it must be the daemon's own: see `Roots`.
     Raises Later where it cannot be made or kept.
     """
 
     def __init__(self, target: Path) -> None:
+        self._roots = Roots()
         self._target = target
         # Its own name for each process: one whose daemon has died may still be writing.
-        self._partial = target.with_name(f".{target.name}-{os.getpid()}")
+        self._partial = f".{target.name}-{os.getpid()}"
         try:
-            self._partial.unlink(missing_ok=True)
-            self.file = io.FileIO(os.open(self._partial, _WRITE, 0o600), "wb")
+            with self._roots.spot(target) as spot:
+                partial = spot.beside(self._partial)
+                _remove(partial)
+                self.file = io.FileIO(os.open(partial.name, _WRITE, 0o600, dir_fd=partial.directory), "wb")
         except OSError as error:
             raise _unwritable(error) from error
 
     def discard(self) -> None:
         """Close it, and remove it unless it was kept."""
         self.file.close()
-        self._partial.unlink(missing_ok=True)
+        # Where its directory has gone, or was put aside, there is nothing of ours to remove.
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, NotOurs),
+            self._roots.spot(self._target) as spot,
+        ):
+            _remove(spot.beside(self._partial))
 
     def keep(self) -> None:
         """Give it its name: all of it is written and synced."""
         try:
-            self._partial.replace(self._target)
-            _sync_directory(self._target.parent)
+            with self._roots.spot(self._target) as spot:
+                os.replace(self._partial, spot.name, src_dir_fd=spot.directory, dst_dir_fd=spot.directory)
+                spot.sync()
         except OSError as error:
             raise _unwritable(error) from error
 
 
+def _remove(spot: Spot) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        spot.unlink()
+
+
 def _unwritable(error: OSError) -> Later:
     return Later(f"It cannot be written just now: {error.strerror}.")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
