@@ -16,7 +16,7 @@ from expandd.adapters.files.claimed import Claimed
 from expandd.adapters.files.roots import WORK, NotOurs
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
-from expandd.adapters.job_mark import read, written
+from expandd.adapters.job_mark import mark_beside, read, written
 from expandd.adapters.looking import MARK, Looking, events_reach
 from expandd.adapters.result_sidecar import put_beside
 from expandd.adapters.returning import Returning
@@ -29,9 +29,6 @@ from expandd.domain.occupied import Occupied
 from expandd.domain.settle import Look
 
 T = TypeVar("T")
-
-MOST_MARK = 1 << 16
-"""Bytes of a mark that are read; it has a few hundred."""
 
 
 class LocalFolders:
@@ -260,11 +257,8 @@ class LocalFolders:
         return self._claimed.put_away(job, target, _spare(job.id))
 
     def _marked(self, work_dir: Path) -> Job | None:
-        try:
-            with self._disk.reading(work_dir / MARK) as file:
-                return read(file.read(MOST_MARK), work_dir.name)
-        except FileNotFoundError:
-            return None
+        text = mark_beside(self._roots, work_dir)
+        return None if text is None else read(text, work_dir.name)
 
     def _forget_sidecar(self, failed: Path) -> None:
         path = sidecar_path(failed)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.journal_rows import from_row, to_row
 from expandd.adapters.json_text import parsed_json
+from expandd.adapters.looking import MARK
 from expandd.domain.job import Job, JobState
 from expandd.domain.payment import Outcome
 from expandd.domain.settings import Duplicates
+
+MOST_MARK = 1 << 16
+"""Bytes of a mark that are read; it has a few hundred."""
 
 _SINCE_THEN = (
     ("duplicates", Duplicates.EXPAND.value),
@@ -26,6 +32,19 @@ def written(job: Job) -> bytes:
     """The mark's text."""
     row = {name: os.fsdecode(value) if isinstance(value, bytes) else value for name, value in to_row(job).items()}
     return json.dumps(row, indent=1).encode()
+
+
+def mark_beside(roots: Roots, work_dir: Path) -> bytes | None:
+    """The mark that this user's daemon left in a job's directory, if there is one. Raises OSError.
+
+    A work folder of an older installation may have been open to others: what they wrote there is none.
+    """
+    try:
+        descriptor = roots.open_own_file(work_dir / MARK)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MOST_MARK)
 
 
 def read(text: bytes, job_id: str) -> Job | None:

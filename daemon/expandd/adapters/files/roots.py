@@ -110,6 +110,14 @@ class Roots:
         with self.spot(path) as spot:
             return opened(spot, path)
 
+    def open_own_file(self, path: Path) -> int:
+        """The same of this user's own alone: what another user has put there is none."""
+        descriptor = self.open_file(path)
+        if os.fstat(descriptor).st_uid != self._owner:
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "not of this user's making", str(path))
+        return descriptor
+
     @contextmanager
     def spot(self, path: Path) -> Iterator[Spot]:
         """The place that has this path; its directory must be there."""

@@ -9,6 +9,7 @@ import click
 from expandd.adapters.answering import silent
 from expandd.adapters.config.load import load
 from expandd.adapters.files.roots import Roots
+from expandd.adapters.job_mark import mark_beside
 from expandd.adapters.journal_damage import begin_anew, damage
 from expandd.adapters.lock import locked
 from expandd.adapters.looking import MARK, Looking
@@ -59,16 +60,16 @@ def run_rebuild(config: Path) -> int:
 
 
 def _marks(settings: Settings) -> list[Path]:
-    looking = Looking(Roots.of(settings.folders, settings.state_dir))
+    roots = Roots.of(settings.folders, settings.state_dir)
     hanging = silent(folder.inbox for folder in settings.folders)
     answering = (folder for folder in settings.folders if folder.inbox not in hanging)
-    return [mark for folder in answering for mark in _marks_in(folder, looking)]
+    return [mark for folder in answering for mark in _marks_in(folder, roots)]
 
 
-def _marks_in(folder: HotFolder, looking: Looking) -> list[Path]:
+def _marks_in(folder: HotFolder, roots: Roots) -> list[Path]:
     """None where the folder is away, or does not answer, or its work folder is not ours: it waits."""
     try:
-        jobs = [folder.work / job_id for job_id in looking.work_directories(folder.inbox)]
-        return [job / MARK for job in jobs if looking.identity_of(job / MARK) is not None]
+        jobs = [folder.work / job_id for job_id in Looking(roots).work_directories(folder.inbox)]
+        return [job / MARK for job in jobs if mark_beside(roots, job) is not None]
     except OSError:
         return []
