@@ -307,6 +307,46 @@ for number in (444, 317):  # landlock_create_ruleset, seccomp: both refuse nonse
     service.start()
 
 
+LOOSE = "/srv/expand/loose"
+
+SWAPS = {
+    "the job's directory, to the state": "mkdir .expandd; ln -s /var/lib/expandd .expandd/{job}",
+    "the work folder, to the parent of the state": "ln -s /var/lib .expandd",
+}
+
+
+def test_who_moves_the_work_folder_reaches_nothing_and_stops_nobody_else(service: Service) -> None:
+    """Within the unit's own mounts, in an inbox that is not sticky: its people put links in the place of the folder."""
+
+    def alice(script: str) -> None:
+        service.machine.run("runuser", "-u", "alice", "--", "sh", "-ec", f"umask 007; cd {LOOSE}/inbox; {script}")
+
+    service.make_folder(LOOSE)
+    service.configure(HOT, LOOSE)
+    service.switch(generate_min=1.0, generate_max=1.0)
+    before = service.paid()
+    service.start()
+    inode = service.machine.run("stat", "-c", "%i", f"{service.state_dir}/journal.sqlite").stdout
+    for number, swap in enumerate(SWAPS.values()):
+        service.drop(f"tokens-{number}.png", LOOSE, seed=number)
+        job = service.wait_for("job.claimed", times=2 * number + 1)["JOB"]
+        alice(f"mv .expandd .aside; {swap.format(job=job)}")
+        if swap.endswith("/var/lib .expandd"):
+            service.kill("SIGKILL")
+            service.until("restarted", ActiveState="active", SubState="running", NRestarts="1")
+        service.drop(f"good-{number}.png", seed=50 + number)
+        service.result(f"good-{number}.png")
+        alice(f"mv .expandd .lure-{number}; mv .aside .expandd")
+        service.appears(f"tokens-{number}.png", f"{LOOSE}/done")
+
+    listed = service.machine.run("find", service.state_dir, "/var/lib/expandd", "-not", "-user", "expandd").stdout
+    assert listed == ""
+    assert service.machine.run("stat", "-c", "%i", f"{service.state_dir}/journal.sqlite").stdout == inode
+    assert service.machine.names(f"{LOOSE}/done") == [f"tokens-{number}.png" for number in range(len(SWAPS))]
+    assert service.machine.names(f"{HOT}/outbox") == [f"good-{number}.png" for number in range(len(SWAPS))]
+    assert service.paid() == before + 2 * len(SWAPS)
+
+
 def test_a_page_on_a_port_answers_within_the_sandbox(service: Service) -> None:
     service.configure(HOT, more="page: {listen: '127.0.0.1:8099'}\n")
     service.start()
