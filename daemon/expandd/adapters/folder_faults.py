@@ -15,7 +15,8 @@ from expandd.domain.naming import printable
 FLOOR = 1 << 20
 """Bytes that stay free in a folder beside what is put there."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_TOO_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _OF_FILE = {
     errno.EACCES: "permission denied",
     errno.EPERM: "it is not permitted, as for a file that is immutable or another user's in a sticky directory",
@@ -65,6 +66,12 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
         )
     if error.errno in _FULL:
         return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {where} ({reason}). Make room on its disk.")
+    if error.errno in _TOO_MANY_OPEN:
+        return FolderAway(
+            GateReason.CANNOT_STORE,
+            f"No file can be opened in {where} just now ({reason}): raise the limit of open files (LimitNOFILE= of the "
+            "service). expandd goes on by itself.",
+        )
     if error.errno in _FORBIDDEN:
         return FolderAway(
             GateReason.CANNOT_STORE,
