@@ -235,7 +235,6 @@ def test_a_folders_gates_concern_that_folder(gates: Gates) -> None:
         (Later("this call only"), False),  # says nothing of the service
         (AccountAway(R.UNREACHABLE, "no route"), False),  # counted by whoever made the call
         (OutcomeUnknown("reset"), False),  # an outage, rather
-        (OutcomeUnknown("empty", served=True), True),  # an answer, if one that says little
     ],
 )
 async def test_an_answer_opens_the_gate_and_a_failure_does_not(

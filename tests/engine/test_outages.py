@@ -11,7 +11,7 @@ from tests.support.workshop import Workshop
 
 S = JobState
 
-EMPTY = OutcomeUnknown("its answer was empty", served=True)
+LOST = OutcomeUnknown("its answer was lost")
 UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
 
 
@@ -92,7 +92,7 @@ async def test_credits_that_are_back_are_noticed_where_the_answers_to_paid_calls
         workshop.drop(name)
     await workshop.advance(600.0)
     workshop.api.credits = 100
-    workshop.api.script("generate", *[Lose(EMPTY)] * len(names))
+    workshop.api.script("generate", *[Lose(LOST)] * len(names))
     await workshop.closed(*names, within=180.0)
 
     assert len(workshop.api.paid) == len(names)
@@ -107,9 +107,11 @@ async def test_a_probe_for_credits_that_is_lost_is_repeated_soon(workshop: Works
     await workshop.closed("pic.png", within=30.0)
 
 
-async def test_empty_answers_to_paid_calls_do_not_count_as_an_outage(make_workshop: Callable[..., Workshop]) -> None:
+async def test_lost_answers_to_paid_calls_are_no_outage_while_the_service_serves(
+    make_workshop: Callable[..., Workshop],
+) -> None:
     workshop = make_workshop(workers=8)
-    workshop.api.script("generate", *[Lose(EMPTY)] * 16)
+    workshop.api.script("generate", *[Lose(LOST)] * 16)
     workshop.start()
     names = [f"pic-{number}.png" for number in range(16)]
     for name in names:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from expandd.adapters.account_lock import account_told
 from expandd.adapters.credentials import Credentials
 from expandd.adapters.images.sandbox import Wall
+from expandd.adapters.lock import locked
 from expandd.domain.answers import Account
 from expandd.domain.errors import AccountAway, DecoderAway, GateReason, Later
 from expandd.domain.settings import Settings
@@ -102,6 +104,19 @@ async def test_a_good_configuration_is_told_line_by_line(tmp_path: Path) -> None
             "Clock: agrees with the service's.",
         ],
     )
+
+
+async def test_another_daemon_on_the_same_account_is_named_and_ones_own_is_not(tmp_path: Path) -> None:
+    environ = {"PIKTID_EMAIL": "studio@example.com", "PIKTID_PASSWORD": "hunter2"}
+    path = configured(tmp_path)
+    with account_told(URL, "studio@example.com"):
+        _, other = await checked(path, account(), environ=environ)
+        (tmp_path / "state").mkdir()
+        with locked(tmp_path / "state" / "lock", "The state directory"):
+            _, own = await checked(path, account(), environ=environ)
+
+    assert [line for line in other if "works with the same e-mail address" in line]
+    assert not [line for line in own if "works with the same e-mail address" in line]
 
 
 async def test_a_preset_that_does_nothing_to_the_example_says_so(tmp_path: Path) -> None:

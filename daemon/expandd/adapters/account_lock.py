@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from expandd.adapters.kernel_lock import NameTakenError, hold
+from expandd.adapters.kernel_lock import NameTakenError, hold, holder_of
 from expandd.domain.errors import InstanceRunning
 
 GUESS_COST = 100_000
@@ -64,6 +64,11 @@ def account_told(base_url: str, email: str) -> Iterator[str]:
         return
     with held:
         yield ""
+
+
+def account_holder(base_url: str, email: str) -> str:
+    """Who of this machine works with this e-mail address now, in words, or ""; nothing is held."""
+    return holder_of(_email_name(base_url, email)) if email else ""
 
 
 def _email_name(base_url: str, email: str) -> str:

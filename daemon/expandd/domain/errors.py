@@ -163,14 +163,7 @@ class ImageIdRefused(ExpanddError):
 
 
 class OutcomeUnknown(ExpanddError):
-    """A generate was sent and its answer was lost: it may have been paid for.
-
-    `served` where an answer came and only says nothing: whether it was paid is as unknown, but the service is there.
-    """
-
-    def __init__(self, message: str, *, served: bool = False) -> None:
-        super().__init__(message)
-        self.served = served
+    """A generate was sent and its answer was lost: it may have been paid for."""
 
 
 class JournalAway(ExpanddError):

@@ -14,7 +14,6 @@ from expandd.domain.errors import (
     GateReason,
     ImageIdRefused,
     Later,
-    OutcomeUnknown,
 )
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.job import Job, JobState
@@ -176,10 +175,6 @@ class Gates:
         was_open = self.service.shut is None
         try:
             answer = await call
-        except OutcomeUnknown as error:
-            if error.served:
-                self._served(was_open=was_open)
-            raise
         except (AccountAway, Later):
             self.service.let_go()
             raise

@@ -58,8 +58,7 @@ class Suspicion:
         try:
             answer = await self._gates.through(call)
         except OutcomeUnknown as error:
-            if not error.served:
-                await self._lost(job, step, str(error))
+            await self._lost(job, step, str(error))
             raise
         except (AccountAway, Later) as error:
             if await self._failed_alone(job, step, error):

@@ -19,6 +19,9 @@ HTTP_OK = 200
 NO_CONTENT = (204, 205)
 TEXT_LIMIT = 300
 NAME_LIMIT = 200
+TOKEN_LIMIT = 16 << 10
+"""Characters of a token; those of the API have some hundreds."""
+
 LINK_LIMIT = 8192
 DIGITS_LIMIT = 18
 MOST_ID = 10**DIGITS_LIMIT - 1
@@ -263,8 +266,14 @@ def token_pair(answer: Answer) -> TokenAnswer | None:
 
 
 def sendable(token: Any) -> bool:
-    """Whether this can stand in an HTTP header as it is."""
-    return isinstance(token, str) and token.isascii() and token.isprintable() and token.strip() == token != ""
+    """Whether this can stand in an HTTP header as it is: a web server takes no longer ones than this."""
+    return (
+        isinstance(token, str)
+        and len(token) <= TOKEN_LIMIT
+        and token.isascii()
+        and token.isprintable()
+        and token.strip() == token != ""
+    )
 
 
 def _instant(value: Any) -> float | None:

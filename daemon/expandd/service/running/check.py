@@ -8,11 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from expandd.adapters.account_lock import account_holder
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.looseness import looseness
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.images.sandbox import Wall
+from expandd.adapters.lock import holder
 from expandd.domain.answers import Account
 from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, GateReason, Later
 from expandd.domain.naming import printable
@@ -135,6 +137,7 @@ async def _ask(
         say(f"Service: no useful answer from {settings.api.base_url} ({error}). Check again in a minute.")
         return WAITING
     say(f"Login: accepted by {settings.api.base_url}.")
+    _say_shared(settings, credentials, say)
     _say_credits(account, say)
     _say_clock(account, wall(), say)
     return FINE
@@ -161,6 +164,16 @@ def _away(error: AccountAway, settings: Settings, credentials: Credentials, say:
                 "Check the network and api.base_url; the daemon would wait and go on by itself.",
             )
     return WAITING
+
+
+def _say_shared(settings: Settings, credentials: Credentials, say: Say) -> None:
+    """A line where another daemon than the one of this configuration works with the same account."""
+    other = account_holder(settings.api.base_url, credentials.email)
+    if other and not holder(settings.state_dir / "lock").startswith(f"{other} "):
+        say(
+            f"Warning: {other} of this machine works with the same e-mail address and a state directory of its own. "
+            "The API limits calls by account, so each slows the other down: give one of them an account of its own."
+        )
 
 
 def _say_credits(account: Account, say: Say) -> None:
