@@ -17,7 +17,7 @@ from expandd.adapters.files.roots import WORK, NotOurs
 from expandd.adapters.folder_faults import folder_away, prove_room, translated
 from expandd.adapters.inbox_locks import InboxLocks
 from expandd.adapters.job_mark import mark_beside, read, written
-from expandd.adapters.looking import MARK, Looking, events_reach
+from expandd.adapters.looking import MARK, Looking, events_reach, first_in
 from expandd.adapters.result_sidecar import put_beside
 from expandd.adapters.returning import Returning
 from expandd.adapters.sidecar import is_sidecar, sidecar, sidecar_path
@@ -167,8 +167,9 @@ class LocalFolders:
                 self._locks.take(inbox)
             except InstanceRunning as error:
                 raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
-        found, work = self._stat(inbox), self._stat(inbox / WORK)
-        there = self._looking.first_there(inbox, heeding)
+        with self._roots.directory(inbox) as directory:
+            found, there = os.fstat(directory), first_in(directory, heeding)
+        work = self._stat(inbox / WORK)
         return Occupied((found.st_dev, found.st_ino), there, (work.st_dev, work.st_ino))
 
     def _stat(self, directory: Path) -> os.stat_result:

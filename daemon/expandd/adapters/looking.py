@@ -83,7 +83,7 @@ class Looking:
 
     def first_there(self, directory: Path, names: Sequence[str]) -> str:
         with self.roots.directory(directory) as descriptor:
-            return next((name for name in names if Spot(descriptor, name).there()), "")
+            return first_in(descriptor, names)
 
     def identity_of(self, path: Path) -> FileIdentity | None:
         look = self.look_at(path)
@@ -235,6 +235,16 @@ class _Listed:
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
+
+
+def first_in(directory: int, names: Sequence[str]) -> str:
+    """The first of these that an open directory has; "" where it has none. Raises OSError."""
+    for name in names:
+        # An answer, not an exception, for each that is not there: there are two dozen, and mostly none is.
+        if os.access(name, os.F_OK, dir_fd=directory, effective_ids=True, follow_symlinks=False):
+            return name
+    # It answers no too where the directory cannot be asked, and that is not to be taken for an answer.
+    return names[-1] if names and Spot(directory, names[-1]).there() else ""
 
 
 def events_reach(directory: Path) -> bool:

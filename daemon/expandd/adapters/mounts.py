@@ -79,8 +79,13 @@ def mount_id(directory: Path) -> int | None:
     except OSError:
         return None
     try:
-        words = Path(f"/proc/self/fdinfo/{handle}").read_text(encoding="ascii").split()
-        return int(words[words.index("mnt_id:") + 1])
+        # Before each look at a folder: a file object would take longer than all the rest.
+        told = os.open(f"/proc/self/fdinfo/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            words = os.read(told, 4096).split()
+        finally:
+            os.close(told)
+        return int(words[words.index(b"mnt_id:") + 1])
     except (OSError, ValueError):
         return None
     finally:

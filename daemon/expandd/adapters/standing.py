@@ -45,13 +45,20 @@ class Standing:
         It is not when `require_mount` is no mount point, or when the mount through which the directory was reached
         before has gone and left the directory below it in view.
         """
-        root = next((root for root in (path, *path.parents) if root in self._required), None)
+        root = self._root_of(path)
         if root is None:
             return
         required = self._required[root]
         if required is not None and not is_mount_point(required):
             raise _not_mounted(root, required)
         self._compare(root)
+
+    def _root_of(self, path: Path) -> Path | None:
+        """The innermost known directory that has this path."""
+        # Most often it is asked for one of them; all its parents are made only where it is not.
+        if path in self._required:
+            return path
+        return next((root for root in path.parents if root in self._required), None)
 
     def _compare(self, root: Path) -> None:
         number, known = mount_id(root), self._seen.get(root)

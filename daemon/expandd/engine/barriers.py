@@ -76,6 +76,7 @@ class Barriers:
         self._clock = clock
         self._emit = emit
         self._barriers: dict[tuple[Path | None, Cause], Barrier] = {}
+        self._before: dict[Path, tuple[Barrier, ...]] = {}
 
     def __iter__(self) -> Iterator[Barrier]:
         return iter(tuple(self._barriers.values()))
@@ -86,9 +87,11 @@ class Barriers:
             self._barriers[key] = Barrier(inbox, cause, self._clock, self._emit)
         return self._barriers[key]
 
-    def before(self, inbox: Path, *causes: Cause) -> tuple[Barrier, ...]:
+    def before(self, inbox: Path) -> tuple[Barrier, ...]:
         """Those that stand before a file of this folder: its own and everybody's."""
-        return tuple(self.at(where, cause) for where in (None, inbox) for cause in causes or tuple(Cause))
+        if inbox not in self._before:
+            self._before[inbox] = tuple(self.at(where, cause) for where in (None, inbox) for cause in Cause)
+        return self._before[inbox]
 
     def stop(self, inbox: Path) -> bool:
         """Whether any of them stops the files of this folder."""
@@ -99,3 +102,4 @@ class Barriers:
         gone = [key for key in self._barriers if key[0] is not None and key[0] not in inboxes]
         for key in gone:
             del self._barriers[key]
+        self._before = {inbox: before for inbox, before in self._before.items() if inbox in inboxes}

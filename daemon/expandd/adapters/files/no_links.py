@@ -6,7 +6,6 @@ import ctypes
 import errno
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 _OPENAT2 = 437
@@ -21,7 +20,7 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-def opened_without_links(path: Path, flags: int) -> int | None:
+def opened_without_links(path: str, flags: int) -> int | None:
     """A descriptor; None where a link lies on the way, or the kernel cannot tell: whoever asks walks then."""
     how = _How(flags, 0, _NO_SYMLINKS)
     found: int = _syscall()(_OPENAT2, _CWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
@@ -30,7 +29,7 @@ def opened_without_links(path: Path, flags: int) -> int | None:
     number = ctypes.get_errno()
     if number in _UNKNOWN:
         return None
-    raise OSError(number, os.strerror(number), str(path))
+    raise OSError(number, os.strerror(number), path)
 
 
 @functools.cache

@@ -162,15 +162,21 @@ class Roots:
             return
 
     def _walked(self, path: Path) -> int:
+        # By text: to take paths apart takes longer than the calls that it is done for.
+        text = os.fspath(path)
+        each_part = f"/{WORK}/" in f"{text}/" or "/../" in f"{text}/"
+        if not each_part and (whole := opened_without_links(text, _WALK)) is not None:
+            return whole
         root = self.root_of(path)
-        here = root if WORK in path.parts or ".." in path.parts else path
-        descriptor = opened_without_links(here, _WALK)
+        descriptor = opened_without_links(os.fspath(root), _WALK) if each_part else None
         if descriptor is None:
-            descriptor, here = _opened_root(root, self._owner), root
-        for part in path.relative_to(here).parts:
-            here /= part
-            owner = self._owner if WORK in here.parts[len(root.parts) :] else None
-            descriptor = _step(descriptor, here, owner)
+            descriptor = _opened_root(root, self._owner)
+        here, ours = os.fspath(root), None
+        for part in text.removeprefix(here).split("/"):
+            if part:
+                here = f"{here}/{part}"
+                ours = self._owner if part == WORK else ours
+                descriptor = _step(descriptor, part, here, ours)
         return descriptor
 
     def root_of(self, path: Path) -> Path:
@@ -214,16 +220,16 @@ def user_name(number: int) -> str:
         return f"user {number}"
 
 
-def _step(directory: int, path: Path, owner: int | None) -> int:
-    """The directory `path`, which lies in `directory`; that one is closed. `owner` is whose it must be."""
+def _step(directory: int, part: str, path: str, owner: int | None) -> int:
+    """The directory `part` of `directory`, which is `path`; that one is closed. `owner` is whose it must be."""
     try:
-        if path.name == "..":
-            raise NotADirectoryError(errno.ENOTDIR, "not a name", str(path))
+        if part == "..":
+            raise NotADirectoryError(errno.ENOTDIR, "not a name", path)
         try:
-            descriptor = os.open(path.name, _WALK, dir_fd=directory)
+            descriptor = os.open(part, _WALK, dir_fd=directory)
         except NotADirectoryError as error:
             if owner is not None:
-                raise _not_our_own(path, Spot(directory, path.name).lstat(), owner) from error
+                raise _not_our_own(Path(path), Spot(directory, part).lstat(), owner) from error
             raise
     finally:
         os.close(directory)
@@ -232,12 +238,12 @@ def _step(directory: int, path: Path, owner: int | None) -> int:
     return descriptor
 
 
-def _prove_own(descriptor: int, path: Path, owner: int) -> None:
+def _prove_own(descriptor: int, path: str, owner: int) -> None:
     """Close it and raise NotOurs unless it is the owner's; what others may do in it is taken away from them."""
     found = os.fstat(descriptor)
     if found.st_uid != owner:
         os.close(descriptor)
-        raise _not_our_own(path, found, owner)
+        raise _not_our_own(Path(path), found, owner)
     if found.st_mode & 0o077 and owner == os.geteuid():
         # By /proc, as a descriptor that is only for walking changes nothing. A file system without modes does nothing.
         Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
