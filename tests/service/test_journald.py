@@ -106,6 +106,16 @@ def test_an_entry_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> No
     assert spare.getvalue() == "<4>service waits (credits): no credits\n"
 
 
+@pytest.mark.timeout(30)
+def test_nobody_waits_for_a_journal_that_reads_nothing(journal: Journal, reader: Reader) -> None:
+    """Its queue is full after some entries; were each later one waited for, they would take many minutes."""
+    log = set_up_journal(journal)
+    for number in range(1000):
+        log.warning("expandd.stopped", left_for_next_time=number)
+
+    assert reader.entry()["EXPANDD_EVENT"] == "expandd.stopped"
+
+
 def test_events_below_the_level_are_not_sent(journal: Journal, reader: Reader) -> None:
     log = set_up_journal(journal)
     log.debug("file.settled")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
@@ -10,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
+
+from expandd.service.telling.spout import Spout
 
 SOCKET = Path("/run/systemd/journal/socket")
 
@@ -39,24 +40,43 @@ def prefixed(text: str, level: str, environ: Mapping[str, str]) -> str:
 
 
 class Journal:
-    """The journal's socket. An entry that it does not take goes to `spare`, its message alone."""
+    """The journal's socket, written to by a thread of its own.
+
+    An entry that it does not take goes to `spare`, its message alone.
+    """
 
     def __init__(self, path: Path = SOCKET, spare: TextIO = sys.stderr) -> None:
         self._path = str(path)
         self._spare = spare
         self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._wire.settimeout(PATIENCE)
+        self._spout: Spout[Mapping[str, str]] = Spout(self._write, _lost)
 
     def send(self, fields: Mapping[str, str]) -> None:
+        """Take an entry at once, whatever the journal does."""
+        self._spout.put(fields)
+
+    def close(self) -> None:
+        """Wait for what is left, but not for long."""
+        self._spout.close()
+        self._wire.close()
+
+    def _write(self, fields: Mapping[str, str]) -> None:
+        """Raises OSError where neither the journal nor `spare` takes it."""
         try:
             # By name each time: the journal may have been started anew.
             self._wire.sendto(packed(fields), self._path)
         except OSError:
-            with contextlib.suppress(OSError):
-                print(f"<{fields['PRIORITY']}>{fields['MESSAGE']}", file=self._spare, flush=True)
+            print(f"<{fields['PRIORITY']}>{fields['MESSAGE']}", file=self._spare, flush=True)
 
-    def close(self) -> None:
-        self._wire.close()
+
+def _lost(entries: int) -> dict[str, str]:
+    return {
+        "MESSAGE": f"{entries} lines of the log were lost: the journal did not take them.",
+        "PRIORITY": str(PRIORITIES["warning"]),
+        "SYSLOG_IDENTIFIER": "expandd",
+        "EXPANDD_EVENT": "log.lost",
+    }
 
 
 def packed(fields: Mapping[str, str]) -> bytes:
