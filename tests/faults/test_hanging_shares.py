@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,3 +122,18 @@ def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
 
     assert stopped < SOON
     assert seconds < SOON
+
+
+def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share: Share, server: PracticeServer) -> None:
+    both = house.config.read_text("utf-8")
+    house.build(top="workers: 4\nstop_timeout: 3s", folders={"good": "offsets: {top: 10}"})
+    with house.running() as daemon:
+        share.hang()
+        drop(share.behind / "inbox")
+        house.config.write_text(both, encoding="utf-8")
+        daemon.process.send_signal(signal.SIGHUP)
+        drop(house.folder("good") / "inbox")
+        wait_for_good(house, daemon)
+        daemon.wait_for("reload.done")
+        assert_all_is_delivered(house, daemon, share, server, FILES)
+        assert daemon.stop() == 0
