@@ -20,9 +20,10 @@ from expandd.adapters.journal_schema import steps_from
 from expandd.adapters.result_sidecar import text
 from expandd.adapters.sidecar import sidecar, sidecar_path
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Result, Source, Stamp
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, Stamp
 from expandd.domain.naming import NAME_BYTES, numbered, result_name, template_mistake
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.offsets import Offsets
 from tests.support.jobs import a_job_in, a_place, a_result
 
 NUMBERS = st.integers(0, 2**63 - 1)

@@ -7,17 +7,8 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.errors import IllegalMove
-from expandd.domain.job import (
-    AWAITING_RESULT,
-    MAYBE_PAID,
-    MOVES,
-    ImageFormat,
-    Job,
-    JobState,
-    Stamp,
-    moved,
-)
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID, MOVES, Job, JobState, Stamp, moved
 from tests.support.jobs import WAYS, a_job, a_job_in, a_place, a_result
 from tests.support.manual_clock import START
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expandd.domain.image import Size
 from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable, result_name, template_mistake
-from expandd.domain.offsets import Size
 
 raw_names = st.binary(min_size=1, max_size=255).filter(
     lambda raw: not {0, ord("/")} & set(raw) and raw not in {b".", b".."},

@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from expandd.domain.errors import FaultCode, FileFault
-from expandd.domain.offsets import Amount, Anchor, Aspect, Canvas, Offsets, Preset, Sides, Size, Unit, resolve
+from expandd.domain.image import Size
+from expandd.domain.offsets import Amount, Anchor, Aspect, Canvas, Offsets, Preset, Sides, Unit, resolve
 from expandd.domain.offsets import round_half_up as rounded
 
 A = Anchor

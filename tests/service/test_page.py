@@ -15,8 +15,9 @@ from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.journal import SqliteJournal
 from expandd.domain.errors import Fault, FaultCode, GateReason
 from expandd.domain.events import JobMoved
+from expandd.domain.image import Size
 from expandd.domain.job import JobState, Stamp
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.offsets import Offsets
 from expandd.domain.orders import Verb
 from expandd.service.page.canvas import canvas
 from expandd.service.page.foreseeing import Foresight

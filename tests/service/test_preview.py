@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.image import Size
+from expandd.domain.offsets import Offsets
 from expandd.service.pictures.preview import preview
 from tests.support.pictures import picture
 

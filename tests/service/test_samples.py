@@ -10,7 +10,7 @@ import pytest
 
 from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.findings import Whole
-from expandd.domain.job import ImageFormat
+from expandd.domain.image import ImageFormat
 from expandd.service.rehearsal.samples import write_samples
 
 

@@ -25,8 +25,8 @@ from expandd.domain.errors import (
     StaleJob,
 )
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
-from expandd.domain.job import ImageFormat, Job, JobState
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.job import Job, JobState
 from expandd.domain.orders import Order, StandingOrder
 from expandd.engine.ports import Clock
 

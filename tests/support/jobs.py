@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, claimed, moved
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.job import FileIdentity, Job, JobState, Place, Result, Source, claimed, moved
+from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Originals
 from tests.support.manual_clock import START
 

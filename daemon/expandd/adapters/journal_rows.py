@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from expandd.domain.bounds import moment
 from expandd.domain.errors import Fault, FaultCode, RowRefused
-from expandd.domain.job import FileIdentity, ImageFormat, Job, JobState, Place, Result, Source, Stamp
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.job import FileIdentity, Job, JobState, Place, Result, Source, Stamp
+from expandd.domain.offsets import Offsets
 from expandd.domain.payment import Outcome, Payment
 from expandd.domain.settings import Duplicates, Originals
 

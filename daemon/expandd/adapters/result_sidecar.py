@@ -11,9 +11,9 @@ from typing import Any
 
 from expandd.adapters.disk import Disk
 from expandd.adapters.json_text import read_json
+from expandd.domain.image import Size
 from expandd.domain.job import Job, Result
 from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable
-from expandd.domain.offsets import Size
 
 SCHEMA = 1
 """Which keys there are and what they mean; another number when one of them changes its meaning or goes."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from expandd.domain.errors import Fault
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

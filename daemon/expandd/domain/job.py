@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from expandd.domain.errors import Fault, IllegalMove
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.offsets import Offsets
 from expandd.domain.payment import Outcome, Payments, begun, known
 from expandd.domain.settings import Duplicates, HotFolder, Originals
 
@@ -88,18 +89,6 @@ MAYBE_PAID = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.VAULTED, 
 
 AWAITING_RESULT = frozenset({S.ACCEPTED, S.UNKNOWN})
 """States in which the poller looks for the job's notification."""
-
-
-class ImageFormat(Enum):
-    """The three formats the API takes, by content."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-
-    @property
-    def extension(self) -> str:
-        return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
 
 
 @dataclass(frozen=True, slots=True)

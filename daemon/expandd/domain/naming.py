@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from string import Formatter
 
-from expandd.domain.offsets import Size
+from expandd.domain.image import Size
 
 NAME_BYTES = 255
 """The longest file name of the usual Linux file systems, in bytes."""

@@ -7,17 +7,7 @@ from enum import Enum
 from fractions import Fraction
 
 from expandd.domain.errors import Fault, FaultCode, FileFault
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Width × height in pixels, as a person sees the picture."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}×{self.height}"
+from expandd.domain.image import Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

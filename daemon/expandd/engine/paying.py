@@ -16,7 +16,8 @@ from expandd.domain.errors import (
     ReaderDied,
 )
 from expandd.domain.faults import MOST_DEATHS, READER_DIES
-from expandd.domain.job import ImageFormat, Job, JobState
+from expandd.domain.image import ImageFormat
+from expandd.domain.job import Job, JobState
 from expandd.engine.account import Account
 from expandd.engine.barriers import LOOK
 from expandd.engine.blame import Blame

@@ -16,8 +16,7 @@ from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 from tests.support.odd_pictures import (
     apple_png,
     many_chunks,

@@ -14,8 +14,7 @@ from expandd.adapters.images.shape import Structure
 from expandd.adapters.images.structure import structure_of
 from expandd.domain.errors import FaultCode
 from expandd.domain.findings import Unfinished, Unfit
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 from tests.support.pictures import animated, chunk, drawing, encoded, picture, png_claiming
 
 FORMATS = ("jpeg", "png", "webp")

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.errors import FileFault, Later
-from expandd.domain.offsets import Size
+from expandd.domain.image import Size
 from tests.support.pictures import CORNERS, lossless_jpeg, picture, png_claiming
 
 BABBLING = """

@@ -24,8 +24,7 @@ from expandd.adapters.images.splice import spliced
 from expandd.adapters.images.structure import AGAIN, structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 SMALLEST, LARGEST = 64, 4096
 """The least and the most px that the API takes on each side."""

@@ -11,8 +11,7 @@ import struct
 
 from expandd.adapters.images.shape import Bytes, Spans, Structure, laborious, most_parts, some
 from expandd.domain.findings import Unfit
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 START = b"\xff\xd8\xff"
 

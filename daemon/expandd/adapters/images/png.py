@@ -13,8 +13,7 @@ from expandd.adapters.images.foreign_types import EXPORT
 from expandd.adapters.images.shape import Bytes, Spans, Structure, laborious, most_parts, some
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.findings import Unfit
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -22,8 +22,7 @@ from typing import Any, BinaryIO
 from expandd.adapters.images.sandbox import Wall, shut_in
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 MEMORY = 1536 << 20
 """Bytes of address space: the largest picture takes a third of it."""
@@ -250,7 +249,8 @@ def load() -> None:
 
     from expandd.adapters.images import decoder, png, thumbnail  # noqa: F401, PLC0415, as above
 
-    Image.init()
+    # The plugins of what is decoded and written here, not the forty others: files are opened with `formats`.
+    Image.preinit()
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = png.MOST_TEXT

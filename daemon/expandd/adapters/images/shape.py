@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.findings import Unfit
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 Bytes = bytes | mmap.mmap
 

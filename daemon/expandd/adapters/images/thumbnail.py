@@ -19,8 +19,7 @@ from expandd.adapters.images.decoder import (
 )
 from expandd.adapters.images.shape import Structure
 from expandd.domain.errors import Fault, FaultCode, FileFault
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 _MOST_PROFILE = 64_000  # bytes beside a thumbnail; those of cameras and screens have a few thousand
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from expandd.adapters.images.shape import Bytes, Structure, laborious, most_parts, some
 from expandd.domain.findings import Unfit
-from expandd.domain.job import ImageFormat
-from expandd.domain.offsets import Size
+from expandd.domain.image import ImageFormat, Size
 
 RIFF, WEBP = b"RIFF", b"WEBP"
 

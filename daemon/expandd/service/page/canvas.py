@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from expandd.domain.image import Size
 from expandd.domain.job import Job
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.offsets import Offsets
 
 LONGEST = 1000
 """Units of the drawing's longest side, whatever the px: hatching and lines look the same on every picture."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.image import Size
+from expandd.domain.offsets import Offsets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

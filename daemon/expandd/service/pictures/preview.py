@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-from expandd.domain.offsets import Offsets, Size
+from expandd.domain.image import Size
+from expandd.domain.offsets import Offsets
 from expandd.service.pictures.frames import Frame, canvas_frame, source_frame
 from expandd.service.pictures.lettering import INK, PAPER, QUIET, Plate, font, printable, write_plate
 

@@ -17,8 +17,9 @@ from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.lock import holder
 from expandd.domain.answers import Account
 from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, GateReason, Later
+from expandd.domain.image import Size
 from expandd.domain.naming import printable
-from expandd.domain.offsets import Size, resolve
+from expandd.domain.offsets import resolve
 from expandd.domain.settings import HotFolder, Settings
 
 FINE = 0

@@ -16,8 +16,9 @@ from expandd.adapters.journal_reader import JournalReader
 from expandd.adapters.looking import Looking
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.findings import Unfinished, Whole
+from expandd.domain.image import Size
 from expandd.domain.naming import numbered, result_name
-from expandd.domain.offsets import Offsets, Size, resolve
+from expandd.domain.offsets import Offsets, resolve
 from expandd.domain.orders import Lasting
 from expandd.domain.settings import Duplicates, HotFolder, Settings
 from expandd.engine.ports import Images

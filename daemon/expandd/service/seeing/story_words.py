@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from expandd.domain.image import Size
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
-from expandd.domain.offsets import Size
 from expandd.service.seeing.overview import Standstill
 from expandd.service.seeing.standstills import clock, ended, sentence, span
 from expandd.service.seeing.story import WORDS, JobStory, Lying, paid_words
