@@ -127,7 +127,7 @@ def test_the_source_root_is_no_package() -> None:
 
 
 def test_asking_for_help_loads_nothing_heavy() -> None:
-    code = f"import sys, expandd.service.command_line.cli; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
+    code = f"import sys, expandd.service.cli.cli; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAEMON)
 
     assert loaded.stdout.split() == []

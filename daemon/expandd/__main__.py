@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line."""
-    from expandd.service.command_line.cli import cli  # noqa: PLC0415 - so that importing expandd.__main__ costs nothing
+    from expandd.service.cli.cli import cli  # noqa: PLC0415 - so that importing expandd.__main__ costs nothing
 
     cli(prog_name="expandd")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from expandd.adapters.account_lock import account_told
+from expandd.adapters.locks.account_lock import account_told
 
 URL = "https://api.example.com/api"
 

@@ -12,13 +12,13 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expandd.adapters import job_mark
 from expandd.adapters.api.token_file import Pair, TokenFile
-from expandd.adapters.journal_money import write_payments
-from expandd.adapters.journal_rows import COLUMNS, from_row, to_row
-from expandd.adapters.journal_schema import steps_from
-from expandd.adapters.result_sidecar import text
-from expandd.adapters.sidecar import sidecar, sidecar_path
+from expandd.adapters.files import recovery_record
+from expandd.adapters.files.error_report import sidecar, sidecar_path
+from expandd.adapters.files.result_sidecar import text
+from expandd.adapters.store.sqlite.payments import write_payments
+from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row
+from expandd.adapters.store.sqlite.schema import steps_from
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, Stamp
@@ -121,14 +121,14 @@ def test_any_job_comes_back_from_the_journal_as_it_was(job: Job) -> None:
 
 @given(jobs())
 def test_any_job_comes_back_from_its_mark_as_it_was(job: Job) -> None:
-    assert job_mark.read(job_mark.written(job), job.id) == as_kept(job)
+    assert recovery_record.read(recovery_record.written(job), job.id) == as_kept(job)
 
 
 @given(jobs(), st.data())
 def test_a_mark_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> None:
-    text = job_mark.written(job)
+    text = recovery_record.written(job)
 
-    assert job_mark.read(text[: data.draw(st.integers(0, len(text) - 1))], job.id) is None
+    assert recovery_record.read(text[: data.draw(st.integers(0, len(text) - 1))], job.id) is None
 
 
 @given(st.binary(max_size=300))
@@ -136,15 +136,15 @@ def test_a_mark_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> N
 @example(b"[" * 100_000)
 @example(b"9" * 10_000)
 def test_no_bytes_make_the_reading_of_a_mark_fail(text: bytes) -> None:
-    assert job_mark.read(text, "job-1") is None
+    assert recovery_record.read(text, "job-1") is None
 
 
 def test_a_mark_that_leads_elsewhere_is_no_job() -> None:
     job = a_job_in(JobState.INTENT)
 
-    assert job_mark.read(job_mark.written(job), "another") is None
+    assert recovery_record.read(recovery_record.written(job), "another") is None
     for path in ("../../etc/passwd", "/etc/passwd"):
-        assert job_mark.read(job_mark.written(job.with_(relative=Path(path))), job.id) is None
+        assert recovery_record.read(recovery_record.written(job.with_(relative=Path(path))), job.id) is None
 
 
 VALUES = st.recursive(
@@ -163,8 +163,8 @@ VALUES = st.recursive(
 @example(a_job_in(JobState.INTENT), "device", "1e400")
 @example(a_job_in(JobState.INTENT), "inode", float("inf"))
 def test_a_mark_with_anything_in_a_column_is_read_or_no_job(job: Job, column: str, value: Any) -> None:
-    row = json.loads(job_mark.written(job))
-    read = job_mark.read(json.dumps({**row, column: value}).encode(), job.id)
+    row = json.loads(recovery_record.written(job))
+    read = recovery_record.read(json.dumps({**row, column: value}).encode(), job.id)
 
     assert read is None or json.loads(sidecar(read, Path("/srv/error/pic.png")))
     assert read is None or json.loads(text(read, a_result(), Path("/srv/outbox/pic.png")))

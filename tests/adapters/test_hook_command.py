@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.hook_command import MOST_LINES, run_command
+from expandd.adapters.hooks.command import MOST_LINES, run_command
 from expandd.domain.hook import Facts, HookFailed
 from expandd.domain.settings import Hook
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.webhook import post
+from expandd.adapters.hooks.webhook import post
 from expandd.domain.hook import Facts, HookFailed
 from expandd.domain.settings import Hook
 from tests.support.scripted_server import Hang, Reset, ScriptedServer, answer

@@ -20,9 +20,8 @@ from typing import Any, TypeVar
 from expandd.adapters.config.load import load
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
-from expandd.engine.keeping import Journal
-from expandd.engine.outside import Outside
-from expandd.service.running.app import built
+from expandd.engine.ports import Journal, Outside
+from expandd.service.runtime.app import built
 from tests.benchmarks import daemon, photos, table
 from tests.benchmarks.practice import LOGIN, practice
 from tests.benchmarks.yard import yard

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import Switches, with_json
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Switches, with_json
 
 LOGIN = {"PIKTID_EMAIL": "practice@example.com", "PIKTID_PASSWORD": "practice"}
 TOKEN = "practice-access"

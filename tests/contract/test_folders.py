@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.disk import Disk
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.roots import Spot
-from expandd.adapters.folders import LocalFolders
-from expandd.adapters.inbox_locks import InboxLocks
-from expandd.adapters.looking import Looking
+from expandd.adapters.files.scan import Looking
 from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason, VaultDamaged
 from expandd.domain.job import Job, Source
 from expandd.engine.ports import Folders

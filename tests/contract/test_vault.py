@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.disk import Disk
-from expandd.adapters.vault import FileVault
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.spool import FileVault
 from expandd.domain.errors import AccountAway, GateReason
-from expandd.engine.keeping import Vault
+from expandd.engine.ports import Vault
 from tests.support.fakes import MemoryVault, sha256
 
 

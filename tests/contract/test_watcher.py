@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.watcher import InotifyWatcher
+from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.domain.errors import FolderAway
 from tests.support.fakes import SilentWatcher
 

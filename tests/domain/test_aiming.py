@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from expandd.domain.aiming import FEWEST, MOST, Aim, borne_out
+from expandd.domain.poll_forecast import FEWEST, MOST, Aim, borne_out
 
 INTERVAL = 3.0
 EXACT = INTERVAL / 48

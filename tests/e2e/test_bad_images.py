@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import House, Line, names
 from tests.support.pictures import picture
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import House, names
 from tests.support.pictures import picture
 

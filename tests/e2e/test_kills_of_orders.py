@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.journal import SqliteJournal
-from expandd.adapters.journal_writer import write_orders
-from expandd.adapters.looking import Looking
+from expandd.adapters.files.scan import Looking
+from expandd.adapters.store.sqlite.command_writer import write_orders
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.domain.commands import Order, Verb
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets
-from expandd.domain.orders import Order, Verb
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import Switches
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Switches
 from tests.support import doomed
 from tests.support.daemon import House, names, practice_login
 from tests.support.doomed import Nursery

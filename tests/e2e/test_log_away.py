@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import House, command, names, practice_login
 from tests.support.pictures import picture
 

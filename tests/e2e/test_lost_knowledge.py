@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import GenerateAnswer, HistoryAnswer
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import GenerateAnswer, HistoryAnswer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.support.daemon import House, names
 from tests.support.pictures import picture

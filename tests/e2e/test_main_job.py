@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import ResultType
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import ResultType
 from tests.support.daemon import House, names
 from tests.support.pictures import CORNERS, picture
 

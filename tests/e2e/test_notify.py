@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import House, practice_login
 from tests.support.pictures import picture
 from tests.support.service_manager import ServiceManager

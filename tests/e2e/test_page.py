@@ -15,8 +15,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import Switches
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Switches
 from tests.support.browser import Watched, browsing
 from tests.support.daemon import Daemon, House, command, names
 from tests.support.pictures import picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.support.daemon import Daemon, House, names
 from tests.support.pictures import picture

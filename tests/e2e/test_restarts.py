@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.support.daemon import House, names
 from tests.support.pictures import picture

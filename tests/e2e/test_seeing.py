@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import PATIENCE, House, command, names
 from tests.support.pictures import picture
 

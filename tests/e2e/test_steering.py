@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import PATIENCE, House, names
 from tests.support.pictures import picture
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.support.daemon import House, names, practice_login
 from tests.support.pictures import picture

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from expandd.domain.commands import Lasting, StandingOrder
 from expandd.domain.job import Job, JobState
-from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Budget, Settings
-from expandd.engine.barriers import Barriers
-from expandd.engine.budgets import Budgets
+from expandd.engine.control.holds import StandingOrders
+from expandd.engine.control.pauses import Barriers
+from expandd.engine.flow.budgets import Budgets
 from expandd.engine.jobs import Jobs
-from expandd.engine.standing_orders import StandingOrders
 from tests.support.fakes import MemoryJournal
 from tests.support.jobs import a_job_in, a_place
 from tests.support.manual_clock import ManualClock

@@ -20,7 +20,7 @@ from expandd.domain.errors import (
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Source, Stamp
 from expandd.domain.settings import Originals
-from expandd.engine.gates import PATIENCE, Gate, Gates
+from expandd.engine.flow.circuit_breaker import PATIENCE, Gate, Gates
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder

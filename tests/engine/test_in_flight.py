@@ -7,8 +7,8 @@ import pytest
 from expandd.domain.errors import AccountAway, GateReason, Later
 from expandd.domain.events import JobMoved
 from expandd.domain.job import JobState
-from expandd.engine.candidates import WINDOW
-from expandd.engine.intake import MOST_TROUBLED
+from expandd.engine.inbox.candidates import WINDOW
+from expandd.engine.inbox.intake import MOST_TROUBLED
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import picture
 from tests.support.workshop import Workshop

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.disk import Disk
-from expandd.adapters.folders import LocalFolders
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import HotFolder, Keep, Originals, Settings
 from expandd.engine.janitor import Janitor

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
+from expandd.domain.commands import Order, Verb
 from expandd.domain.errors import AccountAway, FaultCode, GateReason, Later, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import Job, JobState
-from expandd.domain.orders import Order, Verb
 from expandd.domain.settings import ApiSettings
-from expandd.engine.asking import Asking
-from expandd.engine.attribution import Attribution
-from expandd.engine.gates import Gates
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.job.reconcile import Asking
 from expandd.engine.jobs import Jobs
 from tests.support.fake_api import FakeApi, Fate, Image, Lose, Refuse
 from tests.support.fakes import FixedChance, MemoryJournal

@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from expandd.domain.answers import Announcement
+from expandd.domain.api_types import Announcement
+from expandd.domain.commands import Order, Verb
 from expandd.domain.errors import (
     AccountAway,
     Fault,
@@ -37,7 +38,6 @@ from expandd.domain.errors import (
 )
 from expandd.domain.events import BugFound, JobHeld
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
-from expandd.domain.orders import Order, Verb
 from expandd.domain.settings import NO_LIMIT, Budget, Burst, Duplicates, HotFolder
 from tests.engine.conftest import MEMORY
 from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow

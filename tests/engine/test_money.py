@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from expandd.domain.commands import Lasting, Order, Verb
 from expandd.domain.errors import AccountAway, GateReason
 from expandd.domain.events import DuplicateFound, GateOpened, GateShut, JobClosed
-from expandd.domain.orders import Lasting, Order, Verb
 from expandd.domain.settings import Budget, Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse, Slow
 from tests.support.fakes import picture

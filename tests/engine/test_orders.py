@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from expandd.domain.commands import Order, Verb
 from expandd.domain.errors import AccountAway, FaultCode, GateReason, JournalAway
 from expandd.domain.events import BugFound, GateOpened, GateShut, JobClosed
 from expandd.domain.job import JobState
-from expandd.domain.orders import Order, Verb
 from expandd.domain.settings import Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import picture

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.answers import Announcement, Notification
+from expandd.domain.api_types import Announcement, Notification
 from expandd.domain.errors import Fault, FaultCode, IllegalMove, JournalAway, StaleJob
 from expandd.domain.events import GateOpened, GateShut, JobClosed, JobMoved, JobPutOff
 from expandd.domain.job import JobState
 from expandd.domain.settle import Look, Sighting
-from expandd.engine.attribution import Attribution
-from expandd.engine.candidates import MOST_HINTS, WINDOW, Candidate, Candidates, Hints, Told
+from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.flow.slots import Slots
+from expandd.engine.inbox.candidates import MOST_HINTS, WINDOW, Candidate, Candidates, Hints, Told
 from expandd.engine.jobs import Jobs
-from expandd.engine.slots import Slots
 from tests.support.fakes import MemoryJournal
 from tests.support.jobs import a_job, a_job_in
 from tests.support.manual_clock import ManualClock

@@ -11,9 +11,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from expandd.domain.commands import Order, Verb
 from expandd.domain.errors import AccountAway, GateReason, OutcomeUnknown
 from expandd.domain.job import JobState
-from expandd.domain.orders import Order, Verb
 from tests.engine.conftest import MEMORY
 from tests.support.examples import examples
 from tests.support.fake_api import Fate, Lose, Refuse

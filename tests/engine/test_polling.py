@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.answers import Announcement
+from expandd.domain.api_types import Announcement
 from expandd.domain.errors import AccountAway, GateReason
 from expandd.domain.events import JobClosed
 from expandd.domain.job import JobState

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from expandd.engine.poller import ALLOWANCE as SLOWEST
-from expandd.engine.pulse import Beat, Pulse
+from expandd.engine.flow.heartbeat import Beat, Pulse
+from expandd.engine.flow.poller import ALLOWANCE as SLOWEST
 from tests.support.fake_api import Fate
 from tests.support.workshop import HOUR, Workshop
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from expandd.domain.commands import Order, Verb
 from expandd.domain.events import JobHeld, Recovered
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Result
-from expandd.domain.orders import Order, Verb
 from tests.support.fake_api import Fate, Image, Lose, Paid, Slow
 from tests.support.fakes import MemoryJournal, picture, sha256
 from tests.support.jobs import EXPECTED, a_job_in, a_result

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from expandd.adapters.disk import Disk
-from expandd.adapters.folders import LocalFolders
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
 from expandd.domain.job import JobState
 from expandd.domain.settings import Duplicates
 from tests.support.fakes import picture

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from expandd.domain.commands import Order, Verb
 from expandd.domain.errors import FaultCode, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import JobState
-from expandd.domain.orders import Order, Verb
 from tests.support.fake_api import Fate, Refuse
 from tests.support.workshop import Workshop
 

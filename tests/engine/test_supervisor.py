@@ -10,7 +10,7 @@ import pytest
 
 from expandd.domain.errors import JournalAway
 from expandd.domain.events import BugFound
-from expandd.engine.pulse import Beat, Pulse
+from expandd.engine.flow.heartbeat import Beat, Pulse
 from expandd.engine.supervisor import LOOP, WELL, Supervisor
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock

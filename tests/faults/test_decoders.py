@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.e2e.test_seeing import seen
 from tests.faults.test_deaf_watchers import bound_by_permissions
@@ -80,7 +80,7 @@ def test_once_ends_and_says_that_files_wait_where_nothing_can_be_decoded(house: 
     broken = house.root / "python"
     broken.write_bytes(b"half of a program")
     code = (
-        "import sys; from expandd.service.command_line.cli import cli\n"
+        "import sys; from expandd.service.cli.cli import cli\n"
         f"sys.executable = {str(broken)!r}; sys.argv[0] = 'expandd'; cli()"
     )
     interpreter = house.root / "starter"

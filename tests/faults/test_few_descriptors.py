@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.e2e.conftest import house, server
 from tests.support.daemon import Daemon, House, names
 from tests.support.pictures import picture

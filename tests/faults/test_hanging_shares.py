@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import PARTS, Daemon, House, Line, names
 from tests.support.hanging_share import Share, hanging_share, needs_fuse
 from tests.support.mounting import needs_mounts

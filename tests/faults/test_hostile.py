@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from expandd.practice.faults import Endpoint, Fault, FaultKind
-from expandd.practice.server import PracticeServer
+from expandd.simulator.faults import Endpoint, Fault, FaultKind
+from expandd.simulator.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.support.daemon import Daemon, House, Line, names
 from tests.support.failing import program

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.support.daemon import House, command
 from tests.support.pictures import picture
 

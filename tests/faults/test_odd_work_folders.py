@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from expandd.practice.server import PracticeServer
+from expandd.simulator.server import PracticeServer
 from tests.e2e.test_main_job import assert_good_manners
 from tests.faults.test_deaf_watchers import FAST, drop, rebuild
 from tests.support.daemon import House, names

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.job import JobState, Place
 from tests.support.configurations import loaded
 from tests.support.daemon import House

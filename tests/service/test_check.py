@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.account_lock import account_told
 from expandd.adapters.credentials import Credentials
 from expandd.adapters.images.sandbox import Wall
-from expandd.adapters.lock import locked
-from expandd.domain.answers import Account
+from expandd.adapters.locks.account_lock import account_told
+from expandd.adapters.locks.state_lock import locked
+from expandd.domain.api_types import Account
 from expandd.domain.errors import AccountAway, DecoderAway, GateReason, Later
 from expandd.domain.settings import Settings
-from expandd.service.running.check import check
+from expandd.service.runtime.check import check
 
 NOW = 1_800_000_000.0
 LOGIN = {"PIKTID_ACCESS_TOKEN": "hunter2"}

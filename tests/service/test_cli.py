@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from expandd.service.command_line.cli import cli
-from expandd.service.command_line.help_page import SECTIONS
+from expandd.service.cli.cli import cli
+from expandd.service.cli.help_page import SECTIONS
 from tests.support.pictures import picture
 
 BAD = """\

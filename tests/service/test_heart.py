@@ -12,12 +12,12 @@ import pytest
 
 from expandd.domain.errors import AccountAway, FolderAway, GateReason
 from expandd.domain.job import JobState
-from expandd.engine.pulse import Beat
-from expandd.service.running.crashes import FIRST, LONGEST, Crashes, delay
-from expandd.service.running.heart import Failures, Heart
-from expandd.service.running.systemd import Notifier
-from expandd.service.running.telling import how_it_goes, how_it_stops
-from expandd.service.telling.logs import set_up
+from expandd.engine.flow.heartbeat import Beat
+from expandd.service.observability.logs import set_up
+from expandd.service.runtime.crashes import FIRST, LONGEST, Crashes, delay
+from expandd.service.runtime.status_line import how_it_goes, how_it_stops
+from expandd.service.runtime.systemd import Notifier
+from expandd.service.runtime.watchdog import Failures, Heart
 from tests.support.fake_api import Fate
 from tests.support.service_manager import ServiceManager
 from tests.support.workshop import Workshop

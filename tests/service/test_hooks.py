@@ -17,9 +17,9 @@ from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMov
 from expandd.domain.hook import Facts, HookFailed, HookName
 from expandd.domain.job import JobState
 from expandd.domain.settings import Hook, Hooks
-from expandd.service.telling.hook_facts import facts_of, hook_of
-from expandd.service.telling.hooks import GIVE_UP, TRIES, Teller, telling
-from expandd.service.telling.logs import set_up
+from expandd.service.observability.hook_facts import facts_of, hook_of
+from expandd.service.observability.hooks import GIVE_UP, TRIES, Teller, telling
+from expandd.service.observability.logs import set_up
 from tests.support.fakes import FixedChance
 from tests.support.jobs import a_job_in
 from tests.support.manual_clock import START, ManualClock

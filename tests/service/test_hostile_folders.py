@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from expandd.adapters.journal import SqliteJournal
-from expandd.service.command_line.cli import cli
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.service.cli.cli import cli
 from tests.support.configurations import FOUR, loaded
 from tests.support.pictures import picture
 

@@ -12,8 +12,8 @@ import pytest
 
 from expandd.domain.errors import GateReason
 from expandd.domain.events import BugFound, GateShut
-from expandd.service.telling.journald import LONGEST, Journal, field_name, is_journal, prefixed
-from expandd.service.telling.logs import EventLog, set_up_journal
+from expandd.service.observability.journald import LONGEST, Journal, field_name, is_journal, prefixed
+from expandd.service.observability.logs import EventLog, set_up_journal
 
 
 class Reader:

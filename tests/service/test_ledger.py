@@ -10,10 +10,10 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.job import JobState, Place
 from expandd.domain.settings import Settings
-from expandd.service.command_line.cli import cli
+from expandd.service.cli.cli import cli
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import a_job_in
 

@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from expandd.adapters.counting import MOST_AGES, Counting, counted
-from expandd.adapters.journal import SqliteJournal
-from expandd.adapters.lock import locked, this_process
+from expandd.adapters.files.folder_counts import MOST_AGES, Counting, counted
+from expandd.adapters.locks.state_lock import locked, this_process
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.domain.commands import Lasting, StandingOrder
 from expandd.domain.errors import GateReason
 from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
-from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Settings
-from expandd.service.seeing.overseeing import overlook
-from expandd.service.seeing.overview import Overview
-from expandd.service.seeing.overview_words import lines
-from expandd.service.seeing.price import Price
-from expandd.service.seeing.snapshot import (
+from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.overview import Overview
+from expandd.service.reports.overview_text import lines
+from expandd.service.reports.pauses import LIFTS, span
+from expandd.service.reports.price import Price
+from expandd.service.reports.snapshot import (
     Due,
     InboxNow,
     ShutGate,
@@ -32,8 +33,7 @@ from expandd.service.seeing.snapshot import (
     live_snapshot,
     write_snapshot,
 )
-from expandd.service.seeing.standstills import LIFTS, span
-from expandd.service.seeing.status_table import table
+from expandd.service.reports.status_table import table
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in
 

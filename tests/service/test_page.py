@@ -12,22 +12,22 @@ import pytest
 from PIL import Image
 
 from expandd.adapters.images.pillow import PillowImages
-from expandd.adapters.journal import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.domain.commands import Verb
 from expandd.domain.errors import Fault, FaultCode, GateReason
 from expandd.domain.events import JobMoved
 from expandd.domain.image import Size
 from expandd.domain.job import JobState, Stamp
 from expandd.domain.offsets import Offsets
-from expandd.domain.orders import Verb
 from expandd.service.page.canvas import canvas
-from expandd.service.page.foreseeing import Foresight
 from expandd.service.page.live import MOST, event
-from expandd.service.page.pictures import Gone, Kind, Pictures
-from expandd.service.page.plot import days_plot, hours_plot, round_up
-from expandd.service.page.records import JournalRecords
+from expandd.service.page.plots import days_plot, hours_plot, round_up
+from expandd.service.page.prefetch import Foresight
+from expandd.service.page.reader import JournalRecords
+from expandd.service.page.text import added, clock, folder_name, lasting
+from expandd.service.page.thumbnails import Gone, Kind, Pictures
 from expandd.service.page.view import folder_key
-from expandd.service.page.words import added, clock, folder_name, lasting
-from expandd.service.seeing.overview import Standstill
+from expandd.service.reports.overview import Standstill
 from tests.support.configurations import loaded
 from tests.support.jobs import EXPECTED, a_job_in
 from tests.support.manual_clock import START

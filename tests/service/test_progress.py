@@ -6,7 +6,7 @@ from rich.console import Console
 
 from expandd.domain.events import Event, JobClosed, JobMoved, Recovered
 from expandd.domain.job import JobState
-from expandd.service.running.progress import Progress
+from expandd.service.runtime.progress import Progress
 from tests.support.jobs import a_job, a_job_in
 
 S = JobState

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandd.service.telling.logs import set_up
-from expandd.service.telling.redaction import HIDDEN, safe_text
+from expandd.service.observability.logs import set_up
+from expandd.service.observability.redaction import HIDDEN, safe_text
 
 
 def logged(**facts: object) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import ApiSettings, Budget, Hook, Hooks, Keep, PageSettings, Settings
-from expandd.service.running.reloading import prove_reloadable
+from expandd.service.runtime.reload import prove_reloadable
 from tests.support.workshop import hot_folder
 
 BEFORE = Settings(state_dir=Path("/var/lib/expandd"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.images.pillow import PillowImages
-from expandd.domain.findings import Whole
 from expandd.domain.image import ImageFormat
-from expandd.service.rehearsal.samples import write_samples
+from expandd.domain.inspection import Whole
+from expandd.service.demo.samples import write_samples
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from expandd.domain.offsets import Offsets
-from expandd.service.pictures.lettering import fitted, font, printable
-from expandd.service.pictures.sheet import SheetRow, contact_sheet
+from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
+from expandd.service.preview.lettering import fitted, font, printable
 from tests.support.pictures import drawing, encoded, picture
 
 

@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from expandd.domain.events import Event, Recovered
-from expandd.service.running.app import Announcer
-from expandd.service.telling.spout import Spout
+from expandd.service.observability.log_writer import Spout
+from expandd.service.runtime.app import Announcer
 
 
 def confess(lines: int) -> str:
@@ -96,7 +96,7 @@ async def test_a_subscriber_that_fails_fails_alone_and_is_told_the_rest() -> Non
 
 NO_THREAD = """
 import os, resource
-from expandd.service.telling.spout import Spout
+from expandd.service.observability.log_writer import Spout
 os.setuid(23001)
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 spout = Spout(lambda line: print(line, flush=True), str)

@@ -11,7 +11,7 @@ import pytest
 
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import Hook, Hooks, HotFolder, PageSettings, Settings
-from expandd.service.running.unit import drop_in, mount_unit
+from expandd.service.runtime.unit import drop_in, mount_unit
 from tests.support.daemon import House
 from tests.support.workshop import WIDE
 

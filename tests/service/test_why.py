@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.journal import SqliteJournal
-from expandd.adapters.lock import locked, this_process
+from expandd.adapters.locks.state_lock import locked, this_process
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.domain.commands import Lasting, StandingOrder
 from expandd.domain.errors import GateReason
 from expandd.domain.job import Job, JobState, Place
-from expandd.domain.orders import Lasting, StandingOrder
 from expandd.domain.settings import Settings
-from expandd.service.seeing.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
-from expandd.service.seeing.standstills import sentence
-from expandd.service.seeing.why import Told, run_why, surroundings, tell
+from expandd.service.reports.pauses import sentence
+from expandd.service.reports.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+from expandd.service.reports.why import Told, run_why, surroundings, tell
 from tests.support.configurations import loaded
 from tests.support.jobs import FAULT, a_job_in
 from tests.support.pictures import picture

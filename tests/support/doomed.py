@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, Self
 
 from expandd.adapters.config.load import load
-from expandd.adapters.disk import Disk
+from expandd.adapters.files.durable_io import Disk
 from expandd.domain.job import Job, JobState
-from expandd.engine.outside import Outside
-from expandd.service.running.app import built
-from expandd.service.running.daemon import Build, batch
-from expandd.service.telling.logs import to_stderr
+from expandd.engine.ports import Outside
+from expandd.service.observability.logs import to_stderr
+from expandd.service.runtime.app import built
+from expandd.service.runtime.entry import Build, batch
 
 Point = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import count, pairwise
 from pathlib import Path
 
-from expandd.domain.answers import Account, Announcement, Fetched, History, Notification, Uploaded
+from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification, Uploaded
 from expandd.domain.errors import (
     AccountAway,
     GateReason,

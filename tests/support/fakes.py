@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from expandd.domain.calendar import Spent, Today
+from expandd.domain.commands import Order, StandingOrder
 from expandd.domain.errors import (
     AccountAway,
     DecoderAway,
@@ -24,10 +25,9 @@ from expandd.domain.errors import (
     ReaderDied,
     StaleJob,
 )
-from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import Job, JobState
-from expandd.domain.orders import Order, StandingOrder
 from expandd.engine.ports import Clock
 
 

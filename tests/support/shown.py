@@ -12,16 +12,16 @@ from typing import Any
 
 import httpx
 
+from expandd.domain.commands import Order
 from expandd.domain.job import Job, JobState
-from expandd.domain.orders import Order
 from expandd.domain.settings import PageSettings
+from expandd.service.observability.logs import set_up
 from expandd.service.page.address import Address
 from expandd.service.page.connections import Limits
-from expandd.service.page.records import Past
-from expandd.service.page.showing import opened
+from expandd.service.page.page import opened
+from expandd.service.page.reader import Past
 from expandd.service.page.site import Metrics
-from expandd.service.seeing.overview import FolderOverview, Money, Overview, Pace
-from expandd.service.telling.logs import set_up
+from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace
 from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_place, a_result
 from tests.support.manual_clock import START
 from tests.support.pictures import picture

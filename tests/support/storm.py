@@ -24,9 +24,9 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageOps, ImageStat
 
-from expandd.practice.faults import Endpoint, Fault, FaultKind
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import Duplicates, Foreign, GenerateAnswer, HistoryShape, Naming, Order, UploadId
+from expandd.simulator.faults import Endpoint, Fault, FaultKind
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Duplicates, Foreign, GenerateAnswer, HistoryShape, Naming, Order, UploadId
 from tests.support.daemon import House, command, names
 from tests.support.pictures import picture
 

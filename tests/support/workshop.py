@@ -9,16 +9,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from expandd.adapters.disk import Disk
-from expandd.adapters.folders import LocalFolders
-from expandd.adapters.looking import MARK
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.scan import MARK
 from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
 from expandd.domain.settings import ApiSettings, HotFolder, Settings
 from expandd.engine.engine import Engine
-from expandd.engine.outside import Outside
-from expandd.engine.ports import Folders
+from expandd.engine.ports import Folders, Outside
 from tests.support.fake_api import FakeApi
 from tests.support.fakes import FakeImages, FixedChance, MemoryJournal, MemoryVault, SilentWatcher, picture
 from tests.support.manual_clock import ManualClock, inline

@@ -10,8 +10,8 @@ import pytest
 
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.running.serving import START
-from expandd.service.telling.hooks import GRACE
+from expandd.service.observability.hooks import GRACE
+from expandd.service.runtime.daemon import START
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("expandd.service", "expandd@.service")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.disk import Disk
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.folders import LocalFolders
-from expandd.adapters.looking import Looking
+from expandd.adapters.files.scan import Looking
 from expandd.domain.job import Job, Place, Source
 from tests.support.jobs import a_job, a_place
 

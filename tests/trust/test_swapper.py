@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from expandd.adapters.folders import LocalFolders
-from expandd.adapters.looking import Looking
+from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.scan import Looking
 from expandd.domain.errors import FolderAway
 from expandd.domain.job import Job, Source
 from tests.support.jobs import a_job

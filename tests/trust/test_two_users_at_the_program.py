@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from expandd.practice.server import PracticeServer
-from expandd.practice.switches import Switches
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Switches
 from tests.support.daemon import Daemon, House, Line, command
 from tests.support.pictures import picture
 from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, dropper, made

@@ -17,70 +17,70 @@ PACKAGE = Path(__file__).parents[2] / "daemon" / "expandd"
 
 WALKS = frozenset(
     {
-        "adapters/counting.py",
-        "adapters/disk.py",
-        "adapters/folder_faults.py",
-        "adapters/folders.py",
-        "adapters/inbox_locks.py",
-        "adapters/looking.py",
-        "adapters/returning.py",
-        "adapters/files/looseness.py",
-        "adapters/files/original.py",
-        "adapters/files/renaming.py",
+        "adapters/files/folder_counts.py",
+        "adapters/files/durable_io.py",
+        "adapters/files/folder_errors.py",
+        "adapters/files/folders.py",
+        "adapters/files/inbox_locks.py",
+        "adapters/files/scan.py",
+        "adapters/files/returns.py",
+        "adapters/files/permissions.py",
+        "adapters/files/file_attributes.py",
+        "adapters/files/rename.py",
         "adapters/files/roots.py",
     }
 )
 """What reaches into hot folders: by descriptors alone."""
 
 OWN = {
-    "adapters/answering.py": "asks whether a disk answers, at a root, and whether a name is there",
+    "adapters/responsiveness.py": "asks whether a disk answers, at a root, and whether a name is there",
     "adapters/api/links.py": "resolves names of hosts",
     "adapters/api/magic_expand.py": "downloads, in state_dir",
-    "adapters/api/streams.py": "downloads, in state_dir; what is uploaded is opened by open_file",
+    "adapters/api/transfer.py": "downloads, in state_dir; what is uploaded is opened by open_file",
     "adapters/api/token_file.py": "tokens, in state_dir",
     "adapters/bulkheads.py": "which mount a root is on",
     "adapters/config/folder_rules.py": "roots, before anything is done in them",
     "adapters/config/last_loaded.py": "state_dir",
     "adapters/config/load.py": "the configuration",
     "adapters/config/lookups.py": "roots",
-    "adapters/config/telling_rules.py": "files that the configuration names",
+    "adapters/config/output_rules.py": "files that the configuration names",
     "adapters/credentials.py": "credentials",
-    "adapters/files/state.py": "state_dir",
+    "adapters/files/state_dir.py": "state_dir",
     "adapters/images/child.py": "/proc",
     "adapters/images/decoder.py": "open files that were handed to it",
     "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
-    "adapters/journal.py": "state_dir",
-    "adapters/journal_damage.py": "state_dir",
-    "adapters/journal_reader.py": "state_dir",
-    "adapters/journal_writer.py": "state_dir",
-    "adapters/kernel_watches.py": "/proc",
-    "adapters/lock.py": "state_dir",
-    "adapters/mounts.py": "/proc, and which mount a root is on",
-    "adapters/standing.py": "which mount a root is on",
-    "adapters/vault.py": "state_dir",
-    "adapters/watcher.py": "counts the directories that the kernel watches; hints prove nothing",
-    "adapters/webhook.py": "a secret that the configuration names",
-    "engine/account.py": "opens a barrier",
-    "engine/budgets.py": "opens a barrier",
-    "engine/pause_file.py": "opens a barrier",
-    "engine/standing_orders.py": "opens a barrier",
-    "service/command_line/acting.py": "state_dir",
+    "adapters/store/sqlite/job_store.py": "state_dir",
+    "adapters/store/sqlite/damage.py": "state_dir",
+    "adapters/store/sqlite/reader.py": "state_dir",
+    "adapters/store/sqlite/command_writer.py": "state_dir",
+    "adapters/files/kernel_watches.py": "/proc",
+    "adapters/locks/state_lock.py": "state_dir",
+    "adapters/files/mounts.py": "/proc, and which mount a root is on",
+    "adapters/files/mount_guard.py": "which mount a root is on",
+    "adapters/files/spool.py": "state_dir",
+    "adapters/files/watcher.py": "counts the directories that the kernel watches; hints prove nothing",
+    "adapters/hooks/webhook.py": "a secret that the configuration names",
+    "engine/flow/account.py": "opens a barrier",
+    "engine/flow/budgets.py": "opens a barrier",
+    "engine/inbox/pause_file.py": "opens a barrier",
+    "engine/control/holds.py": "opens a barrier",
+    "service/cli/owner.py": "state_dir",
     "service/page/address.py": "the page's socket",
-    "service/page/drawing.py": "the package's own files",
+    "service/page/render.py": "the package's own files",
     "service/page/password.py": "a file that the configuration names",
-    "service/pictures/preview.py": "an image that its own user names, and memory",
-    "service/pictures/sheet.py": "samples that it has drawn itself",
-    "service/rehearsal/demo.py": "a directory of its own",
-    "service/running/app.py": "state_dir",
-    "service/running/crashes.py": "state_dir",
-    "service/running/rebuilding.py": "state_dir",
-    "service/running/unit.py": "units",
-    "service/seeing/called.py": "how a person names a file",
-    "service/seeing/plan.py": "state_dir",
-    "service/seeing/snapshot.py": "state_dir",
-    "service/steering/steer.py": "state_dir",
-    "service/telling/logs.py": "the journal's socket",
-    "service/telling/publishing.py": "the metrics file that the configuration names",
+    "service/preview/drawing.py": "an image that its own user names, and memory",
+    "service/preview/contact_sheet.py": "samples that it has drawn itself",
+    "service/demo/demo.py": "a directory of its own",
+    "service/runtime/app.py": "state_dir",
+    "service/runtime/crashes.py": "state_dir",
+    "service/runtime/rebuild.py": "state_dir",
+    "service/runtime/unit.py": "units",
+    "service/reports/file_names.py": "how a person names a file",
+    "service/reports/plan.py": "state_dir",
+    "service/reports/snapshot.py": "state_dir",
+    "service/control/commands.py": "state_dir",
+    "service/observability/logs.py": "the journal's socket",
+    "service/observability/metrics_file.py": "the metrics file that the configuration names",
 }
 """What touches other paths, and which."""
 
@@ -183,14 +183,14 @@ def _is_of_paths(of: str, what: str) -> bool:
     return what in {"os": OF_OS, "os.path": OF_OS_PATH}.get(of, OF_PATHS)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("practice/")])
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("simulator/")])
 def test_a_path_is_touched_only_where_it_is_told_what_for(name: str) -> None:
     found = list(touches(name))
 
     assert not found or name in WALKS or name in OWN, f"{name} touches paths by itself ({found}): see this module"
 
 
-@pytest.mark.parametrize("name", sorted(WALKS - {"adapters/files/roots.py", "adapters/files/looseness.py"}))
+@pytest.mark.parametrize("name", sorted(WALKS - {"adapters/files/roots.py", "adapters/files/permissions.py"}))
 def test_those_who_reach_into_hot_folders_do_it_by_descriptors(name: str) -> None:
     """Each call of os that takes a path says which directory it is in, or is given a descriptor alone."""
     tree = ast.parse((PACKAGE / name).read_text("utf-8"))

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from expandd.adapters.mounts import mount_points
+from expandd.adapters.files.mounts import mount_points
 from expandd.domain.job import Job
 
 T = TypeVar("T")

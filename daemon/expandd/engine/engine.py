@@ -10,23 +10,22 @@ from expandd.domain.errors import GateReason
 from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.settings import HotFolder, Settings
-from expandd.engine.asking import Asking
-from expandd.engine.attribution import Attribution
-from expandd.engine.dispatcher import Dispatcher
-from expandd.engine.hot_folders import HotFolders
-from expandd.engine.inbox import Inbox
-from expandd.engine.intake import Intake
+from expandd.engine.composition import basis, inbox_of, pipeline, second_look
+from expandd.engine.control.command_handler import Steering
+from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.flow.heartbeat import Beat, Pulse
+from expandd.engine.flow.idle_activations import standing
+from expandd.engine.flow.poller import Poller
+from expandd.engine.flow.scheduler import Dispatcher
+from expandd.engine.flow.slots import Slots
+from expandd.engine.inbox.hot_folders import HotFolders
+from expandd.engine.inbox.inbox import Inbox
+from expandd.engine.inbox.intake import Intake
 from expandd.engine.janitor import Janitor
-from expandd.engine.outside import Outside
-from expandd.engine.poller import Poller
-from expandd.engine.ports import Emit
-from expandd.engine.pulse import Beat, Pulse
+from expandd.engine.job.reconcile import Asking
+from expandd.engine.ports import Emit, Outside
 from expandd.engine.recovery import Recovery
-from expandd.engine.restraint import standing
-from expandd.engine.slots import Slots
-from expandd.engine.steering import Steering
 from expandd.engine.supervisor import Supervisor
-from expandd.engine.wiring import basis, inbox_of, pipeline, second_look
 
 SPREAD = 0.02
 """Seconds for each open job over which they go on after a gate has opened."""

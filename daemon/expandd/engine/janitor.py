@@ -6,8 +6,7 @@ from pathlib import Path
 
 from expandd.domain.errors import AccountAway, FolderAway, JournalAway
 from expandd.domain.settings import Originals, Settings
-from expandd.engine.keeping import Journal, Vault
-from expandd.engine.ports import Clock, Folders
+from expandd.engine.ports import Clock, Folders, Journal, Vault
 
 ROUND = 3600.0
 """Seconds between two rounds."""

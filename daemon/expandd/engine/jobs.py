@@ -22,11 +22,10 @@ from expandd.domain.events import (
 )
 from expandd.domain.job import FileIdentity, Job, JobState, Stamp, claimed, moved
 from expandd.domain.payment import Outcome, known
-from expandd.domain.record import believing
+from expandd.domain.recovery_record import believing
 from expandd.domain.settle import Look
-from expandd.engine.keeping import Journal
-from expandd.engine.ports import Clock, Emit
-from expandd.engine.tally import Tally
+from expandd.engine.flow.job_counts import Tally
+from expandd.engine.ports import Clock, Emit, Journal
 
 JOURNAL = "journal"
 """The name under which the journal is said to be away, like a gate."""

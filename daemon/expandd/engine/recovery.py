@@ -11,13 +11,12 @@ from expandd.domain.events import BugFound, Recovered, StrayStuck
 from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
-from expandd.engine.gates import Gates
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.slot_policy import HOLDS_SLOT
+from expandd.engine.flow.slots import Slots
+from expandd.engine.job.recovery_records import Records
 from expandd.engine.jobs import Jobs
-from expandd.engine.keeping import Vault
-from expandd.engine.ports import Emit, Folders
-from expandd.engine.records import Records
-from expandd.engine.slot_keeping import HOLDS_SLOT
-from expandd.engine.slots import Slots
+from expandd.engine.ports import Emit, Folders, Vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from expandd.domain.backoff import Backoff
 from expandd.domain.errors import JournalAway
 from expandd.domain.events import BugFound
+from expandd.engine.flow.heartbeat import Beat
 from expandd.engine.ports import Chance, Clock, Emit
-from expandd.engine.pulse import Beat
 
 LOOP = Backoff(base=1.0, cap=30.0)
 """The cap lies below what any loop may take for a round: one that backs off does not count as stuck."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from expandd.adapters.api import links, streams
+from expandd.adapters.api import links, transfer
 from expandd.adapters.api.http import ANSWER_RATE, Http
 from expandd.adapters.api.links import LinkRefusedError, LinkRule
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TooLargeError
@@ -206,11 +206,11 @@ async def test_urls_do_not_reach_the_log(
 
 
 async def test_an_upload_is_the_whole_file_and_nothing_else(server: ScriptedServer, tmp_path: Path) -> None:
-    content = b"\xff\xd8\xff" + os.urandom(3 * streams.CHUNK + 17)
+    content = b"\xff\xd8\xff" + os.urandom(3 * transfer.CHUNK + 17)
     source = tmp_path / "ungültig\nname.jpg"
     source.write_bytes(content)
     server.on(ROUTE, answer(200, b"{}"))
-    async with http_to(server) as http, streams.opened_part(source) as part:
+    async with http_to(server) as http, transfer.opened_part(source) as part:
         reply = await http.upload("/x", part, headers={"Authorization": "Bearer t"})
     assert reply.status == 200
     assert part.sha256 == hashlib.sha256(content).hexdigest()
@@ -225,7 +225,7 @@ async def test_an_upload_is_the_whole_file_and_nothing_else(server: ScriptedServ
 
 
 async def upload(http: Http, source: Path) -> Any:
-    async with streams.opened_part(source) as part:
+    async with transfer.opened_part(source) as part:
         return await http.upload("/x", part, headers={})
 
 
@@ -243,7 +243,7 @@ async def test_what_cannot_be_uploaded(server: ScriptedServer, tmp_path: Path) -
 async def test_a_file_that_shrinks_while_it_is_sent(server: ScriptedServer, tmp_path: Path) -> None:
     source = tmp_path / "shrinks"
     source.write_bytes(b"x" * 100)
-    async with streams.opened_part(source) as part:
+    async with transfer.opened_part(source) as part:
         os.truncate(source, 10)
         with pytest.raises(Later, match="shorter"):
             async for _ in part.body(lambda _: None):
@@ -339,7 +339,7 @@ async def test_a_download_that_is_not_whole_leaves_nothing(server: ScriptedServe
 
 
 async def test_a_download_may_take_long_as_long_as_it_comes(server: ScriptedServer, tmp_path: Path) -> None:
-    piece = b"x" * streams.CHUNK
+    piece = b"x" * transfer.CHUNK
     body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(piece) * 1000)
     server.on("GET /a", Drip(body, piece=piece, gap=0.05))
     async with http_to(server, timeout=0.3) as http:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from expandd.adapters.api.magic_expand import MagicExpand
-from expandd.domain.answers import Account, Announcement, Fetched, History, Notification
+from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification
 from expandd.domain.errors import (
     AccountAway,
     FaultCode,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expandd.adapters.api import faults, replies
-from expandd.adapters.api.faults import Complaint, Endpoint
+from expandd.adapters.api import errors, replies
+from expandd.adapters.api.errors import Complaint, Endpoint
 from expandd.adapters.api.replies import Shape
-from expandd.domain.answers import Announcement, History, Notification
+from expandd.domain.api_types import Announcement, History, Notification
 from expandd.domain.errors import ExpanddError
 
 LINK = "https://cdn.example.com/a.png?sig=1"
@@ -230,12 +230,12 @@ STOCK_404 = (
     ],
 )
 def test_what_a_404_or_405_is_about(status: int, body: Any, expected: Complaint) -> None:
-    assert faults.complaint(said(body, status)) is expected
+    assert errors.complaint(said(body, status)) is expected
 
 
 def test_a_page_or_nothing_is_about_the_path() -> None:
-    assert faults.complaint(replies.read(405, b"<html>image expired</html>")) is Complaint.PATH
-    assert faults.complaint(replies.read(405, b"")) is Complaint.PATH
+    assert errors.complaint(replies.read(405, b"<html>image expired</html>")) is Complaint.PATH
+    assert errors.complaint(replies.read(405, b"")) is Complaint.PATH
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_page_or_nothing_is_about_the_path() -> None:
     ],
 )
 def test_retry_after(header: str, expected: float | None) -> None:
-    assert faults.retry_after(header, now=1445412480.0) == expected
+    assert errors.retry_after(header, now=1445412480.0) == expected
 
 
 WORDS = (
@@ -287,7 +287,7 @@ def read_everything(status: int, body: bytes) -> None:
     pair = replies.token_pair(answer)
     texts += [pair.access_token, pair.refresh_token] if pair else []
     for endpoint in Endpoint:
-        found = faults.fault(endpoint, answer)
+        found = errors.fault(endpoint, answer)
         assert isinstance(found, ExpanddError)
         texts.append(str(found))
     replies.credits_of(answer)
@@ -310,9 +310,9 @@ def test_no_bytes_make_the_reading_fail(body: bytes, status: int) -> None:
 
 @given(st.text(), st.floats(allow_nan=False))
 def test_no_header_makes_the_reading_fail(header: str, now: float) -> None:
-    wait = faults.retry_after(header, now)
+    wait = errors.retry_after(header, now)
     assert wait is None or 0 <= wait <= 3600
-    faults.http_date(header)
+    errors.http_date(header)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_no_header_makes_the_reading_fail(header: str, now: float) -> None:
     ],
 )
 def test_a_refused_field_is_found_in_any_report(body: Any) -> None:
-    assert faults.refused_field(said(body, 400), ["flag"]) == "flag"
+    assert errors.refused_field(said(body, 400), ["flag"]) == "flag"
 
 
 def test_a_name_nested_however_deeply_is_none() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from expandd.adapters.config.limit_keys import BudgetKeys, BurstKeys
 from expandd.adapters.config.load import load
 from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys
+from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
 from expandd.adapters.config.preset_keys import PresetKeys
-from expandd.adapters.config.telling_keys import HookKeys, HooksKeys, PageKeys
 from expandd.domain.errors import ConfigurationError, Problem
 from tests.support.examples import MORE, examples
 

@@ -15,8 +15,8 @@ from PIL import Image
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
-from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 from tests.support.odd_pictures import (
     apple_png,
     many_chunks,

@@ -20,8 +20,8 @@ from PIL import Image, ImageCms
 
 from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
-from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 from tests.support.examples import EVERY_DAY, MORE, examples
 from tests.support.odd_pictures import (
     apple_png,

@@ -21,7 +21,7 @@ from urllib.parse import urljoin
 import httpx
 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
-from expandd.adapters.api.streams import CHUNK, opened_sink
+from expandd.adapters.api.transfer import CHUNK, opened_sink
 from expandd.adapters.api.transport import (
     Attempt,
     Download,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from expandd.adapters.api.streams import FilePart, Sink
+    from expandd.adapters.api.transfer import FilePart, Sink
 
 REPLY_LIMIT = 4 * 1024 * 1024
 DOWNLOAD_LIMIT = 512 * 1024 * 1024

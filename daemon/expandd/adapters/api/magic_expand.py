@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
-from expandd.adapters.api import faults, replies
-from expandd.adapters.api.faults import Complaint, Endpoint
+from expandd.adapters.api import errors, replies
+from expandd.adapters.api.errors import Complaint, Endpoint
 from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
 from expandd.adapters.api.replies import Shape
-from expandd.adapters.api.streams import open_regular, opened_part
 from expandd.adapters.api.tokens import Tokens
+from expandd.adapters.api.transfer import open_regular, opened_part
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
 from expandd.adapters.bulkheads import Run, in_thread
-from expandd.domain.answers import Account, Fetched, History, Uploaded
+from expandd.domain.api_types import Account, Fetched, History, Uploaded
 from expandd.domain.errors import AccountAway, GateReason, Later, LinkDead
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from expandd.adapters.api.links import Resolve
     from expandd.adapters.api.replies import Answer
-    from expandd.adapters.api.streams import OpenFile
     from expandd.adapters.api.tokens import Clock, Secrets
+    from expandd.adapters.api.transfer import OpenFile
     from expandd.adapters.api.transport import Download, Reply
-    from expandd.domain.answers import Notification
+    from expandd.domain.api_types import Notification
     from expandd.domain.offsets import Offsets
     from expandd.domain.settings import ApiSettings
 
@@ -104,7 +104,7 @@ class MagicExpand:
         self._require(Endpoint.UPLOAD, answer, reply)
         image_id = replies.upload_id(answer)
         if not image_id:
-            raise faults.nonsense(Endpoint.UPLOAD, answer)
+            raise errors.nonsense(Endpoint.UPLOAD, answer)
         return Uploaded(image_id=image_id, sha256=digest)
 
     async def generate(self, image_id: str, offsets: Offsets) -> str:
@@ -123,11 +123,11 @@ class MagicExpand:
         try:
             reply = await self._authorised(send, judge=_bare_status)
         except NeverSentError as error:
-            raise faults.unreachable(Endpoint.GENERATE, f"cannot be used: {error}") from error
+            raise errors.unreachable(Endpoint.GENERATE, f"cannot be used: {error}") from error
         except MaybeReceivedError as error:
             if error.status is not None and replies.is_success(error.status):
                 return ""
-            raise faults.lost(str(error)) from error
+            raise errors.lost(str(error)) from error
         return self._accepted(reply)
 
     def _order(self, image_id: str, offsets: Offsets) -> dict[str, object]:
@@ -147,10 +147,10 @@ class MagicExpand:
         if replies.is_success(reply.status):
             self._extra_taken = True
             return replies.task_id(answer)
-        refused_field = faults.refused_field(answer, self._settings.generate_extra, taken=self._extra_taken)
+        refused_field = errors.refused_field(answer, self._settings.generate_extra, taken=self._extra_taken)
         if refused_field:
-            raise faults.request_refused(answer, refused_field)
-        raise faults.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
+            raise errors.request_refused(answer, refused_field)
+        raise errors.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
         """One poll, never two: whoever keeps the interval must see each. Raises AccountAway, and Later after a 401.
@@ -166,14 +166,14 @@ class MagicExpand:
         self._require(endpoint, answer, reply)
         found = replies.notifications(answer)
         if found is None:
-            raise faults.nonsense(endpoint, answer)
+            raise errors.nonsense(endpoint, answer)
         return found
 
     async def delete_notification(self, number: int) -> None:
         """Delete one notification; one that is gone already is fine. Raises AccountAway, Later."""
         reply = await self._ask(Endpoint.DELETE, "DELETE", "/notification/delete_json", {"id": number})
         answer = _read(reply)
-        if answer.status not in faults.PATH_OR_IMAGE:
+        if answer.status not in errors.PATH_OR_IMAGE:
             self._require(Endpoint.DELETE, answer, reply)
 
     async def history(self, image_id: str) -> History:
@@ -185,7 +185,7 @@ class MagicExpand:
             return History(known=False)
         self._require(Endpoint.HISTORY, answer, reply)
         if answer.shape is not Shape.JSON or not isinstance(answer.value, dict | list | None):
-            raise faults.nonsense(Endpoint.HISTORY, answer)
+            raise errors.nonsense(Endpoint.HISTORY, answer)
         return replies.history(answer)
 
     async def account(self) -> Account:
@@ -194,8 +194,8 @@ class MagicExpand:
         answer = _read(reply)
         self._require(Endpoint.ACCOUNT, answer, reply)
         if not isinstance(answer.value, dict):
-            raise faults.nonsense(Endpoint.ACCOUNT, answer)
-        return Account(credits=replies.credits_of(answer), server_time=faults.http_date(reply.headers.get("date", "")))
+            raise errors.nonsense(Endpoint.ACCOUNT, answer)
+        return Account(credits=replies.credits_of(answer), server_time=errors.http_date(reply.headers.get("date", "")))
 
     async def download(self, link: str, target: Path) -> Fetched:
         """Write a result to `target` and sync it, without a token. Raises LinkDead, Later, AccountAway (no room)."""
@@ -228,7 +228,7 @@ class MagicExpand:
             raise Later("the token was renewed; the next call uses the new one")
         reply = await send(_bearer(renewed))
         if status(reply) == UNAUTHORIZED:
-            raise faults.rejected(f"a new token was refused too: {faults.heard(_read(reply))}")
+            raise errors.rejected(f"a new token was refused too: {errors.heard(_read(reply))}")
         return reply
 
     async def _ask(
@@ -243,18 +243,18 @@ class MagicExpand:
         try:
             return await self._authorised(send, repeat=repeat)
         except TransportError as error:
-            raise faults.unreachable(endpoint, f"cannot be used: {error}") from error
+            raise errors.unreachable(endpoint, f"cannot be used: {error}") from error
 
     def _require(self, endpoint: Endpoint, answer: Answer, reply: Reply) -> None:
         if not answer.succeeded:
-            raise faults.fault(endpoint, answer, self._retry_after(reply))
+            raise errors.fault(endpoint, answer, self._retry_after(reply))
         if answer.shape is Shape.PAGE:
-            raise faults.nonsense(endpoint, answer)
+            raise errors.nonsense(endpoint, answer)
 
     def _retry_after(self, reply: Reply) -> float | None:
-        server = faults.http_date(reply.headers.get("date", ""))
+        server = errors.http_date(reply.headers.get("date", ""))
         now = self._clock.wall() if server is None else server
-        return faults.retry_after(reply.headers.get("retry-after", ""), now)
+        return errors.retry_after(reply.headers.get("retry-after", ""), now)
 
 
 def _status(reply: Reply) -> int:
@@ -276,13 +276,13 @@ def _bearer(token: str) -> Mapping[str, str]:
 
 def _declines(answer: Answer) -> bool:
     """Whether the API itself says that it will not answer for this one image."""
-    if answer.status in faults.PATH_OR_IMAGE:
-        return faults.complaint(answer) is not Complaint.PATH
-    return answer.status in faults.FILE_AT_FAULT and answer.shape is Shape.JSON
+    if answer.status in errors.PATH_OR_IMAGE:
+        return errors.complaint(answer) is not Complaint.PATH
+    return answer.status in errors.FILE_AT_FAULT and answer.shape is Shape.JSON
 
 
 def _declines_image(answer: Answer) -> bool:
-    return answer.status in faults.PATH_OR_IMAGE and faults.complaint(answer) is Complaint.IMAGE
+    return answer.status in errors.PATH_OR_IMAGE and errors.complaint(answer) is Complaint.IMAGE
 
 
 def _fetched(found: Download, host: str, target: Path) -> Fetched:

@@ -12,7 +12,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any
 
-from expandd.domain.answers import Announcement, History, Notification
+from expandd.domain.api_types import Announcement, History, Notification
 from expandd.domain.bounds import amount, moment, whole_number
 
 HTTP_OK = 200

@@ -11,8 +11,8 @@ import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from expandd.adapters.api import faults, replies
-from expandd.adapters.api.faults import Endpoint
+from expandd.adapters.api import errors, replies
+from expandd.adapters.api.errors import Endpoint
 from expandd.adapters.api.token_file import Pair, TokenFile
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError
 from expandd.domain.errors import AccountAway, ExpanddError, GateReason
@@ -136,7 +136,7 @@ class Tokens:
         try:
             return self._credentials()
         except (ExpanddError, OSError, ValueError) as error:
-            raise faults.rejected(f"they cannot be read: {error}") from error
+            raise errors.rejected(f"they cannot be read: {error}") from error
 
     async def _inherited(self, configured: Secrets) -> Pair:
         """The pair to start from: the stored one if it descends from what is configured now, else that itself.
@@ -162,7 +162,7 @@ class Tokens:
     async def _adopted(self, configured: Secrets, refresh_token: str, sent: tuple[str, ...]) -> Pair:
         texts = (configured.access_token, refresh_token)
         if any(text and not replies.sendable(text) for text in texts):
-            raise faults.rejected("the configured token holds characters that no token has")
+            raise errors.rejected("the configured token holds characters that no token has")
         pair = Pair(
             access_token=configured.access_token,
             refresh_token=refresh_token,
@@ -187,7 +187,7 @@ class Tokens:
                 return fresh
         if configured.email and configured.password:
             return await self._logged_in(configured, pair)
-        raise faults.rejected(_why_not(pair))
+        raise errors.rejected(_why_not(pair))
 
     async def _refreshed(self, pair: Pair) -> Pair | None:
         """The pair that follows `pair`; None when the API refused, or may have used up the token without saying.
@@ -202,7 +202,7 @@ class Tokens:
             reply = await self._http.send("PUT", PATH, headers={}, body=body, once=True)
         except NeverSentError as error:
             await self._file.store(pair)
-            raise faults.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
+            raise errors.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
         except MaybeReceivedError:
             return None
         answer = replies.read(reply.status, reply.body, packed=reply.packed)
@@ -211,7 +211,7 @@ class Tokens:
             return None
         if _not_handled(answer):
             await self._file.store(pair)
-            raise faults.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
+            raise errors.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
         return await self._taken(answer, marked)
 
     async def _taken(self, answer: Answer, before: Pair) -> Pair | None:
@@ -232,11 +232,11 @@ class Tokens:
         fingerprint, since = self._refused_login
         # As above: seen from before the refusal, the pause is over.
         if fingerprint == configured.fingerprint and 0 <= self._clock.wall() - since < LOGIN_PAUSE:
-            raise faults.rejected("e-mail and password were refused a moment ago")
+            raise errors.rejected("e-mail and password were refused a moment ago")
         try:
             reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)
         except (NeverSentError, MaybeReceivedError) as error:
-            raise faults.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
+            raise errors.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
         answer = replies.read(reply.status, reply.body, packed=reply.packed)
         pair = await self._taken(answer, before)
         if pair is None:
@@ -246,13 +246,13 @@ class Tokens:
     def _login_fault(self, answer: Answer, reply: Reply, configured: Secrets) -> ExpanddError:
         if answer.status in (400, 401, 403, 422) and answer.shape is not replies.Shape.PAGE:
             self._refused_login = (configured.fingerprint, self._clock.wall())
-            return faults.rejected(f"it answered {faults.heard(answer)} to e-mail and password")
+            return errors.rejected(f"it answered {errors.heard(answer)} to e-mail and password")
         if answer.succeeded:
-            return faults.nonsense(Endpoint.TOKENS, answer)
-        return faults.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
+            return errors.nonsense(Endpoint.TOKENS, answer)
+        return errors.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
 
     def _retry_after(self, reply: Reply) -> float | None:
-        return faults.retry_after(reply.headers.get("retry-after", ""), self._clock.wall())
+        return errors.retry_after(reply.headers.get("retry-after", ""), self._clock.wall())
 
 
 def _by_a_proxy(answer: Answer) -> bool:
@@ -268,7 +268,7 @@ def _not_handled(answer: Answer) -> bool:
     """
     status = answer.status
     if status in (404, 405):
-        return faults.complaint(answer) is faults.Complaint.PATH
+        return errors.complaint(answer) is errors.Complaint.PATH
     failed_and_said_so = status >= 500 and answer.shape is replies.Shape.JSON and bool(answer.said)  # noqa: PLR2004 - as above
     redirected = 300 <= status < 400  # noqa: PLR2004 - as above
     return status in (429, 503) or redirected or (failed_and_said_so and status not in GATEWAY_LOST)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.answering import silent
+from expandd.adapters.config.config_errors import KeyPath, Mistake, dotted, listed
 from expandd.adapters.config.lookups import is_directory, is_link
-from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted, listed
-from expandd.adapters.mounts import Mounts
+from expandd.adapters.files.mounts import Mounts
+from expandd.adapters.responsiveness import silent
 from expandd.domain.naming import printable
 
 WORK = ".expandd"

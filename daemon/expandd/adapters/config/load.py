@@ -12,19 +12,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from expandd.adapters.answering import silent
 from expandd.adapters.config import yaml_marks
+from expandd.adapters.config.config_errors import KeyPath, Mistake, dotted
 from expandd.adapters.config.folder_rules import Place, Role, folder_mistakes
 from expandd.adapters.config.limit_keys import budget_of, burst_of
-from expandd.adapters.config.mistakes import KeyPath, Mistake, dotted
+from expandd.adapters.config.messages import mistakes_in
 from expandd.adapters.config.model import DIRECTORIES, ConfigKeys, FolderKeys, schema
+from expandd.adapters.config.output_keys import hooks_of, page_of
+from expandd.adapters.config.output_rules import telling_mistakes
 from expandd.adapters.config.preset_keys import description, preset_of
 from expandd.adapters.config.rules import manners_of, rule_mistakes
-from expandd.adapters.config.telling_keys import hooks_of, page_of
-from expandd.adapters.config.telling_rules import telling_mistakes
-from expandd.adapters.config.words import mistakes_in
 from expandd.adapters.config.yaml_marks import Document
-from expandd.adapters.standing import is_mount_point
+from expandd.adapters.files.mount_guard import is_mount_point
+from expandd.adapters.responsiveness import silent
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import ApiSettings, HotFolder, Keep, Originals, Settings

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from expandd.adapters.config.config_errors import KeyPath
 from expandd.adapters.config.limit_keys import BudgetKeys, BurstKeys, Credits
-from expandd.adapters.config.mistakes import KeyPath
+from expandd.adapters.config.output_keys import HookKeys, HooksKeys, HooksSection, PageKeys
 from expandd.adapters.config.preset_keys import PresetKeys
-from expandd.adapters.config.telling_keys import HookKeys, HooksKeys, HooksSection, PageKeys
 from expandd.adapters.config.values import (
     FOREVER,
     BaseUrl,

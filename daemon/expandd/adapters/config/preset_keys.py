@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from expandd.adapters.config.mistakes import KeyPath, Mistake, listed
+from expandd.adapters.config.config_errors import KeyPath, Mistake, listed
 from expandd.adapters.config.values import AnchorWord, Pixels, Ratio, Side
 from expandd.domain.offsets import NOTHING, Amount, Anchor, Aspect, Canvas, Preset, Sides, Unit
 

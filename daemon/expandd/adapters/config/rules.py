@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from expandd.adapters.config.mistakes import KeyPath, Mistake, did_you_mean, listed
+from expandd.adapters.config.config_errors import KeyPath, Mistake, did_you_mean, listed
+from expandd.adapters.config.messages import WHERE_CREDENTIALS_BELONG, looks_secret
 from expandd.adapters.config.model import DIRECTORIES, ApiKeys, ConfigKeys, FolderKeys, Manners
 from expandd.adapters.config.preset_keys import PresetKeys, preset_mistake
-from expandd.adapters.config.words import WHERE_CREDENTIALS_BELONG, looks_secret
 from expandd.adapters.config.yaml_marks import Document
 from expandd.domain.settings import Originals
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from expandd.adapters.config.mistakes import did_you_mean, listed
+from expandd.adapters.config.config_errors import did_you_mean, listed
 from expandd.domain.naming import FIELDS, template_mistake
 from expandd.domain.offsets import Amount, Anchor, Unit
 from expandd.domain.settings import Duplicates, Originals, Watch

@@ -11,7 +11,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from expandd.adapters.config.mistakes import KeyPath, Mistake
+from expandd.adapters.config.config_errors import KeyPath, Mistake
 from expandd.domain.naming import printable
 
 DEEPEST = 20

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.files.no_links import opened_without_links
+from expandd.adapters.files.openat2 import opened_without_links
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder
 

@@ -23,8 +23,8 @@ from expandd.adapters.images.shape import Structure
 from expandd.adapters.images.splice import spliced
 from expandd.adapters.images.structure import AGAIN, structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
-from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 
 SMALLEST, LARGEST = 64, 4096
 """The least and the most px that the API takes on each side."""

@@ -10,8 +10,8 @@ import re
 import struct
 
 from expandd.adapters.images.shape import Bytes, Spans, Structure, laborious, most_parts, some
-from expandd.domain.findings import Unfit
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Unfit
 
 START = b"\xff\xd8\xff"
 

@@ -23,7 +23,7 @@ from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, ope
 from expandd.adapters.images.process import Answer, AsItIs, NotNow, Request, Task, Thumbnail
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
-from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
+from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 
 _AGAIN = "Open it in an image editor, export it again as JPEG, PNG or WEBP, and drop that."
 _CRASHES = Unfit(

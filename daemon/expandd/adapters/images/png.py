@@ -12,8 +12,8 @@ import zlib
 from expandd.adapters.images.foreign_types import EXPORT
 from expandd.adapters.images.shape import Bytes, Spans, Structure, laborious, most_parts, some
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.findings import Unfit
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Unfit
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 from expandd.adapters.images.sandbox import Wall, shut_in
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
-from expandd.domain.findings import Finding, Unfinished, Unfit, Whole
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 
 MEMORY = 1536 << 20
 """Bytes of address space: the largest picture takes a third of it."""

@@ -6,8 +6,8 @@ import mmap
 from dataclasses import dataclass
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.findings import Unfit
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Unfit
 
 Bytes = bytes | mmap.mmap
 

@@ -11,8 +11,8 @@ from expandd.adapters.images.png import SIGNATURE, walk_png
 from expandd.adapters.images.shape import Bytes, Structure
 from expandd.adapters.images.webp import RIFF, WEBP, walk_webp
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.findings import Unfinished, Unfit
 from expandd.domain.image import ImageFormat
+from expandd.domain.inspection import Unfinished, Unfit
 
 AGAIN = "Save or copy the picture again, and drop it once more when it is complete."
 

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterator
 
 from expandd.adapters.images.shape import Bytes, Structure, laborious, most_parts, some
-from expandd.domain.findings import Unfit
 from expandd.domain.image import ImageFormat, Size
+from expandd.domain.inspection import Unfit
 
 RIFF, WEBP = b"RIFF", b"WEBP"
 

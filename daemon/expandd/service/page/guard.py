@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from expandd.domain.errors import ExpanddError
+from expandd.service.observability.redaction import safe_text
 from expandd.service.page.address import Address, is_loopback
 from expandd.service.page.password import Password, PasswordAway, Verdict
-from expandd.service.telling.redaction import safe_text
 
 HEADERS = {
     "Content-Security-Policy": (

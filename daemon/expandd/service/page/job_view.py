@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from expandd.domain.commands import Verb
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
-from expandd.domain.orders import Verb
+from expandd.service.observability.redaction import safe_text
 from expandd.service.page.canvas import canvas_of
+from expandd.service.page.text import added, clock, folder_name, machine_time, state_words
 from expandd.service.page.values import Button, JobView, Moment, PictureView
-from expandd.service.page.words import added, clock, folder_name, machine_time, state_words
-from expandd.service.telling.redaction import safe_text
 
 _UNDONE = frozenset({JobState.CLAIMED, JobState.UPLOADED})
 

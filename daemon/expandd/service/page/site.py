@@ -12,11 +12,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route, Router
 from structlog.typing import FilteringBoundLogger
 
-from expandd.service.page.drawing import Drawing, assets
+from expandd.service.page.forms import SAID, Refused, form_of, order_of, prove_token
 from expandd.service.page.live import Live
-from expandd.service.page.ordering import SAID, Refused, form_of, order_of, prove_token
-from expandd.service.page.pictures import Gone, Kind, Pictures
-from expandd.service.page.records import Records
+from expandd.service.page.reader import Records
+from expandd.service.page.render import Drawing, assets
+from expandd.service.page.thumbnails import Gone, Kind, Pictures
 from expandd.service.page.view import folder_key
 
 Metrics = Callable[[], tuple[bytes, str]]

@@ -7,11 +7,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from expandd.domain.commands import Verb
 from expandd.domain.errors import GateReason
 from expandd.domain.naming import printable
-from expandd.domain.orders import Verb
 from expandd.domain.selection import is_pause
+from expandd.service.observability.redaction import safe_text
 from expandd.service.page.job_view import ended, failed_view, held_view, in_hand_view, moment, picture_view
+from expandd.service.page.text import (
+    clock,
+    counted,
+    folder_name,
+    lasting,
+    number,
+)
 from expandd.service.page.values import (
     Button,
     Figure,
@@ -19,15 +27,7 @@ from expandd.service.page.values import (
     HaltView,
     PageView,
 )
-from expandd.service.page.words import (
-    clock,
-    counted,
-    folder_name,
-    lasting,
-    number,
-)
-from expandd.service.seeing.overview import FolderOverview, Overview, Standstill
-from expandd.service.telling.redaction import safe_text
+from expandd.service.reports.overview import FolderOverview, Overview, Standstill
 
 MOST_PICTURES = 13
 ALL = "all"

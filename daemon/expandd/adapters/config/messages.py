@@ -1,0 +1,94 @@
+"""Owns the sentences for what pydantic refuses: which key, what belongs there, what stands there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from expandd.adapters.config.config_errors import KeyPath, Mistake, did_you_mean
+from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners, section_at
+from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
+from expandd.adapters.config.preset_keys import PresetKeys
+from expandd.adapters.config.values import REFUSED
+from expandd.adapters.config.yaml_marks import Document
+from expandd.domain.naming import printable
+
+WHERE_CREDENTIALS_BELONG = (
+    "Credentials never stand in this file: put them in the file that api.credentials_file names, "
+    "as PIKTID_ACCESS_TOKEN=… or PIKTID_EMAIL=… and PIKTID_PASSWORD=… lines."
+)
+
+_WHERE_SECRETS_BELONG: dict[str | int, str] = {
+    "hooks": "A secret never stands in this file: put it into a file of its own, and name that as secret_file.",
+    "page": "A password never stands in this file: put it into a file of its own, and name that as password_file.",
+}
+
+_SECRET = re.compile(r"token|passw|secret|e-?mail|api_?key|login|user|credential", re.IGNORECASE)
+
+_HOMES = (
+    ("the top level", ConfigKeys),
+    ("api:", ApiKeys),
+    ("defaults: or a folder", Manners),
+    ("a folder", FolderKeys),
+    ("a preset or offsets:", PresetKeys),
+    ("keep:", KeepKeys),
+    ("hooks:", HooksKeys),
+    ("a hook", HookKeys),
+    ("page:", PageKeys),
+)
+
+_SHAPES = {
+    "list_type": "a list, each item beginning with '- '",
+    "too_short": "at least one hot folder",
+    "dict_type": "a section with keys below it",
+    "model_type": "a section with keys below it",
+    "model_attributes_type": "a section with keys below it",
+}
+
+
+def mistakes_in(error: ValidationError, document: Document) -> list[Mistake]:
+    """One mistake for each of pydantic's errors, in the words of a person."""
+    return [_mistake(details, document) for details in error.errors(include_url=False, include_input=False)]
+
+
+def looks_secret(key: str) -> bool:
+    return bool(_SECRET.search(key))
+
+
+def _mistake(details: Any, document: Document) -> Mistake:
+    path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(path)
+    if kind == "missing":
+        expected, path = f"the key '{path[-1]}' in it", path[:-1]
+        return Mistake(path=path, expected=expected, found=document.shown(path))
+    context = details.get("ctx", {}) if kind == REFUSED else {}
+    expected = context.get("expected") or _SHAPES.get(kind, "another value")
+    found = f"'{printable(path[-1])}'" if "[key]" in details["loc"] else document.shown(path)
+    hint = context.get("hint") or _quote_hint(document.value(path), document.shown(path))
+    return Mistake(path=path, expected=expected, found=found, hint=hint)
+
+
+def _quote_hint(value: Any, shown: str) -> str:
+    if isinstance(value, bool) and "YAML reads" in shown:
+        return "A word that is meant as text needs quotes."
+    return ""
+
+
+def _unknown_key(path: KeyPath) -> Mistake:
+    key = str(path[-1])
+    found = f"'{printable(key)}'"
+    if looks_secret(key):
+        hint = _WHERE_SECRETS_BELONG.get(path[0], WHERE_CREDENTIALS_BELONG)
+        return Mistake(path=path, expected="no credentials", found=found, hint=hint)
+    section = section_at(path[:-1])
+    known = list(section.model_fields) if section else []
+    hint = _home(key) or did_you_mean(key, known) or f"Keys here are {', '.join(known)}."
+    return Mistake(path=path, expected="a key that belongs here", found=found, hint=hint)
+
+
+def _home(key: str) -> str:
+    return next((f"It belongs under {home}." for home, model in _HOMES if key in model.model_fields), "")

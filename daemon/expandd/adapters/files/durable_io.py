@@ -1,0 +1,234 @@
+"""Owns durable file operations: what they did is still so after a power cut, and none of them overwrites a file.
+
+Every path is walked to (see `files.roots`), and what is done at its end is done by the descriptor of its directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from expandd.adapters.files.file_attributes import Original
+from expandd.adapters.files.rename import rename_to_free_name
+from expandd.adapters.files.roots import Roots, Spot, opened
+
+CHUNK = 1 << 20
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+
+
+class Disk:
+    """The real disk, synchronous: callers keep it off the event loop. Raises OSError."""
+
+    def __init__(self, roots: Roots | None = None) -> None:
+        self.roots = roots or Roots()
+
+    def sync_directory(self, directory: Path) -> None:
+        with self.roots.directory(directory) as descriptor:
+            Spot(descriptor, "").sync()
+
+    def make_directories(self, root: Path, relative: Path) -> Path:
+        """`root`/`relative`, its parts made where missing. `root` itself must exist: it may be a mount point."""
+        self.roots.make_directories(root, relative)
+        return root / relative
+
+    def create(self, target: Path, chunks: Iterable[bytes], spare: str) -> None:
+        """A new file with these bytes, whole or not at all. Raises FileExistsError.
+
+        Its bytes are written to a file without a name where the file system has such, else to the hidden name
+        `spare` beside the target.
+        """
+        with self.roots.directory(target.parent) as directory:
+            try:
+                descriptor = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _mode(chunks), dir_fd=directory)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED:
+                    raise
+                self._create_by_name(target, chunks, target.parent / spare)
+                return
+        with os.fdopen(descriptor, "wb") as file:
+            self._fill(file, chunks)
+            _seal(file, chunks)
+            self._give_name(file.fileno(), target)
+        self.sync_directory(target.parent)
+
+    def move(self, source: Path, target: Path, spare: str) -> None:
+        """Move a file, also to another file system, or leave it alone. Raises FileExistsError rather than overwrite."""
+        with self.roots.spot(source) as held:
+            before = held.lstat()
+            try:
+                self._second(held, source, target, spare)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(source, target, spare)
+            self.sync_directory(target.parent)
+            try:
+                self._take_away(held, before)
+            except OSError:
+                # What cannot be taken away stays where it is, and is nowhere else. A share may say no and yet do it.
+                if held.there():
+                    self._unlink(target)
+                raise
+        self.sync_directory(source.parent)
+
+    def link(self, source: Path, target: Path) -> None:
+        """A second name for a file; a rename where the file system has no links."""
+        with self.roots.spot(source) as held, self.roots.spot(target) as free:
+            try:
+                os.link(
+                    held.name,
+                    free.name,
+                    src_dir_fd=held.directory,
+                    dst_dir_fd=free.directory,
+                    follow_symlinks=False,
+                )
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                rename_to_free_name(held, free)
+
+    def replace(self, target: Path, content: bytes, spare: str) -> None:
+        """A small file of our own, replaced whole."""
+        with self.roots.spot(target) as spot:
+            descriptor, temporary = _exclusive(spot.beside(spare), 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                self._fill(file, [content])
+            os.rename(temporary.name, spot.name, src_dir_fd=spot.directory, dst_dir_fd=spot.directory)
+        self.sync_directory(target.parent)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """On one file system, durably."""
+        with self.roots.spot(source) as held, self.roots.spot(target) as free:
+            os.rename(held.name, free.name, src_dir_fd=held.directory, dst_dir_fd=free.directory)
+        self.sync_directory(target.parent)
+        self.sync_directory(source.parent)
+
+    def remove(self, path: Path) -> None:
+        self._unlink(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self.sync_directory(path.parent)
+
+    def digest(self, path: Path) -> str:
+        """The sha256 of a regular file's bytes. Never follows a symlink."""
+        digest = hashlib.sha256()
+        with self.reading(path) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def chunks(self, path: Path) -> Iterator[bytes]:
+        with self.reading(path) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[IO[bytes]]:
+        """A regular file, open. Raises FileNotFoundError for anything else: a link's target is none of our business."""
+        with os.fdopen(self.roots.open_file(path), "rb") as file:
+            yield file
+
+    def _second(self, held: Spot, source: Path, target: Path, spare: str) -> None:
+        """The file at `target` too. A copy where a link would keep bits of its mode that nobody should meet there."""
+        if _keeps_trouble(held, source):
+            self._copy(source, target, spare)
+        else:
+            self.link(source, target)
+
+    def _take_away(self, held: Spot, before: os.stat_result) -> None:
+        """The first name of what has a second one now; not that of something which came in its place meanwhile."""
+        try:
+            now = held.lstat()
+            if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino):
+                held.unlink()
+        except FileNotFoundError:
+            return
+
+    def _give_name(self, descriptor: int, target: Path) -> None:
+        with self.roots.spot(target) as free:
+            # With a directory given, and only then, Python follows the link in /proc to the file itself.
+            os.link(f"/proc/self/fd/{descriptor}", free.name, dst_dir_fd=free.directory, follow_symlinks=True)
+
+    def _create_by_name(self, target: Path, chunks: Iterable[bytes], temporary: Path) -> None:
+        with self.roots.spot(temporary) as spot:
+            descriptor, hidden = _exclusive(spot, _mode(chunks))
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    self._fill(file, chunks)
+                    _seal(file, chunks)
+                self.link(temporary.with_name(hidden.name), target)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    hidden.unlink()
+        self.sync_directory(target.parent)
+
+    def _copy(self, source: Path, target: Path, spare: str) -> None:
+        with self.reading(source) as file:
+            self.create(target, Original(file), spare)
+
+    def _fill(self, file: IO[bytes], chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+    def _unlink(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError), self.roots.spot(path) as spot:
+            spot.unlink()
+
+
+def _mode(chunks: Iterable[bytes]) -> int:
+    """What a new file begins with. The umask takes from it, as it does with all that this user makes."""
+    return 0o600 if isinstance(chunks, Original) else 0o666
+
+
+def _seal(file: IO[bytes], chunks: Iterable[bytes]) -> None:
+    """The mode and the times, before the name."""
+    if isinstance(chunks, Original):
+        chunks.seal(file.fileno())
+        os.fsync(file.fileno())
+
+
+def _exclusive(spot: Spot, mode: int) -> tuple[int, Spot]:
+    """A new file of ours, under this hidden name or, where somebody keeps it taken, under a longer one."""
+    for _ in range(2):
+        try:
+            return os.open(spot.name, _NEW, mode, dir_fd=spot.directory), spot
+        except FileExistsError:
+            # Of an earlier try, or planted: a name is taken away, and whatever it leads to stays as it is.
+            with contextlib.suppress(OSError):
+                spot.unlink()
+    spot = spot.beside(f"{spot.name.removesuffix('.part')}-{secrets.token_hex(4)}.part")
+    return os.open(spot.name, _NEW, mode, dir_fd=spot.directory), spot
+
+
+def _keeps_trouble(held: Spot, path: Path) -> bool:
+    """Take from a file what runs with the rights of others, and what makes it a program; whether that must be copied.
+
+    The bits of another user's file are not ours to change; a copy is.
+    """
+    mode = held.lstat().st_mode
+    if not stat.S_ISREG(mode) or not mode & 0o7111:
+        return False
+    try:
+        descriptor = opened(held, path)
+    except OSError:
+        # It cannot be read, nor copied.
+        return False
+    try:
+        os.fchmod(descriptor, mode & 0o666)
+    except OSError:
+        return bool(mode & (stat.S_ISUID | stat.S_ISGID))
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,293 @@
+"""Owns what is done in hot folders: claims, deliveries, originals put to rest, and nothing ever overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from expandd.adapters.bulkheads import Run, in_thread
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.error_report import is_sidecar, sidecar, sidecar_path
+from expandd.adapters.files.folder_errors import folder_away, prove_room, translated
+from expandd.adapters.files.inbox_locks import InboxLocks
+from expandd.adapters.files.mount_guard import Standing
+from expandd.adapters.files.originals import Claimed
+from expandd.adapters.files.recovery_record import mark_beside, read, written
+from expandd.adapters.files.result_sidecar import put_beside
+from expandd.adapters.files.returns import Returning
+from expandd.adapters.files.roots import WORK, NotOurs
+from expandd.adapters.files.scan import MARK, Looking, events_reach, first_in
+from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
+from expandd.domain.inbox_state import Occupied
+from expandd.domain.job import FileIdentity, Job, Result
+from expandd.domain.naming import numbered, printable
+from expandd.domain.settle import Look
+
+T = TypeVar("T")
+
+
+class LocalFolders:
+    """Hot folders of the local file system. Blocking calls run in threads, and only where the right disk is mounted."""
+
+    def __init__(
+        self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None, run: Run = in_thread
+    ) -> None:
+        self._run = run
+        self._disk = disk
+        self._roots = disk.roots
+        self._looking = Looking(disk.roots)
+        self._claimed = Claimed(disk)
+        self._returning = Returning(disk)
+        self._standing = standing or Standing()
+        self._locks = locks
+
+    async def look(self, path: Path) -> Look | None:
+        return await self._off_loop(path, self._looking.look_at, path)
+
+    async def irregular(self, path: Path) -> str | None:
+        return await self._off_loop(path, self._looking.irregular, path)
+
+    async def first_there(self, directory: Path, names: Sequence[str]) -> str:
+        return await self._off_loop(directory, self._looking.first_there, directory, names)
+
+    async def events_reach(self, inbox: Path) -> bool:
+        return await self._off_loop(inbox, events_reach, inbox)
+
+    async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Path]]:
+        found = self._looking.batches(inbox, recursive=recursive, leave_out=WORK)
+        try:
+            while batch := await self._off_loop(inbox, next, found, None):
+                yield batch
+        finally:
+            # Cancelled while a thread is inside it: it ends with that thread.
+            with contextlib.suppress(ValueError):
+                found.close()
+
+    async def stuck(self, inbox: Path, relative: Path) -> str | None:
+        return await self._off_loop(inbox, self._looking.stuck, inbox, relative)
+
+    async def claim(self, job: Job) -> FileIdentity | None:
+        return await self._off_loop(job.place.inbox, self._claim, job)
+
+    async def identity(self, path: Path) -> FileIdentity | None:
+        return await self._off_loop(path, self._looking.identity_of, path)
+
+    async def digest(self, path: Path) -> str:
+        try:
+            return await self._run(path, self._where_it_stands, path, self._disk.digest, path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise folder_away(path.parent, error) from error
+
+    async def give_back(self, job: Job) -> Path | None:
+        return await self._off_loop(job.place.inbox, self._returning.file, job.work_file, job.place.inbox, job.relative)
+
+    async def bring_back(self, job: Job) -> Path | None:
+        return await self._off_loop(job.place.inbox, self._bring_back, job)
+
+    async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
+        return await self._off_loop(root, self._free_name, root, relative, taken)
+
+    async def prove(self, root: Path, room: int) -> None:
+        await self._off_loop(root, prove_room, self._roots, root, room)
+
+    async def make_way(self, root: Path, relative: Path) -> bool:
+        return await self._off_loop(root, self._make_way, root, relative)
+
+    async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+        return await self._off_loop(target.parent, self._publish, vaulted, target, sha256)
+
+    async def put_away(self, job: Job, target: Path) -> bool:
+        return await self._off_loop(target.parent, self._put_away, job, target)
+
+    async def discard(self, job: Job) -> None:
+        await self._off_loop(job.place.inbox, self._claimed.discard, job)
+
+    async def tidy(self, job: Job) -> None:
+        await self._off_loop(job.place.inbox, self._tidy, job.work_dir)
+
+    async def write_sidecar(self, job: Job, target: Path) -> None:
+        path = sidecar_path(target)
+        await self._off_loop(path.parent, self._disk.replace, path, sidecar(job, target), _spare(job.id))
+
+    async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
+        await self._off_loop(job.place.outbox, put_beside, self._disk, job, result, target, _spare(job.id))
+
+    async def mark(self, job: Job) -> None:
+        await self._off_loop(job.place.inbox, self._disk.replace, job.work_dir / MARK, written(job), _spare(job.id))
+
+    async def marked(self, inbox: Path, job_id: str) -> Job | None:
+        return await self._off_loop(inbox, self._marked, inbox / WORK / job_id)
+
+    async def remove_older(self, directory: Path, before: float) -> None:
+        await self._off_loop(directory, self._remove_older, directory, before)
+
+    async def forget_sidecar(self, failed: Path) -> None:
+        await self._off_loop(failed.parent, self._forget_sidecar, failed)
+
+    async def strays(self, inbox: Path) -> Sequence[str]:
+        return await self._off_loop(inbox, self._looking.work_directories, inbox)
+
+    async def return_stray(self, inbox: Path, job_id: str) -> int:
+        return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
+
+    async def occupy(self, inbox: Path, heeding: Sequence[str] = ()) -> Occupied:
+        return await self._off_loop(inbox, self._occupy, inbox, heeding)
+
+    async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
+        try:
+            found = await self._run(directory, self._where_it_stands, directory, self._stat, directory)
+        except NotOurs as error:
+            raise folder_away(directory, error) from error
+        except OSError as error:
+            if error.errno == errno.ETIMEDOUT:
+                raise folder_away(directory, error) from error
+            return None
+        return found.st_dev, found.st_ino
+
+    async def _off_loop(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
+        with translated(folder):
+            return await self._run(folder, self._where_it_stands, folder, call, *arguments)
+
+    def _where_it_stands(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
+        self._standing.check(folder)
+        return call(*arguments)
+
+    def _occupy(self, inbox: Path, heeding: Sequence[str]) -> Occupied:
+        if self._locks is None:
+            self._disk.make_directories(inbox, Path(WORK))
+        else:
+            try:
+                self._locks.take(inbox)
+            except InstanceRunning as error:
+                raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
+        with self._roots.directory(inbox) as directory:
+            found, there = os.fstat(directory), first_in(directory, heeding)
+        work = self._stat(inbox / WORK)
+        return Occupied((found.st_dev, found.st_ino), there, (work.st_dev, work.st_ino))
+
+    def _stat(self, directory: Path) -> os.stat_result:
+        with self._roots.directory(directory) as descriptor:
+            return os.fstat(descriptor)
+
+    def _make_way(self, root: Path, relative: Path) -> bool:
+        if self._looking.passable(root, relative.parent) != relative.parent:
+            return False
+        self._disk.make_directories(root, relative.parent)
+        return True
+
+    def _claim(self, job: Job) -> FileIdentity | None:
+        if self._looking.there(job.work_file):
+            return self._looking.identity_of(job.work_file)
+        source = job.place.inbox / job.relative
+        if self._looking.identity_of(source) is None or self._looking.stuck(job.place.inbox, job.relative):
+            return None
+        self._disk.make_directories(job.place.inbox, job.work_dir.relative_to(job.place.inbox))
+        try:
+            self._disk.rename(source, job.work_file)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        identity = self._looking.identity_of(job.work_file)
+        if identity is None:
+            # Swapped for something that is no file between the look and the rename.
+            self._returning.irregular(job.work_file, source)
+        return identity
+
+    def _bring_back(self, job: Job) -> Path | None:
+        resting = job.resting
+        assert resting is not None, "a job that is over has its original somewhere, or none"
+        home = next((root for root in (job.place.done, job.place.error) if resting.is_relative_to(root)), None)
+        if home is not None and self._looking.identity_of(resting) is None:
+            with translated(home):
+                # In a folder that is away there may well be one.
+                self._standing.check(home)
+                self._stat(home)
+        return self._returning.file(resting, job.place.inbox, job.relative)
+
+    def _return_all(self, inbox: Path, work_dir: Path) -> int:
+        with self._looking.listing(work_dir, must_be=True) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+        returned = [self._returning.file(work_dir / name, inbox, Path(name)) for name in names]
+        self._tidy(work_dir)
+        return sum(path is not None for path in returned)
+
+    def _free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
+        directory = self._disk.make_directories(root, self._looking.passable(root, relative.parent))
+        # In a folder that is away every name is free, also that of a file which is back with the folder.
+        self._stat(directory)
+        paths = (directory / name for name in numbered(relative.name))
+        return next(path for path in paths if path not in taken and not self._looking.there(path))
+
+    def _publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+        try:
+            self._disk.create(target, self._proven(vaulted, sha256), _spare(vaulted.name))
+        except FileExistsError:
+            # The name was free when it was written down for this job alone: the same bytes there are ours, put
+            # there by a try that did not live to say so.
+            return self._claimed.has_digest(target, sha256) and self._has_name(target)
+        except NotADirectoryError:
+            # A link, or a file, has come in the place of its subfolder: another name is chosen.
+            return False
+        return True
+
+    def _has_name(self, target: Path) -> bool:
+        """Whether what lies there has just this name: where case is ignored, it may be another job's, and is kept."""
+        with self._looking.listing(target.parent, must_be=True) as entries:
+            return any(entry.name == target.name for entry in entries)
+
+    def _proven(self, vaulted: Path, sha256: str) -> Iterator[bytes]:
+        """The bytes, and at their end VaultDamaged unless they are the right ones: before the file has a name."""
+        digest = hashlib.sha256()
+        try:
+            for chunk in self._disk.chunks(vaulted):
+                digest.update(chunk)
+                yield chunk
+        except FileNotFoundError as error:
+            raise VaultDamaged(f"the vault does not hold {printable(vaulted.name)} any more") from error
+        if digest.hexdigest() != sha256:
+            raise VaultDamaged(f"the vaulted bytes of {printable(vaulted.name)} are not what was downloaded")
+
+    def _put_away(self, job: Job, target: Path) -> bool:
+        self._standing.check(job.work_file)
+        return self._claimed.put_away(job, target, _spare(job.id))
+
+    def _marked(self, work_dir: Path) -> Job | None:
+        text = mark_beside(self._roots, work_dir)
+        return None if text is None else read(text, work_dir.name)
+
+    def _forget_sidecar(self, failed: Path) -> None:
+        path = sidecar_path(failed)
+        if not self._looking.there(failed) and is_sidecar(path, self._roots):
+            self._disk.remove(path)
+
+    def _remove_older(self, directory: Path, before: float) -> None:
+        for batch in self._looking.batches(directory, recursive=True, leave_out=WORK):
+            for relative in batch:
+                look = self._looking.look_at(directory / relative)
+                # ctime: when it was put there. Its mtime is as old as the picture.
+                if look is not None and look.ctime_ns < before * 1e9:
+                    self._disk.remove(directory / relative)
+
+    def _tidy(self, work_dir: Path) -> None:
+        """Remove what is hidden in a job's directory, and the directory if nothing else is in it."""
+        try:
+            with self._looking.listing(work_dir, must_be=True) as entries:
+                kinds = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        ours = {name for name, is_file in kinds.items() if is_file and name.startswith(".")}
+        for name in ours:
+            self._disk.remove(work_dir / name)
+        if len(ours) == len(kinds):
+            with self._roots.spot(work_dir) as spot:
+                os.rmdir(spot.name, dir_fd=spot.directory)
+
+
+def _spare(job_id: str) -> str:
+    return f".expandd-{job_id}.part"

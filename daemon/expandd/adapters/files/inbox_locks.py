@@ -1,0 +1,179 @@
+"""Owns the locks that keep a second instance away from an inbox.
+
+The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that is
+stands in an attribute of the inbox's work folder, or in a file in it where the file system has none, where nobody else
+can read it: it is made at random, and anew when another user has seen it in the kernel's list and taken it. Beside it
+stands whose it was last, for when the kernel does not tell who has it now. While all that is read and taken the work
+folder is locked, for an instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.roots import WORK, Roots
+from expandd.adapters.locks.kernel_names import NameTakenError, hold
+from expandd.domain.errors import InstanceRunning
+from expandd.domain.naming import printable
+
+NAME = ".lock"
+"""The file in the work folder that tells the name, and which process took it last."""
+
+ATTRIBUTE = "user.expandd.lock"
+"""The attribute of the work folder that tells the same."""
+
+MOST = 100
+"""Bytes of it that are read."""
+
+_SPARE = ".lock.part"
+_NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.E2BIG})
+_NAME = re.compile("expandd-inbox-[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the file says; empty where there is none yet."""
+
+    name: str = ""
+    process: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    inbox: tuple[int, int]
+    name: str
+    lock: socket.socket
+
+
+class InboxLocks:
+    """The inboxes this process works on. Close it to let go of them."""
+
+    def __init__(self, roots: Roots | None = None) -> None:
+        self._disk = Disk(roots)
+        self._held: dict[Path, _Held] = {}
+
+    def take(self, inbox: Path) -> None:
+        """Make the inbox's work folder where it is missing, and lock it; nothing where that is still so.
+
+        An inbox that was made anew, or mounted, is another one, with another lock. Raises InstanceRunning, OSError.
+        """
+        self._disk.make_directories(inbox, Path(WORK))
+        identity, held = self._identity(inbox), self._held.get(inbox)
+        if held is not None and held.inbox == identity and self._told(inbox).name == held.name:
+            return
+        with self._alone(inbox):
+            name, lock = self._hold(inbox)
+        self._let_go(inbox)
+        self._held[inbox] = _Held(identity, name, lock)
+
+    @property
+    def held(self) -> frozenset[Path]:
+        return frozenset(self._held)
+
+    def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
+        """Let go of all others, and tell which."""
+        others = self.held.difference(inboxes)
+        for inbox in others:
+            self._let_go(inbox)
+        return others
+
+    def close(self) -> None:
+        self.keep_only(())
+
+    def _hold(self, inbox: Path) -> tuple[str, socket.socket]:
+        told = self._told(inbox)
+        name, lock = told.name, None
+        try:
+            lock = hold(name) if name else None
+        except NameTakenError as error:
+            if error.trusted or (error.trusted is None and _lives(told.process)):
+                raise InstanceRunning(
+                    f"The inbox {printable(inbox)} is in use by {error}. "
+                    "Stop that instance first, or give this one folders of its own.",
+                ) from error
+        if lock is None:
+            name = f"expandd-inbox-{secrets.token_hex(16)}"
+            lock = hold(name)
+        try:
+            self._tell(inbox, f"{name}\n{_process(os.getpid())}\n".encode())
+        except OSError:
+            lock.close()
+            raise
+        return name, lock
+
+    def _told(self, inbox: Path) -> _Told:
+        lines = self._read(inbox).decode("ascii", "replace").splitlines()
+        # One that was not written by us, or not to its end, is as good as none.
+        return _Told(*lines) if len(lines) == len(("name", "process")) and _NAME.fullmatch(lines[0]) else _Told()
+
+    def _read(self, inbox: Path) -> bytes:
+        try:
+            with self._opened(inbox) as work:
+                return os.getxattr(work, ATTRIBUTE)
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTE:
+                raise
+        try:
+            with self._disk.reading(inbox / WORK / NAME) as file:
+                return file.read(MOST)
+        except FileNotFoundError:
+            return b""
+
+    def _tell(self, inbox: Path, told: bytes) -> None:
+        try:
+            with self._opened(inbox) as work:
+                os.setxattr(work, ATTRIBUTE, told)
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTE:
+                raise
+            self._disk.replace(inbox / WORK / NAME, told, _SPARE)
+
+    @contextmanager
+    def _opened(self, inbox: Path) -> Iterator[int]:
+        with self._disk.roots.directory(inbox / WORK) as walked:
+            descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _alone(self, inbox: Path) -> Iterator[None]:
+        """Nobody else takes this inbox meanwhile."""
+        with self._opened(inbox) as work:
+            fcntl.flock(work, fcntl.LOCK_EX)
+            yield
+
+    def _identity(self, inbox: Path) -> tuple[int, int]:
+        with self._disk.roots.directory(inbox) as directory:
+            found = os.fstat(directory)
+        return found.st_dev, found.st_ino
+
+    def _let_go(self, inbox: Path) -> None:
+        held = self._held.pop(inbox, None)
+        if held is not None:
+            held.lock.close()
+
+
+def _process(number: int) -> str:
+    """A process and when it began, which tells it from a later one of the same number; "" when there is none."""
+    try:
+        began = Path(f"/proc/{number}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+    return f"{number} {began}"
+
+
+def _lives(process: str) -> bool:
+    number = process.partition(" ")[0]
+    return number.isdigit() and _process(int(number)) == process

@@ -1,0 +1,256 @@
+"""Owns how a directory is looked at: lstat, never stat; streaming, never a whole listing in memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.adapters.files.mounts import file_system_type
+from expandd.adapters.files.roots import WORK, Roots, Spot, user_name
+from expandd.domain.bounds import word
+from expandd.domain.job import FileIdentity
+from expandd.domain.naming import numbered, printable
+from expandd.domain.selection import ignored_because, is_pause
+from expandd.domain.settle import Look
+
+MARK = ".job.json"
+"""The name of the record beside a file in work."""
+
+BATCH = 256
+"""Entries of a scan handed over at once."""
+
+REMOTE = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "virtiofs",
+        "overlay",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "afs",
+        "vboxsf",
+    }
+)
+"""File systems whose changes by other machines, or by layers below, make no events here. With fuse and fuse.*."""
+
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
+
+_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A regular file in an inbox that may be picked up, unread. `entry` tells what lstat does, while it is listed."""
+
+    relative: Path
+    entry: os.DirEntry[str]
+
+
+class Looking:
+    """Looks at what lies below roots. Raises OSError."""
+
+    def __init__(self, roots: Roots | None = None) -> None:
+        self.roots = roots or Roots()
+
+    def look_at(self, path: Path) -> Look | None:
+        found = self._lstat_below(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return None
+        # A file can have any date, whatever the job database can keep.
+        return Look(found.st_dev, found.st_ino, found.st_size, word(found.st_mtime_ns), word(found.st_ctime_ns))
+
+    def there(self, path: Path) -> bool:
+        """Whether anything at all has this path."""
+        return self._lstat(path) is not None
+
+    def first_there(self, directory: Path, names: Sequence[str]) -> str:
+        with self.roots.directory(directory) as descriptor:
+            return first_in(descriptor, names)
+
+    def identity_of(self, path: Path) -> FileIdentity | None:
+        look = self.look_at(path)
+        return None if look is None else FileIdentity(look.device, look.inode, look.size, look.mtime_ns)
+
+    def irregular(self, path: Path) -> str | None:
+        found = self._lstat_below(path)
+        if found is None:
+            return None
+        kind = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), None)
+        if kind == "a directory" and not self._may(path, os.R_OK | os.X_OK):
+            return f"a directory that expandd may not enter (chmod g+rwx {_quoted(path)})"
+        return kind
+
+    def stuck(self, inbox: Path, relative: Path) -> str | None:
+        """Why a file is not taken out of its subfolder, and the remedy; None where it is, or lies in none.
+
+        A job directory that somebody has moved holds what may be paid for already.
+        """
+        if relative.parent == Path():
+            return None
+        subfolder = inbox / relative.parent
+        record = self._lstat(subfolder / MARK)
+        if record is not None and record.st_uid == os.geteuid():
+            return (
+                f"its directory {printable(subfolder)} is one of expandd's own that was moved out of the work folder, "
+                f"and its image may be paid for. Move it back into {printable(inbox / WORK)}; as a new image it can be "
+                "dropped again by itself"
+            )
+        with self.roots.directory(subfolder) as directory:
+            found = os.fstat(directory)
+            mine = os.geteuid() in {0, found.st_uid}
+            file = self._lstat(inbox / relative)
+            kept = found.st_mode & stat.S_ISVTX and not mine and file is not None and file.st_uid != os.geteuid()
+            if os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True) and not kept:
+                return None
+        return (
+            f"its subfolder {printable(subfolder)} was made by {user_name(found.st_uid)} so that expandd may not take "
+            f"files out of it; its files wait. Open it to its group: chmod g+rwx,-t {_quoted(subfolder)}"
+        )
+
+    def passable(self, root: Path, relative: Path) -> Path:
+        """`relative` as a directory can lie below `root`: a part whose name is taken gets a number, as files do.
+
+        It is taken by a file, by a link, and by a directory of somebody's who lets nobody else work in it.
+        """
+        found = root
+        for part in relative.parts:
+            found = next(way for way in (found / name for name in numbered(part)) if self._passes(way))
+        return found.relative_to(root)
+
+    def batches(self, root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Path]]:
+        """Relative paths of all that is no directory, in batches. Directories that are never picked up are not entered.
+
+        A directory that may not be entered is told like a file: somebody should hear of it.
+        """
+        batch: list[Path] = []
+        pending = [Path()]
+        while pending:
+            below = pending.pop()
+            try:
+                with self.listing(root / below, must_be=below == Path()) as entries:
+                    for entry in entries:
+                        if entry.name == leave_out and below == Path():
+                            continue
+                        if not entry.is_dir(follow_symlinks=False):
+                            batch.append(below / entry.name)
+                        elif recursive and ignored_because(entry.name) is None:
+                            pending.append(below / entry.name)
+                        if len(batch) >= BATCH:
+                            yield batch
+                            batch = []
+            except PermissionError:
+                if below == Path():
+                    raise
+                batch.append(below)
+        if batch:
+            yield batch
+
+    def waiting_files(self, inbox: Path, *, recursive: bool) -> Iterator[Waiting]:
+        """All regular files in an inbox that may be picked up, unread."""
+        pending = [Path()]
+        while pending:
+            below = pending.pop()
+            with self.listing(inbox / below, must_be=below == Path()) as entries:
+                for entry in entries:
+                    # Which kind it is stands in the listing itself; no call for each file.
+                    if entry.is_file(follow_symlinks=False):
+                        pauses = below == Path() and is_pause(Path(entry.name))
+                        if not pauses and ignored_because(entry.name) is None:
+                            yield Waiting(below / entry.name, entry)
+                    elif recursive and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:
+                        pending.append(below / entry.name)
+
+    def work_directories(self, inbox: Path) -> list[str]:
+        """The names of the job directories in an inbox's work folder."""
+        with self.listing(inbox / WORK, must_be=False) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+    def listing(self, directory: Path, *, must_be: bool) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """The entries of a directory; none where it is gone, or no directory, unless it `must_be` there."""
+        with ExitStack() as stack:
+            try:
+                entries = stack.enter_context(self.roots.listing(directory))
+            except OSError as error:
+                # A subfolder that was there a moment ago; the inbox itself may be unmounted.
+                if must_be or error.errno not in _NOTHING:
+                    raise
+                entries = iter(())
+            return _Listed(entries, stack.pop_all())
+
+    def _passes(self, way: Path) -> bool:
+        found = self._lstat(way)
+        return found is None or (stat.S_ISDIR(found.st_mode) and self._may(way, os.W_OK | os.X_OK))
+
+    def _may(self, path: Path, access: int) -> bool:
+        with self.roots.spot(path) as spot:
+            return os.access(spot.name, access, dir_fd=spot.directory, effective_ids=True)
+
+    def _lstat_below(self, path: Path) -> os.stat_result | None:
+        """The same, and nothing either where a subfolder may not be entered: the others go on."""
+        try:
+            return self._lstat(path)
+        except PermissionError:
+            with self.roots.directory(self.roots.root_of(path)) as root:
+                if not os.access(".", os.X_OK, dir_fd=root, effective_ids=True):
+                    raise
+            return None
+
+    def _lstat(self, path: Path) -> os.stat_result | None:
+        try:
+            with self.roots.spot(path) as spot:
+                return spot.lstat()
+        except OSError as error:
+            if error.errno in _NOTHING:
+                return None
+            raise
+
+
+class _Listed:
+    """Entries, and what is closed once they have been read."""
+
+    def __init__(self, entries: Iterator[os.DirEntry[str]], held: ExitStack) -> None:
+        self._entries = entries
+        self._held = held
+
+    def __enter__(self) -> Iterator[os.DirEntry[str]]:
+        return self._entries
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+
+def first_in(directory: int, names: Sequence[str]) -> str:
+    """The first of these that an open directory has; "" where it has none. Raises OSError."""
+    for name in names:
+        # An answer, not an exception, for each that is not there: there are two dozen, and mostly none is.
+        if os.access(name, os.F_OK, dir_fd=directory, effective_ids=True, follow_symlinks=False):
+            return name
+    # It answers no too where the directory cannot be asked, and that is not to be taken for an answer.
+    return names[-1] if names and Spot(directory, names[-1]).there() else ""
+
+
+def events_reach(directory: Path) -> bool:
+    kind = file_system_type(directory)
+    return kind not in REMOTE and kind != "fuse" and not kind.startswith("fuse.")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(printable(path))

@@ -1,0 +1,109 @@
+"""Owns the vault: paid bytes on the local disk, until their job is over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from expandd.adapters.bulkheads import Run, in_thread
+from expandd.adapters.files.durable_io import Disk
+from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.naming import printable
+
+FLOOR = 16 << 20
+"""Bytes that stay free beside the result to be stored: the journal lives there too."""
+
+
+class FileVault:
+    """One file a job in `directory`, and in `kept` below it what may be used again, by digest."""
+
+    def __init__(self, directory: Path, disk: Disk, run: Run = in_thread) -> None:
+        self._run = run
+        self._directory = directory
+        self._kept = directory / "kept"
+        self._disk = disk
+
+    def incoming(self, job_id: str) -> Path:
+        return self._directory / f"{job_id}.part"
+
+    def path(self, job_id: str) -> Path:
+        return self._directory / job_id
+
+    async def admit(self, job_id: str) -> None:
+        await self._off_loop(self._disk.rename, self.incoming(job_id), self.path(job_id))
+
+    async def recall(self, job_id: str) -> None:
+        await self._off_loop(self._disk.rename, self.path(job_id), self.incoming(job_id))
+
+    async def prove(self, room: int) -> None:
+        try:
+            found = await self._run(self._directory, os.statvfs, self._directory)
+        except OSError as error:
+            raise AccountAway(GateReason.CANNOT_STORE, f"The state directory cannot be used: {error}.") from error
+        if found.f_bavail * found.f_frsize < room + FLOOR:
+            raise AccountAway(
+                GateReason.CANNOT_STORE,
+                f"The disk of the state directory {self._directory.parent} is full: results could not be kept safe. "
+                "Make room there; expandd goes on by itself.",
+            )
+
+    async def drop(self, job_id: str) -> None:
+        def both() -> None:
+            self.incoming(job_id).unlink(missing_ok=True)
+            self.path(job_id).unlink(missing_ok=True)
+
+        await self._off_loop(both)
+
+    async def keep(self, job_id: str, sha256: str) -> None:
+        await self._off_loop(self._keep, self.path(job_id), self._kept / sha256)
+
+    async def reuse(self, sha256: str, job_id: str) -> bool:
+        holds: list[bool] = []
+        await self._off_loop(lambda: holds.append(self._holds(sha256)))
+        if not any(holds):
+            return False
+        await self._off_loop(self._link, self._kept / sha256, self.path(job_id))
+        return True
+
+    async def forget_older(self, before: float) -> None:
+        def forget() -> None:
+            if not self._kept.is_dir():
+                return
+            for path in self._kept.iterdir():
+                # ctime: each reuse makes a link, and so keeps what is in use.
+                if path.stat().st_ctime < before:
+                    path.unlink(missing_ok=True)
+
+        await self._off_loop(forget)
+
+    def _holds(self, sha256: str) -> bool:
+        """Whether the kept bytes are there and right; what is damaged is no use to anybody."""
+        try:
+            return self._disk.digest(self._kept / sha256) == sha256
+        except OSError:
+            return False
+
+    def _keep(self, vaulted: Path, kept: Path) -> None:
+        self._kept.mkdir(mode=0o700, exist_ok=True)
+        if vaulted.exists() and not self._holds(kept.name):
+            # What lies there is damaged: it would be in the way of every good one.
+            kept.unlink(missing_ok=True)
+            self._link(vaulted, kept)
+
+    def _link(self, source: Path, target: Path) -> None:
+        """One file under both names; there is nothing to copy, and nothing to be half done."""
+        with contextlib.suppress(FileExistsError):
+            os.link(source, target)
+        self._disk.sync_directory(target.parent)
+
+    async def _off_loop(self, call: Callable[..., None], *arguments: Path) -> None:
+        try:
+            await self._run(self._directory, call, *arguments)
+        except OSError as error:
+            raise AccountAway(
+                GateReason.CANNOT_STORE,
+                f"The state directory {printable(self._directory.parent)} cannot be used ({error.strerror or error}). "
+                "Results cannot be kept safe there: see to its disk; expandd goes on by itself.",
+            ) from error

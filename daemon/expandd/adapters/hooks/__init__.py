@@ -1,0 +1,1 @@
+"""What a hook does: runs a command, or posts to a web address."""

@@ -1,0 +1,1 @@
+"""Locks that keep a second instance away from a state directory, an account or an inbox."""

@@ -1,0 +1,1 @@
+"""The job database of one host: SQLite in the state directory."""

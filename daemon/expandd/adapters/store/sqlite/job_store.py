@@ -1,0 +1,281 @@
+"""Owns the journal: SQLite in one writer thread that commits in groups, durable before anybody is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from expandd.adapters.store.sqlite.commands import forget_order, lift, orders, stand, standing_orders
+from expandd.adapters.store.sqlite.payments import paid_before, paid_here, spent, write_payments
+from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row
+from expandd.adapters.store.sqlite.schema import VERSION, steps_from
+from expandd.domain.calendar import Spent, Today
+from expandd.domain.commands import Order, StandingOrder
+from expandd.domain.errors import JournalAway, RowRefused, StaleJob
+from expandd.domain.job import Job, JobState
+
+T = TypeVar("T")
+
+# Built from our own column names alone; "left" and "right" are words of SQL.
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+_INSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({', '.join(':' + name for name in COLUMNS)})"  # noqa: S608 - as said
+_SET = ", ".join(f'"{name}" = :{name}' for name in COLUMNS)
+# The guard of every change: whoever believes in an older state, or has lost the job to another owner, changes nothing.
+_GUARD = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
+_UPDATE = f"UPDATE jobs SET {_SET} WHERE {_GUARD}"  # noqa: S608 - as said
+
+
+_OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""Failures that say something of what was to be written, and nothing of the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A piece of work for the writer thread, and where its outcome goes."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+    def tell(self, outcome: object, error: BaseException | None) -> None:
+        def settle() -> None:
+            if self.future.cancelled():
+                return
+            if error is None:
+                self.future.set_result(outcome)
+            else:
+                self.future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(settle)
+
+
+class SqliteJournal:
+    """WAL with synchronous=FULL: a write that returned survives a power cut. Close it to end its thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._thread.start()
+
+    async def add(self, job: Job) -> None:
+        row = to_row(job)
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(_INSERT, row)
+            write_payments(connection, row)
+
+        await self._do(insert)
+
+    async def save(self, job: Job, expected: JobState) -> None:
+        row = {**to_row(job), "expected": expected.value}
+
+        def update(connection: sqlite3.Connection) -> None:
+            if connection.execute(_UPDATE, row).rowcount == 0:
+                raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
+            write_payments(connection, row)
+
+        await self._do(update)
+
+    async def get(self, job_id: str) -> Job | None:
+        return await self._one("SELECT * FROM whole_jobs WHERE id = ?", job_id)
+
+    async def open_jobs(self) -> Sequence[Job]:
+        return await self._do(
+            lambda connection: _all(connection, "SELECT * FROM whole_jobs WHERE closed = 0 ORDER BY id")
+        )
+
+    async def by_image_id(self, image_id: str) -> Job | None:
+        # The second condition is the index's own: without it SQLite reads the whole table.
+        query = "SELECT * FROM whole_jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
+        return await self._one(query, image_id)
+
+    async def twin(self, job: Job) -> Job | None:
+        return await self._do(lambda connection: paid_before(connection, job.source.sha256, job.offsets, job.id))
+
+    async def paid_here(self, job: Job) -> Job | None:
+        return await self._do(lambda connection: paid_here(connection, job))
+
+    async def failed(self, inbox: Path | None) -> Sequence[Job]:
+        query = (
+            "SELECT * FROM whole_jobs WHERE closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox) ORDER BY id"
+        )
+        folder = None if inbox is None else os.fsencode(inbox)
+        return await self._do(lambda connection: _all(connection, query, folder))
+
+    async def spent(self, today: Today) -> Sequence[Spent]:
+        return await self._do(lambda connection: spent(connection, today))
+
+    async def orders(self) -> Sequence[Order]:
+        return await self._do(orders)
+
+    async def carried_out(self, order: Order) -> None:
+        await self._do(lambda connection: forget_order(connection, order))
+
+    async def standing_orders(self) -> Sequence[StandingOrder]:
+        return await self._do(standing_orders)
+
+    async def stand(self, order: StandingOrder) -> None:
+        await self._do(lambda connection: stand(connection, order))
+
+    async def lift(self, order: StandingOrder) -> None:
+        await self._do(lambda connection: lift(connection, order))
+
+    async def prune(self, before: float) -> int:
+        return await self._do(lambda connection: _prune(connection, before))
+
+    def close(self) -> None:
+        """Finish what was asked for, then end the thread."""
+        self._wishes.put(None)
+        self._thread.join()
+
+    async def _one(self, query: str, *values: str | int) -> Job | None:
+        found = await self._do(lambda connection: _all(connection, query, *values))
+        return found[0] if found else None
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._wishes.put(_Wish(work, loop, future))
+        # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
+        return await asyncio.shield(future)
+
+    def _serve(self) -> None:
+        connection: sqlite3.Connection | None = None
+        closing = False
+        while not closing:
+            group = self._next_group()
+            closing = group[-1] is None
+            wishes = [wish for wish in group if wish is not None]
+            try:
+                connection = connection or open_journal(self._path)
+                _commit(connection, wishes, self._path)
+            except Exception as error:  # noqa: BLE001 - whatever it is, each write hears of it, and the thread lives on
+                for wish in wishes:
+                    wish.tell(None, _away(self._path, error))
+        if connection is not None:
+            connection.close()
+
+    def _next_group(self) -> list[_Wish | None]:
+        """All that is asked for by now, at least one; a None ends it."""
+        group = [self._wishes.get()]
+        while group[-1] is not None and not self._wishes.empty():
+            group.append(self._wishes.get())
+        return group
+
+
+def open_journal(path: Path) -> sqlite3.Connection:
+    """The journal at `path`, made if there is none. Raises sqlite3.Error, or JournalAway when it is too new."""
+    # Of this user alone from its first instant, whatever the umask is; what SQLite puts beside it takes its mode. One
+    # that is there is not opened: to close it again would end the locks that SQLite holds on it in this process.
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise JournalAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
+    if version < VERSION:
+        connection.executescript(steps_from(version))
+
+
+def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish], path: Path) -> None:
+    """All wishes in one transaction. Where that fails each has one of its own: a failure is told to nobody else."""
+    try:
+        outcomes = _transacted(connection, wishes)
+    except (sqlite3.Error, OSError):
+        if len(wishes) == 1:
+            raise
+        for wish in wishes:
+            _commit_alone(connection, wish, path)
+        return
+    for wish, outcome, failure in outcomes:
+        wish.tell(outcome, failure)
+
+
+def _commit_alone(connection: sqlite3.Connection, wish: _Wish, path: Path) -> None:
+    try:
+        _commit(connection, [wish], path)
+    except (sqlite3.Error, OSError) as error:
+        wish.tell(None, _away(path, error))
+
+
+def _away(path: Path, error: Exception) -> JournalAway:
+    away = JournalAway(
+        f"The journal {path} cannot be used ({error}). Nothing is paid until it can be written: "
+        "see to its disk, and make room there; expandd goes on by itself.",
+    )
+    away.__cause__ = error
+    return away
+
+
+def _transacted(
+    connection: sqlite3.Connection, wishes: Sequence[_Wish]
+) -> list[tuple[_Wish, object, BaseException | None]]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [(wish, *_outcome(connection, wish)) for wish in wishes]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _outcome(connection: sqlite3.Connection, wish: _Wish) -> tuple[object, BaseException | None]:
+    """What one wish comes to. One that is stale or cannot be written changes nothing; a failing disk raises."""
+    connection.execute("SAVEPOINT wish")
+    outcome: object = None
+    failure: BaseException | None = None
+    try:
+        outcome = wish.work(connection)
+    except (*_OF_THE_ROW, OverflowError) as error:
+        failure = RowRefused(f"The journal does not take this change: {error}.")
+        failure.__cause__ = error
+    except (sqlite3.Error, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - it is the asker's, who gets it; the thread must live on
+        failure = error
+    if failure is not None:
+        connection.execute("ROLLBACK TO wish")
+    connection.execute("RELEASE wish")
+    return outcome, failure
+
+
+def _prune(connection: sqlite3.Connection, before: float) -> int:
+    """What is forgotten of jobs is still counted: in the same transaction, or not at all."""
+    connection.execute(
+        "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
+        "FROM job_lines JOIN jobs USING (id, inbox) WHERE jobs.closed = 1 AND jobs.changed < ? GROUP BY inbox, day "
+        "ON CONFLICT DO UPDATE SET paid = paid + excluded.paid, delivered = delivered + excluded.delivered, "
+        "failed = failed + excluded.failed, unknown = unknown + excluded.unknown, saved = saved + excluded.saved",
+        (before,),
+    )
+    connection.execute(
+        "DELETE FROM payments WHERE job IN (SELECT id FROM jobs WHERE closed = 1 AND changed < ?)", (before,)
+    )
+    return connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
+
+
+def _all(connection: sqlite3.Connection, query: str, *values: str | bytes | int | None) -> list[Job]:
+    return [from_row(row) for row in connection.execute(query, values)]

@@ -1,0 +1,1 @@
+"""What people and guards decide while the work goes on: commands, holds, pauses."""

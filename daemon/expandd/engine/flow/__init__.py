@@ -1,0 +1,1 @@
+"""What lets jobs go on, and when: the scheduler, the poller, circuit breakers, budgets, slots."""

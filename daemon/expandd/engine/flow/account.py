@@ -1,0 +1,180 @@
+"""Owns what is known of the account: its credits, and the guard that leaves some of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+
+from expandd.domain.errors import AccountAway, GateReason, Later
+from expandd.domain.settings import Settings
+from expandd.engine.control.pauses import Barrier, Cause
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.ports import Api, Clock
+
+FRESH = 60.0
+"""Seconds for which the guard believes an answer, while few images are paid for meanwhile."""
+
+ROUND = 600.0
+"""Seconds between two questions for people's eyes, as long as images are paid for."""
+
+
+REMEMBERED = 8
+"""Prices that are remembered: whoever else spends from the account makes an image look dearer than it is."""
+
+
+class Account:
+    """The credits as last seen `at` (epoch seconds); None while nobody has said.
+
+    `waiting` says whether anything waits to be paid for.
+    """
+
+    def __init__(self, settings: Settings, *, api: Api, gates: Gates, clock: Clock) -> None:
+        self.settings = settings
+        self.credits: Decimal | None = None
+        self.at: float | None = None
+        self.waiting: Callable[[], bool] = lambda: True
+        self.needed = asyncio.Event()
+        """Set when the credits may have changed, or are short."""
+        self._api = api
+        self._gates = gates
+        self._clock = clock
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        self._under_way: set[str] = set()
+        self._answered: set[str] = set()
+        """Paid calls that were answered after the credits were asked for: the last answer may not tell of them."""
+        self._prices: deque[Decimal] = deque(maxlen=REMEMBERED)
+
+    def begun(self, job_id: str) -> None:
+        """A paid call is begun. Reserved from this instant on, until an answer to a later question tells of it."""
+        self._under_way.add(job_id)
+        self.needed.set()
+
+    def answered(self, job_id: str) -> None:
+        """It is over, however it ended."""
+        self._under_way.discard(job_id)
+        self._answered.add(job_id)
+
+    async def run(self) -> None:
+        """Until cancelled: ask now and then while images are paid for, and each minute while something waits."""
+        while True:
+            await self._clock.wait(self.needed, None)
+            self.needed.clear()
+            await self._clock.sleep(FRESH)
+            ago = self._clock.monotonic() - self._asked_at
+            old = ago >= ROUND
+            # Whoever probes the gate asks the same question: one a minute is enough for both.
+            wanted = old or (ago >= FRESH and self._short and self.waiting())
+            # A question for information is no probe: it neither opens nor shuts a gate of the service.
+            if self._gates.service.shut is None and wanted:
+                with contextlib.suppress(AccountAway, Later):
+                    await self._ask_for_more()
+            self.look()
+            if self._short or self._reserved or not old:
+                self.needed.set()
+
+    async def _ask_for_more(self) -> None:
+        """Ask; where the account was topped up, what waits for that goes on now."""
+        before = self.credits
+        await self.ask()
+        shut = self._gates.spending.shut
+        topped_up = self.credits is not None and before is not None and self.credits > max(before, Decimal(0))
+        if shut is not None and shut.reason is GateReason.CREDITS and topped_up:
+            self._gates.spending.passed()
+
+    async def ask(self) -> None:
+        """Ask for the credits. Raises AccountAway, Later."""
+        told = frozenset(self._answered)
+        account = await self._api.account()
+        self._learn_price(account.credits, len(told))
+        self._answered -= told
+        self._asked_at = self._clock.monotonic()
+        self.credits, self.at = account.credits, self._clock.wall()
+
+    def _learn_price(self, now: Decimal | None, images: int) -> None:
+        if images and now is not None and self.credits is not None and now < self.credits:
+            self._prices.append((self.credits - now) / images)
+
+    @property
+    def _price(self) -> Decimal:
+        """Credits that an image costs, as far as anybody knows; none costs less than one."""
+        return max(Decimal(1), min(self._prices, default=Decimal(1)))
+
+    @property
+    def _reserved(self) -> int:
+        """Paid calls of which the credits as last told may not tell."""
+        return len(self._under_way | self._answered)
+
+    @property
+    def _short(self) -> bool:
+        shut = self._gates.spending.shut
+        return self._barrier.shut is not None or (shut is not None and shut.reason is GateReason.CREDITS)
+
+    @property
+    def _near(self) -> bool:
+        """Whether what all workers may begin at once could take what is to be kept, or nobody knows what that costs.
+
+        Then one image is paid for after the other, with a question in between.
+        """
+        keep = self.settings.keep_credits
+        if keep is None or self.credits is None:
+            return False
+        return not self._prices or self.credits - keep < self._price * (self.settings.workers + self._reserved)
+
+    async def prove(self) -> bool:
+        """Whether the next image may be paid for as far as the credits go: the free question before the paid call.
+
+        It is asked while the credits are known to be used up, and for the guard. Raises AccountAway, Later.
+        """
+        shut = self._gates.spending.shut
+        if shut is not None and shut.reason is GateReason.CREDITS:
+            await self._gates.through(self.ask())
+            if self.credits is not None and self.credits <= 0:
+                raise AccountAway(shut.reason, shut.why)
+        if self.settings.keep_credits is None:
+            return True
+        async with self._asking:
+            if self._clock.monotonic() - self._asked_at >= FRESH or (self._near and self._answered):
+                await self._gates.through(self.ask())
+        self.look()
+        return self._barrier.shut is None and self.may_pay()
+
+    def may_pay(self) -> bool:
+        """Whether one more image leaves what is to be kept, whatever those on their way cost."""
+        keep = self.settings.keep_credits
+        if keep is None:
+            return True
+        if self.credits is None or (self._near and self._reserved):
+            return False
+        return self.credits - self._price * (self._reserved + 1) >= keep
+
+    def look(self) -> None:
+        """Shut or open the guard's barrier by what is known."""
+        self._judge()
+        if self._barrier.shut is not None:
+            self.needed.set()
+
+    def _judge(self) -> None:
+        keep = self.settings.keep_credits
+        if keep is None:
+            self._barrier.open()
+        elif self.at is not None and self.credits is None:
+            self._barrier.close(
+                GateReason.LOW_CREDITS,
+                "The service does not say how many credits the account has, so `keep_credits` cannot be kept.",
+            )
+        elif self.credits is not None and self.credits - self._price < keep:
+            self._barrier.close(
+                GateReason.LOW_CREDITS,
+                f"One more image would leave fewer than the {keep} credits that are to be kept. "
+                "Top up, or lower keep_credits.",
+            )
+        else:
+            self._barrier.open()
+
+    @property
+    def _barrier(self) -> Barrier:
+        return self._gates.barriers.at(None, Cause.CREDITS)

@@ -1,0 +1,195 @@
+"""Owns the budgets: what may still be spent today and this month, by folder and in all, reserved before it is spent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.calendar import Spent, Today
+from expandd.domain.errors import GateReason
+from expandd.domain.job import Job
+from expandd.domain.settings import NO_LIMIT, Budget, Settings
+from expandd.engine.control.holds import StandingOrders
+from expandd.engine.control.pauses import Barriers, Cause
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Clock, Journal
+
+ROUND = 60.0
+"""Seconds, at most, until a new day is noticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """How many images of one scope were paid for today and this month; `reserved` are on their way to it."""
+
+    today: int
+    this_month: int
+    reserved: int
+
+    def left(self, budget: Budget) -> int | None:
+        """How many more may be begun; None without a limit."""
+        limits = ((budget.day, self.today), (budget.month, self.this_month))
+        return min((limit - used - self.reserved for limit, used in limits if limit is not None), default=None)
+
+
+class Budgets:
+    """Counts by what the journal and the open jobs say, so that nothing is counted twice and a restart forgets nothing.
+
+    `inbox` is None where all folders are meant.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        jobs: Jobs,
+        journal: Journal,
+        orders: StandingOrders,
+        barriers: Barriers,
+        clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self._orders = orders
+        self._jobs = jobs
+        self._journal = journal
+        self._barriers = barriers
+        self._clock = clock
+        self._spent: Counter[tuple[Path | None, str]] = Counter()
+        """Payments by inbox (None: of all) and local day, and by local month, since the month `_since_month`."""
+        self._since_month = ""
+        self._meanwhile: list[tuple[Path, float, int]] | None = None
+        """What was counted while the journal was asked."""
+        jobs.tally.follow(self.count)
+        self._paying: dict[str, Job] = {}
+        self._used_up = asyncio.Event()
+
+    async def load(self) -> None:
+        """What was spent before. Nothing is paid until this is known."""
+        today = self._clock.today()
+        self._meanwhile = []
+        known = await self._journal.spent(today)
+        meanwhile, self._meanwhile = self._meanwhile, None
+        self._spent, self._since_month = Counter(), today.month
+        for spent in known:
+            self._add(spent, today)
+        for inbox, at, images in meanwhile:
+            self.count(inbox, at, images)
+        self.look()
+
+    async def keep_up(self) -> None:
+        """Know again what was forgotten of a month that the clock has stepped back to."""
+        if self._clock.today().month < self._since_month:
+            await self.load()
+
+    async def run(self) -> None:
+        """Until cancelled: a day that ends opens what its budget had shut."""
+        while True:
+            await self._clock.wait(self._used_up, None)
+            self._used_up.clear()
+            await self._clock.sleep(ROUND)
+            self.look()
+
+    def count(self, inbox: Path, at: float, images: int) -> None:
+        """So many more images were paid for then (epoch seconds); fewer where it turned out that none was."""
+        if self._meanwhile is not None:
+            self._meanwhile.append((inbox, at, images))
+        today = self._clock.today()
+        self._add(Spent(inbox, _day_of(at, today), images), today)
+
+    def used(self, inbox: Path | None) -> Used:
+        today = self._clock.today()
+        return Used(
+            today=self._spent[inbox, today.day],
+            this_month=self._spent[inbox, today.month],
+            reserved=sum(map(self._reserved, self._jobs.tally.inboxes() if inbox is None else (inbox,))),
+        )
+
+    def _reserved(self, inbox: Path) -> int:
+        """How many are on their way to being paid for. What is paused keeps nothing from others."""
+        if self._orders.stops_all_of(inbox):
+            return 0
+        tally = self._jobs.tally
+        return tally.unpaid_in(inbox) - sum(tally.unpaid(inbox, file) for file in self._orders.paused_files(inbox))
+
+    def within(self, job: Job) -> bool:
+        """Whether this job's paid call is within all budgets."""
+        for inbox, budget in self._scopes(job.place.inbox):
+            used = self.used(inbox)
+            paying = sum(inbox in {None, other.place.inbox} for other in self._paying.values())
+            if _spent_up(budget, used.today + paying, used.this_month + paying):
+                return False
+        return True
+
+    def reserve(self, job: Job) -> bool:
+        """The same, and if so the job counts as paid for from this instant on, until `paid`."""
+        within = self.within(job)
+        if within:
+            self._paying[job.id] = job
+        return within
+
+    def paid(self, job: Job) -> None:
+        """The paid call is written down, or was not begun: the jobs themselves tell from here on."""
+        self._paying.pop(job.id, None)
+
+    def look(self, *inboxes: Path) -> None:
+        """Shut the barriers of budgets that are used up, and open the others: of these inboxes, or of all."""
+        for inbox, budget in self._all_scopes(inboxes):
+            barrier = self._barriers.at(inbox, Cause.BUDGET)
+            why = "" if budget == NO_LIMIT else _why(budget, self.used(inbox))
+            if why:
+                barrier.close(GateReason.BUDGET, why)
+                self._used_up.set()
+            else:
+                barrier.open()
+
+    def _all_scopes(self, inboxes: tuple[Path, ...]) -> Iterator[tuple[Path | None, Budget]]:
+        yield None, self.settings.budget
+        budgets = self._folder_budgets()
+        for inbox in inboxes or budgets:
+            if inbox in budgets:
+                yield inbox, budgets[inbox]
+
+    def _folder_budgets(self) -> dict[Path, Budget]:
+        return {folder.inbox: folder.budget for folder in self.settings.folders}
+
+    def _scopes(self, inbox: Path) -> Iterator[tuple[Path | None, Budget]]:
+        folders = ((folder.inbox, folder.budget) for folder in self.settings.folders if folder.inbox == inbox)
+        scopes = ((None, self.settings.budget), *folders)
+        yield from ((where, budget) for where, budget in scopes if budget != NO_LIMIT)
+
+    def _add(self, spent: Spent, today: Today) -> None:
+        month = spent.day[:7]
+        if month >= today.month:
+            for inbox in (None, spent.inbox):
+                self._spent[inbox, spent.day] += spent.images
+                self._spent[inbox, month] += spent.images
+        if today.month > self._since_month:
+            self._since_month = today.month
+            self._spent = Counter({key: images for key, images in self._spent.items() if key[1][:7] >= today.month})
+
+
+def _spent_up(budget: Budget, today: int, this_month: int) -> bool:
+    over_day = budget.day is not None and today >= budget.day
+    return over_day or (budget.month is not None and this_month >= budget.month)
+
+
+def _why(budget: Budget, used: Used) -> str:
+    """The sentence for a budget that leaves nothing, or ""."""
+    month, day = used.this_month + used.reserved, used.today + used.reserved
+    if budget.month is not None and month >= budget.month:
+        return (
+            f"The budget of {budget.month} images a month is used up. It goes on next month, or with a higher budget."
+        )
+    if budget.day is not None and day >= budget.day:
+        return f"The budget of {budget.day} images a day is used up. It goes on at midnight, or with a higher budget."
+    return ""
+
+
+def _day_of(instant: float, today: Today) -> str:
+    """The local day of an instant of this month, near enough: what matters is whether it is today's."""
+    if instant >= today.day_began:
+        return today.day
+    return f"{today.month}-00" if instant >= today.month_began else "0000-00-00"

@@ -1,0 +1,220 @@
+"""Owns the gates: reasons for which everything, or one folder, waits, and the gentle probing that opens them again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+from expandd.domain.backoff import ACCOUNT, FOLDER, Backoff
+from expandd.domain.errors import (
+    AccountAway,
+    FileFault,
+    FolderAway,
+    GateReason,
+    ImageIdRefused,
+    Later,
+)
+from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.job import Job, JobState
+from expandd.domain.naming import printable
+from expandd.engine.control.pauses import Barrier, Barriers, Shut
+from expandd.engine.ports import Chance, Clock, Emit
+
+T = TypeVar("T")
+
+PATIENCE = 3
+"""Failures in a row, of whatever jobs, after which the service counts as unreachable for all."""
+
+LEAST = 1e-6
+"""Seconds below which a wait is none: one that is lost in rounding would have its caller ask again and again."""
+
+OTHERS_FIRST = 3.0
+"""Seconds for which a file that has failed leaves the probe of a shut gate to one that has not."""
+
+_SPENDING = frozenset(
+    {GateReason.CREDITS, GateReason.WRONG_PATH, GateReason.REQUEST_REFUSED, GateReason.CANNOT_STORE},
+)
+
+
+class Gate:
+    """Open, or shut until a probe gets through. While it is shut, one caller at a time may probe, ever more rarely.
+
+    `inbox` is None where it stands before everything.
+    """
+
+    def __init__(
+        self, name: str, backoff: Backoff, clock: Clock, chance: Chance, emit: Emit, *, inbox: Path | None = None
+    ) -> None:
+        self.name = name
+        self.inbox = inbox
+        self.shut: Shut | None = None
+        self._backoff = backoff
+        self._clock = clock
+        self._chance = chance
+        self._emit = emit
+        self.turn = 0.0
+        """Seconds beyond the time of the next probe for which calls leave it to the free question."""
+        self._failures = 0
+        self._probing = False
+
+    def wait(self, beyond: float = 0.0) -> float:
+        """Seconds until the caller may go ahead, so much after the others; 0 when it may now."""
+        return self._from_now(self.turn + beyond)
+
+    def due(self) -> float:
+        """Seconds until the next probe; 0 when it is time."""
+        return self._from_now(0.0)
+
+    def _from_now(self, beyond: float) -> float:
+        if self.shut is None:
+            return 0.0
+        seconds = self.shut.probe_at + beyond - self._clock.monotonic()
+        return seconds if seconds > LEAST else 0.0
+
+    def enter(self) -> None:
+        """Pass, as the probe if the gate is shut: the others wait for its outcome."""
+        if self.shut is not None:
+            self._probing = True
+            self._probe_later(self.shut, self._backoff.cap)
+
+    def let_go(self) -> None:
+        """The probe is over. Where it said nothing about what shut the gate, the next one follows after a back-off."""
+        if self.shut is not None and self._probing:
+            self._probing = False
+            self._probe_later(self.shut, self._backoff.wait(max(self._failures, 1), self._chance.fraction()))
+
+    def away(self, error: FolderAway) -> None:
+        self.failed(error.reason, str(error))
+
+    def failed(self, reason: GateReason, why: str, retry_after: float | None = None) -> None:
+        """Count a failure. Some reasons shut the gate at once, an unreachable service only when it persists."""
+        self._failures += 1
+        self._probing = False
+        if reason is GateReason.UNREACHABLE and self._failures < PATIENCE and self.shut is None:
+            return
+        seconds = self._backoff.wait(self._failures, self._chance.fraction())
+        if retry_after is not None:
+            seconds = max(retry_after, seconds)
+        self._close(reason, why, seconds)
+
+    def passed(self) -> None:
+        """A call went well: what waited goes on."""
+        self._failures = 0
+        if self.shut is not None:
+            waited = self._clock.monotonic() - self.shut.since_monotonic
+            reason, self.shut = self.shut.reason, None
+            self._emit(GateOpened(self.name, reason, waited))
+
+    def _close(self, reason: GateReason, why: str, seconds: float) -> None:
+        now = self._clock.monotonic()
+        if self.shut is None or self.shut.reason is not reason:
+            self.shut = Shut(reason, why, self._clock.wall(), now, now + seconds)
+            self._emit(GateShut(self.name, reason, why))
+        else:
+            self._probe_later(self.shut, seconds)
+
+    def _probe_later(self, shut: Shut, seconds: float) -> None:
+        probe_at = self._clock.monotonic() + seconds
+        self.shut = Shut(shut.reason, shut.why, shut.since, shut.since_monotonic, probe_at)
+
+
+class Gates:
+    """All gates: the service (every call), spending (uploads and paid calls), two for each hot folder, the barriers.
+
+    The decoder's gate is shut while no process that decodes can be started.
+    A folder's inbox gate is shut while its inbox is away, its storage gate while nothing can be put away for it.
+
+    `draining` is True from the start until the first poll, while an earlier run's paid results may wait to be
+    fetched: nothing is paid before they are known. `stopping` ends all new work.
+    """
+
+    def __init__(self, clock: Clock, chance: Chance, emit: Emit) -> None:
+        self._made = (clock, chance, emit)
+        self.service = Gate("service", ACCOUNT, *self._made)
+        self.spending = Gate("spending", ACCOUNT, *self._made)
+        self.decoder = Gate("decoder", FOLDER, *self._made)
+        self._inboxes: dict[Path, Gate] = {}
+        self._storages: dict[Path, Gate] = {}
+        self.barriers = Barriers(clock, emit)
+        self.draining = False
+        self.stopping = False
+
+    def inbox(self, inbox: Path) -> Gate:
+        return self._folder_gate(self._inboxes, "inbox", inbox)
+
+    def storage(self, inbox: Path) -> Gate:
+        return self._folder_gate(self._storages, "storage of", inbox)
+
+    def _folder_gate(self, gates: dict[Path, Gate], what: str, inbox: Path) -> Gate:
+        if inbox not in gates:
+            gates[inbox] = Gate(f"{what} {printable(inbox)}", FOLDER, *self._made, inbox=inbox)
+        return gates[inbox]
+
+    def account_failed(self, error: AccountAway) -> None:
+        gate = self.spending if error.reason in _SPENDING else self.service
+        gate.failed(error.reason, str(error), error.retry_after)
+
+    @staticmethod
+    def enter(*gates: Gate | Barrier, after_others: bool = False) -> float:
+        """Seconds until the caller may pass all of `gates`; 0 when it may now, as their probe if they are shut.
+
+        With `after_others` others may be the probe first: a file that has failed would say little.
+        """
+        seconds = max(gate.wait(OTHERS_FIRST if after_others else 0.0) for gate in gates)
+        if seconds == 0.0:
+            for gate in gates:
+                gate.enter()
+        return seconds
+
+    async def through(self, call: Awaitable[T]) -> T:
+        """The outcome of an API call; whatever shows that the service serves opens its gate.
+
+        What a call that fails says of the service, whoever made it judges: it may be about one image.
+        """
+        was_open = self.service.shut is None
+        try:
+            answer = await call
+        except (AccountAway, Later):
+            self.service.let_go()
+            raise
+        except (FileFault, ImageIdRefused):
+            self._served(was_open=was_open)
+            raise
+        self._served(was_open=was_open)
+        return answer
+
+    def _served(self, *, was_open: bool) -> None:
+        # A call that was under way when the service asked for a pause does not end the pause.
+        shut = self.service.shut
+        if not (was_open and shut is not None and shut.reason is GateReason.SLOWED):
+            self.service.passed()
+
+    def made(self, job: Job) -> None:
+        """A result has come: if it was paid for after spending was shut, what shut it is over.
+
+        It is the only sign where the answers to paid calls are empty.
+        """
+        shut, paid_at = self.spending.shut, job.entered(JobState.INTENT)
+        if shut is not None and paid_at is not None and paid_at >= shut.since:
+            self.spending.passed()
+
+    def claim_wait(self, inbox: Path) -> float:
+        """Seconds until a file of this folder may be claimed."""
+        return max(gate.wait() for gate in self.of(inbox))
+
+    def of(self, inbox: Path) -> tuple[Gate | Barrier, ...]:
+        """All gates that a new file of this folder must pass."""
+        own = (self.inbox(inbox), self.storage(inbox))
+        return self.service, self.spending, *own, *self.barriers.before(inbox)
+
+    def shut(self) -> tuple[Gate | Barrier, ...]:
+        gates = (
+            self.service,
+            self.spending,
+            self.decoder,
+            *self._inboxes.values(),
+            *self._storages.values(),
+            *self.barriers,
+        )
+        return tuple(gate for gate in gates if gate.shut is not None)

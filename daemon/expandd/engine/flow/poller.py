@@ -1,0 +1,246 @@
+"""Owns the one poller: all jobs of the account share its calls, and each notification finds its job."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from expandd.domain.api_types import Announcement, Notification
+from expandd.domain.errors import AccountAway, Fault, FaultCode, GateReason, JournalAway, Later, StaleJob
+from expandd.domain.events import NotificationsRead
+from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.payment import Outcome, known
+from expandd.domain.poll_forecast import Aim, borne_out
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.poll_slowdown import Slowness
+from expandd.engine.flow.probe import Probing
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Chance, Clock, Emit, Journal
+
+ALLOWANCE = 600.0
+"""Seconds that one poll may take: a service that answers slowly, a login on the way, its answers written down."""
+
+
+_NOT_MADE = Outcome.NOT_MADE
+
+
+class Waker(Protocol):
+    """What the poller tells that a job has something to do."""
+
+    def wake(self, job_id: str, seconds: float = 0.0) -> None: ...
+
+
+class Poller:
+    """At most one notification call per interval, counted from the end of one to the start of the next.
+
+    A call waits up to one interval more where the expected ends say that results would then lie there less.
+    A result that /history gave away has a notification all the same: one more poll is owed, to find and delete it.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        journal: Journal,
+        gates: Gates,
+        api: Api,
+        clock: Clock,
+        emit: Emit,
+        waker: Waker,
+        attribution: Attribution,
+        probing: Probing,
+        chance: Chance,
+        interval: float,
+    ) -> None:
+        self._jobs = jobs
+        self._journal = journal
+        self._gates = gates
+        self._api = api
+        self._clock = clock
+        self._emit = emit
+        self._waker = waker
+        self.interval = interval
+        self._attribution = attribution
+        self._probing = probing
+        self._slowness = Slowness(chance)
+        self._foreign: frozenset[str] = frozenset()
+        self._owes_poll = False
+        self._aim = Aim()
+        self._polled_at = clock.wall()
+        self.needed = asyncio.Event()
+        self.beat = Beat(ALLOWANCE + 2 * interval, self.needed)
+
+    def watch(self, job: Job) -> None:
+        """A job has moved: it may wait for a result, or have one whose notification is still to be found."""
+        unannounced = job.state is JobState.RENDERED and not job.notifications
+        self._owes_poll = self._owes_poll or unannounced
+        if unannounced or job.state in AWAITING_RESULT:
+            self.needed.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Silent while no job waits for a result."""
+        # An earlier run may have polled a moment ago.
+        await self._clock.sleep(self.interval)
+        while True:
+            self.beat()
+            if all(job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT)):
+                self._gates.draining = False
+            if not self._waiting() and not self._owes_poll:
+                self.needed.clear()
+                await self._clock.wait(self.needed, None)
+                continue
+            await self._clock.sleep(self._pause())
+            await self._poll_once()
+            self.beat.allowance = ALLOWANCE + 2 * self.interval
+            await self._clock.sleep(self.interval + self._slowness.more(self.interval))
+
+    def _pause(self) -> float:
+        """Seconds to wait with a poll that may be made now."""
+        if self._gates.draining or self._owes_poll or self._attribution.searching:
+            return 0.0
+        now = self._clock.wall()
+        accepted = (job.entered(JobState.ACCEPTED) for job in self._waiting())
+        # Where the answer to the paid call was lost, a result may be there at any time.
+        return self._aim.pause([math.inf if at is None else now - at for at in accepted], self.interval)
+
+    async def _poll_once(self) -> None:
+        seconds = self._gates.enter(self._gates.service)
+        if seconds:
+            # A long closure may end early, by a call of somebody else: look again at the usual pace.
+            return
+        asked = self._attribution.next_question(job.image_id for job in self._waiting())
+        began = self._clock.wall()
+        try:
+            answer = await self._gates.through(self._api.notifications(asked))
+        except AccountAway as error:
+            await self._refused(error)
+            return
+        except Later:
+            return
+        self._slowness.passed()
+        if not asked:
+            self._gates.draining = False
+            self._owes_poll = False
+        try:
+            await self._sort(answer, asked)
+        except JournalAway:
+            return  # what could not be written down is there again at the next poll
+        if not asked:
+            self._polled_at = began
+
+    async def _refused(self, error: AccountAway) -> None:
+        if error.reason is GateReason.SLOWED and error.retry_after is None:
+            # It is about polls, at their limit because others poll the same account; all else goes on.
+            self._slowness.failed()
+        elif error.reason is not GateReason.UNREACHABLE or not await self._probing.serves():
+            self._gates.account_failed(error)
+        else:
+            self._slowness.failed()
+
+    def _waiting(self) -> tuple[Job, ...]:
+        # A held job's notification has long expired; /history is asked about it now and then.
+        return tuple(job for job in self._jobs.in_state(*AWAITING_RESULT) if not job.held)
+
+    async def _sort(self, answer: Sequence[Notification], asked: str) -> None:
+        by_image = {job.image_id: job for job in self._jobs if job.image_id}
+        by_task = {job.task_id: job for job in self._jobs if job.task_id}
+        settled = frozenset(number for job in self._jobs for number in job.notifications)
+        blamed = self._attribution.read(answer, asked, settled=settled, now=self._clock.monotonic())
+        ours = 0
+        strangers: set[str] = set()
+        # Results first: a job that has both a result and an error was paid for, and the result counts.
+        for item in sorted(answer, key=lambda item: item.kind is not Announcement.RESULT):
+            image_id = item.image_id or (blamed.get(item.id, "") if item.id is not None else "")
+            job = by_image.get(image_id) or by_task.get(item.task_id)
+            if job is not None:
+                ours += 1
+                await self._take(job, item)
+            elif image_id:
+                strangers.add(image_id)
+                ours += await self._late_duplicate(item, image_id)
+        self._foreign = frozenset(strangers)
+        self._emit(NotificationsRead(len(answer), ours, len(answer) - ours, bool(asked)))
+
+    async def _take(self, job: Job, item: Notification) -> None:
+        current = self._jobs.get(job.id)
+        if current is None:
+            return
+        try:
+            if not _may_be_of(current, item):
+                await self._remember(current, item)
+            elif item.kind is Announcement.ERROR:
+                await self._fail(current, item)
+                self._waker.wake(job.id)
+            elif item.kind is Announcement.RESULT and item.link:
+                numbers = _with(current, item)
+                self._learn(current, item)
+                await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=numbers, held=False)
+                self._waker.wake(job.id)
+        except StaleJob:
+            return  # its own step was faster; the notification is there again at the next poll
+
+    def _learn(self, job: Job, item: Notification) -> None:
+        accepted = job.entered(JobState.ACCEPTED)
+        if accepted is None or item.at is None:
+            return
+        seconds = item.at - accepted
+        # Where the clocks differ, or say nothing, there is no aim: each interval has its poll.
+        if borne_out(seconds, missing=self._polled_at - accepted, there=self._clock.wall() - accepted):
+            self._aim = self._aim.learnt(seconds)
+
+    async def _remember(self, job: Job, item: Notification) -> None:
+        """A second notification of a job that is further on: it is deleted with the first."""
+        if _unfetched(job, item):
+            return
+        if item.id is not None and item.id not in job.notifications and job.state is not JobState.INTENT:
+            await self._jobs.note(job, notifications=_with(job, item))
+
+    async def _fail(self, job: Job, item: Notification) -> None:
+        fault = Fault(
+            FaultCode.FAILED_AT_API,
+            f"The service tried to expand this picture and reported an error: {item.message or 'no reason given'}",
+            "Look at the picture; to try once more, move it back into the inbox. A new try may cost a credit.",
+        )
+        # An error that the API tells of says that it took the call, whatever it had shown of it before.
+        taken = known(job.payments, Outcome.TAKEN, self._clock.wall())
+        changes = {"fault": fault, "notifications": _with(job, item), "held": False, "payments": taken}
+        await self._jobs.move(job, JobState.FAILED, **changes)
+
+    async def _late_duplicate(self, item: Notification, image_id: str) -> bool:
+        """Delete a further notification of a job of ours that is over. Others' notifications are never touched."""
+        if image_id in self._foreign or item.id is None:
+            return False
+        job = await self._journal.by_image_id(image_id)
+        if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED} or _unfetched(job, item):
+            return False
+        try:
+            await self._gates.through(self._api.delete_notification(item.id))
+        except AccountAway as error:
+            self._gates.account_failed(error)
+        except Later:
+            pass  # it expires by itself
+        return True
+
+
+def _may_be_of(job: Job, item: Notification) -> bool:
+    """Whether the notification can be the answer to a paid call of the job.
+
+    Also after the API had shown nothing of it, as long as it is not paid for again: then it was made all the same.
+    """
+    shown_nothing = job.state is JobState.UPLOADED and bool(job.payments) and job.payments[-1].outcome is _NOT_MADE
+    return job.state in AWAITING_RESULT or (shown_nothing and bool(item.image_id))
+
+
+def _unfetched(job: Job, item: Notification) -> bool:
+    """Whether this is a result of a job that counts as failed: nobody has downloaded it, so nobody deletes it."""
+    return job.state is JobState.FAILED and item.kind is Announcement.RESULT
+
+
+def _with(job: Job, item: Notification) -> tuple[int, ...]:
+    if item.id is None or item.id in job.notifications:
+        return job.notifications
+    return (*job.notifications, item.id)

@@ -1,0 +1,157 @@
+"""Owns when each job is looked at next: a heap of due times, and one activation per job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+
+from expandd.domain.backoff import JOB
+from expandd.domain.errors import JournalAway, StaleJob
+from expandd.domain.events import BugFound
+from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.idle_activations import Restraint, Standing
+from expandd.engine.ports import Chance, Clock, Emit
+
+Advance = Callable[[str], Awaitable[float | None]]
+"""One activation of a job: the seconds until its next, or None when it is over."""
+
+Look = Callable[[str], Standing | None]
+"""How far a job has come; None for one that is not known."""
+
+ALLOWANCE = 60.0
+"""Seconds within which the dispatcher looks for due jobs when it is woken. It never waits for a job."""
+
+
+class Dispatcher:
+    """Calls `advance` for each job when it is due. A job that is woken while it is busy is looked at again.
+
+    However often it is woken, one that gets nowhere is looked at ever more rarely; `look` says how far each has come.
+    """
+
+    def __init__(
+        self, advance: Advance, clock: Clock, chance: Chance, emit: Emit, *, at_once: int, look: Look = lambda _: None
+    ) -> None:
+        self._advance = advance
+        self._look = look
+        self._restraint = Restraint(clock)
+        self._clock = clock
+        self._chance = chance
+        self._emit = emit
+        self.at_once = at_once
+        self._heap: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._busy: set[str] = set()
+        self._again: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._activations: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self.beat = Beat(ALLOWANCE, self._changed)
+        self.paused = asyncio.Event()
+        """Set whenever an activation has ended."""
+
+    @property
+    def busy(self) -> int:
+        return len(self._busy)
+
+    def due_in(self, job_id: str) -> float | None:
+        """Seconds until the job is looked at next; None while it is being looked at."""
+        due = self._due.get(job_id)
+        return None if due is None else max(0.0, due - self._clock.monotonic())
+
+    def gets_nowhere(self, job_id: str) -> bool:
+        """Whether the looks at this job fail, or come to nothing, again and again."""
+        return job_id in self._failures or self._restraint.holds_back(job_id)
+
+    def wake(self, job_id: str, seconds: float = 0.0) -> None:
+        """Look at the job in `seconds`, or sooner if that was planned."""
+        due = max(self._clock.monotonic() + seconds, self._restraint.earliest(job_id, self._look(job_id)))
+        planned = self._again if job_id in self._busy else self._due
+        if due >= planned.get(job_id, float("inf")):
+            return
+        planned[job_id] = due
+        if planned is self._due:
+            heapq.heappush(self._heap, (due, job_id))
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled; activations under way are cancelled with it. They go on when it fails and begins again."""
+        try:
+            while True:
+                self.beat()
+                self._changed.clear()
+                for job_id in self._take_due():
+                    task = asyncio.create_task(self._activate(job_id))
+                    self._activations.add(task)
+                    task.add_done_callback(self._activations.discard)
+                await self._clock.wait(self._changed, self._seconds_to_next())
+        except asyncio.CancelledError:
+            await self._cancel_all()
+            raise
+
+    async def _cancel_all(self) -> None:
+        for task in self._activations:
+            task.cancel()
+        if self._activations:
+            await asyncio.wait(self._activations)
+
+    def _take_due(self) -> list[str]:
+        now = self._clock.monotonic()
+        taken: list[str] = []
+        while self._heap and self._heap[0][0] <= now and len(self._busy) < self.at_once:
+            due, job_id = heapq.heappop(self._heap)
+            # A job that was woken earlier than planned leaves its later entry behind in the heap.
+            if self._due.get(job_id) == due:
+                del self._due[job_id]
+                self._busy.add(job_id)
+                taken.append(job_id)
+        return taken
+
+    def _seconds_to_next(self) -> float | None:
+        if not self._heap or len(self._busy) >= self.at_once:
+            return None
+        return max(0.0, self._heap[0][0] - self._clock.monotonic())
+
+    async def _activate(self, job_id: str) -> None:
+        try:
+            seconds = await self._restrained(job_id)
+        finally:
+            self._busy.discard(job_id)
+            self._changed.set()
+            self.paused.set()
+        again = self._again.pop(job_id, None)
+        if seconds is None:
+            return
+        self.wake(job_id, seconds)
+        if again is not None:
+            self.wake(job_id, max(0.0, again - self._clock.monotonic()))
+
+    async def _restrained(self, job_id: str) -> float | None:
+        before = self._look(job_id)
+        if before is None:
+            return await self._guarded(job_id)
+        early = self._restraint.begun(job_id, before)
+        seconds = await self._guarded(job_id)
+        after = self._look(job_id)
+        if seconds is None or after is None:
+            self._restraint.forget(job_id)
+            return seconds
+        failed = job_id in self._failures or after.tries > before.tries
+        return self._restraint.ended(job_id, after, seconds, early=early, failed=failed)
+
+    async def _guarded(self, job_id: str) -> float | None:
+        try:
+            seconds = await self._advance(job_id)
+        except StaleJob:
+            return 0.0
+        except JournalAway:
+            return self._later(job_id)
+        except Exception as error:  # noqa: BLE001 - the one place where a bug of ours must not stop the other jobs
+            self._emit(BugFound(f"job {job_id}", error))
+            return self._later(job_id)
+        self._failures.pop(job_id, None)
+        return seconds
+
+    def _later(self, job_id: str) -> float:
+        self._failures[job_id] = self._failures.get(job_id, 0) + 1
+        return JOB.wait(self._failures[job_id], self._chance.fraction())

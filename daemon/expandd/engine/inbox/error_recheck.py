@@ -1,0 +1,134 @@
+"""Looks again at files that went to the error folder unfinished: a slow writer may have gone on writing there."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.errors import FaultCode, FolderAway, JournalAway, Later
+from expandd.domain.events import BroughtBack
+from expandd.domain.inspection import Whole
+from expandd.domain.job import Job, JobState
+from expandd.domain.settle import Look
+from expandd.engine.inbox.inbox import Inbox
+from expandd.engine.ports import Clock, Emit, Folders, Images, Journal
+
+ROUND = 30.0
+"""Seconds between two rounds."""
+
+LIFE = 3 * 86400.0
+"""Seconds for which such a file is looked at; a writer that has not come by then does not come any more."""
+
+MOST = 256
+"""Files that are looked at, the youngest."""
+
+_UNFINISHED = frozenset({FaultCode.EMPTY, FaultCode.NOT_WHOLE})
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One of them. `judged` is how it was when it was looked into last, `seen` how the last round saw it, and when."""
+
+    job: Job
+    judged: tuple[int, int]
+    seen: Look | None = None
+    since: float = 0.0
+
+
+class SecondLook:
+    """Brings a file back into its inbox once it has become whole, each time it has changed and settled; never sooner.
+
+    `inboxes` are those that are served now.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        folders: Folders,
+        images: Images,
+        clock: Clock,
+        emit: Emit,
+        inboxes: Callable[[], tuple[Inbox, ...]],
+    ) -> None:
+        self._journal = journal
+        self._folders = folders
+        self._images = images
+        self._clock = clock
+        self._emit = emit
+        self._inboxes = inboxes
+        self._watched: OrderedDict[Path, _Watched] = OrderedDict()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while not await self._loaded():
+            await self._clock.sleep(ROUND)
+        while True:
+            await self._clock.sleep(ROUND)
+            for inbox in self._inboxes():
+                await self._round(inbox)
+
+    def closed(self, job: Job) -> None:
+        """A job is over: from now on its file is looked at, if it was given up unfinished."""
+        if job.resting is None:
+            return
+        # What lies there now is this one's, whatever lay there before.
+        self._watched.pop(job.resting, None)
+        if job.state is JobState.FAILED and job.fault is not None and job.fault.code in _UNFINISHED and not job.paid:
+            identity = job.source.identity
+            self._watched[job.resting] = _Watched(job, (identity.size, identity.mtime_ns))
+            if len(self._watched) > MOST:
+                self._watched.popitem(last=False)
+
+    async def _loaded(self) -> bool:
+        """Know those of earlier runs; False while the journal is away."""
+        try:
+            failed = await self._journal.failed(None)
+        except JournalAway:
+            return False
+        for job in failed:
+            # Those that have been over since this run began are known already, and may have gone on.
+            if job.resting not in self._watched and self._is_recent(job):
+                self.closed(job)
+        return True
+
+    def _is_recent(self, job: Job) -> bool:
+        return abs(self._clock.wall() - job.stamps[-1].at) < LIFE
+
+    async def _round(self, inbox: Inbox) -> None:
+        mine = [one for one in self._watched.values() if one.job.place.inbox == inbox.folder.inbox]
+        for watched in mine:
+            try:
+                await self._look(watched, inbox)
+            except (FolderAway, Later):
+                return  # its gate says so; another time
+
+    async def _look(self, watched: _Watched, inbox: Inbox) -> None:
+        resting = watched.job.resting
+        assert resting is not None, "only what has gone somewhere is looked at"
+        look = await self._folders.look(resting)
+        if not self._is_recent(watched.job):
+            self._watched.pop(resting, None)
+        if look is None:
+            return  # somebody took it away, or its whole folder, which may come back
+        now = self._clock.monotonic()
+        if look != watched.seen:
+            watched.seen, watched.since = look, now
+        settled = now - watched.since >= max(inbox.folder.settle, ROUND)
+        if (look.size, look.mtime_ns) == watched.judged or not settled:
+            return
+        finding = await self._images.examine(resting)
+        if isinstance(finding, Whole) and await self._folders.look(resting) == look:
+            await self._bring_back(watched.job, inbox)
+            self._watched.pop(resting, None)
+        watched.judged = (look.size, look.mtime_ns)
+
+    async def _bring_back(self, job: Job, inbox: Inbox) -> None:
+        assert job.resting is not None
+        if await self._folders.bring_back(job) is None:
+            return
+        await self._folders.forget_sidecar(job.resting)
+        self._emit(BroughtBack(job))
+        inbox.look_again()

@@ -1,0 +1,273 @@
+"""Owns one inbox: hints and scans make candidates, and each is looked at when it is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from expandd.domain.errors import FolderAway, GateReason, JournalAway
+from expandd.domain.events import BugFound
+from expandd.domain.inbox_state import Occupied
+from expandd.domain.naming import printable
+from expandd.domain.selection import is_pause
+from expandd.domain.settings import HotFolder
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.inbox.candidates import Candidate, Ready
+from expandd.engine.inbox.pause_file import PauseFile
+from expandd.engine.inbox.settle import Settling
+from expandd.engine.inbox.watch import Watching
+from expandd.engine.job.work_folder import Presence
+from expandd.engine.ports import Clock, Emit, Folders
+
+ALLOWANCE = 300.0
+"""Seconds that one look at a file, or one batch of a scan, may take: shares hang, large trees are watched slowly."""
+
+AWAY_PAUSE = 1.0
+"""Seconds until a folder, or a journal, that is away is tried again."""
+
+STUCK_PAUSE = 60.0
+"""Seconds until a work folder of which not all could be put right is looked after again."""
+
+LookAfter = Callable[[HotFolder], Awaitable[bool]]
+"""Compares the work folder with the jobs and puts right what does not fit; whether all of it could be."""
+
+
+BAFFLED = 60.0
+"""Seconds until a file is looked at again that an error nobody foresaw came of."""
+
+
+class Inbox:
+    """One hot folder's inbox, from the first hint to a ready picture."""
+
+    def __init__(
+        self,
+        folder: HotFolder,
+        *,
+        folders: Folders,
+        watching: Watching,
+        settling: Settling,
+        gates: Gates,
+        clock: Clock,
+        look_after: LookAfter,
+        presence: Presence,
+        pause_file: PauseFile,
+        emit: Emit,
+    ) -> None:
+        self.folder = folder
+        self._folders = folders
+        self.watching = watching
+        self._settling = settling
+        self._candidates = settling.candidates
+        self._gate = gates.inbox(folder.inbox)
+        self._gates = gates
+        self._clock = clock
+        self._pause_file = pause_file
+        self._look_after = look_after
+        self._presence = presence
+        self._looked_after: tuple[tuple[int, int], ...] = ()
+        self._look_after_at = float("inf")
+        self._emit = emit
+        self._troubled: set[Path] = set()
+        self._more = True
+        self._ending = False
+        self.beat = Beat(ALLOWANCE)
+        self.started = asyncio.Event()
+        """Set once it is known whether the inbox is there, and if it is, it is watched."""
+
+    @property
+    def ready(self) -> Sequence[Ready]:
+        """Settled pictures, the first in turn first."""
+        return self._settling.ready
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that lay in the inbox has been answered."""
+        return self.watching.scanned and not self._more and not self._candidates and not self.ready
+
+    @property
+    def held_back(self) -> bool:
+        """Whether all that is known to wait is paused by name."""
+        return self._settling.held_back and not self._more
+
+    @property
+    def is_baffled(self) -> bool:
+        """Whether all that is left are files that cannot even be looked at."""
+        left = [candidate.relative for candidate in self._candidates]
+        return bool(left) and not self._more and not self.ready and self._troubled.issuperset(left)
+
+    @property
+    def waiting(self) -> int:
+        """Files known to wait; a backlog beyond the window is not counted."""
+        return len(self._candidates) + len(self.ready)
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more files wait than are known."""
+        return self._more and self._candidates.full
+
+    def end(self) -> None:
+        """Stop as soon as the step under way is done."""
+        self._ending = True
+        self.watching.hinted.set()
+
+    async def look_for_pause(self) -> None:
+        """Know whether something in the inbox pauses it, before anything of it goes on."""
+        try:
+            await self._pause_file.look()
+        except FolderAway as error:
+            self._gate.away(error)
+        except JournalAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - at the start one folder must not keep the others back
+            self._emit(BugFound(f"the look into {printable(self.folder.inbox)}", error))
+            self._gate.away(FolderAway(GateReason.FOLDER_AWAY, "It could not be looked into."))
+
+    async def run(self) -> None:
+        """Until cancelled, or ended."""
+        try:
+            await self._run()
+        finally:
+            self._settling.end()
+
+    async def _run(self) -> None:
+        while not self._ending:
+            self.beat()
+            try:
+                await self._tick()
+            except FolderAway as error:
+                self.started.set()
+                self._gate.away(error)
+                await self._clock.sleep(AWAY_PAUSE)
+            except JournalAway:
+                await self._clock.sleep(AWAY_PAUSE)
+            else:
+                await self._clock.wait(self.watching.hinted, 0.0 if self._ending else self._pause())
+        self._presence.away(self.folder.inbox)
+        await self.watching.end()
+
+    async def _tick(self) -> None:
+        try:
+            found = await self.watching.check()
+        except FolderAway:
+            self._presence.away(self.folder.inbox)
+            self._looked_after = ()
+            raise
+        self.started.set()
+        if found is not None:
+            await self._recover(found)
+        due = self.watching.take()
+        if pauses := [relative for relative in due.hints if is_pause(relative)]:
+            await self._pause_file.look(pauses)
+        elif found is not None:
+            await self._pause_file.heed(found.heeded)
+        if found is not None:
+            # Only now: what went away with the inbox does not go on before it is known that nothing pauses it.
+            self._gate.passed()
+        for relative in due.hints:
+            self._hint(relative)
+        if due.scan or (self._more and self._candidates.low):
+            await self._scan(expected=due.expected or self._more)
+        now = self._clock.monotonic()
+        for candidate in self._candidates.due(now):
+            if not (self._gates.stopping or self._ending):
+                self.beat()
+                await self._look(candidate)
+
+    async def _look(self, candidate: Candidate) -> None:
+        """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
+        try:
+            await self._settling.look(candidate)
+            self._troubled.discard(candidate.relative)
+        except FolderAway as error:
+            if not error.may_be_file:
+                raise
+            # Of a folder that is fine otherwise, this one file is at fault.
+            await self._folders.prove(self.folder.inbox, 0)
+            self._troubles(candidate)
+        except JournalAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - one file's bug must not stop its folder
+            self._emit(BugFound(f"the look at {printable(self.folder.inbox / candidate.relative)}", error))
+            self._troubles(candidate)
+
+    def _troubles(self, candidate: Candidate) -> None:
+        candidate.due = self._clock.monotonic() + BAFFLED
+        self._candidates.set_unfinished(candidate)
+        self._troubled = {one.relative for one in self._candidates if one.relative in self._troubled}
+        self._troubled.add(candidate.relative)
+
+    async def _recover(self, found: Occupied) -> None:
+        """Look after the work folder whenever it, or the inbox around it, is not the one of the last time."""
+        now, is_now = self._clock.monotonic(), (found.identity, found.work)
+        if is_now != self._looked_after:
+            self._presence.away(self.folder.inbox)
+        elif now < self._look_after_at:
+            self._presence.here(self.folder.inbox)
+            return
+        all_right = await self._look_after(self.folder)
+        self._looked_after = is_now
+        self._look_after_at = float("inf") if all_right else now + STUCK_PAUSE
+        self._presence.here(self.folder.inbox)
+
+    def _pause(self) -> float:
+        """Seconds until something is due, unless a hint comes first."""
+        now = self._clock.monotonic()
+        due = self._candidates.next_due()
+        pauses = [self.watching.pause()]
+        if due is not None and not self._gates.stopping:
+            pauses.append(max(0.0, due - now))
+        return min(pauses)
+
+    def _hint(self, relative: Path) -> None:
+        candidate = self._candidates.get(relative)
+        if candidate is not None:
+            candidate.hinted = True
+            # It may have been closed just now: the settle time counts from here, not from when it is looked at next.
+            candidate.due = min(candidate.due, self._clock.monotonic())
+        elif self._candidates.full:
+            self._more = True
+        elif not self._settling.knows(relative):
+            self._settling.consider(relative, hinted=True)
+
+    async def _scan(self, *, expected: bool) -> None:
+        started = self._clock.monotonic()
+        self._more = False
+        async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
+            self.beat()
+            if pauses := [relative for relative in batch if is_pause(relative)]:
+                await self._pause_file.look(pauses)
+            for relative in batch:
+                if self._candidates.full:
+                    self._more = True
+                    break
+                if not self._settling.knows(relative):
+                    self._settling.consider(relative, hinted=expected)
+            if self._more:
+                break
+        self.watching.has_scanned(self._clock.monotonic() - started)
+
+    def look_again(self) -> None:
+        """Scan soon: something has come back."""
+        self._more = True
+        self.watching.hinted.set()
+
+    def reconsider(self) -> None:
+        """Let every file settle anew: what people have ordered may have changed what is to become of it."""
+        self._settling.reconsider()
+        self.look_again()
+
+    def taken(self, ready: Ready) -> None:
+        """A ready file is claimed, or is to settle anew: there is room for another one."""
+        self._settling.taken(ready)
+
+    def put_back(self, ready: Ready) -> None:
+        """A ready file could not be claimed, for whatever reason: it settles anew, after a while."""
+        self._settling.taken(ready)
+        again = Candidate(ready.relative, self._clock.monotonic() + BAFFLED, hinted=True)
+        self._candidates.set_unfinished(again)
+
+    async def still_ready(self, ready: Ready) -> bool:
+        """Whether the file is as it was when it was examined; if not, it settles anew."""
+        return await self._settling.still_ready(ready)

@@ -1,0 +1,228 @@
+"""Owns how one inbox is watched: events where they reach us, scans always, a new watch when the old one is deaf."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.errors import FolderAway
+from expandd.domain.events import WatchRenewed
+from expandd.domain.inbox_state import Occupied
+from expandd.domain.selection import PAUSE_NAMES
+from expandd.domain.settings import HotFolder, Watch
+from expandd.engine.inbox.candidates import Hints
+from expandd.engine.ports import Chance, Clock, Emit, Folders, Watcher
+
+TICK = 5.0
+"""Seconds between two looks at whether the inbox is still the same directory; more with many of them, see `tick`."""
+
+SHARE = 0.4
+"""Seconds for each inbox that lie between two looks at the same one, so that many of them cost no more than a few."""
+
+POLL = 2.0
+"""Seconds between two scans of an inbox whose events do not reach us."""
+
+DUTY = 20
+"""A scan that takes long is repeated only after this many times its length."""
+
+REWATCH = 60.0
+"""Seconds until a watch that the system refused is asked for again."""
+
+MOST_MISSES = 3
+"""Files that only a scan found, after which a folder on `auto` is polled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Hinted paths below the inbox; whether to scan; whether finding something new by that scan is no surprise."""
+
+    hints: tuple[Path, ...]
+    scan: bool
+    expected: bool
+
+
+def tick(inboxes: int) -> float:
+    """Seconds between two looks at the same inbox, when there are so many."""
+    return max(TICK, SHARE * inboxes)
+
+
+class Watching:
+    """Decides when an inbox is scanned and keeps its watch alive."""
+
+    def __init__(
+        self,
+        folder: HotFolder,
+        *,
+        watcher: Watcher,
+        folders: Folders,
+        clock: Clock,
+        chance: Chance,
+        emit: Emit,
+        tick: float = TICK,
+    ) -> None:
+        self._tick = tick
+        self.hinted = asyncio.Event()
+        self.scanned = False
+        self.missed = 0
+        self._folder = folder
+        self._watcher = watcher
+        self._folders = folders
+        self._clock = clock
+        self._chance = chance
+        self._emit = emit
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self.hinted.set)
+
+        self._hints = Hints(wake)
+        self._identity: tuple[int, int] | None = None
+        self._polling = folder.watch is Watch.POLL
+        self._watched = False
+        self._seen_before = False
+        self._lost = False
+        self._checked_at = float("-inf")
+        self._rewatch_at = float("inf")
+        self._rest_until = float("-inf")
+        self._scan_at = float("-inf")
+        self._again_at = float("inf")
+        self._expected = True
+
+    @property
+    def watched(self) -> bool:
+        """Whether events are relied on, beside the scans that are rare then."""
+        return self._watched and not self._polling
+
+    async def check(self) -> Occupied | None:
+        """Compare the inbox with the one that is watched; None when it is not time for it yet. Raises FolderAway."""
+        now = self._clock.monotonic()
+        if now < self._next_check():
+            return None
+        self._checked_at = now
+        found = await self._present()
+        why = await self._deaf_because(found.identity)
+        if why is not None:
+            await self._arm(found.identity, why)
+        return found
+
+    def take(self) -> Due:
+        """What is to be done since the last time."""
+        self.hinted.clear()
+        paths, overflow = self._hints.take()
+        now = self._clock.monotonic()
+        if overflow or self._folder.inbox in paths:
+            self._has_lost(now, by_kernel=self._folder.inbox in paths)
+        expected = self._lost or self._expected or now >= self._again_at
+        scan = now >= min(self._scan_at, self._again_at)
+        relatives = tuple(path for path in map(self._relative, paths) if path is not None)
+        return Due(relatives, scan, expected)
+
+    def has_scanned(self, seconds: float) -> None:
+        """A scan is over; it took `seconds`."""
+        interval = min(POLL, self._folder.scan_interval) if self._polling else self._folder.scan_interval
+        jitter = 0.75 + self._chance.fraction() / 2
+        now = self._clock.monotonic()
+        self._scan_at = now + max(interval * jitter, DUTY * seconds)
+        if now >= self._again_at:
+            self._again_at = float("inf")
+        self._rest_until = now + DUTY * seconds
+        self._expected = self._lost = False
+        self.scanned = True
+
+    def scan_soon(self, settle: float) -> None:
+        """A directory came in: what is in it made no events. Scan now and once more when it must have settled."""
+        self._scan_at = self._clock.monotonic()
+        self._again_at = self._clock.monotonic() + settle
+        self.hinted.set()
+
+    def miss(self) -> None:
+        """A file has settled that no event had announced and that no scan was expected to find."""
+        if self._polling:
+            return
+        self.missed += 1
+        if self.missed >= MOST_MISSES and self._folder.watch is Watch.AUTO:
+            self._polling = True
+            self._emit(WatchRenewed(self._folder.inbox, "events do not arrive; the inbox is scanned instead"))
+
+    def pause(self) -> float:
+        """Seconds until the next check or scan."""
+        now = self._clock.monotonic()
+        return max(0.0, min(self._next_check(), self._scan_at, self._again_at) - now)
+
+    def _next_check(self) -> float:
+        # An inbox that is away is waited for.
+        tick = TICK if self._identity is None else self._tick
+        return self._checked_at + min(tick, self._folder.scan_interval)
+
+    def _relative(self, path: Path) -> Path | None:
+        try:
+            relative = path.relative_to(self._folder.inbox)
+        except ValueError:
+            return None
+        deeper = len(relative.parts) > 1 and not self._folder.recursive
+        return None if deeper or relative == Path() or relative.parts[0] == ".expandd" else relative
+
+    async def _present(self) -> Occupied:
+        """The inbox, once its work folder is there and ours; raise FolderAway while that cannot be."""
+        try:
+            return await self._folders.occupy(self._folder.inbox, PAUSE_NAMES)
+        except FolderAway:
+            await self._forget()
+            raise
+
+    async def _deaf_because(self, identity: tuple[int, int]) -> str | None:
+        """Why the inbox must be watched anew, "" when that is nothing to tell; None when it need not."""
+        if self._identity is None:
+            return "the inbox is there again" if self._seen_before else ""
+        if identity != self._identity:
+            return "the inbox is another directory now"
+        if self._watched and not await self._watcher.alive(self._folder.inbox):
+            return "its watch had ended"
+        return "" if self._clock.monotonic() >= self._rewatch_at else None
+
+    def _has_lost(self, now: float, *, by_kernel: bool) -> None:
+        """Events were lost: scan, though in a storm of them not without a rest."""
+        if self._lost:
+            return
+        self._lost = True
+        self._scan_at = min(self._scan_at, max(now, self._rest_until))
+        if by_kernel:
+            self._emit(WatchRenewed(self._folder.inbox, "the system lost events; the inbox is scanned for them"))
+
+    async def end(self) -> None:
+        """Watch no more."""
+        await self._forget()
+
+    async def _forget(self) -> None:
+        if self._identity is not None:
+            await self._watcher.unwatch(self._folder.inbox)
+        self._identity = None
+        self._watched = False
+
+    async def _arm(self, identity: tuple[int, int], why: str) -> None:
+        self._identity, self._seen_before = identity, True
+        self._watched = await self._watch()
+        self._polling = not self._watched
+        # First watch, then scan: what arrives in between is in both.
+        self._scan_at = self._clock.monotonic()
+        self._expected = True
+        if why:
+            self._emit(WatchRenewed(self._folder.inbox, why))
+
+    async def _watch(self) -> bool:
+        if self._folder.watch is Watch.POLL:
+            return False
+        if self._folder.watch is Watch.AUTO and not await self._folders.events_reach(self._folder.inbox):
+            return False
+        refused, self._rewatch_at = self._rewatch_at != float("inf"), float("inf")
+        try:
+            await self._watcher.watch(self._folder.inbox, recursive=self._folder.recursive, hint=self._hints.put)
+        except FolderAway as error:
+            self._rewatch_at = self._clock.monotonic() + REWATCH
+            if not refused:
+                self._emit(WatchRenewed(self._folder.inbox, f"{error} The inbox is scanned instead."))
+            return False
+        if refused:
+            self._emit(WatchRenewed(self._folder.inbox, "it can be watched again"))
+        return True

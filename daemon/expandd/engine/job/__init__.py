@@ -1,0 +1,1 @@
+"""The steps of one job: upload and submit, reconcile, download, deliver."""

@@ -1,0 +1,203 @@
+"""Owns the last steps: the result into the outbox, the original to its rest, the notification last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+
+from expandd.domain.errors import AccountAway, Later, VaultDamaged
+from expandd.domain.job import Job, JobState, Result
+from expandd.domain.naming import result_name
+from expandd.domain.settings import Originals
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.job.activation import NOW, OVER, Turn
+from expandd.engine.job.deduplicate import Twins
+from expandd.engine.job.work_folder import WorkFolders
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Folders, Vault
+
+MOST_DELETES = 10
+"""Tries to delete a notification, over some five minutes, after which it is left to expire: it lives 600 s."""
+
+LOST = "the original was no longer in the work folder when it was to be put away: somebody removed it from there"
+
+
+class Delivery:
+    """What happens once the bytes are in the vault, or once it is clear that there will be none. All free of charge."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        folders: Folders,
+        vault: Vault,
+        twins: Twins,
+        work: WorkFolders,
+    ) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._folders = folders
+        self._vault = vault
+        self._twins = twins
+        self._work = work
+        self._choosing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def deliver(self, job: Job) -> Turn:
+        """Put the result into the outbox, never over another file."""
+        result = job.result
+        assert result is not None, "a vaulted job has its result written down"
+        target = job.target or await self._choose_target(job, result)
+        if not await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox)):
+            await self._jobs.note(job, target=None)
+            return NOW
+        try:
+            published = await self._folders.publish(self._vault.path(job.id), target, result.sha256)
+        except VaultDamaged as error:
+            await self._vault.drop(job.id)
+            # The bytes of a twin cannot be fetched again: what is settled by it begins anew.
+            again = {"twin": "", "result": None} if job.twin else {}
+            to = JobState.CLAIMED if job.twin else JobState.RENDERED
+            await self._jobs.move(job, to, target=None, note=str(error), **again)
+            return NOW
+        if not published:
+            await self._jobs.note(job, target=None)
+            return NOW
+        self._gates.storage(job.place.inbox).passed()
+        await self._jobs.move(job, JobState.DELIVERED)
+        return NOW
+
+    async def finish(self, job: Job) -> Turn:
+        """Put the original away, then let go of the notification, then of everything else.
+
+        Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
+        """
+        await self._work.prove(job)
+        removing = job.place.originals is Originals.DELETE
+        lost = await self._is_lost(job)
+        if job.place.sidecar and job.result is not None and job.target is not None:
+            known = job.with_(resting=None if lost else job.resting or job.work_file)
+            await self._folders.write_result_sidecar(known, job.result, job.target)
+        if not lost:
+            job = await self._appointed(job, None if removing else job.place.done)
+        if removing:
+            await self._folders.discard(job)
+        elif not await self._rest(job, job.place.done):
+            return NOW
+        await self._acknowledge(job)
+        await self._twins.paid(job)
+        await self._twins.keep(job)
+        await self._vault.drop(job.id)
+        await self._folders.forget_sidecar(job.place.error / job.relative)
+        await self._let_go(job)
+        job = await self._told_if_lost(job)
+        return await self.close(await self._jobs.move(job, JobState.DONE, note=job.note))
+
+    async def reject(self, job: Job) -> Turn:
+        """Put the original into the error folder, its reason first."""
+        await self._work.prove(job)
+        if not await self._is_lost(job):
+            job = await self._appointed(job, job.place.error)
+        if not await self._rest(job, job.place.error):
+            return NOW
+        await self._acknowledge(job)
+        await self._vault.drop(job.id)
+        await self._let_go(job)
+        return await self.close(await self._told_if_lost(job))
+
+    async def withdraw(self, job: Job) -> Turn:
+        """Give the file back to the inbox, where it is picked up anew once it has settled."""
+        await self._work.prove(job)
+        await self._folders.give_back(job)
+        await self._folders.tidy(job)
+        return await self.close(job)
+
+    async def close(self, job: Job) -> Turn:
+        """The very last step; a job that is done needs it alone when the process died before it."""
+        await self._jobs.close(job)
+        return OVER
+
+    async def _let_go(self, job: Job) -> None:
+        """Nothing of the job is left in its folders; only now is it proven that they take and give all they must."""
+        await self._folders.forget_sidecar(job.place.inbox / job.relative)
+        await self._folders.tidy(job)
+        self._gates.storage(job.place.inbox).passed()
+
+    async def _told_if_lost(self, job: Job) -> Job:
+        if job.resting is not None or job.note == LOST:
+            return job
+        return await self._jobs.lose(job, LOST)
+
+    async def _is_lost(self, job: Job) -> bool:
+        """Whether somebody took the original out of the work folder: no place was written down for it yet."""
+        if job.resting is not None or await self._folders.identity(job.work_file) is not None:
+            return False
+        await self._work.prove_not_elsewhere(job)
+        return True
+
+    async def _appointed(self, job: Job, directory: Path | None) -> Job:
+        """The job with the place of its original written down: below `directory`, or, to be removed, where it lies.
+
+        Only then may it be missing.
+        """
+        if job.resting is not None:
+            if directory is not None and await self._folders.identity(job.resting) is None:
+                await self._work.prove_not_elsewhere(job)
+            return job
+        if directory is None:
+            return await self._jobs.note(job, resting=job.work_file)
+        return await self._choose_resting(job, directory)
+
+    async def _rest(self, job: Job, directory: Path) -> bool:
+        """Whether the original lies at its resting place now. False when another file was faster there."""
+        resting = job.resting
+        if resting is None:
+            return True
+        if not await self._folders.make_way(directory, resting.relative_to(directory)):
+            await self._jobs.note(job, resting=None)
+            return False
+        if job.state is JobState.FAILED:
+            await self._folders.write_sidecar(job, resting)
+        if not await self._folders.put_away(job, resting):
+            await self._jobs.note(job, resting=None)
+            return False
+        return True
+
+    async def _choose_target(self, job: Job, result: Result) -> Path:
+        name = result_name(
+            job.place.name,
+            job.relative.name,
+            extension=result.format.extension,
+            size=result.size,
+            preset=job.place.preset_name,
+        )
+        # One by one for each folder: what hangs in one must not hold up the others.
+        async with self._choosing[job.place.outbox]:
+            taken = frozenset(other.target for other in self._jobs if other.target is not None)
+            target = await self._folders.free_name(job.place.outbox, job.relative.with_name(name), taken)
+            await self._jobs.note(job, target=target)
+        return target
+
+    async def _choose_resting(self, job: Job, directory: Path) -> Job:
+        async with self._choosing[directory]:
+            taken = frozenset(other.resting for other in self._jobs if other.resting is not None)
+            resting = await self._folders.free_name(directory, job.relative, taken)
+            return await self._jobs.note(job, resting=resting)
+
+    async def _acknowledge(self, job: Job) -> None:
+        """Delete our notifications, last of all. A failure is tried again; in the end they expire by themselves."""
+        current = self._jobs.get(job.id) or job
+        try:
+            for number in current.notifications:
+                await self._delete(number)
+        except (AccountAway, Later):
+            if current.attempts < MOST_DELETES:
+                raise
+
+    async def _delete(self, number: int) -> None:
+        if self._gates.enter(self._gates.service):
+            raise Later("the service is away; the notification is deleted later")
+        await self._gates.through(self._api.delete_notification(number))

@@ -1,0 +1,135 @@
+"""Owns the way of a result from its link into the vault: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+from expandd.domain.api_types import Fetched
+from expandd.domain.errors import Later, LinkDead
+from expandd.domain.inspection import Whole
+from expandd.domain.job import Job, JobState, Result
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.job.activation import NOW, Turn
+from expandd.engine.job.reconcile import RESULT_LIFE
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+
+DOUBTS = 2
+"""Downloads that were no whole picture after which /history is asked for another link."""
+
+MOST_TIMES = 16
+"""Times the pixels that were ordered above which a result is a bomb or somebody else's, and no result of ours."""
+
+
+MOST_DEAD = 500
+"""Tries, a minute apart in the end, before a link that is dead needs a person."""
+
+GONE_PAUSE = 3600.0
+"""Seconds between tries once it does: they cost nothing, and links have come back from the dead."""
+
+_GONE = (
+    "This picture was paid for and expanded, but for a day its link was dead and the service named no other. "
+    "It is tried again each hour, free of charge."
+)
+
+
+class Fetching:
+    """Downloads are free: they are repeated until the bytes are right, and nothing is ever generated again."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        folders: Folders,
+        images: Images,
+        vault: Vault,
+        clock: Clock,
+    ) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._folders = folders
+        self._images = images
+        self._vault = vault
+        self._clock = clock
+        self._fetched = 0
+        # By job whose download fails: how many others had come by then.
+        self._failing: dict[str, int] = {}
+
+    def fails_alone(self, job_id: str) -> bool:
+        """Whether other results came while this one did not: its link is at fault, not the whole link host."""
+        return job_id in self._failing and self._fetched > self._failing[job_id]
+
+    async def fetch(self, job: Job) -> Turn:
+        """Download, check, vault."""
+        await self._vault.prove(self._room(job))
+        try:
+            fetched = await self._download(job)
+            result = await self._checked(job, fetched)
+        except Later as error:
+            self._failing.setdefault(job.id, self._fetched)
+            if isinstance(error, LinkDead) or job.attempts + 1 >= DOUBTS:
+                return await self._another_link(job, dead=isinstance(error, LinkDead))
+            raise
+        self._fetched += 1
+        self._failing.pop(job.id, None)
+        await self._vault.admit(job.id)
+        await self._jobs.move(job, JobState.VAULTED, result=result, held=False)
+        return NOW
+
+    async def _download(self, job: Job) -> Fetched:
+        """The bytes, also when an earlier try got as far as the vault but not into the journal."""
+        path = self._vault.path(job.id)
+        if await self._folders.identity(path) is not None:
+            await self._vault.recall(job.id)
+        else:
+            await self._api.download(job.link, self._vault.incoming(job.id))
+        incoming = self._vault.incoming(job.id)
+        identity = await self._folders.identity(incoming)
+        if identity is None:
+            raise Later("the download left nothing behind")
+        return Fetched(bytes=identity.size, sha256=await self._folders.digest(incoming))
+
+    async def _checked(self, job: Job, fetched: Fetched) -> Result:
+        finding = await self._images.examine_result(self._vault.incoming(job.id))
+        if not isinstance(finding, Whole):
+            raise Later(f"the downloaded result is no whole picture: {finding.fault.message}")
+        expected = job.offsets.applied_to(job.source.size) if job.source.size else finding.size
+        if finding.size.width * finding.size.height > MOST_TIMES * expected.width * expected.height:
+            raise Later(f"the downloaded result claims {finding.size} px where {expected} were ordered")
+        return Result(
+            sha256=fetched.sha256,
+            bytes=fetched.bytes,
+            format=finding.format,
+            size=finding.size,
+            expected=expected,
+        )
+
+    async def _another_link(self, job: Job, *, dead: bool) -> Turn:
+        seconds = self._gates.enter(self._gates.service)
+        if seconds:
+            return seconds
+        history = await self._gates.through(self._api.history(job.image_id))
+        others = [link for link in history.links if link != job.link]
+        if others:
+            job = await self._jobs.note(job, link=others[0])
+        elif dead and self._is_gone(job):
+            if not job.held:
+                await self._jobs.hold(job, _GONE)
+            return GONE_PAUSE
+        raise Later("the result could not be downloaded yet; it is paid for and will be asked for again")
+
+    def _is_gone(self, job: Job) -> bool:
+        """Whether a dead link has been tried for so long that the service holds the result no more.
+
+        Neither a clock that jumps nor a burst of tries says so alone.
+        """
+        rendered = job.entered(JobState.RENDERED)
+        old = rendered is not None and self._clock.wall() - rendered >= RESULT_LIFE
+        return old and job.attempts >= MOST_DEAD
+
+    def _room(self, job: Job) -> int:
+        if job.source.size is None:
+            return 0
+        result = job.offsets.applied_to(job.source.size)
+        return 4 * result.width * result.height

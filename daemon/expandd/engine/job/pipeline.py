@@ -1,0 +1,186 @@
+"""Owns the way of one job: one activation does the next step that can be done now, and says when to look again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.domain.backoff import JOB
+from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, GateReason, Later
+from expandd.domain.job import UNPAID, Job, JobState
+from expandd.domain.naming import printable
+from expandd.engine.control.pauses import LOOK
+from expandd.engine.flow.admission import Leave
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.probe import Probing
+from expandd.engine.flow.slot_policy import SlotKeeping
+from expandd.engine.job.activation import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
+from expandd.engine.job.deliver import Delivery
+from expandd.engine.job.download import Fetching
+from expandd.engine.job.fault_scope import Blame, words
+from expandd.engine.job.reconcile import Asking
+from expandd.engine.job.submit import Paying
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Chance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much is done at once of what costs bandwidth, memory or processor time."""
+
+    uploads: int = 4
+    downloads: int = 4
+    deliveries: int = 2
+
+
+class _Shares:
+    """So many at once for each disk: those that wait for one that hangs hold up nothing on others."""
+
+    def __init__(self, most: int, disk_of: Callable[[Job], Hashable]) -> None:
+        self._disk_of = disk_of
+        self._bounds: defaultdict[Hashable, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
+
+    def of(self, job: Job) -> asyncio.Semaphore:
+        return self._bounds[self._disk_of(job)]
+
+
+def _only(job: Job) -> Hashable:
+    """Results are fetched to one disk, whatever folder they are for."""
+    del job
+    return None
+
+
+def _reads(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
+    return lambda job: mount_of(job.place.inbox)
+
+
+def _moves(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
+    def moves(job: Job) -> Hashable:
+        return tuple(map(mount_of, (job.place.inbox, job.place.outbox, job.place.done)))
+
+    return moves
+
+
+class Pipeline:
+    """Advances jobs. Knows nothing of when; the dispatcher calls it."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        slots: SlotKeeping,
+        probing: Probing,
+        gates: Gates,
+        chance: Chance,
+        leave: Leave,
+        paying: Paying,
+        asking: Asking,
+        fetching: Fetching,
+        delivery: Delivery,
+        blame: Blame,
+        mount_of: Callable[[Path], Hashable],
+        bounds: Bounds = Bounds(),
+    ) -> None:
+        self._jobs = jobs
+        self._slots = slots
+        self._probing = probing
+        self._gates = gates
+        self._asking = asking
+        self._fetching = fetching
+        self._chance = chance
+        self._leave = leave
+        self._blame = blame
+        sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
+        delivers = _Shares(bounds.deliveries, _moves(mount_of))
+        self._steps: dict[JobState, tuple[_Shares | None, Callable[[Job], Awaitable[Turn]]]] = {
+            JobState.CLAIMED: (sends, paying.upload),
+            JobState.UPLOADED: (sends, paying.pay),
+            JobState.INTENT: (None, paying.doubt),
+            JobState.ACCEPTED: (None, asking.expect),
+            JobState.UNKNOWN: (None, asking.find_out),
+            JobState.RENDERED: (fetches, fetching.fetch),
+            JobState.VAULTED: (delivers, delivery.deliver),
+            JobState.DELIVERED: (delivers, delivery.finish),
+            JobState.DONE: (None, delivery.close),
+            JobState.FAILED: (delivers, delivery.reject),
+            JobState.WITHDRAWN: (delivers, delivery.withdraw),
+        }
+
+    async def advance(self, job_id: str) -> Turn:
+        """The next step of the job; returns the seconds until the next activation, or None when it is over."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            self._slots.give(job_id)
+            return OVER
+        if self._leave.denied(job):
+            self._slots.give(job_id)
+            return LOOK
+        away = self._away(job)
+        if away:
+            self._slots.give(job_id)
+            return away
+        if not self._slots.has_slot(job):
+            return FAILING_WAIT if job.strikes else SLOT_WAIT
+        bound, step = self._steps[job.state]
+        if bound is None:
+            turn = await self._tried(job, step)
+        else:
+            async with bound.of(job):
+                turn = await self._tried(job, step)
+        self._slots.settle(job_id)
+        return turn
+
+    async def _tried(self, job: Job, step: Callable[[Job], Awaitable[Turn]]) -> Turn:
+        try:
+            turn = await step(job)
+        except FileFault as error:
+            current = self._current(job)
+            await self._jobs.move(current, JobState.FAILED, fault=error.fault)
+            return NOW
+        except DecoderAway:
+            # Its gate knows why, and opens by itself: that is no failure of this job.
+            return LOOK
+        except Later as error:
+            return await self._put_off(job, str(error), None)
+        except AccountAway as error:
+            if not await self._is_about_one(job, error):
+                self._gates.account_failed(error)
+            return await self._put_off(job, str(error), error.retry_after)
+        except FolderAway as error:
+            return await self._put_off(job, await self._blamed(job, error), None)
+        self._blame.fine(job, over=turn is OVER)
+        return turn
+
+    async def _is_about_one(self, job: Job, error: AccountAway) -> bool:
+        """Whether a call about what is paid for failed while the API served: it concerns no other job."""
+        if job.state in UNPAID or error.reason is not GateReason.UNREACHABLE:
+            return False
+        return bool(await self._probing.serves())
+
+    async def _blamed(self, job: Job, error: FolderAway) -> str:
+        """Shut the folder's gate unless the file alone is at fault; what to say of it."""
+        if await self._blame.is_files(job, error):
+            return words(job, error, printable(job.work_dir))
+        self._gates.storage(job.place.inbox).away(error)
+        return str(error)
+
+    async def _put_off(self, job: Job, why: str, retry_after: float | None) -> Turn:
+        current = self._current(job)
+        seconds = JOB.wait(current.attempts + 1, self._chance.fraction())
+        seconds = max(seconds, retry_after or 0.0)
+        await self._jobs.put_off(current, why, seconds)
+        return seconds
+
+    def _current(self, job: Job) -> Job:
+        return self._jobs.get(job.id) or job
+
+    def _away(self, job: Job) -> float:
+        """Seconds that a job for which nothing is made waits for a folder that is away, without a slot."""
+        if job.state not in UNPAID or job.fault is not None:
+            return 0.0
+        gate = self._gates.storage(job.place.inbox)
+        away = gate.shut is not None and gate.shut.reason is GateReason.FOLDER_AWAY
+        return gate.wait() if away else 0.0

@@ -1,0 +1,190 @@
+"""Owns the asking: results that no notification announced, and paid calls whose answer was lost."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+
+from expandd.domain.backoff import QUIET_HISTORY
+from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
+from expandd.domain.settings import ApiSettings
+from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, Gates
+from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.job.activation import NOW, Turn
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Clock
+
+QUIET_POLLS = 20
+"""Poll intervals without a notification after which /history is asked for the first time."""
+
+LEAST = 0.125
+"""Seconds that a wait has at least: one that is lost in rounding would be no wait at all."""
+
+RESULT_LIFE = 24 * 3600.0
+"""Seconds after which the API holds neither source nor result: only a person can say what became of the job."""
+
+
+REMEMBERED = 32
+"""Results whose time is remembered."""
+
+MOST_PATIENCE = 8
+"""Times `unknown_wait` that a lost answer is watched at most, however long earlier results took."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """One job's wait: its entry into the state it waits in, since when (monotonic), and what there was before.
+
+    `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
+    `asked` counts the questions, whoever makes the job look again in between. `in_vain` once the service was asked
+    after `unknown_wait` and showed no result. `behind` is when a job that was accepted earlier was last seen
+    unfinished (monotonic), and `queue` how long such a one had waited then, in seconds.
+    """
+
+    entry: Stamp
+    since: float
+    before: float
+    asked: int = 0
+    in_vain: bool = False
+    behind: float = -math.inf
+    queue: float = 0.0
+
+
+class Asking:
+    """Steps of a job that waits for the API. The poller is the fast way; /history is the way back."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        clock: Clock,
+        attribution: Attribution,
+        settings: ApiSettings,
+    ) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._clock = clock
+        self._attribution = attribution
+        self.settings = settings
+        # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
+        # the wait short.
+        self._waits: dict[str, _Wait] = {}
+        self._took: deque[float] = deque(maxlen=REMEMBERED)
+        """How long the last results took, in seconds."""
+
+    def is_overdue(self, job: Job) -> bool:
+        """Whether the job has waited so long, and was asked for in vain, that its result was probably lost on the way.
+
+        While the service is away, time alone proves nothing.
+        """
+        wait = self._waits.get(job.id)
+        return wait is not None and wait.entry == job.stamps[-1] and wait.in_vain
+
+    async def expect(self, job: Job) -> Turn:
+        """An accepted job: its notification may have been lost."""
+        waited = self._waited(job)
+        due = self._next_question(job)
+        if waited < due:
+            return max(due - waited, LEAST)
+        if waited >= RESULT_LIFE:
+            # In one write: an unknown job that is not held could be paid for again, and this one was taken.
+            why = "The service took this picture and has shown no result for a day."
+            await self._jobs.hold(await self._jobs.move(job, JobState.UNKNOWN, held=True), why)
+            return NOW
+        return await self._ask(job)
+
+    async def find_out(self, job: Job) -> Turn:
+        """An unknown job: wait for its notification, and when the time is over let /history decide.
+
+        Not before the notifications of that time have been read, and none of them can be an error of this job.
+        """
+        waited = self._waited(job)
+        if job.held and waited >= RESULT_LIFE:
+            return RESULT_LIFE
+        over = not job.held and waited >= self._patience()
+        if over and self._nothing_is_ahead(job) and self._nothing_hints_at(job, waited):
+            return await self._ask(job, last=True)
+        due = self._next_question(job)
+        if not (job.held or over):
+            due = min(due, self.settings.unknown_wait)
+        if waited < due:
+            # The next poll may show what is still missing for the last question.
+            return max(min(due - waited, self.settings.poll_interval) if over else due - waited, LEAST)
+        return await self._ask(job)
+
+    def made(self, job: Job) -> None:
+        """A result has come: how long the service took says how long a lost call may be on its way."""
+        wait = self._waits.get(job.id)
+        if wait is not None:
+            self._took.append(self._clock.monotonic() - wait.since)
+
+    def _patience(self) -> float:
+        """Seconds for which a lost answer is watched: longer than any of the last results has taken."""
+        least = self.settings.unknown_wait
+        return max(least, min(max(self._took, default=0.0), MOST_PATIENCE * least))
+
+    def _nothing_is_ahead(self, job: Job) -> bool:
+        """Whether every job that was accepted before this one was sent is finished, and has been for long enough.
+
+        A slow queue looks just like a lost call. What stood behind others in it began only when they were finished, and
+        takes no longer than they have.
+        """
+        wait, now = self._waits[job.id], self._clock.monotonic()
+        ahead = [self._waited(other) for other in self._jobs.in_state(JobState.ACCEPTED) if _is_earlier(other, job)]
+        if ahead:
+            self._waits[job.id] = wait = replace(self._waits[job.id], behind=now, queue=max(wait.queue, *ahead))
+        return not ahead and now - wait.behind >= max(self._patience(), wait.queue)
+
+    def _nothing_hints_at(self, job: Job, waited: float) -> bool:
+        """Whether the notifications show nothing that could be this job's, or have not for as long as results live."""
+        wait = self._waits[job.id]
+        over = max(wait.since + self.settings.unknown_wait, wait.behind)
+        return waited >= RESULT_LIFE or self._attribution.clears(job.image_id, over)
+
+    async def _ask(self, job: Job, *, last: bool = False) -> Turn:
+        seconds = self._gates.enter(self._gates.service)
+        if seconds:
+            return seconds
+        history = await self._gates.through(self._api.history(job.image_id))
+        late = self._waited(job) >= self.settings.unknown_wait
+        wait = self._waits[job.id]
+        self._waits[job.id] = replace(wait, in_vain=late, asked=wait.asked + 1)
+        if history.links:
+            await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
+        elif last and history.known and not job.paid and self._waited(job) < RESULT_LIFE:
+            await self._jobs.move(job, JobState.UPLOADED, note=f"the API has shown that nothing was made; {job.note}")
+            # One that fails alone lets others go first: its next call may be lost too.
+            return OTHERS_FIRST if job.strikes else NOW
+        elif last:
+            await self._jobs.hold(job, "Nobody can tell whether this picture was paid for: the service does not say.")
+        else:
+            await self._jobs.note(job, attempts=job.attempts + 1)
+        return NOW
+
+    def _waited(self, job: Job) -> float:
+        now = self._clock.monotonic()
+        wait = self._waits.get(job.id)
+        if wait is None or wait.entry != job.stamps[-1]:
+            waiting = {other.id for other in self._jobs.in_state(*AWAITING_RESULT)}
+            self._waits = {job_id: kept for job_id, kept in self._waits.items() if job_id in waiting}
+            before = max(0.0, self._clock.wall() - job.stamps[-1].at)
+            self._waits[job.id] = _Wait(job.stamps[-1], now, before)
+            return 0.0
+        return now - wait.since
+
+    def _next_question(self, job: Job) -> float:
+        """Seconds after entering the state at which /history is asked the next time: ever more rarely."""
+        first = QUIET_POLLS * self.settings.poll_interval
+        wait = self._waits[job.id]
+        if wait.asked == 0:
+            return max(0.0, first - wait.before)
+        return first * sum(QUIET_HISTORY.wait(number, 1.0) for number in range(1, wait.asked + 2))
+
+
+def _is_earlier(accepted: Job, lost: Job) -> bool:
+    """Whether that one was taken before this one was sent. One that a person is asked about is waited for no more."""
+    return not accepted.held and (accepted.spent_at or 0.0) <= (lost.spent_at or math.inf)

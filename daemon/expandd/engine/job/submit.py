@@ -1,0 +1,291 @@
+"""Owns the way to the paid call: upload, prove, write down the intent, pay once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from expandd.domain.errors import (
+    AccountAway,
+    Fault,
+    FaultCode,
+    FileFault,
+    ImageIdRefused,
+    Later,
+    OutcomeUnknown,
+    ReaderDied,
+)
+from expandd.domain.file_faults import MOST_DEATHS, READER_DIES
+from expandd.domain.image import ImageFormat
+from expandd.domain.job import Job, JobState
+from expandd.engine.control.pauses import LOOK
+from expandd.engine.flow.account import Account
+from expandd.engine.flow.budgets import Budgets
+from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.job.activation import NOW, Turn
+from expandd.engine.job.deduplicate import Twins
+from expandd.engine.job.fault_scope import Blame
+from expandd.engine.job.image_failures import Step, Suspicion
+from expandd.engine.job.recovery_records import Records
+from expandd.engine.job.request_refusals import Refusals
+from expandd.engine.job.work_folder import WorkFolders
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+
+SOURCE_LIFE = 23 * 3600.0
+"""Seconds after which an upload is not relied on any more: the API deletes sources 24 h after upload."""
+
+MOST_UPLOADS = 3
+"""Uploads of one picture after which an image id that is still refused counts as a refusal of the picture.
+
+Uploads that were repeated for their age alone do not count.
+"""
+
+UPRIGHT = ".upright"
+
+PAUSE = 1.0
+"""Seconds until a job that only waits for a general permission looks again."""
+
+
+class Paying:
+    """The steps before and of the paid call. At most one generate per job is ever accepted."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        gates: Gates,
+        api: Api,
+        folders: Folders,
+        images: Images,
+        vault: Vault,
+        clock: Clock,
+        budgets: Budgets,
+        account: Account,
+        twins: Twins,
+        work: WorkFolders,
+        blame: Blame,
+        suspicion: Suspicion,
+        refusals: Refusals,
+    ) -> None:
+        self._jobs = jobs
+        self._gates = gates
+        self._api = api
+        self._folders = folders
+        self._images = images
+        self._vault = vault
+        self._clock = clock
+        self._budgets = budgets
+        self._account = account
+        self._twins = twins
+        self._work = work
+        self._blame = blame
+        self._suspicion = suspicion
+        self._refusals = refusals
+        self._records = Records(jobs=jobs, folders=folders)
+        self._deaths: dict[str, int] = {}
+
+    async def upload(self, job: Job) -> Turn:
+        """Claim the file if that is not done yet, and send its pixels as a person sees them."""
+        identity = await self._folders.claim(job)
+        if identity is None:
+            await self._work.prove_not_elsewhere(job)
+            return await self._withdraw(job, "the file is not there any more")
+        if await self._records.says_more(job):
+            return NOW
+        if not identity.is_same(job.source.identity):
+            return await self._withdraw(job, "the file changed while it was picked up")
+        if job.fault is not None:
+            raise FileFault(job.fault)
+        if self._gates.stopping:
+            return PAUSE
+        turn = await self._twins.settled(job)
+        if turn is not None:
+            return turn
+        failed = bool(job.strikes)
+        seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service, after_others=failed)
+        if seconds:
+            return seconds
+        try:
+            return await self._send(job)
+        finally:
+            self._gates.service.let_go()
+
+    async def pay(self, job: Job) -> Turn:
+        """The paid call, once everything that can be proven before it is proven."""
+        if job.fault is not None:
+            raise FileFault(job.fault)
+        if self._gates.stopping or self._gates.draining:
+            return PAUSE
+        if await self._records.says_more(job):
+            return NOW
+        self._suspicion.convict(job, Step.GENERATE, job.note)
+        if self._upload_too_old(job):
+            await self._jobs.move(job, JobState.CLAIMED, image_id="", uploads=0)
+            return NOW
+        changed = await self._changed_since_upload(job)
+        if changed:
+            return await self._withdraw(job, changed)
+        # Others may have been uploaded beside this one, and paid for meanwhile.
+        turn = await self._twins.settled(job)
+        if turn is not None:
+            return turn
+        await self._prove_storage(job)
+        failed = bool(job.strikes)
+        seconds = self._gates.enter(self._gates.service, self._gates.spending, after_others=failed)
+        if seconds:
+            return seconds
+        try:
+            return await self._once(job)
+        finally:
+            self._gates.service.let_go()
+            self._gates.spending.let_go()
+
+    async def _once(self, job: Job) -> Turn:
+        """The paid call, if credits and budgets allow it."""
+        if not await self._account.prove():
+            return LOOK
+        await self._budgets.keep_up()
+        # Nothing is awaited between the questions and the reservation.
+        if self._twins.waits(job) or not self._account.may_pay() or not self._budgets.reserve(job):
+            return LOOK
+        self._account.begun(job.id)
+        try:
+            return await self._generate(await self._intended(job))
+        finally:
+            self._account.answered(job.id)
+
+    async def _intended(self, job: Job) -> Job:
+        try:
+            return await self._jobs.move(job, JobState.INTENT, attempts=job.attempts)
+        finally:
+            self._budgets.paid(job)
+
+    async def doubt(self, job: Job) -> Turn:
+        """An intent that nobody works on: the process died in or near the paid call."""
+        if await self._records.says_more(job):
+            return NOW
+        await self._jobs.move(job, JobState.UNKNOWN, note="expandd stopped while the paid call was under way")
+        return NOW
+
+    async def _send(self, job: Job) -> Turn:
+        sent, sha256 = await self._prepared(job)
+        try:
+            uploaded = await self._suspicion.call(job, Step.UPLOAD, self._api.upload(sent, job.relative.name))
+        except FileFault:
+            found = await self._folders.identity(job.work_file)
+            if found is not None and found.is_same(job.source.identity):
+                raise
+            return await self._withdraw(job, "the file was still being written")
+        source = replace(job.source, sha256=sha256 or uploaded.sha256)
+        await self._jobs.move(
+            job,
+            JobState.UPLOADED,
+            image_id=uploaded.image_id,
+            source=source,
+            uploads=job.uploads + 1,
+            strikes=0,
+        )
+        return NOW
+
+    async def _prepared(self, job: Job) -> tuple[Path, str]:
+        """What is sent, and the digest of the file it is made from where it is not that file itself."""
+        try:
+            sent = await self._to_send(job)
+        except ReaderDied as error:
+            self._deaths[job.id] = self._deaths.get(job.id, 0) + 1
+            if self._deaths[job.id] >= MOST_DEATHS:
+                raise FileFault(READER_DIES) from error
+            raise
+        self._deaths.pop(job.id, None)
+        return sent
+
+    async def _to_send(self, job: Job) -> tuple[Path, str]:
+        source, made = job.work_file, job.work_dir / UPRIGHT
+        if job.source.orientation != 1:
+            sha256 = await self._digest(job)
+            await self._images.make_upright(source, made)
+            return made, sha256
+        if job.source.format is ImageFormat.JPEG and await self._images.first_image(source, made):
+            # Once more, now that it is known of which bytes: somebody may still be writing them.
+            sha256 = await self._digest(job)
+            await self._images.first_image(source, made)
+            return made, sha256
+        return source, ""
+
+    async def _digest(self, job: Job) -> str:
+        try:
+            return await self._folders.digest(job.work_file)
+        except FileNotFoundError as error:
+            raise Later("the file vanished from the work folder") from error
+
+    def _upload_too_old(self, job: Job) -> bool:
+        uploaded = job.entered(JobState.UPLOADED)
+        age = self._clock.wall() - uploaded if uploaded is not None else None
+        # A clock that stepped back makes the age negative: an upload is free, so any doubt repeats it.
+        return age is None or not 0 <= age < SOURCE_LIFE
+
+    async def _changed_since_upload(self, job: Job) -> str | None:
+        try:
+            sha256 = await self._folders.digest(job.work_file)
+        except FileNotFoundError:
+            await self._work.prove_not_elsewhere(job)
+            return "a person took the file away before anything was paid"
+        return None if sha256 == job.source.sha256 else "the file was still being written"
+
+    async def _prove_storage(self, job: Job) -> None:
+        if job.source.size is None:
+            return
+        result = job.offsets.applied_to(job.source.size)
+        room = 4 * result.width * result.height
+        gate = self._gates.storage(job.place.inbox)
+        await self._folders.prove(job.place.outbox, room)
+        await self._folders.prove(job.place.done, job.source.identity.size)
+        self._blame.prove_stores(job.place.inbox)
+        gate.passed()
+        await self._vault.prove(room)
+
+    async def _generate(self, job: Job) -> Turn:
+        try:
+            await self._folders.mark(job)
+        except Exception:
+            # Whatever it was: nothing was sent.
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            raise
+        try:
+            call = self._api.generate(job.image_id, job.offsets)
+            task_id = await self._suspicion.call(job, Step.GENERATE, call)
+        except OutcomeUnknown as error:
+            await self._jobs.move(job, JobState.UNKNOWN, note=str(error))
+            return NOW
+        except ImageIdRefused as error:
+            return await self._upload_again(job, str(error))
+        except (AccountAway, Later):
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            raise
+        except FileFault as error:
+            other = self._refusals.judged(job, error)
+            if other is None:
+                raise
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            raise other from error
+        self._gates.spending.passed()
+        self._refusals.accepted()
+        await self._twins.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id, strikes=0))
+        return NOW
+
+    async def _upload_again(self, job: Job, why: str) -> Turn:
+        if job.uploads >= MOST_UPLOADS:
+            raise FileFault(
+                Fault(
+                    FaultCode.REFUSED_BY_API,
+                    f"The service took this picture {job.uploads} times but would not expand it: {why}",
+                    "Open the picture, save it again as a new JPEG or PNG, and drop that. Nothing was paid.",
+                ),
+            )
+        await self._jobs.move(job, JobState.CLAIMED, image_id="", note=why)
+        return NOW
+
+    async def _withdraw(self, job: Job, why: str) -> Turn:
+        await self._jobs.move(job, JobState.WITHDRAWN, note=why)
+        return NOW

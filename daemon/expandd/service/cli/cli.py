@@ -1,0 +1,182 @@
+"""Owns the command line: verbs, options, exit codes. What a verb needs is imported when it is called."""
+
+# ruff: noqa: PLC0415 - `expandd --help` must not wait for an HTTP client, a validator and an image library
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from expandd import __version__
+from expandd.service.cli import command_verbs, report_verbs
+from expandd.service.cli.completion import Shell, script
+from expandd.service.cli.help_page import Sections
+from expandd.service.cli.verbs import CONFIG, VERBOSE, as_owner, told
+from expandd.service.exit_codes import ExitCode
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="expandd")
+def cli() -> None:
+    """Drop images into folders; take them out expanded.
+
+    First `expandd demo`, which needs no account. Then name your folders in a configuration (config.example.yaml has
+    every key), look at it with `expandd check`, and let `expandd run` work. `expandd VERB --help` tells all of a verb.
+
+    \b
+    Files
+      /etc/expandd/config.yaml    the configuration, unless --config or
+                                  $EXPANDD_CONFIG names another
+      INBOX/.expandd              files in work
+      STATE_DIR/journal.sqlite    what was done, and what was paid for
+
+    \b
+    Login, from the first of
+      $CREDENTIALS_DIRECTORY/piktid, as systemd hands it over
+      api.credentials_file of the configuration
+      $PIKTID_ACCESS_TOKEN with $PIKTID_REFRESH_TOKEN
+      $PIKTID_EMAIL with $PIKTID_PASSWORD
+
+    \b
+    Exit codes
+      0   fine
+      1   a fault of expandd's own, or of the disk its state is on
+      2   usage
+      3   once: some files went to the error folder
+      4   once: some files still wait; check: the service is away
+      75  another instance holds the state directory or an inbox
+      78  configuration: nothing was started
+    """  # noqa: D301 - click looks for the control character
+
+
+for verb in (*report_verbs.VERBS, *command_verbs.VERBS):
+    cli.add_command(verb)
+
+
+@cli.command()
+@CONFIG
+@VERBOSE
+@told
+@as_owner
+def run(config: Path, *, verbose: bool) -> int:
+    """Watch the folders and expand what comes, for good.
+
+    SIGTERM or SIGINT stops it at a safe point: what is paid for is fetched and saved first, for `stop_timeout` at most.
+    SIGHUP takes a changed configuration whole, or refuses it with every mistake. The log goes to stderr: to systemd's
+    journal as entries, to a terminal in colours, else a JSON object a line.
+    """
+    from expandd.service.runtime.entry import run_daemon
+
+    return run_daemon(config, os.environ, verbose=verbose)
+
+
+@cli.command()
+@CONFIG
+@VERBOSE
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds an outage may last before the files that wait are left for the next time (exit code 4).",
+)
+@told
+@as_owner
+def once(config: Path, *, verbose: bool, patience: float) -> int:
+    """Expand what lies in the inboxes now, and wait for it.
+
+    A terminal shows a progress bar, anything else gets the log. Exit code 3 says that some files went to the error
+    folder, 4 that some still wait, for an outage or for a person.
+    """
+    from expandd.service.runtime.entry import run_batch
+
+    return run_batch(config, os.environ, verbose=verbose, patience=patience)
+
+
+@cli.command()
+@CONFIG
+@told
+@as_owner
+def rebuild(config: Path) -> int:
+    """Begin a new journal after the old one was lost or damaged. Pays nothing."""
+    from expandd.service.runtime.rebuild import run_rebuild
+
+    return run_rebuild(config)
+
+
+@cli.command()
+@CONFIG
+@click.option("--instance", default="", metavar="NAME", help="For expandd@NAME.service.")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write it there, not to stdout.")
+@told
+def unit(config: Path, *, instance: str, output: Path | None) -> int:
+    """Print the systemd drop-in that opens the hot folders.
+
+    The service may write nowhere else. Write it to /etc/systemd/system/expandd.service.d/folders.conf with --output,
+    and anew whenever a folder is added or moved.
+    """
+    from expandd.service.runtime.unit import show_unit
+
+    return show_unit(config, instance, output)
+
+
+@cli.command()
+@told
+def schema() -> int:
+    """Print the JSON Schema of the configuration, for editors."""
+    from expandd.adapters.config.load import schema as text
+
+    click.echo(text())
+    return ExitCode.FINE
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice([shell.value for shell in Shell]))
+@told
+def completion(shell: str) -> int:
+    """Print what teaches SHELL to complete verbs and presets.
+
+    bash: put `eval "$(expandd completion bash)"` into ~/.bashrc, or the output into
+    /etc/bash_completion.d/expandd for all users. zsh: the same in ~/.zshrc. fish: write the output to
+    ~/.config/fish/completions/expandd.fish.
+    """
+    click.echo(script(cli, Shell(shell)))
+    return ExitCode.FINE
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8787, show_default=True, help="The port of the API.")
+@click.option("--link-port", default=8788, show_default=True, help="The port of the result links.")
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="Change how it behaves; repeatable.")
+@click.option("--fault", "faults", multiple=True, metavar="CALL:KIND[:…]", help="Make calls go wrong; repeatable.")
+@click.option("--list", "listing", is_flag=True, help="List the switches and their defaults, and stop.")
+@told
+def simulate(
+    *, host: str, port: int, link_port: int, switches: tuple[str, ...], faults: tuple[str, ...], listing: bool
+) -> int:
+    """Run the practice server: the whole API, nothing to pay.
+
+    A fault is the call (upload, generate, poll, delete, history, me, login, refresh, link), the kind of fault (429,
+    413-html, reset, reset-after, hang-after, html, gzip, truncated, job-stuck, ...) and how often: a number of calls,
+    always, or p=0.2. Further parts: seconds=20 (how long it hangs), and above=BYTES or sha256=HEX to strike only calls
+    about pictures that are larger, or whose sha256 begins so.
+    """
+    from expandd.service.demo.simulate import describe_switches, run_simulate
+
+    if listing:
+        click.echo(describe_switches())
+        return ExitCode.FINE
+    return run_simulate(host, port, link_port, switches, faults)
+
+
+@cli.command()
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep everything in this folder.")
+@told
+def demo(keep: Path | None) -> int:
+    """Show the whole job on sample images, with no account."""
+    from expandd.service.demo.demo import run_demo
+
+    return run_demo(keep)

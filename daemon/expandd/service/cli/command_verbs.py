@@ -1,0 +1,139 @@
+"""Owns the verbs that steer: what they take on the command line. What they do is imported when they are called."""
+
+# ruff: noqa: PLC0415 - `expandd --help` must not wait for a database and a validator
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from expandd.domain.commands import Verb
+from expandd.service.cli.completion import inboxes
+from expandd.service.cli.verbs import CONFIG, Name, as_owner, told
+
+WHAT = click.argument("what", type=Name(), required=False, shell_complete=inboxes)
+ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = False, yes: bool = True) -> int:
+    from expandd.service.control.commands import run_steer
+
+    if everything and what:
+        raise click.UsageError("Name something, or say --all; not both.")
+    if verb in {Verb.RETRY, Verb.REDO, Verb.CANCEL} and not everything and not what:
+        raise click.UsageError("Name a file or a hot folder, or say --all.")
+    return run_steer(verb, what, config, yes=yes)
+
+
+@click.command()
+@WHAT
+@ALL
+@CONFIG
+@told
+@as_owner
+def retry(what: str | None, config: Path, *, everything: bool) -> int:
+    """Try once more what is in error or put off.
+
+    Files in the error folder go back into their inbox, and what is put off goes on at once. WHAT is a hot folder, by
+    its own directory or any of its four, or a file by any name or path it has or had.
+
+    What fails again is not paid for; what works is paid for once. Moving a file from the error folder back into the
+    inbox by hand does the same.
+    """
+    return _steer(Verb.RETRY, what, config, everything=everything)
+
+
+@click.command()
+@WHAT
+@ALL
+@YES
+@CONFIG
+@told
+@as_owner
+def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
+    """Expand again what is done, and PAY FOR IT AGAIN.
+
+    It says how many images that is, and asks first.
+
+    The originals must still be in the done folder. The new results lie beside the old ones, under names of their own.
+    """
+    return _steer(Verb.REDO, what, config, everything=everything, yes=yes)
+
+
+@click.command()
+@WHAT
+@ALL
+@YES
+@CONFIG
+@told
+@as_owner
+def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
+    """Send to the error folder what is not paid for yet.
+
+    What may be paid for already is delivered.
+
+    Of a folder that is all that lies in its inbox now; asks first.
+    """
+    return _steer(Verb.CANCEL, what, config, everything=everything, yes=yes)
+
+
+@click.command()
+@WHAT
+@CONFIG
+@told
+@as_owner
+def pause(what: str | None, config: Path) -> int:
+    """Begin nothing new, until `expandd resume`.
+
+    Of WHAT, a hot folder or a file, or of everything. What is paid for is still delivered.
+
+    A file or folder named PAUSE in an inbox pauses that hot folder too, for as long as it lies there.
+    """
+    return _steer(Verb.PAUSE, what, config)
+
+
+@click.command()
+@WHAT
+@CONFIG
+@told
+@as_owner
+def resume(what: str | None, config: Path) -> int:
+    """Go on with what was paused: WHAT, or everything."""
+    return _steer(Verb.RESUME, what, config)
+
+
+@click.command()
+@WHAT
+@CONFIG
+@told
+@as_owner
+def release(what: str | None, config: Path) -> int:
+    """Let files go on that the burst guard holds.
+
+    Those of the hot folder WHAT, or all.
+    """
+    return _steer(Verb.RELEASE, what, config)
+
+
+@click.command()
+@click.argument("file", type=Name())
+@click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
+@CONFIG
+@told
+@as_owner
+def resolve(file: str, *, paid: bool, config: Path) -> int:
+    """Say whether FILE was paid for, when only you can tell.
+
+    For a picture that `expandd status` says needs you: the answer to its paid call was lost, and the service does not
+    tell. Look into your account there. --paid sends it to the error folder with a note, and nothing more is paid;
+    --not-paid pays for it and expands it as if it were new.
+    """
+    from expandd.domain.commands import Verb
+    from expandd.service.control.resolve import run_resolve
+
+    return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
+
+
+VERBS = (retry, redo, cancel, pause, resume, release, resolve)

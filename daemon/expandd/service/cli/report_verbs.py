@@ -1,0 +1,127 @@
+"""Owns the verbs that only look: none of them pays or changes anything."""
+
+# ruff: noqa: PLC0415 - `expandd --help` must not wait for an HTTP client, a validator and an image library
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from expandd.service.cli.completion import presets
+from expandd.service.cli.verbs import CONFIG, JSON, Name, as_owner, told
+
+
+@click.command()
+@CONFIG
+@click.option("--offline", is_flag=True, help="The configuration and its folders alone; asks nobody.")
+@told
+@as_owner
+def check(config: Path, *, offline: bool) -> int:
+    """Check configuration, folders, login, credits and clock.
+
+    It names every mistake of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
+    code 4 says that the service cannot be reached just now, 78 that there is something to correct.
+    """
+    from expandd.service.runtime.entry import run_check
+
+    return run_check(config, os.environ, offline=offline)
+
+
+@click.command()
+@CONFIG
+@JSON
+@click.option("--watch", "-w", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between two, with --watch."
+)
+@told
+@as_owner
+def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
+    """Show how it goes, and what waits on what.
+
+    What holds things up since when and what lifts it; what waits, is in flight, done and in error, by folder; money,
+    credits and budgets; the pace, and when the backlog is done; which images need a person.
+
+    It works while the daemon runs and when it does not, and changes nothing. With --watch a terminal shows a table
+    that is kept up to date; anything else gets the same lines again, and with --json one JSON object a line.
+    """
+    from expandd.service.reports.status import show_status
+
+    return show_status(config, as_json=as_json, watch=watch, every=every)
+
+
+@click.command()
+@CONFIG
+@JSON
+@told
+@as_owner
+def plan(config: Path, *, as_json: bool) -> int:
+    """Say what would become of each waiting file.
+
+    Offsets, size and name of its result, and whether it is new, already paid for, or refused and why.
+    Each line is shown as soon as its file was looked into; totals, credits and time come last, estimated from what was
+    done before. It pays nothing and changes nothing. With --json it is one JSON document, written as it goes.
+    """
+    from expandd.service.reports.plan_command import run_plan
+
+    return run_plan(config, as_json=as_json)
+
+
+@click.command()
+@click.argument("file", type=Name())
+@CONFIG
+@JSON
+@told
+@as_owner
+def why(file: str, config: Path, *, as_json: bool) -> int:
+    """Tell the whole story of FILE, and what comes next.
+
+    Every state with its time, sizes, offsets and ids, where original and result lie now, and what it waits on.
+    FILE is any name or path that the file has or had: as it was dropped, in the inbox, work, done or error folder, its
+    result's, the id of its job or of its image. A file that is not picked up is told of too: which rule ignores it,
+    or how long it still settles. It works while the daemon runs and when it does not, and changes nothing.
+    """
+    from expandd.service.reports.why import run_why
+
+    return run_why(file, config, as_json=as_json)
+
+
+@click.command()
+@CONFIG
+@click.option(
+    "--month", type=click.DateTime(["%Y-%m"]), metavar="YYYY-MM", help="This month alone; all that is known by default."
+)
+@click.option("--csv", "form", flag_value="csv", help="For spreadsheets.")
+@click.option("--json", "form", flag_value="json", help="For machines.")
+@click.option("--text", "form", flag_value="text", default=True, hidden=True)
+@told
+@as_owner
+def ledger(config: Path, *, month: datetime | None, form: str) -> int:
+    """Count what was paid, delivered, failed and saved.
+
+    By month and hot folder, as text, CSV or JSON.
+    Saved are images that were not paid for again because the same picture was paid for before. Days are local days;
+    counts are kept when the journal forgets the images themselves.
+    """
+    from expandd.service.reports.ledger import Form, run_ledger
+
+    return run_ledger(config, month.strftime("%Y-%m") if month else None, Form(form))
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("preset", shell_complete=presets)
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Where the PNG goes.")
+@CONFIG
+@told
+def preview(image: Path, preset: str, output: Path | None, config: Path) -> int:
+    """Draw what PRESET would add to IMAGE and cut from it. Pays nothing."""
+    from expandd.service.preview.command import run_preview
+
+    return run_preview(image, preset, output, config)
+
+
+VERBS = (status, why, plan, preview, ledger, check)

@@ -1,0 +1,129 @@
+"""Owns `demo`: the whole job on sample images against the practice server, with no account and no configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from expandd.adapters.config.load import load
+from expandd.domain.events import Event, JobClosed
+from expandd.domain.job import Job, JobState
+from expandd.domain.naming import printable
+from expandd.engine.engine import Engine
+from expandd.service.demo.samples import write_samples
+from expandd.service.exit_codes import ExitCode
+from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
+from expandd.service.runtime.app import Announcer, built, run_until
+from expandd.service.runtime.progress import Progress
+from expandd.service.runtime.signals import stopped_by_signals
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Switches
+
+FOLDERS = ("stories", "prints", "banners")
+
+CONFIGURATION = """\
+# The configuration of the demo: three hot folders and the practice server.
+state_dir: {root}/state
+workers: 4
+api: {{base_url: "{url}", poll_interval: 500ms}}
+presets:
+  story: {{aspect: "9:16"}}
+  bleed: {{top: 36, bottom: 36, left: 36, right: 36}}
+  wide: {{left: 40%, right: 40%}}
+defaults: {{settle: 500ms}}
+folders:
+  - {{root: {root}/stories, preset: story}}
+  - {{root: {root}/prints, preset: bleed, name: "{{stem}}_bleed{{ext}}"}}
+  - {{root: {root}/banners, preset: wide}}
+"""
+
+NOTE = "Not a picture: expandd puts this file into the error folder and says why in a file beside it.\n"
+
+
+def run_demo(keep: Path | None) -> int:
+    """Run the demo in `keep`, or in a new temporary folder that is left for looking at."""
+    root = keep or Path(tempfile.mkdtemp(prefix="expandd-demo-"))
+    root.mkdir(parents=True, exist_ok=True)
+    if any(root.iterdir()):
+        Console(stderr=True).print(f"{root} is not empty; give the demo a folder of its own.", markup=False)
+        return ExitCode.USAGE
+    return asyncio.run(_demo(root.resolve(), Console()))
+
+
+async def _demo(root: Path, console: Console) -> int:
+    _make_folders(root)
+    samples = await asyncio.to_thread(write_samples, root / "samples")
+    console.print(f"Six sample pictures and a text file go into three hot folders in {root}.", markup=False)
+    closed = _Closed(expected=len(samples) + 1)
+    switches = Switches(pro=True, poll_limit=0.4, generate_min=1.0, generate_max=2.5)
+    with PracticeServer(switches) as server, Progress(console) as progress:
+        (root / "config.yaml").write_text(CONFIGURATION.format(root=root, url=server.api_url), encoding="utf-8")
+        environ = {"PIKTID_EMAIL": switches.email, "PIKTID_PASSWORD": switches.password}
+        async with built(load(root / "config.yaml"), environ, Announcer(progress, closed)) as engine:
+            await _drop_and_wait(engine, root, samples, closed)
+    return await _show(root, console, closed)
+
+
+async def _drop_and_wait(engine: Engine, root: Path, samples: Sequence[Path], closed: _Closed) -> None:
+    stop = stopped_by_signals()
+    closed.all_of_them = stop
+    working = asyncio.create_task(run_until(engine, stop))
+    for number, sample in enumerate(samples):
+        inbox = root / FOLDERS[number % len(FOLDERS)] / "inbox"
+        await asyncio.to_thread(shutil.copy, sample, inbox)
+    (root / "prints" / "inbox" / "notes.txt").write_text(NOTE, encoding="utf-8")
+    await working
+
+
+async def _show(root: Path, console: Console, closed: _Closed) -> int:
+    done = sorted((job for job in closed.jobs if job.state is JobState.DONE), key=lambda job: job.place.inbox)
+    if len(closed.jobs) < closed.expected:
+        console.print(f"Stopped before the end. What there is lies in {root}.", markup=False)
+        return ExitCode.SOME_WAIT
+    sheet = root / "contact-sheet.png"
+    await asyncio.to_thread(contact_sheet, [_row(job) for job in done], sheet)
+    console.print(f"\n{len(done)} pictures expanded; nothing was paid: the service was the practice server.")
+    for words, path in (
+        ("each source beside its result", sheet),
+        ("results", root / "stories" / "outbox"),
+        ("originals", root / "stories" / "done"),
+        ("what could not be expanded, and why", root / "prints" / "error"),
+        ("the configuration", root / "config.yaml"),
+    ):
+        console.print(f"  {words:<36} {path}", markup=False, soft_wrap=True)
+    return ExitCode.FINE
+
+
+def _row(job: Job) -> SheetRow:
+    assert job.resting is not None
+    assert job.target is not None
+    title = f"{printable(job.relative)} · {job.place.preset_name}"
+    return SheetRow(source=job.resting, result=job.target, offsets=job.offsets, title=title)
+
+
+def _make_folders(root: Path) -> None:
+    (root / "samples").mkdir()
+    for name in FOLDERS:
+        for part in ("inbox", "outbox", "done", "error"):
+            (root / name / part).mkdir(parents=True)
+
+
+@dataclass(slots=True)
+class _Closed:
+    """Collects the jobs that are over, and says when all are."""
+
+    expected: int
+    jobs: list[Job] = field(default_factory=list)
+    all_of_them: asyncio.Event | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, JobClosed):
+            self.jobs.append(event.job)
+            if len(self.jobs) >= self.expected and self.all_of_them is not None:
+                self.all_of_them.set()

@@ -1,0 +1,216 @@
+"""Owns the hooks: who is told of which event, one after the other, and never so that the work has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from expandd.adapters.clock import SystemClock
+from expandd.adapters.hooks.command import run_command
+from expandd.adapters.hooks.webhook import post
+from expandd.adapters.randomness import SystemChance
+from expandd.domain.backoff import Backoff
+from expandd.domain.events import Event, GateShut, JobClosed
+from expandd.domain.hook import Facts, HookFailed, HookName
+from expandd.domain.settings import Hook, Hooks
+from expandd.engine.ports import Chance, Clock
+from expandd.service.observability.hook_facts import facts_of, hook_of
+
+MOST_WAITING = 1000
+"""Events that wait for one hook; the oldest make room for what comes after."""
+
+GIVE_UP = 600.0
+"""Seconds after which a webhook that fails again and again is not tried any more for one event."""
+
+GRACE = 3.0
+"""Seconds that hooks have at a stop; with `stop_timeout` it must fit into TimeoutStopSec= of the unit."""
+
+PATIENCE = 60.0
+"""Seconds that `once` waits for its hooks at the end."""
+
+SLOW = "The hook is slower than the work: the oldest events made room."
+
+TRIES = Backoff(base=1.0, cap=60.0)
+
+Run = Callable[[Hook, Facts], Awaitable[tuple[str, ...]]]
+Keep = Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
+"""Keeps a loop of this name going, whatever it meets."""
+
+Post = Callable[[Hook, Facts, float], Awaitable[None]]
+
+
+class HookQueue:
+    """What one hook is still to be told, oldest first."""
+
+    def __init__(self, most: int = MOST_WAITING) -> None:
+        self._most = most
+        self._waiting: deque[Facts] = deque()
+        self._dropped = 0
+        self._telling = False
+        self.came = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    @property
+    def left(self) -> int:
+        """How many are not told yet, the one that is being told among them."""
+        return len(self._waiting) + self._telling
+
+    def put(self, facts: Facts) -> None:
+        """Never waits."""
+        if len(self._waiting) >= self._most:
+            self._waiting.popleft()
+            self._dropped += 1
+        self._waiting.append(facts)
+        self.idle.clear()
+        self.came.set()
+
+    async def next(self) -> Facts:
+        """The oldest; what was taken before it is told, and when nothing is left, the queue is idle."""
+        self._telling = False
+        while not self._waiting:
+            self.idle.set()
+            self.came.clear()
+            await self.came.wait()
+        self._telling = True
+        return self._waiting.popleft()
+
+    def dropped(self) -> int:
+        """How many were dropped since this was asked last."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+
+class Teller:
+    """Hands what happens to the hooks that are configured; a subscriber like any other."""
+
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        hooks: Callable[[], Hooks],
+        *,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        run: Run = run_command,
+        send: Post = post,
+        most: int = MOST_WAITING,
+        grace: float = GRACE,
+    ) -> None:
+        self._log = log
+        self._clock = clock or SystemClock()
+        self._chance = chance or SystemChance()
+        self._run = run
+        self._send = send
+        self._grace = grace
+        self._queues = {name: HookQueue(most) for name in HookName}
+        self.hooks = hooks
+        """What is configured now."""
+
+    def __call__(self, event: Event) -> None:
+        name = hook_of(event)
+        if name is not None and isinstance(event, JobClosed | GateShut) and self._hook(name):
+            facts = facts_of(name, event, ident=self._chance.job_id(), now=self._clock.wall())
+            self._queues[name].put(facts)
+
+    def _hook(self, name: HookName) -> Hook | None:
+        hook: Hook | None = getattr(self.hooks(), name.value)
+        return hook
+
+    async def work(self, keep: Keep) -> None:
+        """Until cancelled: each hook by itself, its events one after the other."""
+        async with asyncio.TaskGroup() as group:
+            for name, queue in self._queues.items():
+                group.create_task(keep(f"hook {name.value}", partial(self._work_off, name, queue)))
+
+    async def finish(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
+        """Return when all are told what happened so far, or the time is over: then say what is left.
+
+        Once `hurry` is set there is no more time than at a stop.
+        """
+        told = asyncio.create_task(self._all_told())
+        hurried = asyncio.create_task((hurry or asyncio.Event()).wait())
+        try:
+            await asyncio.wait({told, hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if hurried.done():
+                await asyncio.wait({told}, timeout=min(seconds, self._grace))
+        finally:
+            told.cancel()
+            hurried.cancel()
+        for name, queue in self._queues.items():
+            self._drop(name, queue.dropped(), SLOW)
+            self._drop(name, queue.left, "expandd stops, and the hook is slower than that.")
+
+    async def _all_told(self) -> None:
+        for queue in self._queues.values():
+            await queue.idle.wait()
+
+    async def _work_off(self, name: HookName, queue: HookQueue) -> None:
+        while True:
+            facts = await queue.next()
+            self._drop(name, queue.dropped(), SLOW)
+            hook = self._hook(name)
+            if hook is None:
+                continue  # a reload took it away
+            try:
+                await self._tell(name, hook, facts)
+            except Exception as error:  # noqa: BLE001 - telling must never stop the work; it is logged as our bug
+                self._log.error("bug.found", where=f"hook {name.value}", exc_info=error)
+
+    def _drop(self, name: HookName, number: int, why: str) -> None:
+        if number:
+            self._log.warning("hook.dropped", hook=name.value, dropped=number, why=why)
+
+    async def _tell(self, name: HookName, hook: Hook, facts: Facts) -> None:
+        told: dict[str, Any] = {"hook": name.value, "about": facts.about}
+        try:
+            output = await (self._run(hook, facts) if hook.command else self._sent(name, facts))
+        except HookFailed as error:
+            said = {"output": list(error.output)} if error.output else {}
+            self._log.warning("hook.failed", **told, why=str(error), **said)
+        else:
+            line = self._log.info if output else self._log.debug
+            line("hook.told", **told, **({"output": list(output)} if output else {}))
+
+    async def _sent(self, name: HookName, facts: Facts) -> tuple[str, ...]:
+        """Sent, by however many tries. Raises HookFailed when that is hopeless, or has taken too long."""
+        end = self._clock.monotonic() + GIVE_UP
+        for tries in itertools.count(1):
+            hook = self._hook(name)
+            if hook is None or not hook.url:
+                raise HookFailed("A new configuration has no such webhook any more.")
+            try:
+                await self._send(hook, facts, self._clock.wall())
+            except HookFailed as error:
+                pause = TRIES.wait(tries, self._chance.fraction())
+                if not error.again or self._clock.monotonic() + pause > end:
+                    raise HookFailed(f"{error} Given up after {tries} {'try' if tries == 1 else 'tries'}.") from error
+                await self._clock.sleep(pause)
+            else:
+                break
+        return ()
+
+
+async def alone(_: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Keep nothing going: for whoever has no supervisor."""
+    await loop()
+
+
+@asynccontextmanager
+async def telling(
+    teller: Teller, grace: float, hurry: asyncio.Event | None = None, *, keep: Keep = alone
+) -> AsyncIterator[None]:
+    """Tell the hooks as long as the body lasts, and at its end for `grace` seconds more at most; see `finish`."""
+    working = asyncio.create_task(teller.work(keep))
+    try:
+        yield
+        await teller.finish(grace, hurry)
+    finally:
+        working.cancel()
+        await asyncio.wait({working})

@@ -1,0 +1,260 @@
+"""Owns the log: how lines look, and which event becomes which line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from expandd.domain import events as e
+from expandd.domain.job import Job, JobState
+from expandd.service.observability.journald import PRIORITIES, SOCKET, Journal, field_name, is_journal
+from expandd.service.observability.log_messages import sentence
+from expandd.service.observability.log_writer import Spout, onto
+from expandd.service.observability.redaction import redact
+from expandd.service.reports.held_jobs import asked
+
+_SECONDS = 3
+
+
+def set_up(
+    stream: TextIO, *, pretty: bool | None = None, level: int = logging.INFO, sink: object = None
+) -> FilteringBoundLogger:
+    """A logger that writes to `stream`: pretty on a terminal, one JSON object a line otherwise."""
+    if pretty is None:
+        pretty = stream.isatty()
+    last: Sequence[Processor] = (
+        (structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback),)
+        if pretty
+        else (structlog.processors.JSONRenderer(ensure_ascii=False),)
+    )
+    before = () if pretty else (_TRACEBACKS,)
+    stamped = (structlog.processors.TimeStamper(fmt="iso", utc=True), *before, redact, _in_order, *last)
+    return _logger(sink or structlog.PrintLogger(stream), stamped, level)
+
+
+def set_up_journal(journal: Journal, *, level: int = logging.INFO) -> FilteringBoundLogger:
+    """A logger whose lines are entries of systemd's journal, which knows by itself when and by whom."""
+    return _logger(JournalLogger(journal), (_TRACEBACKS, redact, _entry), level)
+
+
+def _logger(sink: object, processors: Sequence[Processor], level: int) -> FilteringBoundLogger:
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        sink,
+        processors=[structlog.processors.add_log_level, *processors],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    return logger
+
+
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Where an exception came from, without the values of variables: a token may be one."""
+
+_FIELDS = {"job": "JOB", "inbox": "FOLDER", "file": "FILE", "image_id": "IMAGE_ID", "task_id": "TASK_ID"}
+"""What people filter by: `journalctl JOB=…`. Everything else is named after expandd."""
+
+
+def _entry(_: object, __: str, event: EventDict) -> tuple[tuple[dict[str, str]], dict[str, Any]]:
+    """The event as fields of the journal: the one argument of what writes them."""
+    name, level = str(event.pop("event")), str(event.pop("level"))
+    fields = {
+        "MESSAGE": sentence(name, event) + _fault(event),
+        "PRIORITY": str(PRIORITIES[level]),
+        "SYSLOG_IDENTIFIER": "expandd",
+        "EXPANDD_EVENT": name,
+    }
+    for key, value in event.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        fields[_FIELDS.get(key) or field_name(f"expandd_{key}")] = text
+    return (fields,), {}
+
+
+def _fault(event: EventDict) -> str:
+    """What an exception says, in brief."""
+    return "".join(f" ({fault['exc_type']}: {fault['exc_value']})" for fault in event.get("exception", ()))
+
+
+class SpoutLogger:
+    """What structlog writes to: hands each line to the thread that writes them."""
+
+    def __init__(self, stream: TextIO, confess: Callable[[int], str]) -> None:
+        self.spout = Spout(onto(stream), confess)
+
+    def msg(self, line: str) -> None:
+        self.spout.put(line)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _lost(lines: int) -> str:
+    return json.dumps({"level": "warning", "event": "log.lost", "lines": lines})
+
+
+class JournalLogger:
+    """What structlog writes to: hands each entry to the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def msg(self, fields: dict[str, str]) -> None:
+        self._journal.send(fields)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _in_order(_: object, __: str, event: EventDict) -> EventDict:
+    """When, how grave and what first: lines are read from the left."""
+    first = ("timestamp", "level", "event")
+    return {key: event[key] for key in (*first, *(key for key in event if key not in first)) if key in event}
+
+
+def to_stderr(environ: Mapping[str, str], *, verbose: bool = False) -> FilteringBoundLogger:
+    """The log to where stderr goes: the journal gets entries, a terminal colours, everything else JSON."""
+    level = logging.DEBUG if verbose else logging.INFO
+    if not is_journal(environ):
+        return set_up(sys.stderr, level=level, sink=SpoutLogger(sys.stderr, _lost))
+    if SOCKET.exists():
+        return set_up_journal(Journal(), level=level)
+    return _logger(
+        SpoutLogger(sys.stderr, lambda lines: f"<4>{_lost(lines)}"),
+        (_TRACEBACKS, redact, _in_order, structlog.processors.JSONRenderer(ensure_ascii=False), _with_priority),
+        level,
+    )
+
+
+def _with_priority(_: object, name: str, line: Any) -> str:
+    return f"<{PRIORITIES.get(name, 6)}>{line}"
+
+
+class EventLog:
+    """Turns each event into its line; a subscriber like any other."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+
+    def __call__(self, event: e.Event) -> None:
+        match event:
+            case e.JobMoved(job, before) if job.state not in {JobState.DONE, JobState.FAILED}:
+                self._moved(job, before)
+            case e.JobPutOff(job, why, seconds):
+                self._log.info("job.put_off", **job_context(job), why=why, again_in=round(seconds, 1))
+            case e.JobHeld(job, why):
+                self._log.warning("job.held", **job_context(job), why=why, what_to_do=asked(job))
+            case e.JobClosed(job):
+                self._closed(job)
+            case e.OriginalLost(job):
+                self._log.warning("job.original_lost", **job_context(job), delivered_to=job.target)
+            case e.GateShut(gate, reason, why):
+                self._log.warning("gate.shut", gate=gate, reason=reason.value, why=why)
+            case e.GateOpened(gate, reason, seconds):
+                self._log.info("gate.opened", gate=gate, reason=reason.value, waited=round(seconds, 1))
+            case e.BugFound(where, error):
+                self._log.error("bug.found", where=where, exc_info=error)
+            case e.Recovered(open_jobs, returned):
+                self._log.info("engine.recovered", open_jobs=open_jobs, returned_files=returned)
+            case _:
+                self._small(event)
+
+    def _small(self, event: e.Event) -> None:
+        match event:
+            case e.FileSettled(inbox, relative, missed):
+                self._log.debug("file.settled", inbox=inbox, file=relative, missed_by_events=missed)
+            case e.FileIgnored(inbox, relative, why):
+                self._log.info("file.ignored", inbox=inbox, file=relative, why=why)
+            case e.FileUnfinished(inbox, relative, why):
+                self._log.info("file.unfinished", inbox=inbox, file=relative, why=why)
+            case e.DuplicateFound(job):
+                self._log.warning("job.duplicate", **job_context(job), duplicate_of=job.duplicate_of)
+            case e.BroughtBack(job):
+                self._log.info("file.brought_back", **job_context(job))
+            case e.StrayStuck(inbox, job_id, why):
+                self._log.warning("stray.stuck", inbox=inbox, job=job_id, why=why)
+            case e.WatchRenewed(inbox, why):
+                self._log.warning("watch.renewed", inbox=inbox, why=why)
+            case e.AccountShared(holder):
+                self._log.warning("account.shared", holder=holder)
+            case e.NotificationsRead(total, ours, foreign, filtered):
+                self._log.debug("notifications.read", total=total, ours=ours, foreign=foreign, filtered=filtered)
+
+    def _moved(self, job: Job, before: JobState | None) -> None:
+        was = before.value if before else None
+        line = (
+            self._log.info if job.state in {JobState.CLAIMED, JobState.UNKNOWN, JobState.WITHDRAWN} else self._log.debug
+        )
+        line(f"job.{job.state.value}", **job_context(job), before=was, **({"why": job.note} if job.note else {}))
+
+    def _closed(self, job: Job) -> None:
+        if job.state is JobState.WITHDRAWN:
+            return  # its one line was written when it went back
+        facts = canonical(job)
+        if job.state is JobState.FAILED:
+            self._log.warning("job.failed", **facts)
+        elif job.result is not None and job.result.differs:
+            self._log.warning("job.finished", **facts, size_differs=True)
+        else:
+            self._log.info("job.finished", **facts)
+
+
+def job_context(job: Job) -> dict[str, Any]:
+    """What every line about a job says."""
+    context: dict[str, Any] = {
+        "job": job.id,
+        "inbox": job.place.inbox,
+        "file": job.relative,
+        "preset": job.place.preset_name,
+    }
+    if job.image_id:
+        context["image_id"] = job.image_id
+    return context
+
+
+def canonical(job: Job) -> dict[str, Any]:
+    """The one line that tells all of a job that is over. Durations in seconds, sizes in px and bytes."""
+    result = job.result
+    facts: dict[str, Any] = {
+        **job_context(job),
+        "outcome": job.state.value,
+        "task_id": job.task_id or None,
+        "offsets": {
+            "top": job.offsets.top,
+            "bottom": job.offsets.bottom,
+            "left": job.offsets.left,
+            "right": job.offsets.right,
+        },
+        "source_size": str(job.source.size) if job.source.size else None,
+        "source_bytes": job.source.identity.size,
+        "result_size": str(result.size) if result else None,
+        "expected_size": str(result.expected) if result else None,
+        "result_bytes": result.bytes if result else None,
+        "result_format": result.format.value if result else None,
+        "delivered_to": job.target,
+        "original_at": job.resting,
+        "tries": job.tries,
+        "uploads": job.uploads,
+        "paid": job.paid,
+        "twin": job.twin or None,
+        "duplicate_of": job.duplicate_of or None,
+        **durations(job),
+    }
+    if job.fault is not None:
+        facts |= {"code": job.fault.code.value, "message": job.fault.message, "what_to_do": job.fault.what_to_do}
+    elif job.note:
+        facts["note"] = job.note
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def durations(job: Job) -> dict[str, float]:
+    """Seconds spent in each state, and in all. A clock that stepped back counts as no time."""
+    stamps = job.stamps
+    spans = {
+        f"{first.state.value}_seconds": round(max(0.0, second.at - first.at), _SECONDS)
+        for first, second in itertools.pairwise(stamps)
+    }
+    total = max(0.0, stamps[-1].at - stamps[0].at) if stamps else 0.0
+    return {**spans, "total_seconds": round(total, _SECONDS)}

@@ -1,0 +1,200 @@
+"""Owns the metrics: what Prometheus is told, counted from events and read from the overview."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from expandd import __version__
+from expandd.domain import events as e
+from expandd.domain.job import TELLING, Job, JobState
+from expandd.domain.payment import Outcome
+from expandd.domain.settings import Settings
+from expandd.service.reports.folder_labels import ALL, OTHER, labels_of
+from expandd.service.reports.overview import FolderOverview, Overview
+
+STEPS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900, 3600)
+"""Seconds by which times are sorted: from a local step to an hour of outage."""
+
+CALLS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """All of them, in a registry of their own. A subscriber like any other; `see` brings in what only is read.
+
+    Every label is one of a few: folders of the configuration, states, reasons, calls. File names never are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._labels: Mapping[Path, str] = {}
+        self._counted = _Counted(self.registry)
+        self._seen = _Seen(self.registry)
+        self.know(settings)
+
+    def know(self, settings: Settings) -> None:
+        """Count by the folders of these settings from now on; each begins at 0, not at its first event."""
+        self._labels = labels_of([folder.inbox for folder in settings.folders])
+        for label in self._labels.values():
+            self._counted.begin(label)
+
+    def __call__(self, event: e.Event) -> None:
+        match event:
+            case e.JobMoved(job, before):
+                self._moved(job, before)
+            case e.JobClosed(job):
+                self._counted.finished.labels(self._label(job), job.state.value).inc()
+                if job.state is JobState.DONE:
+                    self._counted.image_seconds.labels(self._label(job)).observe(_between(job.stamps[0].at, job))
+            case e.JobPutOff(job):
+                self._counted.put_off.labels(self._label(job)).inc()
+            case e.GateShut(_, reason):
+                self._counted.gates_shut.labels(reason.value).inc()
+            case e.BugFound():
+                self._counted.bugs.inc()
+            case _:
+                self._small(event)
+
+    def _small(self, event: e.Event) -> None:
+        match event:
+            case e.FileSettled(inbox, _, missed):
+                self._counted.settled.labels(self._labels.get(inbox, OTHER)).inc()
+                if missed:
+                    self._counted.missed.labels(self._labels.get(inbox, OTHER)).inc()
+            case e.WatchRenewed(inbox):
+                self._counted.renewed.labels(self._labels.get(inbox, OTHER)).inc()
+            case e.NotificationsRead(_, ours, foreign):
+                self._counted.notifications.labels("ours").inc(ours)
+                self._counted.notifications.labels("foreign").inc(foreign)
+
+    def _moved(self, job: Job, before: JobState | None) -> None:
+        last, label = job.stamps[-1], self._label(job)
+        left = next((stamp for stamp in reversed(job.stamps[:-1]) if stamp.state is before), None)
+        if left is not None and before is not None:
+            self._counted.state_seconds.labels(before.value).observe(max(0.0, last.at - left.at))
+        if before is not None and TELLING.get((before, job.state)) is Outcome.TAKEN:
+            self._counted.paid.labels(label).inc()
+        if job.state is JobState.UNKNOWN:
+            self._counted.unknown.labels(label).inc()
+
+    def called(self, call: str, outcome: str, seconds: float) -> None:
+        """One request to the service is over."""
+        self._counted.requests.labels(call, outcome).inc()
+        self._counted.request_seconds.labels(call).observe(seconds)
+
+    def see(self, overview: Overview, settings: Settings) -> None:
+        """Take what is true now from the overview, and the folders from the settings in force."""
+        self.know(settings)
+        self._seen.take(overview, self._labels, settings)
+
+    def text(self) -> tuple[bytes, str]:
+        """All of it in Prometheus' text form, and the media type of that."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+    def _label(self, job: Job) -> str:
+        return self._labels.get(job.place.inbox, OTHER)
+
+
+def _between(start: float, job: Job) -> float:
+    return max(0.0, job.stamps[-1].at - start)
+
+
+class _Counted:
+    """What is counted from events."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, words: str, *labels: str) -> Counter:
+            return Counter(f"expandd_{name}", words, labels, registry=registry)
+
+        def histogram(name: str, words: str, label: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"expandd_{name}", words, (label,), registry=registry, buckets=buckets)
+
+        self.finished = counter("jobs_finished", "Images that are over.", "folder", "outcome")
+        self.paid = counter("paid", "Images that the service took a paid call for.", "folder")
+        self.unknown = counter("unknown_outcomes", "Answers to a paid call that were lost.", "folder")
+        self.put_off = counter("put_off", "Steps that did not work out and are tried again.", "folder")
+        self.settled = counter("files_settled", "Files that stopped changing and were looked into.", "folder")
+        self.missed = counter("missed_events", "Files that a scan found and no event had announced.", "folder")
+        self.renewed = counter(
+            "watches_renewed", "Times an inbox was watched anew, or scanned for lost events.", "folder"
+        )
+        self.gates_shut = counter("gates_shut", "Times something began to hold up everything or a folder.", "reason")
+        self.notifications = counter("notifications", "Notifications that polls brought.", "kind")
+        self.bugs = counter("bugs", "Faults of expandd's own.")
+        self.requests = counter("api_requests", "Calls to the service.", "call", "outcome")
+        self.request_seconds = histogram("api_request_seconds", "How long calls took.", "call", CALLS)
+        self.state_seconds = histogram("job_seconds", "How long images stayed in each state.", "state", STEPS)
+        self.image_seconds = histogram("image_seconds", "From the inbox to all done.", "folder", STEPS)
+
+    def begin(self, label: str) -> None:
+        for outcome in (JobState.DONE, JobState.FAILED):
+            self.finished.labels(label, outcome.value)
+        for counter in (self.paid, self.unknown, self.put_off, self.settled, self.missed, self.renewed):
+            counter.labels(label)
+
+
+class _Seen:
+    """What is read from the overview, as it is now."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, words: str, *labels: str) -> Gauge:
+            return Gauge(f"expandd_{name}", words, labels, registry=registry)
+
+        self._folders = {
+            "waiting_files": gauge("waiting_files", "Files in the inbox that may be picked up.", "folder"),
+            "oldest_waiting_seconds": gauge("oldest_waiting_seconds", "Since when the oldest of them waits.", "folder"),
+            "in_flight": gauge("in_flight", "Images in hand.", "folder"),
+            "needing_person": gauge("needing_person", "Images that need a person.", "folder"),
+            "error_files": gauge("error_files", "Files in the error folder.", "folder"),
+            "folder_up": gauge("folder_up", "Whether the inbox can be read.", "folder"),
+            "folder_watched": gauge("folder_watched", "Whether file events are used.", "folder"),
+        }
+        self._gate_shut = gauge("gate_shut", "Something holds up everything or a folder.", "gate", "reason")
+        self._gate_since = gauge("gate_shut_timestamp_seconds", "Since when it does.", "gate", "reason")
+        self._budget = gauge("budget_left", "Images that a budget leaves.", "folder", "period")
+        self._credits = gauge("credits", "The account's credits as last seen.")
+        self._credits_at = gauge("credits_timestamp_seconds", "When they were seen.")
+        self._backlog = gauge("backlog_seconds", "How long the backlog takes at the present pace.")
+        self._workers = gauge("workers", "Images that may be in flight at once.")
+        gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
+
+    def take(self, overview: Overview, labels: Mapping[Path, str], settings: Settings) -> None:
+        for metric in (*self._folders.values(), self._gate_shut, self._gate_since, self._budget):
+            # A folder that has gone from the configuration, or a gate that has opened, leaves no line behind.
+            metric.clear()
+        for folder in overview.folders:
+            self._folder(folder, labels.get(folder.inbox, OTHER))
+        for halt in overview.standstills:
+            gate = ALL if halt.inbox is None else labels.get(halt.inbox, OTHER)
+            self._gate_shut.labels(gate, halt.reason.value).set(1)
+            self._gate_since.labels(gate, halt.reason.value).set(halt.since)
+        money = overview.money
+        self._left(ALL, money.day_left, money.month_left)
+        self._credits.set(float("nan") if money.credits is None else float(money.credits))
+        self._credits_at.set(money.credits_at or float("nan"))
+        left = overview.pace.seconds_left
+        self._backlog.set(float("nan") if left is None else left)
+        self._workers.set(settings.workers)
+
+    def _folder(self, folder: FolderOverview, label: str) -> None:
+        values = {
+            "waiting_files": folder.waiting,
+            "oldest_waiting_seconds": folder.oldest or 0.0,
+            "in_flight": folder.in_flight,
+            "needing_person": folder.held,
+            "error_files": folder.in_error,
+            "folder_up": folder.counted,
+            "folder_watched": bool(folder.watched),
+        }
+        for name, value in values.items():
+            self._folders[name].labels(label).set(value)
+        self._left(label, folder.day_left, folder.month_left)
+
+    def _left(self, label: str, day: int | None, month: int | None) -> None:
+        for period, left in (("day", day), ("month", month)):
+            if left is not None:
+                self._budget.labels(label, period).set(left)

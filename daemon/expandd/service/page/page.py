@@ -1,0 +1,106 @@
+"""Owns the page beside the engine: its parts put together, shown until cancelled, and no harm when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from expandd.adapters.images.opening import OpenFile, open_plainly
+from expandd.adapters.images.pillow import PillowImages
+from expandd.domain.settings import PageSettings
+from expandd.service.observability.hooks import Keep, alone
+from expandd.service.page.address import Address, AddressTaken, bound
+from expandd.service.page.connections import Limits, limits_here
+from expandd.service.page.guard import Guard
+from expandd.service.page.password import Password
+from expandd.service.page.prefetch import Foresight
+from expandd.service.page.reader import Records
+from expandd.service.page.server import serve_http
+from expandd.service.page.site import Metrics, Site
+from expandd.service.page.thumbnails import Pictures
+
+AGAIN = 15.0
+"""Seconds after which a page that could not listen tries it again."""
+
+
+@contextmanager
+def opened(page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits | None = None) -> Iterator[Page]:
+    """The page, listening where it can but not answering yet. Raises ConfigurationError when it never may."""
+    with ExitStack() as stack:
+        showing = Page(page, config, log, limits or limits_here())
+        with suppress(AddressTaken):
+            showing.place = stack.enter_context(bound(page, config))
+        yield showing
+
+
+class Page:
+    """What is shown at an address. `place` is where it listens already."""
+
+    def __init__(
+        self, page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits, again: float = AGAIN
+    ) -> None:
+        self._page = page
+        self._config = config
+        self._log = log
+        self._limits = limits
+        self._again = again
+        self.place: tuple[Address, socket.socket] | None = None
+        self.foresight = Foresight()
+        """To be told of each event; it may be told of none."""
+
+    async def show(
+        self,
+        records: Records,
+        metrics: Metrics | None = None,
+        open_file: OpenFile = open_plainly,
+        keep: Keep = alone,
+    ) -> None:
+        """Answer until cancelled. Where it cannot listen yet it waits; after other failures it may be called again."""
+        told = ""
+        while True:
+            try:
+                await self._show(records, metrics, open_file, keep)
+            except AddressTaken as error:
+                if told != str(error):
+                    self._log.warning("page.cannot_listen", why=str(error))
+                told = str(error)
+            await asyncio.sleep(self._again)
+
+    async def _show(self, records: Records, metrics: Metrics | None, open_file: OpenFile, keep: Keep) -> None:
+        place, self.place = self.place, None
+        with nullcontext(place) if place else bound(self._page, self._config) as (address, listener):
+            # One picture reader of its own: looking never keeps the work waiting for one.
+            async with PillowImages(processes=1, open_file=open_file) as images:
+                pictures = Pictures(images)
+                site = Site(records, pictures, self._log, metrics=metrics)
+                password = Password(self._page.password_file) if self._page.password_file else None
+                guard = Guard(site.app, address=address, hosts=self._page.hosts, password=password, log=self._log)
+                self._log.info("page.open", address=str(address), locked=password is not None)
+                beside = (
+                    keep("live page", site.live.run),
+                    keep("page's pictures", partial(self.foresight.run, pictures)),
+                )
+                async with _beside(*beside):
+                    await serve_http(guard, listener, site.live.close, self._limits)
+
+
+@asynccontextmanager
+async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do these as long as the body lasts. What fails in one comes out at the end."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

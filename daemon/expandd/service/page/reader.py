@@ -1,0 +1,117 @@
+"""Owns what the page asks and orders: the overview, jobs, the past and orders, off the loop and never for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+from expandd.adapters.files.folder_counts import Counting
+from expandd.adapters.responsiveness import lying
+from expandd.adapters.store.sqlite.command_writer import write_orders
+from expandd.adapters.store.sqlite.reader import Hour, JournalReader, LedgerLine, reading
+from expandd.domain.commands import Order
+from expandd.domain.job import Job
+from expandd.domain.settings import Settings
+from expandd.service.page.plots import HOURS, SECONDS, last_days
+from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.overview import Overview
+from expandd.service.runtime.rebuild import JOURNAL
+
+T = TypeVar("T")
+
+PATIENCE = 15.0
+"""Seconds that a look may take before the browser is told that it does not work out."""
+FRESH, FRESH_LEDGER = 5.0, 600.0
+"""Seconds for which hours, and days, are not read again: in a large journal the days take a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The hours of the last day, and the ledger of the last 30 days; what was paid today the overview knows better."""
+
+    hours: tuple[Hour, ...] = ()
+    ledger: tuple[LedgerLine, ...] = ()
+
+
+class Records(Protocol):
+    """What the page knows of the world. Each call may raise JournalAway, or TimeoutError when a disk is silent."""
+
+    async def overview(self) -> Overview: ...
+    async def past(self) -> Past: ...
+    async def job(self, job_id: str) -> Job | None: ...
+    async def order(self, order: Order) -> None: ...
+    async def budget(self) -> int | None: ...
+
+
+class JournalRecords:
+    """The real ones, read beside the engine: a page that hangs on a dead disk holds nobody else up."""
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._counting = Counting()
+        # Threads of its own: those of the loop do the work.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="page")
+        self._hours = _Kept(FRESH, lambda: self._aside(lambda: self._read(_hours) or ()))
+        self._ledger = _Kept(FRESH_LEDGER, lambda: self._aside(lambda: self._read(_ledger) or ()))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def overview(self) -> Overview:
+        return await self._aside(lambda: _still_failed(overlook(self._settings(), self._counting)))
+
+    async def past(self) -> Past:
+        return Past(await self._hours(), await self._ledger())
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self._aside(lambda: self._read(lambda journal: journal.job(job_id)))
+
+    async def order(self, order: Order) -> None:
+        await self._aside(lambda: write_orders(self._settings().state_dir / JOURNAL, [order]))
+
+    async def budget(self) -> int | None:
+        return self._settings().budget.day
+
+    def _read(self, look: Callable[[JournalReader], T]) -> T | None:
+        with reading(self._settings().state_dir / JOURNAL) as journal:
+            return look(journal) if journal else None
+
+    async def _aside(self, call: Callable[[], T]) -> T:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _still_failed(overview: Overview) -> Overview:
+    """Without those whose file has left the error folder: it was tried again, or taken out."""
+    away = {folder.inbox for folder in overview.folders if not folder.counted}
+    there = lying(job.resting for job in overview.failed if job.resting is not None)
+    return replace(
+        overview, failed=tuple(job for job in overview.failed if job.place.inbox in away or job.resting in there)
+    )
+
+
+def _hours(journal: JournalReader) -> tuple[Hour, ...]:
+    return tuple(journal.hours(time.time() - HOURS * SECONDS))
+
+
+def _ledger(journal: JournalReader) -> tuple[LedgerLine, ...]:
+    return tuple(journal.ledger(next(last_days(time.time())).isoformat()))
+
+
+class _Kept(Generic[T]):
+    """What was read last, until it is `fresh` no more."""
+
+    def __init__(self, fresh: float, read: Callable[[], Awaitable[T]]) -> None:
+        self._fresh = fresh
+        self._read = read
+        self._last: tuple[float, T] | None = None
+
+    async def __call__(self) -> T:
+        now = time.monotonic()
+        if self._last is None or now - self._last[0] > self._fresh:
+            self._last = now, await self._read()
+        return self._last[1]

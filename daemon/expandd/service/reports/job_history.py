@@ -1,0 +1,222 @@
+"""Owns the story of a job: what it went through, where its files lie now, what happens next and on what it waits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.adapters.files.answering_roots import AnsweringRoots
+from expandd.adapters.files.roots import Roots
+from expandd.adapters.files.scan import Looking
+from expandd.domain.errors import GateReason
+from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.settings import Settings
+from expandd.service.reports.held_jobs import asked
+from expandd.service.reports.overview import Standstill
+from expandd.service.reports.snapshot import Snapshot
+
+S = JobState
+
+WORDS = {
+    S.CLAIMED: "taken out of the inbox",
+    S.UPLOADED: "uploaded; nothing is paid yet",
+    S.INTENT: "about to be paid for",
+    S.ACCEPTED: "paid for; the service draws it",
+    S.UNKNOWN: "the answer to the paid call was lost",
+    S.RENDERED: "the service has the result",
+    S.VAULTED: "the result is fetched, checked and safe on the local disk",
+    S.DELIVERED: "the result lies in the outbox",
+    S.DONE: "the original is put away; all is done",
+    S.FAILED: "it cannot be expanded",
+    S.WITHDRAWN: "given up before anything was paid",
+}
+
+_UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
+_ASKING = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED})
+_STORING = frozenset({GateReason.FOLDER_AWAY, GateReason.CANNOT_STORE})
+_CALLING = frozenset({GateReason.UNREACHABLE, GateReason.CREDENTIALS, GateReason.SLOWED, GateReason.WRONG_PATH})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A state and when it was entered (epoch seconds); how long it lasted, None for the last one."""
+
+    state: JobState
+    at: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """Where a file of the job lies, or lay when the journal heard of it last; `there` is None where nobody can look."""
+
+    what: str
+    path: Path
+    there: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a story is told with: the configuration, who works, and what holds things up."""
+
+    settings: Settings
+    running: str
+    snapshot: Snapshot | None
+    standstills: tuple[Standstill, ...]
+    away: frozenset[Path]
+    """Inboxes of folders that give no answer: nobody looks into them."""
+    silent: frozenset[Path] = frozenset()
+    """Directories of hot folders whose disk gives no answer, be it that of the outbox alone."""
+    paused: frozenset[tuple[Path, Path]]
+    """Single files that a person has paused: their inbox, and their path below it."""
+    now: float
+
+    @property
+    def roots(self) -> Roots:
+        """The way to what lies in hot folders."""
+        return AnsweringRoots.but(self.silent, self.settings.folders, self.settings.state_dir)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStory:
+    """All of it. `next_at` (epoch seconds) is when the job is looked at next, as far as the running daemon told."""
+
+    job: Job
+    steps: tuple[Step, ...]
+    lying: tuple[Lying, ...]
+    next: str
+    next_at: float | None
+    waits_on: tuple[Standstill, ...]
+
+
+def story_of(job: Job, around: Surroundings) -> JobStory:
+    """The story of one job, open or over."""
+    due = around.snapshot.due if around.snapshot else ()
+    open_and_running = bool(around.running) and not job.closed
+    return JobStory(
+        job=job,
+        steps=tuple(_steps(job)),
+        lying=tuple(_lying(job, around)),
+        next=_next(job, around),
+        next_at=next((one.at for one in due if one.job_id == job.id), None) if open_and_running else None,
+        waits_on=() if job.closed else tuple(_waits_on(job, around)),
+    )
+
+
+def _waits_on(job: Job, around: Surroundings) -> Iterator[Standstill]:
+    yield from (halt for halt in around.standstills if _holds_up(halt, job))
+    if job.state in _UNPAID and (job.place.inbox, job.relative) in around.paused:
+        yield paused_file(job.place.inbox, job.relative)
+
+
+def paused_file(inbox: Path, relative: Path) -> Standstill:
+    """The pause of one single file."""
+    return Standstill(
+        inbox=inbox,
+        reason=GateReason.PAUSED,
+        relative=relative,
+        why="A person has paused this one file.",
+        since=0.0,
+        lifts="`expandd resume FILE` lets it go on.",
+    )
+
+
+def _steps(job: Job) -> Iterator[Step]:
+    for stamp, after in itertools.zip_longest(job.stamps, job.stamps[1:]):
+        # A clock that stepped back counts as no time.
+        yield Step(stamp.state, stamp.at, None if after is None else max(0.0, after.at - stamp.at))
+
+
+def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
+    away = job.place.inbox in around.away
+    if job.closed and job.resting == job.work_file:
+        pass  # it was removed, as its folder says
+    elif job.resting is not None and (job.closed or _there(job.resting, around, away=away)):
+        yield Lying("original", job.resting, _there(job.resting, around, away=away))
+    elif not job.closed:
+        yield Lying("original, in work", job.work_file, _there(job.work_file, around, away=away))
+    if job.target is not None:
+        yield Lying("result", job.target, _there(job.target, around, away=away))
+    elif job.state is S.VAULTED:
+        path = around.settings.state_dir / "vault" / job.id
+        yield Lying("result, not delivered yet", path, _there(path, around, away=False))
+
+
+def _there(path: Path, around: Surroundings, *, away: bool) -> bool | None:
+    if away:
+        return None
+    try:
+        return Looking(around.roots).there(path)
+    except OSError:
+        return None
+
+
+def _holds_up(halt: Standstill, job: Job) -> bool:
+    if halt.inbox not in {None, job.place.inbox}:
+        return False
+    if job.state in _UNPAID and job.fault is None:
+        return True
+    if job.state in _ASKING:
+        return halt.inbox is None and halt.reason in _CALLING
+    return halt.inbox is not None and halt.reason in _STORING
+
+
+def _next(job: Job, around: Surroundings) -> str:
+    words = _over(job) if job.closed else _open(job, around)
+    if job.closed or around.running:
+        return words
+    return f"expandd does not run; when it does: {words}"
+
+
+def _over(job: Job) -> str:
+    if job.state is S.FAILED:
+        what = f"{job.fault.what_to_do} " if job.fault else ""
+        return what.strip() if job.original_lost else f"{what}Moving the file back into the inbox tries it again."
+    if job.state is S.WITHDRAWN:
+        return "If it still lies in the inbox, it is looked at as a new file."
+    return "Nothing; it is done."
+
+
+def _open(job: Job, around: Surroundings) -> str:
+    if job.held:
+        return asked(job)
+    if job.fault is not None and job.state in _UNPAID | {S.FAILED}:
+        return "It goes to the error folder, with its reason beside it."
+    return _NEXT[job.state].format(
+        poll=f"{around.settings.api.poll_interval:g}",
+        patience=f"{around.settings.api.unknown_wait / 60:g}",
+        workers=around.settings.workers,
+    )
+
+
+_NEXT = {
+    S.CLAIMED: "It is uploaded once one of the {workers} places in flight is free; that costs nothing.",
+    S.UPLOADED: "It is paid for once it is proven that the outbox can take the result.",
+    S.INTENT: "The answer to the paid call is awaited. If it is lost it is found out by asking, never by paying again.",
+    S.ACCEPTED: "The service is asked for the result every {poll} s at most, for all images at once.",
+    S.UNKNOWN: "The service is asked whether it made it, for {patience} min at most; nothing is paid on a guess.",
+    S.RENDERED: "The result is fetched and checked; that is repeated until it is right, free of charge.",
+    S.VAULTED: "The result is put into the outbox; that is repeated until it works, free of charge.",
+    S.DELIVERED: "The original is put away, and the notification at the service is deleted.",
+    S.DONE: "Nothing; it is done.",
+    S.FAILED: "It goes to the error folder, with its reason beside it.",
+    S.WITHDRAWN: "It is put back into the inbox.",
+}
+
+
+def paid_words(job: Job) -> str:
+    """Whether it was paid for, as far as anybody knows."""
+    if job.twin:
+        return "not paid: the same picture was paid for before, and its result is used again"
+    if job.paid and job.duplicate_of:
+        return (
+            f"paid once, though this folder had paid for the same bytes before, as {job.duplicate_of}; "
+            "`duplicates: reuse` would deliver the earlier result again"
+        )
+    if job.paid:
+        return "paid once"
+    if job.state in MAYBE_PAID:
+        return "not known yet"
+    return "not paid"

@@ -1,0 +1,95 @@
+"""Owns `ledger`: what was paid, delivered, lost and saved, by month and hot folder, for whoever minds the money."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import click
+
+from expandd.adapters.store.sqlite.reader import LedgerLine, reading
+from expandd.domain.naming import printable
+from expandd.service.exit_codes import ExitCode
+from expandd.service.reports.as_loaded import as_loaded
+from expandd.service.runtime.rebuild import JOURNAL
+
+COUNTS = ("paid", "delivered", "failed", "unknown", "saved")
+
+
+class Form(Enum):
+    """How the ledger is written."""
+
+    TEXT = "text"
+    CSV = "csv"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One month (YYYY-MM) of one hot folder; in images."""
+
+    month: str
+    inbox: str
+    paid: int = 0
+    delivered: int = 0
+    failed: int = 0
+    unknown: int = 0
+    saved: int = 0
+
+
+def run_ledger(config: Path, month: str | None, form: Form) -> int:
+    """Print the ledger of one month, YYYY-MM, or of all that is known."""
+    settings = as_loaded(config)
+    with reading(settings.state_dir / JOURNAL) as journal:
+        lines = journal.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if journal else ()
+    rows = list(monthly(lines))
+    writers = {Form.TEXT: _text, Form.CSV: _csv, Form.JSON: _json}
+    click.echo(writers[form](rows), nl=False)
+    return ExitCode.FINE
+
+
+def monthly(lines: Sequence[LedgerLine]) -> Iterator[Row]:
+    """The lines of each month and folder summed up, in that order."""
+    for month, inbox in sorted({(line.day[:7], line.inbox) for line in lines}):
+        mine = [line for line in lines if (line.day[:7], line.inbox) == (month, inbox)]
+        sums = {count: sum(getattr(line, count) for line in mine) for count in COUNTS}
+        yield Row(month=month, inbox=printable(inbox), **sums)
+
+
+def _totals(rows: Sequence[Row]) -> dict[str, int]:
+    return {count: sum(getattr(row, count) for row in rows) for count in COUNTS}
+
+
+def _text(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "Nothing was paid for, delivered or refused in that time.\n"
+    table: list[tuple[str, ...]] = [("month", *COUNTS, "inbox")]
+    table += [(row.month, *(str(getattr(row, count)) for count in COUNTS), row.inbox) for row in rows]
+    table.append(("in all", *map(str, _totals(rows).values()), ""))
+    lines = [f"{row[0]:<8}" + "".join(f"{cell:>11}" for cell in row[1:-1]) + f"  {row[-1]}".rstrip() for row in table]
+    return "\n".join([*lines, "", *_LEGEND, ""])
+
+
+_LEGEND = (
+    "paid: images that the service was paid for, or may have been; delivered: results in the outbox; failed: files in",
+    "the error folder; unknown: nobody knows yet whether they were paid for; saved: not paid for a second time.",
+)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("month", "inbox", *COUNTS))
+    writer.writerows((row.month, row.inbox, *(getattr(row, count) for count in COUNTS)) for row in rows)
+    return out.getvalue()
+
+
+def _json(rows: Sequence[Row]) -> str:
+    values: dict[str, Any] = {"rows": [asdict(row) for row in rows], "in_all": _totals(rows)}
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

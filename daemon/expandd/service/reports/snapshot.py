@@ -1,0 +1,151 @@
+"""Owns the snapshot: what only the running daemon knows, left in the state directory for those who ask from beside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from expandd.adapters.json_text import read_json
+from expandd.adapters.locks.state_lock import holder
+from expandd.domain.errors import GateReason
+
+FILE = "snapshot.json"
+LOCK = "lock"
+MOST_BYTES = 16 << 20
+"""Of the file: it names every job in hand, and the files of each inbox that come next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutGate:
+    """A gate that is shut for one folder, or for all (`inbox` is None). Times are epoch seconds."""
+
+    inbox: Path | None
+    gate: str
+    reason: GateReason
+    why: str
+    since: float
+    again_at: float | None
+    """When it is tried again at the latest; None where nobody tries, because a person or the calendar opens it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxNow:
+    """One inbox as its watch sees it. `waiting` are the files known, `more` whether others wait behind them.
+
+    `ready` are examined and next in line, relative to the inbox. `missed` files had to be found by a scan.
+    """
+
+    inbox: Path
+    waiting: int
+    more: bool
+    missed: int
+    watched: bool
+    ready: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a job in hand is looked at next, epoch seconds."""
+
+    job_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoopFailing:
+    """A part of the daemon that fails again and again: since when (epoch seconds), and what it met last."""
+
+    name: str
+    since: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All of it, as it was `at` (epoch seconds) in `process`, the words of the lock's holder.
+
+    `credits` are those that the service told last, at `credits_at`; `price` is what one image took of them lately.
+    """
+
+    at: float
+    process: str
+    stopping: bool = False
+    gates: tuple[ShutGate, ...] = ()
+    inboxes: tuple[InboxNow, ...] = ()
+    due: tuple[Due, ...] = ()
+    credits: Decimal | None = None
+    credits_at: float | None = None
+    price: Decimal | None = None
+    failing: tuple[LoopFailing, ...] = ()
+
+    def inbox(self, path: Path) -> InboxNow | None:
+        return next((one for one in self.inboxes if one.inbox == path), None)
+
+
+def write_snapshot(state_dir: Path, snapshot: Snapshot) -> None:
+    """Put the snapshot where readers find it, whole, for this user's eyes only. Raises OSError."""
+    text = json.dumps(asdict(snapshot), default=_plain).encode()
+    spare = state_dir / f".{FILE}"
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+    # Not synced: after a power cut nobody holds the lock, and then nobody believes it.
+    spare.replace(state_dir / FILE)
+
+
+def live_snapshot(state_dir: Path) -> tuple[str, Snapshot | None]:
+    """Who holds the state directory, "" for nobody, and what that process has told; None where it has not yet."""
+    running = holder(state_dir / LOCK)
+    found = last_snapshot(state_dir) if running else None
+    return running, found if found is not None and found.process == running else None
+
+
+def last_snapshot(state_dir: Path) -> Snapshot | None:
+    """The snapshot of whichever process left one last; None when there is none that can be read."""
+    try:
+        with (state_dir / FILE).open("rb") as file:
+            return _snapshot(read_json(file, MOST_BYTES))
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
+        return None
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    return str(value)
+
+
+def _snapshot(found: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        at=float(found["at"]),
+        process=str(found["process"]),
+        stopping=bool(found["stopping"]),
+        gates=tuple(_gates(found["gates"])),
+        inboxes=tuple(_inboxes(found["inboxes"])),
+        due=tuple(Due(str(one["job_id"]), float(one["at"])) for one in found["due"]),
+        credits=_decimal(found["credits"]),
+        credits_at=None if found["credits_at"] is None else float(found["credits_at"]),
+        price=_decimal(found["price"]),
+        failing=tuple(LoopFailing(**one) for one in found.get("failing", ())),
+    )
+
+
+def _gates(found: list[Mapping[str, Any]]) -> Iterator[ShutGate]:
+    for one in found:
+        inbox = None if one["inbox"] is None else Path(one["inbox"])
+        yield ShutGate(**{**one, "inbox": inbox, "reason": GateReason(one["reason"])})
+
+
+def _inboxes(found: list[Mapping[str, Any]]) -> Iterator[InboxNow]:
+    for one in found:
+        yield InboxNow(**{**one, "inbox": Path(one["inbox"]), "ready": tuple(Path(name) for name in one["ready"])})
+
+
+def _decimal(found: str | None) -> Decimal | None:
+    return None if found is None else Decimal(found)

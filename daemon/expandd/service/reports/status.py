@@ -1,0 +1,132 @@
+"""Owns `status`: how it goes, read beside the daemon, once or again and again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from expandd.adapters.files.folder_counts import Counting
+from expandd.domain.job import Job
+from expandd.domain.naming import printable
+from expandd.domain.settings import Settings
+from expandd.service.exit_codes import ExitCode
+from expandd.service.reports.as_loaded import as_loaded
+from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.overview import FolderOverview, Overview, Standstill
+from expandd.service.reports.overview_text import difference, lines
+from expandd.service.reports.pauses import sentence
+
+
+def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
+    """Print the status, once, or with `watch` every `every` seconds until it is interrupted."""
+    settings, counting = as_loaded(config), Counting()
+    if not watch:
+        overview = overlook(settings, counting)
+        click.echo(
+            json.dumps(as_values(overview), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(overview))
+        )
+        return ExitCode.FINE
+    try:
+        _watch(settings, counting, as_json=as_json, every=every)
+    except KeyboardInterrupt:
+        click.echo()
+    return ExitCode.FINE
+
+
+def _watch(settings: Settings, counting: Counting, *, as_json: bool, every: float) -> None:
+    if not as_json and sys.stdout.isatty():
+        from expandd.service.reports.status_table import watch_on_terminal  # noqa: PLC0415 - a table needs a terminal library
+
+        watch_on_terminal(lambda: overlook(settings, counting), every)
+        return
+    while True:
+        overview = overlook(settings, counting)
+        click.echo(
+            json.dumps(as_values(overview), ensure_ascii=False) if as_json else "\n".join([*lines(overview), ""])
+        )
+        sys.stdout.flush()
+        time.sleep(every)
+
+
+def as_values(overview: Overview) -> dict[str, Any]:
+    """The status for machines: durations in seconds, times in epoch seconds, file names escaped."""
+    money = overview.money
+    return {
+        "at": overview.at,
+        "running": overview.running,
+        "told_at": overview.told_at,
+        "failing": [
+            {"loop": printable(one.name), "since": one.since, "why": printable(one.why)} for one in overview.failing
+        ],
+        "standstills": [_standstill_values(halt, overview.at) for halt in overview.standstills],
+        "folders": [_folder_values(folder) for folder in overview.folders],
+        "money": {
+            "paid_today": money.paid_today,
+            "paid_this_month": money.paid_this_month,
+            "day_left": money.day_left,
+            "month_left": money.month_left,
+            "credits": None if money.credits is None else str(money.credits),
+            "credits_at": money.credits_at,
+            "credits_per_image": None if money.price is None else str(money.price),
+        },
+        "pace": {
+            "per_hour": overview.pace.per_hour,
+            "seconds_each": overview.pace.seconds_each,
+            "seconds_left": overview.pace.seconds_left,
+        },
+        "needs_you": [_job_values(job) | {"note": printable(job.note)} for job in overview.held],
+        "open": [_job_values(job) | {"held": job.held, "note": printable(job.note)} for job in overview.in_hand],
+        "failed": [_job_values(job) | {"message": job.fault.message if job.fault else ""} for job in overview.failed],
+        "original_lost": [_job_values(job) | {"noticed": job.stamps[-1].at} for job in overview.lost],
+        "size_differs": [_job_values(job) | {"difference": difference(job)} for job in overview.differing],
+    }
+
+
+def _standstill_values(halt: Standstill, now: float) -> dict[str, Any]:
+    return {
+        "inbox": None if halt.inbox is None else printable(halt.inbox),
+        "reason": halt.reason.value,
+        "why": printable(halt.why),
+        "since": halt.since or None,
+        "again_at": halt.again_at,
+        "lifts": halt.lifts,
+        "sentence": sentence(halt, now),
+    }
+
+
+def _folder_values(folder: FolderOverview) -> dict[str, Any]:
+    return {
+        "inbox": printable(folder.inbox),
+        "outbox": printable(folder.outbox),
+        "preset": folder.preset_name,
+        "counted": folder.counted,
+        "waiting": folder.waiting,
+        "oldest_seconds": folder.oldest,
+        "oldest_of": folder.aged,
+        "open": folder.in_flight + folder.held,
+        "in_flight": folder.in_flight,
+        "needs_you": folder.held,
+        "duplicates_paid": folder.duplicates,
+        "done": folder.done,
+        "failed": folder.failed,
+        "in_error": folder.in_error,
+        "paid_today": folder.paid_today,
+        "day_left": folder.day_left,
+        "month_left": folder.month_left,
+        "watched": folder.watched,
+        "missed_events": folder.missed,
+    }
+
+
+def _job_values(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "inbox": printable(job.place.inbox),
+        "file": printable(job.relative),
+        "state": job.state.value,
+    }

@@ -1,0 +1,188 @@
+"""Owns the building of the whole from its parts: the only place where adapters meet the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from expandd.adapters.api.magic_expand import MagicExpand
+from expandd.adapters.bulkheads import Bulkheads
+from expandd.adapters.clock import SystemClock
+from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.spool import FileVault
+from expandd.adapters.files.state_dir import close_to_others
+from expandd.adapters.files.watcher import InotifyWatcher
+from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.locks.account_lock import account_locked, account_told
+from expandd.adapters.locks.state_lock import locked
+from expandd.adapters.randomness import SystemChance
+from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.domain.errors import JournalAway
+from expandd.domain.events import AccountShared, Event
+from expandd.domain.settings import Settings
+from expandd.engine.engine import Engine
+from expandd.engine.ports import Outside
+from expandd.service.runtime.folder_access import Premises
+from expandd.service.runtime.rebuild import JOURNAL, prove_journal
+
+Subscriber = Callable[[Event], None]
+
+
+MOST_WAITING = 10_000
+"""Events that wait for subscribers; they are handed on at the loop's next turn."""
+
+
+class Announcer:
+    """Hands each event to every subscriber, in order, and outside the call stack of whoever announces it.
+
+    A subscriber that fails does so alone: it is told of the next event as always, and `fails` hears of it once.
+    """
+
+    def __init__(self, *subscribers: Subscriber, fails: Callable[[Exception], None] | None = None) -> None:
+        self._subscribers = subscribers
+        self._fails = fails
+        self._failing: set[int] = set()
+        self._waiting: deque[Event] = deque(maxlen=MOST_WAITING)
+        self._planned = False
+        self.failed = 0
+        """How often a subscriber failed, since the start."""
+
+    def also(self, subscriber: Subscriber) -> None:
+        """From now on hand each event to this one too."""
+        self._subscribers = (*self._subscribers, subscriber)
+
+    def __call__(self, event: Event) -> None:
+        self._waiting.append(event)
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        self._planned = False
+        while self._waiting:
+            event = self._waiting.popleft()
+            for number, subscriber in enumerate(self._subscribers):
+                self._hand(number, subscriber, event)
+
+    def _hand(self, number: int, subscriber: Subscriber, event: Event) -> None:
+        try:
+            subscriber(event)
+        except Exception as error:  # noqa: BLE001 - whoever listens must never stop the work
+            self.failed += 1
+            if number not in self._failing and self._fails is not None:
+                with contextlib.suppress(Exception):
+                    self._fails(error)
+            self._failing.add(number)
+        else:
+            self._failing.discard(number)
+
+
+@asynccontextmanager
+async def built(
+    settings: Settings,
+    environ: Mapping[str, str],
+    announce: Subscriber,
+    *,
+    premises: Premises | None = None,
+    disk: Disk | None = None,
+    around: Callable[[Outside], Outside] = lambda outside: outside,
+) -> AsyncIterator[Engine]:
+    """The engine on real adapters, its folders locked. Everything is closed again at the end.
+
+    `around` may put something between the engine and the outside, such as what measures it; at it and at `disk` tests
+    make the real thing fail. Raises ConfigurationError (no
+    credentials), InstanceRunning, JournalAway.
+    """
+
+    def credentials() -> Credentials:
+        return find_credentials(settings.api, environ)
+
+    given = credentials()
+    async with AsyncExitStack() as stack:
+        vault = prepare_state(settings.state_dir)
+        stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
+        stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
+        if shared := stack.enter_context(account_told(settings.api.base_url, given.email)):
+            announce(AccountShared(shared))
+        premises = premises or Premises()
+        stack.callback(premises.close)
+        bulkheads = Bulkheads(settings.state_dir)
+        await premises.admit(settings.folders, bulkheads)
+        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run)
+        disk.roots = premises.roots
+        stack.callback(watcher.close)
+        await asyncio.to_thread(prove_journal, settings)
+        journal = SqliteJournal(settings.state_dir / JOURNAL)
+        stack.callback(journal.close)
+        images = await stack.enter_async_context(PillowImages(open_file=premises.roots.open_file, run=bulkheads.run))
+        api = await stack.enter_async_context(
+            MagicExpand(
+                settings.api,
+                credentials=credentials,
+                state_dir=settings.state_dir,
+                clock=clock,
+                open_file=premises.roots.open_file,
+                run=bulkheads.run,
+            ),
+        )
+        outside = Outside(
+            api=api,
+            chance=SystemChance(),
+            clock=clock,
+            folders=LocalFolders(disk, premises.standing, premises.locks, bulkheads.run),
+            images=images,
+            journal=journal,
+            vault=FileVault(vault, disk, bulkheads.run),
+            watcher=watcher,
+            mount_of=bulkheads.mount_of,
+        )
+        yield Engine(settings, around(outside), announce)
+
+
+def prepare_state(state_dir: Path) -> Path:
+    """Make the state directory and its vault, for this user's eyes only; returns the vault."""
+    vault = state_dir / "vault"
+    try:
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+        close_to_others(state_dir)
+        vault.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(vault, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable", str(vault))
+    except OSError as error:
+        raise JournalAway(f"The state directory {state_dir} cannot be used: {error}.") from error
+    return vault
+
+
+async def run_until(engine: Engine, stop: asyncio.Event) -> None:
+    """Work until `stop` is set, then come to a safe point: what is under way ends, the rest stays written down.
+
+    The settings say how long that may take; the unit's TimeoutStopSec must be longer.
+    """
+    working = asyncio.create_task(engine.run())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await _wind_down(engine)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    if not working.cancelled():
+        working.result()
+
+
+async def _wind_down(engine: Engine) -> None:
+    """Nothing new is begun; what is paid for is fetched and saved for as long as there is time."""
+    engine.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(engine.settings.stop_timeout):
+            await engine.at_rest()

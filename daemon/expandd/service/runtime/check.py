@@ -1,0 +1,201 @@
+"""Owns the check command: configuration, folders, credentials, login, credits, clock. Starts nothing, pays nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from expandd.adapters.config.load import load
+from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.files.permissions import looseness
+from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.sandbox import Wall
+from expandd.adapters.locks.account_lock import account_holder
+from expandd.adapters.locks.state_lock import holder
+from expandd.domain.api_types import Account
+from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, GateReason, Later
+from expandd.domain.image import Size
+from expandd.domain.naming import printable
+from expandd.domain.offsets import resolve
+from expandd.domain.settings import HotFolder, Settings
+
+FINE = 0
+WAITING = 4
+CONFIGURATION = 78
+
+_WALLS = {Wall.LANDLOCK: "Landlock (keeps them from files)", Wall.SECCOMP: "seccomp (keeps them from the network)"}
+
+EXAMPLE = Size(1000, 800)
+SKEW = 60.0
+"""How far the two clocks may be apart, in seconds, before it is worth a line."""
+
+Say = Callable[[str], None]
+
+
+class AccountApi(Protocol):
+    """The one call that check makes."""
+
+    async def account(self) -> Account: ...
+
+
+class Decoders(Protocol):
+    """The one thing that check wants to know of what decodes."""
+
+    async def prove(self) -> tuple[Wall, ...]: ...
+
+
+DecodersFactory = Callable[[], AbstractAsyncContextManager[Decoders]]
+ApiFactory = Callable[[Settings, Credentials], AbstractAsyncContextManager[AccountApi]]
+
+
+async def check(
+    config: Path,
+    environ: Mapping[str, str],
+    *,
+    api_factory: ApiFactory,
+    say: Say,
+    offline: bool = False,
+    wall: Callable[[], float] = time.time,
+    decoders_factory: DecodersFactory = PillowImages,
+) -> int:
+    """Say line by line whether expandd could run with `config`; the exit code: 0, 4 (service away), 78 (to correct).
+
+    `offline` looks at the configuration and its folders alone.
+    """
+    try:
+        settings = load(config)
+        say(f"Configuration: {printable(config)} is fine.")
+        for folder in settings.folders:
+            say(_about(folder))
+        for loose in looseness(settings.folders, settings.state_dir):
+            say(f"Warning: {loose}")
+        if offline:
+            return FINE
+        credentials = find_credentials(settings.api, environ)
+    except ConfigurationError as error:
+        _say_problems(error, say)
+        return CONFIGURATION
+    say(f"Credentials: from {credentials.origin}.")
+    if credentials.loose_permissions:
+        say("Warning: every user of this machine can read that file. Close it: chmod 600, owned by the daemon's user.")
+    decodes = await _say_decoders(decoders_factory, say)
+    answered = await _ask(settings, credentials, api_factory, say, wall)
+    return answered if decodes else answered or WAITING
+
+
+async def _say_decoders(factory: DecodersFactory, say: Say) -> bool:
+    """Whether images can be read here; a line where they cannot, or not behind all walls."""
+    try:
+        async with factory() as decoders:
+            walls = await decoders.prove()
+    except DecoderAway as error:
+        say(f"Images: none can be read on this machine ({error}). Until that is mended they wait.")
+        return False
+    if missing := [_WALLS[wall] for wall in Wall if wall not in walls]:
+        say(
+            f"Warning: the processes that read images run without {' and '.join(missing)}: this kernel, or the unit's "
+            "SystemCallFilter, does not allow it. An image made to do harm could reach more than itself."
+        )
+    return True
+
+
+def _say_problems(error: ConfigurationError, say: Say) -> None:
+    for problem in error.problems:
+        say(str(problem))
+    number = len(error.problems)
+    what = "1 mistake" if number == 1 else f"{number} mistakes"
+    say(f"Found {what}. Nothing was started; correct the above and check again.")
+
+
+def _about(folder: HotFolder) -> str:
+    start = f"Folder {printable(folder.inbox)}: preset {folder.preset_name}"
+    try:
+        offsets = resolve(folder.preset, EXAMPLE)
+    except FileFault as error:
+        return f"{start}; an image of {EXAMPLE} would be refused: {error.fault.message}"
+    return f"{start}; an image of {EXAMPLE} would become {offsets.applied_to(EXAMPLE)} ({offsets})."
+
+
+async def _ask(
+    settings: Settings,
+    credentials: Credentials,
+    api_factory: ApiFactory,
+    say: Say,
+    wall: Callable[[], float],
+) -> int:
+    try:
+        async with api_factory(settings, credentials) as api:
+            account = await api.account()
+    except ConfigurationError as error:
+        _say_problems(error, say)
+        return CONFIGURATION
+    except AccountAway as error:
+        return _away(error, settings, credentials, say)
+    except Later as error:
+        say(f"Service: no useful answer from {settings.api.base_url} ({error}). Check again in a minute.")
+        return WAITING
+    say(f"Login: accepted by {settings.api.base_url}.")
+    _say_shared(settings, credentials, say)
+    _say_credits(account, say)
+    _say_clock(account, wall(), say)
+    return FINE
+
+
+def _away(error: AccountAway, settings: Settings, credentials: Credentials, say: Say) -> int:
+    url = settings.api.base_url
+    match error.reason:
+        case GateReason.CREDENTIALS:
+            say(f"Login: refused by {url} ({error}). Correct the credentials in {credentials.origin}, or get new ones.")
+            return CONFIGURATION
+        case GateReason.WRONG_PATH:
+            say(f"Service: {url} does not know the request ({error}). Correct api.base_url in the configuration.")
+            return CONFIGURATION
+        case GateReason.CREDITS:
+            say(f"Credits: the account cannot pay ({error}). Buy credits; until then images wait.")
+        case GateReason.SLOWED:
+            say(
+                f"Service: {url} asks to slow down ({error}). Check again in a minute; the daemon would wait by itself."
+            )
+        case _:
+            say(
+                f"Service: {url} cannot be reached ({error}). "
+                "Check the network and api.base_url; the daemon would wait and go on by itself.",
+            )
+    return WAITING
+
+
+def _say_shared(settings: Settings, credentials: Credentials, say: Say) -> None:
+    """A line where another daemon than the one of this configuration works with the same account."""
+    other = account_holder(settings.api.base_url, credentials.email)
+    if other and not holder(settings.state_dir / "lock").startswith(f"{other} "):
+        say(
+            f"Warning: {other} of this machine works with the same e-mail address and a state directory of its own. "
+            "The API limits calls by account, so each slows the other down: give one of them an account of its own."
+        )
+
+
+def _say_credits(account: Account, say: Say) -> None:
+    if account.credits is None:
+        say("Credits: the service did not say how many there are. Look them up in your account there.")
+    elif account.credits <= 0:
+        say(f"Warning: credits are {account.credits}: nothing can be paid. Buy credits; until then images wait.")
+    else:
+        say(f"Credits: {account.credits}.")
+
+
+def _say_clock(account: Account, now: float, say: Say) -> None:
+    if account.server_time is None:
+        say("Clock: the service did not say what time it is.")
+        return
+    ahead = now - account.server_time
+    if abs(ahead) > SKEW:
+        direction = "ahead of" if ahead > 0 else "behind"
+        say(
+            f"Warning: this machine's clock is {abs(ahead):.0f} s {direction} the service's. "
+            "Set it right (timedatectl set-ntp true): the times in logs and histories would not match.",
+        )
+    else:
+        say("Clock: agrees with the service's.")

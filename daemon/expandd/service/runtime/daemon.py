@@ -1,0 +1,191 @@
+"""Owns the daemon's day: waiting after crashes, starting, working with a heartbeat, reloading, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from expandd.adapters.files.permissions import looseness
+from expandd.adapters.files.roots import Roots
+from expandd.domain.errors import ConfigurationError, InstanceRunning
+from expandd.domain.settings import Settings
+from expandd.engine.engine import Engine
+from expandd.engine.ports import Outside
+from expandd.service.exit_codes import ExitCode
+from expandd.service.observability.hooks import GRACE, Teller, telling
+from expandd.service.observability.instrumented_api import MeteredApi
+from expandd.service.observability.logs import EventLog
+from expandd.service.observability.metrics import Metrics
+from expandd.service.observability.metrics_file import Publisher
+from expandd.service.reports.price import Price
+from expandd.service.reports.snapshot import last_snapshot
+from expandd.service.reports.snapshot_writer import Snapshots
+from expandd.service.runtime.app import Announcer, built, run_until
+from expandd.service.runtime.crashes import HEALTHY, Crashes, delay
+from expandd.service.runtime.folder_access import Premises
+from expandd.service.runtime.reload import Reloader, remember
+from expandd.service.runtime.signals import reloaded_by_signals, stopped_by_signals
+from expandd.service.runtime.systemd import Notifier
+from expandd.service.runtime.watchdog import Failures, Heart, either
+
+STDERR = 2
+START = 300.0
+"""Seconds that a start may take after the wait; as long as TimeoutStartSec= of the unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run is given from outside."""
+
+    config: Path
+    environ: Mapping[str, str]
+    log: FilteringBoundLogger
+    systemd: Notifier
+    crashes: Crashes
+    stop: asyncio.Event
+    asked: asyncio.Event
+
+
+async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger) -> int:
+    """Work until told to stop. Raises ConfigurationError, InstanceRunning, JournalAway when it cannot start."""
+    # The watchdog ends a process that is stuck by SIGABRT: then each thread says where it was.
+    faulthandler.enable(STDERR)
+    stop, asked = stopped_by_signals(), reloaded_by_signals()
+    given = Given(config, environ, log, Notifier(environ), Crashes(environ), stop, asked)
+    await _wait_after(given.crashes.begin(), given)
+    if not stop.is_set():
+        try:
+            await _work(settings, given)
+        except (ConfigurationError, InstanceRunning):
+            given.crashes.ended_well()
+            raise
+    given.crashes.ended_well()
+    return ExitCode.FINE
+
+
+async def _wait_after(crashes: int, given: Given) -> None:
+    """What has crashed again and again may do so at once: the machine and the service are spared that."""
+    seconds = delay(crashes)
+    if seconds:
+        given.log.warning("expandd.waiting", crashes=crashes, seconds=seconds)
+        why = f"waiting {seconds:.0f} s: it has crashed {crashes} times in a row"
+        given.systemd.starts_later(seconds + START, why)
+        await either(given.stop, seconds)
+
+
+async def _work(settings: Settings, given: Given) -> None:
+    failures, premises = Failures(), Premises()
+    metrics, teller = Metrics(settings), Teller(given.log, lambda: settings.hooks)
+    before = last_snapshot(settings.state_dir)
+    price = Price(before.price if before else None)
+
+    def fails(error: Exception) -> None:
+        given.log.error("bug.found", where="a subscriber of events", exc_info=error)
+
+    announcer = Announcer(EventLog(given.log), failures, metrics, price, teller, fails=fails)
+
+    def metered(outside: Outside) -> Outside:
+        return replace(outside, api=MeteredApi(outside.api, metrics.called))
+
+    async with built(settings, given.environ, announcer, premises=premises, around=metered) as engine:
+        await asyncio.to_thread(remember, given.config, settings.state_dir, given.log)
+        for loose in await asyncio.to_thread(list, looseness(settings.folders, settings.state_dir)):
+            given.log.warning("permissions.loose", why=loose)
+        teller.hooks = lambda: engine.settings.hooks
+        heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
+        reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
+        snapshots = Snapshots(engine, before=before, price=price, log=given.log, wall=time.time)
+        announcer.also(snapshots)
+
+        async def day() -> None:
+            await _day(engine, heart, reloader, given)
+
+        publisher = Publisher(metrics, lambda: engine.settings, given.log)
+        with _page(engine, given, announcer, publisher) as page:
+            keep = engine.supervisor.keep
+            beside = _beside(
+                keep("heartbeat", day),
+                keep("crash counter", lambda: _lasting(given.crashes)),
+                snapshots.kept(),
+                keep("metrics", publisher.run),
+                keep("page", page),
+            )
+            async with beside, telling(teller, GRACE, keep=keep):
+                await run_until(engine, given.stop)
+                announcer.flush()
+        given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
+
+
+@contextmanager
+def _page(
+    engine: Engine, given: Given, announcer: Announcer, publisher: Publisher
+) -> Iterator[Callable[[], Awaitable[None]]]:
+    """The page for the browser, if there is to be one. Raises ConfigurationError when it never may listen."""
+    if engine.settings.page is None:
+        yield partial(asyncio.sleep, 0)
+        return
+    # A daemon without a page needs no web server.
+    from expandd.service.page.page import opened  # noqa: PLC0415
+    from expandd.service.page.reader import JournalRecords  # noqa: PLC0415
+
+    def open_file(path: Path) -> int:
+        return Roots.of(engine.settings.folders).open_file(path)
+
+    with (
+        opened(engine.settings.page, given.config, given.log) as page,
+        closing(JournalRecords(lambda: engine.settings)) as records,
+    ):
+        announcer.also(page.foresight)
+        yield partial(page.show, records, publisher.text, open_file, engine.supervisor.keep)
+
+
+async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
+    """From the start to the stop, as systemd is told of it."""
+    ready = asyncio.create_task(engine.started())
+    stopping = asyncio.create_task(given.stop.wait())
+    try:
+        await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            await _go_on(engine, heart, reloader, given)
+    finally:
+        ready.cancel()
+        stopping.cancel()
+    seconds = engine.settings.stop_timeout
+    given.log.info("expandd.stopping", in_hand=len(engine.jobs), seconds=seconds)
+    await heart.run_down(seconds)
+
+
+async def _go_on(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
+    settings = engine.settings
+    given.systemd.ready(heart.sentence())
+    given.log.info(
+        "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
+    )
+    async with _beside(engine.supervisor.keep("reload", partial(reloader.run, given.asked))):
+        await heart.run(given.stop)
+
+
+async def _lasting(crashes: Crashes) -> None:
+    await asyncio.sleep(HEALTHY)
+    crashes.healthy()
+
+
+@asynccontextmanager
+async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do these, which are supervised, as long as the body lasts."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

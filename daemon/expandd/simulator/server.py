@@ -1,0 +1,261 @@
+"""Running the practice server: in a thread for tests and the demo, or blocking for `expandd simulate`."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from expandd.simulator.clock import PracticeClock
+from expandd.simulator.counts import Counts
+from expandd.simulator.faults import Fault, read_fault
+from expandd.simulator.state import Log, State, silent
+from expandd.simulator.switches import Switches
+from expandd.simulator.web import Web
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 1.0
+
+
+class PracticeServer:
+    """The API and the link host on two sockets, served by one background thread. Port 0 takes a free one.
+
+    `start` and `stop` may be called again and again: ports and everything the server knows are kept in
+    between, as with a service that was away for a while. OSError when a port is taken.
+    """
+
+    def __init__(
+        self,
+        switches: Switches | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        link_port: int = 0,
+        log: Log = silent,
+    ) -> None:
+        self._state = State(switches or Switches(), log)
+        self._host = host
+        self._ports = [port, link_port]
+        self._running: _Running | None = None
+
+    def start(self) -> None:
+        if self._running is not None:
+            raise RuntimeError("the practice server is running already")
+        with contextlib.ExitStack() as undo:
+            sockets = [undo.enter_context(socket.create_server((self._host, port))) for port in self._ports]
+            undo.pop_all()
+        self._ports = [sock.getsockname()[1] for sock in sockets]
+        self._state.link_url = self.link_url
+        self._running = _Running(self._state, sockets, self._ports[1])
+
+    def stop(self) -> None:
+        """Cut what hangs, close both sockets, end the thread; nothing happens when it is not running."""
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port of the API host, where the control door is too."""
+        return f"http://{self._host}:{self._ports[0]}"
+
+    @property
+    def api_url(self) -> str:
+        """What `api.base_url` must be set to."""
+        return f"{self.url}/api"
+
+    @property
+    def link_url(self) -> str:
+        return f"http://{self._host}:{self._ports[1]}"
+
+    @property
+    def clock(self) -> PracticeClock:
+        return self._state.clock
+
+    @property
+    def switches(self) -> Switches:
+        with self._state.lock:
+            return self._state.switches
+
+    def switch(self, **changes: Any) -> None:
+        """Change switches by name from the next request on; TypeError for a name that is none."""
+        with self._state.lock:
+            self._state.switches = self._state.switches.changed(**changes)
+
+    def set_fault(self, fault: Fault | str) -> None:
+        """Add a fault, given as such or in its text form (`read_fault`)."""
+        self._state.faults.add(read_fault(fault) if isinstance(fault, str) else fault)
+
+    def clear_faults(self) -> None:
+        self._state.faults.clear()
+
+    @property
+    def faults_left(self) -> int:
+        """How many of the faults set can still strike."""
+        return len(self._state.faults.listed())
+
+    def counts(self) -> Counts:
+        """A copy of what the server has seen so far."""
+        with self._state.lock:
+            return self._state.counts.snapshot()
+
+    def expire_access_tokens(self) -> None:
+        with self._state.lock:
+            self._state.tokens.expire_access(self._state.clock.now())
+
+    def revoke_tokens(self) -> None:
+        with self._state.lock:
+            self._state.tokens.revoke_all()
+
+    @property
+    def credits(self) -> Decimal:
+        with self._state.lock:
+            return self._state.store.credits
+
+    def set_credits(self, credits_left: Decimal | int) -> None:
+        with self._state.lock:
+            self._state.store.credits = Decimal(credits_left)
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8900,
+    link_port: int = 0,
+    switches: Switches | None = None,
+    faults: Iterable[Fault | str] = (),
+    log: Log = print,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run the practice server until SIGINT, SIGTERM or `stop` is set. OSError when a port is taken."""
+    ended = stop or threading.Event()
+    server = PracticeServer(switches, host=host, port=port, link_port=link_port, log=log)
+    for fault in faults:
+        server.set_fault(fault)
+    with _ended_by_signals(ended), server:
+        log(f"API      {server.api_url}")
+        log(f"links    {server.link_url}")
+        log(f"control  {server.url}/practice/counts")
+        ended.wait()
+
+
+@contextlib.contextmanager
+def _ended_by_signals(ended: threading.Event) -> Iterator[None]:
+    # Only the main thread may handle signals; elsewhere the caller's event is the way to end.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Running:
+    """One run: from listening sockets to a thread that has ended."""
+
+    def __init__(self, state: State, sockets: list[socket.socket], link_port: int) -> None:
+        self._state = state
+        self._sockets = sockets
+        self._link_port = link_port
+        self._ready = threading.Event()
+        self._server: _Server | None = None
+        self._thread = threading.Thread(target=self._run, name="practice-server", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise RuntimeError("the practice server did not start")
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.quit()
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        closing = asyncio.Event()
+        web = Web(self._state, self._link_port, closing)
+        config = uvicorn.Config(
+            web,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            timeout_keep_alive=60,
+        )
+        self._server = _Server(config, closing, self._ready.set)
+        await self._server.serve(sockets=self._sockets)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without signal handlers, told to end from another thread and ending at once."""
+
+    def __init__(self, config: uvicorn.Config, closing: asyncio.Event, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._closing = closing
+        self._loop = asyncio.get_running_loop()
+        self._tell_ready = ready
+
+    def quit(self) -> None:
+        self._loop.call_soon_threadsafe(self._closing.set)
+
+    def _busy(self) -> bool:
+        return bool(self.server_state.connections or self.server_state.tasks)
+
+    async def main_loop(self) -> None:
+        # Uvicorn's own loop looks ten times a second whether to end, which every test would wait for.
+        self._tell_ready()
+        await self._closing.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Uvicorn's own shutdown sleeps for a fixed tenth of a second, in every test of everybody.
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while self._busy():  # noqa: ASYNC110 - uvicorn keeps plain sets, which announce nothing
+                    await asyncio.sleep(0.002)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 that shows its connection to the application, which must be able to cut it."""
+
+    def __init__(self, config: uvicorn.Config, server_state: Any, app_state: dict[str, Any], **rest: Any) -> None:
+        super().__init__(config, server_state, {**app_state, "connection": self}, **rest)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
+        super().connection_made(transport)
+        # asyncio does so only where a socket names its protocol, which an accepted one does not. Without it
+        # each answer waits 40 ms for the client's delayed acknowledgement.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
