@@ -44,7 +44,7 @@ from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
 from tests.support.fakes import MemoryJournal, picture, size_of
 from tests.support.workshop import Workshop
 
-USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "100x40"
+USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "40x40"
 EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", USUAL).split("x"))
 
 UNKNOWN_WAIT = 64.0

@@ -431,7 +431,7 @@ async def test_a_redo_that_waits_for_its_budget_over_a_day_is_still_a_redo(
     workshop.api.script("generate", *[Refuse(AccountAway(GateReason.CREDITS, "402"))] * 1)
     workshop.api.credits = 0
     order(workshop, Verb.REDO, job_id=job.id)
-    await workshop.advance(30 * 60 * MINUTE)
+    await workshop.advance(25 * 60 * MINUTE)
     workshop.api.credits = None
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import MARK
 from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
 from expandd.domain.job import JobState
@@ -66,8 +67,8 @@ class Workshop:
         self.journal = MemoryJournal()
         self.watcher = SilentWatcher()
         self.recorder = Recorder()
-        self.folders: Folders = LocalFolders(Disk())
         self.hot = tuple(hot_folder(base / f"hot-{number}", **folder_changes) for number in range(folders))
+        self.folders: Folders = LocalFolders(Disk(Roots.of(self.hot)))
         (base / "vault").mkdir(exist_ok=True)
         self.vault = MemoryVault(base / "vault")
         self.settings = Settings(state_dir=base, workers=workers, api=ApiSettings(), folders=self.hot)
