@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
 from expandd.domain.calendar import Today
@@ -144,6 +145,15 @@ class InlineExecutor(ThreadPoolExecutor):
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
             future.set_exception(error)
         return future
+
+
+async def at_once(path: Path, call: Callable[..., T], *arguments: object) -> T:
+    """Runs a blocking call on the loop's thread; whoever asked goes on one round later, as after a thread."""
+    del path
+    try:
+        return call(*arguments)
+    finally:
+        await asyncio.sleep(0)
 
 
 def inline() -> None:

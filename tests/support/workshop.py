@@ -21,7 +21,7 @@ from expandd.engine.engine import Engine
 from expandd.engine.ports import Folders, Outside
 from tests.support.fake_api import FakeApi
 from tests.support.fakes import FakeImages, FixedChance, MemoryJournal, MemoryVault, SilentWatcher, picture
-from tests.support.manual_clock import ManualClock, inline
+from tests.support.manual_clock import ManualClock, at_once, inline
 from tests.support.recorder import Recorder
 
 WIDE = Sides(
@@ -68,7 +68,7 @@ class Workshop:
         self.watcher = SilentWatcher()
         self.recorder = Recorder()
         self.hot = tuple(hot_folder(base / f"hot-{number}", **folder_changes) for number in range(folders))
-        self.folders: Folders = LocalFolders(Disk(Roots.of(self.hot)))
+        self.folders: Folders = LocalFolders(Disk(Roots.of(self.hot)), run=at_once)
         (base / "vault").mkdir(exist_ok=True)
         self.vault = MemoryVault(base / "vault")
         self.settings = Settings(state_dir=base, workers=workers, api=ApiSettings(), folders=self.hot)
