@@ -18,8 +18,9 @@ from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.roots import Spot
 from expandd.adapters.files.scan import Looking
-from expandd.domain.errors import Fault, FaultCode, FolderAway, GateReason, VaultDamaged
+from expandd.domain.errors import Fault, FaultCode, FolderAway, VaultDamaged
 from expandd.domain.job import Job, Source
+from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Folders
 from tests.support.fakes import sha256
 from tests.support.jobs import a_job, a_place, a_result
@@ -343,7 +344,7 @@ async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
             await call()  # type: ignore[misc] # each is a coroutine of another type
         reasons.append(caught.value.reason)
 
-    assert set(reasons) == {GateReason.FOLDER_AWAY}
+    assert set(reasons) == {PauseReason.INBOX_UNAVAILABLE}
     assert not job.place.outbox.exists()
 
 
@@ -352,14 +353,14 @@ async def test_a_folder_without_room_says_that_it_is_full(folders: Folders, job:
     with pytest.raises(FolderAway, match="full") as caught:
         await folders.prove(job.place.outbox, 1 << 60)
 
-    assert caught.value.reason is GateReason.CANNOT_STORE
+    assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
 
 
 async def test_a_folder_that_is_read_only_says_so(folders: Folders) -> None:
     with pytest.raises(FolderAway) as caught:
         await folders.prove(Path("/sys"), 1)
 
-    assert caught.value.reason is GateReason.CANNOT_STORE
+    assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
 
 
 # --- marks, work folders and old originals ---
@@ -703,7 +704,7 @@ async def test_a_scan_of_an_inbox_that_is_gone_says_that_it_is_away(folders: Fol
         async for _ in folders.scan(tmp_path / "gone", recursive=True):
             pass
 
-    assert caught.value.reason is GateReason.FOLDER_AWAY
+    assert caught.value.reason is PauseReason.INBOX_UNAVAILABLE
 
 
 async def test_a_look_sees_what_a_change_changes(folders: Folders, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.spool import FileVault
-from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.errors import AccountAway
+from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Vault
 from tests.support.fakes import MemoryVault, sha256
 
@@ -96,11 +97,11 @@ async def test_a_vault_that_is_gone_concerns_the_whole_account(vault: Vault, dir
     with pytest.raises(AccountAway) as caught:
         await vault.prove(1)
 
-    assert caught.value.reason is GateReason.CANNOT_STORE
+    assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
 
 
 async def test_more_than_the_disk_has_is_refused_in_words_that_name_the_disk(directory: Path) -> None:
     with pytest.raises(AccountAway, match=str(directory.parent)) as caught:
         await FileVault(directory, Disk()).prove(1 << 60)
 
-    assert caught.value.reason is GateReason.CANNOT_STORE
+    assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE

@@ -13,11 +13,11 @@ from expandd.domain.errors import (
     FaultCode,
     FileFault,
     FolderAway,
-    GateReason,
     Later,
     LinkDead,
     Problem,
 )
+from expandd.domain.pauses import PauseReason
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
 FAULT = Fault(FaultCode.EMPTY, "This file is empty.", "Save it again.")
@@ -50,14 +50,14 @@ def test_a_dead_link_is_one_of_the_things_tried_later() -> None:
 
 
 def test_an_account_that_is_away_knows_why_and_for_how_long() -> None:
-    error = AccountAway(GateReason.SLOWED, "429", 7.0)
+    error = AccountAway(PauseReason.RATE_LIMITED, "429", 7.0)
 
-    assert (error.reason, str(error), error.retry_after) == (GateReason.SLOWED, "429", 7.0)
-    assert AccountAway(GateReason.CREDITS, "402").retry_after is None
+    assert (error.reason, str(error), error.retry_after) == (PauseReason.RATE_LIMITED, "429", 7.0)
+    assert AccountAway(PauseReason.NO_CREDITS, "402").retry_after is None
 
 
 def test_a_folder_that_is_away_knows_why() -> None:
-    assert FolderAway(GateReason.CANNOT_STORE, "full").reason is GateReason.CANNOT_STORE
+    assert FolderAway(PauseReason.STORAGE_UNAVAILABLE, "full").reason is PauseReason.STORAGE_UNAVAILABLE
 
 
 def test_a_problem_says_where_what_was_expected_and_what_was_found() -> None:

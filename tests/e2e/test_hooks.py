@@ -80,7 +80,7 @@ def test_a_pause_is_told_with_what_lifts_it(house: House, server: PracticeServer
 
         assert said["output"] == ["told paused"]
     [fact] = told(target)[:1]
-    assert fact["reason"] == "credits"
+    assert fact["reason"] == "no_credits"
     assert "Top up" in fact["what_to_do"]
 
 

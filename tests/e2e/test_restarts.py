@@ -84,9 +84,9 @@ def test_no_credits_pause_everything_until_there_are_some(house: House, server: 
     for number in range(3):
         (house.folder() / "inbox" / f"pic{number}.png").write_bytes(picture("png", seed=number))
     with house.running() as daemon:
-        daemon.wait_for("gate.shut", lambda line: line["reason"] == "credits")
+        daemon.wait_for("gate.shut", lambda line: line["reason"] == "no_credits")
         server.set_credits(10)
-        daemon.wait_for("gate.opened", lambda line: line["reason"] == "credits")
+        daemon.wait_for("gate.opened", lambda line: line["reason"] == "no_credits")
         daemon.finished(times=3)
 
     assert names(house.folder() / "error") == []

@@ -35,16 +35,16 @@ def test_a_working_daemon_is_seen_by_status_why_ledger_and_metrics(house: House)
         (hot / "inbox" / "PAUSE").touch()
         daemon.wait_for("gate.shut")
         (hot / "inbox" / "second.png").write_bytes(picture("png", seed=2))
-        status = seen(house, "status", until=lambda values: bool(values["standstills"]))
-        why = seen(house, "why", "second.png", until=lambda values: values["files"][0]["hindrance"] == "standstill")
+        status = seen(house, "status", until=lambda values: bool(values["pauses"]))
+        why = seen(house, "why", "second.png", until=lambda values: values["files"][0]["hindrance"] == "pause")
         (hot / "inbox" / "PAUSE").unlink()
         daemon.finished(times=2)
-        seen(house, "status", until=lambda values: not values["standstills"])
+        seen(house, "status", until=lambda values: not values["pauses"])
     stopped = json.loads(house.call("status", "--json").stdout)
     told = metrics.read_text()
 
     assert status["running"].startswith("process ")
-    assert status["standstills"][0]["reason"] == "paused"
+    assert status["pauses"][0]["reason"] == "paused"
     assert (status["folders"][0]["done"], status["folders"][0]["paid_today"]) == (1, 1)
     assert status["folders"][0]["watched"] is True
     assert why["files"][0]["waits_on"][0]["reason"] == "paused"

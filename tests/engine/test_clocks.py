@@ -7,9 +7,10 @@ from itertools import cycle
 
 import pytest
 
-from expandd.domain.errors import AccountAway, GateReason, OutcomeUnknown
+from expandd.domain.errors import AccountAway, OutcomeUnknown
 from expandd.domain.events import Event, JobHeld, JobMoved
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Refuse
 from tests.support.recorder import Recorder
 from tests.support.workshop import Workshop
@@ -111,7 +112,7 @@ async def test_the_wait_for_an_unknown_outcome_is_neither_cut_short_nor_drawn_ou
 
 @pytest.mark.parametrize("years", YEARS)
 async def test_a_pause_the_service_asked_for_lasts_as_long_as_it_said(workshop: Workshop, years: float) -> None:
-    workshop.api.script("upload", Refuse(AccountAway(GateReason.SLOWED, "429", 120.0)))
+    workshop.api.script("upload", Refuse(AccountAway(PauseReason.RATE_LIMITED, "429", 120.0)))
     workshop.start()
     workshop.drop("pic.png")
     await workshop.until(lambda: workshop.api.called("upload") != [])

@@ -12,22 +12,17 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import (
-    AccountAway,
-    FolderAway,
-    GateReason,
-    Later,
-    VaultDamaged,
-)
+from expandd.domain.errors import AccountAway, FolderAway, Later, VaultDamaged
 from expandd.domain.job import Job
+from expandd.domain.pauses import PauseReason
 from tests.support.workshop import Workshop
 
 Make = Callable[..., Workshop]
 Row = tuple[str, str, Exception]
 
-FOLDER = FolderAway(GateReason.FOLDER_AWAY, "it cannot be used")
-OWN = FolderAway(GateReason.CANNOT_STORE, "not allowed", may_be_file=True, detail="permission denied")
-ACCOUNT = AccountAway(GateReason.UNREACHABLE, "no network")
+FOLDER = FolderAway(PauseReason.INBOX_UNAVAILABLE, "it cannot be used")
+OWN = FolderAway(PauseReason.STORAGE_UNAVAILABLE, "not allowed", may_be_file=True, detail="permission denied")
+ACCOUNT = AccountAway(PauseReason.API_UNREACHABLE, "no network")
 LATER = Later("not just now")
 BUG = ZeroDivisionError("nobody foresaw this")
 

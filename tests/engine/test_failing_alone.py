@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FaultCode, GateReason, Later, OutcomeUnknown
+from expandd.domain.errors import AccountAway, FaultCode, Later, OutcomeUnknown
 from expandd.domain.events import GateShut
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.workshop import Workshop
 
-ANSWERS_500 = AccountAway(GateReason.UNREACHABLE, "The API answered 500.")
-TIMES_OUT = AccountAway(GateReason.UNREACHABLE, "The API did not answer in time.")
+ANSWERS_500 = AccountAway(PauseReason.API_UNREACHABLE, "The API answered 500.")
+TIMES_OUT = AccountAway(PauseReason.API_UNREACHABLE, "The API did not answer in time.")
 LATER = Later("not this one, not now")
 LOST = OutcomeUnknown("the API answered 500")
 HOUR = 3600.0
@@ -24,7 +25,7 @@ def codes(workshop: Workshop) -> list[FaultCode]:
     return [job.fault.code for job in workshop.journal.rows.values() if job.fault is not None]
 
 
-def shuts(workshop: Workshop) -> list[GateReason]:
+def shuts(workshop: Workshop) -> list[PauseReason]:
     return [event.reason for event in workshop.recorder.of(GateShut)]
 
 

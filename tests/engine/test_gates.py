@@ -12,20 +12,20 @@ from expandd.domain.errors import (
     FaultCode,
     FileFault,
     FolderAway,
-    GateReason,
     ImageIdRefused,
     Later,
     OutcomeUnknown,
 )
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Source, Stamp
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import PATIENCE, Gate, Gates
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
 
-R = GateReason
+R = PauseReason
 FILE_FAULT = FileFault(Fault(FaultCode.REFUSED_BY_API, "no", "no"))
 
 
@@ -75,9 +75,9 @@ def test_an_open_gate_lets_everybody_pass(gate: Gate, recorder: Recorder) -> Non
 
 def test_unreachable_shuts_only_when_it_persists(gate: Gate) -> None:
     for _ in range(PATIENCE - 1):
-        gate.failed(R.UNREACHABLE, "no route")
+        gate.failed(R.API_UNREACHABLE, "no route")
     before = gate.shut
-    gate.failed(R.UNREACHABLE, "no route")
+    gate.failed(R.API_UNREACHABLE, "no route")
 
     assert before is None
     assert gate.shut is not None
@@ -85,14 +85,14 @@ def test_unreachable_shuts_only_when_it_persists(gate: Gate) -> None:
 
 def test_a_success_between_makes_the_count_begin_anew(gate: Gate) -> None:
     for _ in range(10):
-        gate.failed(R.UNREACHABLE, "no route")
+        gate.failed(R.API_UNREACHABLE, "no route")
         gate.passed()
 
     assert gate.shut is None
 
 
-@pytest.mark.parametrize("reason", [reason for reason in R if reason is not R.UNREACHABLE])
-def test_every_other_reason_shuts_at_once(gate: Gate, reason: GateReason) -> None:
+@pytest.mark.parametrize("reason", [reason for reason in R if reason is not R.API_UNREACHABLE])
+def test_every_other_reason_shuts_at_once(gate: Gate, reason: PauseReason) -> None:
     gate.failed(reason, "why")
 
     assert gate.shut is not None
@@ -100,7 +100,7 @@ def test_every_other_reason_shuts_at_once(gate: Gate, reason: GateReason) -> Non
 
 
 async def test_one_caller_probes_and_the_others_wait_for_its_outcome(gate: Gate, clock: ManualClock) -> None:
-    gate.failed(R.CREDENTIALS, "rejected")
+    gate.failed(R.LOGIN_REFUSED, "rejected")
     await clock.advance(gate.wait())
     first = Gates.enter(gate)
     second = Gates.enter(gate)
@@ -112,7 +112,7 @@ async def test_one_caller_probes_and_the_others_wait_for_its_outcome(gate: Gate,
 async def test_after_a_probe_that_says_nothing_the_next_follows_after_a_back_off(
     gate: Gate, clock: ManualClock
 ) -> None:
-    gate.failed(R.CREDITS, "none left")
+    gate.failed(R.NO_CREDITS, "none left")
     await clock.advance(gate.wait())
     Gates.enter(gate)
     gate.let_go()
@@ -123,20 +123,20 @@ async def test_after_a_probe_that_says_nothing_the_next_follows_after_a_back_off
 async def test_a_call_that_was_under_way_does_not_shorten_the_time_the_server_named(
     gate: Gate, clock: ManualClock
 ) -> None:
-    gate.failed(R.SLOWED, "429")
+    gate.failed(R.RATE_LIMITED, "429")
     await clock.advance(gate.wait())
     Gates.enter(gate)
-    gate.failed(R.SLOWED, "429", 300.0)
+    gate.failed(R.RATE_LIMITED, "429", 300.0)
     gate.let_go()
 
     assert gate.wait() == 300.0
 
 
-@pytest.mark.parametrize("error", [Later("this call only"), AccountAway(R.CREDITS, "no credits")])
+@pytest.mark.parametrize("error", [Later("this call only"), AccountAway(R.NO_CREDITS, "no credits")])
 async def test_a_probe_of_the_service_that_fails_for_another_reason_does_not_hold_up_the_next(
     gates: Gates, clock: ManualClock, error: Exception
 ) -> None:
-    gates.service.failed(R.CREDENTIALS, "rejected")
+    gates.service.failed(R.LOGIN_REFUSED, "rejected")
     await clock.advance(gates.service.wait())
     Gates.enter(gates.service)
     await asyncio.gather(gates.through(answering(error)), return_exceptions=True)
@@ -148,7 +148,7 @@ async def test_a_probe_of_the_service_that_fails_for_another_reason_does_not_hol
 def test_a_result_that_was_paid_for_since_opens_spending(
     gates: Gates, clock: ManualClock, paid_after: float, opens: bool
 ) -> None:
-    gates.spending.failed(R.CREDITS, "none left")
+    gates.spending.failed(R.NO_CREDITS, "none left")
     stamps = (Stamp(JobState.INTENT, clock.wall() + paid_after), Stamp(JobState.RENDERED, clock.wall() + 9.0))
     gates.made(a_job(stamps))
 
@@ -158,7 +158,7 @@ def test_a_result_that_was_paid_for_since_opens_spending(
 async def test_probes_become_ever_rarer_up_to_the_cap(gate: Gate, clock: ManualClock) -> None:
     waits = []
     for _ in range(9):
-        gate.failed(R.CREDENTIALS, "rejected")
+        gate.failed(R.LOGIN_REFUSED, "rejected")
         waits.append(gate.wait())
         await clock.advance(gate.wait())
 
@@ -168,49 +168,49 @@ async def test_probes_become_ever_rarer_up_to_the_cap(gate: Gate, clock: ManualC
 
 
 def test_a_server_that_names_a_time_is_heeded(gate: Gate) -> None:
-    gate.failed(R.SLOWED, "429", 100.0)
+    gate.failed(R.RATE_LIMITED, "429", 100.0)
 
     assert gate.wait() == 100.0
 
 
 def test_a_shorter_time_than_our_own_is_not_taken(gate: Gate) -> None:
-    gate.failed(R.SLOWED, "429", 0.0)
+    gate.failed(R.RATE_LIMITED, "429", 0.0)
 
     assert gate.wait() == 0.75
 
 
 async def test_opening_says_how_long_it_was_shut(gate: Gate, clock: ManualClock, recorder: Recorder) -> None:
-    gate.failed(R.CREDENTIALS, "rejected")
+    gate.failed(R.LOGIN_REFUSED, "rejected")
     await clock.advance(10.0)
-    gate.failed(R.CREDENTIALS, "rejected")
+    gate.failed(R.LOGIN_REFUSED, "rejected")
     gate.passed()
     gate.passed()
 
     assert recorder.events == [
-        GateShut("service", R.CREDENTIALS, "rejected"),
-        GateOpened("service", R.CREDENTIALS, 10.0),
+        GateShut("service", R.LOGIN_REFUSED, "rejected"),
+        GateOpened("service", R.LOGIN_REFUSED, 10.0),
     ]
 
 
 def test_another_reason_is_announced(gate: Gate, recorder: Recorder) -> None:
-    gate.failed(R.CREDENTIALS, "rejected")
-    gate.failed(R.SLOWED, "429")
+    gate.failed(R.LOGIN_REFUSED, "rejected")
+    gate.failed(R.RATE_LIMITED, "429")
 
-    assert [event.reason for event in recorder.of(GateShut)] == [R.CREDENTIALS, R.SLOWED]
+    assert [event.reason for event in recorder.of(GateShut)] == [R.LOGIN_REFUSED, R.RATE_LIMITED]
 
 
 @pytest.mark.parametrize(
     ("reason", "spending"),
     [
-        (R.UNREACHABLE, False),  # concerns every call
-        (R.CREDENTIALS, False),  # concerns every call
-        (R.SLOWED, False),  # concerns every call
-        (R.CREDITS, True),  # results can still be fetched
-        (R.WRONG_PATH, True),  # only generate is at the wrong path
-        (R.CANNOT_STORE, True),  # the vault is full: no more results are bought
+        (R.API_UNREACHABLE, False),  # concerns every call
+        (R.LOGIN_REFUSED, False),  # concerns every call
+        (R.RATE_LIMITED, False),  # concerns every call
+        (R.NO_CREDITS, True),  # results can still be fetched
+        (R.ENDPOINT_NOT_FOUND, True),  # only generate is at the wrong path
+        (R.STORAGE_UNAVAILABLE, True),  # the vault is full: no more results are bought
     ],
 )
-def test_a_failure_shuts_the_gate_it_concerns(gates: Gates, reason: GateReason, spending: bool) -> None:
+def test_a_failure_shuts_the_gate_it_concerns(gates: Gates, reason: PauseReason, spending: bool) -> None:
     for _ in range(PATIENCE):
         gates.account_failed(AccountAway(reason, "why"))
 
@@ -219,7 +219,7 @@ def test_a_failure_shuts_the_gate_it_concerns(gates: Gates, reason: GateReason, 
 
 
 def test_a_folders_gates_concern_that_folder(gates: Gates) -> None:
-    gates.storage(Path("/a")).away(FolderAway(R.CANNOT_STORE, "full"))
+    gates.storage(Path("/a")).away(FolderAway(R.STORAGE_UNAVAILABLE, "full"))
 
     assert gates.claim_wait(Path("/a")) > 0
     assert gates.claim_wait(Path("/b")) == 0
@@ -233,14 +233,14 @@ def test_a_folders_gates_concern_that_folder(gates: Gates) -> None:
         (FILE_FAULT, True),  # it refused this picture: it serves
         (ImageIdRefused("gone"), True),  # the same
         (Later("this call only"), False),  # says nothing of the service
-        (AccountAway(R.UNREACHABLE, "no route"), False),  # counted by whoever made the call
+        (AccountAway(R.API_UNREACHABLE, "no route"), False),  # counted by whoever made the call
         (OutcomeUnknown("reset"), False),  # an outage, rather
     ],
 )
 async def test_an_answer_opens_the_gate_and_a_failure_does_not(
     gates: Gates, error: Exception | None, opens: bool
 ) -> None:
-    gates.service.failed(R.CREDENTIALS, "rejected")
+    gates.service.failed(R.LOGIN_REFUSED, "rejected")
     [outcome] = await asyncio.gather(gates.through(answering(error)), return_exceptions=True)
 
     assert outcome == (error or "answer")
@@ -259,7 +259,7 @@ async def test_a_call_under_way_does_not_end_a_pause_that_the_service_asked_for(
     gates: Gates, clock: ManualClock
 ) -> None:
     async def slow() -> None:
-        gates.service.failed(R.SLOWED, "429", 120.0)
+        gates.service.failed(R.RATE_LIMITED, "429", 120.0)
 
     await gates.through(slow())
     shut = gates.service.shut
@@ -272,8 +272,8 @@ async def test_a_call_under_way_does_not_end_a_pause_that_the_service_asked_for(
 
 
 def test_nobody_probes_one_gate_while_another_is_shut_for_longer(gates: Gates) -> None:
-    gates.service.failed(R.SLOWED, "429", 0.0)
-    gates.spending.failed(R.CREDITS, "none", 500.0)
+    gates.service.failed(R.RATE_LIMITED, "429", 0.0)
+    gates.spending.failed(R.NO_CREDITS, "none", 500.0)
     first = gates.service.shut
     waited = Gates.enter(gates.service, gates.spending)
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.errors import AccountAway, GateReason, Later
+from expandd.domain.errors import AccountAway, Later
 from expandd.domain.events import JobMoved
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from expandd.engine.inbox.candidates import WINDOW
 from expandd.engine.inbox.intake import MOST_TROUBLED
 from tests.support.fake_api import Fate, Refuse
@@ -40,7 +41,7 @@ async def test_an_outage_longer_than_the_patience_for_a_result_frees_no_slot(
     for name in names:
         workshop.drop(name)
     await workshop.reached("pic-1.png", S.ACCEPTED)
-    workshop.api.away["*"] = AccountAway(GateReason.UNREACHABLE, "no route to host")
+    workshop.api.away["*"] = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
     await workshop.advance(2 * workshop.settings.api.unknown_wait)
     spare = workshop.engine.slots.spare
     workshop.api.heal()

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from expandd.domain.errors import AccountAway, GateReason, OutcomeUnknown
+from expandd.domain.errors import AccountAway, OutcomeUnknown
 from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate
 from tests.support.workshop import Workshop
 
@@ -29,7 +30,7 @@ class Outage:
     """What the paid call raises instead, where a failure does not prove that it never arrived."""
 
     def begin(self, workshop: Workshop) -> None:
-        error = AccountAway(GateReason.UNREACHABLE, self.why)
+        error = AccountAway(PauseReason.API_UNREACHABLE, self.why)
         workshop.api.away = {"*": error, "generate": self.generate or error}
         workshop.api.latency = self.takes
 
@@ -81,7 +82,7 @@ async def test_hours_without_the_service_cost_a_call_a_minute_and_no_file_and_th
     assert 40 * hours < calls_from(workshop, began, hours * HOUR) <= MOST_CALLS * hours
     assert workshop.names("error") == []
     assert sorted(workshop.names("inbox") + workshop.in_work()) == names
-    assert [event.reason for event in workshop.recorder.of(GateShut)] == [GateReason.UNREACHABLE]
+    assert [event.reason for event in workshop.recorder.of(GateShut)] == [PauseReason.API_UNREACHABLE]
 
     outage.end(workshop)
     await workshop.event(lambda event: isinstance(event, GateOpened))

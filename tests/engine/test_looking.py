@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from expandd.domain.errors import FaultCode, GateReason
+from expandd.domain.errors import FaultCode
 from expandd.domain.events import GateOpened, GateShut, JobClosed, JobMoved
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -89,7 +90,7 @@ async def test_a_decoder_that_cannot_be_started_is_a_pause_that_ends_by_itself(w
     await workshop.finished()
 
     assert isinstance(shut, GateShut)
-    assert shut.reason is GateReason.DECODER_UNAVAILABLE
+    assert shut.reason is PauseReason.DECODER_UNAVAILABLE
     assert "Permission denied" in shut.why
     assert waiting == 20
     assert len(workshop.names("outbox")) == 20

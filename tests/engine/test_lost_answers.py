@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from expandd.domain.commands import Order, Verb
-from expandd.domain.errors import AccountAway, FaultCode, GateReason, Later, OutcomeUnknown
+from expandd.domain.errors import AccountAway, FaultCode, Later, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import Job, JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import ApiSettings
 from expandd.engine.flow.circuit_breaker import Gates
 from expandd.engine.flow.error_matching import Attribution
@@ -128,7 +129,7 @@ async def test_a_held_job_whose_result_turns_up_in_history_goes_on(workshop: Wor
 async def test_history_being_away_when_the_wait_is_over_pays_nothing(workshop: Workshop) -> None:
     workshop.api.fate = Fate(announced=0)
     workshop.api.script("generate", Lose())
-    workshop.api.away["history"] = AccountAway(GateReason.UNREACHABLE, "no route to host")
+    workshop.api.away["history"] = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
     workshop.start()
     workshop.drop("pic.png")
     await workshop.advance(3 * 3600.0)
@@ -293,14 +294,14 @@ async def test_a_result_that_is_announced_after_history_has_shown_nothing_is_tak
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.UNKNOWN)
-    workshop.api.away["generate"] = AccountAway(GateReason.CREDITS, "402")
+    workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "402")
     await workshop.until(lambda: workshop.recorder.states_of("pic.png").count(S.INTENT) == 2)
     workshop.drop("other.png")
     [job] = [job for job in workshop.engine.jobs if job.relative.name == "pic.png"]
     workshop.api.announce_result(job.image_id)
     await workshop.crash()
     workshop.api.away.clear()
-    workshop.api.script("generate", Refuse(AccountAway(GateReason.CREDITS, "402")))
+    workshop.api.script("generate", Refuse(AccountAway(PauseReason.NO_CREDITS, "402")))
     workshop.start()
     await workshop.closed("pic.png", "other.png")
 

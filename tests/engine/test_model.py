@@ -29,7 +29,6 @@ from expandd.domain.errors import (
     Fault,
     FaultCode,
     FileFault,
-    GateReason,
     ImageIdRefused,
     JournalAway,
     Later,
@@ -38,6 +37,7 @@ from expandd.domain.errors import (
 )
 from expandd.domain.events import BugFound, JobHeld
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Burst, Duplicates, HotFolder
 from tests.engine.conftest import MEMORY
 from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
@@ -57,8 +57,8 @@ REST = b"whole\n"
 HEARD = st.booleans()
 """Whether the watcher tells of it."""
 
-UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
-SLOWED = AccountAway(GateReason.SLOWED, "429", 20.0)
+UNREACHABLE = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
+SLOWED = AccountAway(PauseReason.RATE_LIMITED, "429", 20.0)
 LOST = OutcomeUnknown("the connection was reset")
 REFUSED = FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this picture.", "Save it again."))
 
@@ -70,7 +70,7 @@ OUTCOMES: dict[str, tuple[Outcome, ...]] = {
         Refuse(SLOWED),
         Refuse(LOST),
         Lose(LOST),
-        Refuse(AccountAway(GateReason.CREDITS, "402")),
+        Refuse(AccountAway(PauseReason.NO_CREDITS, "402")),
         Refuse(ImageIdRefused("405")),
         Refuse(REFUSED),
         Slow(20.0),

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from expandd.domain.commands import Lasting, Order, Verb
-from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.errors import AccountAway
 from expandd.domain.events import DuplicateFound, GateOpened, GateShut, JobClosed
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Budget, Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse, Slow
 from tests.support.fakes import picture
@@ -29,7 +30,7 @@ def with_settings(workshop: Workshop, **changes: Any) -> Workshop:
     return workshop
 
 
-def shut(workshop: Workshop) -> set[GateReason]:
+def shut(workshop: Workshop) -> set[PauseReason]:
     return {gate.shut.reason for gate in workshop.engine.gates.shut() if gate.shut is not None}
 
 
@@ -147,7 +148,7 @@ async def test_a_budget_that_is_raised_lets_go_on_and_one_that_is_lowered_holds_
         counts.append(len(workshop.api.paid))
 
     assert counts == [1, 3, 3]
-    assert shut(workshop) == {GateReason.BUDGET}
+    assert shut(workshop) == {PauseReason.BUDGET_SPENT}
 
 
 async def test_a_used_up_budget_is_told_with_what_lifts_it(make_workshop: Make) -> None:
@@ -157,7 +158,7 @@ async def test_a_used_up_budget_is_told_with_what_lifts_it(make_workshop: Make) 
     await workshop.closed("a.png")
     [event] = workshop.recorder.of(GateShut)
 
-    assert event.reason is GateReason.BUDGET
+    assert event.reason is PauseReason.BUDGET_SPENT
     assert "midnight" in event.why
 
 
@@ -191,7 +192,7 @@ async def test_what_is_held_is_held_after_a_crash_too(make_workshop: Make) -> No
     await workshop.advance(HOUR)
 
     assert len(workshop.names("inbox")) == before
-    assert shut(workshop) == {GateReason.BURST}
+    assert shut(workshop) == {PauseReason.BURST}
 
 
 async def test_as_many_files_as_the_guard_allows_go_on_undisturbed(make_workshop: Make) -> None:
@@ -224,7 +225,7 @@ async def test_nothing_is_paid_below_the_credits_that_are_to_be_kept_and_it_goes
     assert 3 <= guarded[0] <= 3 + 2
     assert guarded[1] >= 10 - 2
     assert len(workshop.names("outbox")) == 8
-    assert GateReason.LOW_CREDITS in {event.reason for event in workshop.recorder.of(GateOpened)}
+    assert PauseReason.CREDITS_RESERVED in {event.reason for event in workshop.recorder.of(GateOpened)}
 
 
 @pytest.mark.parametrize("price", [1, 2])
@@ -293,7 +294,7 @@ async def test_a_guard_that_is_not_told_the_credits_pays_nothing(make_workshop: 
     await workshop.advance(HOUR)
 
     assert workshop.api.paid == []
-    assert shut(workshop) == {GateReason.LOW_CREDITS}
+    assert shut(workshop) == {PauseReason.CREDITS_RESERVED}
 
 
 async def test_the_credits_are_known_soon_after_something_was_paid_and_asked_for_rarely(workshop: Workshop) -> None:
@@ -444,7 +445,7 @@ async def test_a_burst_is_held_also_when_the_journal_fails_at_that_moment(make_w
     workshop.journal.fails.add(workshop.journal.writes + ahead)
     await workshop.advance(HOUR)
 
-    assert shut(workshop) == {GateReason.BURST}
+    assert shut(workshop) == {PauseReason.BURST}
 
 
 async def test_many_copies_of_one_picture_wait_for_it_in_their_inbox(make_workshop: Make) -> None:
@@ -478,7 +479,7 @@ async def test_other_folders_go_on_while_one_waits_for_a_picture_that_it_has_man
 
 async def test_a_twin_whose_folder_is_paused_is_not_waited_for_and_not_paid_for_later(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, folders=2)
-    workshop.api.script("generate", Refuse(AccountAway(GateReason.SLOWED, "slow", 60.0)))
+    workshop.api.script("generate", Refuse(AccountAway(PauseReason.RATE_LIMITED, "slow", 60.0)))
     workshop.start()
     workshop.drop("a.png", picture(note="the same"))
     await workshop.event(lambda event: isinstance(event, GateShut))

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.errors import FolderAway
 from expandd.domain.events import Event, GateShut, JobClosed, JobPutOff
 from expandd.domain.job import Job, JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.fakes import picture
 from tests.support.workshop import Workshop
 
@@ -65,7 +66,7 @@ async def test_a_place_that_is_always_taken_by_another_file_is_tried_ever_more_r
     assert 20 < folders.calls < HOURLY
 
 
-AWAY = FolderAway(GateReason.CANNOT_STORE, "it may not be touched")
+AWAY = FolderAway(PauseReason.STORAGE_UNAVAILABLE, "it may not be touched")
 
 
 @pytest.mark.parametrize("method", ["tidy", "put_away", "publish", "make_way", "write_result_sidecar"])
@@ -104,7 +105,9 @@ async def test_other_files_that_go_through_do_not_make_the_one_that_does_not_spi
 
 # --- what is the fault of one file, not of its folder ---
 
-OWN = FolderAway(GateReason.CANNOT_STORE, "not allowed in the inbox", may_be_file=True, detail="permission denied")
+OWN = FolderAway(
+    PauseReason.STORAGE_UNAVAILABLE, "not allowed in the inbox", may_be_file=True, detail="permission denied"
+)
 BOTH = pytest.mark.parametrize("method", ["claim", "tidy", "put_away", "publish", "make_way", "digest"])
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from expandd.domain.commands import Order, Verb
-from expandd.domain.errors import AccountAway, FaultCode, GateReason, JournalAway
+from expandd.domain.errors import AccountAway, FaultCode, JournalAway
 from expandd.domain.events import BugFound, GateOpened, GateShut, JobClosed
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import picture
@@ -27,7 +28,7 @@ def order(workshop: Workshop, verb: Verb, **about: Any) -> None:
     workshop.journal.wishes.append(Order(verb=verb, at=workshop.clock.wall(), number=next(NUMBERS), **about))
 
 
-def shut(workshop: Workshop) -> set[GateReason]:
+def shut(workshop: Workshop) -> set[PauseReason]:
     return {gate.shut.reason for gate in workshop.engine.gates.shut() if gate.shut is not None}
 
 
@@ -62,7 +63,7 @@ async def test_a_pause_outlives_a_crash(workshop: Workshop) -> None:
     await workshop.advance(10 * MINUTE)
 
     assert workshop.names("inbox") == ["pic.png"]
-    assert shut(workshop) == {GateReason.PAUSED}
+    assert shut(workshop) == {PauseReason.PAUSED}
     assert workshop.journal.wishes == []
 
 
@@ -79,7 +80,7 @@ async def test_what_is_paid_for_is_delivered_during_a_pause(workshop: Workshop) 
 
 async def test_a_paused_folder_holds_no_slot_of_the_others(make_workshop: Callable[..., Workshop]) -> None:
     workshop = make_workshop(folders=2, workers=1)
-    workshop.api.script("generate", *[Refuse(AccountAway(GateReason.CREDITS, "no credits"))] * 6)
+    workshop.api.script("generate", *[Refuse(AccountAway(PauseReason.NO_CREDITS, "no credits"))] * 6)
     workshop.start()
     workshop.drop("a.png")
     await workshop.event(lambda event: isinstance(event, GateShut))
@@ -233,7 +234,7 @@ async def test_all_files_in_error_of_a_folder_are_retried_and_no_others(
 
 
 async def test_what_is_put_off_is_tried_at_once(workshop: Workshop) -> None:
-    workshop.api.script("upload", *[Refuse(AccountAway(GateReason.SLOWED, "slow", 3000.0))])
+    workshop.api.script("upload", *[Refuse(AccountAway(PauseReason.RATE_LIMITED, "slow", 3000.0))])
     workshop.start()
     workshop.drop("pic.png")
     await workshop.event(lambda event: isinstance(event, GateShut))
@@ -302,8 +303,8 @@ async def test_each_pause_is_told_once_and_so_is_its_end(workshop: Workshop) -> 
     order(workshop, Verb.RESUME)
     await workshop.advance(MINUTE)
 
-    assert [event.reason for event in workshop.recorder.of(GateShut)] == [GateReason.PAUSED]
-    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [GateReason.PAUSED]
+    assert [event.reason for event in workshop.recorder.of(GateShut)] == [PauseReason.PAUSED]
+    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [PauseReason.PAUSED]
 
 
 async def test_a_folder_that_is_not_served_any_more_leaves_no_barrier_behind(
@@ -428,7 +429,7 @@ async def test_a_redo_that_waits_for_its_budget_over_a_day_is_still_a_redo(
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
     [job] = workshop.journal.rows.values()
-    workshop.api.script("generate", *[Refuse(AccountAway(GateReason.CREDITS, "402"))] * 1)
+    workshop.api.script("generate", *[Refuse(AccountAway(PauseReason.NO_CREDITS, "402"))] * 1)
     workshop.api.credits = 0
     order(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(25 * 60 * MINUTE)
@@ -451,7 +452,7 @@ async def test_a_folder_that_is_served_again_is_paused_as_before(make_workshop: 
         await workshop.advance(10 * MINUTE)
 
     assert len(workshop.names("inbox")) == 40
-    assert shut(workshop) == {GateReason.PAUSED}
+    assert shut(workshop) == {PauseReason.PAUSED}
 
 
 async def test_a_pause_of_a_folder_that_is_not_served_shuts_nothing(make_workshop: Callable[..., Workshop]) -> None:
@@ -542,7 +543,7 @@ async def test_an_order_that_meets_a_bug_is_let_go_of_and_others_are_carried_out
     order(workshop, Verb.PAUSE)
     await workshop.advance(MINUTE)
 
-    assert shut(workshop) == {GateReason.PAUSED}
+    assert shut(workshop) == {PauseReason.PAUSED}
     assert workshop.journal.wishes == []
     assert len(workshop.recorder.of(BugFound)) == 1
 

@@ -3,16 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from expandd.domain.errors import AccountAway, GateReason, OutcomeUnknown
+from expandd.domain.errors import AccountAway, OutcomeUnknown
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Refuse
 from tests.support.workshop import Workshop
 
 S = JobState
 
 LOST = OutcomeUnknown("its answer was lost")
-UNREACHABLE = AccountAway(GateReason.UNREACHABLE, "no route to host")
+UNREACHABLE = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
 
 
 async def test_without_credits_nothing_more_is_paid_and_the_polls_go_on(make_workshop: Callable[..., Workshop]) -> None:
@@ -26,7 +27,7 @@ async def test_without_credits_nothing_more_is_paid_and_the_polls_go_on(make_wor
     await workshop.advance(1800.0)
 
     [shut] = workshop.recorder.of(GateShut)
-    assert (shut.gate, shut.reason) == ("spending", GateReason.CREDITS)
+    assert (shut.gate, shut.reason) == ("spending", PauseReason.NO_CREDITS)
     assert len(workshop.api.paid) == 2
     assert len(workshop.names("outbox")) == 2
     assert workshop.names("error") == []
@@ -78,7 +79,7 @@ async def test_everything_goes_on_by_itself_once_there_are_credits(make_workshop
     await workshop.closed(*names, within=600.0)
 
     assert len(workshop.api.paid) == 6
-    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [GateReason.CREDITS]
+    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [PauseReason.NO_CREDITS]
 
 
 async def test_credits_that_are_back_are_noticed_where_the_answers_to_paid_calls_are_empty(
@@ -99,8 +100,8 @@ async def test_credits_that_are_back_are_noticed_where_the_answers_to_paid_calls
 
 
 async def test_a_probe_for_credits_that_is_lost_is_repeated_soon(workshop: Workshop) -> None:
-    workshop.api.script("generate", Refuse(AccountAway(GateReason.CREDITS, "403, forbidden")))
-    workshop.api.script("account", Refuse(AccountAway(GateReason.UNREACHABLE, "200, a web page")))
+    workshop.api.script("generate", Refuse(AccountAway(PauseReason.NO_CREDITS, "403, forbidden")))
+    workshop.api.script("account", Refuse(AccountAway(PauseReason.API_UNREACHABLE, "200, a web page")))
     workshop.start()
     workshop.drop("pic.png")
 
@@ -124,7 +125,7 @@ async def test_lost_answers_to_paid_calls_are_no_outage_while_the_service_serves
 async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Callable[..., Workshop]) -> None:
     workshop = make_workshop(workers=4)
     workshop.api.fate = Fate(seconds=1.0)
-    workshop.api.script("generate", None, Refuse(AccountAway(GateReason.SLOWED, "429", 120.0)))
+    workshop.api.script("generate", None, Refuse(AccountAway(PauseReason.RATE_LIMITED, "429", 120.0)))
     workshop.start()
     names = [f"pic-{number}.png" for number in range(8)]
     for name in names:
@@ -135,7 +136,7 @@ async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Call
     during = [call.endpoint for call in workshop.api.calls if shut_at < call.began < shut_at + 119.0]
 
     assert isinstance(shut, GateShut)
-    assert shut.reason is GateReason.SLOWED
+    assert shut.reason is PauseReason.RATE_LIMITED
     # What was under way ends; a download comes from another host.
     assert set(during) <= {"download"}
     assert len(workshop.api.paid) == 8
@@ -191,7 +192,7 @@ async def test_the_return_of_the_service_is_no_herd(make_workshop: Callable[...,
 
 
 async def test_a_rejected_token_waits_and_costs_no_file(workshop: Workshop) -> None:
-    workshop.api.away["*"] = AccountAway(GateReason.CREDENTIALS, "the token was rejected")
+    workshop.api.away["*"] = AccountAway(PauseReason.LOGIN_REFUSED, "the token was rejected")
     workshop.start()
     workshop.drop("pic.png")
     await workshop.advance(3 * 3600.0)
@@ -200,14 +201,14 @@ async def test_a_rejected_token_waits_and_costs_no_file(workshop: Workshop) -> N
 
     assert workshop.names("outbox") == ["pic.png"]
     assert len(workshop.api.paid) == 1
-    assert [event.reason for event in workshop.recorder.of(GateShut)] == [GateReason.CREDENTIALS]
+    assert [event.reason for event in workshop.recorder.of(GateShut)] == [PauseReason.LOGIN_REFUSED]
 
 
 async def test_a_wrong_path_stops_the_spending_and_says_so(workshop: Workshop) -> None:
-    workshop.api.away["generate"] = AccountAway(GateReason.WRONG_PATH, "api.generate_path is wrong")
+    workshop.api.away["generate"] = AccountAway(PauseReason.ENDPOINT_NOT_FOUND, "api.generate_path is wrong")
     workshop.start()
     workshop.drop("pic.png")
     shut = await workshop.event(lambda event: isinstance(event, GateShut))
 
     assert isinstance(shut, GateShut)
-    assert (shut.gate, shut.reason) == ("spending", GateReason.WRONG_PATH)
+    assert (shut.gate, shut.reason) == ("spending", PauseReason.ENDPOINT_NOT_FOUND)

@@ -4,17 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.errors import (
-    AccountAway,
-    Fault,
-    FaultCode,
-    FileFault,
-    GateReason,
-    ImageIdRefused,
-    Later,
-)
+from expandd.domain.errors import AccountAway, Fault, FaultCode, FileFault, ImageIdRefused, Later
 from expandd.domain.events import FileSettled, GateShut
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Refuse, Slow
 from tests.support.fakes import picture
 from tests.support.workshop import Workshop
@@ -62,7 +55,7 @@ async def test_an_upload_older_than_23_hours_is_repeated_before_the_paid_call(wo
 async def test_paid_calls_that_are_refused_again_and_again_do_not_make_an_upload_look_young(
     workshop: Workshop,
 ) -> None:
-    refusal = Refuse(AccountAway(GateReason.CREDITS, "no credits are left"))
+    refusal = Refuse(AccountAway(PauseReason.NO_CREDITS, "no credits are left"))
     workshop.api.script("generate", *[refusal] * 5_000)
     workshop.start()
     workshop.drop("pic.png")
@@ -130,7 +123,7 @@ async def test_a_late_writer_gets_the_file_back_and_nothing_is_paid(workshop: Wo
 
 
 async def test_a_file_that_a_person_takes_away_before_it_is_paid_is_let_go(workshop: Workshop) -> None:
-    workshop.api.away["generate"] = AccountAway(GateReason.CREDITS, "no credits are left")
+    workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "no credits are left")
     workshop.start()
     workshop.drop("pic.png")
     await workshop.until(lambda: bool(workshop.api.called("generate")))
@@ -184,11 +177,11 @@ async def test_a_picture_the_service_refuses_goes_to_the_error_folder_unpaid(
     "refusal",
     [
         Later("this call only"),  # a body that may be read next time
-        AccountAway(GateReason.UNREACHABLE, "no route to host"),  # connection refused: nothing was sent
-        AccountAway(GateReason.CREDENTIALS, "401"),  # the token was rejected
-        AccountAway(GateReason.CREDITS, "402"),  # no credits
-        AccountAway(GateReason.SLOWED, "429", 7.0),  # too many requests
-        AccountAway(GateReason.WRONG_PATH, "404"),  # generate_path is wrong
+        AccountAway(PauseReason.API_UNREACHABLE, "no route to host"),  # connection refused: nothing was sent
+        AccountAway(PauseReason.LOGIN_REFUSED, "401"),  # the token was rejected
+        AccountAway(PauseReason.NO_CREDITS, "402"),  # no credits
+        AccountAway(PauseReason.RATE_LIMITED, "429", 7.0),  # too many requests
+        AccountAway(PauseReason.ENDPOINT_NOT_FOUND, "404"),  # generate_path is wrong
     ],
 )
 async def test_a_refusal_that_proves_nothing_was_made_is_tried_again(
@@ -257,7 +250,7 @@ async def test_a_folder_that_cannot_store_stops_itself_and_no_other(make_worksho
 
 
 async def test_an_inbox_whose_disk_is_gone_keeps_its_files_waiting(workshop: Workshop) -> None:
-    workshop.api.away["generate"] = AccountAway(GateReason.CREDITS, "no credits are left")
+    workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "no credits are left")
     workshop.start()
     workshop.drop("pic.png")
     await workshop.until(lambda: bool(workshop.api.called("generate")))

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from expandd.domain.commands import Order, Verb
-from expandd.domain.errors import AccountAway, GateReason, OutcomeUnknown
+from expandd.domain.errors import AccountAway, OutcomeUnknown
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.engine.conftest import MEMORY
 from tests.support.examples import examples
 from tests.support.fake_api import Fate, Lose, Refuse
@@ -23,7 +24,7 @@ from tests.support.workshop import HOUR, Workshop
 UNKNOWN_WAIT = 64.0
 
 LOST = OutcomeUnknown("the connection was reset")
-ENDS = (Lose(LOST), Lose(LOST), Refuse(LOST), Refuse(AccountAway(GateReason.CREDITS, "402")))
+ENDS = (Lose(LOST), Lose(LOST), Refuse(LOST), Refuse(AccountAway(PauseReason.NO_CREDITS, "402")))
 
 # As long as a result comes within the wait, or within what others have taken before, nobody needs to guess.
 FATES = (Fate(seconds=5.0), Fate(seconds=50.0), Fate(seconds=30.0, announced=0), Fate(seconds=9.0, error="no luck"))

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from expandd.domain.api_types import Announcement
-from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.errors import AccountAway
 from expandd.domain.events import JobClosed
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Slow
 from tests.support.workshop import Workshop
 
@@ -271,7 +272,7 @@ async def test_polls_that_fail_are_repeated_and_nothing_is_paid_again(workshop: 
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
-    workshop.api.away["notifications"] = AccountAway(GateReason.UNREACHABLE, "no route to host")
+    workshop.api.away["notifications"] = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
     await workshop.advance(300.0)
     del workshop.api.away["notifications"]
     await workshop.closed("pic.png")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from expandd.domain.errors import Fault, FaultCode, FileFault, GateReason
+from expandd.domain.errors import Fault, FaultCode, FileFault
 from expandd.domain.events import GateShut
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Refuse
 from tests.support.workshop import Workshop
 
@@ -33,7 +34,7 @@ async def test_what_is_sent_along_and_refused_for_several_images_pauses_and_send
     asked = len(workshop.api.called("generate"))
 
     assert isinstance(shut, GateShut)
-    assert shut.reason is GateReason.REQUEST_REFUSED
+    assert shut.reason is PauseReason.REQUEST_REFUSED
     assert "api.generate_extra" in shut.why
     assert "watermark" in shut.why
     assert workshop.names("error") == []

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.errors import AccountAway
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Refuse
 from tests.support.fakes import MemoryJournal
 from tests.support.workshop import HOUR, Workshop
@@ -131,7 +132,7 @@ async def test_a_backup_from_before_a_job_that_is_over_pays_for_its_file_only_wh
 
 
 async def test_a_call_that_was_refused_leaves_a_record_that_tells_nothing_new(workshop: Workshop) -> None:
-    workshop.api.script("generate", Refuse(AccountAway(GateReason.CREDITS, "402")))
+    workshop.api.script("generate", Refuse(AccountAway(PauseReason.NO_CREDITS, "402")))
     workshop.start()
     workshop.drop("a.png")
     await workshop.until(lambda: workshop.recorder.states_of("a.png").count(S.UPLOADED) == 2)

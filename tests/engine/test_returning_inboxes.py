@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FolderAway, GateReason
+from expandd.domain.errors import AccountAway, FolderAway
 from expandd.domain.events import JobClosed, OriginalLost, StrayStuck
 from expandd.domain.job import Job, JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Originals
 from tests.support.fake_api import Fate
 from tests.support.fakes import picture
@@ -47,9 +48,9 @@ def made_anew(workshop: Workshop) -> None:
 async def in_state(workshop: Workshop, state: JobState) -> Job:
     """The job of `pic.png` in this state, and kept there while its inbox is seen to."""
     if state is S.CLAIMED:
-        workshop.api.away["upload"] = AccountAway(GateReason.UNREACHABLE, "no network")
+        workshop.api.away["upload"] = AccountAway(PauseReason.API_UNREACHABLE, "no network")
     if state is S.UPLOADED:
-        workshop.api.away["generate"] = AccountAway(GateReason.CREDITS, "no credits are left")
+        workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "no credits are left")
     workshop.api.fate = Fate(seconds=30.0)
     workshop.start()
     workshop.drop("pic.png")
@@ -241,7 +242,7 @@ class OneStuck:
 
     async def return_stray(self, inbox: Path, job_id: str) -> int:
         if job_id == "bad":
-            raise FolderAway(GateReason.CANNOT_STORE, "it may not be touched")
+            raise FolderAway(PauseReason.STORAGE_UNAVAILABLE, "it may not be touched")
         returned: int = await self._real.return_stray(inbox, job_id)
         return returned
 

@@ -60,16 +60,16 @@ def test_an_interpreter_that_is_gone_is_a_pause_that_ends_by_itself(
         interpreter.break_()
         (inbox / "pic.png").write_bytes(picture("png"))
         line = daemon.wait_for("gate.shut")
-        status = seen(house, "status", until=lambda values: bool(values["standstills"]))
-        why = seen(house, "why", "pic.png", until=lambda values: values["files"][0]["hindrance"] == "standstill")
+        status = seen(house, "status", until=lambda values: bool(values["pauses"]))
+        why = seen(house, "why", "pic.png", until=lambda values: values["files"][0]["hindrance"] == "pause")
         interpreter.bring()
         daemon.finished()
-        seen(house, "status", until=lambda values: not values["standstills"])
+        seen(house, "status", until=lambda values: not values["pauses"])
         assert daemon.stop() == 0
 
     assert line["reason"] == "decoder_unavailable"
     assert str(interpreter.path) in line["why"]
-    assert status["standstills"][0]["reason"] == "decoder_unavailable"
+    assert status["pauses"][0]["reason"] == "decoder_unavailable"
     assert why["files"][0]["waits_on"][0]["reason"] == "decoder_unavailable"
     assert_good_manners(server, pictures=1)
 

@@ -53,7 +53,7 @@ def test_a_file_that_waits_for_credits_survives_its_inbox_being_swapped_and_back
     server.set_fault("generate:402:always")
     with quick.running(program(quick.config, FAST)) as daemon:
         drop(hot / "inbox", "pic.png")
-        daemon.wait_for("gate.shut", lambda line: line["reason"] == "credits")
+        daemon.wait_for("gate.shut", lambda line: line["reason"] == "no_credits")
         (hot / "inbox").rename(hot / "aside")
         (hot / "inbox").mkdir()
         daemon.wait_for("job.withdrawn")

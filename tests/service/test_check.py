@@ -13,7 +13,8 @@ from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks.account_lock import account_told
 from expandd.adapters.locks.state_lock import locked
 from expandd.domain.api_types import Account
-from expandd.domain.errors import AccountAway, DecoderAway, GateReason, Later
+from expandd.domain.errors import AccountAway, DecoderAway, Later
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.runtime.check import check
 
@@ -157,15 +158,15 @@ async def test_a_credentials_file_that_all_can_read_is_a_warning(tmp_path: Path)
 @pytest.mark.parametrize(
     ("reason", "code", "sentence"),
     [
-        (GateReason.CREDENTIALS, 78, f"Login: refused by {URL} (why). Correct the credentials in the environment, or get new ones."),
-        (GateReason.WRONG_PATH, 78, f"Service: {URL} does not know the request (why). Correct api.base_url in the configuration."),
-        (GateReason.UNREACHABLE, 4, f"Service: {URL} cannot be reached (why). Check the network and api.base_url; the daemon would wait and go on by itself."),
-        (GateReason.SLOWED, 4, f"Service: {URL} asks to slow down (why). Check again in a minute; the daemon would wait by itself."),
-        (GateReason.CREDITS, 4, "Credits: the account cannot pay (why). Buy credits; until then images wait."),
+        (PauseReason.LOGIN_REFUSED, 78, f"Login: refused by {URL} (why). Correct the credentials in the environment, or get new ones."),
+        (PauseReason.ENDPOINT_NOT_FOUND, 78, f"Service: {URL} does not know the request (why). Correct api.base_url in the configuration."),
+        (PauseReason.API_UNREACHABLE, 4, f"Service: {URL} cannot be reached (why). Check the network and api.base_url; the daemon would wait and go on by itself."),
+        (PauseReason.RATE_LIMITED, 4, f"Service: {URL} asks to slow down (why). Check again in a minute; the daemon would wait by itself."),
+        (PauseReason.NO_CREDITS, 4, "Credits: the account cannot pay (why). Buy credits; until then images wait."),
     ],
 )  # fmt: skip
 async def test_a_service_that_refuses_says_what_to_do(
-    tmp_path: Path, reason: GateReason, code: int, sentence: str
+    tmp_path: Path, reason: PauseReason, code: int, sentence: str
 ) -> None:
     ended, said = await checked(configured(tmp_path), AccountAway(reason, "why"))
     assert (ended, said[-1]) == (code, sentence)

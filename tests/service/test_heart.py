@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FolderAway, GateReason
+from expandd.domain.errors import AccountAway, FolderAway
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.heartbeat import Beat
 from expandd.service.observability.logs import set_up
 from expandd.service.runtime.crashes import FIRST, LONGEST, Crashes, delay
@@ -77,13 +78,13 @@ async def test_the_sentence_tells_counts_and_what_waits_since_when(workshop: Wor
     assert how_it_goes(engine, 3, now) == "1 folder, 0 waiting, 1 in flight, 3 in error"
     assert how_it_stops(engine, 20.0) == "stopping: 1 paid for are fetched and saved first, for 20 s at most"
 
-    engine.gates.account_failed(AccountAway(GateReason.CREDITS, "no credits left"))
-    engine.gates.inbox(workshop.hot[0].inbox).away(FolderAway(GateReason.FOLDER_AWAY, "not mounted"))
+    engine.gates.account_failed(AccountAway(PauseReason.NO_CREDITS, "no credits left"))
+    engine.gates.inbox(workshop.hot[0].inbox).away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "not mounted"))
     told = how_it_goes(engine, 0, now)
 
-    assert "; paused: no credits since " in told
-    assert f"; {workshop.hot[0].inbox}: away since " in told
-    assert "-" in how_it_goes(engine, 0, now + 3 * 86400).partition("no credits since ")[2][:10]
+    assert "; paused: no credits are left since " in told
+    assert f"; {workshop.hot[0].inbox}: the folder is away since " in told
+    assert "-" in how_it_goes(engine, 0, now + 3 * 86400).partition("no credits are left since ")[2][:10]
 
 
 @pytest.mark.parametrize(

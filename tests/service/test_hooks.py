@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import Fault, FaultCode, GateReason
+from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
 from expandd.domain.hook import Facts, HookFailed, HookName
 from expandd.domain.job import JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Hook, Hooks
 from expandd.service.observability.hook_facts import facts_of, hook_of
 from expandd.service.observability.hooks import GIVE_UP, TRIES, Teller, telling
@@ -108,8 +109,8 @@ async def server() -> AsyncIterator[ScriptedServer]:
         (JobClosed(a_job_in(JobState.FAILED)), HookName.ON_ERROR),
         (JobClosed(a_job_in(JobState.WITHDRAWN)), None),
         (JobMoved(a_job_in(JobState.DONE), JobState.DELIVERED), None),
-        (GateShut("service", GateReason.CREDITS, "no credits"), HookName.ON_PAUSED),
-        (GateOpened("service", GateReason.CREDITS, 3.0), None),
+        (GateShut("service", PauseReason.NO_CREDITS, "no credits"), HookName.ON_PAUSED),
+        (GateOpened("service", PauseReason.NO_CREDITS, 3.0), None),
     ],
 )
 def test_each_hook_has_its_events(event: Event, hook: HookName | None) -> None:
@@ -136,8 +137,8 @@ def test_a_failure_is_told_with_its_sentences() -> None:
     assert told["what_to_do"] == "Save it again and drop that."
 
 
-@pytest.mark.parametrize("reason", GateReason)
-def test_a_pause_is_told_with_what_lifts_it(reason: GateReason) -> None:
+@pytest.mark.parametrize("reason", PauseReason)
+def test_a_pause_is_told_with_what_lifts_it(reason: PauseReason) -> None:
     event = GateShut("service", reason, "GET https://host/x?signature=abcdef failed")
     told = json.loads(facts_of(HookName.ON_PAUSED, event, ident="1", now=START).json)
 
@@ -193,7 +194,7 @@ async def test_a_hook_that_hangs_holds_up_neither_the_work_nor_another_hook() ->
     async with telling(bench.teller, 10.0):
         for number in range(50):
             bench.teller(done(number))
-        bench.teller(GateShut("service", GateReason.CREDITS, "no credits"))
+        bench.teller(GateShut("service", PauseReason.NO_CREDITS, "no credits"))
         await paused.came.wait()
 
         assert bench.listener.heard == []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.errors import GateReason
 from expandd.domain.events import BugFound, GateShut
+from expandd.domain.pauses import PauseReason
 from expandd.service.observability.journald import LONGEST, Journal, field_name, is_journal, prefixed
 from expandd.service.observability.logs import EventLog, set_up_journal
 
@@ -100,10 +100,10 @@ def test_long_values_are_cut_and_lines_kept(journal: Journal, reader: Reader) ->
 def test_an_entry_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> None:
     spare = io.StringIO()
     journal = Journal(tmp_path / "nobody", spare)
-    EventLog(set_up_journal(journal))(GateShut("service", GateReason.CREDITS, "no credits"))
+    EventLog(set_up_journal(journal))(GateShut("service", PauseReason.NO_CREDITS, "no credits"))
     journal.close()
 
-    assert spare.getvalue() == "<4>service waits (credits): no credits\n"
+    assert spare.getvalue() == "<4>service waits (no_credits): no credits\n"
 
 
 @pytest.mark.timeout(30)

@@ -15,9 +15,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from expandd.adapters.files.folder_counts import Counting
-from expandd.domain.errors import AccountAway, GateReason, Later, OutcomeUnknown
+from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
 from expandd.domain.events import BugFound, Event, FileSettled, GateShut, JobClosed, JobMoved
 from expandd.domain.job import JobState, Place
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Api
 from expandd.service.observability.instrumented_api import MeteredApi
@@ -97,7 +98,7 @@ def test_what_is_true_now_leaves_no_line_behind_once_it_is_over(settings: Settin
 
     assert away["expandd_waiting_files{folder=hot}"] == 1
     assert away["expandd_budget_left{folder=hot,period=day}"] == 5
-    assert away["expandd_gate_shut{gate=cold,reason=folder_away}"] == 1
+    assert away["expandd_gate_shut{gate=cold,reason=inbox_unavailable}"] == 1
     assert away["expandd_folder_up{folder=cold}"] == 0
     assert not [name for name in back if name.startswith("expandd_gate_shut")]
     assert back["expandd_folder_up{folder=cold}"] == 1
@@ -126,7 +127,7 @@ class FailingApi:
     ("error", "outcome"),
     [
         (None, "ok"),
-        (AccountAway(GateReason.SLOWED, "slower"), "slowed"),
+        (AccountAway(PauseReason.RATE_LIMITED, "slower"), "rate_limited"),
         (OutcomeUnknown("lost"), "unknown"),
         (Later("not now"), "later"),
         (ValueError("ours"), "bug"),
@@ -164,7 +165,7 @@ def a_busy(settings: Settings) -> Metrics:
         *run_of(place, S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED),
         JobClosed(a_job_in(S.DONE, place=place)),
         FileSettled(place.inbox, Path("a"), missed=True),
-        GateShut("service", GateReason.UNREACHABLE, "gone"),
+        GateShut("service", PauseReason.API_UNREACHABLE, "gone"),
         BugFound("here", ValueError()),
     ]
     for event in events:

@@ -15,14 +15,14 @@ from expandd.adapters.files.folder_counts import MOST_AGES, Counting, counted
 from expandd.adapters.locks.state_lock import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.commands import Lasting, StandingOrder
-from expandd.domain.errors import GateReason
 from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.build_overview import overlook
 from expandd.service.reports.overview import Overview
 from expandd.service.reports.overview_text import lines
-from expandd.service.reports.pauses import LIFTS, span
+from expandd.service.reports.pauses import span
 from expandd.service.reports.price import Price
 from expandd.service.reports.snapshot import (
     Due,
@@ -64,7 +64,9 @@ def seen(settings: Settings) -> Overview:
 
 def a_snapshot(settings: Settings, **changes: object) -> Snapshot:
     inbox = settings.folders[0].inbox
-    gate = ShutGate(inbox=None, gate="spending", reason=GateReason.CREDITS, why="none left", since=5.0, again_at=2e10)
+    gate = ShutGate(
+        inbox=None, gate="spending", reason=PauseReason.NO_CREDITS, why="none left", since=5.0, again_at=2e10
+    )
     facts = {
         "at": time.time(),
         "process": this_process(),
@@ -114,13 +116,13 @@ async def test_without_the_daemon_the_journal_tells_what_is_paused_and_the_disk_
     folder = settings.folders[0]
     await journal_with(settings, orders=(StandingOrder(lasting=Lasting.PAUSED, at=5.0, inbox=folder.inbox),))
     (folder.inbox / "PAUSE.txt").touch()
-    by_file = seen(settings).standstills
+    by_file = seen(settings).pauses
     (folder.inbox / "PAUSE.txt").unlink()
     folder.inbox.rmdir()
     overview = seen(settings)
 
-    assert [halt.reason for halt in by_file] == [GateReason.PAUSED, GateReason.PAUSED]
-    assert [halt.reason for halt in overview.standstills] == [GateReason.PAUSED, GateReason.FOLDER_AWAY]
+    assert [halt.reason for halt in by_file] == [PauseReason.PAUSED, PauseReason.PAUSED]
+    assert [halt.reason for halt in overview.pauses] == [PauseReason.PAUSED, PauseReason.INBOX_UNAVAILABLE]
     assert not overview.folders[0].counted
     assert "does not run" in next(lines(overview))
 
@@ -128,7 +130,7 @@ async def test_without_the_daemon_the_journal_tells_what_is_paused_and_the_disk_
 async def test_what_the_running_daemon_tells_counts_only_while_it_runs(settings: Settings) -> None:
     write_snapshot(settings.state_dir, a_snapshot(settings))
     assert live_snapshot(settings.state_dir) == ("", None)
-    assert seen(settings).standstills == ()
+    assert seen(settings).pauses == ()
     with locked(settings.state_dir / "lock", "it"):
         overview = seen(settings)
         text = "\n".join(lines(overview))
@@ -136,11 +138,11 @@ async def test_what_the_running_daemon_tells_counts_only_while_it_runs(settings:
         of_another = seen(settings)
 
     assert overview.running == this_process()
-    assert overview.standstills[0].why == "none left"
-    assert LIFTS[GateReason.CREDITS] in text
+    assert overview.pauses[0].why == "none left"
+    assert PauseReason.NO_CREDITS.remedy in text
     assert overview.money.credits == Decimal("12.5")
     assert (overview.folders[0].watched, overview.folders[0].missed) == (False, 2)
-    assert of_another.standstills == ()
+    assert of_another.pauses == ()
 
 
 def test_a_snapshot_comes_back_as_it_was_and_is_for_its_owner_alone(settings: Settings) -> None:
@@ -180,7 +182,7 @@ def test_the_price_is_learnt_from_what_credits_fall_by_and_a_top_up_teaches_noth
     assert learnt == [None, None, Decimal("1.5"), Decimal("1.5"), Decimal("1.5"), Decimal("2.13")]
 
 
-def test_the_table_of_a_terminal_shows_folders_standstills_and_what_needs_a_person(settings: Settings) -> None:
+def test_the_table_of_a_terminal_shows_folders_pauses_and_what_needs_a_person(settings: Settings) -> None:
     settings.folders[0].inbox.rmdir()
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(table(seen(settings)))
@@ -193,7 +195,7 @@ def test_the_table_of_a_terminal_shows_folders_standstills_and_what_needs_a_pers
 
 
 def test_every_reason_says_what_lifts_it() -> None:
-    assert set(LIFTS) == set(GateReason)
+    assert all(reason.title and reason.remedy for reason in PauseReason)
 
 
 @pytest.mark.parametrize(

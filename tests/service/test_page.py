@@ -14,11 +14,12 @@ from PIL import Image
 from expandd.adapters.images.pillow import PillowImages
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.commands import Verb
-from expandd.domain.errors import Fault, FaultCode, GateReason
+from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.events import JobMoved
 from expandd.domain.image import Size
 from expandd.domain.job import JobState, Stamp
 from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
 from expandd.service.page.canvas import canvas
 from expandd.service.page.live import MOST, event
 from expandd.service.page.plots import days_plot, hours_plot, round_up
@@ -27,7 +28,7 @@ from expandd.service.page.reader import JournalRecords
 from expandd.service.page.text import added, clock, folder_name, lasting
 from expandd.service.page.thumbnails import Gone, Kind, Pictures
 from expandd.service.page.view import folder_key
-from expandd.service.reports.overview import Standstill
+from expandd.service.reports.overview import Pause
 from tests.support.configurations import loaded
 from tests.support.jobs import EXPECTED, a_job_in
 from tests.support.manual_clock import START
@@ -38,8 +39,8 @@ INBOX = Path("/srv/hot/inbox")
 EVIL = "<img src=x onerror=alert(1)>.png"
 
 
-def halt(reason: GateReason, inbox: Path | None = INBOX) -> Standstill:
-    return Standstill(inbox=inbox, reason=reason, why="somebody has paused it", since=START, lifts="By itself.")
+def halt(reason: PauseReason, inbox: Path | None = INBOX) -> Pause:
+    return Pause(inbox=inbox, reason=reason, why="somebody has paused it", since=START, lifts="By itself.")
 
 
 # --- what it shows ---
@@ -257,8 +258,8 @@ async def test_what_the_page_does_not_offer_cannot_be_ordered() -> None:
 
 async def test_what_a_person_must_lift_has_its_button_and_what_lifts_itself_has_none() -> None:
     records = FakeRecords()
-    reasons = (GateReason.PAUSED, GateReason.BURST, GateReason.UNREACHABLE)
-    records.now = replace(records.now, standstills=tuple(halt(reason) for reason in reasons))
+    reasons = (PauseReason.PAUSED, PauseReason.BURST, PauseReason.API_UNREACHABLE)
+    records.now = replace(records.now, pauses=tuple(halt(reason) for reason in reasons))
     async with shown(records=records) as page:
         text = (await page.http.get("/")).text
     halts = text.partition('id="halts"')[2].partition("</section>")[0]

@@ -13,8 +13,8 @@ import pytest
 from expandd.adapters.locks.state_lock import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.commands import Lasting, StandingOrder
-from expandd.domain.errors import GateReason
 from expandd.domain.job import Job, JobState, Place
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.pauses import sentence
 from expandd.service.reports.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
@@ -87,7 +87,9 @@ async def test_a_job_in_hand_says_what_comes_next_when_and_what_it_waits_on(
 ) -> None:
     place = await a_journal(settings, a_job_in(S.UPLOADED, "job-1", tries=3, attempts=2, note="it was slow"))
     now = time.time()
-    gate = ShutGate(inbox=None, gate="spending", reason=GateReason.CREDITS, why="none left", since=now, again_at=now)
+    gate = ShutGate(
+        inbox=None, gate="spending", reason=PauseReason.NO_CREDITS, why="none left", since=now, again_at=now
+    )
     snapshot = Snapshot(at=now, process=this_process(), gates=(gate,), due=(Due("job-1", now + 30),))
     write_snapshot(settings.state_dir, snapshot)
     with locked(settings.state_dir / "lock", "it"):

@@ -10,14 +10,9 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification, Uploaded
-from expandd.domain.errors import (
-    AccountAway,
-    GateReason,
-    ImageIdRefused,
-    LinkDead,
-    OutcomeUnknown,
-)
+from expandd.domain.errors import AccountAway, ImageIdRefused, LinkDead, OutcomeUnknown
 from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Clock
 from tests.support.fakes import picture, sha256, size_of
 
@@ -188,7 +183,7 @@ class FakeApi:
             await self._refuse(call, ImageIdRefused("the image is bad or expired"))
         if self.credits is not None:
             if self.credits <= 0:
-                await self._refuse(call, AccountAway(GateReason.CREDITS, "no credits are left"))
+                await self._refuse(call, AccountAway(PauseReason.NO_CREDITS, "no credits are left"))
             self.credits -= self.price
         fate = self.fates.get(self.images[image_id].name, self.fate)
         self.paid.append(Paid(image_id=image_id, offsets=offsets, at=self.clock.monotonic(), fate=fate))

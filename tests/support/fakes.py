@@ -18,7 +18,6 @@ from expandd.domain.errors import (
     DecoderAway,
     Fault,
     FaultCode,
-    GateReason,
     JournalAway,
     Later,
     LookTooLong,
@@ -28,6 +27,7 @@ from expandd.domain.errors import (
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
 from expandd.domain.job import Job, JobState
+from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Clock
 
 
@@ -186,7 +186,7 @@ class MemoryVault:
 
     async def prove(self, room: int) -> None:
         if self.full or not self._directory.is_dir():
-            raise AccountAway(GateReason.CANNOT_STORE, "The vault is full.")
+            raise AccountAway(PauseReason.STORAGE_UNAVAILABLE, "The vault is full.")
 
     async def drop(self, job_id: str) -> None:
         self.incoming(job_id).unlink(missing_ok=True)

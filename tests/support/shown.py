@@ -53,7 +53,7 @@ def an_overview(**changes: Any) -> Overview:
         "at": START + 60,
         "running": "process 7",
         "folders": (a_folder(Path("/srv/hot/inbox")),),
-        "standstills": (),
+        "pauses": (),
         "money": money,
         "pace": Pace(per_hour=0.0, seconds_left=None),
         "in_hand": (),

@@ -435,7 +435,7 @@ def test_a_disk_that_is_mounted_while_it_runs_is_worked_on(service: Service) -> 
     service.machine.write(service.config, f"{config}  - {{{folder}}}\n")
     service.open()
     service.start()
-    service.until("waits", StatusText="~/mnt/nas/hot/inbox: away since")
+    service.until("waits", StatusText="~/mnt/nas/hot/inbox: the folder is away since")
     service.machine.run("mount", "-t", "tmpfs", "nas", "/mnt/nas")
     try:
         service.make_folder("/mnt/nas/hot")

@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from expandd.domain.pauses import PauseReason
+
 
 class FaultCode(Enum):
     """Why a file went to the error folder; the machine's word in the sidecar."""
@@ -49,24 +51,6 @@ class Fault:
     code: FaultCode
     message: str
     what_to_do: str
-
-
-class GateReason(Enum):
-    """What must change before anything goes on."""
-
-    UNREACHABLE = "unreachable"
-    CREDENTIALS = "credentials"
-    CREDITS = "credits"
-    SLOWED = "slowed"
-    WRONG_PATH = "wrong_path"
-    REQUEST_REFUSED = "request_refused"
-    FOLDER_AWAY = "folder_away"
-    CANNOT_STORE = "cannot_store"
-    PAUSED = "paused"
-    BURST = "burst"
-    BUDGET = "budget"
-    LOW_CREDITS = "low_credits"
-    DECODER_UNAVAILABLE = "decoder_unavailable"
 
 
 class ExpanddError(Exception):
@@ -139,7 +123,7 @@ class FolderAway(ExpanddError):
     whoever knows the folder to be fine lets that file wait, not the folder.
     """
 
-    def __init__(self, reason: GateReason, message: str, *, may_be_file: bool = False, detail: str = "") -> None:
+    def __init__(self, reason: PauseReason, message: str, *, may_be_file: bool = False, detail: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.may_be_file = may_be_file
@@ -152,7 +136,7 @@ class AccountAway(ExpanddError):
     `retry_after` is in seconds, from the server, or None when it named no time.
     """
 
-    def __init__(self, reason: GateReason, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: PauseReason, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import GateReason
 from expandd.domain.job import Job, JobState
+from expandd.domain.pauses import PauseReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class GateShut:
     """Everything, or one folder, waits."""
 
     gate: str
-    reason: GateReason
+    reason: PauseReason
     why: str
 
 
@@ -112,7 +112,7 @@ class GateOpened:
     """What waited goes on; `seconds` is how long it waited."""
 
     gate: str
-    reason: GateReason
+    reason: PauseReason
     seconds: float
 
 

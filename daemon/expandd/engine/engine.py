@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from expandd.domain.errors import GateReason
 from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.composition import basis, inbox_of, pipeline, second_look
 from expandd.engine.control.command_handler import Steering
@@ -219,11 +219,11 @@ class Engine:
 
     def _tell_parts(self, event: Event) -> None:
         match event:
-            case GateShut(reason=GateReason.CREDITS):
+            case GateShut(reason=PauseReason.NO_CREDITS):
                 self.account.needed.set()
             case JobMoved(job):
                 self.budgets.look(job.place.inbox)
-            case GateShut(reason=GateReason.PAUSED) | GateOpened(reason=GateReason.PAUSED):
+            case GateShut(reason=PauseReason.PAUSED) | GateOpened(reason=PauseReason.PAUSED):
                 self.budgets.look()
             case JobClosed(job):
                 self.budgets.look(job.place.inbox)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from expandd.domain.errors import GateReason, JournalAway, StaleJob
+from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.events import (
     DuplicateFound,
     GateOpened,
@@ -21,6 +21,7 @@ from expandd.domain.events import (
     OriginalLost,
 )
 from expandd.domain.job import FileIdentity, Job, JobState, Stamp, claimed, moved
+from expandd.domain.pauses import PauseReason
 from expandd.domain.payment import Outcome, known
 from expandd.domain.recovery_record import believing
 from expandd.domain.settle import Look
@@ -178,11 +179,11 @@ class Jobs:
         except JournalAway as error:
             if self._away_since is None:
                 self._away_since = self._clock.monotonic()
-                self._emit(GateShut(JOURNAL, GateReason.CANNOT_STORE, str(error)))
+                self._emit(GateShut(JOURNAL, PauseReason.STORAGE_UNAVAILABLE, str(error)))
             raise
         if self._away_since is not None:
             seconds, self._away_since = self._clock.monotonic() - self._away_since, None
-            self._emit(GateOpened(JOURNAL, GateReason.CANNOT_STORE, seconds))
+            self._emit(GateOpened(JOURNAL, PauseReason.STORAGE_UNAVAILABLE, seconds))
 
     async def _read_again(self, job: Job) -> None:
         """The journal is right. A job that is over or somebody else's is let go of."""

@@ -15,17 +15,9 @@ import pytest
 
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification
-from expandd.domain.errors import (
-    AccountAway,
-    FaultCode,
-    FileFault,
-    GateReason,
-    ImageIdRefused,
-    Later,
-    LinkDead,
-    OutcomeUnknown,
-)
+from expandd.domain.errors import AccountAway, FaultCode, FileFault, ImageIdRefused, Later, LinkDead, OutcomeUnknown
 from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import ApiSettings
 from expandd.engine.ports import Api
 from tests.support.api_client import (
@@ -167,36 +159,36 @@ async def test_a_refusal_may_hide_in_a_200(server: ScriptedServer, api: MagicExp
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (answer(400, HTML), GateReason.UNREACHABLE),
-        (answer(200, HTML), GateReason.UNREACHABLE),
-        (answer(200), GateReason.UNREACHABLE),
-        (answer(200, b"ok"), GateReason.UNREACHABLE),
-        (answer_json({}), GateReason.UNREACHABLE),
-        (answer_json([]), GateReason.UNREACHABLE),
-        (answer_json({"code": 500, "message": "x"}), GateReason.UNREACHABLE),
-        (answer(500), GateReason.UNREACHABLE),
-        (answer(302, headers={"Location": "/x"}), GateReason.UNREACHABLE),
-        (answer(403, HTML), GateReason.UNREACHABLE),
-        (answer(408), GateReason.UNREACHABLE),
-        (Reset(), GateReason.UNREACHABLE),
-        (Hang(), GateReason.UNREACHABLE),
-        (answer(405), GateReason.WRONG_PATH),
-        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
-        (answer(405, HTML), GateReason.WRONG_PATH),
-        (error_json(404, "no such image"), GateReason.WRONG_PATH),
-        (error_json(402), GateReason.CREDITS),
-        (error_json(403), GateReason.CREDITS),
-        (error_json(429), GateReason.SLOWED),
+        (answer(400, HTML), PauseReason.API_UNREACHABLE),
+        (answer(200, HTML), PauseReason.API_UNREACHABLE),
+        (answer(200), PauseReason.API_UNREACHABLE),
+        (answer(200, b"ok"), PauseReason.API_UNREACHABLE),
+        (answer_json({}), PauseReason.API_UNREACHABLE),
+        (answer_json([]), PauseReason.API_UNREACHABLE),
+        (answer_json({"code": 500, "message": "x"}), PauseReason.API_UNREACHABLE),
+        (answer(500), PauseReason.API_UNREACHABLE),
+        (answer(302, headers={"Location": "/x"}), PauseReason.API_UNREACHABLE),
+        (answer(403, HTML), PauseReason.API_UNREACHABLE),
+        (answer(408), PauseReason.API_UNREACHABLE),
+        (Reset(), PauseReason.API_UNREACHABLE),
+        (Hang(), PauseReason.API_UNREACHABLE),
+        (answer(405), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer_json(STOCK_405, 405), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer(405, HTML), PauseReason.ENDPOINT_NOT_FOUND),
+        (error_json(404, "no such image"), PauseReason.ENDPOINT_NOT_FOUND),
+        (error_json(402), PauseReason.NO_CREDITS),
+        (error_json(403), PauseReason.NO_CREDITS),
+        (error_json(429), PauseReason.RATE_LIMITED),
     ],
 )
 async def test_an_upload_that_fails_for_everybody(
-    server: ScriptedServer, api: MagicExpand, picture: Path, step: Any, reason: GateReason
+    server: ScriptedServer, api: MagicExpand, picture: Path, step: Any, reason: PauseReason
 ) -> None:
     server.on(UPLOAD, step)
     with pytest.raises(AccountAway) as caught:
         await api.upload(picture, "x")
     assert caught.value.reason is reason
-    assert (reason is GateReason.WRONG_PATH) == ("`api.base_url`" in str(caught.value))
+    assert (reason is PauseReason.ENDPOINT_NOT_FOUND) == ("`api.base_url`" in str(caught.value))
 
 
 # --- generate
@@ -303,7 +295,7 @@ async def test_a_field_that_was_added_and_is_refused_is_no_pictures_fault(
         with pytest.raises(AccountAway if refused else FileFault) as caught:
             await api.generate("a", OFFSETS)
     if isinstance(caught.value, AccountAway):
-        assert caught.value.reason is GateReason.REQUEST_REFUSED
+        assert caught.value.reason is PauseReason.REQUEST_REFUSED
         assert "`api.generate_extra`" in str(caught.value)
 
 
@@ -313,7 +305,7 @@ async def test_a_field_named_in_a_validation_report_counts_too(server: ScriptedS
     async with client(server, tmp_path, generate_extra=MappingProxyType({"flag_watermark": 0})) as api:
         with pytest.raises(AccountAway) as caught:
             await api.generate("a", OFFSETS)
-    assert caught.value.reason is GateReason.REQUEST_REFUSED
+    assert caught.value.reason is PauseReason.REQUEST_REFUSED
 
 
 @pytest.mark.parametrize("step", [answer(413, HTML), answer(413), error_json(413), answer(413, b"too big")])
@@ -352,29 +344,29 @@ async def test_a_generate_that_is_refused(
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (error_json(402, "Insufficient credits"), GateReason.CREDITS),
-        (error_json(403), GateReason.CREDITS),
-        (answer(402), GateReason.CREDITS),
-        (answer(403, HTML), GateReason.UNREACHABLE),
-        (answer(429), GateReason.SLOWED),
-        (answer(429, HTML), GateReason.SLOWED),
-        (answer(400, HTML), GateReason.UNREACHABLE),
-        (answer(425), GateReason.UNREACHABLE),
-        (answer(431), GateReason.UNREACHABLE),
-        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
-        (answer(405), GateReason.WRONG_PATH),
-        (answer(404, HTML), GateReason.WRONG_PATH),
-        (error_json(404, "The requested URL was not found on the server."), GateReason.WRONG_PATH),
+        (error_json(402, "Insufficient credits"), PauseReason.NO_CREDITS),
+        (error_json(403), PauseReason.NO_CREDITS),
+        (answer(402), PauseReason.NO_CREDITS),
+        (answer(403, HTML), PauseReason.API_UNREACHABLE),
+        (answer(429), PauseReason.RATE_LIMITED),
+        (answer(429, HTML), PauseReason.RATE_LIMITED),
+        (answer(400, HTML), PauseReason.API_UNREACHABLE),
+        (answer(425), PauseReason.API_UNREACHABLE),
+        (answer(431), PauseReason.API_UNREACHABLE),
+        (answer_json(STOCK_405, 405), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer(405), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer(404, HTML), PauseReason.ENDPOINT_NOT_FOUND),
+        (error_json(404, "The requested URL was not found on the server."), PauseReason.ENDPOINT_NOT_FOUND),
     ],
 )
 async def test_a_generate_that_certainly_made_nothing(
-    server: ScriptedServer, api: MagicExpand, step: Any, reason: GateReason
+    server: ScriptedServer, api: MagicExpand, step: Any, reason: PauseReason
 ) -> None:
     server.on(GENERATE, step, answer(200))
     with pytest.raises(AccountAway) as caught:
         await api.generate("a", OFFSETS)
     assert caught.value.reason is reason
-    assert (reason is GateReason.WRONG_PATH) == ("`api.generate_path`" in str(caught.value))
+    assert (reason is PauseReason.ENDPOINT_NOT_FOUND) == ("`api.generate_path`" in str(caught.value))
     assert len(server.seen) == 1
 
 
@@ -385,7 +377,7 @@ async def test_a_generate_that_never_left_made_nothing(tmp_path: Path) -> None:
     async with MagicExpand(settings, credentials=Source(PAIR), state_dir=tmp_path, clock=StoppedClock()) as api:
         with pytest.raises(AccountAway, match="cannot be reached") as caught:
             await api.generate("a", OFFSETS)
-    assert caught.value.reason is GateReason.UNREACHABLE
+    assert caught.value.reason is PauseReason.API_UNREACHABLE
 
 
 async def test_a_generate_is_repeated_after_a_401_and_only_then(server: ScriptedServer, api: MagicExpand) -> None:
@@ -481,19 +473,19 @@ async def test_a_poll_for_an_image_that_expired_finds_nothing(server: ScriptedSe
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (answer(200, HTML), GateReason.UNREACHABLE),
-        (answer(200), GateReason.UNREACHABLE),
-        (answer_json("x"), GateReason.UNREACHABLE),
-        (answer(500), GateReason.UNREACHABLE),
-        (error_json(400), GateReason.UNREACHABLE),
-        (answer(404), GateReason.WRONG_PATH),
-        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
-        (error_json(403), GateReason.CREDITS),
+        (answer(200, HTML), PauseReason.API_UNREACHABLE),
+        (answer(200), PauseReason.API_UNREACHABLE),
+        (answer_json("x"), PauseReason.API_UNREACHABLE),
+        (answer(500), PauseReason.API_UNREACHABLE),
+        (error_json(400), PauseReason.API_UNREACHABLE),
+        (answer(404), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer_json(STOCK_405, 405), PauseReason.ENDPOINT_NOT_FOUND),
+        (error_json(403), PauseReason.NO_CREDITS),
     ],
 )
 @pytest.mark.parametrize("image_id", ["", "a"])
 async def test_a_poll_that_fails(
-    server: ScriptedServer, api: MagicExpand, step: Any, reason: GateReason, image_id: str
+    server: ScriptedServer, api: MagicExpand, step: Any, reason: PauseReason, image_id: str
 ) -> None:
     server.on(POLL, step)
     with pytest.raises(AccountAway) as caught:
@@ -518,7 +510,7 @@ async def test_slowed(
     server.on(POLL, answer(429, headers=headers))
     with pytest.raises(AccountAway) as caught:
         await api.notifications()
-    assert (caught.value.reason, caught.value.retry_after) == (GateReason.SLOWED, expected)
+    assert (caught.value.reason, caught.value.retry_after) == (PauseReason.RATE_LIMITED, expected)
 
 
 async def test_a_server_that_hung_up_between_two_questions_is_no_outage(
@@ -595,17 +587,17 @@ async def test_a_history_that_does_not_answer_for_the_image(
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (answer(404, HTML), GateReason.WRONG_PATH),
-        (answer_json(STOCK_405, 405), GateReason.WRONG_PATH),
-        (answer(200, HTML), GateReason.UNREACHABLE),
-        (answer(200), GateReason.UNREACHABLE),
-        (answer_json("x"), GateReason.UNREACHABLE),
-        (answer(400, HTML), GateReason.UNREACHABLE),
-        (answer(503), GateReason.UNREACHABLE),
+        (answer(404, HTML), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer_json(STOCK_405, 405), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer(200, HTML), PauseReason.API_UNREACHABLE),
+        (answer(200), PauseReason.API_UNREACHABLE),
+        (answer_json("x"), PauseReason.API_UNREACHABLE),
+        (answer(400, HTML), PauseReason.API_UNREACHABLE),
+        (answer(503), PauseReason.API_UNREACHABLE),
     ],
 )
 async def test_a_history_that_fails_proves_nothing(
-    server: ScriptedServer, api: MagicExpand, step: Any, reason: GateReason
+    server: ScriptedServer, api: MagicExpand, step: Any, reason: PauseReason
 ) -> None:
     server.on(HISTORY, step)
     with pytest.raises(AccountAway) as caught:
@@ -629,7 +621,7 @@ async def test_an_account_that_cannot_be_read(server: ScriptedServer, api: Magic
     server.on(ACCOUNT, step)
     with pytest.raises(AccountAway) as caught:
         await api.account()
-    assert caught.value.reason is GateReason.UNREACHABLE
+    assert caught.value.reason is PauseReason.API_UNREACHABLE
 
 
 # --- download
@@ -682,7 +674,7 @@ async def test_a_target_without_room_is_nobodys_fault(server: ScriptedServer, ap
     server.on("GET /r", answer(200, JPEG))
     with pytest.raises(AccountAway) as caught:
         await api.download(f"{server.url}/r", tmp_path / "gone" / "t")
-    assert caught.value.reason is GateReason.CANNOT_STORE
+    assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
 
 
 async def test_no_message_holds_a_link_or_a_token(server: ScriptedServer, api: MagicExpand, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from expandd.adapters.credentials import Credentials
-from expandd.domain.errors import AccountAway, ConfigurationError, GateReason, OutcomeUnknown, Problem
+from expandd.domain.errors import AccountAway, ConfigurationError, OutcomeUnknown, Problem
 from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
 from tests.support.api_client import (
     ACCESS_ONLY,
     DAY,
@@ -62,7 +63,7 @@ def bearers(server: ScriptedServer, route: str = POLL) -> list[str | None]:
     return [seen.header("authorization") for seen in server.requests(route)]
 
 
-def reason(caught: pytest.ExceptionInfo[AccountAway]) -> GateReason:
+def reason(caught: pytest.ExceptionInfo[AccountAway]) -> PauseReason:
     return caught.value.reason
 
 
@@ -93,7 +94,7 @@ async def test_a_second_401_is_about_the_credentials(server: ScriptedServer, tmp
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway, match="does not accept the credentials") as caught:
             await api.history("x")
-    assert reason(caught) is GateReason.CREDENTIALS
+    assert reason(caught) is PauseReason.LOGIN_REFUSED
     assert len(server.requests(POLL)) == 2
     assert len(server.requests(REFRESH)) == 1
 
@@ -241,7 +242,7 @@ async def test_a_refresh_whose_answer_is_lost_or_no_is_never_repeated(
             for _ in range(2):
                 with pytest.raises(AccountAway, match="no refresh token could renew it") as caught:
                     await api.history("x")
-                assert reason(caught) is GateReason.CREDENTIALS
+                assert reason(caught) is PauseReason.LOGIN_REFUSED
     assert len(server.requests(REFRESH)) == 1
 
 
@@ -258,16 +259,16 @@ async def test_a_lost_refresh_is_made_good_by_a_login(server: ScriptedServer, tm
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (answer(429, headers={"Retry-After": "7"}), GateReason.SLOWED),
-        (answer(503), GateReason.UNREACHABLE),
-        (answer(503, b"<html>maintenance</html>"), GateReason.UNREACHABLE),
-        (answer_json({"code": 500, "message": "Internal Server Error"}, 500), GateReason.UNREACHABLE),
-        (answer(302, headers={"Location": "http://hotel.example/login"}), GateReason.UNREACHABLE),
-        (answer(404, b"<html>nginx</html>"), GateReason.WRONG_PATH),
+        (answer(429, headers={"Retry-After": "7"}), PauseReason.RATE_LIMITED),
+        (answer(503), PauseReason.API_UNREACHABLE),
+        (answer(503, b"<html>maintenance</html>"), PauseReason.API_UNREACHABLE),
+        (answer_json({"code": 500, "message": "Internal Server Error"}, 500), PauseReason.API_UNREACHABLE),
+        (answer(302, headers={"Location": "http://hotel.example/login"}), PauseReason.API_UNREACHABLE),
+        (answer(404, b"<html>nginx</html>"), PauseReason.ENDPOINT_NOT_FOUND),
     ],
 )
 async def test_a_refresh_that_was_certainly_not_handled_is_repeated(
-    server: ScriptedServer, tmp_path: Path, step: Any, expected: GateReason
+    server: ScriptedServer, tmp_path: Path, step: Any, expected: PauseReason
 ) -> None:
     server.on(POLL, UNAUTHORIZED, UNAUTHORIZED, EMPTY_POLL)
     server.on(REFRESH, step, pair_answer(1))
@@ -341,7 +342,7 @@ async def test_an_unreadable_token_file_does_not_free_a_used_up_token(server: Sc
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway) as caught:
             await api.history("x")
-    assert reason(caught) is GateReason.CREDENTIALS
+    assert reason(caught) is PauseReason.LOGIN_REFUSED
     assert server.requests(REFRESH) == []
 
 
@@ -365,7 +366,7 @@ async def test_a_state_dir_that_is_gone_sends_no_refresh_token(server: ScriptedS
         state.rename(tmp_path / "aside")
         with pytest.raises(AccountAway) as caught:
             await api.history("x")
-        assert reason(caught) is GateReason.CANNOT_STORE
+        assert reason(caught) is PauseReason.STORAGE_UNAVAILABLE
         assert server.requests(REFRESH) == []
         (tmp_path / "aside").rename(state)
         await api.history("x")
@@ -385,7 +386,7 @@ async def test_a_pair_that_cannot_be_written_is_kept_until_it_can(server: Script
     async with client(server, state) as api:
         with pytest.raises(AccountAway) as caught:
             await api.history("x")
-        assert reason(caught) is GateReason.CANNOT_STORE
+        assert reason(caught) is PauseReason.STORAGE_UNAVAILABLE
         assert bearers(server) == ["Bearer access-0"]
         (tmp_path / "aside").rename(state)
         await api.history("x")
@@ -425,7 +426,7 @@ async def test_a_refused_login_is_not_hammered(server: ScriptedServer, tmp_path:
     server.on(SIGN_IN, UNAUTHORIZED)
     async with client(server, tmp_path, source=Source(LOGIN), clock=clock) as api:
         found = await asyncio.gather(*(api.history("x") for _ in range(5)), return_exceptions=True)
-        assert {error.reason for error in found if isinstance(error, AccountAway)} == {GateReason.CREDENTIALS}
+        assert {error.reason for error in found if isinstance(error, AccountAway)} == {PauseReason.LOGIN_REFUSED}
         assert len(server.requests(SIGN_IN)) == 1
         clock.now += 301
         with pytest.raises(AccountAway):
@@ -451,17 +452,17 @@ async def test_a_clock_that_steps_back_does_not_put_the_next_login_off_for_years
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (answer(429), GateReason.SLOWED),
-        (answer(502, b"<html>"), GateReason.UNREACHABLE),
-        (Reset(), GateReason.UNREACHABLE),
-        (answer(200, b"<html>"), GateReason.UNREACHABLE),
-        (answer(200, b"{}"), GateReason.UNREACHABLE),
-        (answer(404), GateReason.WRONG_PATH),
-        (answer(403, b"<html>firewall</html>"), GateReason.UNREACHABLE),
+        (answer(429), PauseReason.RATE_LIMITED),
+        (answer(502, b"<html>"), PauseReason.API_UNREACHABLE),
+        (Reset(), PauseReason.API_UNREACHABLE),
+        (answer(200, b"<html>"), PauseReason.API_UNREACHABLE),
+        (answer(200, b"{}"), PauseReason.API_UNREACHABLE),
+        (answer(404), PauseReason.ENDPOINT_NOT_FOUND),
+        (answer(403, b"<html>firewall</html>"), PauseReason.API_UNREACHABLE),
     ],
 )
 async def test_a_login_that_fails_otherwise_is_tried_again(
-    server: ScriptedServer, tmp_path: Path, step: Any, expected: GateReason
+    server: ScriptedServer, tmp_path: Path, step: Any, expected: PauseReason
 ) -> None:
     server.on(POLL, EMPTY_POLL)
     server.on(SIGN_IN, step, pair_answer(1))
@@ -478,7 +479,7 @@ async def test_a_corrected_source_heals_by_itself(server: ScriptedServer, tmp_pa
     async with client(server, tmp_path, source=source) as api:
         with pytest.raises(AccountAway) as caught:
             await api.history("x")
-        assert reason(caught) is GateReason.CREDENTIALS
+        assert reason(caught) is PauseReason.LOGIN_REFUSED
         server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
         source.now = Credentials(access_token="access-new")
         await api.history("x")
@@ -500,7 +501,7 @@ async def test_credentials_that_cannot_be_read_are_said_so(server: ScriptedServe
     async with client(server, tmp_path, source=unreadable) as api:
         with pytest.raises(AccountAway, match=r"cannot be read: .*found nothing") as caught:
             await api.history("x")
-    assert reason(caught) is GateReason.CREDENTIALS
+    assert reason(caught) is PauseReason.LOGIN_REFUSED
 
 
 @pytest.mark.parametrize("token", ["tök", "a\r\nX-Evil: 1", "a b\x00", " a "])
@@ -509,7 +510,7 @@ async def test_a_token_that_cannot_be_sent_is_said_so(server: ScriptedServer, tm
     async with client(server, tmp_path, source=source) as api:
         with pytest.raises(AccountAway, match="characters that no token has") as caught:
             await api.generate("id", Offsets(top=1))
-    assert reason(caught) is GateReason.CREDENTIALS
+    assert reason(caught) is PauseReason.LOGIN_REFUSED
     assert server.connections == 0
 
 
@@ -590,6 +591,6 @@ async def test_a_refresh_that_is_lost_says_nothing_about_the_paid_call(server: S
     async with client(server, tmp_path) as api:
         with pytest.raises(AccountAway) as caught:
             await api.generate("id", Offsets(top=1))
-    assert reason(caught) is GateReason.CREDENTIALS
+    assert reason(caught) is PauseReason.LOGIN_REFUSED
     assert not isinstance(caught.value, OutcomeUnknown)
     assert len(server.requests("POST /edit/generate")) == 1

@@ -31,11 +31,11 @@ from expandd.domain.errors import (
     Fault,
     FaultCode,
     FileFault,
-    GateReason,
     ImageIdRefused,
     Later,
     OutcomeUnknown,
 )
+from expandd.domain.pauses import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,11 +117,11 @@ def _about_the_account(endpoint: Endpoint, answer: Answer, retry_after: float | 
     if answer.status == 401:  # noqa: PLR2004 - HTTP's own number
         return rejected(heard(answer))
     if answer.status == 429:  # noqa: PLR2004 - a status is its own name
-        return AccountAway(GateReason.SLOWED, f"The API asks to go slower ({heard(answer)}).", retry_after)
+        return AccountAway(PauseReason.RATE_LIMITED, f"The API asks to go slower ({heard(answer)}).", retry_after)
     if answer.shape is Shape.PAGE:
         return unreachable(endpoint, f"answered {heard(answer)}", retry_after)
     return AccountAway(
-        GateReason.CREDITS,
+        PauseReason.NO_CREDITS,
         f"The account may not do this now: the API answered {heard(answer)}. Look at its credits and its plan; "
         "everything that waits goes on by itself afterwards.",
         retry_after,
@@ -188,7 +188,7 @@ def _names(said: str, field: str, *, plainly: bool) -> bool:
 def request_refused(answer: Answer, field: str) -> AccountAway:
     """What we send along is refused: no picture is at fault, and the next one would be refused too."""
     return AccountAway(
-        GateReason.REQUEST_REFUSED,
+        PauseReason.REQUEST_REFUSED,
         f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra`; no picture is at fault, "
         "and everything that waits goes on by itself afterwards.",
     )
@@ -196,7 +196,7 @@ def request_refused(answer: Answer, field: str) -> AccountAway:
 
 def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
     return AccountAway(
-        GateReason.WRONG_PATH,
+        PauseReason.ENDPOINT_NOT_FOUND,
         f"The API knows no “{endpoint.value}” at this address ({heard(answer)}). Correct `{endpoint.setting}`.",
     )
 
@@ -204,7 +204,7 @@ def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
 def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None) -> AccountAway:
     """The service cannot be used now; `what` goes on from "The API"."""
     return AccountAway(
-        GateReason.UNREACHABLE,
+        PauseReason.API_UNREACHABLE,
         f"The API {what} (“{endpoint.value}”).",
         retry_after,
     )
@@ -217,7 +217,7 @@ def nonsense(endpoint: Endpoint, answer: Answer) -> AccountAway:
 
 def rejected(why: str) -> AccountAway:
     return AccountAway(
-        GateReason.CREDENTIALS,
+        PauseReason.LOGIN_REFUSED,
         f"The API does not accept the credentials ({why}). Put a new token pair, or e-mail and password, where the "
         "configured credentials are read from; they are read again by themselves.",
     )

@@ -15,7 +15,8 @@ from expandd.adapters.api.transfer import open_regular, opened_part
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.domain.api_types import Account, Fetched, History, Uploaded
-from expandd.domain.errors import AccountAway, GateReason, Later, LinkDead
+from expandd.domain.errors import AccountAway, Later, LinkDead
+from expandd.domain.pauses import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -207,7 +208,7 @@ class MagicExpand:
             raise Later(f"The result cannot be fetched just now: {error}.") from error
         except OSError as error:
             raise AccountAway(
-                GateReason.CANNOT_STORE,
+                PauseReason.STORAGE_UNAVAILABLE,
                 f"The result cannot be stored in the state directory: {error.strerror or error}. Make room there; "
                 "it is fetched by itself.",
             ) from error

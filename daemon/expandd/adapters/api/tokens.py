@@ -15,7 +15,8 @@ from expandd.adapters.api import errors, replies
 from expandd.adapters.api.errors import Endpoint
 from expandd.adapters.api.token_file import Pair, TokenFile
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError
-from expandd.domain.errors import AccountAway, ExpanddError, GateReason
+from expandd.domain.errors import AccountAway, ExpanddError
+from expandd.domain.pauses import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -127,7 +128,7 @@ class Tokens:
                 return pair
         except OSError as error:
             raise AccountAway(
-                GateReason.CANNOT_STORE,
+                PauseReason.STORAGE_UNAVAILABLE,
                 f"The token pair cannot be kept in the state directory ({error.strerror or error}). Make room "
                 "there, or make it writable; everything goes on by itself.",
             ) from error

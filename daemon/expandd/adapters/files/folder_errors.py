@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from expandd.adapters.files.roots import NotOurs, Roots
-from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 
 FLOOR = 1 << 20
 """Bytes that stay free in a folder beside what is put there."""
@@ -51,7 +52,7 @@ def translated(folder: Path) -> Iterator[None]:
 def folder_away(folder: Path, error: OSError) -> FolderAway:
     """What this error says, if it is the folder's."""
     if isinstance(error, NotOurs):
-        return FolderAway(GateReason.FOLDER_AWAY, error.sentence)
+        return FolderAway(PauseReason.INBOX_UNAVAILABLE, error.sentence)
     of_file = _OF_FILE.get(error.errno or 0, "")
     away = _of_folder(folder, error)
     return FolderAway(away.reason, str(away), may_be_file=bool(of_file), detail=of_file)
@@ -61,23 +62,25 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
     reason, where = error.strerror or str(error), printable(folder)
     if error.errno == errno.ETIMEDOUT:
         return FolderAway(
-            GateReason.FOLDER_AWAY,
+            PauseReason.INBOX_UNAVAILABLE,
             f"The disk of {where} does not answer. Is the share's server there? expandd goes on by itself.",
         )
     if error.errno in _FULL:
-        return FolderAway(GateReason.CANNOT_STORE, f"There is no room in {where} ({reason}). Make room on its disk.")
+        return FolderAway(
+            PauseReason.STORAGE_UNAVAILABLE, f"There is no room in {where} ({reason}). Make room on its disk."
+        )
     if error.errno in _TOO_MANY_OPEN:
         return FolderAway(
-            GateReason.CANNOT_STORE,
+            PauseReason.STORAGE_UNAVAILABLE,
             f"No file can be opened in {where} just now ({reason}): raise the limit of open files (LimitNOFILE= of the "
             "service). expandd goes on by itself.",
         )
     if error.errno in _FORBIDDEN:
         return FolderAway(
-            GateReason.CANNOT_STORE,
+            PauseReason.STORAGE_UNAVAILABLE,
             f"expandd is not allowed to do its work in {where} ({reason}). Correct its permissions or mount options.",
         )
-    return FolderAway(GateReason.FOLDER_AWAY, f"{where} cannot be used ({reason}). Is it there, and mounted?")
+    return FolderAway(PauseReason.INBOX_UNAVAILABLE, f"{where} cannot be used ({reason}). Is it there, and mounted?")
 
 
 def prove_room(roots: Roots, root: Path, room: int) -> None:
@@ -87,8 +90,10 @@ def prove_room(roots: Roots, root: Path, room: int) -> None:
         may = os.access(".", os.W_OK | os.X_OK, dir_fd=directory)
     if found.f_flag & os.ST_RDONLY or not may:
         raise FolderAway(
-            GateReason.CANNOT_STORE,
+            PauseReason.STORAGE_UNAVAILABLE,
             f"expandd may not write into {printable(root)}. Correct its permissions.",
         )
     if found.f_bavail * found.f_frsize < room + FLOOR or (found.f_files and not found.f_favail):
-        raise FolderAway(GateReason.CANNOT_STORE, f"The disk that holds {printable(root)} is full. Make room on it.")
+        raise FolderAway(
+            PauseReason.STORAGE_UNAVAILABLE, f"The disk that holds {printable(root)} is full. Make room on it."
+        )

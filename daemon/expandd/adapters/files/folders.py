@@ -22,10 +22,11 @@ from expandd.adapters.files.result_sidecar import put_beside
 from expandd.adapters.files.returns import Returning
 from expandd.adapters.files.roots import WORK, NotOurs
 from expandd.adapters.files.scan import MARK, Looking, events_reach, first_in
-from expandd.domain.errors import FolderAway, GateReason, InstanceRunning, VaultDamaged
+from expandd.domain.errors import FolderAway, InstanceRunning, VaultDamaged
 from expandd.domain.inbox_state import Occupied
 from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settle import Look
 
 T = TypeVar("T")
@@ -166,7 +167,7 @@ class LocalFolders:
             try:
                 self._locks.take(inbox)
             except InstanceRunning as error:
-                raise FolderAway(GateReason.FOLDER_AWAY, str(error)) from error
+                raise FolderAway(PauseReason.INBOX_UNAVAILABLE, str(error)) from error
         with self._roots.directory(inbox) as directory:
             found, there = os.fstat(directory), first_in(directory, heeding)
         work = self._stat(inbox / WORK)

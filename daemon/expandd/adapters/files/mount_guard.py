@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.adapters.files.mounts import Mounts, mount_id
-from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import HotFolder
 
 
@@ -81,7 +82,7 @@ def is_mount_point(path: Path) -> bool:
 
 def _not_mounted(root: Path, point: Path) -> FolderAway:
     return FolderAway(
-        GateReason.FOLDER_AWAY,
+        PauseReason.INBOX_UNAVAILABLE,
         f"Nothing is mounted at {printable(point)}, where {printable(root)} belongs. Mount it; "
         "expandd goes on by itself.",
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.durable_io import Disk
-from expandd.domain.errors import AccountAway, GateReason
+from expandd.domain.errors import AccountAway
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 
 FLOOR = 16 << 20
 """Bytes that stay free beside the result to be stored: the journal lives there too."""
@@ -41,10 +42,12 @@ class FileVault:
         try:
             found = await self._run(self._directory, os.statvfs, self._directory)
         except OSError as error:
-            raise AccountAway(GateReason.CANNOT_STORE, f"The state directory cannot be used: {error}.") from error
+            raise AccountAway(
+                PauseReason.STORAGE_UNAVAILABLE, f"The state directory cannot be used: {error}."
+            ) from error
         if found.f_bavail * found.f_frsize < room + FLOOR:
             raise AccountAway(
-                GateReason.CANNOT_STORE,
+                PauseReason.STORAGE_UNAVAILABLE,
                 f"The disk of the state directory {self._directory.parent} is full: results could not be kept safe. "
                 "Make room there; expandd goes on by itself.",
             )
@@ -103,7 +106,7 @@ class FileVault:
             await self._run(self._directory, call, *arguments)
         except OSError as error:
             raise AccountAway(
-                GateReason.CANNOT_STORE,
+                PauseReason.STORAGE_UNAVAILABLE,
                 f"The state directory {printable(self._directory.parent)} cannot be used ({error.strerror or error}). "
                 "Results cannot be kept safe there: see to its disk; expandd goes on by itself.",
             ) from error

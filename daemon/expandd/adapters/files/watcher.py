@@ -28,8 +28,9 @@ from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.kernel_watches import KernelWatch, kernel_watches
-from expandd.domain.errors import FolderAway, GateReason
+from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 
 Hint = Callable[[Path], None]
 
@@ -218,7 +219,7 @@ class _Overflow(logging.Handler):
 
 def _refused(inbox: Path, error: OSError) -> FolderAway:
     reason = _LIMITS.get(error.errno or 0) or f" ({error.strerror or error})"
-    return FolderAway(GateReason.FOLDER_AWAY, f"{printable(inbox)} cannot be watched{reason}.")
+    return FolderAway(PauseReason.INBOX_UNAVAILABLE, f"{printable(inbox)} cannot be watched{reason}.")
 
 
 def _directories(inbox: Path) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from expandd.domain.commands import Lasting, StandingOrder
-from expandd.domain.errors import GateReason
 from expandd.domain.job import Job
+from expandd.domain.pauses import PauseReason
 from expandd.engine.control.pauses import Barriers, Cause
 from expandd.engine.ports import Journal
 
@@ -104,9 +104,9 @@ class StandingOrders:
         if order.relative is not None or not (order.inbox is None or order.inbox in self._served):
             return
         if order.lasting is Lasting.PAUSED:
-            self._barriers.at(order.inbox, Cause.ORDER).close(GateReason.PAUSED, _PAUSED, order.at)
+            self._barriers.at(order.inbox, Cause.ORDER).close(PauseReason.PAUSED, _PAUSED, order.at)
         elif order.lasting is Lasting.HELD:
-            self._barriers.at(order.inbox, Cause.BURST).close(GateReason.BURST, _HELD, order.at)
+            self._barriers.at(order.inbox, Cause.BURST).close(PauseReason.BURST, _HELD, order.at)
 
     def _open(self, order: StandingOrder) -> None:
         cause = {Lasting.PAUSED: Cause.ORDER, Lasting.HELD: Cause.BURST}.get(order.lasting)

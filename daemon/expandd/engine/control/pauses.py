@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from expandd.domain.errors import GateReason
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Clock, Emit
 
 LOOK = 5.0
@@ -20,7 +20,7 @@ LOOK = 5.0
 class Shut:
     """Why and since when a gate is shut: wall time for people, monotonic seconds for the next probe."""
 
-    reason: GateReason
+    reason: PauseReason
     why: str
     since: float
     since_monotonic: float
@@ -55,7 +55,7 @@ class Barrier:
     def enter(self) -> None:
         """Nobody passes as a probe."""
 
-    def close(self, reason: GateReason, why: str, since: float | None = None) -> None:
+    def close(self, reason: PauseReason, why: str, since: float | None = None) -> None:
         """Shut it, `since` then (epoch seconds) when that is known better than now; say so once for each `why`."""
         if self.shut is not None and (self.shut.reason, self.shut.why) == (reason, why):
             return

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 
-from expandd.domain.errors import AccountAway, GateReason, Later
+from expandd.domain.errors import AccountAway, Later
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.engine.control.pauses import Barrier, Cause
 from expandd.engine.flow.circuit_breaker import Gates
@@ -82,7 +83,7 @@ class Account:
         await self.ask()
         shut = self._gates.spending.shut
         topped_up = self.credits is not None and before is not None and self.credits > max(before, Decimal(0))
-        if shut is not None and shut.reason is GateReason.CREDITS and topped_up:
+        if shut is not None and shut.reason is PauseReason.NO_CREDITS and topped_up:
             self._gates.spending.passed()
 
     async def ask(self) -> None:
@@ -111,7 +112,7 @@ class Account:
     @property
     def _short(self) -> bool:
         shut = self._gates.spending.shut
-        return self._barrier.shut is not None or (shut is not None and shut.reason is GateReason.CREDITS)
+        return self._barrier.shut is not None or (shut is not None and shut.reason is PauseReason.NO_CREDITS)
 
     @property
     def _near(self) -> bool:
@@ -130,7 +131,7 @@ class Account:
         It is asked while the credits are known to be used up, and for the guard. Raises AccountAway, Later.
         """
         shut = self._gates.spending.shut
-        if shut is not None and shut.reason is GateReason.CREDITS:
+        if shut is not None and shut.reason is PauseReason.NO_CREDITS:
             await self._gates.through(self.ask())
             if self.credits is not None and self.credits <= 0:
                 raise AccountAway(shut.reason, shut.why)
@@ -163,12 +164,12 @@ class Account:
             self._barrier.open()
         elif self.at is not None and self.credits is None:
             self._barrier.close(
-                GateReason.LOW_CREDITS,
+                PauseReason.CREDITS_RESERVED,
                 "The service does not say how many credits the account has, so `keep_credits` cannot be kept.",
             )
         elif self.credits is not None and self.credits - self._price < keep:
             self._barrier.close(
-                GateReason.LOW_CREDITS,
+                PauseReason.CREDITS_RESERVED,
                 f"One more image would leave fewer than the {keep} credits that are to be kept. "
                 "Top up, or lower keep_credits.",
             )

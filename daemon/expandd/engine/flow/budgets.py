@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.calendar import Spent, Today
-from expandd.domain.errors import GateReason
 from expandd.domain.job import Job
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Settings
 from expandd.engine.control.holds import StandingOrders
 from expandd.engine.control.pauses import Barriers, Cause
@@ -140,7 +140,7 @@ class Budgets:
             barrier = self._barriers.at(inbox, Cause.BUDGET)
             why = "" if budget == NO_LIMIT else _why(budget, self.used(inbox))
             if why:
-                barrier.close(GateReason.BUDGET, why)
+                barrier.close(PauseReason.BUDGET_SPENT, why)
                 self._used_up.set()
             else:
                 barrier.open()

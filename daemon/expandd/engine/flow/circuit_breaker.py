@@ -7,17 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from expandd.domain.backoff import ACCOUNT, FOLDER, Backoff
-from expandd.domain.errors import (
-    AccountAway,
-    FileFault,
-    FolderAway,
-    GateReason,
-    ImageIdRefused,
-    Later,
-)
+from expandd.domain.errors import AccountAway, FileFault, FolderAway, ImageIdRefused, Later
 from expandd.domain.events import GateOpened, GateShut
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.engine.control.pauses import Barrier, Barriers, Shut
 from expandd.engine.ports import Chance, Clock, Emit
 
@@ -31,10 +25,6 @@ LEAST = 1e-6
 
 OTHERS_FIRST = 3.0
 """Seconds for which a file that has failed leaves the probe of a shut gate to one that has not."""
-
-_SPENDING = frozenset(
-    {GateReason.CREDITS, GateReason.WRONG_PATH, GateReason.REQUEST_REFUSED, GateReason.CANNOT_STORE},
-)
 
 
 class Gate:
@@ -87,11 +77,11 @@ class Gate:
     def away(self, error: FolderAway) -> None:
         self.failed(error.reason, str(error))
 
-    def failed(self, reason: GateReason, why: str, retry_after: float | None = None) -> None:
+    def failed(self, reason: PauseReason, why: str, retry_after: float | None = None) -> None:
         """Count a failure. Some reasons shut the gate at once, an unreachable service only when it persists."""
         self._failures += 1
         self._probing = False
-        if reason is GateReason.UNREACHABLE and self._failures < PATIENCE and self.shut is None:
+        if reason is PauseReason.API_UNREACHABLE and self._failures < PATIENCE and self.shut is None:
             return
         seconds = self._backoff.wait(self._failures, self._chance.fraction())
         if retry_after is not None:
@@ -106,7 +96,7 @@ class Gate:
             reason, self.shut = self.shut.reason, None
             self._emit(GateOpened(self.name, reason, waited))
 
-    def _close(self, reason: GateReason, why: str, seconds: float) -> None:
+    def _close(self, reason: PauseReason, why: str, seconds: float) -> None:
         now = self._clock.monotonic()
         if self.shut is None or self.shut.reason is not reason:
             self.shut = Shut(reason, why, self._clock.wall(), now, now + seconds)
@@ -152,7 +142,7 @@ class Gates:
         return gates[inbox]
 
     def account_failed(self, error: AccountAway) -> None:
-        gate = self.spending if error.reason in _SPENDING else self.service
+        gate = self.spending if error.reason.of_account else self.service
         gate.failed(error.reason, str(error), error.retry_after)
 
     @staticmethod
@@ -187,7 +177,7 @@ class Gates:
     def _served(self, *, was_open: bool) -> None:
         # A call that was under way when the service asked for a pause does not end the pause.
         shut = self.service.shut
-        if not (was_open and shut is not None and shut.reason is GateReason.SLOWED):
+        if not (was_open and shut is not None and shut.reason is PauseReason.RATE_LIMITED):
             self.service.passed()
 
     def made(self, job: Job) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from expandd.domain.errors import DecoderAway, GateReason
+from expandd.domain.errors import DecoderAway
 from expandd.domain.inspection import Finding
+from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.circuit_breaker import Gate
 from expandd.engine.ports import Clock, Images
 
@@ -61,7 +62,7 @@ class Decoders:
         try:
             return await call()
         except DecoderAway as error:
-            self._gate.failed(GateReason.DECODER_UNAVAILABLE, str(error))
+            self._gate.failed(PauseReason.DECODER_UNAVAILABLE, str(error))
             self._away.set()
             raise
 
@@ -69,6 +70,6 @@ class Decoders:
         try:
             await self._images.prove()
         except DecoderAway as error:
-            self._gate.failed(GateReason.DECODER_UNAVAILABLE, str(error))
+            self._gate.failed(PauseReason.DECODER_UNAVAILABLE, str(error))
         else:
             self._gate.passed()

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from expandd.domain.api_types import Announcement, Notification
-from expandd.domain.errors import AccountAway, Fault, FaultCode, GateReason, JournalAway, Later, StaleJob
+from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, Later, StaleJob
 from expandd.domain.events import NotificationsRead
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
+from expandd.domain.pauses import PauseReason
 from expandd.domain.payment import Outcome, known
 from expandd.domain.poll_forecast import Aim, borne_out
 from expandd.engine.flow.circuit_breaker import Gates
@@ -133,10 +134,10 @@ class Poller:
             self._polled_at = began
 
     async def _refused(self, error: AccountAway) -> None:
-        if error.reason is GateReason.SLOWED and error.retry_after is None:
+        if error.reason is PauseReason.RATE_LIMITED and error.retry_after is None:
             # It is about polls, at their limit because others poll the same account; all else goes on.
             self._slowness.failed()
-        elif error.reason is not GateReason.UNREACHABLE or not await self._probing.serves():
+        elif error.reason is not PauseReason.API_UNREACHABLE or not await self._probing.serves():
             self._gates.account_failed(error)
         else:
             self._slowness.failed()

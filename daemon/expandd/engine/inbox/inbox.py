@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, GateReason, JournalAway
+from expandd.domain.errors import FolderAway, JournalAway
 from expandd.domain.events import BugFound
 from expandd.domain.inbox_state import Occupied
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
 from expandd.engine.flow.circuit_breaker import Gates
@@ -122,7 +123,7 @@ class Inbox:
             raise
         except Exception as error:  # noqa: BLE001 - at the start one folder must not keep the others back
             self._emit(BugFound(f"the look into {printable(self.folder.inbox)}", error))
-            self._gate.away(FolderAway(GateReason.FOLDER_AWAY, "It could not be looked into."))
+            self._gate.away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "It could not be looked into."))
 
     async def run(self) -> None:
         """Until cancelled, or ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from expandd.domain.errors import GateReason
+from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import PAUSE_NAMES
 from expandd.engine.control.pauses import Barrier
 from expandd.engine.ports import Folders
@@ -42,6 +42,6 @@ class PauseFile:
     def _set(self, name: str) -> None:
         if name:
             why = f"{name} lies in the inbox and pauses this folder. Take it away and it goes on."
-            self._barrier.close(GateReason.PAUSED, why)
+            self._barrier.close(PauseReason.PAUSED, why)
         else:
             self._barrier.open()

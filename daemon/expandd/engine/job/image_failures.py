@@ -7,8 +7,9 @@ from collections.abc import Awaitable
 from enum import Enum
 from typing import TypeVar
 
-from expandd.domain.errors import AccountAway, Fault, FaultCode, FileFault, GateReason, Later, OutcomeUnknown
+from expandd.domain.errors import AccountAway, Fault, FaultCode, FileFault, Later, OutcomeUnknown
 from expandd.domain.job import UNPAID, Job
+from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.circuit_breaker import Gates
 from expandd.engine.flow.probe import Probing
 from expandd.engine.jobs import Jobs
@@ -83,13 +84,13 @@ class Suspicion:
         """The answer to a paid call is lost: the image's own fault where the service serves."""
         served = await self._probing.serves()
         if not served:
-            self._gates.service.failed(GateReason.UNREACHABLE, why)
+            self._gates.service.failed(PauseReason.API_UNREACHABLE, why)
         if served is not None:
             await self._count(job, step, UNKNOWN_STRIKES if served else None)
 
     async def _failed_alone(self, job: Job, step: Step, error: AccountAway | Later) -> bool:
         """Count the failure; whether it was the image's own and concerns nobody else."""
-        if isinstance(error, AccountAway) and error.reason is not GateReason.UNREACHABLE:
+        if isinstance(error, AccountAway) and error.reason is not PauseReason.API_UNREACHABLE:
             return False
         served = await self._probing.serves()
         if served is None:

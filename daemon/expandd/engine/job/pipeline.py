@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.backoff import JOB
-from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, GateReason, Later
+from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, Later
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.engine.control.pauses import LOOK
 from expandd.engine.flow.admission import Leave
 from expandd.engine.flow.circuit_breaker import Gates
@@ -156,7 +157,7 @@ class Pipeline:
 
     async def _is_about_one(self, job: Job, error: AccountAway) -> bool:
         """Whether a call about what is paid for failed while the API served: it concerns no other job."""
-        if job.state in UNPAID or error.reason is not GateReason.UNREACHABLE:
+        if job.state in UNPAID or error.reason is not PauseReason.API_UNREACHABLE:
             return False
         return bool(await self._probing.serves())
 
@@ -182,5 +183,5 @@ class Pipeline:
         if job.state not in UNPAID or job.fault is not None:
             return 0.0
         gate = self._gates.storage(job.place.inbox)
-        away = gate.shut is not None and gate.shut.reason is GateReason.FOLDER_AWAY
+        away = gate.shut is not None and gate.shut.reason is PauseReason.INBOX_UNAVAILABLE
         return gate.wait() if away else 0.0

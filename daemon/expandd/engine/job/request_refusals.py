@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from expandd.domain.errors import AccountAway, FileFault, GateReason, Later
+from expandd.domain.errors import AccountAway, FileFault, Later
 from expandd.domain.job import Job
+from expandd.domain.pauses import PauseReason
 
 SEVERAL = 3
 """Images that are refused in the same words, with none accepted, after which no image is at fault."""
@@ -45,7 +46,7 @@ class Refusals:
             tries[job.id] = tries.get(job.id, 0) + 1
         if len(tries) >= SEVERAL:
             return AccountAway(
-                GateReason.REQUEST_REFUSED,
+                PauseReason.REQUEST_REFUSED,
                 f"The API has refused {SEVERAL} images in the same words and accepted none since expandd was started: "
                 f"{refusal.fault.message} It may be about `api.generate_extra` ({self._added}); no file is at fault.",
             )

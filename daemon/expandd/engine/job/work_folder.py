@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, GateReason, Later
+from expandd.domain.errors import FolderAway, Later
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Clock, Folders
 
 GRACE = 10.0
@@ -54,7 +55,7 @@ class WorkFolders:
         found = await self._folders.directory_identity(work)
         if found is None:
             raise FolderAway(
-                GateReason.FOLDER_AWAY, f"The work folder {printable(work)} is not there. Is its disk mounted?"
+                PauseReason.INBOX_UNAVAILABLE, f"The work folder {printable(work)} is not there. Is its disk mounted?"
             )
         elsewhere = found[0] != job.source.identity.device and job.attempts < MOST_TRIES
         if elsewhere and await self._folders.directory_identity(job.work_dir) is None:

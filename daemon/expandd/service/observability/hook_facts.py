@@ -15,7 +15,6 @@ from expandd.domain.job import JobState
 from expandd.domain.naming import printable
 from expandd.service.observability.logs import canonical
 from expandd.service.observability.redaction import safe_text
-from expandd.service.reports.pauses import LIFTS
 
 PREFIX = "EXPANDD"
 LONGEST = 16_384
@@ -39,7 +38,7 @@ def facts_of(hook: HookName, event: JobClosed | GateShut, *, ident: str, now: fl
     head = {"event": hook.event, "id": ident, "at": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")}
     if isinstance(event, JobClosed):
         return _facts(hook, printable(event.job.relative), {**head, **canonical(event.job)})
-    stop = {"gate": event.gate, "reason": event.reason.value, "why": event.why, "what_to_do": LIFTS[event.reason]}
+    stop = {"gate": event.gate, "reason": event.reason.value, "why": event.why, "what_to_do": event.reason.remedy}
     return _facts(hook, event.gate, {**head, **stop})
 
 

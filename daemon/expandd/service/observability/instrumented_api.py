@@ -62,7 +62,7 @@ def _outcome(error: BaseException) -> str:
     """A word of a few: the reason for which the account waits, or what becomes of this call."""
     match error:
         case AccountAway(reason=reason):
-            return reason.value
+            return str(reason.value)
         case OutcomeUnknown():
             return "unknown"
         case FileFault() | ImageIdRefused():

@@ -168,7 +168,7 @@ class _Seen:
             metric.clear()
         for folder in overview.folders:
             self._folder(folder, labels.get(folder.inbox, OTHER))
-        for halt in overview.standstills:
+        for halt in overview.pauses:
             gate = ALL if halt.inbox is None else labels.get(halt.inbox, OTHER)
             self._gate_shut.labels(gate, halt.reason.value).set(1)
             self._gate_since.labels(gate, halt.reason.value).set(halt.since)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from expandd.domain.commands import Verb
-from expandd.domain.errors import GateReason
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.service.observability.redaction import safe_text
 from expandd.service.page.job_view import ended, failed_view, held_view, in_hand_view, moment, picture_view
@@ -27,7 +27,7 @@ from expandd.service.page.values import (
     HaltView,
     PageView,
 )
-from expandd.service.reports.overview import FolderOverview, Overview, Standstill
+from expandd.service.reports.overview import FolderOverview, Overview, Pause
 
 MOST_PICTURES = 13
 ALL = "all"
@@ -37,24 +37,6 @@ _BURST = (
     "More files came at once than the folder's burst guard allows. Take out what was not meant; release the rest to "
     "have it expanded and paid for."
 )
-_TELLING = frozenset({GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET, GateReason.LOW_CREDITS})
-"""Reasons whose own words, or whose button, say what lifts them."""
-
-_TITLES = {
-    GateReason.UNREACHABLE: "the service cannot be reached",
-    GateReason.CREDENTIALS: "the login is refused",
-    GateReason.CREDITS: "no credits are left",
-    GateReason.SLOWED: "the service asks for fewer calls",
-    GateReason.WRONG_PATH: "the service does not know the path of a call",
-    GateReason.REQUEST_REFUSED: "the service refuses what api.generate_extra adds",
-    GateReason.FOLDER_AWAY: "the folder is away",
-    GateReason.CANNOT_STORE: "results cannot be stored",
-    GateReason.PAUSED: "paused",
-    GateReason.BURST: "many files came at once",
-    GateReason.BUDGET: "the budget is used up",
-    GateReason.LOW_CREDITS: "credits are low",
-    GateReason.DECODER_UNAVAILABLE: "the program that reads images cannot be started",
-}
 
 
 def folder_key(inbox: Path) -> str:
@@ -82,7 +64,7 @@ def page_view(overview: Overview, most_pictures: int = MOST_PICTURES) -> PageVie
         held=tuple(held_view(job, now) for job in overview.held),
         failed=tuple(failed_view(job, now) for job in overview.failed),
         more_failed=max(0, in_error - len(overview.failed)),
-        folders=tuple(_folder(folder, overview.standstills) for folder in overview.folders),
+        folders=tuple(_folder(folder, overview.pauses) for folder in overview.folders),
         money=tuple(_money(overview)),
         at=moment(now, now),
     )
@@ -91,10 +73,10 @@ def page_view(overview: Overview, most_pictures: int = MOST_PICTURES) -> PageVie
 # --- the head of the page ---
 
 
-def _everything_halts(overview: Overview) -> Standstill | None:
+def _everything_halts(overview: Overview) -> Pause | None:
     """What holds up everything; a pause before all else, because it is a person who lifts it."""
-    halts = [halt for halt in overview.standstills if halt.inbox is None]
-    return min(halts, key=lambda halt: halt.reason is not GateReason.PAUSED, default=None)
+    halts = [halt for halt in overview.pauses if halt.inbox is None]
+    return min(halts, key=lambda halt: halt.reason is not PauseReason.PAUSED, default=None)
 
 
 def _headline(overview: Overview) -> str:
@@ -103,7 +85,7 @@ def _headline(overview: Overview) -> str:
     if not overview.running:
         return "expandd does not run"
     if halt is not None:
-        return "Paused" if halt.reason is GateReason.PAUSED else f"Everything waits: {_TITLES[halt.reason]}"
+        return "Paused" if halt.reason is PauseReason.PAUSED else f"Everything waits: {halt.reason.title}"
     if in_flight:
         return f"Expanding {counted(in_flight, 'image')}"
     if waiting:
@@ -134,7 +116,7 @@ def _tone(overview: Overview) -> str:
 
 
 def _main_button(overview: Overview) -> Button:
-    paused = any(halt.inbox is None and halt.reason is GateReason.PAUSED for halt in overview.standstills)
+    paused = any(halt.inbox is None and halt.reason is PauseReason.PAUSED for halt in overview.pauses)
     if paused:
         return Button(Verb.RESUME.value, "Resume", "everything", folder=ALL, strong=True)
     return Button(Verb.PAUSE.value, "Pause all", "(what is paid for is still fetched)", folder=ALL)
@@ -178,32 +160,36 @@ def _left(images: int | None) -> str:
 def _halts(overview: Overview) -> Iterator[HaltView]:
     """All but the one that the head of the page tells of."""
     told = _everything_halts(overview) if overview.running else None
-    yield from (_halt(halt, overview.at) for halt in overview.standstills if halt is not told)
+    yield from (_halt(halt, overview.at) for halt in overview.pauses if halt is not told)
 
 
-def _halt(halt: Standstill, now: float) -> HaltView:
+def _halt(halt: Pause, now: float) -> HaltView:
     key, about = (ALL, "everything") if halt.inbox is None else (folder_key(halt.inbox), folder_name(halt.inbox))
     button = None
-    if halt.reason is GateReason.PAUSED and not _by_file(halt):
+    if halt.reason is PauseReason.PAUSED and not _by_file(halt):
         button = Button(Verb.RESUME.value, "Resume", about, folder=key, strong=True)
-    elif halt.reason is GateReason.BURST:
+    elif halt.reason is PauseReason.BURST:
         button = Button(Verb.RELEASE.value, "Release", about, folder=key, strong=True)
     return HaltView(
-        title=f"{'Everything' if halt.inbox is None else about} waits: {_TITLES[halt.reason]}",
+        title=f"{'Everything' if halt.inbox is None else about} waits: {halt.reason.title}",
         why=_why(halt),
         at=moment(halt.since, now) if halt.since else None,
         button=button,
     )
 
 
-def _why(halt: Standstill) -> str:
-    if halt.reason is GateReason.BURST:
+def _why(halt: Pause) -> str:
+    if halt.reason is PauseReason.BURST:
         return _BURST
     why = _sentence(safe_text(halt.why))
-    return why if halt.reason in _TELLING or halt.lifts in why else f"{why} {halt.lifts}"
+    return (
+        why
+        if halt.reason.says_remedy or halt.reason is PauseReason.PAUSED or halt.lifts in why
+        else f"{why} {halt.lifts}"
+    )
 
 
-def _by_file(halt: Standstill) -> bool:
+def _by_file(halt: Pause) -> bool:
     """Whether a file in the inbox pauses it: only who takes that away goes on."""
     name, lies, _ = halt.why.partition(" lies ")
     return bool(lies) and is_pause(Path(name))
@@ -214,10 +200,10 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}" + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-def _folder(folder: FolderOverview, halts: tuple[Standstill, ...]) -> FolderView:
+def _folder(folder: FolderOverview, halts: tuple[Pause, ...]) -> FolderView:
     name, key = folder_name(folder.inbox), folder_key(folder.inbox)
     mine = [halt for halt in halts if halt.inbox == folder.inbox]
-    paused = any(halt.reason is GateReason.PAUSED and not _by_file(halt) for halt in mine)
+    paused = any(halt.reason is PauseReason.PAUSED and not _by_file(halt) for halt in mine)
     left = [amount for amount in (folder.day_left, folder.month_left) if amount is not None]
     return FolderView(
         name=name,
@@ -230,7 +216,7 @@ def _folder(folder: FolderOverview, halts: tuple[Standstill, ...]) -> FolderView
         in_error=folder.in_error,
         paid=number(folder.paid_today),
         left=number(min(left)) if left else "",
-        halted=_TITLES[mine[0].reason] if mine else "",
+        halted=mine[0].reason.title if mine else "",
         button=Button(
             *((Verb.RESUME.value, "Resume", name) if paused else (Verb.PAUSE.value, "Pause", name)), folder=key
         ),

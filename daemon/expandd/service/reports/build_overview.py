@@ -16,7 +16,7 @@ from expandd.domain.calendar import Spent, Today
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Budget, HotFolder, Settings
 from expandd.service.reports.overview import MOST_LISTED, FolderOverview, Money, Overview, Pace
-from expandd.service.reports.pauses import standstills
+from expandd.service.reports.pauses import current_pauses
 from expandd.service.reports.snapshot import Snapshot, last_snapshot, live_snapshot
 from expandd.service.runtime.rebuild import JOURNAL
 
@@ -54,7 +54,7 @@ def overview_of(
     folders = tuple(
         _folder(folder, count, facts, snapshot) for folder, count in zip(settings.folders, counts, strict=True)
     )
-    halts = tuple(standstills(settings, journal, snapshot, counts))
+    halts = tuple(current_pauses(settings, journal, snapshot, counts))
     done = tuple(journal.done(MOST_PACE)) if journal else ()
     failed = tuple(journal.failed(MOST_LISTED)) if journal else ()
     left = sum(folder.waiting + folder.in_flight for folder in folders)
@@ -65,7 +65,7 @@ def overview_of(
         told_at=snapshot.at if snapshot else None,
         failing=snapshot.failing if snapshot else (),
         folders=folders,
-        standstills=halts,
+        pauses=halts,
         money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),
         pace=_pace(done, facts.done_in_the_last_hour, left if moving else 0, settings.workers),
         in_hand=tuple(journal.open_jobs(MOST_LISTED)) if journal else (),

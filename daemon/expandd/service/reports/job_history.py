@@ -10,11 +10,11 @@ from pathlib import Path
 from expandd.adapters.files.answering_roots import AnsweringRoots
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import Looking
-from expandd.domain.errors import GateReason
 from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.pauses import Blocks, PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.held_jobs import asked
-from expandd.service.reports.overview import Standstill
+from expandd.service.reports.overview import Pause
 from expandd.service.reports.snapshot import Snapshot
 
 S = JobState
@@ -35,8 +35,6 @@ WORDS = {
 
 _UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
 _ASKING = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED})
-_STORING = frozenset({GateReason.FOLDER_AWAY, GateReason.CANNOT_STORE})
-_CALLING = frozenset({GateReason.UNREACHABLE, GateReason.CREDENTIALS, GateReason.SLOWED, GateReason.WRONG_PATH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Surroundings:
     settings: Settings
     running: str
     snapshot: Snapshot | None
-    standstills: tuple[Standstill, ...]
+    pauses: tuple[Pause, ...]
     away: frozenset[Path]
     """Inboxes of folders that give no answer: nobody looks into them."""
     silent: frozenset[Path] = frozenset()
@@ -88,7 +86,7 @@ class JobStory:
     lying: tuple[Lying, ...]
     next: str
     next_at: float | None
-    waits_on: tuple[Standstill, ...]
+    waits_on: tuple[Pause, ...]
 
 
 def story_of(job: Job, around: Surroundings) -> JobStory:
@@ -105,17 +103,17 @@ def story_of(job: Job, around: Surroundings) -> JobStory:
     )
 
 
-def _waits_on(job: Job, around: Surroundings) -> Iterator[Standstill]:
-    yield from (halt for halt in around.standstills if _holds_up(halt, job))
+def _waits_on(job: Job, around: Surroundings) -> Iterator[Pause]:
+    yield from (halt for halt in around.pauses if _holds_up(halt, job))
     if job.state in _UNPAID and (job.place.inbox, job.relative) in around.paused:
         yield paused_file(job.place.inbox, job.relative)
 
 
-def paused_file(inbox: Path, relative: Path) -> Standstill:
+def paused_file(inbox: Path, relative: Path) -> Pause:
     """The pause of one single file."""
-    return Standstill(
+    return Pause(
         inbox=inbox,
-        reason=GateReason.PAUSED,
+        reason=PauseReason.PAUSED,
         relative=relative,
         why="A person has paused this one file.",
         since=0.0,
@@ -153,14 +151,14 @@ def _there(path: Path, around: Surroundings, *, away: bool) -> bool | None:
         return None
 
 
-def _holds_up(halt: Standstill, job: Job) -> bool:
+def _holds_up(halt: Pause, job: Job) -> bool:
     if halt.inbox not in {None, job.place.inbox}:
         return False
     if job.state in _UNPAID and job.fault is None:
         return True
     if job.state in _ASKING:
-        return halt.inbox is None and halt.reason in _CALLING
-    return halt.inbox is not None and halt.reason in _STORING
+        return halt.inbox is None and halt.reason.blocks is Blocks.CALLS
+    return halt.inbox is not None and halt.reason.blocks is Blocks.STORING
 
 
 def _next(job: Job, around: Surroundings) -> str:

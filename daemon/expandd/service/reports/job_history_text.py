@@ -11,7 +11,7 @@ from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.service.reports.job_history import WORDS, JobStory, Lying, paid_words
 from expandd.service.reports.not_picked_up import Untaken
-from expandd.service.reports.overview import Standstill
+from expandd.service.reports.overview import Pause
 from expandd.service.reports.pauses import clock, ended, sentence, span
 
 
@@ -130,7 +130,7 @@ def _pixels(size: Size | None) -> dict[str, int] | None:
     return None if size is None else {"width": size.width, "height": size.height}
 
 
-def _halt(halt: Standstill, now: float) -> dict[str, Any]:
+def _halt(halt: Pause, now: float) -> dict[str, Any]:
     since = clock(halt.since, now) if halt.since else None
     return {"reason": halt.reason.value, "since": since, "sentence": sentence(halt, now)}
 

@@ -18,7 +18,7 @@ from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.engine.ports import Images
 from expandd.service.reports.job_history import Surroundings, paused_file
-from expandd.service.reports.overview import Standstill
+from expandd.service.reports.overview import Pause
 from expandd.service.reports.pauses import span
 
 
@@ -26,7 +26,7 @@ class Hindrance(Enum):
     """Why a file is not taken."""
 
     NO_HOT_FOLDER = "no_hot_folder"
-    FOLDER_AWAY = "folder_away"
+    INBOX_UNAVAILABLE = "inbox_unavailable"
     NOT_AN_INBOX = "not_an_inbox"
     WORK_FOLDER = "work_folder"
     SUBFOLDER = "subfolder"
@@ -36,14 +36,14 @@ class Hindrance(Enum):
     NOT_WHOLE = "not_whole"
     UNFIT = "unfit"
     NOT_RUNNING = "not_running"
-    STANDSTILL = "standstill"
+    STANDSTILL = "pause"
     IN_LINE = "in_line"
 
     @property
     def passes(self) -> bool:
         """Whether the file is taken by itself once that is over."""
         return self in {
-            Hindrance.FOLDER_AWAY,
+            Hindrance.INBOX_UNAVAILABLE,
             Hindrance.SETTLING,
             Hindrance.NOT_WHOLE,
             Hindrance.NOT_RUNNING,
@@ -61,7 +61,7 @@ class Untaken:
     why: str
     next: str
     inbox: Path | None = None
-    waits_on: tuple[Standstill, ...] = ()
+    waits_on: tuple[Pause, ...] = ()
 
 
 async def untaken(path: Path, around: Surroundings, images: Images) -> Untaken:
@@ -107,10 +107,10 @@ def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> Untaken |
     """Why a file in an inbox is never taken as it is; None when it may be."""
     relative = path.relative_to(folder.inbox)
     if folder.inbox in around.away:
-        halt = tuple(halt for halt in around.standstills if halt.inbox == folder.inbox)
+        halt = tuple(halt for halt in around.pauses if halt.inbox == folder.inbox)
         why = halt[0].why if halt else "The folder is away."
         step = "Its files are looked at when it is back."
-        return _no(path, folder, Hindrance.FOLDER_AWAY, why, step, halts=halt)
+        return _no(path, folder, Hindrance.INBOX_UNAVAILABLE, why, step, halts=halt)
     if relative.parts[:1] == (WORK,):
         why = "It lies in the work folder, which is expandd's own, and no job in the journal knows it."
         return _no(
@@ -133,7 +133,7 @@ def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> Untaken |
 
 
 def _no(
-    path: Path, folder: HotFolder, hindrance: Hindrance, why: str, step: str, *, halts: tuple[Standstill, ...] = ()
+    path: Path, folder: HotFolder, hindrance: Hindrance, why: str, step: str, *, halts: tuple[Pause, ...] = ()
 ) -> Untaken:
     return Untaken(path=path, inbox=folder.inbox, hindrance=hindrance, why=why, next=step, waits_on=halts)
 
@@ -178,7 +178,7 @@ _TO_ERROR = "It goes to the error folder, with its reason beside it."
 def _in_line(path: Path, folder: HotFolder, around: Surroundings, picture: str) -> Untaken:
     if not around.running:
         return _no(path, folder, Hindrance.NOT_RUNNING, f"{picture} expandd does not run.", "Start expandd.")
-    halts = tuple(halt for halt in around.standstills if halt.inbox in {None, folder.inbox})
+    halts = tuple(halt for halt in around.pauses if halt.inbox in {None, folder.inbox})
     relative = path.relative_to(folder.inbox)
     if (folder.inbox, relative) in around.paused:
         halts = (*halts, paused_file(folder.inbox, relative))

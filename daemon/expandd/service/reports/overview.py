@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from expandd.domain.errors import GateReason
 from expandd.domain.job import Job
+from expandd.domain.pauses import PauseReason
 from expandd.service.reports.snapshot import LoopFailing
 
 MOST_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standstill:
+class Pause:
     """Why everything (`inbox` is None) or one folder waits, since when (epoch seconds), and what lifts it.
 
     `since` is 0 where nobody knows, because expandd does not run. `again_at` is when it is tried again at the latest.
     """
 
     inbox: Path | None
-    reason: GateReason
+    reason: PauseReason
     why: str
     since: float
     lifts: str
@@ -100,7 +100,7 @@ class Overview:
     at: float
     running: str
     folders: tuple[FolderOverview, ...]
-    standstills: tuple[Standstill, ...]
+    pauses: tuple[Pause, ...]
     money: Money
     pace: Pace
     in_hand: tuple[Job, ...]

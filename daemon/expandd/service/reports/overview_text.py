@@ -40,7 +40,7 @@ def headlines(overview: Overview) -> Iterator[str]:
             f"Something in expandd itself fails ({printable(loop.name)}) since {clock(loop.since, overview.at)}: "
             f"{printable(loop.why)}. The rest goes on, and it is tried again; see the log, and report it."
         )
-    for halt in overview.standstills:
+    for halt in overview.pauses:
         yield sentence(halt, overview.at)
 
 

@@ -1,4 +1,4 @@
-"""Owns the standstills: each reason for which images wait, as a sentence with what lifts it."""
+"""Owns the pauses: each reason for which images wait, as a sentence with what lifts it."""
 
 from __future__ import annotations
 
@@ -9,57 +9,26 @@ from pathlib import Path
 from expandd.adapters.files.folder_counts import FolderCount
 from expandd.adapters.store.sqlite.reader import JournalReader
 from expandd.domain.commands import Lasting
-from expandd.domain.errors import GateReason
 from expandd.domain.naming import printable
+from expandd.domain.pauses import Blocks, PauseReason
 from expandd.domain.settings import Settings
-from expandd.service.reports.overview import Standstill
+from expandd.service.reports.overview import Pause
 from expandd.service.reports.snapshot import ShutGate, Snapshot
 
-LIFTS = {
-    GateReason.UNREACHABLE: "It is tried again by itself; if it lasts, run `expandd check` on this machine.",
-    GateReason.CREDENTIALS: "Put a login that works where `expandd check` says it was found; no restart is needed.",
-    GateReason.CREDITS: "Top up the account; expandd notices by itself.",
-    GateReason.SLOWED: "It goes on by itself.",
-    GateReason.WRONG_PATH: "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
-    GateReason.REQUEST_REFUSED: "Correct api.generate_extra in the configuration and restart expandd.",
-    GateReason.FOLDER_AWAY: "Mount the folder or make it again; it goes on by itself.",
-    GateReason.CANNOT_STORE: "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
-    GateReason.PAUSED: "`expandd resume` lifts a pause by order; a file named PAUSE pauses as long as it lies there.",
-    GateReason.BURST: "`expandd release` lets them go on, `expandd cancel` sends them to the error folder.",
-    GateReason.BUDGET: "It goes on when the next day or month begins, or when the budget is raised.",
-    GateReason.LOW_CREDITS: "Top up the account, or lower keep_credits in the configuration.",
-    GateReason.DECODER_UNAVAILABLE: "It goes on by itself once it starts; after an upgrade of Python, restart expandd.",
-}
-
 _ORDERED = {
-    Lasting.PAUSED: (GateReason.PAUSED, "A person has paused this."),
+    Lasting.PAUSED: (PauseReason.PAUSED, "A person has paused this."),
     Lasting.HELD: (
-        GateReason.BURST,
-        f"More files came at once than the folder's burst guard allows. {LIFTS[GateReason.BURST]}",
+        PauseReason.BURST,
+        f"More files came at once than the folder's burst guard allows. {PauseReason.BURST.remedy}",
     ),
 }
-
-_NOTHING_NEW = frozenset(
-    {
-        GateReason.CREDITS,
-        GateReason.REQUEST_REFUSED,
-        GateReason.PAUSED,
-        GateReason.BURST,
-        GateReason.BUDGET,
-        GateReason.LOW_CREDITS,
-    }
-)
-"""Reasons that hold up what is not paid for yet; what is paid for is fetched and delivered all the same."""
-
-_TELLING = frozenset({GateReason.BURST, GateReason.BUDGET, GateReason.LOW_CREDITS})
-"""Reasons whose `why` says itself what lifts them."""
 
 _DAY = 86400.0
 
 
-def standstills(
+def current_pauses(
     settings: Settings, journal: JournalReader | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
-) -> Iterator[Standstill]:
+) -> Iterator[Pause]:
     """What holds things up: as the running daemon tells it, else as the journal and the folders show it."""
     if snapshot is not None:
         yield from (_of_gate(gate) for gate in snapshot.gates)
@@ -68,14 +37,16 @@ def standstills(
         for folder, count in zip(settings.folders, counts, strict=True):
             if count.pause:
                 why = f"{count.pause} lies in the inbox and pauses this folder."
-                yield _halt(folder.inbox, GateReason.PAUSED, why, 0.0)
-    known = {gate.inbox for gate in snapshot.gates if gate.reason is GateReason.FOLDER_AWAY} if snapshot else set()
+                yield _halt(folder.inbox, PauseReason.PAUSED, why, 0.0)
+    known = (
+        {gate.inbox for gate in snapshot.gates if gate.reason is PauseReason.INBOX_UNAVAILABLE} if snapshot else set()
+    )
     for folder, count in zip(settings.folders, counts, strict=True):
         if count.away and folder.inbox not in known:
-            yield _halt(folder.inbox, GateReason.FOLDER_AWAY, count.away, 0.0)
+            yield _halt(folder.inbox, PauseReason.INBOX_UNAVAILABLE, count.away, 0.0)
 
 
-def _ordered(settings: Settings, journal: JournalReader | None) -> Iterator[Standstill]:
+def _ordered(settings: Settings, journal: JournalReader | None) -> Iterator[Pause]:
     """What people have paused, and what a burst guard holds."""
     inboxes = {None, *(folder.inbox for folder in settings.folders)}
     for order in journal.standing_orders() if journal else ():
@@ -84,36 +55,36 @@ def _ordered(settings: Settings, journal: JournalReader | None) -> Iterator[Stan
             yield _halt(order.inbox, reason, why, order.at)
 
 
-def _halt(inbox: Path | None, reason: GateReason, why: str, since: float) -> Standstill:
-    return Standstill(inbox=inbox, reason=reason, why=why, since=since, lifts=LIFTS[reason])
+def _halt(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
+    return Pause(inbox=inbox, reason=reason, why=why, since=since, lifts=reason.remedy)
 
 
-def _of_gate(gate: ShutGate) -> Standstill:
-    return Standstill(
+def _of_gate(gate: ShutGate) -> Pause:
+    return Pause(
         inbox=gate.inbox,
         reason=gate.reason,
         why=gate.why,
         since=gate.since,
-        lifts=LIFTS[gate.reason],
+        lifts=gate.reason.remedy,
         again_at=gate.again_at,
     )
 
 
-def sentence(standstill: Standstill, now: float) -> str:
+def sentence(pause: Pause, now: float) -> str:
     """All of it in words: what waits, since when, why, and what lifts it."""
-    where = "" if standstill.inbox is None else printable(standstill.inbox)
-    if standstill.relative is not None:
-        what = f"{printable(standstill.relative)} waits"
-    elif standstill.reason in _NOTHING_NEW:
+    where = "" if pause.inbox is None else printable(pause.inbox)
+    if pause.relative is not None:
+        what = f"{printable(pause.relative)} waits"
+    elif pause.reason.blocks is Blocks.PAYING:
         what = f"Nothing new is begun in {where}" if where else "Nothing new is begun"
     else:
         what = f"{where} waits" if where else "Everything waits"
-    since = f" since {clock(standstill.since, now)}" if standstill.since else ""
+    since = f" since {clock(pause.since, now)}" if pause.since else ""
     again = ""
-    if standstill.again_at is not None and standstill.again_at > now:
-        again = f" Tried again within {span(standstill.again_at - now)}."
-    lifts = "" if standstill.reason in _TELLING else f" {standstill.lifts}"
-    return f"{what}{since}: {ended(printable(standstill.why))}{lifts}{again}"
+    if pause.again_at is not None and pause.again_at > now:
+        again = f" Tried again within {span(pause.again_at - now)}."
+    lifts = "" if pause.reason.says_remedy else f" {pause.lifts}"
+    return f"{what}{since}: {ended(printable(pause.why))}{lifts}{again}"
 
 
 def ended(text: str) -> str:

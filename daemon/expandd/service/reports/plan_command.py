@@ -98,7 +98,7 @@ def totals(fates: Counter[Fate], overview: Overview, settings: Settings) -> Iter
     if to_pay:
         yield from _money(to_pay, overview)
         yield from _time(to_pay, overview, settings)
-    for halt in overview.standstills:
+    for halt in overview.pauses:
         yield sentence(halt, overview.at)
     if not overview.running:
         yield "expandd does not run: nothing of this happens until it does."
@@ -150,7 +150,7 @@ class _Json:
             "credits_per_image": _text(price),
             "seconds": None if each is None else each * to_pay / settings.workers,
             "running": overview.running,
-            "waits_on": [sentence(halt, overview.at) for halt in overview.standstills],
+            "waits_on": [sentence(halt, overview.at) for halt in overview.pauses],
         }
         opened = "" if self._begun else '{"files": ['
         click.echo(f'{opened}\n], "totals": {json.dumps(values, ensure_ascii=False)}}}')

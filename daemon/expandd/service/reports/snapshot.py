@@ -13,7 +13,7 @@ from typing import Any
 
 from expandd.adapters.json_text import read_json
 from expandd.adapters.locks.state_lock import holder
-from expandd.domain.errors import GateReason
+from expandd.domain.pauses import PauseReason
 
 FILE = "snapshot.json"
 LOCK = "lock"
@@ -27,7 +27,7 @@ class ShutGate:
 
     inbox: Path | None
     gate: str
-    reason: GateReason
+    reason: PauseReason
     why: str
     since: float
     again_at: float | None
@@ -139,7 +139,7 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
 def _gates(found: list[Mapping[str, Any]]) -> Iterator[ShutGate]:
     for one in found:
         inbox = None if one["inbox"] is None else Path(one["inbox"])
-        yield ShutGate(**{**one, "inbox": inbox, "reason": GateReason(one["reason"])})
+        yield ShutGate(**{**one, "inbox": inbox, "reason": PauseReason(one["reason"])})
 
 
 def _inboxes(found: list[Mapping[str, Any]]) -> Iterator[InboxNow]:

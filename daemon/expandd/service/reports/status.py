@@ -17,7 +17,7 @@ from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.build_overview import overlook
-from expandd.service.reports.overview import FolderOverview, Overview, Standstill
+from expandd.service.reports.overview import FolderOverview, Overview, Pause
 from expandd.service.reports.overview_text import difference, lines
 from expandd.service.reports.pauses import sentence
 
@@ -63,7 +63,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "failing": [
             {"loop": printable(one.name), "since": one.since, "why": printable(one.why)} for one in overview.failing
         ],
-        "standstills": [_standstill_values(halt, overview.at) for halt in overview.standstills],
+        "pauses": [_pause_values(halt, overview.at) for halt in overview.pauses],
         "folders": [_folder_values(folder) for folder in overview.folders],
         "money": {
             "paid_today": money.paid_today,
@@ -87,7 +87,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
     }
 
 
-def _standstill_values(halt: Standstill, now: float) -> dict[str, Any]:
+def _pause_values(halt: Pause, now: float) -> dict[str, Any]:
     return {
         "inbox": None if halt.inbox is None else printable(halt.inbox),
         "reason": halt.reason.value,

@@ -73,7 +73,7 @@ def surroundings(settings: Settings) -> Surroundings:
         settings=settings,
         running=overview.running,
         snapshot=live_snapshot(settings.state_dir)[1],
-        standstills=overview.standstills,
+        pauses=overview.pauses,
         away=frozenset(folder.inbox for folder in overview.folders if not folder.counted),
         silent=frozenset(silent_roots(settings.folders)),
         paused=frozenset(

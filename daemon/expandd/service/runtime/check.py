@@ -16,10 +16,11 @@ from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks.account_lock import account_holder
 from expandd.adapters.locks.state_lock import holder
 from expandd.domain.api_types import Account
-from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, GateReason, Later
+from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, Later
 from expandd.domain.image import Size
 from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
+from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import HotFolder, Settings
 
 FINE = 0
@@ -147,15 +148,15 @@ async def _ask(
 def _away(error: AccountAway, settings: Settings, credentials: Credentials, say: Say) -> int:
     url = settings.api.base_url
     match error.reason:
-        case GateReason.CREDENTIALS:
+        case PauseReason.LOGIN_REFUSED:
             say(f"Login: refused by {url} ({error}). Correct the credentials in {credentials.origin}, or get new ones.")
             return CONFIGURATION
-        case GateReason.WRONG_PATH:
+        case PauseReason.ENDPOINT_NOT_FOUND:
             say(f"Service: {url} does not know the request ({error}). Correct api.base_url in the configuration.")
             return CONFIGURATION
-        case GateReason.CREDITS:
+        case PauseReason.NO_CREDITS:
             say(f"Credits: the account cannot pay ({error}). Buy credits; until then images wait.")
-        case GateReason.SLOWED:
+        case PauseReason.RATE_LIMITED:
             say(
                 f"Service: {url} asks to slow down ({error}). Check again in a minute; the daemon would wait by itself."
             )

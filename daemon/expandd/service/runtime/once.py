@@ -7,9 +7,9 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable
 
-from expandd.domain.errors import GateReason
 from expandd.domain.events import Event, JobClosed, JobMoved
 from expandd.domain.job import AWAITING_RESULT, JobState
+from expandd.domain.pauses import Lifted
 from expandd.engine.engine import Engine
 from expandd.service.exit_codes import ExitCode
 from expandd.service.runtime.app import run_until
@@ -17,18 +17,6 @@ from expandd.service.runtime.app import run_until
 LOOK = 0.2
 """Longest time, in seconds, between two looks at whether all is done."""
 
-NEEDS_PERSON = frozenset(
-    {
-        GateReason.CREDITS,
-        GateReason.CREDENTIALS,
-        GateReason.WRONG_PATH,
-        GateReason.REQUEST_REFUSED,
-        GateReason.LOW_CREDITS,
-        GateReason.DECODER_UNAVAILABLE,
-    }
-)
-NEEDS_LEAVE = frozenset({GateReason.PAUSED, GateReason.BURST, GateReason.BUDGET})
-"""No outage: what else there is goes on meanwhile."""
 PERSON_PATIENCE = 5.0
 """Seconds after which a gate that a person must open counts as an outage; others get the whole patience."""
 
@@ -86,11 +74,14 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
     if jobs and all(job.held for job in jobs):
         return True
     reasons = {gate.shut.reason for gate in engine.gates.shut() if gate.shut is not None}
-    if reasons & NEEDS_PERSON and not engine.jobs.in_state(*AWAITING_RESULT):
+    repair = any(reason.lifted is Lifted.BY_REPAIR for reason in reasons)
+    if repair and not engine.jobs.in_state(*AWAITING_RESULT):
         return quiet > min(patience, PERSON_PATIENCE)
+    # A decision that is waited for is no outage: what else there is goes on meanwhile.
+    outage = any(reason.lifted is not Lifted.BY_DECISION for reason in reasons)
     if engine.at_a_stand:
         return quiet > min(patience, PERSON_PATIENCE)
     put_off = all(job.held or job.attempts or engine.dispatcher.gets_nowhere(job.id) for job in jobs)
     left = [inbox for inbox in engine.inboxes if not inbox.idle]
     put_off = put_off and (bool(jobs) or (bool(left) and all(inbox.is_baffled for inbox in left)))
-    return quiet > patience and (bool(reasons - NEEDS_LEAVE) or put_off)
+    return quiet > patience and (outage or put_off)

@@ -6,27 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from expandd.domain.errors import GateReason
 from expandd.domain.job import MAYBE_PAID, JobState
 from expandd.domain.naming import printable
+from expandd.domain.pauses import PauseReason
 from expandd.engine.control.pauses import Shut
 from expandd.engine.engine import Engine
-
-_WHY = {
-    GateReason.UNREACHABLE: "the service cannot be reached",
-    GateReason.CREDENTIALS: "the login is refused",
-    GateReason.CREDITS: "no credits",
-    GateReason.SLOWED: "the service asks for fewer calls",
-    GateReason.WRONG_PATH: "the service does not know the path of the call",
-    GateReason.REQUEST_REFUSED: "the service refuses what api.generate_extra adds",
-    GateReason.FOLDER_AWAY: "away",
-    GateReason.CANNOT_STORE: "results cannot be stored",
-    GateReason.PAUSED: "paused by a person",
-    GateReason.BURST: "many files came at once and wait for `expandd release`",
-    GateReason.BUDGET: "the budget is used up",
-    GateReason.LOW_CREDITS: "few credits are left",
-    GateReason.DECODER_UNAVAILABLE: "the program that reads images cannot be started",
-}
 
 _DAY = 86400.0
 
@@ -72,9 +56,9 @@ def _trouble(inbox: Path | None, shut: Shut, now: float) -> str:
     since = _since(shut, now)
     if inbox is not None:
         return f"{printable(inbox)}: {since}"
-    return since if shut.reason is GateReason.PAUSED else f"paused: {since}"
+    return since if shut.reason is PauseReason.PAUSED else f"paused: {since}"
 
 
 def _since(shut: Shut, now: float) -> str:
     when = "%H:%M" if abs(now - shut.since) < _DAY else "%Y-%m-%d %H:%M"
-    return f"{_WHY[shut.reason]} since {time.strftime(when, time.localtime(shut.since))}"
+    return f"{shut.reason.title} since {time.strftime(when, time.localtime(shut.since))}"

@@ -1,0 +1,156 @@
+"""Why nothing new is begun, everywhere or in one folder: one row for each reason, and no other table over them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Self
+
+
+class Blocks(Enum):
+    """What a pause holds up."""
+
+    CALLS = "calls"
+    """Every call of the API."""
+
+    PAYING = "paying"
+    """What is not paid for yet; what is paid for is downloaded and delivered all the same."""
+
+    STORING = "storing"
+    """What is read from a folder or written to one."""
+
+    INSPECTING = "inspecting"
+    """What an image must be decoded for."""
+
+
+class Lifted(Enum):
+    """Who or what ends a pause."""
+
+    BY_ITSELF = "by itself"
+    BY_REPAIR = "by repair"
+    """A person mends what is at fault outside of expandd."""
+
+    BY_DECISION = "by decision"
+    """A person's command, or the calendar: nothing is at fault."""
+
+
+class PauseReason(Enum):
+    """Each reason with its title for people, what lifts it in a sentence, what it blocks, and who ends it.
+
+    `says_remedy` where the words of the single pause name the remedy themselves. `of_account` where uploads and paid
+    calls wait while other calls of the API go on.
+    """
+
+    _value_: str
+    title: str
+    remedy: str
+    blocks: Blocks
+    lifted: Lifted
+    says_remedy: bool
+    of_account: bool
+
+    def __new__(
+        cls,
+        word: str,
+        title: str = "",
+        remedy: str = "",
+        blocks: Blocks = Blocks.PAYING,
+        lifted: Lifted = Lifted.BY_ITSELF,
+        *flags: str,
+    ) -> Self:
+        """`word` is its name in the log, metrics, hooks and `--json`."""
+        reason = object.__new__(cls)
+        reason._value_ = word
+        reason.title, reason.remedy, reason.blocks, reason.lifted = title, remedy, blocks, lifted
+        reason.says_remedy, reason.of_account = "says remedy" in flags, "of account" in flags
+        return reason
+
+    API_UNREACHABLE = (
+        "api_unreachable",
+        "the API cannot be reached",
+        "It is tried again by itself; if it lasts, run `expandd check` on this machine.",
+        Blocks.CALLS,
+    )
+    RATE_LIMITED = ("rate_limited", "the API asks for fewer calls", "It goes on by itself.", Blocks.CALLS)
+    LOGIN_REFUSED = (
+        "login_refused",
+        "the login is refused",
+        "Put a login that works where `expandd check` says it was found; no restart is needed.",
+        Blocks.CALLS,
+        Lifted.BY_REPAIR,
+    )
+    ENDPOINT_NOT_FOUND = (
+        "endpoint_not_found",
+        "the API does not know the path of a call",
+        "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
+        Blocks.CALLS,
+        Lifted.BY_REPAIR,
+        "of account",
+    )
+    NO_CREDITS = (
+        "no_credits",
+        "no credits are left",
+        "Top up the account; expandd notices by itself.",
+        Blocks.PAYING,
+        Lifted.BY_REPAIR,
+        "of account",
+    )
+    CREDITS_RESERVED = (
+        "credits_reserved",
+        "few credits are left",
+        "Top up the account, or lower keep_credits in the configuration.",
+        Blocks.PAYING,
+        Lifted.BY_REPAIR,
+        "says remedy",
+    )
+    REQUEST_REFUSED = (
+        "request_refused",
+        "the API refuses what api.generate_extra adds",
+        "Correct api.generate_extra in the configuration and restart expandd.",
+        Blocks.PAYING,
+        Lifted.BY_REPAIR,
+        "of account",
+    )
+    INBOX_UNAVAILABLE = (
+        "inbox_unavailable",
+        "the folder is away",
+        "Mount the folder or make it again; it goes on by itself.",
+        Blocks.STORING,
+    )
+    STORAGE_UNAVAILABLE = (
+        "storage_unavailable",
+        "results cannot be stored",
+        "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
+        Blocks.STORING,
+        Lifted.BY_ITSELF,
+        "of account",
+    )
+    DECODER_UNAVAILABLE = (
+        "decoder_unavailable",
+        "the program that reads images cannot be started",
+        "It goes on by itself once it starts; after an upgrade of Python, restart expandd.",
+        Blocks.INSPECTING,
+        Lifted.BY_REPAIR,
+    )
+    PAUSED = (
+        "paused",
+        "paused by a person",
+        "`expandd resume` lifts a pause by order; a file named PAUSE pauses as long as it lies there.",
+        Blocks.PAYING,
+        Lifted.BY_DECISION,
+    )
+    BURST = (
+        "burst",
+        "many files came at once and wait for `expandd release`",
+        "`expandd release` lets them go on, `expandd cancel` sends them to the error folder.",
+        Blocks.PAYING,
+        Lifted.BY_DECISION,
+        "says remedy",
+    )
+    BUDGET_SPENT = (
+        "budget_spent",
+        "the budget is used up",
+        "It goes on when the next day or month begins, or when the budget is raised.",
+        Blocks.PAYING,
+        Lifted.BY_DECISION,
+        "says remedy",
+    )
