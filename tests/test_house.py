@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import statistics
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DAEMON = ROOT / "daemon"
 PACKAGE = DAEMON / "expandd"
-TREES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+PATHS = tuple(str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")))
 
 OF_OS = frozenset({"fsencode", "fsdecode"})
 """What the domain may use of `os`: how a name becomes bytes."""
@@ -67,8 +68,18 @@ MOST_LINES = 500
 MEDIAN_FUNCTION = 10
 
 
-def floor(name: str) -> dict[str, ast.Module]:
-    return {path: tree for path, tree in TREES.items() if path.startswith(f"{name}/")}
+def floor(name: str) -> list[str]:
+    return [path for path in PATHS if path.startswith(f"{name}/")]
+
+
+@functools.cache
+def parsed(path: str) -> ast.Module:
+    """Only once it is asked for: each process that runs tests collects all of them."""
+    return ast.parse((PACKAGE / path).read_text("utf-8"))
+
+
+def trees() -> dict[str, ast.Module]:
+    return {path: parsed(path) for path in PATHS}
 
 
 def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -89,16 +100,16 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", floor("domain"))
 def test_the_domain_does_no_io(path: str) -> None:
-    found = set(attributes(TREES[path]))
+    found = set(attributes(parsed(path)))
 
     assert {name for of, name in found if of == "os"} <= OF_OS
     assert {name for _, name in found} & FILE_CALLS == set()
-    assert set(calls(TREES[path])) & {"open", "print", "input"} == set()
+    assert set(calls(parsed(path))) & {"open", "print", "input"} == set()
 
 
 @pytest.mark.parametrize("path", floor("engine"))
 def test_the_engine_asks_neither_the_clock_nor_the_disk(path: str) -> None:
-    found = set(attributes(TREES[path]))
+    found = set(attributes(parsed(path)))
 
     assert {name for of, name in found if of == "asyncio"} & CLOCK_CALLS == set()
     assert {name for _, name in found} & ENGINE_NEVER_CALLS == set()
@@ -137,10 +148,10 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
 
 
 def test_modules_and_functions_are_short() -> None:
-    long = {path: tree.body[-1].end_lineno for path, tree in TREES.items() if tree.body}
+    long = {path: tree.body[-1].end_lineno for path, tree in trees().items() if tree.body}
     functions = [
         (node.end_lineno or node.lineno) - node.lineno + 1
-        for tree in TREES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
@@ -151,7 +162,7 @@ def test_modules_and_functions_are_short() -> None:
 
 def test_modules_keep_no_state() -> None:
     """Tables are fine, in capitals or private; nothing at module level is ever changed or made anew."""
-    assert {path: found for path, tree in TREES.items() if (found := list(_state(tree)))} == {}
+    assert {path: found for path, tree in trees().items() if (found := list(_state(tree)))} == {}
 
 
 def _state(tree: ast.Module) -> Iterator[str]:

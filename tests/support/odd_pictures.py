@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 
@@ -51,9 +52,14 @@ def with_chunk(png: bytes, kind: bytes, body: bytes, *, harmed: bool = False) ->
 
 def swelling_text(size: int, kind: bytes = b"zTXt") -> bytes:
     """A PNG that carries a text, or a profile, which unpacks to so many bytes."""
-    packed = zlib.compress(bytes(size), 9)
     before = b"Comment\0\1\0\0\0" if kind == b"iTXt" else b"Comment\0\0"
-    return with_chunk(picture("png"), kind, before + packed)
+    return with_chunk(picture("png"), kind, before + _packed(size))
+
+
+@functools.cache
+def _packed(size: int) -> bytes:
+    """So many zeros; many tests have the same, and each process that runs tests makes them."""
+    return zlib.compress(bytes(size), 9)
 
 
 def apple_png() -> bytes:

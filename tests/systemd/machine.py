@@ -18,6 +18,9 @@ HERE = Path(__file__).parent
 SYSTEMD = Path("/lib/systemd/systemd")
 PYTHON = Path("/usr/bin/python3")
 PATIENCE = 30.0
+ASK = 0.2
+"""Seconds between two questions: each is a process of its own, and there are other tests beside this one."""
+
 TARGET = "[Unit]\nDescription=Test machine\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n"
 CLEAN = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "SYSTEMD_PAGER=")
 
@@ -105,7 +108,7 @@ class Machine:
             if time.monotonic() > deadline:
                 log = self.run("journalctl", "--no-pager", "-n", "40", "-u", unit, check=False).stdout
                 raise AssertionError(f"{unit}: {what} did not come about; it is {found}\n{log}")
-            time.sleep(0.05)
+            time.sleep(ASK)
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         self.run("journalctl", "--sync")
@@ -146,7 +149,7 @@ def boot(directory: Path) -> Machine:
         state = machine.run("systemctl", "is-system-running", check=False).stdout.strip()
         if state in {"running", "degraded"}:
             return machine
-        time.sleep(0.05)
+        time.sleep(ASK)
     machine.stop()
     raise AssertionError(f"systemd did not come up:\n{(directory / 'console').read_text(errors='replace')}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.pictures import picture
-from tests.systemd.machine import PATIENCE, Machine
+from tests.systemd.machine import ASK, PATIENCE, Machine
 
 SOURCE = "/run/share/expandd"
 HOT = "/srv/expand/stories"
@@ -158,7 +158,7 @@ class Service:
         deadline = time.monotonic() + PATIENCE
         while self.paid() < number:
             assert time.monotonic() < deadline, f"{self.paid()} of {number} paid"
-            time.sleep(0.05)
+            time.sleep(ASK)
 
     def paid(self) -> int:
         return sum(self.practice("counts")["generates_by_image"].values())
@@ -189,12 +189,13 @@ class Service:
         deadline = time.monotonic() + PATIENCE
         while True:
             found = self.machine.journal(f"_SYSTEMD_UNIT={self.unit}", f"EXPANDD_EVENT={event}", "--since", "-60s")
-            found = [entry for entry in found if entry["_SYSTEMD_INVOCATION_ID"] == self.property("InvocationID")]
+            invocation = self.property("InvocationID") if found else ""
+            found = [entry for entry in found if entry["_SYSTEMD_INVOCATION_ID"] == invocation]
             if len(found) >= times:
                 return found[times - 1]
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {event} came:\n{self.log()}")
-            time.sleep(0.05)
+            time.sleep(ASK)
 
     def result(self, name: str, root: str = HOT) -> None:
         """Until a result lies in the outbox."""
