@@ -225,6 +225,7 @@ async def test_when_too_much_waits_the_oldest_is_dropped_and_counted_in_one_line
     assert bench.listener.names == ["pic-0.png", "pic-5.png", "pic-6.png", "pic-7.png"]
     [line] = bench.lines("hook.dropped")
     assert (line["hook"], line["dropped"]) == ("on_done", 4)
+    assert bench.teller.dropped == 4
 
 
 async def test_at_the_end_what_could_not_be_told_in_time_is_counted_too() -> None:

@@ -106,6 +106,17 @@ def test_an_entry_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> No
     assert spare.getvalue() == "<4>service waits (no_credits): no credits\n"
 
 
+def test_an_entry_that_nobody_takes_is_counted(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as spare:
+        journal = Journal(tmp_path / "nobody", spare)
+        EventLog(set_up_journal(journal))(GateShut("service", GateReason.CREDITS, "no credits"))
+        journal.close()
+
+        assert journal.lost == 1
+        # What the stream has kept would fail once more when it is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), spare.fileno())
+
+
 @pytest.mark.timeout(30)
 def test_nobody_waits_for_a_journal_that_reads_nothing(journal: Journal, reader: Reader) -> None:
     """Its queue is full after some entries; were each later one waited for, they would take many minutes."""

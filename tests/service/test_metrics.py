@@ -111,6 +111,17 @@ def test_labels_are_short_and_never_two_folders_in_one() -> None:
     assert list(labels_of([hot, odd, twin]).values()) == [str(hot), "in", str(twin)]
 
 
+def test_what_could_not_be_told_is_read_where_it_is_counted(settings: Settings) -> None:
+    metrics, lines = Metrics(settings), ["a"]
+    metrics.loses("log_lines", lambda: len(lines))
+    before = samples(metrics)
+    lines.append("b")
+    after = samples(metrics)
+
+    assert before["expandd_lost_total{what=log_lines}"] == 1
+    assert after["expandd_lost_total{what=log_lines}"] == 2
+
+
 class FailingApi:
     """Every call that is asked for ends with the error it was given, if any."""
 
@@ -171,6 +182,7 @@ def a_busy(settings: Settings) -> Metrics:
     for event in events:
         metrics(event)
     metrics.called("generate", "ok", 0.1)
+    metrics.loses("log_lines", lambda: 1)
     metrics.see(overlook(settings, Counting()), settings)
     return metrics
 

@@ -12,7 +12,7 @@ import pytest
 
 from expandd.domain.events import Event, Recovered
 from expandd.service.observability.log_writer import Spout
-from expandd.service.runtime.app import Announcer
+from expandd.service.runtime.app import MOST_WAITING, Announcer
 
 
 def confess(lines: int) -> str:
@@ -92,6 +92,18 @@ async def test_a_subscriber_that_fails_fails_alone_and_is_told_the_rest() -> Non
     assert heard == events
     assert calls == announcer.failed == 3
     assert len(failures) == 1
+
+
+async def test_events_that_find_no_room_are_counted() -> None:
+    heard: list[Event] = []
+    announcer = Announcer(heard.append)
+    for number in range(MOST_WAITING + 3):
+        announcer(Recovered(number, 0))
+    announcer.flush()
+
+    assert len(heard) == MOST_WAITING
+    assert heard[0] == Recovered(3, 0)
+    assert announcer.dropped == 3
 
 
 NO_THREAD = """

@@ -191,7 +191,9 @@ def _carry_out(order: Order) -> NoReturn:
         descriptor = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for standard in (1, 2):
             os.dup2(descriptor, standard)
-        code = asyncio.run(batch(load(Path(order.config)), os.environ, to_stderr(os.environ), 30.0, _build(order)))
+        code = asyncio.run(
+            batch(load(Path(order.config)), os.environ, to_stderr(os.environ).lines, 30.0, _build(order))
+        )
     except BaseException:  # noqa: BLE001 - whatever it is, it must not run on as the parent
         traceback.print_exc()
     finally:

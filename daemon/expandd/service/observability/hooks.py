@@ -112,6 +112,8 @@ class Teller:
         self._queues = {name: HookQueue(most) for name in HookName}
         self.hooks = hooks
         """What is configured now."""
+        self.dropped = 0
+        """Events that a hook was never told, since the start."""
 
     def __call__(self, event: Event) -> None:
         name = hook_of(event)
@@ -165,6 +167,7 @@ class Teller:
 
     def _drop(self, name: HookName, number: int, why: str) -> None:
         if number:
+            self.dropped += number
             self._log.warning("hook.dropped", hook=name.value, dropped=number, why=why)
 
     async def _tell(self, name: HookName, hook: Hook, facts: Facts) -> None:

@@ -52,6 +52,11 @@ class Journal:
         self._wire.settimeout(PATIENCE)
         self._spout: Spout[Mapping[str, str]] = Spout(self._write, _lost)
 
+    @property
+    def lost(self) -> int:
+        """Entries that neither it nor `spare` took, since the start."""
+        return self._spout.lost
+
     def send(self, fields: Mapping[str, str]) -> None:
         """Take an entry at once, whatever the journal does."""
         self._spout.put(fields)

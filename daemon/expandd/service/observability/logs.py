@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import structlog
@@ -114,18 +115,26 @@ def _in_order(_: object, __: str, event: EventDict) -> EventDict:
     return {key: event[key] for key in (*first, *(key for key in event if key not in first)) if key in event}
 
 
-def to_stderr(environ: Mapping[str, str], *, verbose: bool = False) -> FilteringBoundLogger:
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where lines go, and how many could not be written since the start."""
+
+    lines: FilteringBoundLogger
+    lost: Callable[[], int]
+
+
+def to_stderr(environ: Mapping[str, str], *, verbose: bool = False) -> Log:
     """The log to where stderr goes: the journal gets entries, a terminal colours, everything else JSON."""
     level = logging.DEBUG if verbose else logging.INFO
+    if is_journal(environ) and SOCKET.exists():
+        journal = Journal()
+        return Log(set_up_journal(journal, level=level), lambda: journal.lost)
     if not is_journal(environ):
-        return set_up(sys.stderr, level=level, sink=SpoutLogger(sys.stderr, _lost))
-    if SOCKET.exists():
-        return set_up_journal(Journal(), level=level)
-    return _logger(
-        SpoutLogger(sys.stderr, lambda lines: f"<4>{_lost(lines)}"),
-        (_TRACEBACKS, redact, _in_order, structlog.processors.JSONRenderer(ensure_ascii=False), _with_priority),
-        level,
-    )
+        plain = SpoutLogger(sys.stderr, _lost)
+        return Log(set_up(sys.stderr, level=level, sink=plain), lambda: plain.spout.lost)
+    sink = SpoutLogger(sys.stderr, lambda lines: f"<4>{_lost(lines)}")
+    renderers = (_TRACEBACKS, redact, _in_order, structlog.processors.JSONRenderer(ensure_ascii=False), _with_priority)
+    return Log(_logger(sink, renderers, level), lambda: sink.spout.lost)
 
 
 def _with_priority(_: object, name: str, line: Any) -> str:

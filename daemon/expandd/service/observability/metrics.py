@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from expandd import __version__
 from expandd.domain import events as e
@@ -34,6 +36,7 @@ class Metrics:
         self._labels: Mapping[Path, str] = {}
         self._counted = _Counted(self.registry)
         self._seen = _Seen(self.registry)
+        self._losses = _Losses(self.registry)
         self.know(settings)
 
     def know(self, settings: Settings) -> None:
@@ -86,6 +89,10 @@ class Metrics:
         self._counted.requests.labels(call, outcome).inc()
         self._counted.request_seconds.labels(call).observe(seconds)
 
+    def loses(self, what: str, count: Callable[[], int]) -> None:
+        """From now on tell how much of this was lost since the start, as `count` says it whenever somebody asks."""
+        self._losses.counts[what] = count
+
     def see(self, overview: Overview, settings: Settings) -> None:
         """Take what is true now from the overview, and the folders from the settings in force."""
         self.know(settings)
@@ -135,6 +142,20 @@ class _Counted:
             self.finished.labels(label, outcome.value)
         for counter in (self.paid, self.unknown, self.put_off, self.settled, self.missed, self.renewed):
             counter.labels(label)
+
+
+class _Losses(Collector):
+    """What was to be told and was not, read where it is counted."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.counts: dict[str, Callable[[], int]] = {}
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily("expandd_lost", "What was to be told and was not.", labels=("what",))
+        for what, count in self.counts.items():
+            family.add_metric((what,), count())
+        yield family
 
 
 class _Seen:

@@ -53,12 +53,15 @@ class Announcer:
         self._planned = False
         self.failed = 0
         """How often a subscriber failed, since the start."""
+        self.dropped = 0
+        """Events that no subscriber was told, as too many waited, since the start."""
 
     def also(self, subscriber: Subscriber) -> None:
         """From now on hand each event to this one too."""
         self._subscribers = (*self._subscribers, subscriber)
 
     def __call__(self, event: Event) -> None:
+        self.dropped += len(self._waiting) == self._waiting.maxlen
         self._waiting.append(event)
         if not self._planned:
             self._planned = True

@@ -23,7 +23,7 @@ from expandd.engine.ports import Outside
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, Teller, telling
 from expandd.service.observability.instrumented_api import MeteredApi
-from expandd.service.observability.logs import EventLog
+from expandd.service.observability.logs import EventLog, Log
 from expandd.service.observability.metrics import Metrics
 from expandd.service.observability.metrics_file import Publisher
 from expandd.service.reports.price import Price
@@ -49,18 +49,19 @@ class Given:
     config: Path
     environ: Mapping[str, str]
     log: FilteringBoundLogger
+    lost_lines: Callable[[], int]
     systemd: Notifier
     crashes: Crashes
     stop: asyncio.Event
     asked: asyncio.Event
 
 
-async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: FilteringBoundLogger) -> int:
+async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: Log) -> int:
     """Work until told to stop. Raises ConfigurationError, InstanceRunning, JournalAway when it cannot start."""
     # The watchdog ends a process that is stuck by SIGABRT: then each thread says where it was.
     faulthandler.enable(STDERR)
     stop, asked = stopped_by_signals(), reloaded_by_signals()
-    given = Given(config, environ, log, Notifier(environ), Crashes(environ), stop, asked)
+    given = Given(config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked)
     await _wait_after(given.crashes.begin(), given)
     if not stop.is_set():
         try:
@@ -92,6 +93,7 @@ async def _work(settings: Settings, given: Given) -> None:
         given.log.error("bug.found", where="a subscriber of events", exc_info=error)
 
     announcer = Announcer(EventLog(given.log), failures, metrics, price, teller, fails=fails)
+    _count_losses(metrics, given, announcer, teller)
 
     def metered(outside: Outside) -> Outside:
         return replace(outside, api=MeteredApi(outside.api, metrics.called))
@@ -123,6 +125,13 @@ async def _work(settings: Settings, given: Given) -> None:
                 await run_until(engine, given.stop)
                 announcer.flush()
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
+
+
+def _count_losses(metrics: Metrics, given: Given, announcer: Announcer, teller: Teller) -> None:
+    metrics.loses("log_lines", given.lost_lines)
+    metrics.loses("events", lambda: announcer.dropped)
+    metrics.loses("subscriber_calls", lambda: announcer.failed)
+    metrics.loses("hook_events", lambda: teller.dropped)
 
 
 @contextmanager

@@ -38,14 +38,13 @@ Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContext
 def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> int:
     """The daemon, until it is told to stop."""
     settings = load(config)
-    log = to_stderr(environ, verbose=verbose)
-    return asyncio.run(serve(config, settings, environ, log))
+    return asyncio.run(serve(config, settings, environ, to_stderr(environ, verbose=verbose)))
 
 
 def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patience: float) -> int:
     """Everything that lies in the inboxes now."""
     settings = load(config)
-    return asyncio.run(batch(settings, environ, to_stderr(environ, verbose=verbose), patience))
+    return asyncio.run(batch(settings, environ, to_stderr(environ, verbose=verbose).lines, patience))
 
 
 def run_check(config: Path, environ: Mapping[str, str], *, offline: bool) -> int:
