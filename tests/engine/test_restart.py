@@ -397,3 +397,23 @@ async def test_a_result_that_cannot_be_fetched_is_given_up_when_a_person_says_so
 
     assert workshop.names("error") == ["picture.png", "picture.png.error.json"]
     assert workshop.api.called("generate") == []
+
+
+async def test_results_that_never_come_keep_no_slot_after_a_restart(make_workshop: Callable[..., Workshop]) -> None:
+    """They have been waited for long enough before it: each restart would stop everything for as long again."""
+    workshop = make_workshop(workers=2)
+    lost = ["lost-0.png", "lost-1.png", "lost-2.png"]
+    for name in lost:
+        workshop.api.fates[name] = Fate(announced=0, in_history=False)
+    workshop.start()
+    for name in lost:
+        workshop.drop(name)
+    await workshop.until(lambda: len(workshop.api.paid) == len(lost), within=3 * workshop.settings.api.unknown_wait)
+    await workshop.advance(2 * workshop.settings.api.unknown_wait)
+    for number in range(3):
+        await workshop.crash()
+        workshop.start()
+        workshop.drop(f"good-{number}.png")
+        await workshop.closed(f"good-{number}.png", within=60.0)
+
+    assert workshop.names("outbox") == ["good-0.png", "good-1.png", "good-2.png"]

@@ -59,16 +59,17 @@ def faults(often: float) -> Iterator[Fault]:
         return Fault(endpoint, kind, times=None, probability=probability, **more)  # type: ignore[arg-type]
 
     for endpoint in ANY:
-        for kind in (FaultKind.SERVER_ERROR, FaultKind.BAD_GATEWAY, FaultKind.UNAVAILABLE, FaultKind.HTML):
+        for kind in (FaultKind.SERVER_ERROR, FaultKind.BAD_GATEWAY, FaultKind.UNAVAILABLE):
             yield fault(endpoint, kind, often / 2)
         for after in (False, True):
             yield fault(endpoint, FaultKind.RESET, often, after=after)
             yield fault(endpoint, FaultKind.HANG, often / 2, after=after, seconds=0.5)
         for kind in (FaultKind.SERVER_ERROR, FaultKind.HTML, FaultKind.GARBAGE, FaultKind.EMPTY):
             yield fault(endpoint, kind, often / 2, after=True)
-        # A generate that answers nothing and does nothing is a lie that the contract allows to be the truth.
+        # Any 2xx to a generate is an acceptance: after one that made nothing a person would have to decide.
         if endpoint is not Endpoint.GENERATE:
             yield fault(endpoint, FaultKind.EMPTY, often / 2)
+            yield fault(endpoint, FaultKind.HTML, often / 2)
         yield fault(endpoint, FaultKind.TOO_MANY, often / 10)
         yield fault(endpoint, FaultKind.TOO_MANY, often / 20, retry_after="1")
     for kind in TORN:

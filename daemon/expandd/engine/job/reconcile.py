@@ -150,8 +150,9 @@ class Asking:
         if seconds:
             return seconds
         history = await self._gates.through(self._api.history(job.image_id))
-        late = self._waited(job) >= self.settings.unknown_wait
-        wait = self._waits[job.id]
+        waited, wait = self._waited(job), self._waits[job.id]
+        # What an earlier run has waited counts for the slot alone: nothing is paid for it.
+        late = waited + wait.before >= self.settings.unknown_wait
         self._waits[job.id] = replace(wait, in_vain=late, asked=wait.asked + 1)
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
