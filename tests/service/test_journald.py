@@ -109,7 +109,7 @@ def test_an_entry_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> No
 def test_an_entry_that_nobody_takes_is_counted(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as spare:
         journal = Journal(tmp_path / "nobody", spare)
-        EventLog(set_up_journal(journal))(GateShut("service", GateReason.CREDITS, "no credits"))
+        EventLog(set_up_journal(journal))(GateShut("service", PauseReason.NO_CREDITS, "no credits"))
         journal.close()
 
         assert journal.lost == 1
