@@ -115,12 +115,6 @@ def test_a_link_may_redirect_before_it_leads_to_the_picture(make_desk: Callable[
     assert opened(answer.content).size == (95, 80)
 
 
-def test_a_link_may_work_only_from_the_nth_time_on(make_desk: Callable[..., Desk]) -> None:
-    desk = make_desk(link_works_from=3)
-    link = desk.link()
-    assert [desk.plain.get(link).status_code for _ in range(4)] == [404, 404, 200, 200]
-
-
 def test_the_counts_tell_whole_downloads_of_each_image(desk: Desk) -> None:
     notification = desk.finished()
     link = notification["data"]["links"][0]["l"]

@@ -1,7 +1,6 @@
 """The TCP connection under a request: cutting it, and waiting while the client is still there."""
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -16,22 +15,33 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class DroppedError(Exception):
-    """The connection was cut; there is nobody left to answer."""
+    """The connection was cut; there is nobody left to answer. The text is the status to count."""
 
 
-def reset(request: Request) -> DroppedError:
+def reset(request: Request, status: str = "reset") -> DroppedError:
     """Cut the connection by a TCP reset; returns the error to raise, since no answer can follow."""
     transport = _transport(request)
     if not transport.is_closing():
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         transport.abort()
-    return DroppedError("reset")
+    return DroppedError(status)
 
 
 def close(request: Request) -> DroppedError:
     """End the connection after what has been written is sent, in order but too early."""
     _transport(request).close()
-    return DroppedError("closed early")
+    return DroppedError("reset")
+
+
+def is_cut(request: Request) -> bool:
+    """Whether the connection has ended or is about to."""
+    return _transport(request).is_closing()
+
+
+def _transport(request: Request) -> asyncio.Transport:
+    connection: Any = request.state.connection
+    transport: asyncio.Transport = connection.transport
+    return transport
 
 
 async def pause(seconds: float, closing: asyncio.Event, receive: Receive) -> bool:
@@ -43,9 +53,14 @@ async def pause(seconds: float, closing: asyncio.Event, receive: Receive) -> boo
     _, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    await asyncio.gather(*pending, return_exceptions=True)
     return len(pending) == len(waits)
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until the connection has ended."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Chunks(Response):
@@ -65,20 +80,3 @@ class Chunks(Response):
         async for chunk in self._chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def gone(receive: Receive) -> None:
-    """Wait until the connection has ended."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def is_cut(request: Request) -> bool:
-    """Whether the connection has ended or is about to."""
-    return _transport(request).is_closing()
-
-
-def _transport(request: Request) -> asyncio.Transport:
-    connection: Any = request.state.connection
-    transport: asyncio.Transport = connection.transport
-    return transport

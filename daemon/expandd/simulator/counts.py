@@ -1,14 +1,14 @@
-"""What the practice server saw, for tests to assert on."""
+"""What the simulator saw, for tests to assert on."""
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 UNKNOWN_FIELD = "Unknown field."
 NULL_FIELD = "Field may not be null."
 NOT_TEXT = "Not a valid string."
-_REFUSED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +94,25 @@ class Counts:
         return sum(not seen.downloaded and not seen.foreign and seen.name != "error" for seen in self.deletes)
 
     def note_call(self, endpoint: str, status: str) -> None:
-        by_status = self.calls.setdefault(endpoint, {})
-        by_status[status] = by_status.get(status, 0) + 1
-        self.generates_refused += endpoint == "generate" and status.isdigit() and int(status) >= _REFUSED
+        _add(self.calls.setdefault(endpoint, {}), status)
+        self.generates_refused += endpoint == "generate" and status.isdigit() and int(status) >= HTTPStatus.BAD_REQUEST
 
-    def note_generate(self, id_image: str, sha256: str, in_flight: int, extras: Mapping[str, Any]) -> None:
-        self.generates_by_image[id_image] = self.generates_by_image.get(id_image, 0) + 1
-        self.generates_by_source[sha256] = self.generates_by_source.get(sha256, 0) + 1
+    def note_generate(
+        self, id_image: str, sha256: str, in_flight: int, seconds: float, extras: Mapping[str, Any]
+    ) -> None:
+        _add(self.generates_by_image, id_image)
+        _add(self.generates_by_source, sha256)
         self.in_flight_max = max(self.in_flight_max, in_flight)
+        self.generation_seconds.append(seconds)
         if extras:
             self.generate_extras.append(dict(extras))
 
     def note_download(self, id_image: str, id_task: str) -> None:
         self.tasks_downloaded.add(id_task)
-        self.downloads[id_image] = self.downloads.get(id_image, 0) + 1
+        _add(self.downloads, id_image)
 
     def note_errors(self, errors: Mapping[str, list[str]]) -> None:
-        """Count the mistakes of a refused body, given as field → messages."""
+        """Count the errors of a refused body, given as field → messages."""
         messages = [message for group in errors.values() for message in group]
         self.unknown_fields += messages.count(UNKNOWN_FIELD)
         self.null_fields += messages.count(NULL_FIELD)
@@ -120,48 +122,13 @@ class Counts:
         return copy.deepcopy(self)
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "calls": copy.deepcopy(self.calls),
-            "generates_accepted": self.generates_accepted,
-            "generates_by_image": dict(self.generates_by_image),
-            "generates_by_source": dict(self.generates_by_source),
-            "generates_refused": self.generates_refused,
-            "generation_seconds": list(self.generation_seconds),
-            "generate_extras": copy.deepcopy(self.generate_extras),
-            "paid_twice": self.paid_twice,
-            "uploads": [_upload_json(seen) for seen in self.uploads],
-            "polls_too_close": self.polls_too_close,
-            "poll_gap_min": self.poll_gap_min,
-            "in_flight_max": self.in_flight_max,
-            "downloads": dict(self.downloads),
-            "deletes": [_delete_json(seen) for seen in self.deletes],
-            "deletes_foreign": self.deletes_foreign,
-            "deletes_before_download": self.deletes_before_download,
-            "authorization_at_link_host": self.authorization_at_link_host,
-            "authorization_at_refresh": self.authorization_at_refresh,
-            "refresh_reused": self.refresh_reused,
-            "unknown_fields": self.unknown_fields,
-            "null_fields": self.null_fields,
-            "name_list_not_text": self.name_list_not_text,
-        }
+        values = asdict(self)
+        del values["poll_gaps"], values["tasks_downloaded"]
+        return values | {name: getattr(self, name) for name in _DERIVED}
 
 
-def _upload_json(seen: UploadSeen) -> dict[str, Any]:
-    return {
-        "sha256": seen.sha256,
-        "size": seen.size,
-        "part": seen.part,
-        "filename": seen.filename,
-        "id_image": seen.id_image,
-        "began": seen.began,
-    }
+_DERIVED = ("generates_accepted", "paid_twice", "poll_gap_min", "deletes_foreign", "deletes_before_download")
 
 
-def _delete_json(seen: DeleteSeen) -> dict[str, Any]:
-    return {
-        "id": seen.id,
-        "name": seen.name,
-        "id_image": seen.id_image,
-        "foreign": seen.foreign,
-        "downloaded": seen.downloaded,
-    }
+def _add(counter: dict[str, int], key: str) -> None:
+    counter[key] = counter.get(key, 0) + 1

@@ -1,11 +1,14 @@
 """What goes wrong on purpose: the kinds of fault, where and how often each strikes."""
 
+import json
 import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter
 
 
 class Endpoint(Enum):
@@ -23,7 +26,7 @@ class Endpoint(Enum):
 
 
 class FaultKind(Enum):
-    """How a call goes wrong. The first group strikes before or after the work, the others at one moment."""
+    """How a call goes wrong: before or after its work (first group), in the job (second), in the result (third)."""
 
     UNAUTHORIZED = "401"
     PAYMENT_REQUIRED = "402"
@@ -67,7 +70,7 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The picture that a call is about: an upload's file, or the source of a paid call or of a result."""
+    """The image that a call is about: an upload's file, or the source of a paid call or of a result."""
 
     size: int
     sha256: str
@@ -79,9 +82,11 @@ class Fault:
 
     It strikes at most `times` calls (None: every one), after `skip` calls were let through, each with
     `probability`. With `after` the work is done and only its answer goes wrong. `retry_after` is the
-    header's text; `seconds` is how long HANG and STALL last. With `above` or `sha256` it strikes only calls about a
-    picture of more bytes than that, or whose sha256 begins so.
+    header's text; `seconds` is how long HANG and STALL last. With `above` or `sha256` it strikes only calls about an
+    image of more bytes than that, or whose sha256 begins so.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
 
     endpoint: Endpoint
     kind: FaultKind
@@ -95,64 +100,48 @@ class Fault:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        if self.moment is Moment.JOB and self.endpoint is not Endpoint.GENERATE:
-            raise ValueError(f"{self.kind.value} is a fault of generate, not of {self.endpoint.value}")
-        if self.moment is Moment.RESULT and self.endpoint is not Endpoint.LINK:
-            raise ValueError(f"{self.kind.value} is a fault of link, not of {self.endpoint.value}")
+        only_at = {Moment.JOB: Endpoint.GENERATE, Moment.RESULT: Endpoint.LINK}.get(self.moment, self.endpoint)
+        if self.endpoint is not only_at:
+            raise ValueError(f"{self.kind.value} is a fault of {only_at.value}, not of {self.endpoint.value}")
         if self.after and self.moment is not Moment.AFTER:
             raise ValueError(f"{self.kind.value} has no 'after'")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"a probability lies between 0 and 1, not at {self.probability}")
-        if self.chooses and self.endpoint not in _ABOUT_PICTURES:
-            raise ValueError(f"a call of {self.endpoint.value} is about no picture that could be chosen")
+        if self.chooses and self.endpoint not in {Endpoint.UPLOAD, Endpoint.GENERATE, Endpoint.LINK}:
+            raise ValueError(f"a call of {self.endpoint.value} is about no image that could be chosen")
 
     @property
     def moment(self) -> Moment:
-        if self.kind in {FaultKind.JOB_FAILS, FaultKind.JOB_STUCK, FaultKind.NOTIFICATION_LOST}:
-            return Moment.JOB
-        if self.kind in _OF_RESULTS:
-            return Moment.RESULT
-        return Moment.AFTER if self.after else Moment.BEFORE
+        return _MOMENTS.get(self.kind, Moment.AFTER if self.after else Moment.BEFORE)
 
     @property
     def chooses(self) -> bool:
-        """Whether it strikes some pictures only."""
+        """Whether it strikes some images only."""
         return self.above is not None or bool(self.sha256)
 
     def chose(self, subject: Subject | None) -> bool:
-        if not self.chooses:
-            return True
-        large_enough = subject is not None and (self.above is None or subject.size > self.above)
-        return subject is not None and large_enough and subject.sha256.startswith(self.sha256)
+        if subject is None or not self.chooses:
+            return not self.chooses
+        return (self.above is None or subject.size > self.above) and subject.sha256.startswith(self.sha256)
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "endpoint": self.endpoint.value,
-            "kind": self.kind.value,
-            "times": self.times,
-            "after": self.after,
-            "probability": self.probability,
-            "skip": self.skip,
-            "retry_after": self.retry_after,
-            "seconds": self.seconds,
-            "above": self.above,
-            "sha256": self.sha256,
-        }
+        values: dict[str, Any] = _FAULT.dump_python(self, mode="json")
+        return values
 
 
-_ABOUT_PICTURES = frozenset({Endpoint.UPLOAD, Endpoint.GENERATE, Endpoint.LINK})
-
-
-_OF_RESULTS = frozenset(
-    {
-        FaultKind.TRUNCATED,
-        FaultKind.SHORT,
-        FaultKind.WRONG_SIZE,
-        FaultKind.ENDLESS,
-        FaultKind.STALL,
-        FaultKind.REDIRECT_LOOP,
-    }
-)
+_MOMENTS = {
+    FaultKind.JOB_FAILS: Moment.JOB,
+    FaultKind.JOB_STUCK: Moment.JOB,
+    FaultKind.NOTIFICATION_LOST: Moment.JOB,
+    FaultKind.TRUNCATED: Moment.RESULT,
+    FaultKind.SHORT: Moment.RESULT,
+    FaultKind.WRONG_SIZE: Moment.RESULT,
+    FaultKind.ENDLESS: Moment.RESULT,
+    FaultKind.STALL: Moment.RESULT,
+    FaultKind.REDIRECT_LOOP: Moment.RESULT,
+}
+_FAULT = TypeAdapter(Fault)
+_TEXT_FIELDS: Mapping[str, Callable[[str], Any]] = {"seconds": float, "above": int, "sha256": str}
 
 
 def read_fault(text: str) -> Fault:
@@ -163,8 +152,8 @@ def read_fault(text: str) -> Fault:
     Examples: `poll:429:3`, `link:truncated:p=0.1`, `upload:hang-after:always:above=1000000:seconds=20`.
     """
     endpoint, kind, *more = text.split(":") if ":" in text else (text, "")
-    fields = dict(_read_field(item) for item in more if item.partition("=")[0] in _FIELDS)
-    often = [item for item in more if item.partition("=")[0] not in _FIELDS]
+    given = [item.partition("=") for item in more]
+    often = [f"{name}{equals}{value}" for name, equals, value in given if name not in _TEXT_FIELDS]
     if len(often) > 1:
         raise ValueError(f"{text!r} says more than once how often")
     times, probability = _read_often("".join(often) or "1")
@@ -174,16 +163,8 @@ def read_fault(text: str) -> Fault:
         after=kind.strip().endswith("-after"),
         times=times,
         probability=probability,
-        **fields,
+        **{name: _TEXT_FIELDS[name](value) for name, _, value in given if name in _TEXT_FIELDS},
     )
-
-
-_FIELDS: Mapping[str, Callable[[str], Any]] = {"seconds": float, "above": int, "sha256": str}
-
-
-def _read_field(item: str) -> tuple[str, Any]:
-    name, _, value = item.partition("=")
-    return name, _FIELDS[name](value)
 
 
 def _read_often(often: str) -> tuple[int | None, float]:
@@ -194,30 +175,9 @@ def _read_often(often: str) -> tuple[int | None, float]:
     return int(often), 1.0
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "times": (int, type(None)),
-    "after": (bool,),
-    "probability": (int, float),
-    "skip": (int,),
-    "retry_after": (str, type(None)),
-    "seconds": (int, float),
-    "above": (int, type(None)),
-    "sha256": (str,),
-}
-
-
 def fault_from_json(value: Any) -> Fault:
     """A fault from its text form or from an object with Fault's fields; ValueError when it is neither."""
-    if isinstance(value, str):
-        return read_fault(value)
-    if not isinstance(value, dict):
-        raise ValueError(f"a fault is an object or a text, not {value!r}")  # noqa: TRY004 - an edge: one error type
-    fields = {**value}
-    endpoint, kind = Endpoint(fields.pop("endpoint", None)), FaultKind(fields.pop("kind", None))
-    for name, item in fields.items():
-        if name not in _TYPES or type(item) not in _TYPES[name]:
-            raise ValueError(f"{name}: {item!r} is not a field of a fault")
-    return Fault(endpoint, kind, **fields)
+    return read_fault(value) if isinstance(value, str) else _FAULT.validate_json(json.dumps(value))
 
 
 @dataclass(slots=True)
@@ -226,13 +186,24 @@ class _Loaded:
     skip: int
     left: int | None
 
+    def strikes(self, dice: random.Random) -> bool:
+        """Whether it strikes a call that fits, and if so one time fewer from now on."""
+        if self.skip:
+            self.skip -= 1
+            return False
+        if dice.random() >= self.fault.probability:
+            return False
+        if self.left is not None:
+            self.left -= 1
+        return True
+
 
 class FaultBox:
     """The faults that are set, in the order they were set. Safe to use from any thread."""
 
     def __init__(self, seed: int) -> None:
         self._loaded: list[_Loaded] = []
-        self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        self._dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> None:
@@ -248,47 +219,19 @@ class FaultBox:
         with self._lock:
             return [loaded.fault for loaded in self._loaded]
 
-    @property
-    def choosing(self) -> bool:
-        """Whether a fault is set that strikes some pictures only."""
-        with self._lock:
-            return any(loaded.fault.chooses for loaded in self._loaded)
-
-    def take(self, endpoint: Endpoint, moment: Moment, subject: Subject | None = None) -> Fault | None:
+    def take(
+        self, endpoint: Endpoint, moment: Moment, subject: Subject | None = None, *, choosing_only: bool = False
+    ) -> Fault | None:
         """The fault that strikes this call at this moment, used up by one; None when all is well.
 
-        One that strikes some pictures only needs the `subject`.
+        One that strikes some images only needs the `subject`. With `choosing_only` no other one is taken.
         """
-        return self._take(
-            lambda fault: fault.endpoint is endpoint and fault.moment is moment and fault.chose(subject),
-        )
 
-    def take_chosen(self, endpoint: Endpoint, subject: Subject) -> Fault | None:
-        """The same before the work, once the picture is known, of those faults only that strike some pictures."""
-        return self._take(
-            lambda fault: (
-                fault.endpoint is endpoint and fault.moment is Moment.BEFORE and fault.chooses and fault.chose(subject)
-            ),
-        )
+        def fits(fault: Fault) -> bool:
+            here = fault.endpoint is endpoint and fault.moment is moment
+            return here and fault.chose(subject) and (fault.chooses or not choosing_only)
 
-    def _take(self, fits: Callable[[Fault], bool]) -> Fault | None:
         with self._lock:
-            found = self._first(fits)
-            self._loaded = [loaded for loaded in self._loaded if loaded.left != 0]
-        return found
-
-    def _first(self, fits: Callable[[Fault], bool]) -> Fault | None:
-        for loaded in self._loaded:
-            if fits(loaded.fault) and self._strikes(loaded):
-                return loaded.fault
-        return None
-
-    def _strikes(self, loaded: _Loaded) -> bool:
-        if loaded.skip:
-            loaded.skip -= 1
-            return False
-        if self._random.random() >= loaded.fault.probability:
-            return False
-        if loaded.left is not None:
-            loaded.left -= 1
-        return True
+            struck = next((one.fault for one in self._loaded if fits(one.fault) and one.strikes(self._dice)), None)
+            self._loaded = [one for one in self._loaded if one.left != 0]
+        return struck

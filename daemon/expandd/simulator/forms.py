@@ -1,48 +1,37 @@
-"""Strict reading of JSON bodies, as the vendor's framework does it: no unknown fields, no nulls."""
+"""Strict reading of bodies, as the vendor's framework does it: JSON without unknown fields or nulls, and one file."""
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
 
 from expandd.simulator.answers import invalid
 from expandd.simulator.counts import NOT_TEXT, NULL_FIELD, UNKNOWN_FIELD
+from expandd.simulator.store import Upload
 
-_MISSING = "Missing data for required field."
-_NOT_INTEGER = "Not a valid integer."
-
-
-class Kind(Enum):
-    """What a field holds. A boolean is no integer, and a number in quotes is none either."""
-
-    TEXT = "text"
-    OPTIONAL_TEXT = "optional text"
-    INTEGER = "integer"
+_WRONG_TYPE = {str: NOT_TEXT, int: "Not a valid integer."}
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """The fields of a body, by kind. `extras` are the undocumented ones that a switch allows."""
+class Field(NamedTuple):
+    """What a field holds; `object` is anything. A boolean is no integer, and a number in quotes is none either."""
 
-    texts: Mapping[str, str] = field(default_factory=dict)
-    integers: Mapping[str, int] = field(default_factory=dict)
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    kind: type
+    required: bool = True
 
 
-def read_form(body: bytes, content_type: str, schema: Mapping[str, Kind], extras: Collection[str] = ()) -> Form:
-    """The body's fields; RefusalError 400 naming every mistake at once."""
-    values = _read_object(body, content_type)
-    errors = {
-        name: [error] for name in {**schema, **values} if (error := _mistake(name, values, schema, extras)) is not None
-    }
-    if errors:
-        raise invalid(errors)
-    return Form(
-        texts={name: values[name] for name in values if schema.get(name) in {Kind.TEXT, Kind.OPTIONAL_TEXT}},
-        integers={name: values[name] for name in values if schema.get(name) is Kind.INTEGER},
-        extras={name: values[name] for name in values if name not in schema},
-    )
+Schema = Mapping[str, Field]
+
+
+async def read_form(request: Request, schema: Schema) -> dict[str, Any]:
+    """The body's fields; RefusalError 400 naming every error at once."""
+    values = _read_object(await request.body(), request.headers.get("content-type", ""))
+    errors = {name: _error(schema.get(name), name, values) for name in {**schema, **values}}
+    if any(errors.values()):
+        raise invalid({name: [error] for name, error in errors.items() if error})
+    return values
 
 
 def _read_object(body: bytes, content_type: str) -> dict[str, Any]:
@@ -58,14 +47,31 @@ def _read_object(body: bytes, content_type: str) -> dict[str, Any]:
     return values
 
 
-def _mistake(name: str, values: Mapping[str, Any], schema: Mapping[str, Kind], extras: Collection[str]) -> str | None:
-    kind = schema.get(name)
+def _error(field: Field | None, name: str, values: Mapping[str, Any]) -> str | None:
+    if field is None:
+        return UNKNOWN_FIELD
     if name not in values:
-        return None if kind is Kind.OPTIONAL_TEXT else _MISSING
-    if kind is None:
-        return None if name in extras else UNKNOWN_FIELD
-    if values[name] is None:
-        return NULL_FIELD
-    if kind is Kind.INTEGER:
-        return None if type(values[name]) is int else _NOT_INTEGER
-    return None if isinstance(values[name], str) else NOT_TEXT
+        return "Missing data for required field." if field.required else None
+    if field.kind in {object, type(values[name])}:
+        return None
+    return NULL_FIELD if values[name] is None else _WRONG_TYPE[field.kind]
+
+
+async def read_file(request: Request) -> Upload:
+    """The only part, which must be a file; RefusalError 400 for none, a second or one without a file name."""
+    if not hasattr(request.state, "upload"):
+        request.state.upload = await _read_file(request)
+    upload: Upload = request.state.upload
+    return upload
+
+
+async def _read_file(request: Request) -> Upload:
+    try:
+        async with request.form() as form:
+            parts = form.multi_items()
+            name, file = parts[0] if len(parts) == 1 else ("", "")
+            if not isinstance(file, UploadFile):
+                raise invalid({"file": ["One file is required, and nothing else."]}, "files")
+            return Upload(name, file.filename or "", await file.read())
+    except MultiPartException as error:
+        raise invalid({"file": [error.message]}, "files") from error

@@ -1,22 +1,21 @@
-"""Running the practice server: in a thread for tests and the demo, or blocking for `expandd simulate`."""
+"""Running the simulator: in a thread for tests and the demo, or blocking for `expandd simulate`."""
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
-from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from expandd.simulator.clock import PracticeClock
 from expandd.simulator.counts import Counts
 from expandd.simulator.faults import Fault, read_fault
-from expandd.simulator.state import Log, State, silent
+from expandd.simulator.state import Log, PracticeClock, State, silent
 from expandd.simulator.switches import Switches
 from expandd.simulator.web import Web
 
@@ -43,31 +42,29 @@ class PracticeServer:
         self._state = State(switches or Switches(), log)
         self._host = host
         self._ports = [port, link_port]
-        self._running: _Running | None = None
+        self._running: _Server | None = None
 
     def start(self) -> None:
         if self._running is not None:
-            raise RuntimeError("the practice server is running already")
+            raise RuntimeError("the simulator is running already")
         with contextlib.ExitStack() as undo:
             sockets = [undo.enter_context(socket.create_server((self._host, port))) for port in self._ports]
             undo.pop_all()
         self._ports = [sock.getsockname()[1] for sock in sockets]
         self._state.link_url = self.link_url
-        self._running = _Running(self._state, sockets, self._ports[1])
+        self._running = _Server(self._state, sockets)
 
     def stop(self) -> None:
         """Cut what hangs, close both sockets, end the thread; nothing happens when it is not running."""
         if self._running is not None:
-            self._running.stop()
+            self._running.quit()
             self._running = None
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -96,7 +93,7 @@ class PracticeServer:
     def switch(self, **changes: Any) -> None:
         """Change switches by name from the next request on; TypeError for a name that is none."""
         with self._state.lock:
-            self._state.switches = self._state.switches.changed(**changes)
+            self._state.switches = dataclasses.replace(self._state.switches, **changes)
 
     def set_fault(self, fault: Fault | str) -> None:
         """Add a fault, given as such or in its text form (`read_fault`)."""
@@ -143,59 +140,30 @@ def serve(
     log: Log = print,
     stop: threading.Event | None = None,
 ) -> None:
-    """Run the practice server until SIGINT, SIGTERM or `stop` is set. OSError when a port is taken."""
+    """Run the simulator until SIGINT, SIGTERM or `stop` is set. OSError when a port is taken."""
     ended = stop or threading.Event()
     server = PracticeServer(switches, host=host, port=port, link_port=link_port, log=log)
     for fault in faults:
         server.set_fault(fault)
-    with _ended_by_signals(ended), server:
+    with contextlib.ExitStack() as undo:
+        # Only the main thread may handle signals; elsewhere the caller's event is the way to end.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                undo.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
+        undo.enter_context(server)
         log(f"API      {server.api_url}")
         log(f"links    {server.link_url}")
         log(f"control  {server.url}/practice/counts")
         ended.wait()
 
 
-@contextlib.contextmanager
-def _ended_by_signals(ended: threading.Event) -> Iterator[None]:
-    # Only the main thread may handle signals; elsewhere the caller's event is the way to end.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+class _Server(uvicorn.Server):
+    """One run of uvicorn in a thread of its own, which another thread can end at once."""
 
-
-class _Running:
-    """One run: from listening sockets to a thread that has ended."""
-
-    def __init__(self, state: State, sockets: list[socket.socket], link_port: int) -> None:
-        self._state = state
-        self._sockets = sockets
-        self._link_port = link_port
-        self._ready = threading.Event()
-        self._server: _Server | None = None
-        self._thread = threading.Thread(target=self._run, name="practice-server", daemon=True)
-        self._thread.start()
-        if not self._ready.wait(_START_SECONDS):
-            raise RuntimeError("the practice server did not start")
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.quit()
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        closing = asyncio.Event()
-        web = Web(self._state, self._link_port, closing)
+    def __init__(self, state: State, sockets: list[socket.socket]) -> None:
+        self._closing = asyncio.Event()
         config = uvicorn.Config(
-            web,
+            Web(state, sockets[1].getsockname()[1], self._closing),
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -206,28 +174,23 @@ class _Running:
             server_header=False,
             timeout_keep_alive=60,
         )
-        self._server = _Server(config, closing, self._ready.set)
-        await self._server.serve(sockets=self._sockets)
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without signal handlers, told to end from another thread and ending at once."""
-
-    def __init__(self, config: uvicorn.Config, closing: asyncio.Event, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._closing = closing
-        self._loop = asyncio.get_running_loop()
-        self._tell_ready = ready
+        self._ready = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self.serve(sockets)), name="practice-server", daemon=True
+        )
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise RuntimeError("the simulator did not start")
 
     def quit(self) -> None:
         self._loop.call_soon_threadsafe(self._closing.set)
-
-    def _busy(self) -> bool:
-        return bool(self.server_state.connections or self.server_state.tasks)
+        self._thread.join()
 
     async def main_loop(self) -> None:
         # Uvicorn's own loop looks ten times a second whether to end, which every test would wait for.
-        self._tell_ready()
+        self._loop = asyncio.get_running_loop()
+        self._ready.set()
         await self._closing.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -238,14 +201,11 @@ class _Server(uvicorn.Server):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                while self._busy():  # noqa: ASYNC110 - uvicorn keeps plain sets, which announce nothing
+                # Uvicorn keeps plain sets, which announce nothing.
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
                     await asyncio.sleep(0.002)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 class _Protocol(H11Protocol):

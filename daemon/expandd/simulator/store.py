@@ -1,16 +1,19 @@
 """Sources, jobs, notifications and credits of the one account: pure state, told what time it is."""
 
+import hashlib
 import heapq
 import itertools
 import secrets
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 from expandd.simulator.faults import Subject
 from expandd.simulator.switches import Duplicates, Foreign, Switches
+
+_FOREIGN_NAMES = {Foreign.FAILED: "error", Foreign.PROGRESS: "progress"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +30,28 @@ class Offsets:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """The one file of an upload, and the part that it came in."""
+
+    part: str
+    filename: str
+    data: bytes
+    subject: Subject = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", Subject(len(self.data), hashlib.sha256(self.data).hexdigest()))
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """An uploaded picture: its bytes as received and its size in pixels as stored."""
+    """An uploaded image: its bytes as received and its size in pixels as stored."""
 
     id_image: str
     data: bytes
-    sha256: str
+    subject: Subject
     width: int
     height: int
     uploaded: float
-
-    @property
-    def subject(self) -> Subject:
-        return Subject(len(self.data), self.sha256)
 
 
 class Outcome(Enum):
@@ -55,14 +67,13 @@ class Outcome(Enum):
 class Job:
     """An accepted generate. Its link must carry `signature`, as a signed address of a real store does."""
 
-    id_task: str
     id_image: str
     offsets: Offsets
-    accepted: float
     finishes: float
     outcome: Outcome
-    signature: str
     pro: bool
+    id_task: str = field(default_factory=lambda: secrets.token_hex(8))
+    signature: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def has_result(self) -> bool:
@@ -111,39 +122,24 @@ class Store:
         self._drop_notifications(now - switches.notification_life)
         self._drop_sources(now - switches.source_life - switches.link_life, switches.keep_bytes)
 
-    def add_source(self, data: bytes, sha256: str, size: tuple[int, int], now: float) -> Source:
-        source = Source(secrets.token_hex(12), data, sha256, *size, now)
+    def add_source(self, upload: Upload, size: tuple[int, int], now: float) -> Source:
+        source = Source(secrets.token_hex(12), upload.data, upload.subject, *size, now)
         self._sources[source.id_image] = source
-        self._source_bytes += len(data)
+        self._source_bytes += len(source.data)
         return source
 
     def source(self, id_image: str, now: float, switches: Switches) -> Source | None:
         """The source of this id while it lives; None for an unknown or expired one."""
         source = self._sources.get(id_image)
-        if source is None or now >= source.uploaded + switches.source_life:
-            return None
-        return source
+        return source if source and now < source.uploaded + switches.source_life else None
 
     def stored(self, id_image: str) -> Source | None:
         """The source of this id, even one that is expired for new calls but still has live links."""
         return self._sources.get(id_image)
 
-    def accept(
-        self, source: Source, offsets: Offsets, now: float, seconds: float, outcome: Outcome, *, pro: bool
-    ) -> Job:
-        job = Job(
-            id_task=secrets.token_hex(8),
-            id_image=source.id_image,
-            offsets=offsets,
-            accepted=now,
-            finishes=float("inf") if outcome is Outcome.STUCK else now + seconds,
-            outcome=outcome,
-            signature=secrets.token_hex(16),
-            pro=pro,
-        )
+    def accept(self, job: Job) -> None:
         self._jobs[job.id_task] = job
         heapq.heappush(self._running, (job.finishes, job.id_task))
-        return job
 
     @property
     def in_flight(self) -> int:
@@ -155,9 +151,6 @@ class Store:
     def results(self, id_image: str) -> list[Job]:
         """The jobs of this image that have finished with a result, oldest first."""
         return list(self._results.get(id_image, ()))
-
-    def notification(self, number: int) -> Notification | None:
-        return self._notifications.get(number)
 
     def delete_notification(self, number: int) -> Notification | None:
         return self._notifications.pop(number, None)
@@ -179,7 +172,8 @@ class Store:
         for kind in kinds:
             if now - self._foreign_made.get(kind, -life) >= life:
                 self._foreign_made[kind] = now
-                self._notify(_foreign_name(kind), now, f"foreign-{kind.value}", foreign=kind)
+                name = _FOREIGN_NAMES.get(kind, "expand_generate")
+                self._notify(name, now, f"foreign-{kind.value}", foreign=kind)
 
     def _finish(self, job: Job, switches: Switches) -> None:
         if job.has_result:
@@ -195,11 +189,9 @@ class Store:
         self._notifications[notification.id] = notification
 
     def _drop_notifications(self, up_to: float) -> None:
-        for notification in list(self._old_notifications(up_to)):
+        old = itertools.takewhile(lambda one: one.timestamp <= up_to, self._notifications.values())
+        for notification in list(old):
             del self._notifications[notification.id]
-
-    def _old_notifications(self, up_to: float) -> Iterator[Notification]:
-        return itertools.takewhile(lambda item: item.timestamp <= up_to, self._notifications.values())
 
     def _drop_sources(self, up_to: float, keep_bytes: int) -> None:
         for source in list(self._sources.values()):
@@ -209,9 +201,3 @@ class Store:
             self._source_bytes -= len(source.data)
             for job in self._results.pop(source.id_image, ()):
                 self._jobs.pop(job.id_task, None)
-
-
-def _foreign_name(kind: Foreign) -> str:
-    if kind is Foreign.FAILED:
-        return "error"
-    return "progress" if kind is Foreign.PROGRESS else "expand_generate"

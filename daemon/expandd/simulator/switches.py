@@ -1,12 +1,15 @@
-"""What can be adjusted on the practice server: every open point of the contract, limits, prices and times."""
+"""What can be adjusted on the simulator: every open point of the contract, limits, prices and times."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+DAY = 24 * 3600.0
 
 
 class UploadId(Enum):
@@ -97,16 +100,10 @@ class ResultType(Enum):
 
 
 class Spread(Enum):
-    """How generation times lie between generate_min and generate_max: evenly, or most of them near the least.
-
-    The mean of the long tail is a fifth of the way up.
-    """
+    """How generation times lie between their bounds: evenly, or most near the least (mean: a fifth of the way up)."""
 
     EVEN = "even"
     LONG_TAIL = "long-tail"
-
-
-DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,21 +111,19 @@ class Switches:
     """Everything adjustable. Times are seconds, sides pixels, sizes bytes. The defaults are the contract's.
 
     `email`, `password`, `access_token`, `refresh_token` and `credits` are read when a server is made;
-    all others apply from the next request on. `old_access_grace` is how long an access token outlives its
-    refresh; `credits_said` is what /me says in place of the credits, as JSON (`1e30`, `NaN`, `null`, `["7"]`) or
-    text; `keep_bytes` bounds the memory for sources, the oldest go first; `extra_fields` are undocumented
-    fields that generate takes; `plain` surrounds pictures by one colour, at next to no cost; `redirects` is the
-    number of hops before a result; `link_works_from` is the first attempt at a link that does not get 404.
+    all others apply from the next request on.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
 
     email: str = "practice@example.com"
     password: str = "practice"  # noqa: S105 - a loopback toy's password, printed on the demo's screen
     access_token: str | None = "practice-access"  # noqa: S105 - as above
     refresh_token: str | None = "practice-refresh"  # noqa: S105 - as above
     token_life: float = 30 * DAY
-    old_access_grace: float = 0.0
+    old_access_grace: float = 0.0  # how long an access token outlives its refresh
     credits: Decimal = Decimal(100)
-    credits_said: str = ""
+    credits_said: str = ""  # what /me says in place of the credits, as JSON (`1e30`, `NaN`, `null`, `["7"]`) or text
     price: Decimal = Decimal(1)
     no_credits_status: int = 402
     pro: bool = False
@@ -139,7 +134,7 @@ class Switches:
     max_file_bytes: int = 64 * 1024 * 1024
     max_result_side: int = 16383
     max_result_pixels: int = 120_000_000
-    keep_bytes: int = 512 * 1024 * 1024
+    keep_bytes: int = 512 * 1024 * 1024  # memory for sources; the oldest go first
     bad_image_status: int = 400
     source_life: float = DAY
     notification_life: float = 600.0
@@ -149,7 +144,7 @@ class Switches:
     generate_min: float = 2.0
     generate_max: float = 2.0
     generate_spread: Spread = Spread.EVEN
-    extra_fields: tuple[str, ...] = ()
+    extra_fields: tuple[str, ...] = ()  # undocumented fields that generate takes
     seed: int = 0
 
     upload_id: UploadId = UploadId.ID_IMAGE
@@ -163,19 +158,14 @@ class Switches:
     history: HistoryAnswer = HistoryAnswer.LINKS
     history_shape: HistoryShape = HistoryShape.OBJECTS
     result_type: ResultType = ResultType.SAME
-    plain: bool = False
-    redirects: int = 0
-    link_works_from: int = 1
+    plain: bool = False  # surrounds images by one colour, at next to no cost
+    redirects: int = 0  # hops before a result
 
     def __post_init__(self) -> None:
         if not 0 <= self.generate_min <= self.generate_max:
-            raise ValueError("generate_min must lie between 0 and generate_max")
+            raise ValueError("switch generate_min must lie between 0 and generate_max")
         if not self.generate_path.startswith("/"):
-            raise ValueError("generate_path must begin with a slash")
-
-    def changed(self, **changes: Any) -> "Switches":
-        """A copy with these fields changed; TypeError for a name that is no switch."""
-        return dataclasses.replace(self, **changes)
+            raise ValueError("switch generate_path must begin with a slash")
 
     def generation(self, fraction: float) -> float:
         """Seconds that a generation takes, by a random number in [0, 1]."""
@@ -183,18 +173,23 @@ class Switches:
         return self.generate_min + (self.generate_max - self.generate_min) * height
 
     def as_json(self) -> dict[str, Any]:
-        return {field.name: _to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        values: dict[str, Any] = _SWITCHES.dump_python(self, mode="json")
+        return values
+
+
+_SWITCHES = TypeAdapter(Switches)
 
 
 def with_json(switches: Switches, changes: Mapping[str, Any]) -> Switches:
     """The switches with these JSON values put in; ValueError names one that is unknown or ill-typed."""
-    names = {field.name for field in dataclasses.fields(switches)}
-    unknown = sorted(set(changes) - names)
-    if unknown:
-        raise ValueError(f"no such switch: {', '.join(unknown)}")
-    return switches.changed(
-        **{name: _from_json(name, getattr(Switches(), name), value) for name, value in changes.items()}
-    )
+    try:
+        return _SWITCHES.validate_json(json.dumps(switches.as_json() | dict(changes)))
+    except ValidationError as error:
+        raise ValueError("; ".join(f"switch {_place(one['loc'])}{one['msg']}" for one in error.errors())) from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, location))}: " if location else ""
 
 
 def with_texts(switches: Switches, texts: Sequence[str]) -> Switches:
@@ -209,47 +204,11 @@ def with_texts(switches: Switches, texts: Sequence[str]) -> Switches:
 def _pair(switches: Switches, text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     is_text = isinstance(getattr(switches, name, None), str) and value != "null"
-    return name, value if is_text else _loosely(value)
+    return name, value if is_text else json_or_text(value)
 
 
-def _loosely(value: str) -> Any:
+def json_or_text(value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, tuple):
-        return [_to_json(item) for item in value]
-    return value
-
-
-def _from_json(name: str, default: Any, value: Any) -> Any:
-    try:
-        if name == "foreign":
-            return tuple(Foreign(item) for item in value)
-        if name == "extra_fields":
-            return tuple(str(item) for item in value)
-        if value is None and name in {"access_token", "refresh_token"}:
-            return None
-        return _like(default, value)
-    except (TypeError, ValueError, InvalidOperation) as error:
-        raise ValueError(f"{name}: {value!r} is not a value of this switch") from error
-
-
-def _like(default: Any, value: Any) -> Any:
-    kind = type(default)
-    if kind is Decimal:
-        return Decimal(str(value))
-    if kind is float and type(value) is int:
-        return float(value)
-    if issubclass(kind, Enum):
-        return kind(value)
-    if type(value) is not kind:
-        raise TypeError(kind.__name__)
-    return value

@@ -1,0 +1,140 @@
+"""Images: checks what was uploaded and makes the expanded result in the wanted format."""
+
+import io
+import math
+import random
+
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+from expandd.simulator.store import Offsets
+from expandd.simulator.switches import ResultType
+
+_FORMATS = ("WEBP", "JPEG", "PNG")
+_SAVING = {"JPEG": {"quality": 92}, "WEBP": {"quality": 90, "method": 2}, "PNG": {"compress_level": 3}}
+
+# What Pillow raises for bytes that are no image, or one that is damaged, cut short or a bomb.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+_MARGIN = 0.05  # how much of the source is mirrored beyond its border, as a part of its side
+_BLURS = (0.004, 0.014, 0.04)  # the further out the softer: radius as a part of the canvas' mean side
+_GRAIN = 4  # levels up or down, without which smooth gradients show bands
+
+
+class BadImageError(Exception):
+    """The upload is not an image that the API takes; the text says why."""
+
+
+def measure(data: bytes, min_side: int, max_side: int) -> tuple[int, int]:
+    """Width and height in pixels as stored, EXIF orientation ignored.
+
+    BadImageError when the bytes are not a whole WEBP, JPEG or PNG with sides in the allowed range.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            width, height = image.size
+            if not (min_side <= min(width, height) and max(width, height) <= max_side):
+                raise BadImageError(
+                    f"The image is {width}x{height} pixels; {min_side} to {max_side} per side are allowed."
+                )
+            image.load()
+    except _UNREADABLE as error:
+        raise BadImageError("The file is not a readable WEBP, JPEG or PNG image.") from error
+    return width, height
+
+
+def make_result(
+    data: bytes, offsets: Offsets, wanted: ResultType, *, watermark: bool, plain: bool
+) -> tuple[bytes, str]:
+    """The source expanded and cropped by the offsets, as an encoded image and its media type.
+
+    Inside, its pixels are untouched unless watermarked.
+    """
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        kind = str(image.format) if wanted is ResultType.SAME else wanted.value.upper()
+        profile = image.info.get("icc_profile")
+        result = _expanded(_as_rgb(image), offsets, plain=plain)
+    if watermark:
+        _watermark(result)
+    if kind == "JPEG" and result.mode == "RGBA":
+        result = Image.alpha_composite(Image.new("RGBA", result.size, "white"), result).convert("RGB")
+    buffer = io.BytesIO()
+    result.save(buffer, kind, icc_profile=profile, **_SAVING[kind])
+    return buffer.getvalue(), f"image/{kind.lower()}"
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB, or as RGBA where it has transparency."""
+    if image.mode.startswith("I"):
+        # Pillow clips 16-bit grey when it converts; the high byte is what the eye sees.
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _expanded(source: Image.Image, offsets: Offsets, *, plain: bool) -> Image.Image:
+    """The source grown on the sides with positive offsets and cut on those with negative ones."""
+    left, top = max(0, offsets.left), max(0, offsets.top)
+    size = (source.width + left + max(0, offsets.right), source.height + top + max(0, offsets.bottom))
+    if size == source.size:
+        canvas = source
+    else:
+        canvas = Image.new(source.mode, size, source.getpixel((0, 0)))
+        canvas = canvas if plain else _surroundings(source, size, (left, top))
+        canvas.paste(source, (left, top))
+    width, height = offsets.result_size(source.width, source.height)
+    cut_left, cut_top = max(0, -offsets.left), max(0, -offsets.top)
+    return canvas.crop((cut_left, cut_top, cut_left + width, cut_top + height))
+
+
+def _surroundings(source: Image.Image, size: tuple[int, int], place: tuple[int, int]) -> Image.Image:
+    """The source's margins mirrored and drawn out to the canvas' ends, ever softer further out, with a light grain."""
+    wide = _drawn_out(source, size[0], place[0])
+    # The second axis goes through the first one's code lying down.
+    lying = wide.transpose(Image.Transpose.TRANSPOSE)
+    canvas = _drawn_out(lying, size[1], place[1]).transpose(Image.Transpose.TRANSPOSE)
+    for strength in _BLURS:
+        radius = strength * sum(size) / 2
+        canvas = Image.composite(_blurred(canvas, radius), canvas, _outside(source.size, size, place, 3 * radius))
+    # Seeded: the same link must give the same bytes each time.
+    noise = random.Random(7).randbytes(size[0] * size[1])  # noqa: S311 - a texture, not a secret
+    grain = Image.frombytes("L", size, noise).point([128 + (level - 128) * _GRAIN // 128 for level in range(256)])
+    opaque = [Image.new("L", size, 128)] * (len(canvas.mode) - 3)
+    return ImageChops.add(canvas, Image.merge(canvas.mode, [grain] * 3 + opaque), offset=-128)
+
+
+def _drawn_out(source: Image.Image, width: int, place: int) -> Image.Image:
+    """The source at `place` within a canvas of this width, its left and right margins mirrored and stretched."""
+    canvas = Image.new(source.mode, (width, source.height))
+    canvas.paste(source, (place, 0))
+    for start, end, right in ((0, place, False), (place + source.width, width, True)):
+        if end > start:
+            margin = min(end - start, math.ceil(_MARGIN * source.width))
+            edge = source.width - margin if right else 0
+            strip = source.crop((edge, 0, edge + margin, source.height)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            canvas.paste(strip.resize((end - start, source.height), Image.Resampling.BICUBIC), (start, 0))
+    return canvas
+
+
+def _blurred(image: Image.Image, radius: float) -> Image.Image:
+    """A blur made on a small copy, which is far faster."""
+    factor = max(1, int(radius / 1.5))
+    small = image.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor))
+    return small.resize(image.size, Image.Resampling.BICUBIC)
+
+
+def _outside(inner: tuple[int, int], size: tuple[int, int], place: tuple[int, int], reach: float) -> Image.Image:
+    """A mask: 0 within the inner rectangle and at its border, 255 from about twice `reach` outside on."""
+    mask = Image.new("L", size, 255)
+    x, y, more = *place, round(reach)
+    mask.paste(0, (x - more, y - more, x + inner[0] + more, y + inner[1] + more))
+    return _blurred(mask, reach / 2)
+
+
+def _watermark(image: Image.Image) -> None:
+    """Put a mark into the lower right corner, as accounts without PRO get it."""
+    size = max(8, min(image.width // 36, image.height // 8, 48))
+    place = (image.width - size // 2, image.height - size // 2)
+    font = ImageFont.load_default(size)
+    stroke = max(1, size // 14)
+    ImageDraw.Draw(image).text(
+        place, "MagicExpand practice", "white", font, "rd", stroke_width=stroke, stroke_fill="grey"
+    )
