@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,8 +19,8 @@ from expandd.adapters.files.originals import Claimed
 from expandd.adapters.files.recovery_record import mark_beside, read, written
 from expandd.adapters.files.result_sidecar import put_beside
 from expandd.adapters.files.returns import Returning
-from expandd.adapters.files.roots import WORK, NotOurs
-from expandd.adapters.files.scan import MARK, Looking, events_reach, first_in
+from expandd.adapters.files.roots import WORK
+from expandd.adapters.files.scan import MARK, NOTHING, Looking, events_reach, first_in
 from expandd.domain.errors import FolderAway, InstanceRunning, VaultDamaged
 from expandd.domain.inbox_state import Occupied
 from expandd.domain.job import FileIdentity, Job, Result
@@ -142,15 +141,8 @@ class LocalFolders:
         return await self._off_loop(inbox, self._occupy, inbox, heeding)
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
-        try:
-            found = await self._run(directory, self._where_it_stands, directory, self._stat, directory)
-        except NotOurs as error:
-            raise folder_away(directory, error) from error
-        except OSError as error:
-            if error.errno == errno.ETIMEDOUT:
-                raise folder_away(directory, error) from error
-            return None
-        return found.st_dev, found.st_ino
+        found = await self._off_loop(directory, self._stat_if_there, directory)
+        return None if found is None else (found.st_dev, found.st_ino)
 
     async def _off_loop(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
         with translated(folder):
@@ -176,6 +168,15 @@ class LocalFolders:
     def _stat(self, directory: Path) -> os.stat_result:
         with self._roots.directory(directory) as descriptor:
             return os.fstat(descriptor)
+
+    def _stat_if_there(self, directory: Path) -> os.stat_result | None:
+        try:
+            return self._stat(directory)
+        except OSError as error:
+            if error.errno not in NOTHING:
+                # Not for every reason that it cannot be opened it is gone.
+                raise
+            return None
 
     def _make_way(self, root: Path, relative: Path) -> bool:
         if self._looking.passable(root, relative.parent) != relative.parent:

@@ -271,11 +271,11 @@ def _opened_root(root: Path, owner: int) -> int:
             links += 1
             try:
                 target = _trusted_link(descriptor, part, root, owner) if links <= _MOST_LINKS else _endless(root)
+                following = os.open("/" if target.is_absolute() else ".", _WALK, dir_fd=descriptor)
             except OSError:
                 os.close(descriptor)
                 raise
             pending.extend(reversed([one for one in target.parts if one != "/"]))
-            following = os.open("/" if target.is_absolute() else ".", _WALK, dir_fd=descriptor)
         except OSError:
             os.close(descriptor)
             raise

@@ -53,7 +53,8 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
 )
 
-_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What says that nothing is there which expandd would touch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Looking:
                 entries = stack.enter_context(self.roots.listing(directory))
             except OSError as error:
                 # A subfolder that was there a moment ago; the inbox itself may be unmounted.
-                if must_be or error.errno not in _NOTHING:
+                if must_be or error.errno not in NOTHING:
                     raise
                 entries = iter(())
             return _Listed(entries, stack.pop_all())
@@ -218,7 +219,7 @@ class Looking:
             with self.roots.spot(path) as spot:
                 return spot.lstat()
         except OSError as error:
-            if error.errno in _NOTHING:
+            if error.errno in NOTHING:
                 return None
             raise
 

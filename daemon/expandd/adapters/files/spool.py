@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,12 @@ from expandd.domain.pauses import PauseReason
 
 FLOOR = 16 << 20
 """Bytes that stay free beside the result to be stored: the journal lives there too."""
+
+
+_UNREADABLE = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN}
+)
+"""What says of kept bytes that they are gone or damaged."""
 
 
 class FileVault:
@@ -85,7 +92,10 @@ class FileVault:
         """Whether the kept bytes are there and right; what is damaged is no use to anybody."""
         try:
             return self._disk.digest(self._kept / sha256) == sha256
-        except OSError:
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                # They may well be right: nobody pays again only because no file can be opened just now.
+                raise
             return False
 
     def _keep(self, vaulted: Path, kept: Path) -> None:

@@ -1,0 +1,94 @@
+"""Where no file can be opened, nothing is taken for gone or damaged: it is only not known, and that is said."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.roots import Roots
+from expandd.adapters.files.spool import FileVault
+from expandd.domain.errors import AccountAway, FolderAway
+from expandd.domain.pauses import PauseReason
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+async def warm(tmp_path: Path) -> LocalFolders:
+    """Folders whose thread has been started, as those of a daemon that works."""
+    folders = LocalFolders(Disk())
+    await folders.directory_identity(tmp_path)
+    return folders
+
+
+async def test_a_directory_that_cannot_be_opened_is_not_gone(warm: LocalFolders, tmp_path: Path) -> None:
+    with no_descriptor_left(), pytest.raises(FolderAway, match="Too many open files"):
+        await warm.directory_identity(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["identity", "look", "digest"])
+async def test_a_file_that_cannot_be_opened_is_not_gone(warm: LocalFolders, tmp_path: Path, call: str) -> None:
+    path = tmp_path / "pic.png"
+    path.write_bytes(b"1234")
+
+    with no_descriptor_left(), pytest.raises(FolderAway, match="Too many open files"):
+        await getattr(warm, call)(path)
+
+
+async def test_kept_results_that_cannot_be_read_just_now_are_neither_dropped_nor_paid_again(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"paid").hexdigest()
+    vault = FileVault(tmp_path, Disk())
+    (tmp_path / "job-1").write_bytes(b"paid")
+    await vault.keep("job-1", digest)
+    with no_descriptor_left():
+        for call in (vault.reuse(digest, "job-2"), vault.keep("job-1", digest)):
+            with pytest.raises(AccountAway) as caught:
+                await call
+            assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
+
+    assert (tmp_path / "kept" / digest).read_bytes() == b"paid"
+    assert await vault.reuse(digest, "job-2")
+
+
+async def test_kept_results_that_are_gone_are_no_use(tmp_path: Path) -> None:
+    assert not await FileVault(tmp_path, Disk()).reuse("0" * 64, "job-1")
+
+
+def test_a_way_that_ends_for_want_of_descriptors_leaves_none_open(tmp_path: Path) -> None:
+    (tmp_path / "real" / "inbox").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    roots = Roots([tmp_path / "link" / "inbox"])
+
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = opened()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    for more in range(4):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + more, hard))
+        try:
+            with roots.directory(tmp_path / "link" / "inbox"):
+                pass
+        except OSError:
+            pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert opened() == before
