@@ -1,4 +1,4 @@
-"""Owns the proof that the demo's pictures are ones the daemon takes, the same every time."""
+"""The demo's sample images are ones that the daemon takes, the same every time."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ async def test_six_samples_in_three_formats_are_whole_and_one_lies_on_its_side(p
     assert sorted(path.name for path in paths) == sorted(path.name for path in paths[0].parent.iterdir())
 
 
-def test_the_same_pictures_are_painted_every_time(paths: Sequence[Path], tmp_path: Path) -> None:
+def test_the_samples_are_the_same_every_time(paths: Sequence[Path], tmp_path: Path) -> None:
     for one, other in zip(paths, write_samples(tmp_path), strict=True):
         assert one.read_bytes() == other.read_bytes()
