@@ -137,3 +137,40 @@ def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share:
         daemon.wait_for("reload.done")
         assert_all_is_delivered(house, daemon, share, server, FILES)
         assert daemon.stop() == 0
+
+
+def test_two_shares_that_hang_at_once_hold_up_neither_the_third_folder_nor_status_nor_a_stop(
+    house: House, share: Share, server: PracticeServer
+) -> None:
+    keys = dict.fromkeys(("good", "bad", "worse"), "offsets: {top: 10}")
+    house.build(top="workers: 4\nstop_timeout: 3s", folders=keys)
+    behind = house.root / "behind-worse"
+    for part in PARTS:
+        (behind / part).mkdir(parents=True)
+    with hanging_share(house.folder("worse"), behind) as other:
+        with house.running() as daemon:
+            shares = (share, other)
+            for one in shares:
+                drop(one.behind / "inbox")
+            daemon.wait_for("job.accepted", times=4)
+            for one in shares:
+                one.hang()
+            drop(house.folder("good") / "inbox")
+            seconds = wait_for_good(house, daemon)
+            status = house.call("status", seconds=SOON)
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            stopped = time.monotonic() - began
+        finished = sum(line["event"] == "job.finished" for line in daemon.lines)
+        for one in shares:
+            one.answer()
+        with house.running() as daemon:
+            daemon.wait_for("job.finished", times=3 * FILES - finished)
+            assert daemon.stop() == 0
+
+    assert status.returncode == 0, status.stderr
+    assert seconds < SOON
+    assert stopped < SOON
+    assert [len(names(one.behind / "outbox")) for one in shares] == [FILES, FILES]
+    assert [names(one.behind / "inbox") + names(one.behind / "error") for one in shares] == [[], []]
+    assert server.counts().calls["generate"] == {"200": 3 * FILES}
