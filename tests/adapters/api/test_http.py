@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import logging
 import os
+import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,17 @@ async def test_nobody_listens_means_never_sent() -> None:
     async with Http(f"http://127.0.0.1:{free_port()}", timeout=1, connections=4, rule=RELAXED) as http:
         with pytest.raises(NeverSentError, match=r"127\.0\.0\.1 cannot be reached"):
             await post(http)
+
+
+async def test_a_connection_for_which_there_is_no_descriptor_says_so(server: ScriptedServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with http_to(server) as http:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            with pytest.raises(NeverSentError, match="Too many open files"):
+                await post(http)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_name_that_does_not_exist_means_never_sent() -> None:

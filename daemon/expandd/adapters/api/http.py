@@ -275,6 +275,17 @@ _SLOW = (httpx.TimeoutException, TimeoutError)
 _ON_THE_WAY = (httpx.ProxyError, httpx.ConnectError, httpx.ConnectTimeout)
 
 
+def _in_words(error: BaseException) -> str:
+    """What went wrong, with what the system said of it: "no attempt succeeded" alone tells nobody what to do."""
+    said, system, cause = str(error).strip(), "", error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            system = cause.strerror
+        several = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = several or cause.__cause__ or cause.__context__
+    return said if not system or system in said else f"{said} ({system})"
+
+
 @asynccontextmanager
 async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
     """The failures of httpx in our own words, cut by whether anything left."""
@@ -283,7 +294,7 @@ async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
     except (httpx.InvalidURL, UnicodeError) as error:
         raise LinkRefusedError("The link of the result is not a link.") from error
     except (httpx.HTTPError, TimeoutError) as error:
-        why = "no answer in time" if isinstance(error, _SLOW) else str(error).strip()
+        why = "no answer in time" if isinstance(error, _SLOW) else _in_words(error)
         left = attempt.sent and not isinstance(error, _ON_THE_WAY)
         verb = "broke off" if left else "cannot be reached"
         message = f"{host_of(url)} {verb}: {why or type(error).__name__}"
