@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import AccountAway, FolderAway, Later, VaultDamaged
+from expandd.domain.events import GateShut
 from expandd.domain.job import Job
 from expandd.domain.pauses import PauseReason
 from tests.support.workshop import Workshop
@@ -141,6 +142,20 @@ async def test_what_fails_once_costs_a_moment(make_workshop: Make, row: Row) -> 
 
     assert len(workshop.api.paid_for("bad.png")) == 1
     assert len(workshop.api.paid_for("good.png")) == 1
+
+
+@pytest.mark.parametrize("method", ["occupy", "scan", "look", "publish"])
+async def test_a_folder_that_cannot_be_used_for_long_is_told_of_once(make_workshop: Make, method: str) -> None:
+    workshop, failing = broken(make_workshop, ("folders", method, FOLDER), fails=float("inf"))
+    workshop.start()
+    workshop.drop("bad.png")
+    await workshop.advance(LONG)
+    told = [event.gate for event in workshop.recorder.of(GateShut)]
+    failing.fails = 0
+    await workshop.until(lambda: whole(workshop) == ["done bad.png"], within=3600.0)
+
+    assert failing.failed > 1
+    assert len(told) == 1
 
 
 @each_row

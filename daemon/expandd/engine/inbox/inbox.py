@@ -163,9 +163,6 @@ class Inbox:
             await self._pause_file.look(pauses)
         elif found is not None:
             await self._pause_file.heed(found.heeded)
-        if found is not None:
-            # Only now: what went away with the inbox does not go on before it is known that nothing pauses it.
-            self._gate.passed()
         for relative in due.hints:
             self._hint(relative)
         if due.scan or (self._more and self._candidates.low):
@@ -175,6 +172,10 @@ class Inbox:
             if not (self._gates.stopping or self._ending):
                 self.beat()
                 await self._look(candidate)
+        if found is not None:
+            # Only now: what went away with the inbox does not go on before it is known that nothing pauses it, and an
+            # inbox that is there but cannot be scanned does not seem to come back with each look at it.
+            self._gate.passed()
 
     async def _look(self, candidate: Candidate) -> None:
         """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
