@@ -14,10 +14,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from expandd.adapters.files.mounts import mount_points
+from expandd.adapters.threads import ask_each, begun
 from expandd.domain.job import Job
 
 T = TypeVar("T")
@@ -120,12 +122,12 @@ class _Compartment:
 
     def _start(self, call: _Call) -> None:
         try:
-            threading.Thread(target=self._serve, name=f"disk {self._name}", daemon=True).start()
-        except RuntimeError as error:
+            begun(self._serve, name=f"disk {self._name}")
+        except OSError:
             if self._threads > self._stuck:
                 return  # others of them will come to it
             self._waiting.remove(call)
-            raise OSError(errno.EAGAIN, "the system lets expandd start no further thread") from error
+            raise
         self._threads += 1
 
     def leave(self, call: _Call) -> None:
@@ -190,12 +192,7 @@ class Bulkheads:
         def resolve(root: Path) -> None:
             found[root] = Path(os.path.realpath(root))
 
-        deadline = time.monotonic() + self._patience / 2
-        threads = [threading.Thread(target=resolve, args=(root,), daemon=True) for root in set(roots)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        ask_each((partial(resolve, root) for root in set(roots)), self._patience / 2)
         self._real = {**self._real, **found}
 
     def mount_of(self, path: Path) -> str:
@@ -224,16 +221,16 @@ class Bulkheads:
         compartment = self._compartments.get(key)
         if compartment is None:
             compartment = self._compartments[key] = _Compartment("+".join(sorted(key)), self._threads)
-        begun = _Call(lambda: call(*arguments), subjects)
-        compartment.begin(begun)
+        asked = _Call(lambda: call(*arguments), subjects)
+        compartment.begin(asked)
         try:
-            await self._watch(begun, compartment)
+            await self._watch(asked, compartment)
         finally:
-            if not begun.outcome.done():
-                compartment.leave(begun)
-        if not begun.outcome.done():
+            if not asked.outcome.done():
+                compartment.leave(asked)
+        if not asked.outcome.done():
             raise _silent(path)
-        outcome: T = begun.outcome.result()
+        outcome: T = asked.outcome.result()
         return outcome
 
     async def _watch(self, call: _Call, compartment: _Compartment) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from expandd.adapters.threads import ask_each
 from expandd.domain.settings import HotFolder
 
 T = TypeVar("T")
@@ -37,13 +37,7 @@ def silent(
             ask(directory)
         answered.add(directory)
 
-    deadline = time.monotonic() + patience
-    # Daemons: one that the kernel holds must not hold up the end of the program.
-    threads = [threading.Thread(target=look, args=(one,), daemon=True) for one in wanted]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    ask_each((partial(look, one) for one in wanted), patience)
     return wanted - answered
 
 
@@ -55,9 +49,7 @@ def silent_roots(folders: Iterable[HotFolder]) -> set[Path]:
 def answered(call: Callable[[], T], otherwise: T, patience: float = BRIEF) -> T:
     """What `call` returns, or `otherwise` when it does not return in time."""
     found: list[T] = []
-    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
-    thread.start()
-    thread.join(patience)
+    ask_each([lambda: found.append(call())], patience)
     return found[0] if found else otherwise
 
 
@@ -75,10 +67,5 @@ def lying(paths: Iterable[Path], patience: float = BRIEF) -> set[Path]:
 
     groups = list(by_directory.values())
     lanes = [groups[first::LANES] for first in range(min(LANES, len(groups)))]
-    threads = [threading.Thread(target=look, args=(lane,), daemon=True) for lane in lanes]
-    deadline = time.monotonic() + patience
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    ask_each((partial(look, lane) for lane in lanes), patience)
     return wanted - gone

@@ -7,12 +7,12 @@ import hashlib
 import os
 import secrets
 import stat
-import threading
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from expandd.adapters.bulkheads import Run, in_thread
+from expandd.adapters.threads import begun
 from expandd.domain.errors import Later
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ async def opened_part(
 def _close_aside(fd: int) -> None:
     """Close it off the loop: on a share that hangs even that waits for the server."""
     try:
-        threading.Thread(target=os.close, args=(fd,), daemon=True).start()
-    except RuntimeError:  # the system has no thread left
+        begun(os.close, fd)
+    except OSError:  # the system has no thread left
         os.close(fd)
 
 

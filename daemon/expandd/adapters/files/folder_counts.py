@@ -14,6 +14,7 @@ from expandd.adapters.files.error_report import ENDING, is_sidecar
 from expandd.adapters.files.mount_guard import Standing
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import Looking
+from expandd.adapters.threads import begun
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.selection import PAUSE_NAMES
@@ -55,9 +56,16 @@ class _Count:
         self.folder = folder
         self.found: FolderCount | None = None
         self.stale_at = float("inf")
-        # A daemon thread: one that the kernel holds must not hold up the end of the program.
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        self._thread: threading.Thread | None = None
+        try:
+            self._thread = begun(self._run)
+        except OSError:
+            # The system has no thread left: it is tried again when it is asked for again.
+            self.stale_at = float("-inf")
+
+    def wait(self, seconds: float) -> None:
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         started = time.monotonic()
@@ -79,7 +87,7 @@ class Counting:
         deadline = time.monotonic() + self._patience
         counts = [self._begun(folder) for folder in folders]
         for count in counts:
-            count.thread.join(max(0.0, deadline - time.monotonic()))
+            count.wait(max(0.0, deadline - time.monotonic()))
         return [count.found or _no_answer(count.folder) for count in counts]
 
     def _begun(self, folder: HotFolder) -> _Count:

@@ -28,6 +28,7 @@ from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.kernel_watches import KernelWatch, kernel_watches
+from expandd.adapters.threads import starting_threads
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
@@ -52,7 +53,8 @@ What else it says, such as that it was stopped while it read, would stand in the
 
 _LIMITS = {
     errno.ENOSPC: ": the system has no inotify watches left (raise fs.inotify.max_user_watches)",
-    errno.EMFILE: ": the system has no inotify instances left (raise fs.inotify.max_user_instances)",
+    errno.EMFILE: ": the system has no inotify instances left (raise fs.inotify.max_user_instances), or expandd has "
+    "too many files open (raise LimitNOFILE= of the service)",
 }
 
 
@@ -126,14 +128,12 @@ class InotifyWatcher:
         self._end(inbox)
         before = kernel_watches()
         try:
-            observer = self._running()
-            watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
+            with starting_threads():
+                observer = self._running()
+                watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
             found = inbox.stat()
         except OSError as error:
             raise _refused(inbox, error) from error
-        except RuntimeError as error:
-            # Python says so where the system lets it start no further thread.
-            raise _refused(inbox, OSError(errno.EAGAIN, "the system has no thread left")) from error
         after = kernel_watches()
         watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
+from expandd.adapters.threads import starting_threads
 from expandd.domain.hook import Facts, HookFailed
 from expandd.domain.naming import printable
 from expandd.domain.settings import Hook
@@ -112,16 +113,18 @@ async def _output() -> AsyncIterator[tuple[_Said, IO[bytes]]]:
 async def _started(
     hook: Hook, environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[bytes]
 ) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *hook.command,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stdout,
-        env=environ,
-        cwd="/",
-        # Its own group: it is killed with all that it started, and Ctrl-C on a terminal goes to the daemon alone.
-        process_group=0,
-    )
+    # On Python 3.11 each process is waited for in a thread.
+    with starting_threads():
+        return await asyncio.create_subprocess_exec(
+            *hook.command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stdout,
+            env=environ,
+            cwd="/",
+            # Its own group: it is killed with all that it started, and Ctrl-C on a terminal goes to the daemon alone.
+            process_group=0,
+        )
 
 
 def _environment(environ: Mapping[str, str], facts: Facts) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
+from expandd.adapters.threads import starting_threads
 from expandd.domain.errors import DecoderAway, Later, ReaderDied
 
 # The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
@@ -74,18 +75,7 @@ class Child:
             raise DecoderAway(f"No process can be started to decode images: {error.strerror}.") from error
         with theirs:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    python,
-                    # No site, no user site, no current directory: a few ms, and nothing comes in by them.
-                    *("-S", "-s", "-P"),
-                    *program,
-                    stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.PIPE,
-                    limit=MOST_ANSWER,
-                    env=_environment(),
-                    # Its own group: Ctrl-C on a terminal goes to the daemon alone.
-                    process_group=0,
-                )
+                process = await _process(program, python, theirs)
             except OSError as error:
                 ours.close()
                 raise DecoderAway(
@@ -179,6 +169,23 @@ def _death(code: int) -> ChildDied | OutOfTime:
     if -code == signal.SIGXCPU:
         return OutOfTime("it used up its time")
     return ChildDied(f"it died of {signal.Signals(-code).name}", by_file=-code in _BY_FILE)
+
+
+async def _process(program: Sequence[str], python: str, requests: socket.socket) -> asyncio.subprocess.Process:
+    # On Python 3.11 each process is waited for in a thread.
+    with starting_threads():
+        return await asyncio.create_subprocess_exec(
+            python,
+            # No site, no user site, no current directory: a few ms, and nothing comes in by them.
+            *("-S", "-s", "-P"),
+            *program,
+            stdin=requests.fileno(),
+            stdout=asyncio.subprocess.PIPE,
+            limit=MOST_ANSWER,
+            env=_environment(),
+            # Its own group: Ctrl-C on a terminal goes to the daemon alone.
+            process_group=0,
+        )
 
 
 def _environment() -> dict[str, str]:

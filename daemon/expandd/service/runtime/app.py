@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from expandd.adapters.locks.account_lock import account_locked, account_told
 from expandd.adapters.locks.state_lock import locked
 from expandd.adapters.randomness import SystemChance
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.domain.errors import JournalAway
+from expandd.adapters.threads import shared_threads
+from expandd.domain.errors import ExpanddError, JournalAway
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
@@ -108,6 +110,7 @@ async def built(
     def credentials() -> Credentials:
         return find_credentials(settings.api, environ)
 
+    asyncio.get_running_loop().set_default_executor(_threads())
     given = credentials()
     async with AsyncExitStack() as stack:
         vault = prepare_state(settings.state_dir)
@@ -148,6 +151,16 @@ async def built(
             mount_of=bulkheads.mount_of,
         )
         yield Engine(settings, around(outside), announce)
+
+
+def _threads() -> ThreadPoolExecutor:
+    """All that small calls need, from the start on."""
+    try:
+        return shared_threads()
+    except OSError as error:
+        raise ExpanddError(
+            f"expandd cannot start: {error.strerror}. Raise TasksMax= of the service, or its user's limit of processes."
+        ) from error
 
 
 def prepare_state(state_dir: Path) -> Path:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from expandd.adapters.store.sqlite.commands import forget_order, lift, orders, s
 from expandd.adapters.store.sqlite.payments import paid_before, paid_here, spent, write_payments
 from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row
 from expandd.adapters.store.sqlite.schema import VERSION, steps_from
+from expandd.adapters.threads import begun
 from expandd.domain.calendar import Spent, Today
 from expandd.domain.commands import Order, StandingOrder
 from expandd.domain.errors import JournalAway, RowRefused, StaleJob
@@ -63,8 +63,10 @@ class SqliteJournal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = begun(self._serve, name="journal")
+        except OSError as error:
+            raise JournalAway(f"The journal cannot be opened: {error.strerror}.") from error
 
     async def add(self, job: Job) -> None:
         row = to_row(job)
