@@ -71,6 +71,7 @@ OWN = {
     "service/preview/drawing.py": "an image that its own user names, and memory",
     "service/preview/contact_sheet.py": "samples that it has drawn itself",
     "service/demo/demo.py": "a directory of its own",
+    "service/demo/samples.py": "the package's own files, and a directory of its own",
     "service/runtime/app.py": "state_dir",
     "service/runtime/crashes.py": "state_dir",
     "service/runtime/rebuild.py": "state_dir",

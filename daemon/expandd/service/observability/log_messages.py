@@ -18,6 +18,7 @@ _SENTENCES = {
     "reload.bug_found": "A fault of expandd's own while the new configuration was judged.",
     "metrics.failed": "The metrics cannot be written to {file} ({why}); the work goes on.",
     "snapshot.failed": "{state_dir} does not take what status shows ({why}): status knows less; the work goes on.",
+    "loop.error": "{where}: {why}. It is tried again; the work goes on.",
     "loop.stuck": "Stuck: {loop} makes no progress.",
     "page.open": "The page for the browser is at {address}.",
     "page.ordered": "Ordered on the page: {verb} {job}{inbox}.",

@@ -32,6 +32,7 @@ from expandd.service.reports.snapshot_writer import Snapshots
 from expandd.service.runtime.app import Announcer, built, run_until
 from expandd.service.runtime.crashes import HEALTHY, Crashes, delay
 from expandd.service.runtime.folder_access import Premises
+from expandd.service.runtime.loop_errors import LoopErrors
 from expandd.service.runtime.reload import Reloader, remember
 from expandd.service.runtime.signals import reloaded_by_signals, stopped_by_signals
 from expandd.service.runtime.systemd import Notifier
@@ -60,6 +61,7 @@ async def serve(config: Path, settings: Settings, environ: Mapping[str, str], lo
     """Work until told to stop. Raises ConfigurationError, InstanceRunning, JournalAway when it cannot start."""
     # The watchdog ends a process that is stuck by SIGABRT: then each thread says where it was.
     faulthandler.enable(STDERR)
+    asyncio.get_running_loop().set_exception_handler(LoopErrors(log.lines))
     stop, asked = stopped_by_signals(), reloaded_by_signals()
     given = Given(config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked)
     await _wait_after(given.crashes.begin(), given)
