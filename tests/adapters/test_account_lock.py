@@ -7,7 +7,8 @@ from pathlib import Path
 
 from expandd.adapters.locks.account_lock import account_told
 
-URL = "https://api.example.com/api"
+URL = f"https://api-{os.getpid()}.example.com/api"
+"""Names of the kernel are one for the machine: other tests run beside this one."""
 
 
 def test_the_second_of_an_account_is_told_of_the_first_and_both_go_on() -> None:
