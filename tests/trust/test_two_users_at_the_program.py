@@ -210,6 +210,9 @@ def test_swaps_of_the_work_folder_reach_nothing_and_hold_up_nobody(site: Site, s
         with site.daemon() as daemon:
             for number, swap in enumerate(SWAPS):
                 name = f"{number}-tokens.json.png"
+                if swap is SWAPS[-1]:
+                    # It must not be over before the daemon is killed.
+                    site.server.switch(generate_min=3.0, generate_max=3.0)
                 site.drop(name, picture("png", 64, 64, seed=number))
                 job = daemon.wait_for(f"job.{state}", is_about(name))["job"]
                 swap_in(site, swap, job)
