@@ -68,8 +68,8 @@ class DoomedDisk(Disk):
     def rename(self, source: Path, target: Path) -> None:
         self._around("disk.rename", super().rename, source, target)
 
-    def replace(self, target: Path, content: bytes, spare: str) -> None:
-        self._around("disk.replace", super().replace, target, content, spare)
+    def replace(self, target: Path, content: bytes, spare: str, mode: int = 0o666) -> None:
+        self._around("disk.replace", super().replace, target, content, spare, mode)
 
     def remove(self, path: Path) -> None:
         self._around("disk.remove", super().remove, path)

@@ -115,9 +115,9 @@ class FailingDisk(Disk):
         self._ask("link", target)
         super().link(source, target)
 
-    def replace(self, target: Path, content: bytes, spare: str) -> None:
+    def replace(self, target: Path, content: bytes, spare: str, mode: int = 0o666) -> None:
         self._ask("replace", target)
-        super().replace(target, content, spare)
+        super().replace(target, content, spare, mode)
 
     def rename(self, source: Path, target: Path) -> None:
         self._ask("rename", target)

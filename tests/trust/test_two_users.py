@@ -249,6 +249,22 @@ async def test_what_is_not_the_claimed_file_any_more_goes_back_and_is_not_put_aw
     assert (job.place.inbox / "pic.png").read_bytes() == b"another one"
 
 
+async def test_a_record_that_people_may_write_to_is_not_believed(yard: Yard) -> None:
+    """A report that the daemon made for people, moved into a work folder: its owner is right, its words are theirs."""
+    folders, job = await taken(yard)
+    with user(DAEMON):
+        await folders.mark(job)
+        record = job.work_dir / ".job.json"
+        mode = record.stat().st_mode & 0o777
+        believed = await folders.marked(job.place.inbox, job.id)
+        record.chmod(0o660)
+        with pytest.raises(FolderAway, match="chmod 600"):
+            await folders.marked(job.place.inbox, job.id)
+
+    assert mode == 0o600
+    assert believed is not None
+
+
 async def test_a_subfolder_that_somebody_shut_stops_its_own_files_alone(yard: Yard) -> None:
     job = yard.drop("sub/pic.png")
     folders, inbox = yard.folders(), yard.mine / "inbox"

@@ -37,7 +37,7 @@ OFFSETS = "offsets: {top: 10}, recursive: true"
 GOOD = 3
 
 SPY = """
-import os, sys
+import os, sys, time
 bases, found = sys.argv[1:], set()
 print("looking", flush=True)
 while True:
@@ -51,6 +51,7 @@ while True:
                 if (b"not yours" in text or b"access_token" in text) and root not in found:
                     found.add(root)
                     print(os.path.join(root, name), flush=True)
+    time.sleep(0.005)
 """
 """Reads whatever can be read, as fast as it can, and says where it found what it should not."""
 
@@ -197,11 +198,15 @@ def part_to_the_journal(site: Site, job: str) -> None:
     (site.work / job / ".job.json").symlink_to(site.house.state_dir / "tokens.json")
 
 
+LONG = 100.0
+"""Seconds for a folder that was swapped to be tried again, beside other tests and a spy that never rests."""
+
 MORE_STATES = ["uploaded", "vaulted"] if os.environ.get("EXPANDD_STORM") == "1" else []
 
 SWAPS = [to_state_dir, to_the_parent, to_another_outbox, part_to_the_journal]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("state", ["claimed", "accepted", *MORE_STATES])
 def test_swaps_of_the_work_folder_reach_nothing_and_hold_up_nobody(site: Site, state: str) -> None:
     """Each swap at this step of a job, then a restart while the last one lies there."""
@@ -217,16 +222,16 @@ def test_swaps_of_the_work_folder_reach_nothing_and_hold_up_nobody(site: Site, s
                 job = daemon.wait_for(f"job.{state}", is_about(name))["job"]
                 swap_in(site, swap, job)
                 site.drop_good(f"good-{number}.png", 50 + number)
-                daemon.wait_for("job.finished", is_about(f"good-{number}.png"))
+                daemon.wait_for("job.finished", is_about(f"good-{number}.png"), patience=LONG)
                 if swap is not SWAPS[-1]:
                     swap_out(site, swap)
-                    daemon.wait_for("job.finished", is_about(name))
+                    daemon.wait_for("job.finished", is_about(name), patience=LONG)
             daemon.kill()
         with site.daemon() as daemon:
             site.drop_good("after.png", 60)
-            daemon.wait_for("job.finished", is_about("after.png"))
+            daemon.wait_for("job.finished", is_about("after.png"), patience=LONG)
             swap_out(site, SWAPS[-1])
-            daemon.wait_for("job.finished", is_about(f"{len(SWAPS) - 1}-tokens.json.png"))
+            daemon.wait_for("job.finished", is_about(f"{len(SWAPS) - 1}-tokens.json.png"), patience=LONG)
             assert daemon.stop() == 0
 
     names = [f"{number}-tokens.json.png" for number in range(len(SWAPS))]

@@ -98,10 +98,10 @@ class Disk:
                     raise
                 rename_to_free_name(held, free)
 
-    def replace(self, target: Path, content: bytes, spare: str) -> None:
-        """A small file of our own, replaced whole."""
+    def replace(self, target: Path, content: bytes, spare: str, mode: int = 0o666) -> None:
+        """A small file of our own, replaced whole. The umask takes from its mode."""
         with self.roots.spot(target) as spot:
-            descriptor, temporary = _exclusive(spot.beside(spare), 0o666)
+            descriptor, temporary = _exclusive(spot.beside(spare), mode)
             with os.fdopen(descriptor, "wb") as file:
                 self._fill(file, [content])
             os.rename(temporary.name, spot.name, src_dir_fd=spot.directory, dst_dir_fd=spot.directory)

@@ -120,7 +120,8 @@ class LocalFolders:
         await self._off_loop(job.place.outbox, put_beside, self._disk, job, result, target, _spare(job.id))
 
     async def mark(self, job: Job) -> None:
-        await self._off_loop(job.place.inbox, self._disk.replace, job.work_dir / MARK, written(job), _spare(job.id))
+        record = job.work_dir / MARK
+        await self._off_loop(job.place.inbox, self._disk.replace, record, written(job), _spare(job.id), 0o600)
 
     async def marked(self, inbox: Path, job_id: str) -> Job | None:
         return await self._off_loop(inbox, self._marked, inbox / WORK / job_id)

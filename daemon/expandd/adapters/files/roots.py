@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -111,12 +112,26 @@ class Roots:
             return opened(spot, path)
 
     def open_own_file(self, path: Path) -> int:
-        """The same of this user's own alone: what another user has put there is none."""
-        descriptor = self.open_file(path)
-        if os.fstat(descriptor).st_uid != self._owner:
-            os.close(descriptor)
+        """The same of this user's own alone: what another user has put there is none.
+
+        Raises NotOurs for one that others may write to: people can move what this user has made for them.
+        """
+        with self.spot(path) as spot:
+            descriptor = opened(spot, path)
+            found = os.fstat(descriptor)
+            # The walk has closed its directory to others, where the file system has modes at all.
+            open_to_others = found.st_mode & 0o022 and not os.fstat(spot.directory).st_mode & 0o077
+        if found.st_uid == self._owner and not open_to_others:
+            return descriptor
+        os.close(descriptor)
+        if found.st_uid != self._owner:
             raise FileNotFoundError(errno.ENOENT, "not of this user's making", str(path))
-        return descriptor
+        raise NotOurs(
+            f"{printable(path)} tells whether an image was paid for, and others may have written it (its mode is "
+            f"{stat.S_IMODE(found.st_mode):04o}). If only expandd did, close it: "
+            f"chmod 600 {shlex.quote(printable(path))}. Else move its directory away. expandd goes on by itself.",
+            path,
+        )
 
     @contextmanager
     def spot(self, path: Path) -> Iterator[Spot]:
