@@ -1,4 +1,4 @@
-"""Owns the practice server of a benchmark: a process of its own, whose time and memory count for nobody.
+"""Owns the simulator of a benchmark: a process of its own, whose time and memory count for nobody.
 
 It is the server of `expandd simulate`, told to draw plain results so that the drawing takes little of the machine.
 Here it can also go away for a while without forgetting what it knows.
@@ -34,7 +34,7 @@ class Practice:
         self._orders, self._answers = process.stdin, process.stdout
         self.url = self._answers.readline().strip()
         if not self.url:
-            raise RuntimeError("the practice server did not start")
+            raise RuntimeError("the simulator did not start")
         self._control = httpx.Client(base_url=f"{self.url}/practice", timeout=60.0)
 
     @property

@@ -1,4 +1,4 @@
-"""A practice server and a house of hot folders for each test."""
+"""The simulator and a house of hot folders for each test."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from expandd.domain.errors import JournalAway
 from expandd.domain.events import BugFound
-from expandd.engine.flow.heartbeat import Beat, Pulse
+from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.supervisor import LOOP, WELL, Supervisor
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock
@@ -111,17 +111,17 @@ async def test_a_loop_that_fails_now_and_then_counts_as_well_in_between(bench: B
 
 
 async def test_a_loop_that_backs_off_is_not_stuck(bench: Bench) -> None:
-    beat, pulse = Beat(60.0), Pulse()
+    beat, heartbeats = Heartbeat(60.0), Heartbeats()
     stale: list[str] = []
 
     async def loop() -> None:
         raise ValueError("never")
 
-    pulse.follow("poller", beat)
+    heartbeats.follow("poller", beat)
     kept = asyncio.create_task(bench.supervisor.keep("poller", loop, beat))
     for _ in range(120):
         await bench.clock.advance(5.0)
-        stale += pulse.stale(bench.clock.monotonic())
+        stale += heartbeats.stale(bench.clock.monotonic())
     kept.cancel()
 
     assert stale == []

@@ -1,4 +1,4 @@
-"""A practice server and a house of hot folders for each test, as in tests/e2e."""
+"""The simulator and a house of hot folders for each test, as in tests/e2e."""
 
 from __future__ import annotations
 

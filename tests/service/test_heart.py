@@ -13,7 +13,7 @@ import pytest
 from expandd.domain.errors import AccountAway, FolderAway
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.service.observability.logs import set_up
 from expandd.service.runtime.crashes import FIRST, LONGEST, Crashes, delay
 from expandd.service.runtime.status_line import how_it_goes, how_it_stops
@@ -59,7 +59,7 @@ async def test_a_ping_is_sent_while_every_loop_lives_and_none_while_one_is_stuck
     heart.beat()
     assert manager.waiting() == [{"WATCHDOG": "1"}]
 
-    workshop.engine.pulse.follow("watcher", Beat(-1.0))
+    workshop.engine.heartbeats.follow("watcher", Heartbeat(-1.0))
     heart.beat()
     heart.beat()
 

@@ -25,7 +25,7 @@ from expandd.service.observability.instrumented_api import MeteredApi
 from expandd.service.observability.logs import set_up
 from expandd.service.observability.metrics import Metrics
 from expandd.service.observability.metrics_file import Publisher
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 from expandd.service.reports.folder_labels import labels_of
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
@@ -90,10 +90,10 @@ def test_what_is_true_now_leaves_no_line_behind_once_it_is_over(settings: Settin
     inbox = settings.folders[1].inbox
     (settings.folders[0].inbox / "a.png").touch()
     inbox.rmdir()
-    metrics.see(overlook(settings, Counting()), settings)
+    metrics.see(build_overview(settings, Counting()), settings)
     away = samples(metrics)
     inbox.mkdir()
-    metrics.see(overlook(settings, Counting()), settings)
+    metrics.see(build_overview(settings, Counting()), settings)
     back = samples(metrics)
 
     assert away["expandd_waiting_files{folder=hot}"] == 1
@@ -183,7 +183,7 @@ def a_busy(settings: Settings) -> Metrics:
         metrics(event)
     metrics.called("generate", "ok", 0.1)
     metrics.loses("log_lines", lambda: 1)
-    metrics.see(overlook(settings, Counting()), settings)
+    metrics.see(build_overview(settings, Counting()), settings)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""A practice server for each test that asks for one."""
+"""The simulator for each test that asks for one."""
 
 import logging
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What the practice server's tests share: a server with clients, and pictures to send."""
+"""What the simulator's tests share: a server with clients, and pictures to send."""
 
 import io
 import random

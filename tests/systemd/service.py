@@ -138,7 +138,7 @@ class Service:
         self.practice("switches", changes)
 
     def practice(self, door: str, value: object = None) -> Any:
-        """The practice server's control door."""
+        """The simulator's control door."""
         script = (
             "import sys, urllib.request as u;"
             "a = sys.argv; d = a[2].encode() if len(a) > 2 else None;"

@@ -34,7 +34,6 @@ pytestmark = [
 
 LOOSE, STICKY = 0o2770, 0o3770
 OFFSETS = "offsets: {top: 10}, recursive: true"
-GOOD = 3
 
 SPY = """
 import os, sys, time

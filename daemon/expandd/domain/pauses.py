@@ -33,11 +33,20 @@ class Lifted(Enum):
     """A person's command, or the calendar: nothing is at fault."""
 
 
+class Trait(Enum):
+    """What only some reasons have."""
+
+    SAYS_REMEDY = "says remedy"
+    """The words of the single pause name the remedy themselves."""
+
+    OF_ACCOUNT = "of account"
+    """Uploads and paid calls wait, while other calls of the API go on."""
+
+
 class PauseReason(Enum):
     """Each reason with its title for people, what lifts it in a sentence, what it blocks, and who ends it.
 
-    `says_remedy` where the words of the single pause name the remedy themselves. `of_account` where uploads and paid
-    calls wait while other calls of the API go on.
+    `says_remedy` and `of_account` as in `Trait`.
     """
 
     _value_: str
@@ -55,13 +64,13 @@ class PauseReason(Enum):
         remedy: str = "",
         blocks: Blocks = Blocks.PAYING,
         lifted: Lifted = Lifted.BY_ITSELF,
-        *flags: str,
+        *traits: Trait,
     ) -> Self:
         """`word` is its name in the log, metrics, hooks and `--json`."""
         reason = object.__new__(cls)
         reason._value_ = word
         reason.title, reason.remedy, reason.blocks, reason.lifted = title, remedy, blocks, lifted
-        reason.says_remedy, reason.of_account = "says remedy" in flags, "of account" in flags
+        reason.says_remedy, reason.of_account = Trait.SAYS_REMEDY in traits, Trait.OF_ACCOUNT in traits
         return reason
 
     API_UNREACHABLE = (
@@ -84,7 +93,7 @@ class PauseReason(Enum):
         "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
         Blocks.CALLS,
         Lifted.BY_REPAIR,
-        "of account",
+        Trait.OF_ACCOUNT,
     )
     NO_CREDITS = (
         "no_credits",
@@ -92,7 +101,7 @@ class PauseReason(Enum):
         "Top up the account; expandd notices by itself.",
         Blocks.PAYING,
         Lifted.BY_REPAIR,
-        "of account",
+        Trait.OF_ACCOUNT,
     )
     CREDITS_RESERVED = (
         "credits_reserved",
@@ -100,7 +109,7 @@ class PauseReason(Enum):
         "Top up the account, or lower keep_credits in the configuration.",
         Blocks.PAYING,
         Lifted.BY_REPAIR,
-        "says remedy",
+        Trait.SAYS_REMEDY,
     )
     REQUEST_REFUSED = (
         "request_refused",
@@ -108,7 +117,7 @@ class PauseReason(Enum):
         "Correct api.generate_extra in the configuration and restart expandd.",
         Blocks.PAYING,
         Lifted.BY_REPAIR,
-        "of account",
+        Trait.OF_ACCOUNT,
     )
     INBOX_UNAVAILABLE = (
         "inbox_unavailable",
@@ -122,7 +131,7 @@ class PauseReason(Enum):
         "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
         Blocks.STORING,
         Lifted.BY_ITSELF,
-        "of account",
+        Trait.OF_ACCOUNT,
     )
     DECODER_UNAVAILABLE = (
         "decoder_unavailable",
@@ -144,7 +153,7 @@ class PauseReason(Enum):
         "`expandd release` lets them go on, `expandd cancel` sends them to the error folder.",
         Blocks.PAYING,
         Lifted.BY_DECISION,
-        "says remedy",
+        Trait.SAYS_REMEDY,
     )
     BUDGET_SPENT = (
         "budget_spent",
@@ -152,5 +161,5 @@ class PauseReason(Enum):
         "It goes on when the next day or month begins, or when the budget is raised.",
         Blocks.PAYING,
         Lifted.BY_DECISION,
-        "says remedy",
+        Trait.SAYS_REMEDY,
     )

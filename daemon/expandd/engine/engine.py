@@ -13,7 +13,7 @@ from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.composition import basis, inbox_of, pipeline, second_look
 from expandd.engine.control.command_handler import Steering
 from expandd.engine.flow.error_matching import Attribution
-from expandd.engine.flow.heartbeat import Beat, Pulse
+from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.flow.idle_activations import standing
 from expandd.engine.flow.poller import Poller
 from expandd.engine.flow.scheduler import Dispatcher
@@ -42,7 +42,7 @@ class Engine:
         self._emit_on = emit
         self._changed = asyncio.Event()
         self._recovered = asyncio.Event()
-        self.pulse = Pulse()
+        self.heartbeats = Heartbeats()
         self.supervisor = Supervisor(outside.clock, outside.chance, self._emit)
         self._basis = basis(settings, outside, self._emit)
         self.gates, self.jobs, self.orders = self._basis.gates, self._basis.jobs, self._basis.orders
@@ -91,7 +91,7 @@ class Engine:
             emit=self._emit,
         )
         self.hot_folders = HotFolders(
-            make=self._inbox, intake=self.intake, pulse=self.pulse, supervisor=self.supervisor
+            make=self._inbox, intake=self.intake, heartbeats=self.heartbeats, supervisor=self.supervisor
         )
         self.hot_folders.serve(settings.folders)
 
@@ -105,7 +105,7 @@ class Engine:
             await inbox.look_for_pause()
         self._recovered.set()
         for name, beat in self._beats():
-            self.pulse.follow(name, beat)
+            self.heartbeats.follow(name, beat)
         for job in self.jobs:
             self.dispatcher.wake(job.id)
         async with asyncio.TaskGroup() as tasks:
@@ -113,7 +113,7 @@ class Engine:
                 tasks.create_task(self.supervisor.keep(name, loop, its_beat))
             self.hot_folders.run_in(tasks)
 
-    def _loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]], Beat | None], ...]:
+    def _loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]], Heartbeat | None], ...]:
         """All but the inboxes, by name. None of them ends by itself, and each fails alone."""
         return (
             ("dispatcher", self.dispatcher.run, self.dispatcher.beat),
@@ -245,7 +245,7 @@ class Engine:
             self.dispatcher.wake(job.id, spread * self._outside.chance.fraction())
         self._changed.set()
 
-    def _beats(self) -> tuple[tuple[str, Beat], ...]:
+    def _beats(self) -> tuple[tuple[str, Heartbeat], ...]:
         return (
             ("dispatcher", self.dispatcher.beat),
             ("poller", self.poller.beat),

@@ -351,7 +351,7 @@ class Journal(Protocol):
         ...
 
     async def lift(self, order: StandingOrder) -> None:
-        """End the standing order of this key; fine if there is none."""
+        """End the hold of this key; fine if there is none."""
         ...
 
     async def twin(self, job: Job) -> Job | None:

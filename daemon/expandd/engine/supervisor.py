@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from expandd.domain.backoff import Backoff
 from expandd.domain.errors import JournalAway
 from expandd.domain.events import BugFound
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.ports import Chance, Clock, Emit
 
 LOOP = Backoff(base=1.0, cap=30.0)
@@ -51,7 +51,7 @@ class Supervisor:
             if not self._is_well(name) and name not in self._without_journal
         )
 
-    async def keep(self, name: str, loop: Callable[[], Awaitable[object]], beat: Beat | None = None) -> None:
+    async def keep(self, name: str, loop: Callable[[], Awaitable[object]], beat: Heartbeat | None = None) -> None:
         """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails."""
         while True:
             self._begun[name] = self._clock.monotonic()
@@ -77,7 +77,7 @@ class Supervisor:
         # While it rests it is not well, however long that is.
         self._begun[name] = float("inf")
 
-    async def _rest(self, name: str, beat: Beat | None) -> None:
+    async def _rest(self, name: str, beat: Heartbeat | None) -> None:
         if beat is not None:
             beat()
         await self._clock.sleep(LOOP.wait(self._failing[name].times, self._chance.fraction()))

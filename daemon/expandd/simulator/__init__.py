@@ -1,1 +1,1 @@
-"""The practice server: speaks the Magic Expand contract on loopback; imports nothing else of expandd."""
+"""The simulator: speaks the Magic Expand contract on loopback; imports nothing else of expandd."""

@@ -22,7 +22,7 @@ from tests.support.configurations import directories, loaded, mistakes
         ("api: {timeout: 30 sec}", ["config.yaml:2: api.timeout: expected a time such as 500ms, 2s, 10m, 1.5h or 1d, found '30 sec'."]),
         ("api: {timeout: 0}", ["config.yaml:2: api.timeout: expected a time such as 500ms, 2s, 10m, 1.5h or 1d, more than 0 and at most 365d, found 0."]),
         ("api: {poll_interval: 2s}", ["config.yaml:2: api.poll_interval: expected 3s or more, found '2s'. api.piktid.com asks for at most one question in 3 seconds."]),
-        ("api: {base_url: ftp://x}", ["config.yaml:2: api.base_url: expected an address such as https://api.piktid.com/api, found 'ftp://x'. It begins with https:// (or http:// for the practice server)."]),
+        ("api: {base_url: ftp://x}", ["config.yaml:2: api.base_url: expected an address such as https://api.piktid.com/api, found 'ftp://x'. It begins with https:// (or http:// for the simulator)."]),
         ("api: {base_url: http://api.piktid.com/api}", ["config.yaml:2: api.base_url: expected https://, found http://. With http, anybody on the way could read your token."]),
         ("api: {generate_extra: {left: 3}}", ["config.yaml:2: api.generate_extra.left: expected a field other than id_image, top, bottom, left and right, found 'left'. expandd sets it for each image; sides belong in a preset."]),
         ("api: {generate_extra: {a: {b: 1}}}", ["config.yaml:2: api.generate_extra.a: expected one word, number, true or false, found a section (b). Lists and sections cannot be sent here."]),

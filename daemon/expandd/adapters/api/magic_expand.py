@@ -14,6 +14,7 @@ from expandd.adapters.api.tokens import Tokens
 from expandd.adapters.api.transfer import open_regular, opened_part
 from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
 from expandd.adapters.bulkheads import Run, in_thread
+from expandd.adapters.files.folder_errors import remedy
 from expandd.domain.api_types import Account, Fetched, History, Uploaded
 from expandd.domain.errors import AccountAway, Later, LinkDead
 from expandd.domain.pauses import PauseReason
@@ -209,8 +210,8 @@ class MagicExpand:
         except OSError as error:
             raise AccountAway(
                 PauseReason.STORAGE_UNAVAILABLE,
-                f"The result cannot be stored in the state directory: {error.strerror or error}. Make room there; "
-                "it is fetched by itself.",
+                f"The result cannot be stored in the state directory: {error.strerror or error}. To mend it, "
+                f"{remedy(error)}; it is fetched by itself.",
             ) from error
         return _fetched(found, host_of(link), target)
 

@@ -188,7 +188,7 @@ def base_url(value: Any) -> str:
     except ValueError:
         raise refused(expected) from None
     if not plain or parts.query or parts.fragment or not re.fullmatch(r"[!-~]+", value):
-        raise refused(expected, "It begins with https:// (or http:// for the practice server).")
+        raise refused(expected, "It begins with https:// (or http:// for the simulator).")
     if "@" in parts.netloc:
         raise refused(expected + ", without a name or password in it")
     return str(value).rstrip("/")

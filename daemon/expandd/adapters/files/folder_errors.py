@@ -72,8 +72,7 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
     if error.errno in _TOO_MANY_OPEN:
         return FolderAway(
             PauseReason.STORAGE_UNAVAILABLE,
-            f"No file can be opened in {where} just now ({reason}): raise the limit of open files (LimitNOFILE= of the "
-            "service). expandd goes on by itself.",
+            f"No file can be opened in {where} just now ({reason}): {remedy(error)}. expandd goes on by itself.",
         )
     if error.errno in _FORBIDDEN:
         return FolderAway(
@@ -81,6 +80,13 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
             f"expandd is not allowed to do its work in {where} ({reason}). Correct its permissions or mount options.",
         )
     return FolderAway(PauseReason.INBOX_UNAVAILABLE, f"{where} cannot be used ({reason}). Is it there, and mounted?")
+
+
+def remedy(error: OSError) -> str:
+    """What a person does where a file cannot be written or opened: the disk, or the limit of open files."""
+    if error.errno in _TOO_MANY_OPEN:
+        return "raise the limit of open files (LimitNOFILE= of the service)"
+    return "see to its disk, and make room there"
 
 
 def prove_room(roots: Roots, root: Path, room: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folder_errors import remedy
 from expandd.domain.errors import AccountAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
@@ -49,9 +50,7 @@ class FileVault:
         try:
             found = await self._run(self._directory, os.statvfs, self._directory)
         except OSError as error:
-            raise AccountAway(
-                PauseReason.STORAGE_UNAVAILABLE, f"The state directory cannot be used: {error}."
-            ) from error
+            raise self._unusable(error) from error
         if found.f_bavail * found.f_frsize < room + FLOOR:
             raise AccountAway(
                 PauseReason.STORAGE_UNAVAILABLE,
@@ -115,8 +114,11 @@ class FileVault:
         try:
             await self._run(self._directory, call, *arguments)
         except OSError as error:
-            raise AccountAway(
-                PauseReason.STORAGE_UNAVAILABLE,
-                f"The state directory {printable(self._directory.parent)} cannot be used ({error.strerror or error}). "
-                "Results cannot be kept safe there: see to its disk; expandd goes on by itself.",
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> AccountAway:
+        return AccountAway(
+            PauseReason.STORAGE_UNAVAILABLE,
+            f"The state directory {printable(self._directory.parent)} cannot be used ({error.strerror or error}). "
+            f"Results cannot be kept safe there: {remedy(error)}; expandd goes on by itself.",
+        )

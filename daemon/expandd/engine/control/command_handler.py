@@ -12,7 +12,7 @@ from expandd.domain.events import BugFound
 from expandd.domain.file_faults import CANCELLED, GIVEN_UP
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.engine.control.holds import StandingOrders
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.flow.poller import Waker
 from expandd.engine.inbox.inbox import Inbox
 from expandd.engine.jobs import Jobs
@@ -55,7 +55,7 @@ class Steering:
         self._brought: dict[int, set[str]] = {}
         self.settled = False
         """Whether all orders that were there at the last look are carried out, or wait for a folder that is away."""
-        self.beat = Beat(ALLOWANCE)
+        self.beat = Heartbeat(ALLOWANCE)
         """The journal's: each look is a turn of its writer, in line with all writes."""
 
     async def run(self) -> None:

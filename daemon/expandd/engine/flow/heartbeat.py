@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Beat:
+class Heartbeat:
     """One loop's count. A loop that rests until something happens has an event, `wake`, by which it makes a round."""
 
     def __init__(self, allowance: float, wake: asyncio.Event | None = None) -> None:
@@ -18,32 +18,32 @@ class Beat:
         """A round is made, or a step of a long one."""
         self.rounds += 1
 
-    def knock(self) -> None:
+    def nudge(self) -> None:
         """Ask a loop that has nothing to do for a round."""
         if self._wake is not None:
             self._wake.set()
 
 
-class Pulse:
+class Heartbeats:
     """All loops that run now, by name. It has no clock: whoever asks says what time it is."""
 
     def __init__(self) -> None:
-        self._loops: dict[str, Beat] = {}
+        self._loops: dict[str, Heartbeat] = {}
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def follow(self, name: str, beat: Beat) -> None:
+    def follow(self, name: str, beat: Heartbeat) -> None:
         self._loops[name] = beat
         self._seen.pop(name, None)
 
-    def forget(self, name: str, beat: Beat) -> None:
+    def forget(self, name: str, beat: Heartbeat) -> None:
         """The loop has ended; unless another one has its name by now."""
         if self._loops.get(name) is beat:
             del self._loops[name]
             self._seen.pop(name, None)
 
-    def knock(self) -> None:
+    def nudge(self) -> None:
         for beat in self._loops.values():
-            beat.knock()
+            beat.nudge()
 
     def stale(self, now: float) -> tuple[str, ...]:
         """The loops that have made no round for longer than they may, by the times of the calls of this."""

@@ -16,7 +16,7 @@ from expandd.domain.payment import Outcome, known
 from expandd.domain.poll_forecast import Aim, borne_out
 from expandd.engine.flow.circuit_breaker import Gates
 from expandd.engine.flow.error_matching import Attribution
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.flow.poll_slowdown import Slowness
 from expandd.engine.flow.probe import Probing
 from expandd.engine.jobs import Jobs
@@ -73,7 +73,7 @@ class Poller:
         self._aim = Aim()
         self._polled_at = clock.wall()
         self.needed = asyncio.Event()
-        self.beat = Beat(ALLOWANCE + 2 * interval, self.needed)
+        self.beat = Heartbeat(ALLOWANCE + 2 * interval, self.needed)
 
     def watch(self, job: Job) -> None:
         """A job has moved: it may wait for a result, or have one whose notification is still to be found."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from expandd.domain.backoff import JOB
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.events import BugFound
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.flow.idle_activations import Restraint, Standing
 from expandd.engine.ports import Chance, Clock, Emit
 
@@ -46,7 +46,7 @@ class Dispatcher:
         self._failures: dict[str, int] = {}
         self._activations: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self.beat = Beat(ALLOWANCE, self._changed)
+        self.beat = Heartbeat(ALLOWANCE, self._changed)
         self.paused = asyncio.Event()
         """Set whenever an activation has ended."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from expandd.domain.settings import HotFolder
-from expandd.engine.flow.heartbeat import Pulse
+from expandd.engine.flow.heartbeat import Heartbeats
 from expandd.engine.inbox.inbox import Inbox
 from expandd.engine.inbox.intake import Intake
 from expandd.engine.supervisor import Supervisor
@@ -21,12 +21,12 @@ class HotFolders:
         *,
         make: Callable[[HotFolder], Inbox],
         intake: Intake,
-        pulse: Pulse,
+        heartbeats: Heartbeats,
         supervisor: Supervisor,
     ) -> None:
         self._make = make
         self._intake = intake
-        self._pulse = pulse
+        self._heartbeats = heartbeats
         self._supervisor = supervisor
         self._inboxes: dict[Path, Inbox] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -78,11 +78,11 @@ class HotFolders:
         if before is not None:
             await asyncio.wait({before})
         name = f"inbox {inbox.folder.inbox}"
-        self._pulse.follow(name, inbox.beat)
+        self._heartbeats.follow(name, inbox.beat)
         try:
             await self._supervisor.keep(name, inbox.run, inbox.beat)
         finally:
-            self._pulse.forget(name, inbox.beat)
+            self._heartbeats.forget(name, inbox.beat)
 
     def _ended(self, path: Path, task: asyncio.Task[None]) -> None:
         if self._running.get(path) is task:

@@ -14,7 +14,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.inbox.candidates import Candidate, Ready
 from expandd.engine.inbox.pause_file import PauseFile
 from expandd.engine.inbox.settle import Settling
@@ -73,7 +73,7 @@ class Inbox:
         self._troubled: set[Path] = set()
         self._more = True
         self._ending = False
-        self.beat = Beat(ALLOWANCE)
+        self.beat = Heartbeat(ALLOWANCE)
         self.started = asyncio.Event()
         """Set once it is known whether the inbox is there, and if it is, it is watched."""
 

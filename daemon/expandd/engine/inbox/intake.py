@@ -14,7 +14,7 @@ from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look
 from expandd.engine.flow.admission import Leave
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.flow.heartbeat import Beat
+from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.flow.poller import Waker
 from expandd.engine.flow.slots import Slots
 from expandd.engine.inbox.candidates import Ready
@@ -77,7 +77,7 @@ class Intake:
         self._chance = chance
         self._turns: deque[Inbox] = deque()
         self._claimed_at = float("-inf")
-        self.beat = Beat(ALLOWANCE, changed)
+        self.beat = Heartbeat(ALLOWANCE, changed)
 
     def serve(self, inbox: Inbox) -> None:
         self._turns.append(inbox)

@@ -157,7 +157,7 @@ def completion(shell: str) -> int:
 def simulate(
     *, host: str, port: int, link_port: int, switches: tuple[str, ...], faults: tuple[str, ...], listing: bool
 ) -> int:
-    """Run the practice server: the whole API, nothing to pay.
+    """Run the simulator: the whole API, nothing to pay.
 
     A fault is the call (upload, generate, poll, delete, history, me, login, refresh, link), the kind of fault (429,
     413-html, reset, reset-after, hang-after, html, gzip, truncated, job-stuck, ...) and how often: a number of calls,

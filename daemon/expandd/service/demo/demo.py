@@ -1,4 +1,4 @@
-"""Owns `demo`: the whole job on sample images against the practice server, with no account and no configuration."""
+"""Owns `demo`: the whole job on sample images against the simulator, with no account and no configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from expandd.simulator.switches import Switches
 FOLDERS = ("stories", "prints", "banners")
 
 CONFIGURATION = """\
-# The configuration of the demo: three hot folders and the practice server.
+# The configuration of the demo: three hot folders and the simulator.
 state_dir: {root}/state
 workers: 4
 api: {{base_url: "{url}", poll_interval: 500ms}}
@@ -88,7 +88,7 @@ async def _show(root: Path, console: Console, closed: _Closed) -> int:
         return ExitCode.SOME_WAIT
     sheet = root / "contact-sheet.png"
     await asyncio.to_thread(contact_sheet, [_row(job) for job in done], sheet)
-    console.print(f"\n{len(done)} pictures expanded; nothing was paid: the service was the practice server.")
+    console.print(f"\n{len(done)} pictures expanded; nothing was paid: the service was the simulator.")
     for words, path in (
         ("each source beside its result", sheet),
         ("results", root / "stories" / "outbox"),

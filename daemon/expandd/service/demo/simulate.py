@@ -1,4 +1,4 @@
-"""Owns `simulate`: the practice server on the command line, and what to set to work against it."""
+"""Owns `simulate`: the simulator on the command line, and what to set to work against it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_simulate(host: str, port: int, link_port: int, switches: Sequence[str], 
         struck = [read_fault(text) for text in faults]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    click.echo("Practice server of the Magic Expand API: nothing here costs anything. Set in the configuration:")
+    click.echo("Simulator of the Magic Expand API: nothing here costs anything. Set in the configuration:")
     click.echo(f"  api: {{base_url: http://{host}:{port}/api, generate_path: {chosen.generate_path}}}")
     click.echo("and in the environment:")
     click.echo(f"  PIKTID_EMAIL={chosen.email} PIKTID_PASSWORD={chosen.password}")

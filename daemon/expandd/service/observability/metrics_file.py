@@ -13,7 +13,7 @@ from expandd.adapters.files.folder_counts import Counting
 from expandd.domain.errors import JournalAway
 from expandd.domain.settings import Settings
 from expandd.service.observability.metrics import Metrics
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 
 PAUSE = 15.0
 """Seconds between two writings of the file, as Prometheus usually asks."""
@@ -34,7 +34,7 @@ class Publisher:
         """The metrics as they are now, and their media type. Blocks. Raises JournalAway."""
         settings = self._settings()
         with self._one_at_a_time:
-            self._metrics.see(overlook(settings, self._counting), settings)
+            self._metrics.see(build_overview(settings, self._counting), settings)
             return self._metrics.text()
 
     async def run(self) -> None:

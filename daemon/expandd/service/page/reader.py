@@ -17,7 +17,7 @@ from expandd.domain.commands import Order
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.service.page.plots import HOURS, SECONDS, last_days
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 from expandd.service.reports.overview import Overview
 from expandd.service.runtime.rebuild import JOURNAL
 
@@ -62,7 +62,7 @@ class JournalRecords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def overview(self) -> Overview:
-        return await self._aside(lambda: _still_failed(overlook(self._settings(), self._counting)))
+        return await self._aside(lambda: _still_failed(build_overview(self._settings(), self._counting)))
 
     async def past(self) -> Past:
         return Past(await self._hours(), await self._ledger())

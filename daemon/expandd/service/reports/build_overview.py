@@ -25,7 +25,7 @@ MOST_PACE = 50
 """Images done last that tell how long one is in flight."""
 
 
-def overlook(settings: Settings, counting: Counting) -> Overview:
+def build_overview(settings: Settings, counting: Counting) -> Overview:
     """How it goes now, with the daemon and without. Blocks; call it off an event loop.
 
     `counting` is kept by whoever asks again. Raises JournalAway.

@@ -36,7 +36,7 @@ class Hindrance(Enum):
     NOT_WHOLE = "not_whole"
     UNFIT = "unfit"
     NOT_RUNNING = "not_running"
-    STANDSTILL = "pause"
+    PAUSE = "pause"
     IN_LINE = "in_line"
 
     @property
@@ -47,7 +47,7 @@ class Hindrance(Enum):
             Hindrance.SETTLING,
             Hindrance.NOT_WHOLE,
             Hindrance.NOT_RUNNING,
-            Hindrance.STANDSTILL,
+            Hindrance.PAUSE,
             Hindrance.IN_LINE,
         }
 
@@ -184,7 +184,7 @@ def _in_line(path: Path, folder: HotFolder, around: Surroundings, picture: str) 
         halts = (*halts, paused_file(folder.inbox, relative))
     if halts:
         step = "It is taken when that is over."
-        return _no(path, folder, Hindrance.STANDSTILL, f"{picture} It waits.", step, halts=halts)
+        return _no(path, folder, Hindrance.PAUSE, f"{picture} It waits.", step, halts=halts)
     line = "".join(f" {words}" for words in _place_in_line(path, folder, around))
     step = f"It is taken once one of the {around.settings.workers} places in flight is free."
     return _no(path, folder, Hindrance.IN_LINE, f"{picture} It waits for its turn.{line}", step)

@@ -21,7 +21,7 @@ from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 from expandd.service.reports.overview import Overview
 from expandd.service.reports.pauses import clock, sentence, span
 from expandd.service.reports.plan import Fate, Planned, Planner
@@ -31,7 +31,7 @@ from expandd.service.runtime.rebuild import JOURNAL
 def run_plan(config: Path, *, as_json: bool) -> int:
     """Print the plan."""
     settings = load(config)
-    overview = overlook(settings, Counting())
+    overview = build_overview(settings, Counting())
     printer = _Json() if as_json else _Text()
     fates = asyncio.run(_plan(settings, overview, printer))
     printer.end(fates, overview, settings)

@@ -16,7 +16,7 @@ from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 from expandd.service.reports.overview import FolderOverview, Overview, Pause
 from expandd.service.reports.overview_text import difference, lines
 from expandd.service.reports.pauses import sentence
@@ -26,7 +26,7 @@ def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> in
     """Print the status, once, or with `watch` every `every` seconds until it is interrupted."""
     settings, counting = as_loaded(config), Counting()
     if not watch:
-        overview = overlook(settings, counting)
+        overview = build_overview(settings, counting)
         click.echo(
             json.dumps(as_values(overview), indent=2, ensure_ascii=False) if as_json else "\n".join(lines(overview))
         )
@@ -42,10 +42,10 @@ def _watch(settings: Settings, counting: Counting, *, as_json: bool, every: floa
     if not as_json and sys.stdout.isatty():
         from expandd.service.reports.status_table import watch_on_terminal  # noqa: PLC0415 - a table needs a terminal library
 
-        watch_on_terminal(lambda: overlook(settings, counting), every)
+        watch_on_terminal(lambda: build_overview(settings, counting), every)
         return
     while True:
-        overview = overlook(settings, counting)
+        overview = build_overview(settings, counting)
         click.echo(
             json.dumps(as_values(overview), ensure_ascii=False) if as_json else "\n".join([*lines(overview), ""])
         )

@@ -26,7 +26,7 @@ from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 from expandd.service.reports.file_names import absolute_path, names_of, real_path
 from expandd.service.reports.job_history import JobStory, Surroundings, story_of
 from expandd.service.reports.job_history_text import job_lines, job_values, untaken_lines, untaken_values
@@ -66,7 +66,7 @@ def run_why(file: str, config: Path, *, as_json: bool) -> int:
 
 def surroundings(settings: Settings) -> Surroundings:
     """What the stories are told with, as it is now."""
-    overview = overlook(settings, Counting())
+    overview = build_overview(settings, Counting())
     with reading(settings.state_dir / JOURNAL) as journal:
         orders = journal.standing_orders() if journal else ()
     return Surroundings(

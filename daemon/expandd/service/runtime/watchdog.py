@@ -57,7 +57,7 @@ class Heart:
         return self._told
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Beat until `stop` is set."""
+        """Heartbeat until `stop` is set."""
         while not stop.is_set():
             self.beat()
             before = self._told
@@ -66,7 +66,7 @@ class Heart:
             await either(stop, self._pause())
 
     async def run_down(self, seconds: float) -> None:
-        """Beat until cancelled, while what is under way ends within `seconds`."""
+        """Heartbeat until cancelled, while what is under way ends within `seconds`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         self._systemd.stopping(how_it_stops(self._engine, seconds))
@@ -77,8 +77,8 @@ class Heart:
 
     def beat(self) -> None:
         """Ping, unless a loop is stuck: then say which, once, and leave the rest to systemd."""
-        self._engine.pulse.knock()
-        stuck = frozenset(self._engine.pulse.stale(asyncio.get_running_loop().time()))
+        self._engine.heartbeats.nudge()
+        stuck = frozenset(self._engine.heartbeats.stale(asyncio.get_running_loop().time()))
         for name in sorted(stuck - self._stuck):
             self._log.error("loop.stuck", loop=name, restart=self._systemd.watchdog is not None)
         self._stuck = stuck

@@ -19,7 +19,7 @@ from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
-from expandd.service.reports.build_overview import overlook
+from expandd.service.reports.build_overview import build_overview
 from expandd.service.reports.overview import Overview
 from expandd.service.reports.overview_text import lines
 from expandd.service.reports.pauses import span
@@ -59,7 +59,7 @@ async def journal_with(settings: Settings, *jobs: Job, orders: tuple[StandingOrd
 
 
 def seen(settings: Settings) -> Overview:
-    return overlook(settings, Counting())
+    return build_overview(settings, Counting())
 
 
 def a_snapshot(settings: Settings, **changes: object) -> Snapshot:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from expandd.engine.flow.heartbeat import Beat, Pulse
+from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.flow.poller import ALLOWANCE as SLOWEST
 from tests.support.fake_api import Fate
 from tests.support.workshop import HOUR, Workshop
@@ -31,9 +31,9 @@ async def stuck(workshop: Workshop, seconds: float) -> set[str]:
     """The loops that were stale at one time or another, asked as the heart asks."""
     found: set[str] = set()
     for _ in range(int(seconds / 5)):
-        workshop.engine.pulse.knock()
+        workshop.engine.heartbeats.nudge()
         await workshop.advance(5.0)
-        found.update(workshop.engine.pulse.stale(workshop.clock.monotonic()))
+        found.update(workshop.engine.heartbeats.stale(workshop.clock.monotonic()))
     return found
 
 
@@ -72,25 +72,25 @@ async def test_a_loop_that_is_stuck_is_named(workshop: Workshop, part: str, call
 
 
 def test_a_loop_that_does_not_run_is_stuck_and_one_that_has_ended_is_not() -> None:
-    pulse, beat = Pulse(), Beat(60.0)
-    pulse.follow("loop", beat)
+    heartbeats, beat = Heartbeats(), Heartbeat(60.0)
+    heartbeats.follow("loop", beat)
 
-    assert pulse.stale(0.0) == ()
-    assert pulse.stale(61.0) == ("loop",)
+    assert heartbeats.stale(0.0) == ()
+    assert heartbeats.stale(61.0) == ("loop",)
     beat()
-    assert pulse.stale(62.0) == ()
-    assert pulse.stale(122.0) == ()
-    assert pulse.stale(123.0) == ("loop",)
-    pulse.forget("loop", Beat(1.0))
-    assert pulse.stale(124.0) == ("loop",)
-    pulse.forget("loop", beat)
-    assert pulse.stale(125.0) == ()
+    assert heartbeats.stale(62.0) == ()
+    assert heartbeats.stale(122.0) == ()
+    assert heartbeats.stale(123.0) == ("loop",)
+    heartbeats.forget("loop", Heartbeat(1.0))
+    assert heartbeats.stale(124.0) == ("loop",)
+    heartbeats.forget("loop", beat)
+    assert heartbeats.stale(125.0) == ()
 
 
-def test_a_knock_wakes_those_that_rest() -> None:
-    pulse, wake = Pulse(), asyncio.Event()
-    pulse.follow("resting", Beat(60.0, wake))
-    pulse.follow("ticking", Beat(60.0))
-    pulse.knock()
+def test_a_nudge_wakes_those_that_rest() -> None:
+    heartbeats, wake = Heartbeats(), asyncio.Event()
+    heartbeats.follow("resting", Heartbeat(60.0, wake))
+    heartbeats.follow("ticking", Heartbeat(60.0))
+    heartbeats.nudge()
 
     assert wake.is_set()
