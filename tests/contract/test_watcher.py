@@ -178,6 +178,31 @@ async def test_a_closed_watcher_can_be_used_again(inotify: InotifyWatcher, inbox
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_reader_that_died_is_noticed_and_replaced(
+    inotify: InotifyWatcher, inbox: Path, tmp_path: Path, ear: Ear
+) -> None:
+    """One thread of watchdog's reads for all inboxes: it dies of whatever it meets, and all else looks alive."""
+
+    class Raising:
+        def on_event(self, _: object) -> None:
+            raise RuntimeError("watchdog met something unforeseen")
+
+        def on_watch_deleted(self, _: object) -> None: ...
+
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    reader = inotify._observer._inotify_fd  # type: ignore[union-attr]  # noqa: SLF001 - nothing else ends it
+    in_create = 0x100
+    reader.add_callback(os.fsencode(tmp_path), in_create, Raising(), "raising")
+    (tmp_path / "unforeseen").touch()
+    await _gone(lambda: inotify.alive(inbox))
+    await inotify.watch(inbox, recursive=False, hint=ear)
+    (inbox / "pic.png").write_bytes(b"x")
+    await ear.until(inbox / "pic.png")
+
+    assert await inotify.alive(inbox)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_after_a_hint_that_raised_all_inboxes_can_be_watched_again(
     inotify: InotifyWatcher, inbox: Path, tmp_path: Path, ear: Ear
 ) -> None:

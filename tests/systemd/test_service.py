@@ -310,9 +310,14 @@ for number in (444, 317):  # landlock_create_ruleset, seccomp: both refuse nonse
 LOOSE = "/srv/expand/loose"
 
 SWAPS = {
-    "the job's directory, to the state": "mkdir .expandd; ln -s /var/lib/expandd .expandd/{job}",
-    "the work folder, to the parent of the state": "ln -s /var/lib .expandd",
+    "the job's directory, to the state": "mkdir .lure; ln -s /var/lib/expandd .lure/{job}",
+    "the work folder, to the parent of the state": "ln -s /var/lib .lure",
 }
+
+EXCHANGE = (
+    '/usr/bin/python3 -c \'import ctypes; exit(ctypes.CDLL(None).renameat2(-100, b".lure", -100, b".expandd", 2))\''
+)
+"""In one instant: the service makes a work folder where there is none."""
 
 
 def test_who_moves_the_work_folder_reaches_nothing_and_stops_nobody_else(service: Service) -> None:
@@ -330,13 +335,13 @@ def test_who_moves_the_work_folder_reaches_nothing_and_stops_nobody_else(service
     for number, swap in enumerate(SWAPS.values()):
         service.drop(f"tokens-{number}.png", LOOSE, seed=number)
         job = service.wait_for("job.claimed", times=2 * number + 1)["JOB"]
-        alice(f"mv .expandd .aside; {swap.format(job=job)}")
-        if swap.endswith("/var/lib .expandd"):
+        alice(f"{swap.format(job=job)}; {EXCHANGE}")
+        if swap.endswith("/var/lib .lure"):
             service.kill("SIGKILL")
             service.until("restarted", ActiveState="active", SubState="running", NRestarts="1")
         service.drop(f"good-{number}.png", seed=50 + number)
         service.result(f"good-{number}.png")
-        alice(f"mv .expandd .lure-{number}; mv .aside .expandd")
+        alice(f"{EXCHANGE}; mv .lure .lure-{number}")
         service.appears(f"tokens-{number}.png", f"{LOOSE}/done")
 
     listed = service.machine.run("find", service.state_dir, "/var/lib/expandd", "-not", "-user", "expandd").stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import random
@@ -17,11 +16,10 @@ from expandd.adapters.files.scan import Looking
 from expandd.domain.errors import FolderAway
 from expandd.domain.job import Job, Source
 from tests.support.jobs import a_job
-from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, Yard, dropper, user
+from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, Yard, dropper, exchange, user
 
 JOBS = 400 if os.environ.get("EXPANDD_STORM") == "1" else 40
 RESULT = b"a result"
-EXCHANGE = 2
 
 
 async def test_good_jobs_are_delivered_and_nothing_else_is_touched(yard: Yard) -> None:
@@ -126,9 +124,8 @@ def _swap_for_ever(yard: Yard, told: int) -> None:
     os.set_blocking(told, False)
     swaps = [(yard.mine / root / "sub", yard.mine / root / "lure") for root in ("inbox", "done", "outbox", "error")]
     swaps.append((yard.mine / "inbox" / ".expandd", yard.mine / "inbox" / "own"))
-    rename = ctypes.CDLL(None).renameat2
     while True:
         one, other = random.choice(swaps)
-        if rename(-100, os.fsencode(one), -100, os.fsencode(other), EXCHANGE) == 0:
+        if exchange(one, other):
             with contextlib.suppress(BlockingIOError):
                 os.write(told, b".")

@@ -25,7 +25,7 @@ from expandd.simulator.server import PracticeServer
 from expandd.simulator.switches import Switches
 from tests.support.daemon import Daemon, House, Line, command
 from tests.support.pictures import picture
-from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, dropper, made
+from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, dropper, exchange, made
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two users"),
@@ -174,28 +174,31 @@ def is_about(name: str) -> Callable[[Line], bool]:
 # --- while a job is on its way ---
 
 
-def to_state_dir(site: Site, job: str) -> None:
+def to_state_dir(site: Site, lure: Path, job: str) -> None:
     """The job's directory: a link to the state directory."""
-    site.work.mkdir()
-    (site.work / job).symlink_to(site.house.state_dir)
+    lure.mkdir()
+    (lure / job).symlink_to(site.house.state_dir)
 
 
-def to_the_parent(site: Site, job: str) -> None:
+def to_the_parent(site: Site, lure: Path, job: str) -> None:
     """The work folder: a link to the directory in which the state directory lies; `job` is not used."""
     assert job
-    site.work.symlink_to(site.house.root)
+    lure.symlink_to(site.house.root)
 
 
-def to_another_outbox(site: Site, job: str) -> None:
-    site.work.mkdir()
-    (site.work / job).symlink_to(site.good / "outbox")
+def to_another_outbox(site: Site, lure: Path, job: str) -> None:
+    lure.mkdir()
+    (lure / job).symlink_to(site.good / "outbox")
 
 
-def part_to_the_journal(site: Site, job: str) -> None:
-    (site.work / job).mkdir(parents=True)
-    (site.work / job / f".expandd-{job}.part").symlink_to(site.house.state_dir / "journal.sqlite")
-    (site.work / job / ".job.json").symlink_to(site.house.state_dir / "tokens.json")
+def part_to_the_journal(site: Site, lure: Path, job: str) -> None:
+    (lure / job).mkdir(parents=True)
+    (lure / job / f".expandd-{job}.part").symlink_to(site.house.state_dir / "journal.sqlite")
+    (lure / job / ".job.json").symlink_to(site.house.state_dir / "tokens.json")
 
+
+Swap = Callable[[Site, Path, str], None]
+"""Makes what is put in the place of the work folder."""
 
 LONG = 100.0
 """Seconds for a folder that was swapped to be tried again, beside other tests and a spy that never rests."""
@@ -218,7 +221,7 @@ def test_swaps_of_the_work_folder_reach_nothing_and_hold_up_nobody(site: Site, s
                     # It must not be over before the daemon is killed.
                     site.server.switch(generate_min=3.0, generate_max=3.0)
                 site.drop(name, picture("png", 64, 64, seed=number))
-                job = daemon.wait_for(f"job.{state}", is_about(name))["job"]
+                job = daemon.wait_for(f"job.{state}", is_about(name), patience=LONG)["job"]
                 swap_in(site, swap, job)
                 site.drop_good(f"good-{number}.png", 50 + number)
                 daemon.wait_for("job.finished", is_about(f"good-{number}.png"), patience=LONG)
@@ -242,16 +245,20 @@ def test_swaps_of_the_work_folder_reach_nothing_and_hold_up_nobody(site: Site, s
     assert len(site.paid()) == 2 * len(SWAPS) + 1
 
 
-def swap_in(site: Site, swap: Callable[[Site, str], None], job: str) -> None:
+def swap_in(site: Site, swap: Swap, job: str) -> None:
+    lure = site.hot / "inbox" / ".lure"
     with dropper():
-        site.work.rename(site.hot / "inbox" / ".aside")
-        swap(site, job)
+        swap(site, lure, job)
+        # In one instant: the daemon makes a work folder where there is none.
+        assert exchange(lure, site.work)
+        lure.rename(lure.with_name(".aside"))
 
 
-def swap_out(site: Site, swap: Callable[[Site, str], None]) -> None:
+def swap_out(site: Site, swap: Swap) -> None:
+    aside = site.hot / "inbox" / ".aside"
     with dropper():
-        site.work.rename(site.hot / "inbox" / f".lure-{swap.__name__}")
-        (site.hot / "inbox" / ".aside").rename(site.work)
+        assert exchange(aside, site.work)
+        aside.rename(aside.with_name(f".lure-{swap.__name__}"))
 
 
 # --- what lies there, and is dropped ---

@@ -156,7 +156,7 @@ class InotifyWatcher:
 
     def _alive(self, inbox: Path) -> bool:
         watched = self._watched.get(inbox)
-        if watched is None or self._observer is None or not self._observer.is_alive():
+        if watched is None or self._observer is None or not _is_running(self._observer):
             return False
         listens = any(emitter.is_alive() for emitter in self._emitters(self._observer, watched))
         return listens and bool(watched.kernel & self._kernel_watches())
@@ -178,7 +178,7 @@ class InotifyWatcher:
 
     def _running(self) -> BaseObserver:
         with self._lock:
-            if self._observer is None or not self._observer.is_alive():
+            if self._observer is None or not _is_running(self._observer):
                 if self._observer is not None:
                     # The dead one's helpers live on otherwise, each with its thread and its descriptors.
                     self._observer.stop()
@@ -192,6 +192,13 @@ class InotifyWatcher:
     def _hint_all(self) -> None:
         for inbox, watched in tuple(self._watched.items()):
             watched.hint(inbox)
+
+
+def _is_running(observer: BaseObserver) -> bool:
+    """Whether both of its threads live: the one that hands events on, and the one that reads them for all inboxes."""
+    # Its own since watchdog 7; nothing public tells that it has died.
+    reader = getattr(observer, "_inotify_fd", None)
+    return observer.is_alive() and (reader is None or reader.is_alive())
 
 
 class _Handler(FileSystemEventHandler):
