@@ -240,6 +240,30 @@ def test_what_cannot_be_taken_away_is_not_moved_at_all(place: Callable[[str], Pa
     assert not target.exists()
 
 
+async def test_holes_of_a_file_are_moved_as_holes(folders: Folders, job: Job) -> None:
+    """A person needs a moment to make a file of 100 GB that takes no room; on another disk it must take none either."""
+    size = 100 << 30
+    path = job.place.inbox / job.relative
+    with path.open("wb") as file:
+        file.write(BYTES)
+        file.seek(size // 2)
+        file.write(BYTES)
+        file.truncate(size)
+    identity = await folders.identity(path)
+    assert identity is not None
+    job = job.with_(source=replace(job.source, identity=identity))
+    await folders.claim(job)
+    target = job.place.error / "huge.png"
+    assert await folders.put_away(job, target)
+    found = target.stat()
+    with target.open("rb") as file:
+        parts = [file.read(len(BYTES)), file.seek(size // 2) and file.read(len(BYTES))]
+
+    assert (found.st_size, parts) == (size, [BYTES, BYTES])
+    assert found.st_blocks * 512 < 1 << 20
+    assert not job.work_file.exists()
+
+
 async def test_strays_are_found_and_returned_without_what_is_ours(folders: Folders, job: Job) -> None:
     work = job.place.inbox / ".expandd"
     for name in ("stray", "empty"):
