@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -148,6 +149,21 @@ async def test_a_file_that_changes_at_the_moment_of_the_claim_is_put_back(worksh
     assert workshop.recorder.states_of("pic.png")[:2] == [S.CLAIMED, S.WITHDRAWN]
     assert (workshop.hot[0].done / "pic.png").read_bytes() == picture(note="a newer version, longer")
     assert len(workshop.api.paid) == 1
+
+
+async def test_what_is_not_the_claimed_file_any_more_is_not_paid_for_whatever_its_bytes_are(workshop: Workshop) -> None:
+    workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "no credits are left")
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.until(lambda: bool(workshop.api.called("generate")))
+    claimed = next(path for path in workshop.hot[0].work.rglob("pic.png"))
+    os.utime(claimed, ns=(1, 1))
+    workshop.api.heal()
+    await workshop.reached("pic.png", S.DONE)
+
+    assert workshop.recorder.states_of("pic.png").count(S.WITHDRAWN) == 1
+    assert len(workshop.api.paid) == 1
+    assert workshop.names("done") == ["pic.png"]
 
 
 @pytest.mark.parametrize(
