@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.threads import ask_each
 from expandd.domain.settings import HotFolder
 
@@ -59,13 +60,22 @@ def lying(paths: Iterable[Path], patience: float = BRIEF) -> set[Path]:
     by_directory: defaultdict[Path, list[Path]] = defaultdict(list)
     for path in wanted:
         by_directory[path.parent].append(path)
-    gone = set[Path]()
+    gone, roots = set[Path](), Roots()
 
     def look(directories: list[list[Path]]) -> None:
         for directory in directories:
-            gone.update(path for path in directory if not os.path.lexists(path))
+            gone.update(path for path in directory if not _lies(roots, path))
 
     groups = list(by_directory.values())
     lanes = [groups[first::LANES] for first in range(min(LANES, len(groups)))]
     ask_each((partial(look, lane) for lane in lanes), patience)
     return wanted - gone
+
+
+def _lies(roots: Roots, path: Path) -> bool:
+    """Whether anything has this path, on the way to which people have put no link."""
+    try:
+        with roots.spot(path) as spot:
+            return spot.there()
+    except (OSError, ValueError):
+        return False

@@ -42,7 +42,8 @@ def opened(path: Path, open_file: OpenFile) -> io.FileIO:
 
 def _denied(path: Path) -> Fault:
     try:
-        found = path.lstat()
+        with Roots().spot(path) as spot:
+            found = spot.lstat()
     except OSError:
         whose = ""
     else:
