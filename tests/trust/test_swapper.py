@@ -7,19 +7,28 @@ import hashlib
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.scan import Looking
 from expandd.domain.errors import FolderAway
 from expandd.domain.job import Job, Source
+from expandd.simulator.server import PracticeServer
+from expandd.simulator.switches import Switches
+from tests.support.daemon import House, command
 from tests.support.jobs import a_job
+from tests.support.pictures import picture
 from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, Yard, dropper, exchange, user
+from tests.trust.people import as_user
 
 JOBS = 400 if os.environ.get("EXPANDD_STORM") == "1" else 40
 RESULT = b"a result"
+GOOD = 100
 
 
 async def test_good_jobs_are_delivered_and_nothing_else_is_touched(yard: Yard) -> None:
@@ -50,6 +59,48 @@ async def test_good_jobs_are_delivered_and_nothing_else_is_touched(yard: Yard) -
     assert set(os.listdir(yard.theirs / "done")) == names | {"old.png"}
     assert set(os.listdir(yard.theirs / "outbox")) == names
     assert {(yard.theirs / "outbox" / name).read_bytes() for name in names} == {RESULT}
+
+
+@pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1")
+@pytest.mark.timeout(600)
+def test_the_program_delivers_good_images_beside_a_swapper(yard: Yard) -> None:
+    """A hundred images of one customer, while another swaps what is theirs; then the swaps end, and theirs too."""
+    hidden = yard.state / "secret"
+    (yard.state / "tokens.json").rename(hidden)
+    (yard.theirs / "inbox" / "tokens.json").unlink()
+    wanted = {f"{number}.png": picture("png", 64, 64, seed=number) for number in range(GOOD)}
+    with PracticeServer(Switches(poll_limit=0.05, generate_min=0.05, generate_max=0.2, pro=True)) as server:
+        house = House(yard.base, server.api_url)
+        keys = "offsets: {top: 10}, recursive: true"
+        house.build(folders={"mine": keys, "theirs": keys}, top="workers: 8")
+        prepared(yard)
+        with house.running([*as_user(DAEMON), *command(), "run", "--verbose", "--config", str(house.config)]) as daemon:
+            with swapper(yard, longest=0.05) as swaps:
+                for number, (name, content) in enumerate(wanted.items()):
+                    place(yard.theirs / "inbox" / name, content, DAEMON)
+                    place(yard.mine / "inbox" / "sub" / name, picture("png", 64, 64, seed=GOOD + number), DROPPER)
+                daemon.wait_for(
+                    "job.finished", lambda line: line["inbox"] == str(yard.theirs / "inbox"), GOOD, patience=400.0
+                )
+                seen = swaps()
+            assert daemon.stop() == 0
+        paid = server.counts().generates_by_source
+        print(f"{seen} swaps beside {GOOD} good images, {len(paid)} paid for in all")
+
+    assert seen > GOOD
+    assert hidden.read_bytes() == SECRET
+    assert set(paid.values()) == {1}
+    assert set(os.listdir(yard.theirs / "outbox")) == set(wanted)
+    assert {name: (yard.theirs / "done" / name).read_bytes() for name in wanted} == wanted
+    assert set(os.listdir(yard.theirs / "done")) == {*wanted, "old.png"}
+    assert set(os.listdir(yard.theirs / "inbox")) == {".expandd"}
+    assert {path.lstat().st_uid for path in yard.state.rglob("*")} == {DAEMON}
+
+
+def place(path: Path, content: bytes, whose: int) -> None:
+    """A file that somebody drops, unless its directory is just now swapped for a link that leads nowhere."""
+    with user(whose), contextlib.suppress(OSError):
+        path.write_bytes(content)
 
 
 async def whole_way(folders: LocalFolders, job: Job, vaulted: Path) -> bool:
@@ -98,8 +149,8 @@ def prepared(yard: Yard) -> None:
 
 
 @contextmanager
-def swapper(yard: Yard) -> Iterator[Callable[[], int]]:
-    """Another user's process, which swaps; what is yielded tells how often it has."""
+def swapper(yard: Yard, longest: float = 0.0) -> Iterator[Callable[[], int]]:
+    """Another user's process, which swaps, with pauses of up to `longest` seconds; how often, tells what is yielded."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -107,7 +158,7 @@ def swapper(yard: Yard) -> Iterator[Callable[[], int]]:
             os.setgroups([])
             os.setgid(GROUP)
             os.setuid(DROPPER)
-            _swap_for_ever(yard, writing)
+            _swap_for_ever(yard, writing, longest)
         finally:
             os._exit(1)
     os.close(writing)
@@ -120,11 +171,13 @@ def swapper(yard: Yard) -> Iterator[Callable[[], int]]:
         os.close(reading)
 
 
-def _swap_for_ever(yard: Yard, told: int) -> None:
+def _swap_for_ever(yard: Yard, told: int, longest: float) -> None:
     os.set_blocking(told, False)
     swaps = [(yard.mine / root / "sub", yard.mine / root / "lure") for root in ("inbox", "done", "outbox", "error")]
     swaps.append((yard.mine / "inbox" / ".expandd", yard.mine / "inbox" / "own"))
     while True:
+        if longest:
+            time.sleep(random.uniform(0.0, longest))
         one, other = random.choice(swaps)
         if exchange(one, other):
             with contextlib.suppress(BlockingIOError):
