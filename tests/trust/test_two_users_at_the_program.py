@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,12 +23,14 @@ from expandd.adapters.files.roots import WORK
 from expandd.simulator.server import PracticeServer
 from expandd.simulator.switches import Switches
 from tests.support.daemon import Daemon, House, Line, command
+from tests.support.mounting import needs_mounts
 from tests.support.pictures import picture
 from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, dropper, exchange, made
+from tests.trust.people import as_user
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two users"),
-    pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python that every user can run"),
+    needs_mounts,
 ]
 
 LOOSE, STICKY = 0o2770, 0o3770
@@ -53,10 +54,6 @@ while True:
     time.sleep(0.005)
 """
 """Reads whatever can be read, as fast as it can, and says where it found what it should not."""
-
-
-RUNS = "import expandd, os, sys; sys.exit(not os.access(os.path.realpath(sys.executable), os.X_OK))"
-"""Ends well where this user can run Python and expandd, and start them anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +100,6 @@ class Site:
 
     def paid(self) -> dict[str, int]:
         return dict(self.server.counts().generates_by_source)
-
-
-def as_user(number: int) -> list[str]:
-    """The prefix of a command that this user runs, in the group of those who drop files.
-
-    Where the tests' own files cannot be read by others (a checkout in root's home) it may read more than it should:
-    then it could do more harm, not less.
-    """
-    prefix = ["setpriv", f"--reuid={number}", f"--regid={GROUP}", f"--groups={GROUP}"]
-    plain = [*prefix, "--inh-caps=-all", "--bounding-set=-all"]
-    if subprocess.run([*plain, sys.executable, "-c", RUNS], capture_output=True, check=False).returncode == 0:
-        return plain
-    capability = "+dac_read_search"
-    return [*prefix, f"--inh-caps=-all,{capability}", f"--ambient-caps={capability}"]
 
 
 @pytest.fixture
