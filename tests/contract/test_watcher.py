@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.domain.errors import FolderAway
 from tests.support.fakes import SilentWatcher
+from tests.trust.conftest import exchange
 
 
 class Ear:
@@ -232,3 +234,23 @@ async def _gone(is_there: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(10.0):
         while await is_there():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+async def test_a_subfolder_that_changed_places_with_another_leaves_no_thread(
+    inotify: InotifyWatcher, inbox: Path, ear: Ear
+) -> None:
+    """watchdog loses count of the two, and stops half-way when it is told to watch them no more."""
+    for name in ("one", "other"):
+        (inbox / name).mkdir()
+    await inotify.watch(inbox, recursive=True, hint=ear)
+    threads = threading.active_count()
+    for number in range(3):
+        assert exchange(inbox / "one", inbox / "other")
+        (inbox / f"{number}.png").write_bytes(b"x")
+        await ear.until(inbox / f"{number}.png")
+        await inotify.unwatch(inbox)
+        assert threading.active_count() < threads
+        await inotify.watch(inbox, recursive=True, hint=ear)
+
+    assert threading.active_count() == threads
+    assert await inotify.alive(inbox)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.durable_io import Content, Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.domain.job import JobState
 from expandd.domain.settings import Duplicates
@@ -134,8 +134,8 @@ async def test_a_process_that_dies_right_after_writes_no_second_one(make_worksho
 
         written = 0
 
-        def create(self, target: Path, chunks: Iterable[bytes], spare: str) -> None:
-            super().create(target, chunks, spare)
+        def create(self, target: Path, content: Content, spare: str) -> None:
+            super().create(target, content, spare)
             if target.suffix == ".json":
                 self.written += 1
                 raise OSError(5, "Input/output error")
@@ -163,10 +163,10 @@ async def test_an_outbox_without_room_for_it_waits_with_the_original_in_hand(mak
 
         full = True
 
-        def create(self, target: Path, chunks: Iterable[bytes], spare: str) -> None:
+        def create(self, target: Path, content: Content, spare: str) -> None:
             if self.full and target.suffix == ".json":
                 raise OSError(28, "No space left on device")
-            super().create(target, chunks, spare)
+            super().create(target, content, spare)
 
     disk = Full()
     workshop = make_workshop(sidecar=True)

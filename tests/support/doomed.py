@@ -14,14 +14,14 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self
 
 from expandd.adapters.config.load import load
-from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.durable_io import Content, Disk
 from expandd.domain.job import Job, JobState
 from expandd.engine.ports import Outside
 from expandd.service.observability.logs import to_stderr
@@ -74,8 +74,8 @@ class DoomedDisk(Disk):
     def remove(self, path: Path) -> None:
         self._around("disk.remove", super().remove, path)
 
-    def _fill(self, file: IO[bytes], chunks: Iterable[bytes]) -> None:
-        self._around("disk.fill", super()._fill, file, chunks)
+    def _fill(self, file: IO[bytes], content: Content) -> None:
+        self._around("disk.fill", super()._fill, file, content)
 
     def _give_name(self, descriptor: int, target: Path) -> None:
         self._around("disk.give_name", super()._give_name, descriptor, target)

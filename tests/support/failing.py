@@ -30,7 +30,8 @@ from typing import IO, Any
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
-from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.durable_io import Content, Disk
+from expandd.adapters.files.file_attributes import Original
 from expandd.adapters.files.folder_errors import folder_away
 from expandd.domain.api_types import Fetched
 from expandd.domain.calendar import Today
@@ -103,9 +104,9 @@ class FailingDisk(Disk):
         self._ask("make_directories", root)
         return super().make_directories(root, relative)
 
-    def create(self, target: Path, chunks: Iterable[bytes], spare: str) -> None:
+    def create(self, target: Path, content: Content, spare: str) -> None:
         self._ask("create", target)
-        super().create(target, chunks, spare)
+        super().create(target, content, spare)
 
     def move(self, source: Path, target: Path, spare: str) -> None:
         self._ask("move", target)
@@ -131,12 +132,12 @@ class FailingDisk(Disk):
         self._ask("digest", path)
         return super().digest(path)
 
-    def _fill(self, file: IO[bytes], chunks: Iterable[bytes]) -> None:
+    def _fill(self, file: IO[bytes], content: Content) -> None:
         path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
 
         def torn() -> Iterable[bytes]:
             # In the middle: some bytes are written, and the rest is not.
-            for chunk in chunks:
+            for chunk in [content.file.read()] if isinstance(content, Original) else content:
                 yield chunk[: len(chunk) // 2]
                 self._ask("fill", path)
                 yield chunk[len(chunk) // 2 :]

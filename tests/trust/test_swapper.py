@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,9 @@ def test_the_program_delivers_good_images_beside_a_swapper(yard: Yard) -> None:
     (yard.state / "tokens.json").rename(hidden)
     (yard.theirs / "inbox" / "tokens.json").unlink()
     wanted = {f"{number}.png": picture("png", 64, 64, seed=number) for number in range(GOOD)}
-    with PracticeServer(Switches(poll_limit=0.05, generate_min=0.05, generate_max=0.2, pro=True)) as server:
+    with PracticeServer(
+        Switches(poll_limit=0.05, generate_min=0.05, generate_max=0.2, pro=True, credits=Decimal(500))
+    ) as server:
         house = House(yard.base, server.api_url)
         keys = "offsets: {top: 10}, recursive: true"
         house.build(folders={"mine": keys, "theirs": keys}, top="workers: 8")

@@ -23,6 +23,9 @@ from expandd.adapters.files.roots import Roots, Spot, opened
 CHUNK = 1 << 20
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+Content = Iterable[bytes] | Original
+"""What a new file is filled with."""
+
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 
@@ -42,7 +45,7 @@ class Disk:
         self.roots.make_directories(root, relative)
         return root / relative
 
-    def create(self, target: Path, chunks: Iterable[bytes], spare: str) -> None:
+    def create(self, target: Path, content: Content, spare: str) -> None:
         """A new file with these bytes, whole or not at all. Raises FileExistsError.
 
         Its bytes are written to a file without a name where the file system has such, else to the hidden name
@@ -50,15 +53,15 @@ class Disk:
         """
         with self.roots.directory(target.parent) as directory:
             try:
-                descriptor = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _mode(chunks), dir_fd=directory)
+                descriptor = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _mode(content), dir_fd=directory)
             except OSError as error:
                 if error.errno not in _NO_UNNAMED:
                     raise
-                self._create_by_name(target, chunks, target.parent / spare)
+                self._create_by_name(target, content, target.parent / spare)
                 return
         with os.fdopen(descriptor, "wb") as file:
-            self._fill(file, chunks)
-            _seal(file, chunks)
+            self._fill(file, content)
+            _seal(file, content)
             self._give_name(file.fileno(), target)
         self.sync_directory(target.parent)
 
@@ -159,13 +162,13 @@ class Disk:
             # With a directory given, and only then, Python follows the link in /proc to the file itself.
             os.link(f"/proc/self/fd/{descriptor}", free.name, dst_dir_fd=free.directory, follow_symlinks=True)
 
-    def _create_by_name(self, target: Path, chunks: Iterable[bytes], temporary: Path) -> None:
+    def _create_by_name(self, target: Path, content: Content, temporary: Path) -> None:
         with self.roots.spot(temporary) as spot:
-            descriptor, hidden = _exclusive(spot, _mode(chunks))
+            descriptor, hidden = _exclusive(spot, _mode(content))
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    self._fill(file, chunks)
-                    _seal(file, chunks)
+                    self._fill(file, content)
+                    _seal(file, content)
                 self.link(temporary.with_name(hidden.name), target)
             finally:
                 with contextlib.suppress(FileNotFoundError):
@@ -176,9 +179,12 @@ class Disk:
         with self.reading(source) as file:
             self.create(target, Original(file), spare)
 
-    def _fill(self, file: IO[bytes], chunks: Iterable[bytes]) -> None:
-        for chunk in chunks:
-            file.write(chunk)
+    def _fill(self, file: IO[bytes], content: Content) -> None:
+        if isinstance(content, Original):
+            content.copy_to(file)
+        else:
+            for chunk in content:
+                file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
 
@@ -187,15 +193,15 @@ class Disk:
             spot.unlink()
 
 
-def _mode(chunks: Iterable[bytes]) -> int:
+def _mode(content: Content) -> int:
     """What a new file begins with. The umask takes from it, as it does with all that this user makes."""
-    return 0o600 if isinstance(chunks, Original) else 0o666
+    return 0o600 if isinstance(content, Original) else 0o666
 
 
-def _seal(file: IO[bytes], chunks: Iterable[bytes]) -> None:
+def _seal(file: IO[bytes], content: Content) -> None:
     """The mode and the times, before the name."""
-    if isinstance(chunks, Original):
-        chunks.seal(file.fileno())
+    if isinstance(content, Original):
+        content.seal(file.fileno())
         os.fsync(file.fileno())
 
 

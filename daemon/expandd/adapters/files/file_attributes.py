@@ -14,38 +14,33 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A person's file, open, as the chunks of its copy."""
+    """A person's file, open, which is to be copied."""
 
     file: IO[bytes]
 
-    def __iter__(self) -> Iterator[bytes]:
-        self.file.seek(0)
-        while chunk := self.file.read(CHUNK):
-            yield chunk
-
     def copy_to(self, copy: IO[bytes]) -> None:
-        """Its bytes into an empty file. Where it has holes so has the copy: a hundred gigabytes of them cost nobody."""
-        end = 0
-        while (start := self._data_after(end)) is not None:
-            end = os.lseek(self.file.fileno(), start, os.SEEK_HOLE)
-            self._copy_part(copy, start, end)
-        copy.truncate(max(end, os.fstat(self.file.fileno()).st_size))
+        """Write its bytes into an empty file. Its holes stay holes: a sparse file of 100 GB must not fill a disk."""
+        source = self.file.fileno()
+        for start, end in self._data():
+            copy.seek(start)
+            while (left := end - copy.tell()) > 0 and (chunk := os.pread(source, min(CHUNK, left), copy.tell())):
+                copy.write(chunk)
+        copy.truncate(os.fstat(source).st_size)
 
-    def _copy_part(self, copy: IO[bytes], start: int, end: int) -> None:
-        self.file.seek(start)
-        copy.seek(start)
-        while start < end and (chunk := self.file.read(min(CHUNK, end - start))):
-            copy.write(chunk)
-            start += len(chunk)
-
-    def _data_after(self, position: int) -> int | None:
-        """Where the next bytes begin that are no hole."""
-        try:
-            return os.lseek(self.file.fileno(), position, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            return None
+    def _data(self) -> Iterator[tuple[int, int]]:
+        """From where to where there are bytes, from the beginning on; what lies between them are holes."""
+        source, end = self.file.fileno(), 0
+        size = os.fstat(source).st_size
+        while end < size:
+            try:
+                start = os.lseek(source, end, os.SEEK_DATA)
+                end = os.lseek(source, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                # The file system knows nothing of holes.
+                start, end = end, size
+            yield start, end
 
     def seal(self, copy: int) -> None:
         """Give the copy, which has no name yet, what it keeps of the original."""

@@ -25,6 +25,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
+from watchdog.observers.inotify import InotifyWatchGroup
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.kernel_watches import KernelWatch, kernel_watches
@@ -57,6 +58,9 @@ _LIMITS = {
     "too many files open (raise LimitNOFILE= of the service)",
 }
 
+
+_MOST_DIRECTORIES = 1_000_000
+"""More than the kernel watches for one user."""
 
 ASK_AGAIN = 5.0
 """Seconds after which the kernel is asked anew which directories it watches."""
@@ -138,7 +142,7 @@ class InotifyWatcher:
         watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
             # watchdog swallows such refusals and looks alive.
-            observer.unschedule(watch)
+            _unschedule(observer, watch)
             raise _refused(inbox, OSError(errno.ENOSPC, ""))
         self._watched[inbox] = watched
         with self._lock:
@@ -152,7 +156,7 @@ class InotifyWatcher:
         watched = self._watched.pop(inbox, None)
         # An observer that took the place of a dead one knows nothing of the dead one's watches.
         if watched is not None and self._observer is not None and self._emitters(self._observer, watched):
-            self._observer.unschedule(watched.watch)
+            _unschedule(self._observer, watched.watch)
 
     def _alive(self, inbox: Path) -> bool:
         watched = self._watched.get(inbox)
@@ -199,6 +203,27 @@ def _is_running(observer: BaseObserver) -> bool:
     # Its own since watchdog 7; nothing public tells that it has died.
     reader = getattr(observer, "_inotify_fd", None)
     return observer.is_alive() and (reader is None or reader.is_alive())
+
+
+def _unschedule(observer: BaseObserver, watch: ObservedWatch) -> None:
+    """End a watch, and its thread. watchdog stops half-way where directories have changed places."""
+    emitters = [emitter for emitter in tuple(observer.emitters) if emitter.watch == watch]
+    groups = [getattr(emitter, "_inotify", None) for emitter in emitters]
+    try:
+        observer.unschedule(watch)
+    except KeyError:
+        for emitter, group in zip(emitters, groups, strict=True):
+            if group is not None:
+                _deactivate(group)
+            emitter.join()
+
+
+def _deactivate(group: InotifyWatchGroup) -> None:
+    """End what watches one tree: each try that fails has forgotten at least one of its directories."""
+    for _ in range(_MOST_DIRECTORIES):
+        with suppress(KeyError):
+            group.deactivate()
+            return
 
 
 class _Handler(FileSystemEventHandler):

@@ -228,7 +228,7 @@ class Paying:
     async def _changed_since_upload(self, job: Job) -> str | None:
         identity = await self._folders.identity(job.work_file)
         if identity is not None and not identity.is_same(job.source.identity):
-            return "the file changed after it was picked up"
+            return "the file was still being written, or exchanged for another, after it was picked up"
         try:
             sha256 = await self._folders.digest(job.work_file)
         except FileNotFoundError:
