@@ -31,7 +31,7 @@ def test_every_dependency_has_a_lowest_and_a_highest_version() -> None:
 
 
 def test_the_lock_is_of_these_dependencies() -> None:
-    """After a change of them it is made anew: README.md, Security, has the command."""
+    """After a change of them it is made anew: daemon/README.md has the command."""
     wrong = [str(one) for one in OURS if not one.specifier.contains(PINNED.get(canonicalize_name(one.name), "0"))]
 
     assert wrong == []
