@@ -9,6 +9,7 @@ _SENTENCES = {
     "expandd.started": "Started. Hot folders: {folders}; images in flight at most: {workers}.",
     "expandd.stopping": "Stopping: {in_hand} in hand; what is paid for is fetched and saved, for {seconds} s at most.",
     "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
+    "permissions.loose": "{why}",
     "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",
     "engine.recovered": "Compared journal and work folders: {open_jobs} in hand, {returned_files} put back.",
     "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",

@@ -1,0 +1,119 @@
+"""Links, names, states, reasons and examples in the four READMEs, compared with the program."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.config.load import settings_in
+from expandd.domain.job import MOVES, JobState
+from expandd.domain.pauses import PauseReason
+from expandd.service.observability.log_messages import sentence
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "systemd/README.md", "daemon/README.md", "tests/README.md")
+MOST_BYTES = 9_000
+"""Of the page for users: nobody reads more before the first try."""
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def links(name: str) -> list[tuple[str, str]]:
+    """Each relative link: its words and where it leads."""
+    found = re.findall(r"\[((?:[^\[\]]|\[\])*)\]\(([^)\s]+)\)", text(name))
+    return [(words, target) for words, target in found if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that a page's headings have as targets of links."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_relative_links_lead_somewhere(name: str) -> None:
+    broken = []
+    for _, target in links(name):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def test_the_page_for_users_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= MOST_BYTES
+
+
+def test_names_in_links_are_in_the_modules_that_they_lead_to() -> None:
+    missing = [
+        (words, target)
+        for words, target in links("daemon/README.md")
+        if target.endswith(".py")
+        and re.fullmatch(r"`\w+(\.\w+)?`", words)
+        and not words.endswith(".py`")
+        and words.strip("`") not in names_in(ROOT / "daemon" / target)
+    ]
+
+    assert missing == []
+
+
+def names_in(module: Path) -> set[str]:
+    """Classes, functions, methods and tables of a module, as in `Intake` and `Intake.run`."""
+    found: set[str] = set()
+    for node in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {node.name} | {f"{node.name}.{one.name}" for one in node.body if isinstance(one, FUNCTION)}
+        elif isinstance(node, FUNCTION):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def test_the_table_of_states_is_that_of_the_program() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", text("daemon/README.md"), re.MULTILINE)
+    told = {
+        state: set(re.findall(r"`(\w+)`", moves)) for state, moves in rows if state in {one.value for one in JobState}
+    }
+
+    assert told == {state.value: {to.value for to in MOVES[state]} for state in JobState}
+
+
+@pytest.mark.parametrize("reason", PauseReason)
+def test_operators_find_each_pause_by_its_word_and_by_what_status_says(reason: PauseReason) -> None:
+    assert f"\n| `{reason.value}` | {reason.title} |" in text("systemd/README.md")
+
+
+def test_operators_find_lines_of_the_log_that_there_are() -> None:
+    events = re.findall(r"^\|[^|]*\| `([a-z]+\.[a-z_]+)` \|", text("systemd/README.md"), re.MULTILINE)
+
+    assert events
+    assert [event for event in events if sentence(event, {}) == event] == []
+
+
+def test_the_examples_of_the_page_for_users_can_be_loaded() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+
+    assert len(examples) == 3
+    assert all(settings_in(example.encode(), ROOT).folders for example in examples)
+
+
+@pytest.mark.parametrize("name", ["tests/README.md"])
+def test_tests_that_are_named_are_there(name: str) -> None:
+    named = re.findall(r"`(\w+(?:/\w+)*/test_\w+\.py)`", text(name))
+
+    assert named
+    assert [path for path in named if not (ROOT / "tests" / path).exists()] == []
