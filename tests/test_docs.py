@@ -12,6 +12,7 @@ from expandd.adapters.config.load import settings_in
 from expandd.domain.job import MOVES, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.service.observability.log_messages import sentence
+from expandd.service.observability.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "systemd/README.md", "daemon/README.md", "tests/README.md")
@@ -102,6 +103,15 @@ def test_operators_find_lines_of_the_log_that_there_are() -> None:
 
     assert events
     assert [event for event in events if sentence(event, {}) == event] == []
+
+
+def test_operators_are_told_of_metrics_that_there_are() -> None:
+    settings = settings_in(b"{folders: [{root: /a, offsets: {top: 1}}]}", ROOT)
+    there = Metrics(settings).text()[0].decode()
+    told = set(re.findall(r"expandd_[a-z_]+", text("systemd/README.md")))
+
+    assert told
+    assert [name for name in told if f"# TYPE {name} " not in there] == []
 
 
 def test_the_examples_of_the_page_for_users_can_be_loaded() -> None:
