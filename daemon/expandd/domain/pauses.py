@@ -83,7 +83,7 @@ class PauseReason(Enum):
     LOGIN_REFUSED = (
         "login_refused",
         "the login is refused",
-        "Put a login that works where `expandd check` says it was found; no restart is needed.",
+        "Put a login that works where it was read from; where systemd hands it over, restart the service then.",
         Blocks.CALLS,
         Lifted.BY_REPAIR,
     )

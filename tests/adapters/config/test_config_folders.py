@@ -193,6 +193,21 @@ def test_whoever_is_not_the_service_is_told_whose_state_it_is() -> None:
     assert found[0].endswith("may not read and write. It belongs to daemon: do this as root, or as that user.")
 
 
+def test_nobody_is_told_to_give_away_the_parent_of_a_state_directory() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        base.chmod(0o755)
+        made(base, "hot")
+        path = configured(base, hot("hot"))
+        with as_nobody(*(base / "hot" / role for role in ("inbox", "outbox", "done", "error"))):
+            found = [sentence for sentence in mistakes(path) if "state_dir" in sentence]
+    assert len(found) == 1
+    assert found[0].endswith(
+        "whose parent is one which the user nobody may not read and write. Make it for that user, as root: "
+        "install -d -m 700 -o nobody state. Or name a directory of your own."
+    ), found
+
+
 SCRIPT = """
 import subprocess, sys
 from pathlib import Path

@@ -96,6 +96,9 @@ def _state(place: Place) -> Iterator[Mistake]:
         owner = _other_user(directory)
         if owner and not os.access(directory, os.R_OK, effective_ids=True):
             hint = f"It belongs to {owner}: do this as root, or as that user."
+        if missing and directory.parent.is_dir() and hint.startswith("Give"):
+            made = f"install -d -m 700 -o {_user()} {shlex.quote(printable(directory))}"
+            hint = f"Make it for that user, as root: {made}. Or name a directory of your own."
         shown = (
             f"{printable(directory)}, whose parent is one {found}" if missing else f"{printable(directory)}, {found}"
         )
