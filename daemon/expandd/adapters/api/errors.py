@@ -219,7 +219,7 @@ def rejected(why: str) -> AccountAway:
     return AccountAway(
         PauseReason.LOGIN_REFUSED,
         f"The API does not accept the credentials ({why}). Put a new token pair, or e-mail and password, where the "
-        "configured credentials are read from. A file is read again by itself, what systemd hands over after a restart.",
+        "configured credentials are read from. A file is read again by itself, what systemd gives after a restart.",
     )
 
 
