@@ -5,8 +5,12 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers.api import ObservedWatch
+from watchdog.observers.inotify import InotifyObserver
 
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.domain.errors import FolderAway
@@ -34,6 +38,11 @@ class Ear:
     def _note(self, path: Path) -> None:
         self.heard.add(path)
         self._changed.set()
+
+
+def threads_of_watchdog() -> int:
+    """All but those that asyncio begins for blocking calls, when it likes."""
+    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
 
 
 AnyWatcher = SilentWatcher | InotifyWatcher
@@ -180,10 +189,8 @@ async def test_a_closed_watcher_can_be_used_again(inotify: InotifyWatcher, inbox
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_reader_that_died_is_noticed_and_replaced(
-    inotify: InotifyWatcher, inbox: Path, tmp_path: Path, ear: Ear
-) -> None:
-    """One thread of watchdog's reads for all inboxes: it dies of whatever it meets, and all else looks alive."""
+async def test_a_reader_that_died_is_noticed_and_replaced(inbox: Path, tmp_path: Path, ear: Ear) -> None:
+    """One thread of watchdog's reads for all inboxes of a mount: it dies of what it meets, and all else looks alive."""
 
     class Raising:
         def on_event(self, _: object) -> None:
@@ -191,8 +198,15 @@ async def test_a_reader_that_died_is_noticed_and_replaced(
 
         def on_watch_deleted(self, _: object) -> None: ...
 
+    made: list[InotifyObserver] = []
+
+    def observer() -> InotifyObserver:
+        made.append(InotifyObserver())
+        return made[-1]
+
+    inotify = InotifyWatcher(observer=observer)
     await inotify.watch(inbox, recursive=False, hint=ear)
-    reader = inotify._observer._inotify_fd  # type: ignore[union-attr]  # noqa: SLF001 - nothing else ends it
+    reader: Any = made[0]._inotify_fd  # noqa: SLF001 - nothing else ends it
     in_create = 0x100
     reader.add_callback(os.fsencode(tmp_path), in_create, Raising(), "raising")
     (tmp_path / "unforeseen").touch()
@@ -202,6 +216,7 @@ async def test_a_reader_that_died_is_noticed_and_replaced(
     await ear.until(inbox / "pic.png")
 
     assert await inotify.alive(inbox)
+    inotify.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -243,14 +258,71 @@ async def test_a_subfolder_that_changed_places_with_another_leaves_no_thread(
     for name in ("one", "other"):
         (inbox / name).mkdir()
     await inotify.watch(inbox, recursive=True, hint=ear)
-    threads = threading.active_count()
+    threads = threads_of_watchdog()
     for number in range(3):
         assert exchange(inbox / "one", inbox / "other")
         (inbox / f"{number}.png").write_bytes(b"x")
         await ear.until(inbox / f"{number}.png")
         await inotify.unwatch(inbox)
-        assert threading.active_count() < threads
+        assert threads_of_watchdog() < threads
         await inotify.watch(inbox, recursive=True, hint=ear)
 
-    assert threading.active_count() == threads
+    assert threads_of_watchdog() == threads
     assert await inotify.alive(inbox)
+
+
+# --- one observer for each mount ---
+
+
+class HeldObserver(InotifyObserver):
+    """Watchdog's own, whose call for what lies below `slow` comes back once it is `let_go`, as on a dead share."""
+
+    def __init__(self, slow: Path, entered: threading.Event, let_go: threading.Event) -> None:
+        super().__init__()
+        self._slow = slow
+        self._entered = entered
+        self._let_go = let_go
+
+    def schedule(self, event_handler: FileSystemEventHandler, path: str | Path, **named: Any) -> ObservedWatch:
+        if Path(path).is_relative_to(self._slow):
+            self._entered.set()
+            self._let_go.wait()
+        return super().schedule(event_handler, path, **named)
+
+
+async def test_a_watch_that_hangs_on_one_mount_holds_up_no_watch_of_another(tmp_path: Path, ear: Ear) -> None:
+    slow, other = tmp_path / "slow", tmp_path / "other"
+    for inbox in (slow, other):
+        inbox.mkdir()
+    entered, let_go = threading.Event(), threading.Event()
+    watcher = InotifyWatcher(mount_of=lambda path: path.name, observer=lambda: HeldObserver(slow, entered, let_go))
+    hanging = asyncio.create_task(watcher.watch(slow, recursive=False, hint=ear))
+    try:
+        await asyncio.to_thread(entered.wait)
+        async with asyncio.timeout(10.0):
+            await watcher.watch(other, recursive=True, hint=ear)
+            (other / "pic.png").write_bytes(b"x")
+            await ear.until(other / "pic.png")
+            assert await watcher.alive(other)
+            await watcher.unwatch(other)
+        let_go.set()
+        await hanging
+        (slow / "late.png").write_bytes(b"x")
+        await ear.until(slow / "late.png")
+    finally:
+        let_go.set()
+        watcher.close()
+
+
+async def test_an_inbox_whose_mount_has_changed_is_watched_once(inbox: Path, ear: Ear) -> None:
+    mounts = iter(["/share", "/"])
+    watcher, before = InotifyWatcher(mount_of=lambda _: next(mounts)), Ear()
+    try:
+        await watcher.watch(inbox, recursive=False, hint=before)
+        await watcher.watch(inbox, recursive=False, hint=ear)
+        (inbox / "pic.png").write_bytes(b"x")
+        await ear.until(inbox / "pic.png")
+    finally:
+        watcher.close()
+
+    assert before.heard == set()

@@ -1,4 +1,4 @@
-"""Owns watchdog: inotify events as hints. It can go silent in many ways without a word; the kernel is asked instead."""
+"""Hands on watchdog's inotify events as hints. It can go silent without a word; the kernel is asked instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from watchdog.observers.inotify import InotifyWatchGroup
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.kernel_watches import KernelWatch, kernel_watches
-from expandd.adapters.threads import starting_threads
+from expandd.adapters.threads import ask_each, starting_threads
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
@@ -65,6 +65,9 @@ _MOST_DIRECTORIES = 1_000_000
 ASK_AGAIN = 5.0
 """Seconds after which the kernel is asked anew which directories it watches."""
 
+STOP = 5.0
+"""Seconds for all observers to stop. One that waits for a disk is left to the end of the process."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
@@ -73,15 +76,32 @@ class _Watched:
     hint: Hint
 
 
-class InotifyWatcher:
-    """One observer thread for all inboxes. Close it to end the thread."""
+def _one_mount(path: Path) -> str:
+    del path
+    return "/"
 
-    def __init__(self, run: Run = in_thread) -> None:
+
+class InotifyWatcher:
+    """Watches inboxes, those of each mount by an observer of their own. Close it to end the observers' threads.
+
+    `mount_of` names the mount that a path is on, `observer` makes what listens to one. What the kernel says of its
+    watches is believed for `fresh` seconds.
+    """
+
+    def __init__(
+        self,
+        run: Run = in_thread,
+        mount_of: Callable[[Path], str] = _one_mount,
+        observer: Callable[[], BaseObserver] = Observer,
+        fresh: float = ASK_AGAIN,
+    ) -> None:
         self._run = run
-        self._observer: BaseObserver | None = None
-        self._watched: dict[Path, _Watched] = {}
-        self._lock = threading.Lock()
-        self._changing = threading.Lock()
+        self._mount_of = mount_of
+        self._observer = observer
+        self._fresh = fresh
+        self._mounts: dict[str, _OfMount] = {}
+        self._of: dict[Path, _OfMount] = {}
+        self._asking = asyncio.Lock()
         self._kernel: frozenset[KernelWatch] = frozenset()
         self._asked_at = float("-inf")
         self._overflow = _Overflow(self._hint_all)
@@ -92,33 +112,60 @@ class InotifyWatcher:
 
         Replaces any earlier watch of the inbox. Raises FolderAway when it cannot be watched.
         """
+        mount = self._mount_of(inbox)
+        there = self._mounts.setdefault(mount, _OfMount(self._observer))
+        if self._of.get(inbox, there) is not there:
+            await self.unwatch(inbox)
+        self._of[inbox] = there
         try:
-            await self._run(inbox, partial(self._watch, inbox, hint, recursive=recursive))
+            watched = await self._run(inbox, partial(there.watch, inbox, hint, recursive=recursive))
         except OSError as error:
             raise _refused(inbox, error) from error
+        self._kernel |= watched.kernel
+        self._asked_at = float("-inf")
 
     async def unwatch(self, inbox: Path) -> None:
-        with suppress(OSError):
-            # A watch on a disk that does not answer ends with that disk.
-            await self._run(inbox, self._unwatch, inbox)
+        there = self._of.pop(inbox, None)
+        if there is not None:
+            with suppress(OSError):
+                # A watch on a disk that does not answer ends with that disk.
+                await self._run(inbox, there.unwatch, inbox)
 
     async def alive(self, inbox: Path) -> bool:
         """Whether the kernel still watches what was watched, and both threads still listen."""
-        if time.monotonic() > self._asked_at + ASK_AGAIN:
-            await asyncio.to_thread(self._kernel_watches)
-        return self._alive(inbox)
+        there = self._of.get(inbox)
+        return there is not None and there.is_alive(inbox, await self._kernel_watches())
 
     def close(self) -> None:
-        with self._lock:
-            observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            observer.join()
+        ask_each((one.stop for one in self._mounts.values()), STOP)
         logging.getLogger(_LOGGER).removeHandler(self._overflow)
 
-    # --- in threads: a large tree takes seconds ---
+    async def _kernel_watches(self) -> frozenset[KernelWatch]:
+        """What the kernel said last, if that is not long ago: all inboxes ask at about the same time."""
+        async with self._asking:
+            if time.monotonic() > self._asked_at + self._fresh:
+                self._asked_at = time.monotonic()
+                # Where no descriptor is left nothing is known anew.
+                with suppress(OSError):
+                    self._kernel = await asyncio.to_thread(kernel_watches)
+            return self._kernel
 
-    def _watch(self, inbox: Path, hint: Hint, *, recursive: bool) -> None:
+    def _hint_all(self) -> None:
+        for mount in tuple(self._mounts.values()):
+            mount.hint_all()
+
+
+class _OfMount:
+    """The watches of one mount's inboxes. For threads: a large tree takes seconds, and a disk may never answer."""
+
+    def __init__(self, make: Callable[[], BaseObserver]) -> None:
+        self._make = make
+        self._observer: BaseObserver | None = None
+        self._watched: dict[Path, _Watched] = {}
+        self._changing = threading.Lock()
+
+    def watch(self, inbox: Path, hint: Hint, *, recursive: bool) -> _Watched:
+        """Watch the inbox in place of any earlier watch. Raises FolderAway, OSError."""
         # A disk that does not answer holds up this thread here, and not all that wait for the lock.
         try:
             os.scandir(inbox).close()
@@ -126,76 +173,76 @@ class InotifyWatcher:
             raise _refused(inbox, error) from error
         # One at a time: what the kernel watches before and after tells whose watches the new ones are.
         with self._changing:
-            self._replace(inbox, hint, recursive=recursive)
+            return self._replace(inbox, hint, recursive=recursive)
 
-    def _replace(self, inbox: Path, hint: Hint, *, recursive: bool) -> None:
+    def unwatch(self, inbox: Path) -> None:
+        with self._changing:
+            self._end(inbox)
+
+    def is_alive(self, inbox: Path, kernel: frozenset[KernelWatch]) -> bool:
+        """Whether what was watched is among the kernel's watches, and all that listens to it lives."""
+        watched, observer = self._watched.get(inbox), self._observer
+        if watched is None or observer is None or not _is_running(observer):
+            return False
+        listens = any(emitter.is_alive() for emitter in _emitters(observer, watched.watch))
+        return listens and bool(watched.kernel & kernel)
+
+    def hint_all(self) -> None:
+        for inbox, watched in tuple(self._watched.items()):
+            watched.hint(inbox)
+
+    def stop(self) -> None:
+        observer = self._observer
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+    def _replace(self, inbox: Path, hint: Hint, *, recursive: bool) -> _Watched:
         self._end(inbox)
-        before = kernel_watches()
         try:
             with starting_threads():
                 observer = self._running()
+                before = _kernel_watches_of(observer)
                 watch = observer.schedule(_Handler(hint), str(inbox), recursive=recursive, event_filter=_KINDS)
             found = inbox.stat()
+            after = _kernel_watches_of(observer)
         except OSError as error:
             raise _refused(inbox, error) from error
-        after = kernel_watches()
         watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
             # watchdog swallows such refusals and looks alive.
             _unschedule(observer, watch)
             raise _refused(inbox, OSError(errno.ENOSPC, ""))
         self._watched[inbox] = watched
-        with self._lock:
-            self._asked_at = float("-inf")
-
-    def _unwatch(self, inbox: Path) -> None:
-        with self._changing:
-            self._end(inbox)
+        return watched
 
     def _end(self, inbox: Path) -> None:
         watched = self._watched.pop(inbox, None)
         # An observer that took the place of a dead one knows nothing of the dead one's watches.
-        if watched is not None and self._observer is not None and self._emitters(self._observer, watched):
+        if watched is not None and self._observer is not None and _emitters(self._observer, watched.watch):
             _unschedule(self._observer, watched.watch)
 
-    def _alive(self, inbox: Path) -> bool:
-        watched = self._watched.get(inbox)
-        if watched is None or self._observer is None or not _is_running(self._observer):
-            return False
-        listens = any(emitter.is_alive() for emitter in self._emitters(self._observer, watched))
-        return listens and bool(watched.kernel & self._kernel_watches())
-
-    def _kernel_watches(self) -> frozenset[KernelWatch]:
-        """What the kernel said last, if that is not long ago: all inboxes ask at about the same time."""
-        with self._lock:
-            now = time.monotonic()
-            if now > self._asked_at + ASK_AGAIN:
-                self._asked_at = now
-                # Where no descriptor is left nothing is known anew.
-                with suppress(OSError):
-                    self._kernel = kernel_watches()
-            return self._kernel
-
-    @staticmethod
-    def _emitters(observer: BaseObserver, watched: _Watched) -> list[EventEmitter]:
-        return [emitter for emitter in tuple(observer.emitters) if emitter.watch == watched.watch]
-
     def _running(self) -> BaseObserver:
-        with self._lock:
-            if self._observer is None or not _is_running(self._observer):
-                if self._observer is not None:
-                    # The dead one's helpers live on otherwise, each with its thread and its descriptors.
-                    self._observer.stop()
-                self._observer = None
-                observer = Observer()
-                observer.daemon = True
-                observer.start()
-                self._observer = observer
-            return self._observer
+        if self._observer is None or not _is_running(self._observer):
+            if self._observer is not None:
+                # The dead one's helpers live on otherwise, each with its thread and its descriptors.
+                self._observer.stop()
+            self._observer = None
+            observer = self._make()
+            observer.daemon = True
+            observer.start()
+            self._observer = observer
+        return self._observer
 
-    def _hint_all(self) -> None:
-        for inbox, watched in tuple(self._watched.items()):
-            watched.hint(inbox)
+
+def _emitters(observer: BaseObserver, watch: ObservedWatch) -> list[EventEmitter]:
+    return [emitter for emitter in tuple(observer.emitters) if emitter.watch == watch]
+
+
+def _kernel_watches_of(observer: BaseObserver) -> frozenset[KernelWatch]:
+    """The kernel's watches of this observer alone: those of other mounts change meanwhile. Raises OSError."""
+    descriptor = getattr(getattr(observer, "_inotify_fd", None), "_inotify_fd", None)
+    return frozenset(one for one in kernel_watches() if descriptor is None or one.descriptor == str(descriptor))
 
 
 def _is_running(observer: BaseObserver) -> bool:
@@ -207,7 +254,7 @@ def _is_running(observer: BaseObserver) -> bool:
 
 def _unschedule(observer: BaseObserver, watch: ObservedWatch) -> None:
     """End a watch, and its thread. watchdog stops half-way where directories have changed places."""
-    emitters = [emitter for emitter in tuple(observer.emitters) if emitter.watch == watch]
+    emitters = _emitters(observer, watch)
     groups = [getattr(emitter, "_inotify", None) for emitter in emitters]
     try:
         observer.unschedule(watch)

@@ -122,7 +122,7 @@ async def built(
         stack.callback(premises.close)
         bulkheads = Bulkheads(settings.state_dir)
         await premises.admit(settings.folders, bulkheads)
-        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run)
+        disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run, bulkheads.mount_of)
         disk.roots = premises.roots
         stack.callback(watcher.close)
         await asyncio.to_thread(prove_journal, settings)
