@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from expandd.adapters.bulkheads import Bulkheads
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.inbox_locks import lives
+from expandd.adapters.files.mount_guard import Standing, is_mount_point
+from expandd.adapters.files.mounts import Mounts, file_system_type, mount_id
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.spool import FileVault
+from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.domain.errors import AccountAway, FolderAway
 from expandd.domain.pauses import PauseReason
+from tests.support.workshop import hot_folder
 
 
 @contextmanager
@@ -92,3 +99,53 @@ def test_a_way_that_ends_for_want_of_descriptors_leaves_none_open(tmp_path: Path
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert opened() == before
+
+
+@pytest.mark.parametrize("ask", [mount_id, is_mount_point, file_system_type, lambda _: Mounts.read()])
+def test_a_mount_that_cannot_be_told_is_not_absent(tmp_path: Path, ask: Callable[[Path], object]) -> None:
+    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+        ask(tmp_path)
+
+
+async def test_a_folder_whose_mount_cannot_be_told_waits_without_being_called_unmounted(tmp_path: Path) -> None:
+    folder = hot_folder(tmp_path, require_mount=tmp_path)
+    folders = LocalFolders(Disk(), Standing((folder,)))
+    with pytest.raises(FolderAway, match="Nothing is mounted"):
+        await folders.strays(folder.inbox)
+
+    with no_descriptor_left(), pytest.raises(FolderAway, match="Too many open files") as caught:
+        await folders.strays(folder.inbox)
+    assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
+
+
+def test_an_instance_that_cannot_be_looked_up_is_not_taken_for_dead() -> None:
+    alive = f"{os.getpid()} 1"
+    assert not lives(alive), "that number had another process"
+
+    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+        lives(alive)
+
+
+async def test_bulkheads_stand_where_they_stood_while_the_mounts_cannot_be_told() -> None:
+    tables = iter([("/", "/mnt/share"), None])
+
+    def points() -> Sequence[str]:
+        table = next(tables)
+        if table is None:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return table
+
+    bulkheads = Bulkheads(points=points, fresh=0.0)
+
+    assert bulkheads.mount_of(Path("/mnt/share/inbox")) == "/mnt/share"
+    assert bulkheads.mount_of(Path("/mnt/share/inbox")) == "/mnt/share"
+
+
+async def test_watches_that_cannot_be_asked_for_just_now_have_not_ended(tmp_path: Path) -> None:
+    watcher = InotifyWatcher(fresh=0.0)
+    try:
+        await watcher.watch(tmp_path, recursive=False, hint=lambda _: None)
+        with no_descriptor_left():
+            assert await watcher.alive(tmp_path)
+    finally:
+        watcher.close()

@@ -8,6 +8,7 @@ is about, so that no step of a job is ever done twice at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import threading
@@ -172,11 +173,13 @@ class Bulkheads:
         threads: int = THREADS,
         patience: float = PATIENCE,
         points: Callable[[], Sequence[str]] = mount_points,
+        fresh: float = FRESH,
     ) -> None:
         self._state_dir = state_dir
         self._threads = threads
         self._patience = patience
         self._read_points = points
+        self._fresh = fresh
         self._points: Sequence[str] = ()
         self._read_at = float("-inf")
         self._real: dict[Path, Path] = {}
@@ -201,8 +204,10 @@ class Bulkheads:
             return STATE
         root = next((one for one in (path, *path.parents) if one in self._real), None)
         real = os.fspath(path if root is None else self._real[root] / path.relative_to(root))
-        if time.monotonic() > self._read_at + FRESH:
-            self._points, self._read_at = self._read_points(), time.monotonic()
+        if time.monotonic() > self._read_at + self._fresh:
+            # Where no descriptor is left to read the table with, the mounts are those they were.
+            with contextlib.suppress(OSError):
+                self._points, self._read_at = self._read_points(), time.monotonic()
         inside = (point for point in self._points if real == point or real.startswith(point.rstrip("/") + "/"))
         return max(inside, key=len, default="/")
 

@@ -43,11 +43,20 @@ def load(path: Path) -> Settings:
     if isinstance(document.data, dict):
         bad = {mistake.path for mistake in mistakes if not mistake.stands}
         mistakes += rule_mistakes(config, document, bad)
-        mistakes += folder_mistakes(list(_places(config, base, bad)), document.line)
+        mistakes += _folder_mistakes(path, config, document, bad)
         mistakes += telling_mistakes(config, document, bad, partial(_absolute, base=base))
     if mistakes:
         raise ConfigurationError(_problems(path, document, mistakes))
     return _settings(config, base)
+
+
+def _folder_mistakes(path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath]) -> list[Mistake]:
+    """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
+    try:
+        return list(folder_mistakes(list(_places(config, path.absolute().parent, bad)), document.line))
+    except OSError as error:
+        expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
+        raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
 
 
 def settings_of(path: Path) -> Settings:
@@ -85,14 +94,14 @@ def _read(path: Path) -> Document:
             # One byte more than is allowed tells that it is too long; the rest may have no end.
             return yaml_marks.read(file.read(yaml_marks.MOST_BYTES + 1))
     except OSError as error:
-        problem = Problem(
-            where=printable(path),
-            path=dotted(()),
-            expected="a configuration file that can be read",
-            found=os.strerror(error.errno or 0).lower(),
-            hint="Start from config.example.yaml, and name the file with --config.",
-        )
-        raise ConfigurationError((problem,)) from error
+        expected = "a configuration file that can be read"
+        hint = "Start from config.example.yaml, and name the file with --config."
+        raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
+
+
+def _cannot(path: Path, error: OSError, expected: str, hint: str) -> Problem:
+    found = os.strerror(error.errno or 0).lower()
+    return Problem(where=printable(path), path=dotted(()), expected=expected, found=found, hint=hint)
 
 
 def _validated(document: Document) -> tuple[ConfigKeys, list[Mistake]]:

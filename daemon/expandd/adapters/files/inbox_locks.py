@@ -23,6 +23,7 @@ from pathlib import Path
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.roots import WORK, Roots
 from expandd.adapters.locks.kernel_names import NameTakenError, hold
+from expandd.adapters.wants import raise_want
 from expandd.domain.errors import InstanceRunning
 from expandd.domain.naming import printable
 
@@ -96,7 +97,7 @@ class InboxLocks:
         try:
             lock = hold(name) if name else None
         except NameTakenError as error:
-            if error.trusted or (error.trusted is None and _lives(told.process)):
+            if error.trusted or (error.trusted is None and lives(told.process)):
                 raise InstanceRunning(
                     f"The inbox {printable(inbox)} is in use by {error}. "
                     "Stop that instance first, or give this one folders of its own.",
@@ -166,14 +167,19 @@ class InboxLocks:
 
 
 def _process(number: int) -> str:
-    """A process and when it began, which tells it from a later one of the same number; "" when there is none."""
+    """A process and when it began, which tells it from a later one of the same number; "" when there is none.
+
+    Raises OSError when that cannot be told just now.
+    """
     try:
         began = Path(f"/proc/{number}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[19]
-    except OSError:
+    except OSError as error:
+        raise_want(error)
         return ""
     return f"{number} {began}"
 
 
-def _lives(process: str) -> bool:
+def lives(process: str) -> bool:
+    """Whether this process is still there. Raises OSError when that cannot be told just now."""
     number = process.partition(" ")[0]
     return number.isdigit() and _process(int(number)) == process

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.adapters.wants import raise_want
+
 _DESCRIPTORS = Path("/proc/self/fd")
 _FACTS = Path("/proc/self/fdinfo")
 
@@ -25,13 +27,17 @@ class KernelWatch:
 
 
 def kernel_watches() -> frozenset[KernelWatch]:
-    """All inotify watches of this process; empty where the system does not tell."""
+    """All inotify watches of this process; empty where the system does not tell.
+
+    Raises OSError when it cannot be told just now.
+    """
     found: set[KernelWatch] = set()
     for name in _inotify_descriptors():
         try:
             lines = (_FACTS / name).read_text(encoding="ascii").splitlines()
-        except OSError:
-            continue
+        except OSError as error:
+            raise_want(error)
+            continue  # closed since it was listed
         found.update(_watch(name, line) for line in lines if line.startswith("inotify "))
     return frozenset(found)
 
@@ -42,7 +48,8 @@ def _inotify_descriptors() -> list[str]:
         try:
             if "inotify" in str((_DESCRIPTORS / name).readlink()):
                 found.append(name)
-        except OSError:
+        except OSError as error:
+            raise_want(error)
             continue  # closed since it was listed
     return found
 

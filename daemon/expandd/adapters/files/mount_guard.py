@@ -41,7 +41,7 @@ class Standing:
         self._required = {**self._required, **told}
 
     def check(self, path: Path) -> None:
-        """Raise FolderAway when `path` belongs to a hot folder whose disk is not mounted.
+        """Raise FolderAway when `path` belongs to a hot folder whose disk is not mounted, OSError when none can tell.
 
         It is not when `require_mount` is no mount point, or when the mount through which the directory was reached
         before has gone and left the directory below it in view.
@@ -74,7 +74,10 @@ class Standing:
 
 
 def is_mount_point(path: Path) -> bool:
-    """Whether something is mounted at `path`, bind mounts too, which have the device of what is around them."""
+    """Whether something is mounted at `path`, bind mounts too, which have the device of what is around them.
+
+    Raises OSError when that cannot be told just now.
+    """
     real = Path(os.path.realpath(path))
     here = mount_id(real)
     return here is not None and (real.parent == real or here != mount_id(real.parent))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from expandd.adapters.wants import raise_want
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -34,9 +36,11 @@ class Mounts:
 
     @classmethod
     def read(cls) -> Mounts:
+        """What is mounted now. Raises OSError when that cannot be told for want of a descriptor."""
         try:
             lines = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape").splitlines()
-        except OSError:
+        except OSError as error:
+            raise_want(error)
             return cls({})
         return cls(dict(_parsed(line) for line in lines))
 
@@ -58,7 +62,10 @@ class Mounts:
 
 
 def mount_points() -> Sequence[str]:
-    """Where something is mounted, by the kernel's table alone: no file system is asked. Empty where it is untold."""
+    """Where something is mounted, by the kernel's table alone: no file system is asked. Empty where it is untold.
+
+    Raises OSError when it cannot be told just now.
+    """
     return tuple(mount.point for mount in Mounts.read().table.values())
 
 
@@ -73,10 +80,14 @@ def _unescaped(text: str) -> str:
 
 
 def mount_id(directory: Path) -> int | None:
-    """The number of the mount through which a directory is reached; None when it cannot be reached."""
+    """The number of the mount through which a directory is reached; None when it cannot be reached.
+
+    Raises OSError when that cannot be told just now: a mount that was not asked for is not absent.
+    """
     try:
         handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        raise_want(error)
         return None
     try:
         # Before each look at a folder: a file object would take longer than all the rest.
@@ -86,14 +97,20 @@ def mount_id(directory: Path) -> int | None:
         finally:
             os.close(told)
         return int(words[words.index(b"mnt_id:") + 1])
-    except (OSError, ValueError):
+    except OSError as error:
+        raise_want(error)
+        return None
+    except ValueError:
         return None
     finally:
         os.close(handle)
 
 
 def file_system_type(directory: Path) -> str:
-    """The type of the file system that holds `directory` ("ext4", "nfs4", "fuse.sshfs"), or "" when untold."""
+    """The type of the file system that holds `directory` ("ext4", "nfs4", "fuse.sshfs"), or "" when untold.
+
+    Raises as `mount_id`.
+    """
     number = mount_id(directory)
     mount = Mounts.read().table.get(number) if number is not None else None
     return mount.kind if mount is not None else ""

@@ -213,10 +213,10 @@ class Watching:
     async def _watch(self) -> bool:
         if self._folder.watch is Watch.POLL:
             return False
-        if self._folder.watch is Watch.AUTO and not await self._folders.events_reach(self._folder.inbox):
-            return False
         refused, self._rewatch_at = self._rewatch_at != float("inf"), float("inf")
         try:
+            if self._folder.watch is Watch.AUTO and not await self._folders.events_reach(self._folder.inbox):
+                return False
             await self._watcher.watch(self._folder.inbox, recursive=self._folder.recursive, hint=self._hints.put)
         except FolderAway as error:
             self._rewatch_at = self._clock.monotonic() + REWATCH
