@@ -101,8 +101,7 @@ class Engine:
         self._show_orders()
         await self.recovery.run(self._settings.folders)
         await self.budgets.load()
-        for inbox in self.inboxes:
-            await inbox.look_for_pause()
+        await asyncio.gather(*(inbox.look_for_pause() for inbox in self.inboxes))
         self._recovered.set()
         for name, beat in self._beats():
             self.heartbeats.follow(name, beat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,28 +42,37 @@ class Recovery:
         self._records = Records(jobs=jobs, folders=folders)
 
     async def run(self, hot_folders: Sequence[HotFolder]) -> None:
-        """Load the open jobs, keep their slots, hold back paid calls until the first poll, return stray files."""
+        """Load the open jobs, keep their slots, hold back paid calls until the first poll, return stray files.
+
+        All folders at once: those whose disks give no answer are waited for together, and once.
+        """
         await self._jobs.load()
-        returned = 0
-        for folder in hot_folders:
-            try:
-                returned += (await self._compare(folder)).returned
-            except FolderAway as error:
-                self._gates.inbox(folder.inbox).away(error)
-            except JournalAway:
-                raise
-            except Exception as error:  # noqa: BLE001 - one folder must not keep the start of the others back
-                # Its inbox looks after it again before anything of it is taken.
-                self._emit(BugFound(f"the work folder of {printable(folder.inbox)}", error))
+        returned = await asyncio.gather(*map(self._recover, hot_folders))
+        there = {folder.inbox for folder, files in zip(hot_folders, returned, strict=True) if files is not None}
         for job in self._jobs.in_state(*UNPAID, JobState.INTENT):
-            await self._heed_record(job)
+            # What is away is not asked: a job's step looks before it pays.
+            if job.place.inbox in there:
+                await self._heed_record(job)
         for job in self._jobs:
             maybe_made = job.state in HOLDS_SLOT - {JobState.CLAIMED, JobState.UPLOADED}
             if maybe_made and not job.held:
                 self._slots.take(job.id, by_force=True)
         # Nobody polls for a held job: waiting for that poll would hold back all others for ever.
         self._gates.draining = any(not job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT))
-        self._emit(Recovered(len(self._jobs), returned))
+        self._emit(Recovered(len(self._jobs), sum(files or 0 for files in returned)))
+
+    async def _recover(self, folder: HotFolder) -> int | None:
+        """How many files of this folder were returned; None where it is away or could not be looked after."""
+        try:
+            return (await self._compare(folder)).returned
+        except FolderAway as error:
+            self._gates.inbox(folder.inbox).away(error)
+        except JournalAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - one folder must not keep the start of the others back
+            # Its inbox looks after it again before anything of it is taken.
+            self._emit(BugFound(f"the work folder of {printable(folder.inbox)}", error))
+        return None
 
     async def look_after(self, folder: HotFolder) -> bool:
         """Compare the work folder of an inbox that is there (again) with the jobs; whether all could be put right.

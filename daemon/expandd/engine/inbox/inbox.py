@@ -114,7 +114,12 @@ class Inbox:
         self.watching.hinted.set()
 
     async def look_for_pause(self) -> None:
-        """Know whether something in the inbox pauses it, before anything of it goes on."""
+        """Know whether something in the inbox pauses it, before anything of it goes on.
+
+        One that is known to be away is looked into when it is back.
+        """
+        if self._gate.shut is not None:
+            return
         try:
             await self._pause_file.look()
         except FolderAway as error:
