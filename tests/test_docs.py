@@ -11,7 +11,7 @@ import pytest
 from expandd.adapters.config.load import settings_in
 from expandd.domain.job import MOVES, JobState
 from expandd.domain.pauses import PauseReason
-from expandd.service.observability.log_messages import sentence
+from expandd.service.observability.logs import sentence
 from expandd.service.observability.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]

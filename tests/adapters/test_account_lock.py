@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from expandd.adapters.locks.account_lock import account_told
+from expandd.adapters.locks import account_told
 
 URL = f"https://api-{os.getpid()}.example.com/api"
 """Names of the kernel are one for the machine: other tests run beside this one."""

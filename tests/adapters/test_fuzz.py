@@ -12,12 +12,10 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expandd.adapters.api.token_file import Pair, TokenFile
+from expandd.adapters.api.tokens import Pair, TokenFile
 from expandd.adapters.files import recovery_record
-from expandd.adapters.files.error_report import sidecar, sidecar_path
-from expandd.adapters.files.result_sidecar import text
-from expandd.adapters.store.sqlite.payments import write_payments
-from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row
+from expandd.adapters.files.sidecars import sidecar, sidecar_path, text
+from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row, write_payments
 from expandd.adapters.store.sqlite.schema import steps_from
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size

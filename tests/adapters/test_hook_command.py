@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.hooks.command import MOST_LINES, run_command
-from expandd.domain.hook import Facts, HookFailed
+from expandd.adapters.hooks import MOST_LINES, run_command
+from expandd.domain.events import Facts, HookFailed
 from expandd.domain.settings import Hook
 
 HOSTILE = "$(touch /tmp/never) `id`; rm -rf *\n'\"\udcff.png"

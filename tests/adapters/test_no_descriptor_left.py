@@ -16,8 +16,7 @@ from expandd.adapters.bulkheads import Bulkheads
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import lives
-from expandd.adapters.files.mount_guard import Standing, is_mount_point
-from expandd.adapters.files.mounts import Mounts, file_system_type, mount_id
+from expandd.adapters.files.mount_guard import Mounts, Standing, file_system_type, is_mount_point, mount_id
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.spool import FileVault
 from expandd.adapters.files.watcher import InotifyWatcher

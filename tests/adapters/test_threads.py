@@ -10,16 +10,16 @@ from concurrent.futures import wait
 
 import pytest
 
-from expandd.adapters.threads import SHARED, ask_each, begun, shared_threads, starting_threads
+from expandd.adapters.bulkheads import SHARED, ask_each, begun, shared_threads, starting_threads
 
 WITHOUT = """
 import os, resource
 from pathlib import Path
 from expandd.adapters import responsiveness
 from expandd.adapters.bulkheads import Bulkheads
-from expandd.adapters.files.folder_counts import Counting
+from expandd.adapters.files.scan import Counting
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.adapters.threads import begun, shared_threads
+from expandd.adapters.bulkheads import begun, shared_threads
 from expandd.domain.errors import JournalAway
 os.setuid(23001)
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))

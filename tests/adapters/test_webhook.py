@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.hooks.webhook import post
-from expandd.domain.hook import Facts, HookFailed
+from expandd.adapters.hooks import post
+from expandd.domain.events import Facts, HookFailed
 from expandd.domain.settings import Hook
 from tests.support.scripted_server import Hang, Reset, ScriptedServer, answer
 

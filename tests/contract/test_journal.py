@@ -17,16 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandd.adapters.store.sqlite.command_writer import write_orders
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.reader import write_orders
 from expandd.adapters.store.sqlite.rows import to_row
 from expandd.adapters.store.sqlite.schema import STEPS, VERSION
-from expandd.domain.calendar import Spent, Today
 from expandd.domain.commands import Lasting, Order, StandingOrder, Verb
 from expandd.domain.errors import Fault, FaultCode, JournalAway, RowRefused, StaleJob
 from expandd.domain.job import JobState, Stamp, moved
 from expandd.domain.offsets import Offsets
-from expandd.domain.payment import Outcome, Payment
+from expandd.domain.spending import Outcome, Payment, Spent, Today
 from expandd.engine.ports import Journal
 from tests.support.fakes import MemoryJournal
 from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source

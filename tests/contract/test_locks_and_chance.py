@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from expandd.adapters.clock import SystemChance
 from expandd.adapters.files.inbox_locks import ATTRIBUTE, InboxLocks
-from expandd.adapters.locks.kernel_names import hold
-from expandd.adapters.locks.state_lock import holder, locked
-from expandd.adapters.randomness import SystemChance
+from expandd.adapters.locks import hold, holder, locked
 from expandd.domain.errors import InstanceRunning
 from expandd.engine.ports import Chance
 from tests.support.fakes import FixedChance
@@ -80,7 +79,7 @@ def test_a_process_that_is_killed_leaves_no_lock_behind(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = f"""
 import os, pathlib, signal
-from expandd.adapters.locks.state_lock import locked
+from expandd.adapters.locks import locked
 with locked(pathlib.Path({str(path)!r}), "x"):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from expandd.domain.burst import Arrivals
 from expandd.domain.settings import Burst
+from expandd.domain.spending import Arrivals
 
 BURST = Burst(files=3, within=60.0)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.files.scan import Looking
-from expandd.adapters.store.sqlite.command_writer import write_orders
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.reader import write_orders
 from expandd.domain.commands import Order, Verb
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets

@@ -10,8 +10,7 @@ import pytest
 from expandd.domain.commands import Lasting, StandingOrder
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Budget, Settings
-from expandd.engine.control.holds import StandingOrders
-from expandd.engine.control.pauses import Barriers
+from expandd.engine.control.holds import Barriers, StandingOrders
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.jobs import Jobs
 from tests.support.fakes import MemoryJournal

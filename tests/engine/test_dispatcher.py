@@ -9,8 +9,7 @@ import pytest
 from expandd.domain.errors import JournalAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.job import JobState
-from expandd.engine.flow.idle_activations import Standing
-from expandd.engine.flow.scheduler import Advance, Dispatcher, Look
+from expandd.engine.flow.scheduler import Advance, Dispatcher, Look, Standing
 from tests.support.fakes import FixedChance
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder

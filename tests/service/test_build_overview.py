@@ -11,19 +11,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from expandd.adapters.files.folder_counts import MOST_AGES, Counting, counted
-from expandd.adapters.locks.state_lock import locked, this_process
+from expandd.adapters.files.scan import MOST_AGES, Counting, counted
+from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.commands import Lasting, StandingOrder
 from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
-from expandd.service.reports.build_overview import build_overview
-from expandd.service.reports.overview import Overview
+from expandd.service.reports.ledger import Price
+from expandd.service.reports.overview import Overview, build_overview, span
 from expandd.service.reports.overview_text import lines
-from expandd.service.reports.pauses import span
-from expandd.service.reports.price import Price
 from expandd.service.reports.snapshot import (
     Due,
     InboxNow,

@@ -10,8 +10,7 @@ import pytest
 
 from expandd.adapters.credentials import Credentials
 from expandd.adapters.images.sandbox import Wall
-from expandd.adapters.locks.account_lock import account_told
-from expandd.adapters.locks.state_lock import locked
+from expandd.adapters.locks import account_told, locked
 from expandd.domain.api_types import Account
 from expandd.domain.errors import AccountAway, DecoderAway, Later
 from expandd.domain.pauses import PauseReason

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from expandd.service.cli.cli import cli
-from expandd.service.cli.help_page import SECTIONS
+from expandd.service.cli.cli import SECTIONS, cli
 from tests.support.pictures import picture
 
 BAD = """\

@@ -15,10 +15,8 @@ from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.service.observability.logs import set_up
-from expandd.service.runtime.crashes import FIRST, LONGEST, Crashes, delay
-from expandd.service.runtime.status_line import how_it_goes, how_it_stops
-from expandd.service.runtime.systemd import Notifier
-from expandd.service.runtime.watchdog import Failures, Heart
+from expandd.service.runtime.daemon import FIRST, LONGEST, Crashes, delay
+from expandd.service.runtime.systemd import Failures, Heart, Notifier, how_it_goes, how_it_stops
 from tests.support.fake_api import Fate
 from tests.support.service_manager import ServiceManager
 from tests.support.workshop import Workshop

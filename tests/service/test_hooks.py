@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobMoved
-from expandd.domain.hook import Facts, HookFailed, HookName
+from expandd.domain.events import Event, Facts, GateOpened, GateShut, HookFailed, HookName, JobClosed, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Hook, Hooks
-from expandd.service.observability.hook_facts import facts_of, hook_of
-from expandd.service.observability.hooks import GIVE_UP, TRIES, Teller, telling
+from expandd.service.observability.hooks import GIVE_UP, TRIES, Teller, facts_of, hook_of, telling
 from expandd.service.observability.logs import set_up
 from tests.support.fakes import FixedChance
 from tests.support.jobs import a_job_in

@@ -12,7 +12,7 @@ import pytest
 
 from expandd.domain.events import BugFound, GateShut
 from expandd.domain.pauses import PauseReason
-from expandd.service.observability.journald import LONGEST, Journal, field_name, is_journal, prefixed
+from expandd.service.observability.log_writer import LONGEST, Journal, field_name, is_journal, prefixed
 from expandd.service.observability.logs import EventLog, set_up_journal
 
 

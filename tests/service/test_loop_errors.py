@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from expandd.service.observability.logs import set_up
-from expandd.service.runtime.loop_errors import LoopErrors
+from expandd.service.runtime.daemon import LoopErrors
 
 
 async def test_connections_that_cannot_be_accepted_are_told_once_and_served_later() -> None:

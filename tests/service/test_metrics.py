@@ -14,19 +14,16 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from expandd.adapters.files.folder_counts import Counting
+from expandd.adapters.files.scan import Counting
 from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
 from expandd.domain.events import BugFound, Event, FileSettled, GateShut, JobClosed, JobMoved
 from expandd.domain.job import JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Api
-from expandd.service.observability.instrumented_api import MeteredApi
 from expandd.service.observability.logs import set_up
-from expandd.service.observability.metrics import Metrics
-from expandd.service.observability.metrics_file import Publisher
-from expandd.service.reports.build_overview import build_overview
-from expandd.service.reports.folder_labels import labels_of
+from expandd.service.observability.metrics import MeteredApi, Metrics, Publisher
+from expandd.service.reports.overview import build_overview, labels_of
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
 

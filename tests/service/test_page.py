@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.commands import Verb
 from expandd.domain.errors import Fault, FaultCode
@@ -20,13 +20,11 @@ from expandd.domain.image import Size
 from expandd.domain.job import JobState, Stamp
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
-from expandd.service.page.canvas import canvas
-from expandd.service.page.live import MOST, event
-from expandd.service.page.plots import days_plot, hours_plot, round_up
-from expandd.service.page.prefetch import Foresight
+from expandd.service.page.drawings import canvas, days_plot, hours_plot, round_up
 from expandd.service.page.reader import JournalRecords
+from expandd.service.page.site import MOST, event
 from expandd.service.page.text import added, clock, folder_name, lasting
-from expandd.service.page.thumbnails import Gone, Kind, Pictures
+from expandd.service.page.thumbnails import Foresight, Gone, Kind, Pictures
 from expandd.service.page.view import folder_key
 from expandd.service.reports.overview import Pause
 from tests.support.configurations import loaded

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expandd.domain.settings import PageSettings
-from expandd.service.page.connections import FEWEST, MOST, SHARE, Limits, limits_here
+from expandd.service.page.server import FEWEST, MOST, SHARE, Limits, limits_here
 from tests.support.examples import examples
 from tests.support.shown import Shown, shown
 

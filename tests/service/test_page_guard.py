@@ -18,11 +18,9 @@ import pytest
 from expandd.domain.errors import ConfigurationError, JournalAway
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
-from expandd.service.page.address import Address, bound, parse_address
-from expandd.service.page.connections import Limits
-from expandd.service.page.guard import host_name
+from expandd.service.page.guard import FORGOTTEN, MOST_PEERS, Guesses, host_name
 from expandd.service.page.page import Page
-from expandd.service.page.password import FORGOTTEN, MOST_PEERS, Guesses
+from expandd.service.page.server import Address, Limits, bound, parse_address
 from tests.support.shown import FakeRecords, failed_job, shown
 
 CONFIG = Path("config.yaml")

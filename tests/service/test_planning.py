@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.job import JobState, Place
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings
-from expandd.service.reports.plan import Planned, Planner
-from expandd.service.reports.plan_command import run_plan
+from expandd.service.reports.plan import Planned, Planner, run_plan
 from expandd.service.reports.snapshot import Snapshot, write_snapshot
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in, a_result, a_source

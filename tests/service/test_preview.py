@@ -9,7 +9,7 @@ from PIL import Image
 
 from expandd.domain.image import Size
 from expandd.domain.offsets import Offsets
-from expandd.service.preview.drawing import preview
+from expandd.service.preview.preview import preview
 from tests.support.pictures import picture
 
 ADDED, CUT = (0x2F, 0x7D, 0x95), (0xC8, 0x37, 0x2D)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.images.pillow import PillowImages
-from expandd.domain.image import ImageFormat
-from expandd.domain.inspection import Whole
-from expandd.service.demo.samples import write_samples
+from expandd.adapters.images.decoders import PillowImages
+from expandd.domain.image import ImageFormat, Whole
+from expandd.service.demo.demo import write_samples
 
 
 @pytest.fixture(scope="module")

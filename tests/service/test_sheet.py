@@ -9,7 +9,7 @@ from PIL import Image
 
 from expandd.domain.offsets import Offsets
 from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
-from expandd.service.preview.lettering import fitted, font, printable
+from expandd.service.preview.preview import drawable, fitted, font
 from tests.support.pictures import drawing, encoded, picture
 
 
@@ -67,4 +67,4 @@ def test_a_long_name_keeps_its_beginning_and_its_ending() -> None:
 
 
 def test_what_the_font_lacks_is_folded_or_becomes_a_question_mark() -> None:
-    assert printable("Größe 3×4 写\n", font(20)) == "Grosse 3x4 ??"
+    assert drawable("Größe 3×4 写\n", font(20)) == "Grosse 3x4 ??"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from expandd.domain.events import JobClosed, JobMoved
 from expandd.domain.job import JobState
-from expandd.service.runtime.once import Tally
+from expandd.service.runtime.entry import Tally
 from tests.support.jobs import a_job_in
 
 S = JobState

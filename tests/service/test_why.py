@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.locks.state_lock import locked, this_process
+from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
 from expandd.domain.commands import Lasting, StandingOrder
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
-from expandd.service.reports.pauses import sentence
+from expandd.service.reports.overview import sentence
 from expandd.service.reports.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
 from expandd.service.reports.why import Told, run_why, surroundings, tell
 from tests.support.configurations import loaded

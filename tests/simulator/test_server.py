@@ -162,7 +162,7 @@ def test_many_clients_at_once_are_all_served(desk: Desk) -> None:
 def test_the_practice_server_imports_nothing_else_of_expandd() -> None:
     folder = Path(expandd.simulator.__file__).parent
     modules = sorted(folder.glob("*.py"))
-    assert len(modules) > 10
+    assert len(modules) > 5
     for module in modules:
         for name in imported(ast.parse(module.read_text(encoding="utf-8"))):
             own = name.startswith("expandd.simulator.")

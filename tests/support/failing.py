@@ -30,17 +30,16 @@ from typing import IO, Any
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
-from expandd.adapters.files.durable_io import Content, Disk
-from expandd.adapters.files.file_attributes import Original
+from expandd.adapters.files.durable_io import Content, Disk, Original
 from expandd.adapters.files.folder_errors import folder_away
 from expandd.domain.api_types import Fetched
-from expandd.domain.calendar import Today
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
+from expandd.domain.spending import Today
 from expandd.engine.ports import Outside, Watcher
 from expandd.service.observability.logs import EventLog, set_up
 from expandd.service.runtime.app import Announcer, built, run_until
-from expandd.service.runtime.signals import stopped_by_signals
+from expandd.service.runtime.daemon import stopped_by_signals
 from tests.support.pictures import png_claiming
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")

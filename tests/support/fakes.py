@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from expandd.domain.calendar import Spent, Today
 from expandd.domain.commands import Order, StandingOrder
 from expandd.domain.errors import (
     AccountAway,
@@ -24,10 +23,10 @@ from expandd.domain.errors import (
     ReaderDied,
     StaleJob,
 )
-from expandd.domain.image import ImageFormat, Size
-from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
+from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
+from expandd.domain.spending import Spent, Today
 from expandd.engine.ports import Clock
 
 

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from expandd.domain.calendar import Today
+from expandd.domain.spending import Today
 
 T = TypeVar("T")
 

@@ -16,10 +16,9 @@ from expandd.domain.commands import Order
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
-from expandd.service.page.address import Address
-from expandd.service.page.connections import Limits
 from expandd.service.page.page import opened
 from expandd.service.page.reader import Past
+from expandd.service.page.server import Address, Limits
 from expandd.service.page.site import Metrics
 from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace
 from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_place, a_result

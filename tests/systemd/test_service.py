@@ -57,7 +57,7 @@ def assert_alice_may_take(name: str, service: Service) -> None:
 
 PROVING = """
 import asyncio
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 
 async def main():
     async with PillowImages() as images:

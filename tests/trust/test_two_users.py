@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.files.folders import LocalFolders
-from expandd.adapters.files.permissions import looseness
-from expandd.adapters.files.state_dir import close_to_others
+from expandd.adapters.files.permissions import close_to_others, looseness
 from expandd.adapters.images.opening import NewFile
 from expandd.domain.errors import Fault, FaultCode, FolderAway, Later
 from expandd.domain.job import Job

@@ -1,13 +1,15 @@
-"""Owns real time."""
+"""Real time and real randomness."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import random
 import time
 from datetime import datetime, timedelta
 
-from expandd.domain.calendar import Today
+from expandd.domain.spending import Today
 
 NAP = 30.0
 """Seconds after which a long wait looks at the clock again: the timers of the event loop stand still in a suspend."""
@@ -62,3 +64,14 @@ def _local(now: datetime) -> Today:
         day_ends=(day + timedelta(days=1)).timestamp(),
         month_ends=next_month.timestamp(),
     )
+
+
+class SystemChance:
+    """The machine's randomness."""
+
+    def fraction(self) -> float:
+        return random.random()  # noqa: S311 - jitter, not a secret
+
+    def job_id(self) -> str:
+        """Twelve hex digits of milliseconds, so that ids sort by time, and 40 random bits."""
+        return f"{int(time.time() * 1000):012x}{os.urandom(5).hex()}"

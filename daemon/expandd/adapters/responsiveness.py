@@ -1,8 +1,9 @@
-"""Finds out which directories answer at all, without ever waiting for one that does not: its disk may hang."""
+"""Finds out which directories answer, without waiting for one that does not."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -10,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from expandd.adapters.bulkheads import ask_each
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.threads import ask_each
 from expandd.domain.settings import HotFolder
 
 T = TypeVar("T")
@@ -79,3 +80,26 @@ def _lies(roots: Roots, path: Path) -> bool:
             return spot.there()
     except (OSError, ValueError):
         return False
+
+
+class AnsweringRoots(Roots):
+    """Raises TimeoutError for what lies below a directory that is known to be silent."""
+
+    _silent: frozenset[Path] = frozenset()
+
+    @classmethod
+    def but(cls, silent: Iterable[Path], folders: Iterable[HotFolder], state_dir: Path | None = None) -> Roots:
+        """Those of hot folders; of the `silent` directories nothing is asked."""
+        roots = cls.of(folders, state_dir)
+        assert isinstance(roots, AnsweringRoots), "it is made by its own class"
+        roots.leave(silent)
+        return roots
+
+    def leave(self, silent: Iterable[Path]) -> None:
+        """Ask nothing of these from now on."""
+        self._silent = frozenset(silent)
+
+    def _walked(self, path: Path) -> int:
+        if any(path.is_relative_to(one) for one in self._silent):
+            raise TimeoutError(errno.ETIMEDOUT, "its disk does not answer", str(path))
+        return super()._walked(path)

@@ -1,9 +1,11 @@
-"""Owns what is said of every image: its format and its size. Decoder processes load it, and little else."""
+"""What is known of an image: its format, its size, and what an inspection finds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+
+from expandd.domain.errors import Fault
 
 
 class ImageFormat(Enum):
@@ -27,3 +29,29 @@ class Size:
 
     def __str__(self) -> str:
         return f"{self.width}×{self.height}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """The file is a complete picture the API takes. `size` is as a person sees it, orientation applied."""
+
+    format: ImageFormat
+    size: Size
+    orientation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The file may still be on its way: empty, zeros, cut off. `fault` is what it is if it stays so."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """The file is clearly something that cannot be expanded."""
+
+    fault: Fault
+
+
+Finding = Whole | Unfinished | Unfit

@@ -1,4 +1,4 @@
-"""Owns the settle rule: from sightings of a file to the moment it counts as finished."""
+"""The settle rule, and what an inbox and its files can be seen to be."""
 
 from __future__ import annotations
 
@@ -49,3 +49,15 @@ def ripeness(sighting: Sighting, now: float, *, settle: float, settle_max: float
     if not sighting.unfinished:
         return Ripeness.EXAMINE
     return Ripeness.GIVE_UP if quiet >= settle_max else Ripeness.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """The inbox's (st_dev, st_ino), and the first of the names asked for that lies in it; "" when none does.
+
+    `work` is the (st_dev, st_ino) of its work folder.
+    """
+
+    identity: tuple[int, int]
+    heeded: str = ""
+    work: tuple[int, int] = (0, 0)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
-from expandd.domain.calendar import Spent, Today
 from expandd.domain.commands import Order, StandingOrder
 from expandd.domain.events import Event
-from expandd.domain.inbox_state import Occupied
-from expandd.domain.inspection import Finding
+from expandd.domain.image import Finding
 from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
-from expandd.domain.settle import Look
+from expandd.domain.settle import Look, Occupied
+from expandd.domain.spending import Spent, Today
 
 Emit = Callable[[Event], None]
 

@@ -13,9 +13,8 @@ from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.flow.slot_policy import HOLDS_SLOT
-from expandd.engine.flow.slots import Slots
-from expandd.engine.job.recovery_records import Records
+from expandd.engine.flow.slots import HOLDS_SLOT, Slots
+from expandd.engine.job.work_folder import Records
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Emit, Folders, Vault
 

@@ -6,7 +6,7 @@ import random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from expandd.simulator.store import Offsets
+from expandd.simulator.state import Offsets
 from expandd.simulator.switches import ResultType
 
 _FORMATS = ("WEBP", "JPEG", "PNG")

@@ -1,4 +1,6 @@
-"""Running the simulator: in a thread for tests and the demo, or blocking for `expandd simulate`."""
+"""Runs the simulator: in a thread for tests and the demo, or in the foreground."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -13,9 +15,8 @@ from typing import Any, Self
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from expandd.simulator.counts import Counts
 from expandd.simulator.faults import Fault, read_fault
-from expandd.simulator.state import Log, PracticeClock, State, silent
+from expandd.simulator.state import Counts, Log, PracticeClock, State, silent
 from expandd.simulator.switches import Switches
 from expandd.simulator.web import Web
 

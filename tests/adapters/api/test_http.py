@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from expandd.adapters.api import links, transfer
-from expandd.adapters.api.http import ANSWER_RATE, Http
+from expandd.adapters.api.http import ANSWER_RATE, Http, MaybeReceivedError, NeverSentError, TooLargeError
 from expandd.adapters.api.links import LinkRefusedError, LinkRule
-from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TooLargeError
 from expandd.domain.errors import Later
 from tests.support.scripted_server import After, Drip, Hang, Reset, Say, ScriptedServer, answer
 

@@ -9,11 +9,19 @@ import yaml
 from pydantic import BaseModel
 
 from expandd.adapters.config import yaml_marks
-from expandd.adapters.config.limit_keys import BudgetKeys, BurstKeys, budget_of
 from expandd.adapters.config.load import load, schema
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners
+from expandd.adapters.config.model import (
+    ApiKeys,
+    BudgetKeys,
+    BurstKeys,
+    ConfigKeys,
+    FolderKeys,
+    KeepKeys,
+    Manners,
+    PresetKeys,
+    budget_of,
+)
 from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys, hooks_of
-from expandd.adapters.config.preset_keys import PresetKeys
 from expandd.domain.settings import ApiSettings, Hook, HotFolder, Keep, Settings
 from tests.support.configurations import directories
 

@@ -10,11 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expandd.adapters.config.limit_keys import BudgetKeys, BurstKeys
 from expandd.adapters.config.load import load
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys
+from expandd.adapters.config.model import ApiKeys, BudgetKeys, BurstKeys, ConfigKeys, FolderKeys, KeepKeys, PresetKeys
 from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
-from expandd.adapters.config.preset_keys import PresetKeys
 from expandd.domain.errors import ConfigurationError, Problem
 from tests.support.examples import MORE, examples
 

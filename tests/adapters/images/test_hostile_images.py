@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
-from expandd.domain.image import ImageFormat, Size
-from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
+from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from tests.support.odd_pictures import (
     apple_png,
     many_chunks,

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.adapters.images.foreign_types import HEAD, foreign
-from expandd.adapters.images.shape import Structure
-from expandd.adapters.images.structure import structure_of
+from expandd.adapters.images.structure import Structure, structure_of
 from expandd.domain.errors import FaultCode
-from expandd.domain.image import ImageFormat, Size
-from expandd.domain.inspection import Unfinished, Unfit
+from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit
 from tests.support.pictures import animated, chunk, drawing, encoded, picture, png_claiming
 
 FORMATS = ("jpeg", "png", "webp")

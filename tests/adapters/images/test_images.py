@@ -18,10 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
-from expandd.domain.image import ImageFormat, Size
-from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
+from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from tests.support.examples import EVERY_DAY, MORE, examples
 from tests.support.odd_pictures import (
     apple_png,
@@ -531,7 +530,7 @@ class TestChildren:
         path = written(tmp_path, picture())
         daemon = (
             "import asyncio, sys, pathlib, time\n"
-            "from expandd.adapters.images.pillow import PillowImages\n"
+            "from expandd.adapters.images.decoders import PillowImages\n"
             "async def main():\n"
             "    images = PillowImages()\n"
             f"    await images.examine(pathlib.Path({str(path)!r}))\n"

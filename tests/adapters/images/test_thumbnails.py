@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms
 
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.image import Size
 from tests.support.pictures import CORNERS, lossless_jpeg, picture, png_claiming

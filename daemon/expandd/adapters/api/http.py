@@ -1,4 +1,4 @@
-"""Owns the HTTP seam, and is the only module that knows httpx: it sends, uploads and fetches, and judges nothing.
+"""The HTTP client, and the only module that knows httpx: sends, uploads and downloads, and judges nothing.
 
 HTTP/1.1 only, and nothing is unpacked: what counts against a limit is what came. Nothing is repeated here but a free
 call whose kept-alive connection turned out to be dead. A proxy is taken from the environment (`HTTPS_PROXY`,
@@ -15,27 +15,107 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin
 
 import httpx
 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
 from expandd.adapters.api.transfer import CHUNK, opened_sink
-from expandd.adapters.api.transport import (
-    Attempt,
-    Download,
-    MaybeReceivedError,
-    NeverSentError,
-    Reply,
-    TooLargeError,
-)
+from expandd.domain.errors import ExpanddError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from expandd.adapters.api.links import LinkRule
     from expandd.adapters.api.transfer import FilePart, Sink
+
+
+class TransportError(ExpanddError):
+    """HTTP itself failed; the message names the host and the cause, never a whole link."""
+
+
+class NeverSentError(TransportError):
+    """Not one byte of the request left: no name, no connection, no TLS, no free connection."""
+
+
+class MaybeReceivedError(TransportError):
+    """The request, or a part of it, left, and the answer was lost: a time-out, a reset, a broken protocol.
+
+    `status` is that of an answer whose head came and whose body was lost; None where not even that came.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TooLargeError(MaybeReceivedError):
+    """The answer is larger than anything this program asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer, whole. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "")
+
+    @property
+    def packed(self) -> bool:
+        """Whether the body is compressed, which was not asked for: it is as it came, never unpacked."""
+        return self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """The end of a fetch. With status 200 the target holds `size` bytes, synced; otherwise there is no target.
+
+    `head` is how the body begins.
+    """
+
+    status: int
+    size: int = 0
+    sha256: str = ""
+    head: bytes = b""
+
+
+class Attempt:
+    """What is known of one attempt: whether it connected anew, whether anything left, what status came back.
+
+    The first two are from httpcore's own trace.
+    """
+
+    __slots__ = ("_rule", "connected", "sent", "status")
+
+    def __init__(self, rule: LinkRule | None = None) -> None:
+        self._rule = rule
+        self.connected = False
+        self.sent = False
+        self.status: int | None = None
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            self.sent = True
+        elif event == "connection.connect_tcp.complete":
+            self.connected = True
+            await self._verify(info["return_value"])
+
+    async def _verify(self, stream: Any) -> None:
+        if self._rule is None:
+            return
+        try:
+            self._rule.check_peer(str(stream.get_extra_info("server_addr")[0]))
+        except LinkRefusedError:
+            await stream.aclose()
+            raise
+
 
 REPLY_LIMIT = 4 * 1024 * 1024
 DOWNLOAD_LIMIT = 512 * 1024 * 1024

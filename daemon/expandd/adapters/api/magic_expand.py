@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Self
 
 from expandd.adapters.api import errors, replies
 from expandd.adapters.api.errors import Complaint, Endpoint
-from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http
+from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http, MaybeReceivedError, NeverSentError, TransportError
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
 from expandd.adapters.api.replies import Shape
 from expandd.adapters.api.tokens import Tokens
 from expandd.adapters.api.transfer import open_regular, opened_part
-from expandd.adapters.api.transport import MaybeReceivedError, NeverSentError, TransportError
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.folder_errors import remedy
 from expandd.domain.api_types import Account, Fetched, History, Uploaded
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from expandd.adapters.api.http import Download, Reply
     from expandd.adapters.api.links import Resolve
     from expandd.adapters.api.replies import Answer
     from expandd.adapters.api.tokens import Clock, Secrets
     from expandd.adapters.api.transfer import OpenFile
-    from expandd.adapters.api.transport import Download, Reply
     from expandd.domain.api_types import Notification
     from expandd.domain.offsets import Offsets
     from expandd.domain.settings import ApiSettings

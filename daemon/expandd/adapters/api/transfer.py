@@ -11,8 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from expandd.adapters.bulkheads import Run, in_thread
-from expandd.adapters.threads import begun
+from expandd.adapters.bulkheads import Run, begun, in_thread
 from expandd.domain.errors import Later
 
 if TYPE_CHECKING:

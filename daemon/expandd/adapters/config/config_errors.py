@@ -1,4 +1,4 @@
-"""Owns one mistake in the configuration: the path of its key, what was expected, what was found."""
+"""One error of the configuration: the path of its key, what was expected, what was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the rules for the configured directories: each usable, none the same as, inside or around another."""
+"""Checks the configured directories: each usable, none the same as, inside or around another."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ from enum import Enum
 from pathlib import Path
 
 from expandd.adapters.config.config_errors import KeyPath, Mistake, dotted, listed
-from expandd.adapters.config.lookups import is_directory, is_link
-from expandd.adapters.files.mounts import Mounts
+from expandd.adapters.files.mount_guard import Mounts
 from expandd.adapters.responsiveness import silent
 from expandd.domain.naming import printable
+
+# pathlib's own questions raise for a name that is too long, or one below a directory that may not be entered.
+
+
+def is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_link(path: Path) -> bool:
+    return os.path.islink(path)  # noqa: PTH114
+
 
 WORK = ".expandd"
 

@@ -1,10 +1,12 @@
-"""Owns loading the configuration: from a YAML file to Settings, or every mistake in it at once."""
+"""Loads the configuration: from a YAML file to Settings, or every error in it at once."""
 
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +17,22 @@ from pydantic import ValidationError
 from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.config_errors import KeyPath, Mistake, dotted
 from expandd.adapters.config.folder_rules import Place, Role, folder_mistakes
-from expandd.adapters.config.limit_keys import budget_of, burst_of
 from expandd.adapters.config.messages import mistakes_in
-from expandd.adapters.config.model import DIRECTORIES, ConfigKeys, FolderKeys, schema
+from expandd.adapters.config.model import (
+    DIRECTORIES,
+    ConfigKeys,
+    FolderKeys,
+    budget_of,
+    burst_of,
+    description,
+    preset_of,
+    schema,
+)
 from expandd.adapters.config.output_keys import hooks_of, page_of
-from expandd.adapters.config.output_rules import telling_mistakes
-from expandd.adapters.config.preset_keys import description, preset_of
-from expandd.adapters.config.rules import manners_of, rule_mistakes
-from expandd.adapters.config.yaml_marks import Document
+from expandd.adapters.config.rules import manners_of, rule_mistakes, telling_mistakes
+from expandd.adapters.config.yaml_marks import MOST_BYTES, Document
 from expandd.adapters.files.mount_guard import is_mount_point
+from expandd.adapters.json_text import read_json
 from expandd.adapters.responsiveness import silent
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
@@ -258,3 +267,29 @@ def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder
         budget=budget_of(manners.budget),
         burst=burst_of(manners.burst),
     )
+
+
+FILE = "configuration.json"
+
+
+def keep_loaded(config: Path, state_dir: Path) -> None:
+    """Remember what stands in `config`, which was loaded just now. Raises OSError."""
+    with config.open("rb") as file:
+        text = file.read(MOST_BYTES).decode("utf-8", "surrogateescape")
+    spare = state_dir / f".{FILE}"
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as kept:
+        kept.write(json.dumps({"base": str(config.absolute().parent), "text": text}).encode())
+    # Not synced: after a power cut the file itself is asked.
+    spare.replace(state_dir / FILE)
+
+
+def last_loaded(state_dir: Path) -> Settings | None:
+    """What was loaded last with this state directory; None where that is not known."""
+    try:
+        with (state_dir / FILE).open("rb") as file:
+            kept = read_json(file, 8 * MOST_BYTES)
+        settings = settings_in(kept["text"].encode("utf-8", "surrogateescape"), Path(kept["base"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigurationError):
+        return None
+    return replace(settings, state_dir=state_dir)

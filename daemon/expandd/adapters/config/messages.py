@@ -1,4 +1,4 @@
-"""Owns the sentences for what pydantic refuses: which key, what belongs there, what stands there."""
+"""The sentences for what pydantic refuses: which key, what belongs there, what stands there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from expandd.adapters.config.config_errors import KeyPath, Mistake, did_you_mean
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners, section_at
+from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners, PresetKeys, section_at
 from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
-from expandd.adapters.config.preset_keys import PresetKeys
 from expandd.adapters.config.values import REFUSED
 from expandd.adapters.config.yaml_marks import Document
 from expandd.domain.naming import printable

@@ -1,4 +1,4 @@
-"""Owns durable file operations: what they did is still so after a power cut, and none of them overwrites a file.
+"""Durable file operations: each lasts over a power cut, and none overwrites a file.
 
 Every path is walked to (see `files.roots`), and what is done at its end is done by the descriptor of its directory.
 """
@@ -6,6 +6,7 @@ Every path is walked to (see `files.roots`), and what is done at its end is done
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -13,12 +14,100 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from expandd.adapters.files.file_attributes import Original
-from expandd.adapters.files.rename import rename_to_free_name
 from expandd.adapters.files.roots import Roots, Spot, opened
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A person's file, open, which is to be copied."""
+
+    file: IO[bytes]
+
+    def copy_to(self, copy: IO[bytes]) -> None:
+        """Write its bytes into an empty file. Its holes stay holes: a sparse file of 100 GB must not fill a disk."""
+        source = self.file.fileno()
+        for start, end in self._data():
+            copy.seek(start)
+            while (left := end - copy.tell()) > 0 and (chunk := os.pread(source, min(CHUNK, left), copy.tell())):
+                copy.write(chunk)
+        copy.truncate(os.fstat(source).st_size)
+
+    def _data(self) -> Iterator[tuple[int, int]]:
+        """From where to where there are bytes, from the beginning on; what lies between them are holes."""
+        source, end = self.file.fileno(), 0
+        size = os.fstat(source).st_size
+        while end < size:
+            try:
+                start = os.lseek(source, end, os.SEEK_DATA)
+                end = os.lseek(source, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                # The file system knows nothing of holes.
+                start, end = end, size
+            yield start, end
+
+    def seal(self, copy: int) -> None:
+        """Give the copy, which has no name yet, what it keeps of the original."""
+        found = os.fstat(self.file.fileno())
+        # Attributes and modes are refused by file systems that have none; the bytes are what matters.
+        for name in self._attributes():
+            with contextlib.suppress(OSError):
+                os.setxattr(copy, name, os.getxattr(self.file.fileno(), name))
+        with contextlib.suppress(OSError):
+            os.fchmod(copy, sane_mode(found))
+        os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    def _attributes(self) -> list[str]:
+        """Those that people set. What the system reads, such as capabilities, stays behind."""
+        try:
+            return [name for name in os.listxattr(self.file.fileno()) if name.startswith("user.")]
+        except OSError:
+            return []
+
+
+def sane_mode(found: os.stat_result) -> int:
+    """The mode of a copy: the original's, without anything that runs; who copied it can always read and write it.
+
+    Where the copy belongs to another user than the original did, the group may read it: it is the folder's people,
+    and among them the one whose file it is.
+    """
+    theirs = 0o040 if found.st_uid != os.geteuid() else 0
+    return found.st_mode & 0o666 | 0o600 | theirs
+
+
+_NO_REPLACE = 1
+_UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+def rename_to_free_name(source: Spot, target: Spot) -> None:
+    """Raises FileExistsError rather than overwrite.
+
+    A file system that cannot promise that is asked first whether the name is free.
+    """
+    try:
+        _rename_no_replace(source, target)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+        if target.there():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target.name) from error
+        os.rename(source.name, target.name, src_dir_fd=source.directory, dst_dir_fd=target.directory)
+
+
+def _rename_no_replace(source: Spot, target: Spot) -> None:
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    names = os.fsencode(source.name), os.fsencode(target.name)
+    if rename(source.directory, names[0], target.directory, names[1], _NO_REPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), source.name)
+
 
 CHUNK = 1 << 20
 

@@ -1,32 +1,133 @@
-"""Owns what is done in hot folders: claims, deliveries, originals put to rest, and nothing ever overwritten."""
+"""Claims, deliveries and moves in hot folders; nothing is ever overwritten."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.durable_io import Disk
-from expandd.adapters.files.error_report import is_sidecar, sidecar, sidecar_path
 from expandd.adapters.files.folder_errors import folder_away, prove_room, translated
 from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.mount_guard import Standing
-from expandd.adapters.files.originals import Claimed
 from expandd.adapters.files.recovery_record import mark_beside, read, written
-from expandd.adapters.files.result_sidecar import put_beside
-from expandd.adapters.files.returns import Returning
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.files.scan import MARK, NOTHING, Looking, events_reach, first_in
+from expandd.adapters.files.sidecars import is_sidecar, put_beside, sidecar, sidecar_path
 from expandd.domain.errors import FolderAway, InstanceRunning, VaultDamaged
-from expandd.domain.inbox_state import Occupied
 from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
 from expandd.domain.pauses import PauseReason
-from expandd.domain.settle import Look
+from expandd.domain.settle import Look, Occupied
+
+
+class Returning:
+    """Blocking; raises OSError."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._looking = Looking(disk.roots)
+
+    def file(self, held: Path, inbox: Path, relative: Path) -> Path | None:
+        """Back to its place below the inbox, or beside it under a number; None where it is not there any more."""
+        if self._looking.identity_of(held) is None:
+            return None
+        directory = self._disk.make_directories(inbox, self._looking.passable(inbox, relative.parent))
+        for name in numbered(relative.name):
+            try:
+                self._disk.move(held, directory / name, _spare_beside(held))
+            except FileExistsError:
+                if not self._is_same(directory / name, held):
+                    continue
+                # An earlier try got as far as this second place and did not live to take it away from the first.
+                self._disk.remove(held)
+            return directory / name
+        raise AssertionError("numbered() never ends")
+
+    def _is_same(self, path: Path, held: Path) -> bool:
+        """Whether `path` is another name of this file, or a copy of it that came from another disk."""
+        there, here = self._looking.identity_of(path), self._looking.identity_of(held)
+        if there is None or here is None or there.device == here.device:
+            return there == here
+        return there.size == here.size and self._disk.digest(path) == self._disk.digest(held)
+
+    def irregular(self, held: Path, source: Path) -> None:
+        """Put something that is no file back as it came, not over what may have come in its place meanwhile."""
+        for name in numbered(source.name):
+            target = source.with_name(name)
+            try:
+                if self._is_directory(held):
+                    # Never over a file, and over a directory only when that is empty.
+                    self._disk.rename(held, target)
+                else:
+                    self._disk.move(held, target, _spare_beside(held))
+            except OSError as error:
+                if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+                    raise
+            else:
+                return
+
+    def _is_directory(self, held: Path) -> bool:
+        with self._disk.roots.spot(held) as spot:
+            return stat.S_ISDIR(spot.lstat().st_mode)
+
+
+def _spare_beside(held: Path) -> str:
+    return f".expandd-{held.parent.name}.part"
+
+
+class Claimed:
+    """What is not the claimed file any more, unchanged, goes back into its inbox as a new one. Raises OSError."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._looking = Looking(disk.roots)
+        self._returning = Returning(disk)
+
+    def put_away(self, job: Job, target: Path, spare: str) -> bool:
+        """Move it, never over another file. True when nothing is left to be moved."""
+        source = job.work_file
+        if self._is_gone_or_given_back(job):
+            return True
+        try:
+            self._disk.move(source, target, spare)
+        except NotADirectoryError:
+            # A link, or a file, has come in the place of a subfolder: another name is chosen.
+            return False
+        except FileExistsError:
+            same = self._looking.identity_of(target) == self._looking.identity_of(source)
+            if not (same or self.has_digest(target, self._disk.digest(source))):
+                return False
+            self._disk.remove(source)
+        return True
+
+    def discard(self, job: Job) -> None:
+        if not self._is_gone_or_given_back(job):
+            self._disk.remove(job.work_file)
+
+    def has_digest(self, path: Path, sha256: str) -> bool:
+        try:
+            return self._disk.digest(path) == sha256
+        except FileNotFoundError:
+            return False
+
+    def _is_gone_or_given_back(self, job: Job) -> bool:
+        found = self._looking.identity_of(job.work_file)
+        if found is None:
+            return True
+        # Where somebody has only set its date, or the file system numbers files anew, its bytes tell.
+        known = job.source.sha256
+        if found.is_same(job.source.identity) or (known and self.has_digest(job.work_file, known)):
+            return False
+        self._returning.file(job.work_file, job.place.inbox, job.relative)
+        return True
+
 
 T = TypeVar("T")
 

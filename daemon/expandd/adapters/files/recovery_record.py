@@ -12,8 +12,8 @@ from expandd.adapters.files.scan import MARK
 from expandd.adapters.json_text import parsed_json
 from expandd.adapters.store.sqlite.rows import from_row, to_row
 from expandd.domain.job import Job, JobState
-from expandd.domain.payment import Outcome
 from expandd.domain.settings import Duplicates
+from expandd.domain.spending import Outcome
 
 MOST_MARK = 1 << 16
 """Bytes of a mark that are read; it has a few hundred."""

@@ -1,4 +1,4 @@
-"""Hands on watchdog's inotify events as hints. It can go silent without a word; the kernel is asked instead."""
+"""inotify events as hints, through watchdog; the kernel is asked whether a watch still lives."""
 
 from __future__ import annotations
 
@@ -27,12 +27,62 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 from watchdog.observers.inotify import InotifyWatchGroup
 
-from expandd.adapters.bulkheads import Run, in_thread
-from expandd.adapters.files.kernel_watches import KernelWatch, kernel_watches
-from expandd.adapters.threads import ask_each, starting_threads
+from expandd.adapters.bulkheads import Run, ask_each, in_thread, starting_threads
+from expandd.adapters.wants import raise_want
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
+
+_DESCRIPTORS = Path("/proc/self/fd")
+_FACTS = Path("/proc/self/fdinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWatch:
+    """One watched inode, as the kernel numbers it (on some file systems not as stat does)."""
+
+    descriptor: str
+    number: str
+    inode: int
+    device: int
+
+    def is_of(self, device: int, inode: int) -> bool:
+        """Whether it watches the inode that stat names so."""
+        return self.inode == inode and self.device == (os.major(device) << 20 | os.minor(device))
+
+
+def kernel_watches() -> frozenset[KernelWatch]:
+    """All inotify watches of this process; empty where the system does not tell.
+
+    Raises OSError when it cannot be told just now.
+    """
+    found: set[KernelWatch] = set()
+    for name in _inotify_descriptors():
+        try:
+            lines = (_FACTS / name).read_text(encoding="ascii").splitlines()
+        except OSError as error:
+            raise_want(error)
+            continue  # closed since it was listed
+        found.update(_watch(name, line) for line in lines if line.startswith("inotify "))
+    return frozenset(found)
+
+
+def _inotify_descriptors() -> list[str]:
+    found = []
+    for name in os.listdir(_DESCRIPTORS):
+        try:
+            if "inotify" in str((_DESCRIPTORS / name).readlink()):
+                found.append(name)
+        except OSError as error:
+            raise_want(error)
+            continue  # closed since it was listed
+    return found
+
+
+def _watch(descriptor: str, line: str) -> KernelWatch:
+    facts = dict(part.split(":", 1) for part in line.split() if ":" in part)
+    return KernelWatch(descriptor, facts["wd"], int(facts["ino"], 16), int(facts["sdev"], 16))
+
 
 Hint = Callable[[Path], None]
 

@@ -21,8 +21,7 @@ from typing import Any, BinaryIO
 
 from expandd.adapters.images.sandbox import Wall, shut_in
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
-from expandd.domain.image import ImageFormat, Size
-from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
+from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 
 MEMORY = 1536 << 20
 """Bytes of address space: the largest picture takes a third of it."""
@@ -169,7 +168,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 def carry_out(request: Request, files: Sequence[int]) -> Answer:
     # Pillow is wanted in the child only: the daemon imports this module for its lines.
     from expandd.adapters.images import decoder as image_decoder  # noqa: PLC0415 - as said
-    from expandd.adapters.images.thumbnail import thumbnail  # noqa: PLC0415 - as said
+    from expandd.adapters.images.decoder import thumbnail  # noqa: PLC0415 - as said
 
     try:
         match request.task:
@@ -247,13 +246,13 @@ def load() -> None:
     """Import all that decoding needs: a child is started before its picture has settled, and opens no file later."""
     from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401, PLC0415, as above
 
-    from expandd.adapters.images import decoder, png, thumbnail  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images import decoder, structure  # noqa: F401, PLC0415, as above
 
     # The plugins of what is decoded and written here, not the forty others: files are opened with `formats`.
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = png.MOST_TEXT
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = structure.MOST_TEXT
 
 
 def main() -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from expandd.domain.commands import Lasting, Order, StandingOrder, Verb
-from expandd.domain.errors import AccountAway, FaultCode, FolderAway, JournalAway, Later, StaleJob
+from expandd.domain.errors import CANCELLED, GIVEN_UP, AccountAway, FaultCode, FolderAway, JournalAway, Later, StaleJob
 from expandd.domain.events import BugFound
-from expandd.domain.file_faults import CANCELLED, GIVEN_UP
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.engine.control.holds import StandingOrders
 from expandd.engine.flow.heartbeat import Heartbeat

@@ -1,10 +1,9 @@
-"""Owns the leave to go on: what orders, guards, budgets and twins say to a job that nothing is paid for yet."""
+"""Admits a job to its paid call: what holds, guards, budgets and duplicates say."""
 
 from __future__ import annotations
 
 from expandd.domain.job import UNPAID, Job
-from expandd.engine.control.holds import StandingOrders
-from expandd.engine.control.pauses import Barriers, Cause
+from expandd.engine.control.holds import Barriers, Cause, StandingOrders
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.job.deduplicate import Twins
 

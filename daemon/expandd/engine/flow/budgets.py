@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.calendar import Spent, Today
 from expandd.domain.job import Job
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Settings
-from expandd.engine.control.holds import StandingOrders
-from expandd.engine.control.pauses import Barriers, Cause
+from expandd.domain.spending import Spent, Today
+from expandd.engine.control.holds import Barriers, Cause, StandingOrders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Clock, Journal
 

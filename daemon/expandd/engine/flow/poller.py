@@ -1,4 +1,4 @@
-"""Owns the one poller: all jobs of the account share its calls, and each notification finds its job."""
+"""The one poller of the account: all jobs share its calls, and each notification finds its job."""
 
 from __future__ import annotations
 
@@ -12,15 +12,41 @@ from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, La
 from expandd.domain.events import NotificationsRead
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.pauses import PauseReason
-from expandd.domain.payment import Outcome, known
 from expandd.domain.poll_forecast import Aim, borne_out
+from expandd.domain.spending import Outcome, known
+from expandd.engine.flow.account import Probing
 from expandd.engine.flow.circuit_breaker import Gates
 from expandd.engine.flow.error_matching import Attribution
 from expandd.engine.flow.heartbeat import Heartbeat
-from expandd.engine.flow.poll_slowdown import Slowness
-from expandd.engine.flow.probe import Probing
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Chance, Clock, Emit, Journal
+
+GROWTH = 1.5
+SHRINK = 0.9
+MOST = 20.0
+"""Intervals that a poll is put off by at most."""
+
+WIDE = 2.0
+"""What a poll is put off by is random, from none to so many times the mean: equals must not meet again and again."""
+
+
+class Slowness:
+    """Grows with each poll that is refused, and shrinks slowly with each that is not, so that all come through."""
+
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
+        self._mean = 0.0
+
+    def failed(self) -> None:
+        self._mean = min(MOST / WIDE, max(1.0, self._mean * GROWTH))
+
+    def passed(self) -> None:
+        self._mean = self._mean * SHRINK if self._mean > 1 / GROWTH else 0.0
+
+    def more(self, interval: float) -> float:
+        """Seconds to wait with the next poll beyond the interval."""
+        return interval * self._mean * WIDE * self._chance.fraction()
+
 
 ALLOWANCE = 600.0
 """Seconds that one poll may take: a service that answers slowly, a login on the way, its answers written down."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.errors import Fault
-from expandd.domain.inspection import Finding, Whole
+from expandd.domain.image import Finding, Whole
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import Look, Sighting
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expandd.domain.errors import FaultCode, FolderAway, JournalAway, Later
 from expandd.domain.events import BroughtBack
-from expandd.domain.inspection import Whole
+from expandd.domain.image import Whole
 from expandd.domain.job import Job, JobState
 from expandd.domain.settle import Look
 from expandd.engine.inbox.inbox import Inbox

@@ -1,4 +1,4 @@
-"""Owns one inbox: hints and scans make candidates, and each is looked at when it is due."""
+"""One inbox: hints and scans make candidates, and each is looked at when it is due."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 
 from expandd.domain.errors import FolderAway, JournalAway
 from expandd.domain.events import BugFound
-from expandd.domain.inbox_state import Occupied
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
+from expandd.domain.settle import Occupied
 from expandd.engine.flow.circuit_breaker import Gates
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.inbox.candidates import Candidate, Ready
-from expandd.engine.inbox.pause_file import PauseFile
 from expandd.engine.inbox.settle import Settling
-from expandd.engine.inbox.watch import Watching
+from expandd.engine.inbox.watch import PauseFile, Watching
 from expandd.engine.job.work_folder import Presence
 from expandd.engine.ports import Clock, Emit, Folders
 

@@ -1,4 +1,4 @@
-"""Owns the step from ready files to jobs: fair between folders, never more than there are slots."""
+"""Claims ready files as jobs: fair between folders, never more than there are slots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from expandd.engine.flow.poller import Waker
 from expandd.engine.flow.slots import Slots
 from expandd.engine.inbox.candidates import Ready
 from expandd.engine.inbox.inbox import Inbox
-from expandd.engine.job.fault_scope import Blame
+from expandd.engine.job.failures import Blame
 from expandd.engine.jobs import Jobs, identity_in
 from expandd.engine.ports import Chance, Clock, Emit
 

@@ -1,26 +1,145 @@
-"""Owns how candidates settle: looked at until they stop changing, then made ready, rejected, or waited for."""
+"""Settles the candidates of one inbox: observes and inspects them until they are ready, rejected or held as a burst.
+
+Each is looked into for a short time first; what takes longer goes on by itself, one after the other. A folder has only
+so many looks under way, whatever lies in it: the decoders serve all folders.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from expandd.domain.errors import Fault, FileFault, Later, LookTooLong, ReaderDied
+from expandd.domain.commands import Lasting, StandingOrder
+from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
-from expandd.domain.file_faults import CANCELLED, MOST_DEATHS, READER_DIES
-from expandd.domain.inspection import Finding, Unfinished, Unfit, Whole
+from expandd.domain.image import Finding, Unfinished, Unfit, Whole
 from expandd.domain.offsets import resolve
 from expandd.domain.selection import path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
+from expandd.domain.spending import Arrivals
 from expandd.engine.control.holds import StandingOrders
-from expandd.engine.inbox.burst_guard import BurstGuard
-from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Ready, Told
-from expandd.engine.inbox.inspections import NEVER, Looks
+from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Ready, Told
 from expandd.engine.inbox.watch import Watching
 from expandd.engine.ports import Clock, Emit, Folders, Images
+
+SHORT = 2
+"""Short looks under way at once."""
+LONG = 1
+"""Long ones beside them."""
+
+WAIT = 5.0
+"""Seconds after which one that waits for a place is looked at in any case: whoever was let in first may be gone."""
+
+NEVER = float("inf")
+
+
+class Looks:
+    """The looks of one inbox. What one has found lies with its candidate, which is due then; `wake` is called."""
+
+    def __init__(self, candidates: Candidates, images: Images, clock: Clock, wake: Callable[[], None]) -> None:
+        self._candidates = candidates
+        self._images = images
+        self._clock = clock
+        self._wake = wake
+        self._begun: dict[Path, Candidate] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._short = _Queue(SHORT)
+        self._long = _Queue(LONG)
+
+    @property
+    def begun(self) -> int:
+        """How many are under way, or have found something that nobody has heeded yet."""
+        self._begun = {
+            relative: one
+            for relative, one in self._begun.items()
+            if (one.looking or one.examined is not None) and self._candidates.get(relative) is one
+        }
+        return len(self._begun)
+
+    def begin(self, candidate: Candidate, path: Path, look: Look) -> None:
+        """Look into it, as soon as there is a place."""
+        queue = self._queue(candidate)
+        if queue.under_way >= queue.most:
+            queue.waiting[candidate.relative] = candidate
+            candidate.due = self._clock.monotonic() + WAIT
+            return
+        candidate.due = NEVER
+        queue.under_way += 1
+        queue.waiting.pop(candidate.relative, None)
+        candidate.looking = True
+        self._begun[candidate.relative] = candidate
+        task = asyncio.get_running_loop().create_task(self._look(candidate, path, look))
+        self._tasks.add(task)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._over(candidate, queue)
+
+        # Also where it is given up before it has begun.
+        task.add_done_callback(over)
+
+    def end(self) -> None:
+        """Give up all that are under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _queue(self, candidate: Candidate) -> _Queue:
+        return self._long if candidate.slow else self._short
+
+    async def _look(self, candidate: Candidate, path: Path, look: Look) -> None:
+        try:
+            found = await self._images.examine(path, thorough=candidate.slow)
+            candidate.examined = Examined(look, found)
+        except Exception as error:  # noqa: BLE001, whoever asked for the look is given it
+            candidate.examined = Examined(look, error)
+
+    def _over(self, candidate: Candidate, queue: _Queue) -> None:
+        candidate.looking = False
+        queue.under_way -= 1
+        candidate.due = self._clock.monotonic()
+        self._let_in(queue)
+        self._wake()
+
+    def _let_in(self, queue: _Queue) -> None:
+        while queue.waiting:
+            relative, candidate = queue.waiting.popitem(last=False)
+            if self._candidates.get(relative) is candidate:
+                candidate.due = min(candidate.due, self._clock.monotonic())
+                return
+
+
+class _Queue:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.under_way = 0
+        self.waiting: OrderedDict[Path, Candidate] = OrderedDict()
+
+
+class BurstGuard:
+    """Counts files by when they were put into the inbox, which is their ctime, when they are first looked at."""
+
+    def __init__(self, folder: HotFolder, *, orders: StandingOrders, clock: Clock) -> None:
+        self._folder = folder
+        self._orders = orders
+        self._clock = clock
+        self._arrivals = Arrivals()
+
+    async def arrived(self, look: Look) -> None:
+        """Count a file, and hold the folder when it is one too many. Raises JournalAway."""
+        burst, inbox = self._folder.burst, self._folder.inbox
+        at = look.ctime_ns / 1e9
+        released = self._orders.released_at(inbox)
+        if burst is None or at <= released:
+            return
+        self._arrivals.forget(released)
+        if self._arrivals.add(at, burst):
+            await self._orders.stand(StandingOrder(lasting=Lasting.HELD, at=self._clock.wall(), inbox=inbox))
+            # Only now: a hold that could not be written down is tried again with the next look.
+            self._arrivals.clear()
+
 
 HELD_BACK = 5.0
 """Seconds until a file that a person has paused is looked at again."""

@@ -9,7 +9,7 @@ from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.settings import Duplicates
 from expandd.engine.control.holds import StandingOrders
 from expandd.engine.flow.budgets import Budgets
-from expandd.engine.job.activation import NOW
+from expandd.engine.flow.scheduler import NOW
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders, Journal, Vault
 

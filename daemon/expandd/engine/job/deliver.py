@@ -11,7 +11,7 @@ from expandd.domain.job import Job, JobState, Result
 from expandd.domain.naming import result_name
 from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.job.activation import NOW, OVER, Turn
+from expandd.engine.flow.scheduler import NOW, OVER, Turn
 from expandd.engine.job.deduplicate import Twins
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs

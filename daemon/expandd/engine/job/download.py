@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from expandd.domain.api_types import Fetched
 from expandd.domain.errors import Later, LinkDead
-from expandd.domain.inspection import Whole
+from expandd.domain.image import Whole
 from expandd.domain.job import Job, JobState, Result
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.job.activation import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.job.reconcile import RESULT_LIFE
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Folders, Images, Vault

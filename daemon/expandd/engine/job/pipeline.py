@@ -1,4 +1,4 @@
-"""Owns the way of one job: one activation does the next step that can be done now, and says when to look again."""
+"""Advances one job: each activation does the next step that can be done now and says when to look again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAwa
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
-from expandd.engine.control.pauses import LOOK
+from expandd.engine.control.holds import LOOK
+from expandd.engine.flow.account import Probing
 from expandd.engine.flow.admission import Leave
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.flow.probe import Probing
-from expandd.engine.flow.slot_policy import SlotKeeping
-from expandd.engine.job.activation import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
+from expandd.engine.flow.scheduler import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
+from expandd.engine.flow.slots import SlotKeeping
 from expandd.engine.job.deliver import Delivery
 from expandd.engine.job.download import Fetching
-from expandd.engine.job.fault_scope import Blame, words
+from expandd.engine.job.failures import Blame, words
 from expandd.engine.job.reconcile import Asking
 from expandd.engine.job.submit import Paying
 from expandd.engine.jobs import Jobs

@@ -11,7 +11,7 @@ from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
 from expandd.domain.settings import ApiSettings
 from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, Gates
 from expandd.engine.flow.error_matching import Attribution
-from expandd.engine.job.activation import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock
 

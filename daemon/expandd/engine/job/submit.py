@@ -1,11 +1,15 @@
-"""Owns the way to the paid call: upload, prove, write down the intent, pay once."""
+"""Submits a job: upload, proof of storage, the intent written down, one paid call."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from expandd.domain.errors import (
+    MOST_DEATHS,
+    READER_DIES,
     AccountAway,
     Fault,
     FaultCode,
@@ -15,22 +19,63 @@ from expandd.domain.errors import (
     OutcomeUnknown,
     ReaderDied,
 )
-from expandd.domain.file_faults import MOST_DEATHS, READER_DIES
 from expandd.domain.image import ImageFormat
 from expandd.domain.job import Job, JobState
-from expandd.engine.control.pauses import LOOK
+from expandd.domain.pauses import PauseReason
+from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Account
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.job.activation import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.job.deduplicate import Twins
-from expandd.engine.job.fault_scope import Blame
-from expandd.engine.job.image_failures import Step, Suspicion
-from expandd.engine.job.recovery_records import Records
-from expandd.engine.job.request_refusals import Refusals
-from expandd.engine.job.work_folder import WorkFolders
+from expandd.engine.job.failures import Blame, Step, Suspicion
+from expandd.engine.job.work_folder import Records, WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+
+SEVERAL = 3
+"""Images that are refused in the same words, with none accepted, after which no image is at fault."""
+
+TRIES = 3
+"""Tries of one image after which it is at fault alone, where others have not been refused so."""
+
+MOST_WORDS = 64
+"""Different refusals that are remembered."""
+
+_OF_ONE_IMAGE = re.compile(r"[0-9a-f-]{8,}|\d+", re.IGNORECASE)
+"""Ids and numbers in a refusal: they differ from image to image."""
+
+
+class Refusals:
+    """Judges refused paid calls while fields of `api.generate_extra` (`added`) are sent and none was accepted yet."""
+
+    def __init__(self, added: Collection[str]) -> None:
+        self._added = ", ".join(sorted(added))
+        self._refused: dict[str, dict[str, int]] = {}
+
+    def accepted(self) -> None:
+        """The API takes what is sent along: from now on each refusal is about its image."""
+        self._added = ""
+        self._refused.clear()
+
+    def judged(self, job: Job, refusal: FileFault) -> AccountAway | Later | None:
+        """What the refusal amounts to instead; None where the image is at fault."""
+        if not self._added:
+            return None
+        words = _OF_ONE_IMAGE.sub("", refusal.fault.message.replace(job.image_id, ""))
+        if words not in self._refused and len(self._refused) >= MOST_WORDS:
+            self._refused.clear()
+        tries = self._refused.setdefault(words, {})
+        if len(tries) < SEVERAL or job.id in tries:
+            tries[job.id] = tries.get(job.id, 0) + 1
+        if len(tries) >= SEVERAL:
+            return AccountAway(
+                PauseReason.REQUEST_REFUSED,
+                f"The API has refused {SEVERAL} images in the same words and accepted none since expandd was started: "
+                f"{refusal.fault.message} It may be about `api.generate_extra` ({self._added}); no file is at fault.",
+            )
+        return Later(refusal.fault.message) if tries[job.id] < TRIES else None
+
 
 SOURCE_LIFE = 23 * 3600.0
 """Seconds after which an upload is not relied on any more: the API deletes sources 24 h after upload."""

@@ -1,13 +1,18 @@
-"""Owns the question whether a file that is not in the work folder was taken away, or its whole disk was."""
+"""Compares a job with its work folder: a file that was taken away, and the recovery record beside it.
+
+A journal that came back from a backup knows nothing of what was paid since. The record is written before each paid
+call and lies with the file, on another disk: where it says more, the API is asked before anything is paid.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from expandd.domain.errors import FolderAway, Later
-from expandd.domain.job import Job
+from expandd.domain.job import Job, tells_more
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
+from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Clock, Folders
 
 GRACE = 10.0
@@ -75,3 +80,22 @@ class WorkFolders:
                 f"The original of {printable(job.relative)} is not in the work folder of its inbox, and it is not "
                 "certain yet that this inbox is the one it was dropped into."
             )
+
+
+class Records:
+    """Looked into before each upload and each paid call: whatever brought the journal back, nothing is paid twice."""
+
+    def __init__(self, *, jobs: Jobs, folders: Folders) -> None:
+        self._jobs = jobs
+        self._folders = folders
+
+    async def says_more(self, job: Job) -> bool:
+        """Whether the record knew of a paid call that the job did not; then the job is unknown from now on.
+
+        Raises FolderAway where it cannot be read just now.
+        """
+        record = await self._folders.marked(job.place.inbox, job.id)
+        if record is None or not tells_more(record, job):
+            return False
+        await self._jobs.believe(job, record)
+        return True

@@ -1,4 +1,4 @@
-"""Owns the command line: verbs, options, exit codes. What a verb needs is imported when it is called."""
+"""The command line: commands, options, help page. What a command needs is imported when it runs."""
 
 # ruff: noqa: PLC0415 - `expandd --help` must not wait for an HTTP client, a validator and an image library
 
@@ -11,10 +11,29 @@ import click
 
 from expandd import __version__
 from expandd.service.cli import command_verbs, report_verbs
-from expandd.service.cli.completion import Shell, script
-from expandd.service.cli.help_page import Sections
-from expandd.service.cli.verbs import CONFIG, VERBOSE, as_owner, told
+from expandd.service.cli.verbs import CONFIG, VERBOSE, Shell, as_owner, script, told
 from expandd.service.exit_codes import ExitCode
+
+SECTIONS = {
+    "Work": ("run", "once"),
+    "See": ("status", "why", "plan", "preview", "ledger", "check"),
+    "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve"),
+    "Set up": ("unit", "schema", "completion", "rebuild"),
+    "Practise": ("demo", "simulate"),
+}
+
+
+class Sections(click.Group):
+    """A group of verbs in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's own
+        """Write the sections, each verb with the first sentence of its own page."""
+        room = formatter.width - 6 - max(map(len, self.commands))
+        for title, names in SECTIONS.items():
+            known = [(name, self.commands[name]) for name in names if name in self.commands]
+            if known:
+                with formatter.section(title):
+                    formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in known])
 
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -164,7 +183,7 @@ def simulate(
     always, or p=0.2. Further parts: seconds=20 (how long it hangs), and above=BYTES or sha256=HEX to strike only calls
     about pictures that are larger, or whose sha256 begins so.
     """
-    from expandd.service.demo.simulate import describe_switches, run_simulate
+    from expandd.service.demo.demo import describe_switches, run_simulate
 
     if listing:
         click.echo(describe_switches())

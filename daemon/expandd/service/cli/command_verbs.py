@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from expandd.domain.commands import Verb
-from expandd.service.cli.completion import inboxes
-from expandd.service.cli.verbs import CONFIG, Name, as_owner, told
+from expandd.service.cli.verbs import CONFIG, Name, as_owner, inboxes, told
 
 WHAT = click.argument("what", type=Name(), required=False, shell_complete=inboxes)
 ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
@@ -18,7 +17,7 @@ YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = False, yes: bool = True) -> int:
-    from expandd.service.control.commands import run_steer
+    from expandd.service.control import run_steer
 
     if everything and what:
         raise click.UsageError("Name something, or say --all; not both.")
@@ -131,7 +130,7 @@ def resolve(file: str, *, paid: bool, config: Path) -> int:
     --not-paid pays for it and expands it as if it were new.
     """
     from expandd.domain.commands import Verb
-    from expandd.service.control.resolve import run_resolve
+    from expandd.service.control import run_resolve
 
     return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
 

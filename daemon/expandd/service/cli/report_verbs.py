@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from expandd.service.cli.completion import presets
-from expandd.service.cli.verbs import CONFIG, JSON, Name, as_owner, told
+from expandd.service.cli.verbs import CONFIG, JSON, Name, as_owner, presets, told
 
 
 @click.command()
@@ -65,7 +64,7 @@ def plan(config: Path, *, as_json: bool) -> int:
     Each line is shown as soon as its file was looked into; totals, credits and time come last, estimated from what was
     done before. It pays nothing and changes nothing. With --json it is one JSON document, written as it goes.
     """
-    from expandd.service.reports.plan_command import run_plan
+    from expandd.service.reports.plan import run_plan
 
     return run_plan(config, as_json=as_json)
 
@@ -119,7 +118,7 @@ def ledger(config: Path, *, month: datetime | None, form: str) -> int:
 @told
 def preview(image: Path, preset: str, output: Path | None, config: Path) -> int:
     """Draw what PRESET would add to IMAGE and cut from it. Pays nothing."""
-    from expandd.service.preview.command import run_preview
+    from expandd.service.preview.preview import run_preview
 
     return run_preview(image, preset, output, config)
 

@@ -1,19 +1,68 @@
-"""Owns what all verbs share: options, and errors that a person can mend as sentences and exit codes."""
+"""What all commands share: options, completion of names, and errors as sentences and exit codes."""
+
+# ruff: noqa: PLC0415 - the configuration is read only when a name of it is to be completed
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
+from enum import Enum
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from expandd.domain.errors import ConfigurationError, ExpanddError, InstanceRunning
+from expandd.domain.naming import printable
+from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.observability.journald import prefixed
+from expandd.service.observability.log_writer import prefixed
+
+VARIABLE = "_EXPANDD_COMPLETE"
+
+
+class Shell(Enum):
+    """The shells that can be taught."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def script(command: click.Command, shell: Shell) -> str:
+    """What the shell must read to complete expandd's verbs, options and names."""
+    completion = get_completion_class(shell.value)
+    assert completion is not None, "click knows the three"
+    return completion(command, {}, "expandd", VARIABLE).source()
+
+
+def presets(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The presets of the configuration that begin so."""
+    settings = _settings(context)
+    names = sorted(settings.presets) if settings else []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def inboxes(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The inboxes of the configuration that begin so."""
+    settings = _settings(context)
+    names = [printable(folder.inbox) for folder in settings.folders] if settings else []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _settings(context: click.Context) -> Settings | None:
+    """The configuration, or None when it has mistakes: a person who types is not to be told of them."""
+    from expandd.adapters.config.load import load
+
+    config = context.params.get("config") or os.environ.get("EXPANDD_CONFIG") or "/etc/expandd/config.yaml"
+    try:
+        return load(Path(config))
+    except ExpanddError:
+        return None
+
 
 P = ParamSpec("P")
 
@@ -66,7 +115,7 @@ def as_owner(command: Callable[P, int]) -> Callable[P, int]:
     @wraps(command)
     def wrapper(*arguments: P.args, **options: P.kwargs) -> int:
         if os.geteuid() == 0 and isinstance(config := options["config"], Path):
-            from expandd.service.cli.owner import act_as_owner  # noqa: PLC0415 - root alone waits for it
+            from expandd.service.cli.owner import act_as_owner
 
             act_as_owner(config)
         return command(*arguments, **options)

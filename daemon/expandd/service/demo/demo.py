@@ -1,14 +1,17 @@
-"""Owns `demo`: the whole job on sample images against the simulator, with no account and no configuration."""
+"""`demo` and `simulate`: expandd on sample images without an account, and the simulator by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
+import click
+from PIL import Image
 from rich.console import Console
 
 from expandd.adapters.config.load import load
@@ -16,14 +19,68 @@ from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.engine import Engine
-from expandd.service.demo.samples import write_samples
 from expandd.service.exit_codes import ExitCode
 from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
 from expandd.service.runtime.app import Announcer, built, run_until
+from expandd.service.runtime.daemon import stopped_by_signals
 from expandd.service.runtime.progress import Progress
-from expandd.service.runtime.signals import stopped_by_signals
-from expandd.simulator.server import PracticeServer
-from expandd.simulator.switches import Switches
+from expandd.simulator.faults import read_fault
+from expandd.simulator.server import PracticeServer, serve
+from expandd.simulator.switches import Switches, with_texts
+
+
+def run_simulate(host: str, port: int, link_port: int, switches: Sequence[str], faults: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM. Raises click.UsageError for a switch or fault that is none."""
+    try:
+        chosen = with_texts(Switches(), switches)
+        struck = [read_fault(text) for text in faults]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo("Simulator of the Magic Expand API: nothing here costs anything. Set in the configuration:")
+    click.echo(f"  api: {{base_url: http://{host}:{port}/api, generate_path: {chosen.generate_path}}}")
+    click.echo("and in the environment:")
+    click.echo(f"  PIKTID_EMAIL={chosen.email} PIKTID_PASSWORD={chosen.password}")
+    try:
+        serve(host=host, port=port, link_port=link_port, switches=chosen, faults=struck, log=click.echo)
+    except OSError as error:
+        click.echo(
+            f"expandd: cannot listen on {host}:{port} or :{link_port}: {error}. Choose another --port.", err=True
+        )
+        return ExitCode.OUR_FAULT
+    return ExitCode.FINE
+
+
+def describe_switches() -> str:
+    """Every switch with its default, for the help page."""
+    defaults: Mapping[str, object] = Switches().as_json()
+    return "\n".join(f"  {name}={value}" for name, value in defaults.items())
+
+
+NAMES = (
+    "sunset over hills.jpg",
+    "still life.png",
+    "portrait.jpg",
+    "city at night.webp",
+    "poster.png",
+    "beach.webp",
+)
+
+
+def write_samples(directory: Path) -> tuple[Path, ...]:
+    """Write the samples into `directory`, which exists, under their own names; their paths."""
+    return tuple(_written(directory / name) for name in NAMES)
+
+
+def _written(path: Path) -> Path:
+    samples = resources.files(__package__) / "samples"
+    if path.suffix == ".png":
+        # Shipped as WEBP, at a tenth of the size.
+        with (samples / f"{path.name}.webp").open("rb") as file, Image.open(file) as image:
+            image.save(path)
+    else:
+        path.write_bytes((samples / path.name).read_bytes())
+    return path
+
 
 FOLDERS = ("stories", "prints", "banners")
 

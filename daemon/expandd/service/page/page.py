@@ -1,4 +1,4 @@
-"""Owns the page beside the engine: its parts put together, shown until cancelled, and no harm when they fail."""
+"""The page beside the engine: its parts put together, shown until cancelled."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.opening import OpenFile, open_plainly
-from expandd.adapters.images.pillow import PillowImages
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.hooks import Keep, alone
-from expandd.service.page.address import Address, AddressTaken, bound
-from expandd.service.page.connections import Limits, limits_here
-from expandd.service.page.guard import Guard
-from expandd.service.page.password import Password
-from expandd.service.page.prefetch import Foresight
+from expandd.service.page.guard import Guard, Password
 from expandd.service.page.reader import Records
-from expandd.service.page.server import serve_http
+from expandd.service.page.server import Address, AddressTaken, Limits, bound, limits_here, serve_http
 from expandd.service.page.site import Metrics, Site
-from expandd.service.page.thumbnails import Pictures
+from expandd.service.page.thumbnails import Foresight, Pictures
 
-AGAIN = 15.0
+LISTEN_AGAIN = 15.0
 """Seconds after which a page that could not listen tries it again."""
 
 
@@ -44,7 +40,7 @@ class Page:
     """What is shown at an address. `place` is where it listens already."""
 
     def __init__(
-        self, page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits, again: float = AGAIN
+        self, page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits, again: float = LISTEN_AGAIN
     ) -> None:
         self._page = page
         self._config = config

@@ -9,16 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from expandd.adapters.files.folder_counts import Counting
+from expandd.adapters.files.scan import Counting
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.command_writer import write_orders
-from expandd.adapters.store.sqlite.reader import Hour, JournalReader, LedgerLine, reading
+from expandd.adapters.store.sqlite.reader import Hour, JournalReader, LedgerLine, reading, write_orders
 from expandd.domain.commands import Order
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
-from expandd.service.page.plots import HOURS, SECONDS, last_days
-from expandd.service.reports.build_overview import build_overview
-from expandd.service.reports.overview import Overview
+from expandd.service.page.drawings import HOURS, SECONDS, last_days
+from expandd.service.reports.overview import Overview, build_overview
 from expandd.service.runtime.rebuild import JOURNAL
 
 T = TypeVar("T")

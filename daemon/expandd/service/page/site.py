@@ -1,23 +1,252 @@
-"""Owns the page's addresses: the page, its live parts, its pictures, its orders, and the metrics beside it."""
+"""The page's routes: the page, its live parts, thumbnails, forms, and the metrics."""
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 from structlog.typing import FilteringBoundLogger
 
-from expandd.service.page.forms import SAID, Refused, form_of, order_of, prove_token
-from expandd.service.page.live import Live
-from expandd.service.page.reader import Records
-from expandd.service.page.render import Drawing, assets
+from expandd import __version__
+from expandd.domain.commands import Order, Verb
+from expandd.domain.errors import ExpanddError
+from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
+from expandd.service.page.reader import Past, Records
+from expandd.service.page.text import number
 from expandd.service.page.thumbnails import Gone, Kind, Pictures
-from expandd.service.page.view import folder_key
+from expandd.service.page.view import ALL, folder_key, page_view
+from expandd.service.reports.overview import Overview
+
+HOME = Path(__file__).parent
+PARTS = ("head", "halts", "figures", "results", "held", "hand", "failed", "folders", "money", "plots")
+"""What is sent anew by itself; each has a template and an element of that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file of our own that a browser loads."""
+
+    media_type: str
+    body: bytes
+
+
+class Drawing:
+    """Draws the page. `token` stands in each form."""
+
+    def __init__(self, token: str) -> None:
+        self._templates = Environment(
+            loader=FileSystemLoader(HOME / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["number"] = number
+        self._templates.globals.update(token=token, version=__version__, plot_width=WIDTH, plot_height=HEIGHT)
+
+    def page(self, overview: Overview, past: Past, budget: int | None, said: str = "") -> str:
+        """The whole page; `said` is the verb that was just ordered."""
+        facts = self._facts(overview, past, budget)
+        return self._templates.get_template("page.html").render(facts, parts=PARTS, said=SAID.get(said, ""))
+
+    def parts(self, overview: Overview, past: Past, budget: int | None) -> Mapping[str, str]:
+        """Its parts by name."""
+        facts = self._facts(overview, past, budget)
+        return {name: self._templates.get_template(f"{name}.html").render(facts) for name in PARTS}
+
+    def placeholder(self, sentence: str) -> str:
+        """A picture (SVG) that says why there is none."""
+        words, lines = sentence.split(), [""]
+        for word in words:
+            if len(lines[-1]) + len(word) > 14:  # noqa: PLR2004, characters that fit into its width
+                lines.append("")
+            lines[-1] = f"{lines[-1]} {word}".strip()
+        return self._templates.get_template("placeholder.svg").render(lines=lines)
+
+    def _facts(self, overview: Overview, past: Past, budget: int | None) -> dict[str, object]:
+        view = page_view(overview)
+        now = overview.at or time.time()
+        return {
+            "view": view,
+            "hours": hours_plot(past.hours, now),
+            "days": days_plot(past.ledger, now, paid_today=overview.money.paid_today, budget=budget),
+            "budget": budget,
+        }
+
+
+def assets() -> Mapping[str, Asset]:
+    """By name, read once."""
+    kinds = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+    return {name: Asset(kind, (HOME / "static" / name).read_bytes()) for name, kind in kinds.items()}
+
+
+MOST_BYTES = 4096
+ABOUT_JOBS = {
+    Verb.RETRY: (
+        "It is tried again within seconds. A file of the error folder goes back into its inbox and is paid for like "
+        "a new one."
+    ),
+    Verb.CANCEL: "It goes to the error folder, unless it was paid for meanwhile.",
+    Verb.PAID: "It goes to the error folder; nothing more is paid for it.",
+    Verb.NOT_PAID: "It is expanded as if it were new, and paid for.",
+}
+ABOUT_FOLDERS = {
+    Verb.PAUSE: "Pausing: nothing new is begun. What is paid for is still fetched and delivered.",
+    Verb.RESUME: "Resuming: what waits goes on within seconds.",
+    Verb.RELEASE: "Released: the files that were held are expanded, and paid for.",
+}
+SAID = {verb.value: words for verb, words in (ABOUT_JOBS | ABOUT_FOLDERS).items()}
+"""What is said once an order is left for the daemon."""
+
+
+class Refused(Exception):
+    """Nothing is ordered; the message is a sentence, `code` that of HTTP."""
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+async def form_of(request: Request) -> Mapping[str, str]:
+    """The fields of a small form. Raises Refused."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise Refused("A form is expected. Nothing was changed.", 415)
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise Refused("That form is too large. Nothing was changed.", 413)
+    try:
+        return dict(parse_qsl(body.decode("ascii"), strict_parsing=True, keep_blank_values=True, max_num_fields=8))
+    except ValueError as error:
+        raise Refused("That form cannot be read. Nothing was changed.") from error
+
+
+def prove_token(form: Mapping[str, str], token: str) -> None:
+    """Raise Refused unless the form is one of this page."""
+    if not hmac.compare_digest(form.get("token", "").encode(), token.encode()):
+        raise Refused(
+            "Nothing was changed: the page was opened before expandd started anew. Load it again, then press again.",
+            403,
+        )
+
+
+def order_of(form: Mapping[str, str], folders: Mapping[str, Path], at: float) -> Order:
+    """The order that a form asks for; `folders` are those shown, by key. Raises Refused."""
+    try:
+        verb = Verb(form.get("verb", ""))
+    except ValueError as error:
+        raise Refused("That is nothing that can be ordered here.") from error
+    if verb in ABOUT_JOBS and form.get("job"):
+        return Order(verb=verb, at=at, job_id=form["job"])
+    if verb in ABOUT_FOLDERS and form.get("folder") == ALL:
+        return Order(verb=verb, at=at)
+    if verb in ABOUT_FOLDERS and form.get("folder", "") in folders:
+        return Order(verb=verb, at=at, inbox=folders[form["folder"]])
+    raise Refused("That folder or job is no longer there, or cannot be ordered about so. Load the page again.", 409)
+
+
+Draw = Callable[[], Awaitable[Mapping[str, str]]]
+
+MOST = 20
+"""Who may look at once. Each costs a connection and what changes, nothing more."""
+PAUSE = 2.0
+"""Seconds between two looks, while somebody looks."""
+SILENCE = 20.0
+"""Seconds after which something is sent though nothing has changed, so that a browser that is gone is noticed."""
+RECONNECT = b"retry: 3000\n\n"
+
+
+class Live:
+    """Parts of the page by name, drawn by `draw` and sent as server-sent events where they have changed."""
+
+    def __init__(
+        self, draw: Draw, log: FilteringBoundLogger, *, most: int = MOST, pause: float = PAUSE, silence: float = SILENCE
+    ) -> None:
+        self._draw = draw
+        self._log = log
+        self._most = most
+        self._pause = pause
+        self._silence = silence
+        self._parts: Mapping[str, str] = {}
+        self._looking = 0
+        self._wanted = asyncio.Event()
+        self._news = asyncio.Event()
+        self._closed = False
+
+    @property
+    def full(self) -> bool:
+        return self._looking >= self._most
+
+    async def run(self) -> None:
+        """Until cancelled. Costs nothing while nobody looks."""
+        while True:
+            await self._wanted.wait()
+            await self._refresh()
+            await asyncio.sleep(self._pause)
+
+    async def listen(self) -> AsyncIterator[bytes]:
+        """What one browser is sent: all parts at first, then those that change. Ends when the page does."""
+        self._looking += 1
+        self._wanted.set()
+        sent: Mapping[str, str] = {}
+        try:
+            yield RECONNECT
+            while not self._closed:
+                parts, news = self._parts, self._news
+                for name, text in parts.items():
+                    if sent.get(name) != text:
+                        yield event(name, text)
+                sent = parts
+                try:
+                    async with asyncio.timeout(self._silence):
+                        await news.wait()
+                except TimeoutError:
+                    yield b": still here\n\n"
+        finally:
+            self._looking -= 1
+            if not self._looking:
+                self._wanted.clear()
+                self._parts = {}
+
+    def close(self) -> None:
+        """Let go of all who look."""
+        self._closed = True
+        self._news.set()
+
+    async def _refresh(self) -> None:
+        try:
+            parts = await self._draw()
+        except (ExpanddError, TimeoutError) as error:
+            # The page that is loaded next says so too; those that are open keep what they have.
+            self._log.warning("page.cannot_tell", why=str(error) or "a folder or disk does not answer")
+            return
+        except Exception as error:  # noqa: BLE001, the next look may go well
+            self._log.error("page.bug_found", exc_info=error)
+            return
+        if parts != self._parts:
+            self._parts = parts
+            news, self._news = self._news, asyncio.Event()
+            news.set()
+
+
+def event(name: str, text: str) -> bytes:
+    """One server-sent event; each line of the text is a line of data."""
+    lines = "".join(f"data: {line}\n" for line in text.splitlines())
+    return f"event: {name}\n{lines}\n".encode()
+
 
 Metrics = Callable[[], tuple[bytes, str]]
 """The metrics as text, and its media type. May block; it is called in a thread."""

@@ -1,15 +1,17 @@
-"""Owns the small pictures: made by the confined picture readers, a bounded number kept, never asked for by path."""
+"""Thumbnails: made by decoder processes, a bounded number kept, made ahead where there is something new."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import contextlib
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import FileFault, Later
+from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import Job, JobState
 
 SIDE = 800
@@ -93,3 +95,37 @@ def places(job: Job, kind: Kind) -> Iterator[Path]:
 def _missing(kind: Kind) -> str:
     what = "The result" if kind is Kind.RESULT else "The original"
     return f"{what} is no longer there."
+
+
+MOST = 16
+"""Pictures that wait to be made. Where more come than can be made, the newest are what people look at."""
+
+_TIMES = {JobState.ACCEPTED: Kind.SOURCE, JobState.DELIVERED: Kind.RESULT}
+"""The original is made small while the service draws, the result as soon as it has its name."""
+
+
+class Foresight:
+    """A subscriber of events that makes pictures beside the work, one after the other."""
+
+    def __init__(self) -> None:
+        self._due: deque[tuple[Job, Kind]] = deque(maxlen=MOST)
+        self._news = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, JobMoved) and event.job.state in _TIMES:
+            self._due.append((event.job, _TIMES[event.job.state]))
+            self._news.set()
+
+    async def run(self, pictures: Pictures) -> None:
+        """Until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.make(pictures)
+
+    async def make(self, pictures: Pictures) -> None:
+        """Make all that is due."""
+        while self._due:
+            job, kind = self._due.popleft()
+            with contextlib.suppress(Gone):
+                await pictures.picture(job, kind)

@@ -1,33 +1,231 @@
-"""Owns what the templates are given: an overview said in words, ready to be shown."""
+"""What the templates show: an overview and its jobs as plain values."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.commands import Verb
+from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.service.observability.redaction import safe_text
-from expandd.service.page.job_view import ended, failed_view, held_view, in_hand_view, moment, picture_view
+from expandd.service.page.drawings import Canvas, canvas_of
 from expandd.service.page.text import (
+    added,
     clock,
     counted,
     folder_name,
     lasting,
+    machine_time,
     number,
-)
-from expandd.service.page.values import (
-    Button,
-    Figure,
-    FolderView,
-    HaltView,
-    PageView,
+    state_words,
 )
 from expandd.service.reports.overview import FolderOverview, Overview, Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """Something to order: the verb, about which job or folder (its key), and what stands on the button."""
+
+    verb: str
+    words: str
+    about: str
+    job: str = ""
+    folder: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time for people and for machines."""
+
+    words: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureView:
+    """One result beside its source."""
+
+    job: str
+    name: str
+    folder: str
+    preset: str
+    at: Moment
+    sizes: str
+    added: str
+    canvas: Canvas | None
+    source_alt: str
+    result_alt: str
+    differs: str
+    free: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A file in hand, in need of a person, or in the error folder."""
+
+    job: str
+    name: str
+    folder: str
+    at: Moment
+    words: str
+    advice: str
+    picture: str
+    buttons: tuple[Button, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltView:
+    """Something that waits, and why."""
+
+    title: str
+    why: str
+    at: Moment | None
+    button: Button | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderView:
+    """One row of the table of folders."""
+
+    name: str
+    path: str
+    preset: str
+    waiting: str
+    oldest: str
+    in_flight: str
+    done: str
+    in_error: int
+    paid: str
+    left: str
+    halted: str
+    button: Button
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with its name, and a remark."""
+
+    name: str
+    value: str
+    remark: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageView:
+    """Everything on the page but the plots."""
+
+    headline: str
+    remark: str
+    tone: str
+    button: Button
+    halts: tuple[HaltView, ...]
+    figures: tuple[Figure, ...]
+    newest: PictureView | None
+    pictures: tuple[PictureView, ...]
+    in_hand: tuple[JobView, ...]
+    more_in_hand: int
+    held: tuple[JobView, ...]
+    failed: tuple[JobView, ...]
+    more_failed: int
+    folders: tuple[FolderView, ...]
+    money: tuple[Figure, ...]
+    at: Moment
+
+
+_UNDONE = frozenset({JobState.CLAIMED, JobState.UPLOADED})
+
+
+def picture_view(job: Job, now: float) -> PictureView:
+    assert job.target is not None, "delivered"
+    name = printable(job.target.name)
+    before, result = job.source.size, job.result
+    after = result.size if result else None
+    differs = ""
+    if result is not None and result.differs:
+        differs = f"The service made {result.size} px; the folder asks for {result.expected} px."
+    return PictureView(
+        job=job.id,
+        name=name,
+        folder=folder_name(job.place.inbox),
+        preset=printable(job.place.preset_name),
+        at=moment(ended(job), now),
+        sizes=f"{before} → {after} px" if before and after else "",
+        added=added(job.offsets),
+        canvas=canvas_of(job),
+        source_alt=f"Original of {name}, {before} px, on the canvas of its result" if before else f"Original of {name}",
+        result_alt=f"Result {name}, {after} px, {added(job.offsets)}" if after else f"Result {name}",
+        differs=differs,
+        free=bool(job.twin),
+    )
+
+
+def in_hand_view(job: Job, now: float) -> JobView:
+    buttons = []
+    if job.note:
+        buttons.append(Button(Verb.RETRY.value, "Try now", printable(job.relative.name), job=job.id))
+    if job.state in _UNDONE:
+        buttons.append(Button(Verb.CANCEL.value, "Cancel", printable(job.relative.name), job=job.id))
+    return _job(job, now, words=state_words(job), advice=safe_text(job.note), buttons=tuple(buttons))
+
+
+def held_view(job: Job, now: float) -> JobView:
+    name = printable(job.relative.name)
+    if job.lost_result:
+        given_up = Button(Verb.PAID.value, "Give it up", f"{name} goes to the error folder", job=job.id)
+        advice = "Ask the service for its result. Nothing more is paid for it."
+        return _job(job, now, words=safe_text(job.note), advice=advice, buttons=(given_up,))
+    return _job(
+        job,
+        now,
+        words="Nobody can tell whether this picture was paid for; nothing more is paid for it meanwhile.",
+        advice="Look into your account at the service, then say here what you found.",
+        buttons=(
+            Button(Verb.PAID.value, "It was paid", f"{name} goes to the error folder", job=job.id),
+            Button(Verb.NOT_PAID.value, "It was not paid", f"{name} is expanded, and paid for", job=job.id),
+        ),
+    )
+
+
+def failed_view(job: Job, now: float) -> JobView:
+    fault = job.fault
+    return _job(
+        job,
+        now,
+        words=safe_text(fault.message) if fault else "It went to the error folder.",
+        advice=safe_text(fault.what_to_do) if fault else "",
+        buttons=(Button(Verb.RETRY.value, "Try again", printable(job.relative.name), job=job.id),),
+    )
+
+
+def _job(job: Job, now: float, *, words: str, advice: str, buttons: tuple[Button, ...]) -> JobView:
+    return JobView(
+        job=job.id,
+        name=printable(job.relative.name),
+        folder=folder_name(job.place.inbox),
+        at=moment(ended(job), now),
+        words=words,
+        advice=advice,
+        picture=f"{printable(job.relative.name)}, {job.source.size} px" if job.source.size else "",
+        buttons=buttons,
+    )
+
+
+def ended(job: Job) -> float:
+    """When it came to where it is."""
+    return job.stamps[-1].at if job.stamps else 0.0
+
+
+def moment(at: float, now: float) -> Moment:
+    return Moment(clock(at, now), machine_time(at))
+
 
 MOST_PICTURES = 13
 ALL = "all"

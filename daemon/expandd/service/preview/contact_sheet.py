@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from expandd.domain.image import Size
 from expandd.domain.offsets import Offsets
-from expandd.service.preview.frames import Frame, canvas_frame, source_frame
-from expandd.service.preview.lettering import INK, PAPER, QUIET, fitted, font
+from expandd.service.preview.preview import INK, PAPER, QUIET, Frame, canvas_frame, fitted, font, source_frame
 
 _COLUMNS = 2
 _EDGE, _GAP = 48, 32  # px around the sheet, and between cards

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from expandd.adapters.config.last_loaded import last_loaded
-from expandd.adapters.config.load import load, settings_of, state_dir_of
+from expandd.adapters.config.load import last_loaded, load, settings_of, state_dir_of
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import Settings
 

@@ -1,21 +1,55 @@
-"""Owns the story of a job: what it went through, where its files lie now, what happens next and on what it waits."""
+"""The history of a job: its steps, where its files lie now, what happens next and on what it waits."""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.files.answering_roots import AnsweringRoots
-from expandd.adapters.files.roots import Roots
+from expandd.adapters.files.roots import WORK, Roots
 from expandd.adapters.files.scan import Looking
+from expandd.adapters.files.sidecars import ERROR_ENDING
+from expandd.adapters.responsiveness import AnsweringRoots, answered
+from expandd.adapters.store.sqlite.reader import Names
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.pauses import Blocks, PauseReason
 from expandd.domain.settings import Settings
-from expandd.service.reports.held_jobs import asked
-from expandd.service.reports.overview import Pause
+from expandd.service.reports.overview import Pause, asked
 from expandd.service.reports.snapshot import Snapshot
+
+
+def names_of(file: str) -> Names:
+    """All that `file` may be the name of: an id, a path, or the last parts of one."""
+    absolute = absolute_path(file)
+    plain = [file, *(file.removesuffix(ending) for ending in (ERROR_ENDING, ".json") if file.endswith(ending))]
+    paths = {absolute, real_path(absolute)}
+    parts = absolute.parts
+    ids = {file, absolute.name}
+    if WORK in parts[:-1]:
+        ids.add(parts[parts.index(WORK) + 1])
+    with_reasons = {path.with_name(name) for path in paths for name in _explained(path.name)}
+    tails = {Path(os.path.normpath(one)) for one in plain if not one.startswith("/")}
+    # An id is text; a name of broken bytes is none.
+    return Names(
+        ids=frozenset(filter(str.isprintable, ids)), paths=frozenset(paths | with_reasons), tails=frozenset(tails)
+    )
+
+
+def _explained(name: str) -> set[str]:
+    """What a file of this name may be the report on; nothing where nothing is left of it."""
+    return {name.removesuffix(ending) for ending in (ERROR_ENDING, ".json")} - {""}
+
+
+def absolute_path(file: str) -> Path:
+    return Path(os.path.abspath(file))  # noqa: PTH100 - a link's own path is meant, not that of its target
+
+
+def real_path(path: Path) -> Path:
+    """The path with links resolved in its directory, not in its last part; as it is where its disk does not answer."""
+    return answered(lambda: Path(os.path.realpath(path.parent)), path.parent) / path.name
+
 
 S = JobState
 

@@ -1,4 +1,4 @@
-"""Owns `ledger`: what was paid, delivered, lost and saved, by month and hot folder, for whoever minds the money."""
+"""`ledger`: what was paid, delivered, lost and saved, by month and hot folder; and the price of an image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,55 @@ from typing import Any
 import click
 
 from expandd.adapters.store.sqlite.reader import LedgerLine, reading
+from expandd.domain.events import Event, JobMoved
+from expandd.domain.job import JobState
 from expandd.domain.naming import printable
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.runtime.rebuild import JOURNAL
+
+_CENTS = Decimal("0.01")
+
+
+FEWEST = 5
+"""Paid images from which on a price is believed: a call that is under way while the credits are told counts wrongly."""
+
+MOST = 200
+"""Paid images of which the older half is forgotten, so that a price that changes is noticed."""
+
+
+class Price:
+    """Learns from what the credits fell by, look by look, while images were paid for; a subscriber like any other.
+
+    Whoever else spends from the account, or tops it up, is not known here: a rise teaches nothing, and what others
+    spend makes images look dearer than they are. `latest` is what was learnt last, also by an earlier run.
+    """
+
+    def __init__(self, latest: Decimal | None) -> None:
+        self.latest = latest
+        self._paid = 0
+        self._fallen, self._paid_for_it = Decimal(0), 0
+        self._credits: Decimal | None = None
+        self._at: float | None = None
+
+    def __call__(self, event: Event) -> None:
+        self._paid += isinstance(event, JobMoved) and event.job.state is JobState.ACCEPTED
+
+    def look(self, left: Decimal | None, at: float | None) -> None:
+        """The credits as the service told them `at` that time (epoch seconds)."""
+        if left is None or at == self._at:
+            return
+        if self._credits is not None and left <= self._credits:
+            self._learn(self._credits - left, self._paid)
+        self._credits, self._at, self._paid = left, at, 0
+
+    def _learn(self, fallen: Decimal, paid: int) -> None:
+        self._fallen, self._paid_for_it = self._fallen + fallen, self._paid_for_it + paid
+        if self._paid_for_it >= FEWEST:
+            self.latest = (self._fallen / self._paid_for_it).quantize(_CENTS)
+        if self._paid_for_it >= MOST:
+            self._fallen, self._paid_for_it = self._fallen / 2, self._paid_for_it // 2
+
 
 COUNTS = ("paid", "delivered", "failed", "unknown", "saved")
 

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.files.error_report import ENDING, sidecar_path, told_in
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.files.scan import Looking
+from expandd.adapters.files.sidecars import ERROR_ENDING, sidecar_path, told_in
 from expandd.domain.errors import FileFault, Later
-from expandd.domain.inspection import Finding, Unfinished, Whole
+from expandd.domain.image import Finding, Unfinished, Whole
 from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
 from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.engine.ports import Images
 from expandd.service.reports.job_history import Surroundings, paused_file
-from expandd.service.reports.overview import Pause
-from expandd.service.reports.pauses import span
+from expandd.service.reports.overview import Pause, span
 
 
 class Hindrance(Enum):
@@ -96,7 +95,7 @@ def _elsewhere(path: Path, folder: HotFolder, root: Path, around: Surroundings) 
 
 def _reason_beside(failed: Path, around: Surroundings) -> str:
     """What the sidecar of a failed file says."""
-    beside = failed if failed.name.endswith(ENDING) else sidecar_path(failed)
+    beside = failed if failed.name.endswith(ERROR_ENDING) else sidecar_path(failed)
     told = told_in(beside, around.roots)
     if told is None:
         return ""

@@ -1,14 +1,60 @@
-"""Owns the overview: everything that status, the page and the metrics tell of how it goes, as values."""
+"""The overview: everything that status, the page and the metrics show, as values, and how it is built."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from expandd.domain.job import Job
-from expandd.domain.pauses import PauseReason
-from expandd.service.reports.snapshot import LoopFailing
+from expandd.adapters.clock import SystemClock
+from expandd.adapters.files.scan import Counting, FolderCount
+from expandd.adapters.responsiveness import lying
+from expandd.adapters.store.sqlite.reader import Count, JournalReader, reading
+from expandd.domain.commands import Lasting
+from expandd.domain.job import Job, JobState
+from expandd.domain.naming import printable
+from expandd.domain.pauses import Blocks, PauseReason
+from expandd.domain.settings import Budget, HotFolder, Settings
+from expandd.domain.spending import Spent, Today
+from expandd.service.reports.snapshot import LoopFailing, ShutGate, Snapshot, last_snapshot, live_snapshot
+from expandd.service.runtime.rebuild import JOURNAL
+
+OTHER = "other"
+"""Folders that are no longer configured but have images in hand."""
+
+ALL = "all"
+
+
+def labels_of(inboxes: Sequence[Path]) -> Mapping[Path, str]:
+    """The label of each inbox: the name of the folder that people know. Where two have one name, their whole paths."""
+    short = {inbox: _short(inbox) for inbox in inboxes}
+    often = Counter(short.values())
+    return {inbox: name if often[name] == 1 else printable(inbox) for inbox, name in short.items()}
+
+
+def _short(inbox: Path) -> str:
+    """`stories` for /srv/expand/stories/inbox, `in` for /srv/print/in."""
+    known = inbox.parent if inbox.name == "inbox" else inbox
+    return printable(known.name or inbox)
+
+
+_RESULT = (
+    "Ask the service for its result, or give it up with `expandd resolve FILE --paid`; nothing more is paid for it."
+)
+_PAID = (
+    "Look into your account at the service, then `expandd resolve FILE --paid` or `--not-paid`; nothing more is paid "
+    "for it until you decide."
+)
+
+
+def asked(job: Job) -> str:
+    """What to do about a held job."""
+    return _RESULT if job.lost_result else _PAID
+
 
 MOST_LISTED = 20
 
@@ -115,3 +161,269 @@ class Overview:
     """Parts of the daemon that fail again and again."""
     told_at: float | None = None
     """When the running daemon last told of itself; None when it does not run, or has not yet."""
+
+
+_ORDERED = {
+    Lasting.PAUSED: (PauseReason.PAUSED, "A person has paused this."),
+    Lasting.HELD: (
+        PauseReason.BURST,
+        f"More files came at once than the folder's burst guard allows. {PauseReason.BURST.remedy}",
+    ),
+}
+
+_DAY = 86400.0
+
+
+def current_pauses(
+    settings: Settings, journal: JournalReader | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
+) -> Iterator[Pause]:
+    """What holds things up: as the running daemon tells it, else as the journal and the folders show it."""
+    if snapshot is not None:
+        yield from (_of_gate(gate) for gate in snapshot.gates)
+    else:
+        yield from _ordered(settings, journal)
+        for folder, count in zip(settings.folders, counts, strict=True):
+            if count.pause:
+                why = f"{count.pause} lies in the inbox and pauses this folder."
+                yield _halt(folder.inbox, PauseReason.PAUSED, why, 0.0)
+    known = (
+        {gate.inbox for gate in snapshot.gates if gate.reason is PauseReason.INBOX_UNAVAILABLE} if snapshot else set()
+    )
+    for folder, count in zip(settings.folders, counts, strict=True):
+        if count.away and folder.inbox not in known:
+            yield _halt(folder.inbox, PauseReason.INBOX_UNAVAILABLE, count.away, 0.0)
+
+
+def _ordered(settings: Settings, journal: JournalReader | None) -> Iterator[Pause]:
+    """What people have paused, and what a burst guard holds."""
+    inboxes = {None, *(folder.inbox for folder in settings.folders)}
+    for order in journal.standing_orders() if journal else ():
+        if order.lasting in _ORDERED and order.inbox in inboxes and order.relative is None:
+            reason, why = _ORDERED[order.lasting]
+            yield _halt(order.inbox, reason, why, order.at)
+
+
+def _halt(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
+    return Pause(inbox=inbox, reason=reason, why=why, since=since, lifts=reason.remedy)
+
+
+def _of_gate(gate: ShutGate) -> Pause:
+    return Pause(
+        inbox=gate.inbox,
+        reason=gate.reason,
+        why=gate.why,
+        since=gate.since,
+        lifts=gate.reason.remedy,
+        again_at=gate.again_at,
+    )
+
+
+def sentence(pause: Pause, now: float) -> str:
+    """All of it in words: what waits, since when, why, and what lifts it."""
+    where = "" if pause.inbox is None else printable(pause.inbox)
+    if pause.relative is not None:
+        what = f"{printable(pause.relative)} waits"
+    elif pause.reason.blocks is Blocks.PAYING:
+        what = f"Nothing new is begun in {where}" if where else "Nothing new is begun"
+    else:
+        what = f"{where} waits" if where else "Everything waits"
+    since = f" since {clock(pause.since, now)}" if pause.since else ""
+    again = ""
+    if pause.again_at is not None and pause.again_at > now:
+        again = f" Tried again within {span(pause.again_at - now)}."
+    lifts = "" if pause.reason.says_remedy else f" {pause.lifts}"
+    return f"{what}{since}: {ended(printable(pause.why))}{lifts}{again}"
+
+
+def ended(text: str) -> str:
+    """The text as a sentence that ends."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def clock(at: float, now: float) -> str:
+    """A time of day for people; with its date when it is not of the last 24 hours."""
+    form = "%H:%M" if abs(now - at) < _DAY else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(at))
+
+
+def span(seconds: float) -> str:
+    """A duration for people: 0.4 s, 12 s, 3 min, 2 h 5 min, 4 days."""
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 100:  # noqa: PLR2004 - from here on a person counts in minutes
+        return f"{whole} s"
+    minutes, hours, days = round(seconds / 60), seconds / 3600, seconds / _DAY
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes} min"
+    if hours < 48:  # noqa: PLR2004 - two days
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    return f"{round(days)} days"
+
+
+HOUR = 3600.0
+MOST_PACE = 50
+"""Images done last that tell how long one is in flight."""
+
+
+def build_overview(settings: Settings, counting: Counting) -> Overview:
+    """How it goes now, with the daemon and without. Blocks; call it off an event loop.
+
+    `counting` is kept by whoever asks again. Raises JournalAway.
+    """
+    running, snapshot = live_snapshot(settings.state_dir)
+    counts = counting.of(settings.folders)
+    with reading(settings.state_dir / JOURNAL) as journal:
+        clock = SystemClock()
+        return overview_of(
+            settings, journal, counts, running=running, snapshot=snapshot, today=clock.today(), now=clock.wall()
+        )
+
+
+def overview_of(
+    settings: Settings,
+    journal: JournalReader | None,
+    counts: Sequence[FolderCount],
+    *,
+    running: str,
+    snapshot: Snapshot | None,
+    today: Today,
+    now: float,
+) -> Overview:
+    """The overview of these facts; `snapshot` is that of the process that is `running`, if any."""
+    facts = _facts(journal, today, now)
+    folders = tuple(
+        _folder(folder, count, facts, snapshot) for folder, count in zip(settings.folders, counts, strict=True)
+    )
+    halts = tuple(current_pauses(settings, journal, snapshot, counts))
+    done = tuple(journal.done(MOST_PACE)) if journal else ()
+    failed = tuple(journal.failed(MOST_LISTED)) if journal else ()
+    left = sum(folder.waiting + folder.in_flight for folder in folders)
+    moving = bool(running) and all(halt.inbox is not None for halt in halts)
+    return Overview(
+        at=now,
+        running=running,
+        told_at=snapshot.at if snapshot else None,
+        failing=snapshot.failing if snapshot else (),
+        folders=folders,
+        pauses=halts,
+        money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),
+        pace=_pace(done, facts.done_in_the_last_hour, left if moving else 0, settings.workers),
+        in_hand=tuple(journal.open_jobs(MOST_LISTED)) if journal else (),
+        held=tuple(journal.held(MOST_LISTED)) if journal else (),
+        done=done[:MOST_LISTED],
+        failed=_in_error(failed),
+        lost=tuple(job for job in (*done, *failed) if job.original_lost)[:MOST_LISTED],
+        differing=tuple(journal.differing(MOST_LISTED)) if journal else (),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What the journal counts, read once: jobs since midnight, images done within the hour, this month's ledger."""
+
+    now: float
+    day: str
+    counts: Sequence[Count]
+    done_in_the_last_hour: int
+    spent: Sequence[Spent]
+    duplicates: Counter[Path]
+
+
+def _facts(journal: JournalReader | None, today: Today, now: float) -> _Facts:
+    if journal is None:
+        return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=(), duplicates=Counter())
+    lately = journal.counts(now - HOUR)
+    return _Facts(
+        now=now,
+        day=today.day,
+        counts=journal.counts(today.day_began),
+        done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
+        spent=journal.spent(today),
+        duplicates=journal.duplicates(today.day_began),
+    )
+
+
+def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snapshot | None) -> FolderOverview:
+    raw = os.fsencode(folder.inbox)
+    mine = [one for one in facts.counts if one.inbox == raw]
+    paid = [spent for spent in facts.spent if spent.inbox == folder.inbox]
+    today, month = _paid(paid, facts.day), _paid(paid)
+    live = snapshot.inbox(folder.inbox) if snapshot else None
+    return FolderOverview(
+        inbox=folder.inbox,
+        outbox=folder.outbox,
+        preset_name=folder.preset_name,
+        waiting=live.waiting if count.away and live else count.waiting,
+        oldest=None if count.oldest is None else max(0.0, facts.now - count.oldest),
+        aged=count.aged,
+        counted=not count.away,
+        in_flight=sum(one.jobs for one in mine if not one.closed and not one.held),
+        held=sum(one.jobs for one in mine if not one.closed and one.held),
+        done=sum(one.jobs for one in mine if one.closed and one.state is JobState.DONE),
+        failed=sum(one.jobs for one in mine if one.closed and one.state is JobState.FAILED),
+        in_error=count.in_error,
+        paid_today=today,
+        day_left=_left(folder.budget.day, today),
+        month_left=_left(folder.budget.month, month),
+        duplicates=facts.duplicates[folder.inbox],
+        missed=live.missed if live else 0,
+        watched=live.watched if live else None,
+    )
+
+
+def _money(budget: Budget, facts: _Facts, snapshot: Snapshot | None) -> Money:
+    today, month = _paid(facts.spent, facts.day), _paid(facts.spent)
+    return Money(
+        paid_today=today,
+        paid_this_month=month,
+        day_left=_left(budget.day, today),
+        month_left=_left(budget.month, month),
+        credits=snapshot.credits if snapshot else None,
+        credits_at=snapshot.credits_at if snapshot else None,
+        price=snapshot.price if snapshot else None,
+    )
+
+
+def _paid(spent: Sequence[Spent], day: str | None = None) -> int:
+    return sum(one.images for one in spent if day in {None, one.day})
+
+
+def _left(budget: int | None, paid: int) -> int | None:
+    return None if budget is None else max(0, budget - paid)
+
+
+def _pace(done: Sequence[Job], lately: int, left: int, workers: int) -> Pace:
+    each = seconds_each(done)
+    return Pace(
+        per_hour=float(lately),
+        seconds_each=each,
+        seconds_left=each * left / workers if each is not None and left else None,
+    )
+
+
+def seconds_each(done: Sequence[Job]) -> float | None:
+    """How long an image is in flight, from the claim until its bytes are safe; None when no image tells.
+
+    As many as there are workers are in flight together, so a backlog of n takes n/workers times this.
+    """
+    spans = [
+        end - start
+        for job in done
+        if not job.twin
+        and (start := job.entered(JobState.CLAIMED)) is not None
+        and (end := job.entered(JobState.VAULTED)) is not None
+        and end >= start
+    ]
+    return sum(spans) / len(spans) if spans else None
+
+
+def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:
+    """Of these, youngest first, those whose file lies in the error folder, as far as can be told, each once."""
+    youngest: dict[Path, Job] = {}
+    there = lying(job.resting for job in failed if job.resting is not None)
+    for job in failed:
+        if job.resting is not None and job.resting in there:
+            youngest.setdefault(job.resting, job)
+    return tuple(youngest.values())

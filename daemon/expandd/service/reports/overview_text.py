@@ -1,4 +1,4 @@
-"""Owns the words of an overview: what status says in sentences, a fact a line."""
+"""The sentences of an overview: what status says, a fact a line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
-from expandd.service.reports.held_jobs import asked
-from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace
-from expandd.service.reports.pauses import clock, ended, sentence, span
+from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace, asked, clock, ended, sentence, span
 
 OLD = 60.0
 """Seconds after which what the running daemon tells of itself counts as old: it writes every 15."""

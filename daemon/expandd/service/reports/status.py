@@ -1,4 +1,4 @@
-"""Owns `status`: how it goes, read beside the daemon, once or again and again."""
+"""`status`: the overview, once or live as a table."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 
 import click
 
-from expandd.adapters.files.folder_counts import Counting
+from expandd.adapters.files.scan import Counting
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
-from expandd.service.reports.build_overview import build_overview
-from expandd.service.reports.overview import FolderOverview, Overview, Pause
+from expandd.service.reports.overview import FolderOverview, Overview, Pause, build_overview, sentence
 from expandd.service.reports.overview_text import difference, lines
-from expandd.service.reports.pauses import sentence
 
 
 def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:

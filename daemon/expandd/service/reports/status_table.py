@@ -10,10 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from expandd.service.reports.folder_labels import labels_of
-from expandd.service.reports.overview import FolderOverview, Overview
+from expandd.service.reports.overview import FolderOverview, Overview, clock, labels_of, span
 from expandd.service.reports.overview_text import footlines, headlines
-from expandd.service.reports.pauses import clock, span
 
 _COLUMNS = ("waiting", "oldest", "in flight", "done", "failed", "paid", "left", "in error")
 

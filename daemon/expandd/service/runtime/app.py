@@ -1,4 +1,4 @@
-"""Owns the building of the whole from its parts: the only place where adapters meet the engine."""
+"""Composes the program: the only place where adapters meet the engine."""
 
 from __future__ import annotations
 
@@ -6,33 +6,76 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from expandd.adapters.api.magic_expand import MagicExpand
-from expandd.adapters.bulkheads import Bulkheads
-from expandd.adapters.clock import SystemClock
+from expandd.adapters.bulkheads import Bulkheads, shared_threads
+from expandd.adapters.clock import SystemChance, SystemClock
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.inbox_locks import InboxLocks
+from expandd.adapters.files.mount_guard import Standing
+from expandd.adapters.files.permissions import close_to_others
+from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.spool import FileVault
-from expandd.adapters.files.state_dir import close_to_others
 from expandd.adapters.files.watcher import InotifyWatcher
-from expandd.adapters.images.pillow import PillowImages
-from expandd.adapters.locks.account_lock import account_locked, account_told
-from expandd.adapters.locks.state_lock import locked
-from expandd.adapters.randomness import SystemChance
+from expandd.adapters.images.decoders import PillowImages
+from expandd.adapters.locks import account_locked, account_told, locked
 from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.adapters.threads import shared_threads
-from expandd.domain.errors import ExpanddError, JournalAway
+from expandd.domain.errors import ExpanddError, FolderAway, InstanceRunning, JournalAway
 from expandd.domain.events import AccountShared, Event
-from expandd.domain.settings import Settings
+from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.engine import Engine
 from expandd.engine.ports import Outside
-from expandd.service.runtime.folder_access import Premises
 from expandd.service.runtime.rebuild import JOURNAL, prove_journal
+
+
+class Premises:
+    """Close it to let go of all."""
+
+    def __init__(self) -> None:
+        self.standing = Standing()
+        self.roots = Roots()
+        self.locks = InboxLocks(self.roots)
+        self.bulkheads = Bulkheads()
+
+    async def admit(self, folders: Sequence[HotFolder], bulkheads: Bulkheads | None = None) -> None:
+        """Take these too, all or none. Raises InstanceRunning.
+
+        A folder that is away, or whose disk does not answer, is taken when it is back. `bulkheads` are what runs the
+        calls from now on.
+        """
+        self.bulkheads = bulkheads or self.bulkheads
+        roots = [root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)]
+        await asyncio.to_thread(self.bulkheads.know, roots)
+        held, standing = self.locks.held, Standing(folders)
+        self.roots.know_folders(folders)
+        try:
+            await asyncio.gather(*(self._admit(folder.inbox, standing) for folder in folders))
+        except InstanceRunning:
+            self.locks.keep_only(held)
+            raise
+        self.standing.know(folders)
+
+    async def _admit(self, inbox: Path, standing: Standing) -> None:
+        def take() -> None:
+            standing.check(inbox)
+            self.locks.take(inbox)
+
+        with contextlib.suppress(FolderAway, OSError):
+            await self.bulkheads.run(inbox, take)
+
+    def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
+        """Let others have the rest, and tell what that is."""
+        return self.locks.keep_only(inboxes)
+
+    def close(self) -> None:
+        self.locks.close()
+
 
 Subscriber = Callable[[Event], None]
 

@@ -11,10 +11,9 @@ from typing import Protocol
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.permissions import looseness
-from expandd.adapters.images.pillow import PillowImages
+from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.sandbox import Wall
-from expandd.adapters.locks.account_lock import account_holder
-from expandd.adapters.locks.state_lock import holder
+from expandd.adapters.locks import account_holder, holder
 from expandd.domain.api_types import Account
 from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, Later
 from expandd.domain.image import Size

@@ -1,9 +1,15 @@
-"""Owns the daemon's day: waiting after crashes, starting, working with a heartbeat, reloading, stopping."""
+"""The daemon: waits after crashes, starts, works, reloads, stops.
+
+Without it asyncio writes traces to stderr: with no descriptor left up to a hundred a second, one for each connection
+that waits to be accepted.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -22,21 +28,120 @@ from expandd.engine.engine import Engine
 from expandd.engine.ports import Outside
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, Teller, telling
-from expandd.service.observability.instrumented_api import MeteredApi
 from expandd.service.observability.logs import EventLog, Log
-from expandd.service.observability.metrics import Metrics
-from expandd.service.observability.metrics_file import Publisher
-from expandd.service.reports.price import Price
-from expandd.service.reports.snapshot import last_snapshot
-from expandd.service.reports.snapshot_writer import Snapshots
-from expandd.service.runtime.app import Announcer, built, run_until
-from expandd.service.runtime.crashes import HEALTHY, Crashes, delay
-from expandd.service.runtime.folder_access import Premises
-from expandd.service.runtime.loop_errors import LoopErrors
+from expandd.service.observability.metrics import MeteredApi, Metrics, Publisher
+from expandd.service.reports.ledger import Price
+from expandd.service.reports.snapshot import Snapshots, last_snapshot
+from expandd.service.runtime.app import Announcer, Premises, built, run_until
 from expandd.service.runtime.reload import Reloader, remember
-from expandd.service.runtime.signals import reloaded_by_signals, stopped_by_signals
-from expandd.service.runtime.systemd import Notifier
-from expandd.service.runtime.watchdog import Failures, Heart, either
+from expandd.service.runtime.systemd import Failures, Heart, Notifier, either
+
+FIRST = 5.0
+"""Seconds before the third start in a row; systemd's own pause comes on top, and is all there is before the second."""
+
+LONGEST = 300.0
+
+HEALTHY = 600.0
+"""Seconds of work after which earlier crashes are forgotten."""
+
+
+class Crashes:
+    """Kept in $RUNTIME_DIRECTORY, which systemd keeps over restarts and removes at a stop; without it nothing counts.
+
+    systemd itself learns to wait longer each time only in version 254.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        directory = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        self._file = Path(directory) / "crashes" if directory else None
+
+    def begin(self) -> int:
+        """A run begins; how many before it in a row have not ended well."""
+        before = self._read()
+        self._write(before + 1)
+        return before
+
+    def healthy(self) -> None:
+        """This run has lasted."""
+        self._write(1)
+
+    def ended_well(self) -> None:
+        self._write(0)
+
+    def _read(self) -> int:
+        if self._file is None:
+            return 0
+        try:
+            return int(self._file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def _write(self, number: int) -> None:
+        # Counting must never be what keeps the service from working.
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.write_text(str(number), encoding="ascii")
+
+
+def delay(crashes: int) -> float:
+    """Seconds to wait after so many crashes in a row."""
+    return min(LONGEST, FIRST * 2.0 ** min(crashes - 2, 10)) if crashes > 1 else 0.0
+
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+def stopped_by_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second of either ends the program at once, as people expect."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in _STOPS:
+            loop.remove_signal_handler(number)
+
+    for number in _STOPS:
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def reloaded_by_signals() -> asyncio.Event:
+    """An event that SIGHUP sets, each time."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    return asked
+
+
+AGAIN = 60.0
+"""Seconds in which the same thing is told once."""
+
+MOST = 100
+"""Different things that are remembered."""
+
+
+class LoopErrors:
+    """An exception handler for `loop.set_exception_handler`."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._told: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        what = f"{context['message']}: {type(error).__name__}"
+        now = loop.time()
+        if now < self._told.get(what, float("-inf")) + AGAIN:
+            return
+        if len(self._told) >= MOST:
+            self._told.clear()
+        self._told[what] = now
+        if isinstance(error, OSError):
+            # The system's want, which passes; asyncio tries again by itself.
+            self._log.warning("loop.error", where=context["message"], why=error.strerror or str(error))
+        else:
+            self._log.error("bug.found", where=context["message"], exc_info=error)
+
 
 STDERR = 2
 START = 300.0

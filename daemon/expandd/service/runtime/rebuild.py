@@ -10,9 +10,9 @@ from expandd.adapters.config.load import load
 from expandd.adapters.files.recovery_record import mark_beside
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import MARK, Looking
-from expandd.adapters.locks.state_lock import locked
+from expandd.adapters.locks import locked
 from expandd.adapters.responsiveness import silent
-from expandd.adapters.store.sqlite.damage import begin_anew, damage
+from expandd.adapters.store.sqlite.job_store import begin_anew, damage
 from expandd.domain.errors import JournalAway
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode

@@ -9,14 +9,12 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from expandd.adapters.config.last_loaded import keep_loaded
-from expandd.adapters.config.load import load
+from expandd.adapters.config.load import keep_loaded, load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
 from expandd.domain.settings import ApiSettings, Settings
 from expandd.engine.engine import Engine
-from expandd.service.runtime.folder_access import Premises
-from expandd.service.runtime.systemd import Notifier
-from expandd.service.runtime.watchdog import Heart, either
+from expandd.service.runtime.app import Premises
+from expandd.service.runtime.systemd import Heart, Notifier, either
 
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""

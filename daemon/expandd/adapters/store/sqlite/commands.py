@@ -1,4 +1,4 @@
-"""Owns how orders are written into the journal, and read back."""
+"""Commands and holds as rows of the job database."""
 
 from __future__ import annotations
 

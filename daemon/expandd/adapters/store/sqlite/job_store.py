@@ -1,4 +1,4 @@
-"""Owns the journal: SQLite in one writer thread that commits in groups, durable before anybody is told."""
+"""The job database: SQLite in one writer thread that commits in groups; and what to do with a damaged one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import queue
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from expandd.adapters.bulkheads import begun
 from expandd.adapters.store.sqlite.commands import forget_order, lift, orders, stand, standing_orders
-from expandd.adapters.store.sqlite.payments import paid_before, paid_here, spent, write_payments
-from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row
+from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, paid_before, paid_here, spent, to_row, write_payments
 from expandd.adapters.store.sqlite.schema import VERSION, steps_from
-from expandd.adapters.threads import begun
-from expandd.domain.calendar import Spent, Today
 from expandd.domain.commands import Order, StandingOrder
 from expandd.domain.errors import JournalAway, RowRefused, StaleJob
 from expandd.domain.job import Job, JobState
+from expandd.domain.spending import Spent, Today
 
 T = TypeVar("T")
 
@@ -281,3 +281,32 @@ def _prune(connection: sqlite3.Connection, before: float) -> int:
 
 def _all(connection: sqlite3.Connection, query: str, *values: str | bytes | int | None) -> list[Job]:
     return [from_row(row) for row in connection.execute(query, values)]
+
+
+_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+
+
+def damage(path: Path) -> str:
+    """What is wrong with the journal, or "". One that is busy or on a full disk is not broken: that mends itself."""
+    try:
+        connection = open_journal(path)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return str(error) if getattr(error, "sqlite_errorname", "") in _CORRUPT else ""
+    return "" if found == "ok" else str(found)
+
+
+def begin_anew(path: Path) -> None:
+    """Put what lies at `path` aside, under a name that says so, and make an empty journal. Raises JournalAway."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    try:
+        for ending in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                part.rename(path.with_name(f"{path.name}.broken-{stamp}{ending}"))
+        open_journal(path).close()
+    except (OSError, sqlite3.Error) as error:
+        raise JournalAway(f"No new journal could be made at {path}: {error}.") from error

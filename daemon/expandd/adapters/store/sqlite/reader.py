@@ -1,4 +1,4 @@
-"""Owns reading the journal from beside: for people who ask, while the daemon runs and while it does not."""
+"""Access to the job database beside the daemon: reads it, and leaves commands for the daemon."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.store.sqlite.commands import standing_orders
-from expandd.adapters.store.sqlite.payments import paid_before, spent
-from expandd.adapters.store.sqlite.rows import from_row
+from expandd.adapters.store.sqlite.commands import standing_orders, write_order
+from expandd.adapters.store.sqlite.job_store import open_journal
+from expandd.adapters.store.sqlite.rows import from_row, paid_before, spent
 from expandd.adapters.store.sqlite.schema import VERSION
-from expandd.domain.calendar import Spent, Today
-from expandd.domain.commands import StandingOrder
+from expandd.domain.commands import Order, StandingOrder
 from expandd.domain.errors import JournalAway
 from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Offsets
+from expandd.domain.spending import Spent, Today
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +236,21 @@ def _prove_version(path: Path, version: int) -> None:
             f"The journal {path} was written by an older expandd and is brought up to date when this one starts: "
             "`systemctl restart expandd`, then ask again."
         )
+
+
+def write_orders(path: Path, orders: Sequence[Order]) -> None:
+    """Leave orders for the daemon, running or not, all or none. Raises JournalAway."""
+    if not path.exists():
+        # One that is made here would hide from the next start that the old one is gone.
+        raise JournalAway(f"The journal {path} is not there. Has expandd run with it, and is its disk mounted?")
+    try:
+        connection = open_journal(path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for order in orders:
+                write_order(connection, order)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise JournalAway(f"The journal {path} cannot be written: {error}.") from error

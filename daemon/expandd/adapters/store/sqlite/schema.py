@@ -1,4 +1,4 @@
-"""Owns the journal's tables, and how an older journal becomes one of today."""
+"""The tables of the job database, and the migration of older ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""What a hook does: runs a command, or posts to a web address."""

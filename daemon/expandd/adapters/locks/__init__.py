@@ -1,1 +1,0 @@
-"""Locks that keep a second instance away from a state directory, an account or an inbox."""

@@ -1,0 +1,284 @@
+"""Carries out commands: finds what a person names, and writes the command for the daemon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from expandd.adapters.config.load import load
+from expandd.adapters.locks import holder
+from expandd.adapters.responsiveness import BRIEF, lying, silent
+from expandd.adapters.store.sqlite.reader import JournalReader, reading, write_orders
+from expandd.domain.commands import Order, Verb
+from expandd.domain.errors import FaultCode
+from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.naming import printable
+from expandd.domain.settings import HotFolder, Settings
+from expandd.service.exit_codes import ExitCode
+from expandd.service.reports.as_loaded import as_loaded
+from expandd.service.reports.job_history import absolute_path, names_of, real_path
+from expandd.service.reports.overview import labels_of
+from expandd.service.runtime.rebuild import JOURNAL
+
+MOST = 20
+"""Jobs of one name that are looked through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """`job` for a file that was picked up, else `inbox` and `relative` for one that waits, else `inbox`, else all."""
+
+    called: str
+    job: Job | None = None
+    inbox: Path | None = None
+    relative: Path | None = None
+
+
+EVERYTHING = Target(called="Everything")
+
+
+def target(what: str | None, settings: Settings, journal: JournalReader | None) -> Target:
+    """What `what` names. Raises click.UsageError for what names nothing, or more than one thing."""
+    if what is None:
+        return EVERYTHING
+    folder = _folder(what, settings)
+    if folder is not None:
+        return Target(called=f"The hot folder {printable(folder.inbox)}", inbox=folder.inbox)
+    waiting = _waiting(what, settings)
+    jobs = list(journal.named(names_of(what), MOST)) if journal else []
+    if waiting is not None and not any(job.id == what for job in jobs):
+        return waiting
+    # An earlier file of the same name that is over is not meant while one is in hand.
+    jobs = [job for job in jobs if not job.closed] or jobs[:1]
+    if len(jobs) == 1:
+        return Target(called=printable(jobs[0].relative), job=jobs[0])
+    raise click.UsageError(_not_one(what, jobs))
+
+
+def _folder(what: str, settings: Settings) -> HotFolder | None:
+    path, labels = real_path(absolute_path(what)), labels_of([folder.inbox for folder in settings.folders])
+    for folder in settings.folders:
+        own = (folder.inbox, folder.outbox, folder.done, folder.error)
+        root = folder.inbox.parent if folder.inbox.parent == folder.outbox.parent else None
+        if path in {*own, root} or what == labels[folder.inbox]:
+            return folder
+    return None
+
+
+def _waiting(what: str, settings: Settings) -> Target | None:
+    """A file that lies in an inbox and has not been picked up."""
+    path = Path(what)
+    below = [] if path.is_absolute() else [(folder, folder.inbox / path) for folder in settings.folders]
+    absolute = real_path(absolute_path(what))
+    inside = [(folder, absolute) for folder in settings.folders if absolute.is_relative_to(folder.inbox)]
+    # Of a name alone it must be known where it lies; a path is taken at its word where its disk does not answer.
+    unsure = silent({one.parent for _, one in below}, BRIEF)
+    named = [*inside, *((folder, one) for folder, one in below if one.parent not in unsure)]
+    there = lying(one for _, one in named)
+    found = [(folder, one) for folder, one in named if one in there and one != folder.inbox]
+    found = [(folder, one) for folder, one in found if folder.work not in one.parents]
+    if len({one for _, one in found}) > 1:
+        listed = "\n".join(f"  {printable(one)}" for _, one in found)
+        raise click.UsageError(f"{printable(what)} lies in more than one inbox; name one by its path:\n{listed}")
+    for folder, one in found:
+        relative = one.relative_to(folder.inbox)
+        return Target(called=printable(relative), inbox=folder.inbox, relative=relative)
+    return None
+
+
+def _not_one(what: str, jobs: Sequence[Job]) -> str:
+    if not jobs:
+        return (
+            f"Nothing is known of {printable(what)}: it is no hot folder, lies in no inbox, and the journal has none "
+            "of that name."
+        )
+    listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
+    return f"{printable(what)} names more than one file; name one by its id:\n{listed}"
+
+
+_WHEN_ALL = {
+    Verb.RETRY: "is tried once more: files in error go back into their inbox, what is put off goes on at once. "
+    "Where one was paid for before it failed and works now, it is paid for again. "
+    "What a person cancelled or gave up stays: retry it by name",
+    Verb.CANCEL: "is cancelled: what nothing is paid for goes to the error folder",
+    Verb.PAUSE: "is paused: nothing new is begun, what is paid for is delivered. `expandd resume` lifts it",
+    Verb.RESUME: "goes on, unless something else holds it up: see `expandd status`",
+    Verb.RELEASE: "is released: the files that the burst guard holds go on",
+}
+
+
+_BRING_BACK = frozenset({Verb.RETRY, Verb.REDO})
+
+
+def run_steer(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
+    """Leave the order for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
+    # What costs money wants the configuration as it is.
+    settings = load(config) if verb is Verb.REDO else as_loaded(config)
+    path = settings.state_dir / JOURNAL
+    if not path.exists():
+        raise click.UsageError(
+            f"There is no journal {path}: expandd has never run with this state directory, or its disk is not mounted."
+        )
+    with reading(path) as journal:
+        about = target(what, settings, journal)
+        orders, said = _orders(verb, about, journal, frozenset(folder.inbox for folder in settings.folders))
+    if not orders:
+        click.echo(said, err=True)
+        return ExitCode.USAGE
+    if not yes and _needs_asking(verb, about) and not click.confirm(said):
+        click.echo("Nothing was ordered.")
+        return ExitCode.FINE
+    write_orders(path, orders)
+    when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
+    click.echo(f"{said} This is carried out {when}.")
+    return ExitCode.FINE
+
+
+def _needs_asking(verb: Verb, about: Target) -> bool:
+    whole = about.job is None and about.relative is None
+    return verb is Verb.REDO or (verb is Verb.CANCEL and whole)
+
+
+def _orders(
+    verb: Verb, about: Target, journal: JournalReader | None, served: frozenset[Path]
+) -> tuple[list[Order], str]:
+    """The orders to leave and what they mean; or none, and why not. `served` are the inboxes of the configuration."""
+    if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.place.inbox not in served:
+        return [], _not_served(about.job, about.called)
+    if verb is Verb.REDO:
+        return _redo(about, journal, served)
+    if about.job is not None:
+        return _about_job(verb, about.job, about.called)
+    if about.relative is not None and verb in {Verb.RETRY, Verb.RELEASE}:
+        return [], f"{about.called} waits in its inbox; `expandd why` says what for."
+    order = Order(verb=verb, at=time.time(), inbox=about.inbox, relative=about.relative)
+    return [order], f"{about.called} {_WHEN_ALL[verb]}."
+
+
+def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Order], str]:
+    if verb in {Verb.PAUSE, Verb.RESUME}:
+        if job.closed and verb is Verb.PAUSE:
+            return [], f"{called} is over; there is nothing to pause."
+        order = Order(verb=verb, at=time.time(), inbox=job.place.inbox, relative=job.relative)
+        return [order], f"{called} {_WHEN_ALL[verb]}."
+    order = Order(verb=verb, at=time.time(), job_id=job.id)
+    if verb is Verb.RETRY:
+        return _retry(job, called, order)
+    if verb is Verb.CANCEL:
+        return _cancel(job, called, order)
+    return [], f"{called} is not held by a burst guard; `expandd why` says what it waits for."
+
+
+def _retry(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
+    if not job.closed:
+        if job.held:
+            return [], f"{called} needs your word first: `expandd resolve {job.id} --paid` or `--not-paid`."
+        return [order], f"{called} is in hand ({job.state.value}); its next step is tried at once."
+    if job.state is not JobState.FAILED:
+        return [], f"{called} is not in error. To expand and pay for it once more: `expandd redo`."
+    if not _lies_there(job):
+        return [], f"{called} does not lie in the error folder any more; drop it into the inbox to try it again."
+    return [order], f"{called} goes back into its inbox and is tried again. {_cost(job)}"
+
+
+def _cost(job: Job) -> str:
+    if job.spent_at is None:
+        return "Nothing was paid for it."
+    certain = job.paid or (job.fault is not None and job.fault.code is FaultCode.GIVEN_UP_BY_PERSON)
+    return f"It {'was' if certain else 'may have been'} paid for once; if it works now, it is paid for again."
+
+
+def _not_served(job: Job, called: str) -> str:
+    original = f" Its original lies at {printable(job.resting)}." if _lies_there(job) and job.resting else ""
+    return (
+        f"{called} was dropped into {printable(job.place.inbox)}, which is no hot folder any more.{original} "
+        "Drop the picture into a hot folder to expand it."
+    )
+
+
+def _cancel(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
+    if job.closed:
+        return [], f"{called} is over; there is nothing to cancel."
+    if job.state in MAYBE_PAID:
+        return [], f"{called} may be paid for already and cannot be cancelled; its result is delivered."
+    return [order], f"{called} goes to the error folder, unless its paid call is faster. Nothing is paid for it."
+
+
+def _redo(about: Target, journal: JournalReader | None, served: frozenset[Path]) -> tuple[list[Order], str]:
+    jobs = [job for job in _over(about, journal) if job.resting is not None]
+    lies = lying(job.resting for job in jobs if job.resting is not None)
+    there = [job for job in jobs if job.resting in lies and job.place.inbox in served]
+    if not there:
+        return [], (
+            f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
+            "Drop the picture into the inbox anew."
+        )
+    number = len(there)
+    images = "1 image" if number == 1 else f"{number} images"
+    gone = f" {len(jobs) - number} more have no original any more." if len(jobs) > number else ""
+    at = time.time()
+    orders = [Order(verb=Verb.REDO, at=at, job_id=job.id) for job in there]
+    return orders, f"{about.called}: {images} to expand once more and TO PAY FOR ONCE MORE.{gone}"
+
+
+def _over(about: Target, journal: JournalReader | None) -> Sequence[Job]:
+    if about.job is not None:
+        return [about.job] if about.job.closed else []
+    if about.relative is not None or journal is None:
+        return []
+    return _one_each(journal.done_in(about.inbox))
+
+
+def _one_each(jobs: Iterable[Job]) -> list[Job]:
+    """Each original once, however often it was expanded."""
+    return list({job.resting: job for job in jobs}.values())
+
+
+def _lies_there(job: Job) -> bool:
+    return job.resting is not None and bool(lying({job.resting}))
+
+
+_NEXT = {
+    Verb.PAID: "It goes to the error folder with a note; nothing more is paid for it.",
+    Verb.NOT_PAID: "It is paid for and expanded as if it were new.",
+}
+
+
+def run_resolve(file: str, verdict: Verb, config: Path) -> int:
+    """Write the decision down for the one unknown job that `file` names, by name, path or job id."""
+    settings = load(config)
+    path = settings.state_dir / JOURNAL
+    with reading(path) as journal:
+        unknown = {job.id: job for job in (*journal.unknown(), *journal.held(-1))}.values() if journal else ()
+    found = [job for job in unknown if _names(job, file)]
+    if len(found) != 1:
+        click.echo(_not_one_unknown(file, found or tuple(unknown)), err=True)
+        return ExitCode.USAGE
+    job = found[0]
+    if verdict is Verb.NOT_PAID and job.state is not JobState.UNKNOWN:
+        click.echo(
+            f"{printable(job.relative)} was paid for: the service has expanded it, only its result cannot be fetched. "
+            "`--paid` gives it up; then `expandd retry` expands it anew, which costs again.",
+            err=True,
+        )
+        return ExitCode.USAGE
+    write_orders(path, [Order(verb=verdict, at=time.time(), job_id=job.id)])
+    when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
+    click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")
+    return ExitCode.FINE
+
+
+def _names(job: Job, file: str) -> bool:
+    relative = job.relative
+    return file in {job.id, str(relative), relative.name, str(job.place.inbox / relative), str(job.work_file)}
+
+
+def _not_one_unknown(file: str, jobs: Sequence[Job]) -> str:
+    if not jobs:
+        return "No picture waits for such a decision. `expandd status` shows what is in hand."
+    listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
+    return f"{printable(file)} does not name exactly one of the pictures that wait for a decision:\n{listed}"
