@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,11 @@ def unread() -> Iterator[int]:
     os.close(reading)
 
 
+def told(house: House) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads(house.call("status", "--json").stdout)
+    return status
+
+
 @pytest.mark.parametrize("log", [full, closed, unread], ids=lambda log: str(log.__name__))
 def test_the_work_goes_on_where_no_line_can_be_written(
     house: House, server: PracticeServer, log: Callable[[], Iterator[int]]
@@ -59,12 +66,17 @@ def test_the_work_goes_on_where_no_line_can_be_written(
         while len(names(hot / "done")) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         done = names(hot / "done")
+        while not (lost := told(house)["lost_log_lines"]) and time.monotonic() < deadline and log is not unread:
+            time.sleep(0.05)
+        said = house.call("status").stdout
         process.send_signal(signal.SIGTERM)
         code = process.wait(PATIENCE)
     finally:
         process.kill()
         next(descriptors, None)
 
+    # One that nobody reads is waited for: its lines are lost once too many wait.
+    assert (lost > 0 and "Lines of the log lost" in said) or log is unread
     assert done == ["0.png", "1.png", "2.png"]
     assert code == 0
     assert server.counts().calls["generate"] == {"200": 3}

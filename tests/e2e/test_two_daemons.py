@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,18 @@ def test_two_daemons_of_one_account_leave_each_others_results_alone(tmp_path: Pa
                 (house.folder() / "inbox" / name).write_bytes(picture("png", seed=10 * offset + number))
         for daemon in (first, second):
             daemon.finished(times=4)
+        said = [house.call("status").stdout for house in houses]
+        shared = json.loads(houses[1].call("status", "--json").stdout)["account_shared_with"]
+        for daemon in (first, second):
             assert daemon.stop() == 0
     counts = server.counts()
 
     for house in houses:
         assert names(house.folder() / "outbox") == names(house.folder() / "done") == sorted(dropped)
         assert names(house.folder() / "error") == []
+    assert shared == f"process {first.process.pid}"
+    assert f"Account shared: {shared} worked" in said[1]
+    assert "Account shared" not in said[0], "it was there first"
     assert set(counts.generates_by_source.values()) == {1}
     assert counts.generates_accepted == 8
     # A result whose notification was deleted by the other would have had to be asked for.

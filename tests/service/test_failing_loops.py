@@ -38,3 +38,10 @@ def test_status_names_it_and_says_why() -> None:
 
     assert "inbox /srv/hot" in said
     assert "ValueError: never" in said
+
+
+def test_a_shared_account_and_lost_lines_of_the_log_are_read_as_they_were_left(tmp_path: Path) -> None:
+    left = Snapshot(at=2_000.0, process="process 1", account_shared_with="process 7", lost_log_lines=3)
+    write_snapshot(tmp_path, left)
+
+    assert last_snapshot(tmp_path) == left

@@ -36,6 +36,8 @@ class Account:
         self.settings = settings
         self.credits: Decimal | None = None
         self.at: float | None = None
+        self.shared_with = ""
+        """Who of this machine works with the same account, in words, as it was at the start; "" for nobody."""
         self.waiting: Callable[[], bool] = lambda: True
         self.needed = asyncio.Event()
         """Set when the credits may have changed, or are short."""

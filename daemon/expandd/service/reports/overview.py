@@ -159,6 +159,10 @@ class Overview:
     """Those that are over without their originals, which somebody removed while they were in work."""
     failing: tuple[LoopFailing, ...] = ()
     """Parts of the daemon that fail again and again."""
+    account_shared_with: str = ""
+    """Who of this machine works with the same account, in words; "" for nobody."""
+    lost_log_lines: int = 0
+    """Lines of the log that could not be written since expandd started."""
     told_at: float | None = None
     """When the running daemon last told of itself; None when it does not run, or has not yet."""
 
@@ -306,6 +310,8 @@ def overview_of(
         running=running,
         told_at=snapshot.at if snapshot else None,
         failing=snapshot.failing if snapshot else (),
+        account_shared_with=snapshot.account_shared_with if snapshot else "",
+        lost_log_lines=snapshot.lost_log_lines if snapshot else 0,
         folders=folders,
         pauses=halts,
         money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),

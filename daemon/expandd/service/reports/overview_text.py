@@ -38,6 +38,16 @@ def headlines(overview: Overview) -> Iterator[str]:
             f"Something in expandd itself fails ({printable(loop.name)}) since {clock(loop.since, overview.at)}: "
             f"{printable(loop.why)}. The rest goes on, and it is tried again; see the log, and report it."
         )
+    if overview.lost_log_lines:
+        yield (
+            f"Lines of the log lost since it started: {overview.lost_log_lines}. The work goes on; see to the disk or "
+            "the program that takes them."
+        )
+    if overview.account_shared_with:
+        yield (
+            f"Account shared: {printable(overview.account_shared_with)} worked with the same one when this began. The "
+            "API's limits hold for both together, and each may have to wait for the other."
+        )
     for halt in overview.pauses:
         yield sentence(halt, overview.at)
 

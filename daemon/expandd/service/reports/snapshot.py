@@ -93,6 +93,10 @@ class Snapshot:
     credits_at: float | None = None
     price: Decimal | None = None
     failing: tuple[LoopFailing, ...] = ()
+    account_shared_with: str = ""
+    """Who of this machine works with the same account, in words; "" for nobody."""
+    lost_log_lines: int = 0
+    """Lines of the log that could not be written since the start."""
 
     def inbox(self, path: Path) -> InboxNow | None:
         return next((one for one in self.inboxes if one.inbox == path), None)
@@ -143,6 +147,8 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
         credits_at=None if found["credits_at"] is None else float(found["credits_at"]),
         price=_decimal(found["price"]),
         failing=tuple(LoopFailing(**one) for one in found.get("failing", ())),
+        account_shared_with=str(found.get("account_shared_with", "")),
+        lost_log_lines=int(found.get("lost_log_lines", 0)),
     )
 
 
@@ -188,12 +194,14 @@ class Snapshots:
         price: Price,
         log: FilteringBoundLogger,
         wall: Callable[[], float],
+        lost_log_lines: Callable[[], int] = lambda: 0,
     ) -> None:
         self._engine = engine
         self._before = before
         self._price = price
         self._log = log
         self._wall = wall
+        self._lost_log_lines = lost_log_lines
         self._written: Snapshot | None = None
         self._failing = False
         self._heard = asyncio.Event()
@@ -233,6 +241,8 @@ class Snapshots:
             credits_at=left_at,
             price=self._price.latest,
             failing=tuple(LoopFailing(one.name, one.since, one.why) for one in self._engine.supervisor.failing),
+            account_shared_with=self._engine.account.shared_with,
+            lost_log_lines=self._lost_log_lines(),
         )
 
     def _credits(self) -> tuple[Decimal | None, float | None]:

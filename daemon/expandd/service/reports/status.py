@@ -61,6 +61,8 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "failing": [
             {"loop": printable(one.name), "since": one.since, "why": printable(one.why)} for one in overview.failing
         ],
+        "account_shared_with": printable(overview.account_shared_with),
+        "lost_log_lines": overview.lost_log_lines,
         "pauses": [_pause_values(halt, overview.at) for halt in overview.pauses],
         "folders": [_folder_values(folder) for folder in overview.folders],
         "money": {

@@ -193,7 +193,9 @@ async def built(
             watcher=watcher,
             mount_of=bulkheads.mount_of,
         )
-        yield Engine(settings, around(outside), announce)
+        engine = Engine(settings, around(outside), announce)
+        engine.account.shared_with = shared
+        yield engine
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -212,7 +212,9 @@ async def _work(settings: Settings, given: Given) -> None:
         teller.hooks = lambda: engine.settings.hooks
         heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
         reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
-        snapshots = Snapshots(engine, before=before, price=price, log=given.log, wall=time.time)
+        snapshots = Snapshots(
+            engine, before=before, price=price, log=given.log, wall=time.time, lost_log_lines=given.lost_lines
+        )
         announcer.also(snapshots)
 
         async def day() -> None:
