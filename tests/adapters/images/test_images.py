@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from expandd.adapters.images.decoders import PillowImages
+from expandd.adapters.images.decoders import SPARE, PillowImages, Share
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from tests.support.examples import EVERY_DAY, MORE, examples
@@ -92,6 +92,18 @@ print(ANSWER)
 async def images() -> AsyncIterator[PillowImages]:
     async with PillowImages() as pillow:
         yield pillow
+
+
+def tell_once(descriptor: int, call: Callable[[], object]) -> None:
+    """Call it as soon as somebody has written to the pipe, or closed it again; then it is closed here too."""
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        call()
+
+    loop.add_reader(descriptor, told)
 
 
 @pytest.fixture
@@ -450,6 +462,40 @@ class TestChildren:
                 await harmful.examine(written(tmp_path, b"hang"))
             assert harmful.resting == ()
 
+    async def test_files_of_one_mount_that_hang_leave_decoders_to_others(self, tmp_path: Path) -> None:
+        for mount in ("share", "disk"):
+            (tmp_path / mount).mkdir()
+        hang = [written(tmp_path / "share", b"hang", f"{number}") for number in range(6)]
+        good = written(tmp_path / "disk", picture())
+        begun = asyncio.Semaphore(0)
+        for path in hang:
+            os.mkfifo(f"{path}.hanging")
+            tell_once(os.open(f"{path}.hanging", os.O_RDONLY | os.O_NONBLOCK), begun.release)
+        async with PillowImages(program=("-c", HARMFUL), processes=4, mount_of=lambda path: path.parent.name) as images:
+            looks = [asyncio.create_task(images.examine(path)) for path in hang]
+            for _ in range(4 - SPARE):
+                await begun.acquire()
+            assert isinstance(await images.examine(good), Whole)
+            assert not any(look.done() for look in looks)
+            for look in looks:
+                look.cancel()
+            await asyncio.wait(looks)
+
+    async def test_a_process_that_its_disk_holds_keeps_its_place_until_it_ends(self) -> None:
+        share, over = Share(1, patience=0.05), asyncio.Event()
+
+        async def end() -> None:
+            await over.wait()
+
+        async with share.place() as ends:
+            ends.add(asyncio.create_task(end()))
+        with pytest.raises(Later, match="its disk does not answer"):
+            async with share.place():
+                pass
+        over.set()
+        async with share.place():
+            pass
+
     async def test_a_cancelled_question_ends_its_child_and_the_next_is_answered(
         self, harmful: PillowImages, tmp_path: Path
     ) -> None:
@@ -503,7 +549,7 @@ class TestChildren:
             assert isinstance(await images.examine(path), Whole)
 
     async def test_many_at_once_share_a_few_children(self, tmp_path: Path) -> None:
-        async with PillowImages(processes=2) as images:
+        async with PillowImages(processes=2 + SPARE) as images:
             paths = [written(tmp_path, picture(seed=seed, width=64 + seed), f"{seed}") for seed in range(30)]
             found = await asyncio.gather(*(images.examine(path) for path in paths))
             assert [whole.size.width for whole in found if isinstance(whole, Whole)] == list(range(64, 94))

@@ -27,7 +27,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 from watchdog.observers.inotify import InotifyWatchGroup
 
-from expandd.adapters.bulkheads import Run, ask_each, in_thread, starting_threads
+from expandd.adapters.bulkheads import Run, ask_each, in_thread, one_mount, starting_threads
 from expandd.adapters.wants import raise_want
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
@@ -126,11 +126,6 @@ class _Watched:
     hint: Hint
 
 
-def _one_mount(path: Path) -> str:
-    del path
-    return "/"
-
-
 class InotifyWatcher:
     """Watches inboxes, those of each mount by an observer of their own. Close it to end the observers' threads.
 
@@ -141,7 +136,7 @@ class InotifyWatcher:
     def __init__(
         self,
         run: Run = in_thread,
-        mount_of: Callable[[Path], str] = _one_mount,
+        mount_of: Callable[[Path], str] = one_mount,
         observer: Callable[[], BaseObserver] = Observer,
         fresh: float = ASK_AGAIN,
     ) -> None:

@@ -15,12 +15,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from expandd.adapters.bulkheads import Run, in_thread, starting_threads
+from expandd.adapters.bulkheads import Run, in_thread, one_mount, starting_threads
 from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
 from expandd.adapters.images.process import (
     Answer,
@@ -46,6 +48,9 @@ MOST_ANSWER = 1 << 21
 
 START = 60.0
 """Seconds within which a child must be ready, also on a machine that has much else to do."""
+
+PATIENCE = 5.0
+"""Seconds after which a child that waits for a disk is looked at again; if it has got nowhere it is given up."""
 
 END = 2.0
 """Seconds for a child that did not become ready to end by itself, so that it can be said how."""
@@ -134,12 +139,7 @@ class Child:
         """
         self._wake()
         try:
-            async with asyncio.timeout(seconds):
-                line = await self._exchanged(request.line(), files)
-        except TimeoutError as error:
-            message = f"It was not decoded within {seconds:g} s."
-            # One that waits for a disk is not to blame, and nor is its file.
-            raise (Later(message) if self._waits_for_disk() else ReaderDied(message)) from error
+            line = await self._within(seconds, self._exchanged(request.line(), files))
         except ValueError as error:
             raise ChildDied("its answer has no end", by_file=True) from error
         if not line.endswith(b"\n"):
@@ -176,12 +176,31 @@ class Child:
             return b""
         return await self._answers.readline()
 
-    def _waits_for_disk(self) -> bool:
+    async def _within(self, seconds: float, exchange: Coroutine[Any, Any, bytes]) -> bytes:
+        """What the child writes. One that waits for a disk, and gets nowhere, is not to blame, and nor is its file."""
+        reading, before = asyncio.ensure_future(exchange), ""
         try:
-            state = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return False
-        return state == "D"
+            deadline = time.monotonic() + seconds
+            while (left := deadline - time.monotonic()) > 0:
+                done, _ = await asyncio.wait({reading}, timeout=min(left, PATIENCE))
+                if done:
+                    return reading.result()
+                now = self._wait_for_disk()
+                if now and now == before:
+                    raise Later("It cannot be read just now: its disk does not answer.")
+                before = now
+        finally:
+            reading.cancel()
+        message = f"It was not decoded within {seconds:g} s."
+        raise Later(message) if before else ReaderDied(message)
+
+    def _wait_for_disk(self) -> str:
+        """What changes whenever it gets anywhere, while the kernel holds it for a disk; "" while it does not."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text("ascii", "replace")
+        except OSError:
+            return ""
+        return status[status.find("voluntary_ctxt_switches") :] if "\nState:\tD" in status else ""
 
 
 def _death(code: int) -> ChildDied | OutOfTime:
@@ -235,6 +254,9 @@ _CRASHES = Unfit(
 
 T = TypeVar("T")
 
+SPARE = 2
+"""Places that the files of one mount never take."""
+
 _PATIENCE = 5.0  # seconds for all children to end
 
 SHORT = 2
@@ -247,19 +269,61 @@ _WALL = 15
 """Seconds that may pass for each of processor time, on a machine that has much else to do."""
 
 
+class Share:
+    """The places of one mount's files. A process that its disk holds keeps its place until it has ended."""
+
+    def __init__(self, most: int, patience: float = PATIENCE) -> None:
+        self._most = most
+        self._patience = patience
+        self._taken = 0
+        self._held = 0
+        self._changed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[set[asyncio.Task[None]]]:
+        """A place, kept beyond the block until what is put into the set is over.
+
+        Raises Later where each process of these places waits for a disk that does not answer.
+        """
+        while self._taken == self._most:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._changed.wait()
+                continue
+            if self._held == self._most:
+                raise Later("It cannot be read just now: its disk does not answer.")
+        self._taken += 1
+        ends: set[asyncio.Task[None]] = set()
+        try:
+            yield ends
+        finally:
+            self._held += 1
+            if ends:
+                asyncio.gather(*ends, return_exceptions=True).add_done_callback(self._leave)
+            else:
+                self._leave()
+
+    def _leave(self, _: object = None) -> None:
+        self._held -= 1
+        self._taken -= 1
+        self._changed.set()
+
+
 class PillowImages:
-    """Looks inside pictures with Pillow, in at most `processes` child processes.
+    """Looks inside pictures with Pillow, in at most `processes` child processes, all but SPARE of them for one mount.
 
     `idle` and `timeout` are in seconds: after how long an unused child is ended, and one that gives no answer
     is killed. Results of more than `most_pixels` are not decoded. `program` is what `python` runs in a child.
-    `open_file` opens what is to be looked into, in a thread of `run`: a child is given the open file.
+    `open_file` opens what is to be looked into, in a thread of `run`: a child is given the open file. `mount_of` names
+    the mount that a file is on.
     """
 
     def __init__(
         self,
         *,
-        # Two more than the looks that the engine has under way in one folder: a disk that hangs holds each of those.
-        processes: int = 5,
+        # The files of one mount have one place more than the engine has looks under way in one folder.
+        processes: int = 6,
         idle: float = 10.0,
         timeout: float = 120.0,
         most_pixels: int = 40_000_000,
@@ -267,7 +331,10 @@ class PillowImages:
         python: str = sys.executable,
         open_file: OpenFile = open_plainly,
         run: Run = in_thread,
+        mount_of: Callable[[Path], str] = one_mount,
     ) -> None:
+        self._mount_of = mount_of
+        self._shares: defaultdict[str, Share] = defaultdict(lambda: Share(max(1, processes - SPARE)))
         self._places = asyncio.Semaphore(processes)
         self._idle = idle
         self._timeout = timeout
@@ -322,7 +389,7 @@ class PillowImages:
         try:
             with await self._opened(path) as file:
                 cpu = _seconds(file, LONG if thorough else SHORT)
-                return await self._found(Request(task=Task.EXAMINE, cpu=cpu), file)
+                return await self._found(Request(task=Task.EXAMINE, cpu=cpu), path, file)
         except FileFault as denied:
             return Unfit(denied.fault)
         except OutOfTime as error:
@@ -335,7 +402,7 @@ class PillowImages:
         try:
             with await self._opened(path) as file:
                 request = Request(task=Task.EXAMINE_RESULT, cpu=MOST, most_pixels=self._most_pixels)
-                return await self._found(request, file)
+                return await self._found(request, path, file)
         except FileFault as denied:
             raise Later(denied.fault.message) from denied
         except OutOfTime:
@@ -363,7 +430,7 @@ class PillowImages:
         """
         request = Request(task=Task.THUMBNAIL, cpu=MOST, most_pixels=self._most_pixels, side=side)
         with await self._opened(path) as file:
-            answer = await self._done(request, file)
+            answer = await self._done(request, path, file)
         if isinstance(answer, Thumbnail):
             return answer
         raise Later("The process that decodes it gave another answer.")
@@ -372,7 +439,7 @@ class PillowImages:
         with await self._opened(source) as file:
             new = await self._on_disk(target, NewFile, target)
             try:
-                answer = await self._done(Request(task=task, cpu=MOST), file, new.file)
+                answer = await self._done(Request(task=task, cpu=MOST), source, file, new.file)
                 if not isinstance(answer, AsItIs):
                     await self._on_disk(target, new.keep)
             finally:
@@ -389,17 +456,17 @@ class PillowImages:
             # The call itself says Later: this is the disk, which does not answer.
             raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
 
-    async def _found(self, request: Request, file: io.FileIO) -> Finding:
-        answer = await self._ask(request, file)
+    async def _found(self, request: Request, path: Path, file: io.FileIO) -> Finding:
+        answer = await self._ask(request, path, file)
         if isinstance(answer, NotNow):
             raise Later(answer.reason)
         assert isinstance(answer, Whole | Unfinished | Unfit), "examine is never answered otherwise"
         return answer
 
-    async def _done(self, request: Request, *files: io.FileIO) -> Answer:
+    async def _done(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
         """The answer where it is neither a fault nor a delay: those are raised."""
         try:
-            answer = await self._ask(request, *files)
+            answer = await self._ask(request, path, *files)
         except OutOfTime as error:
             raise FileFault(_tiring().fault) from error
         if isinstance(answer, NotNow):
@@ -414,23 +481,25 @@ class PillowImages:
             with contextlib.suppress(DecoderAway):
                 self._let_rest(await Child.start(self._program, self._python))
 
-    async def _ask(self, request: Request, *files: io.FileIO) -> Answer:
-        async with self._places:
+    async def _ask(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
+        async with self._shares[self._mount_of(path)].place() as ends, self._places:
             try:
-                return await self._ask_child(request, files, self._resting.pop() if self._resting else None)
+                return await self._ask_child(request, files, ends, self._resting.pop() if self._resting else None)
             except ChildDied:
                 # It may have died before, or of a passing want. One that has seen no other file tells.
-                return await self._ask_again(request, files)
+                return await self._ask_again(request, files, ends)
 
-    async def _ask_again(self, request: Request, files: Sequence[io.FileIO]) -> Answer:
+    async def _ask_again(self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]]) -> Answer:
         try:
-            return await self._ask_child(request, files, None)
+            return await self._ask_child(request, files, ends)
         except ChildDied as death:
             if death.by_file:
                 return _CRASHES
             raise ReaderDied(f"The process that decodes it gave no answer: {death}.") from death
 
-    async def _ask_child(self, request: Request, files: Sequence[io.FileIO], child: Child | None) -> Answer:
+    async def _ask_child(
+        self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]], child: Child | None = None
+    ) -> Answer:
         child = child or await Child.start(self._program, self._python)
         try:
             seconds = min(self._timeout, _WALL * request.cpu)
@@ -438,7 +507,7 @@ class PillowImages:
         except BaseException:
             # Also on a cancellation: an answer that nobody read must not meet the next request.
             child.kill()
-            self._see_off(child)
+            ends.add(self._see_off(child))
             raise
         self._let_rest(child)
         return answer
@@ -451,11 +520,12 @@ class PillowImages:
         self._resting.remove(child)
         self._see_off(child)
 
-    def _see_off(self, child: Child) -> None:
+    def _see_off(self, child: Child) -> asyncio.Task[None]:
         # Not awaited where it happens: a child that the kernel holds (a dead network share) would hold its place.
         task = asyncio.get_running_loop().create_task(child.end())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+        return task
 
 
 def _seconds(file: io.FileIO, least: int) -> int:

@@ -171,7 +171,9 @@ async def built(
         await asyncio.to_thread(prove_journal, settings)
         journal = SqliteJournal(settings.state_dir / JOURNAL)
         stack.callback(journal.close)
-        images = await stack.enter_async_context(PillowImages(open_file=premises.roots.open_file, run=bulkheads.run))
+        images = await stack.enter_async_context(
+            PillowImages(open_file=premises.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
+        )
         api = await stack.enter_async_context(
             MagicExpand(
                 settings.api,
