@@ -60,8 +60,10 @@ def hot_folder(base: Path, **changes: Any) -> HotFolder:
 class Workshop:
     """One engine and its world. What it holds outlives the engine: `crash` and `start` again are a restart."""
 
-    def __init__(self, base: Path, *, folders: int = 1, workers: int = 4, **folder_changes: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self, base: Path, *, folders: int = 1, workers: int = 4, clock: ManualClock | None = None, **folder_changes: Any
+    ) -> None:
+        self.clock = clock or ManualClock()
         self.api = FakeApi(self.clock)
         self.images = FakeImages()
         self.journal = MemoryJournal()

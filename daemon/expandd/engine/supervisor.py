@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -51,8 +52,18 @@ class Supervisor:
             if not self._is_well(name) and name not in self._without_journal
         )
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """The names of the loops that are kept going now."""
+        return frozenset(self._begun)
+
     async def keep(self, name: str, loop: Callable[[], Awaitable[object]], beat: Heartbeat | None = None) -> None:
-        """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails."""
+        """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails.
+
+        Its task bears its name from now on.
+        """
+        if task := asyncio.current_task():
+            task.set_name(name)
         while True:
             self._begun[name] = self._clock.monotonic()
             try:

@@ -246,7 +246,7 @@ class Decoders:
     async def run(self) -> None:
         """Try again and again while none can be started. Until cancelled."""
         while True:
-            await self._away.wait()
+            await self._clock.wait(self._away, None)
             while self._gate.shut is not None:
                 await self._clock.sleep(self._gate.wait())
                 await self._probe()
