@@ -57,8 +57,9 @@ class Reloader:
             # Only a folder that was left, and has jobs in hand, is looked after.
             await either(asked, LOOK if self._premises.locks.held - self._served() else None)
             if asked.is_set():
-                asked.clear()
                 self._systemd.reloading()
+                # Only now: one that could not even be begun is still asked for.
+                asked.clear()
                 await self.reload()
                 self._systemd.ready(self._heart.sentence())
             # Others may have a folder that is no longer served, once its last job is over.
