@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FaultCode, Later, OutcomeUnknown
+from expandd.domain.errors import AccountAway, FaultCode, FolderAway, Later, OutcomeUnknown
 from expandd.domain.events import GateShut
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
+from expandd.engine.ports import Folders
 from tests.support.workshop import Workshop
 
 ANSWERS_500 = AccountAway(PauseReason.API_UNREACHABLE, "The API answered 500.")
@@ -158,3 +161,31 @@ async def test_a_service_that_is_away_is_probed_by_the_free_question(make_worksh
     calls = [call.endpoint for call in workshop.api.calls[-20:]]
 
     assert calls.count("account") >= 8
+
+
+async def test_a_want_of_descriptors_that_meets_one_job_at_a_time_does_not_shut_and_open_its_folder(
+    make_workshop: Make,
+) -> None:
+    workshop = make_workshop(workers=2)
+    folders, want = workshop.folders, itertools.cycle([True, False])
+
+    class Scarce:
+        """Folders for which a descriptor is left every other time that a result is published."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(folders, name)
+
+        async def publish(self, *arguments: Any) -> bool:
+            if next(want):
+                raise FolderAway(PauseReason.STORAGE_UNAVAILABLE, "Too many open files", is_want=True)
+            return await folders.publish(*arguments)
+
+    workshop.folders = cast("Folders", Scarce())
+    names = [f"pic-{number}.png" for number in range(6)]
+    for name in names:
+        workshop.drop(name)
+    workshop.start()
+    await workshop.closed(*names)
+
+    assert workshop.names("outbox") == names
+    assert shuts(workshop) == []

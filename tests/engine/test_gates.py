@@ -83,6 +83,18 @@ def test_unreachable_shuts_only_when_it_persists(gate: Gate) -> None:
     assert gate.shut is not None
 
 
+def test_a_want_of_descriptors_shuts_only_when_it_persists(gate: Gate, recorder: Recorder) -> None:
+    for _ in range(10):
+        gate.failed(R.STORAGE_UNAVAILABLE, "Too many open files", is_want=True)
+        gate.passed()
+    told = list(recorder.events)
+    for _ in range(PATIENCE):
+        gate.failed(R.STORAGE_UNAVAILABLE, "Too many open files", is_want=True)
+
+    assert told == []
+    assert gate.shut is not None
+
+
 def test_a_success_between_makes_the_count_begin_anew(gate: Gate) -> None:
     for _ in range(10):
         gate.failed(R.API_UNREACHABLE, "no route")

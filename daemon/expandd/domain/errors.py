@@ -120,11 +120,15 @@ class FolderAway(ExpanddError):
     """A directory of a hot folder is gone, unmounted, full or not writable.
 
     `may_be_file` where one file alone may be at fault as well, for the reason that `detail` gives in a few words:
-    whoever knows the folder to be fine lets that file wait, not the folder.
+    whoever knows the folder to be fine lets that file wait, not the folder. `is_want` where nothing is known of the
+    folder, as no descriptor was left to ask with.
     """
 
-    def __init__(self, reason: PauseReason, message: str, *, may_be_file: bool = False, detail: str = "") -> None:
+    def __init__(
+        self, reason: PauseReason, message: str, *, may_be_file: bool = False, detail: str = "", is_want: bool = False
+    ) -> None:
         super().__init__(message)
+        self.is_want = is_want
         self.reason = reason
         self.may_be_file = may_be_file
         self.detail = detail

@@ -55,7 +55,9 @@ def folder_away(folder: Path, error: OSError) -> FolderAway:
         return FolderAway(PauseReason.INBOX_UNAVAILABLE, error.sentence)
     of_file = _OF_FILE.get(error.errno or 0, "")
     away = _of_folder(folder, error)
-    return FolderAway(away.reason, str(away), may_be_file=bool(of_file), detail=of_file)
+    return FolderAway(
+        away.reason, str(away), may_be_file=bool(of_file), detail=of_file, is_want=error.errno in _TOO_MANY_OPEN
+    )
 
 
 def _of_folder(folder: Path, error: OSError) -> FolderAway:

@@ -82,11 +82,11 @@ class Gate:
     def away(self, error: FolderAway) -> None:
         self.failed(error.reason, str(error))
 
-    def failed(self, reason: PauseReason, why: str, retry_after: float | None = None) -> None:
-        """Count a failure. Some reasons shut the gate at once, an unreachable service only when it persists."""
+    def failed(self, reason: PauseReason, why: str, retry_after: float | None = None, *, is_want: bool = False) -> None:
+        """Count a failure. Most shut the gate at once, an unreachable service and a want only when they persist."""
         self._failures += 1
         self._probing = False
-        if reason is PauseReason.API_UNREACHABLE and self._failures < PATIENCE and self.shut is None:
+        if (reason is PauseReason.API_UNREACHABLE or is_want) and self._failures < PATIENCE and self.shut is None:
             return
         seconds = self._backoff.wait(self._failures, self._chance.fraction())
         if retry_after is not None:

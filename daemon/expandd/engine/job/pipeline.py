@@ -165,7 +165,8 @@ class Pipeline:
         """Shut the folder's gate unless the file alone is at fault; what to say of it."""
         if await self._blame.is_files(job, error):
             return words(job, error, printable(job.work_dir))
-        self._gates.storage(job.place.inbox).away(error)
+        # A want of descriptors may meet one job while others pass: the gate would shut and open with each of them.
+        self._gates.storage(job.place.inbox).failed(error.reason, str(error), is_want=error.is_want)
         return str(error)
 
     async def _put_off(self, job: Job, why: str, retry_after: float | None) -> Turn:
