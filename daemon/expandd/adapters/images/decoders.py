@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -36,6 +36,7 @@ from expandd.adapters.images.process import (
     parse_ready,
 )
 from expandd.adapters.images.sandbox import Wall
+from expandd.adapters.images.shares import PATIENCE, SPARE, Share
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.image import Finding, Unfinished, Unfit, Whole
 
@@ -48,9 +49,6 @@ MOST_ANSWER = 1 << 21
 
 START = 60.0
 """Seconds within which a child must be ready, also on a machine that has much else to do."""
-
-PATIENCE = 5.0
-"""Seconds after which a child that waits for a disk is looked at again; if it has got nowhere it is given up."""
 
 END = 2.0
 """Seconds for a child that did not become ready to end by itself, so that it can be said how."""
@@ -254,9 +252,6 @@ _CRASHES = Unfit(
 
 T = TypeVar("T")
 
-SPARE = 2
-"""Places that the files of one mount never take."""
-
 _PATIENCE = 5.0  # seconds for all children to end
 
 SHORT = 2
@@ -267,47 +262,6 @@ MOST = 60
 _BYTES_A_SECOND = 4 << 20
 _WALL = 15
 """Seconds that may pass for each of processor time, on a machine that has much else to do."""
-
-
-class Share:
-    """The places of one mount's files. A process that its disk holds keeps its place until it has ended."""
-
-    def __init__(self, most: int, patience: float = PATIENCE) -> None:
-        self._most = most
-        self._patience = patience
-        self._taken = 0
-        self._held = 0
-        self._changed = asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[set[asyncio.Task[None]]]:
-        """A place, kept beyond the block until what is put into the set is over.
-
-        Raises Later where each process of these places waits for a disk that does not answer.
-        """
-        while self._taken == self._most:
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience):
-                    await self._changed.wait()
-                continue
-            if self._held == self._most:
-                raise Later("It cannot be read just now: its disk does not answer.")
-        self._taken += 1
-        ends: set[asyncio.Task[None]] = set()
-        try:
-            yield ends
-        finally:
-            self._held += 1
-            if ends:
-                asyncio.gather(*ends, return_exceptions=True).add_done_callback(self._leave)
-            else:
-                self._leave()
-
-    def _leave(self, _: object = None) -> None:
-        self._held -= 1
-        self._taken -= 1
-        self._changed.set()
 
 
 class PillowImages:
