@@ -23,7 +23,7 @@ LONGEST = (
 """Beginnings of names. A long test that begins last is waited for by all but one worker."""
 
 TOGETHER = ("tests/systemd/test_service.py", "tests/service/test_samples.py", "tests/trust/test_a_day_of_swaps.py")
-"""Files whose tests share what is dear to make: one machine with expandd installed, one set of painted pictures."""
+"""Files whose tests share what is dear to make: one machine with expandd installed, one set of painted images."""
 
 
 class Together(LoadScopeScheduling):

@@ -59,7 +59,7 @@ CLOCK_CALLS = frozenset({"sleep", "timeout", "wait_for", "to_thread"})
 ENGINE_NEVER_CALLS = frozenset({"lstat", "read_bytes", "write_bytes", "unlink", "mkdir", "iterdir", "exists"})
 
 HEAVY = ("httpx", "jinja2", "pydantic", "PIL", "starlette", "uvicorn", "watchdog", "rich", "structlog", "yaml")
-"""What a person who asks for help, or makes a typing mistake, should not wait for."""
+"""What a person who asks for help, or makes a typing error, should not wait for."""
 
 CHANGING = frozenset({"append", "add", "update", "pop", "clear", "extend", "setdefault", "remove", "discard", "insert"})
 CONTAINERS = frozenset({"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "Counter"})
@@ -137,7 +137,7 @@ def test_the_source_root_is_no_package() -> None:
     assert not (DAEMON / "__init__.py").exists()
 
 
-def test_asking_for_help_loads_nothing_heavy() -> None:
+def test_reconciler_for_help_loads_nothing_heavy() -> None:
     code = f"import sys, expandd.service.cli.cli; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAEMON)
 

@@ -135,7 +135,7 @@ async def test_more_calls_than_threads_take_turns() -> None:
         ("/mnt/share/inbox/a.png", "/mnt/share"),
         ("/mnt/shared/inbox", "/"),
         ("/home/a", "/"),
-        ("/var/state/vault", STATE),
+        ("/var/state/spool", STATE),
     ],
 )
 def test_a_mount_is_found_by_name(path: str, mount: str) -> None:

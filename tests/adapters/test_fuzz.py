@@ -20,7 +20,7 @@ from expandd.adapters.store.sqlite.schema import steps_from
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, Stamp
-from expandd.domain.naming import NAME_BYTES, numbered, result_name, template_mistake
+from expandd.domain.naming import NAME_BYTES, numbered, result_name, template_config_error
 from expandd.domain.offsets import Offsets
 from tests.support.jobs import a_job_in, a_place, a_result
 
@@ -83,7 +83,7 @@ def _is_text(words: str) -> bool:
 
 
 def _plain(words: str) -> str:
-    """How the journal keeps words of others: half characters escaped."""
+    """How the job database keeps words of others: half characters escaped."""
     return words.encode("utf-8", "backslashreplace").decode()
 
 
@@ -102,7 +102,7 @@ def as_kept(job: Job) -> Job:
 
 
 @given(jobs())
-def test_any_job_comes_back_from_the_journal_as_it_was(job: Job) -> None:
+def test_any_job_comes_back_from_the_store_as_it_was(job: Job) -> None:
     with sqlite3.connect(":memory:") as connection:
         connection.row_factory = sqlite3.Row
         connection.executescript(steps_from(0))
@@ -138,7 +138,7 @@ def test_no_bytes_make_the_reading_of_a_mark_fail(text: bytes) -> None:
 
 
 def test_a_mark_that_leads_elsewhere_is_no_job() -> None:
-    job = a_job_in(JobState.INTENT)
+    job = a_job_in(JobState.SUBMITTING)
 
     assert recovery_record.read(recovery_record.written(job), "another") is None
     for path in ("../../etc/passwd", "/etc/passwd"):
@@ -153,13 +153,13 @@ VALUES = st.recursive(
 
 
 @given(jobs(), st.sampled_from(COLUMNS), VALUES)
-@example(a_job_in(JobState.INTENT), "stamps", "[" * 100_000)
-@example(a_job_in(JobState.INTENT), "stamps", "[[0]]")
-@example(a_job_in(JobState.INTENT), "stamps", '[["claimed", 1e300]]')
-@example(a_job_in(JobState.INTENT), "stamps", '[["claimed", NaN], ["intent", -1e12]]')
-@example(a_job_in(JobState.INTENT), "notifications", "7")
-@example(a_job_in(JobState.INTENT), "device", "1e400")
-@example(a_job_in(JobState.INTENT), "inode", float("inf"))
+@example(a_job_in(JobState.SUBMITTING), "stamps", "[" * 100_000)
+@example(a_job_in(JobState.SUBMITTING), "stamps", "[[0]]")
+@example(a_job_in(JobState.SUBMITTING), "stamps", '[["claimed", 1e300]]')
+@example(a_job_in(JobState.SUBMITTING), "stamps", '[["claimed", NaN], ["intent", -1e12]]')
+@example(a_job_in(JobState.SUBMITTING), "notifications", "7")
+@example(a_job_in(JobState.SUBMITTING), "device", "1e400")
+@example(a_job_in(JobState.SUBMITTING), "inode", float("inf"))
 def test_a_mark_with_anything_in_a_column_is_read_or_no_job(job: Job, column: str, value: Any) -> None:
     row = json.loads(recovery_record.written(job))
     read = recovery_record.read(json.dumps({**row, column: value}).encode(), job.id)
@@ -206,7 +206,7 @@ TEMPLATES = st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join)
 def test_a_template_is_refused_or_makes_a_legal_name_of_any_other(
     template: str, source: str, image_format: ImageFormat, size: Size
 ) -> None:
-    if template_mistake(template) is not None:
+    if template_config_error(template) is not None:
         return
     name = result_name(template, source, extension=image_format.extension, size=size, preset="wide")
     first, second = (made for made, _ in zip(numbered(name), range(2), strict=False))

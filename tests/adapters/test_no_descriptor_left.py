@@ -18,7 +18,7 @@ from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import lives
 from expandd.adapters.files.mount_guard import Mounts, Standing, file_system_type, is_mount_point, mount_id
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.spool import FileVault
+from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.domain.errors import AccountAway, FolderAway
 from expandd.domain.pauses import PauseReason
@@ -59,21 +59,21 @@ async def test_a_file_that_cannot_be_opened_is_not_gone(warm: LocalFolders, tmp_
 
 async def test_kept_results_that_cannot_be_read_just_now_are_neither_dropped_nor_paid_again(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"paid").hexdigest()
-    vault = FileVault(tmp_path, Disk())
+    spool = FileSpool(tmp_path, Disk())
     (tmp_path / "job-1").write_bytes(b"paid")
-    await vault.keep("job-1", digest)
+    await spool.keep("job-1", digest)
     with no_descriptor_left():
-        for call in (vault.reuse(digest, "job-2"), vault.keep("job-1", digest)):
+        for call in (spool.reuse(digest, "job-2"), spool.keep("job-1", digest)):
             with pytest.raises(AccountAway) as caught:
                 await call
             assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
 
     assert (tmp_path / "kept" / digest).read_bytes() == b"paid"
-    assert await vault.reuse(digest, "job-2")
+    assert await spool.reuse(digest, "job-2")
 
 
 async def test_kept_results_that_are_gone_are_no_use(tmp_path: Path) -> None:
-    assert not await FileVault(tmp_path, Disk()).reuse("0" * 64, "job-1")
+    assert not await FileSpool(tmp_path, Disk()).reuse("0" * 64, "job-1")
 
 
 def test_a_way_that_ends_for_want_of_descriptors_leaves_none_open(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import os, resource
 from pathlib import Path
 from expandd.adapters import responsiveness
 from expandd.adapters.bulkheads import Bulkheads
-from expandd.adapters.files.scan import Counting
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.files.scan import FolderCounter
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.adapters.bulkheads import begun, shared_threads
-from expandd.domain.errors import JournalAway
+from expandd.domain.errors import DatabaseAway
 os.setuid(23001)
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 for call in (lambda: begun(print), shared_threads):
@@ -29,8 +29,8 @@ for call in (lambda: begun(print), shared_threads):
     except OSError as error:
         print(error.strerror)
 try:
-    SqliteJournal(Path("/nowhere/journal"))
-except JournalAway as error:
+    SqliteJobStore(Path("/nowhere/store"))
+except DatabaseAway as error:
     print(error)
 print(responsiveness.silent([Path("/")]) == {Path("/")})
 print(responsiveness.answered(lambda: 1, 2))
@@ -48,7 +48,7 @@ def test_without_a_thread_left_nothing_raises_what_nobody_expects() -> None:
     assert done.stdout.splitlines() == [
         none_left,
         none_left,
-        f"The journal cannot be opened: {none_left}.",
+        f"The job database cannot be opened: {none_left}.",
         "True",
         "2",
         "known",

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("makespan", "cost", "pickup", "idle", "backlog", "journal", "side_by_side", "keeping")
+NAMES = ("makespan", "cost", "pickup", "idle", "backlog", "store", "side_by_side", "keeping")
 
 
 def main() -> None:

@@ -17,19 +17,19 @@ from PIL import Image
 
 from tests.benchmarks import daemon, table
 from tests.benchmarks.meter import Usage, watched
-from tests.benchmarks.practice import Practice, calls, practice
+from tests.benchmarks.simulator import SimulatorProcess, calls, simulator
 from tests.benchmarks.yard import Crew, Yard, until, yard
 
 KEEP = 100
-MANNERS = daemon.Manners(workers=4, poll=0.1, settle=2.0, originals="delete")
+FOLDER_DEFAULTS = daemon.FolderDefaults(workers=4, poll=0.1, settle=2.0, originals="delete")
 SHRINKS = 100_000
 """Files above which there is no second stretch: taking a million files away takes half an hour on some disks."""
 
 
 def fill(inbox: Path, files: int) -> None:
-    picture = inbox.parent / "one.png"
-    Image.new("RGB", (64, 64), "teal").save(picture)
-    content = picture.read_bytes()
+    image = inbox.parent / "one.png"
+    Image.new("RGB", (64, 64), "teal").save(image)
+    content = image.read_bytes()
     for number in range(files):
         descriptor = os.open(inbox / f"{number:07}.png", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         os.write(descriptor, content)
@@ -54,21 +54,21 @@ def stretch(place: Yard, crew: Crew, images: int) -> Usage:
     return usage
 
 
-def first_upload(service: Practice, began: float) -> float:
+def first_upload(service: SimulatorProcess, began: float) -> float:
     if not until(lambda: calls(service.counts(), "upload") > 0, 120.0):
         raise RuntimeError("no upload came")
     return float(service.counts()["uploads"][0]["began"]) - began
 
 
 def measure(files: int, images: int, where: Path | None) -> list[table.Cell]:
-    switches = {"poll_limit": MANNERS.poll, "generate_min": 0.05, "generate_max": 0.05}
-    with practice(**switches) as service, yard(where) as place:
+    switches = {"poll_limit": FOLDER_DEFAULTS.poll, "generate_min": 0.05, "generate_max": 0.05}
+    with simulator(**switches) as service, yard(where) as place:
         fill(place.inbox, files)
         scan = scan_seconds(place.inbox)
         crew = Crew(place.log)
         try:
             began = time.monotonic()
-            daemon.start(place, service, MANNERS, crew)
+            daemon.start(place, service, FOLDER_DEFAULTS, crew)
             first = first_upload(service, began)
             many = stretch(place, crew, images)
             few = _shrunk(place, service, crew, images, files) if files <= SHRINKS else None
@@ -86,14 +86,14 @@ def measure(files: int, images: int, where: Path | None) -> list[table.Cell]:
     ]
 
 
-def _shrunk(place: Yard, service: Practice, crew: Crew, images: int, files: int) -> Usage:
+def _shrunk(place: Yard, service: SimulatorProcess, crew: Crew, images: int, files: int) -> Usage:
     """A stretch after most of the backlog was taken away."""
     crew.kill()
     with os.scandir(place.inbox) as entries:
         names = [entry.name for entry in entries if entry.name.endswith(".png")]
     for name in names[: max(0, len(names) - max(files // KEEP, 2 * images))]:
         (place.inbox / name).unlink()
-    daemon.start(place, service, MANNERS, crew)
+    daemon.start(place, service, FOLDER_DEFAULTS, crew)
     uploads = calls(service.counts(), "upload")
     until(lambda: calls(service.counts(), "upload") > uploads, 60.0)
     return stretch(place, crew, images)

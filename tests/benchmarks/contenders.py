@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks import daemon
-from tests.benchmarks.practice import TOKEN, Practice
+from tests.benchmarks.simulator import TOKEN, SimulatorProcess
 from tests.benchmarks.yard import Crew, Yard, until
 
 PEERS = Path(__file__).parent / "peers"
@@ -53,7 +53,7 @@ class Contender:
 
     name: str
     needs: tuple[str, ...]
-    start: Callable[[Yard, Practice, Task, Crew], None]
+    start: Callable[[Yard, SimulatorProcess, Task, Crew], None]
     service: Callable[[Yard, Crew], None] | None = None
 
     @property
@@ -64,9 +64,9 @@ class Contender:
         return f"{', '.join(absent)} not on the PATH: {how}" if absent else ""
 
 
-def environ(place: Yard, practice: Practice, task: Task) -> dict[str, str]:
+def environ(place: Yard, simulator: SimulatorProcess, task: Task) -> dict[str, str]:
     return {
-        "API": practice.api_url,
+        "API": simulator.api_url,
         "TOKEN": TOKEN,
         "OUTBOX": str(place.outbox),
         "POLL": f"{task.poll:g}",
@@ -76,38 +76,38 @@ def environ(place: Yard, practice: Practice, task: Task) -> dict[str, str]:
     }
 
 
-def _expandd(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
-    manners = daemon.Manners(workers=task.workers, poll=task.poll, settle=task.settle)
-    daemon.start(place, practice, manners, crew)
+def _expandd(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
+    defaults = daemon.FolderDefaults(workers=task.workers, poll=task.poll, settle=task.settle)
+    daemon.start(place, simulator, defaults, crew)
 
 
-def _sequential(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
-    crew.start([sys.executable, str(PEERS / "sequential.py"), str(place.inbox)], environ(place, practice, task))
+def _sequential(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
+    crew.start([sys.executable, str(PEERS / "sequential.py"), str(place.inbox)], environ(place, simulator, task))
     crew.said("ready")
 
 
-def _inotifywait(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
+def _inotifywait(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
     pipe = (
         f"inotifywait -m -e close_write -e moved_to --format '%w%f%0' --no-newline {shlex.quote(str(place.inbox))} "
         f"| xargs -0 -P {task.workers} -n 1 {JOB}"
     )
-    crew.start(["bash", "-c", pipe], environ(place, practice, task))
+    crew.start(["bash", "-c", pipe], environ(place, simulator, task))
     crew.said("Watches established")
 
 
-def _watchmedo(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
+def _watchmedo(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
     # It starts one process for each event, at once: a lock for each worker keeps to the same concurrency.
     slot = f'"{place.root}/slot-$(($(cksum <<<"${{watch_src_path}}" | cut -d" " -f1) % {task.workers}))"'
     command = f'if [ "${{watch_event_type}}" = created ]; then flock {slot} {JOB} "${{watch_src_path}}"; fi'
     crew.start(
         ["watchmedo", "shell-command", "--command", f"bash -c {shlex.quote(command)}", str(place.inbox)],
-        environ(place, practice, task),
+        environ(place, simulator, task),
     )
     time.sleep(2.0)  # it says nothing when it is ready
 
 
-def _pool(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
-    crew.start([sys.executable, str(PEERS / "pool.py"), str(place.inbox)], environ(place, practice, task))
+def _pool(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
+    crew.start([sys.executable, str(PEERS / "pool.py"), str(place.inbox)], environ(place, simulator, task))
     crew.said("ready")
 
 
@@ -118,9 +118,9 @@ def _redis(place: Yard, crew: Crew) -> None:
         raise RuntimeError("redis-server did not start")
 
 
-def _celery(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
+def _celery(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
     celery = shutil.which("celery") or "celery"
-    variables = environ(place, practice, task)
+    variables = environ(place, simulator, task)
     worker = ["-A", "celery_tasks", "worker", "--concurrency", str(task.workers), "--loglevel", "INFO"]
     crew.start([celery, *worker], variables, PEERS)
     crew.said(" ready.")
@@ -128,7 +128,7 @@ def _celery(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
     crew.said("ready\n")
 
 
-def _node_red(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
+def _node_red(place: Yard, simulator: SimulatorProcess, task: Task, crew: Crew) -> None:
     home = place.root / "node-red"
     home.mkdir(exist_ok=True)
     shutil.copy(PEERS / "node-red" / "settings.js", home)
@@ -143,7 +143,7 @@ def _node_red(place: Yard, practice: Practice, task: Task, crew: Crew) -> None:
     (home / "flow.json").write_text(json.dumps(flow), encoding="utf-8")
     place.log.write_bytes(b"")
     crew.start(
-        ["node-red", "--userDir", str(home)], {**environ(place, practice, task), "PORT": str(_free_port())}, home
+        ["node-red", "--userDir", str(home)], {**environ(place, simulator, task), "PORT": str(_free_port())}, home
     )
     crew.said("Started flows")
     time.sleep(2.0)  # its watch comes a moment after that

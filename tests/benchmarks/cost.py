@@ -1,7 +1,7 @@
 """Cost: processor time and memory for each image, of the whole process tree, small images and large ones.
 
 Beside expandd stand the curl pipeline, and one decode of a source and its result: less cannot be done by anybody who
-looks whether pictures are whole.
+looks whether images are whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from tests.benchmarks import contenders, photos, table
 from tests.benchmarks.contenders import CURL, Contender, Task
 from tests.benchmarks.meter import watched
-from tests.benchmarks.practice import practice
+from tests.benchmarks.simulator import simulator
 from tests.benchmarks.yard import Crew, Yard, yard
 
 GENERATION = 1.0
@@ -26,7 +26,7 @@ def measure(one: Contender, images: int, size: tuple[int, int], workers: int) ->
     """CPU ms for an image, peak MB, and CPU ms for one decode of a source and its result, right after."""
     task = Task(workers=workers, poll=0.6, added=size[0] // 10, settle=0.4)
     switches = {"poll_limit": 0.0, "generate_min": GENERATION, "generate_max": GENERATION}
-    with practice(**switches) as service, yard() as place:
+    with simulator(**switches) as service, yard() as place:
         crew = Crew(place.log)
         try:
             one.start(place, service, task, crew)
@@ -46,8 +46,8 @@ def decode_ms(source: bytes, place: Yard, times: int = 5) -> float:
     began = time.process_time()
     for _ in range(times):
         for content in (source, result):
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.load()
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
     return (time.process_time() - began) / times * 1000
 
 

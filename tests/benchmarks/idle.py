@@ -7,12 +7,12 @@ import time
 
 from tests.benchmarks import daemon, table
 from tests.benchmarks.meter import watched
-from tests.benchmarks.practice import practice
+from tests.benchmarks.simulator import simulator
 
 
 def measure(folders: int, seconds: float, rest: float) -> list[table.Cell]:
-    manners = daemon.Manners(folders=folders)
-    with practice() as service, daemon.running(service, manners) as (_, crew):
+    defaults = daemon.FolderDefaults(folders=folders)
+    with simulator() as service, daemon.running(service, defaults) as (_, crew):
         time.sleep(rest)
         with watched(*crew.pids) as usage:
             time.sleep(seconds)

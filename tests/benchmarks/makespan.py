@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.benchmarks import daemon, photos, table
-from tests.benchmarks.practice import calls, practice, requests
+from tests.benchmarks.simulator import calls, requests, simulator
 
 SPREADS = {
     "constant": (1.0, 1.0, "even"),
@@ -56,14 +56,14 @@ def blind(seconds: Sequence[float], workers: int, poll: float) -> float:
 def measure(case: Case) -> list[table.Cell]:
     least, most, shape = SPREADS[case.spread]
     mean = case.generation / case.speed
-    manners = daemon.Manners(workers=case.workers, poll=case.poll / case.speed, settle=case.settle / case.speed)
+    defaults = daemon.FolderDefaults(workers=case.workers, poll=case.poll / case.speed, settle=case.settle / case.speed)
     switches = {
-        "poll_limit": manners.poll,
+        "poll_limit": defaults.poll,
         "generate_min": least * mean,
         "generate_max": most * mean,
         "generate_spread": shape,
     }
-    with practice(**switches) as service, daemon.running(service, manners) as (place, _):
+    with simulator(**switches) as service, daemon.running(service, defaults) as (place, _):
         files = photos.stage(place.staging, case.images)
         began = time.monotonic()
         place.drop(files)
@@ -81,7 +81,7 @@ def measure(case: Case) -> list[table.Cell]:
         took * case.speed,
         best * case.speed,
         round(took / best, 3),
-        round(blind(counts["generation_seconds"], case.workers, manners.poll) / best, 3),
+        round(blind(counts["generation_seconds"], case.workers, defaults.poll) / best, 3),
         requests(counts) / case.images,
         calls(counts, "poll"),
         counts["poll_gap_min"] * case.speed,

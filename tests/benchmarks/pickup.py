@@ -1,6 +1,6 @@
 """Pick-up: from the close of a file to the first byte of its upload, beyond the settle time.
 
-Cold is a picture that comes after a rest of some seconds: the process that looks into pictures has ended by then.
+Cold is an image that comes after a rest of some seconds: the process that looks into images has ended by then.
 Warm is one that follows another.
 """
 
@@ -12,7 +12,7 @@ import time
 from functools import partial
 
 from tests.benchmarks import daemon, photos, table
-from tests.benchmarks.practice import Practice, calls, practice
+from tests.benchmarks.simulator import SimulatorProcess, calls, simulator
 from tests.benchmarks.yard import until
 
 REST = 11.0
@@ -21,10 +21,10 @@ REST = 11.0
 
 def measure(images: int, *, settle: float, rest: float, size: tuple[int, int]) -> list[float]:
     """Milliseconds, one for each image, in order."""
-    manners = daemon.Manners(settle=settle, poll=0.5)
+    defaults = daemon.FolderDefaults(settle=settle, poll=0.5)
     found: list[float] = []
-    switches = {"poll_limit": manners.poll, "generate_min": 0.2, "generate_max": 0.2}
-    with practice(**switches) as service, daemon.running(service, manners) as (place, _):
+    switches = {"poll_limit": defaults.poll, "generate_min": 0.2, "generate_max": 0.2}
+    with simulator(**switches) as service, daemon.running(service, defaults) as (place, _):
         content = photos.photo(*size)
         for number in range(images):
             time.sleep(rest)
@@ -39,7 +39,7 @@ def measure(images: int, *, settle: float, rest: float, size: tuple[int, int]) -
     return found
 
 
-def _uploaded(service: Practice, number: int) -> bool:
+def _uploaded(service: SimulatorProcess, number: int) -> bool:
     return calls(service.counts(), "upload") >= number
 
 

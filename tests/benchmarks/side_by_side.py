@@ -12,7 +12,7 @@ import time
 from tests.benchmarks import contenders, photos, table
 from tests.benchmarks.contenders import Contender, Task
 from tests.benchmarks.meter import watched
-from tests.benchmarks.practice import calls, practice, requests
+from tests.benchmarks.simulator import calls, requests, simulator
 from tests.benchmarks.yard import Crew, yard
 
 COLUMNS = (
@@ -32,7 +32,7 @@ def measure(
     size = photos.LARGE if large else photos.SMALL
     task = Task(workers=workers, poll=3.0 / speed, added=size[0] // 10, settle=2.0 / speed)
     seconds = generation / speed
-    with practice(poll_limit=0.0, generate_min=seconds, generate_max=seconds) as service, yard() as place:
+    with simulator(poll_limit=0.0, generate_min=seconds, generate_max=seconds) as service, yard() as place:
         crew, base = Crew(place.log), Crew(place.root / "service-log")
         try:
             if one.service:

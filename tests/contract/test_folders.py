@@ -17,8 +17,8 @@ from expandd.adapters.files.durable_io import Content, Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.roots import Spot
-from expandd.adapters.files.scan import Looking
-from expandd.domain.errors import Fault, FaultCode, FolderAway, VaultDamaged
+from expandd.adapters.files.scan import Scanner
+from expandd.domain.errors import Fault, FaultCode, FolderAway, SpoolDamaged
 from expandd.domain.job import Job, Source
 from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Folders
@@ -27,7 +27,7 @@ from tests.support.jobs import a_job, a_place, a_result
 
 MEMORY = Path("/dev/shm")
 
-BYTES = b"a picture, as far as folders care"
+BYTES = b"an image, as far as folders care"
 
 LONGEST = "x" * 251 + ".png"
 MULTI_BYTE = "ä" * 125 + ".png"
@@ -82,7 +82,7 @@ def drop(job: Job, content: bytes = BYTES) -> Job:
 
 def dropped(job: Job) -> Job:
     """The job of the file as it lies in the inbox now."""
-    identity = Looking().identity_of(job.place.inbox / job.relative)
+    identity = Scanner().identity_of(job.place.inbox / job.relative)
     assert identity is not None
     return job.with_(source=Source(identity=identity))
 
@@ -180,8 +180,8 @@ async def test_a_file_given_back_never_overwrites_the_one_that_took_its_name(fol
     drop(job, b"a newer one")
     back = await folders.give_back(job)
 
-    assert back == job.place.inbox / "picture-2.png"
-    assert files(job.place.inbox) == {"picture.png": b"a newer one", "picture-2.png": BYTES}
+    assert back == job.place.inbox / "image-2.png"
+    assert files(job.place.inbox) == {"image.png": b"a newer one", "image-2.png": BYTES}
 
 
 async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file(folders: Folders, job: Job) -> None:
@@ -190,8 +190,8 @@ async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file
     os.link(job.work_file, job.place.inbox / job.relative)
     back = await folders.give_back(job)
 
-    assert back == job.place.inbox / "picture.png"
-    assert files(job.place.inbox) == {"picture.png": BYTES}
+    assert back == job.place.inbox / "image.png"
+    assert files(job.place.inbox) == {"image.png": BYTES}
 
 
 async def test_an_original_is_brought_back_once_also_after_a_try_that_died_between_its_two_halves(
@@ -288,33 +288,33 @@ async def test_strays_are_found_and_returned_without_what_is_ours(folders: Folde
 async def test_a_published_file_is_whole_and_publishing_may_be_repeated(
     folders: Folders, job: Job, place: Callable[[str], Path], name: str
 ) -> None:
-    vaulted, target = place("vault") / job.id, job.place.outbox / name
+    downloaded, target = place("spool") / job.id, job.place.outbox / name
     content = os.urandom(3 << 20)
-    vaulted.write_bytes(content)
-    first = await folders.publish(vaulted, target, sha256(content))
-    second = await folders.publish(vaulted, target, sha256(content))
+    downloaded.write_bytes(content)
+    first = await folders.publish(downloaded, target, sha256(content))
+    second = await folders.publish(downloaded, target, sha256(content))
 
     assert (first, second) == (True, True)
     assert files(job.place.outbox) == {name: content}
-    assert vaulted.exists()
+    assert downloaded.exists()
 
 
 @pytest.mark.parametrize("what", ["file", "empty file", "link to the same bytes", "dangling link", "directory"])
 async def test_publishing_never_overwrites(
     folders: Folders, job: Job, place: Callable[[str], Path], what: str, tmp_path: Path
 ) -> None:
-    vaulted, target = place("vault") / job.id, job.place.outbox / "pic.png"
-    vaulted.write_bytes(BYTES)
+    downloaded, target = place("spool") / job.id, job.place.outbox / "pic.png"
+    downloaded.write_bytes(BYTES)
     makes: dict[str, Callable[[], object]] = {
         "file": lambda: target.write_bytes(b"somebody's"),
         "empty file": target.touch,
-        "link to the same bytes": lambda: target.symlink_to(vaulted),
+        "link to the same bytes": lambda: target.symlink_to(downloaded),
         "dangling link": lambda: target.symlink_to(tmp_path / "nothing"),
         "directory": target.mkdir,
     }
     makes[what]()
     before = target.lstat()
-    published = await folders.publish(vaulted, target, sha256(BYTES))
+    published = await folders.publish(downloaded, target, sha256(BYTES))
 
     assert published is False
     assert target.lstat().st_ino == before.st_ino
@@ -327,10 +327,10 @@ async def test_of_many_that_publish_under_one_name_one_wins(
     target = job.place.outbox / "pic.png"
     contents = [f"result {number}".encode() for number in range(8)]
     for number, content in enumerate(contents):
-        (place("vault") / str(number)).write_bytes(content)
+        (place("spool") / str(number)).write_bytes(content)
     published = await asyncio.gather(
         *(
-            folders.publish(place("vault") / str(number), target, sha256(content))
+            folders.publish(place("spool") / str(number), target, sha256(content))
             for number, content in enumerate(contents)
         ),
     )
@@ -342,10 +342,10 @@ async def test_of_many_that_publish_under_one_name_one_wins(
 async def test_nothing_is_left_of_a_publishing_that_failed(
     folders: Folders, job: Job, place: Callable[[str], Path]
 ) -> None:
-    (place("vault") / "damaged").write_bytes(BYTES + b"!")
+    (place("spool") / "damaged").write_bytes(BYTES + b"!")
     for name in ("missing", "damaged"):
-        with pytest.raises(VaultDamaged):
-            await folders.publish(place("vault") / name, job.place.outbox / "pic.png", sha256(BYTES))
+        with pytest.raises(SpoolDamaged):
+            await folders.publish(place("spool") / name, job.place.outbox / "pic.png", sha256(BYTES))
 
     assert list(job.place.outbox.iterdir()) == []
 
@@ -353,11 +353,11 @@ async def test_nothing_is_left_of_a_publishing_that_failed(
 async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
     folders: Folders, job: Job, place: Callable[[str], Path]
 ) -> None:
-    vaulted = place("vault") / job.id
-    vaulted.write_bytes(BYTES)
+    downloaded = place("spool") / job.id
+    downloaded.write_bytes(BYTES)
     job.place.outbox.rmdir()
     calls: list[Callable[[], object]] = [
-        lambda: folders.publish(vaulted, job.place.outbox / "pic.png", sha256(BYTES)),
+        lambda: folders.publish(downloaded, job.place.outbox / "pic.png", sha256(BYTES)),
         lambda: folders.free_name(job.place.outbox, Path("album/pic.png"), frozenset()),
         lambda: folders.free_name(job.place.outbox, Path("pic.png"), frozenset()),
         lambda: folders.prove(job.place.outbox, 1),
@@ -423,7 +423,7 @@ async def test_a_mark_goes_with_its_work_directory(folders: Folders, job: Job) -
 
 async def test_an_inbox_gets_its_work_folder_and_may_be_occupied_again(folders: Folders, job: Job) -> None:
     for _ in range(2):
-        await folders.occupy(job.place.inbox)
+        await folders.inbox_state(job.place.inbox)
 
     assert (job.place.inbox / ".expandd").is_dir()
 
@@ -431,7 +431,7 @@ async def test_an_inbox_gets_its_work_folder_and_may_be_occupied_again(folders: 
 async def test_an_inbox_that_is_gone_is_never_made(folders: Folders, job: Job) -> None:
     job.place.inbox.rmdir()
     with pytest.raises(FolderAway):
-        await folders.occupy(job.place.inbox)
+        await folders.inbox_state(job.place.inbox)
 
     assert not job.place.inbox.exists()
 
@@ -439,19 +439,19 @@ async def test_an_inbox_that_is_gone_is_never_made(folders: Folders, job: Job) -
 async def test_an_inbox_that_another_instance_works_on_is_away_until_that_one_ends(tmp_path: Path) -> None:
     first, second = InboxLocks(), InboxLocks()
     with closing(first), closing(second):
-        await LocalFolders(Disk(), locks=first).occupy(tmp_path)
+        await LocalFolders(Disk(), locks=first).inbox_state(tmp_path)
         rival = LocalFolders(Disk(), locks=second)
         with pytest.raises(FolderAway, match=str(os.getpid())):
-            await rival.occupy(tmp_path)
+            await rival.inbox_state(tmp_path)
         first.close()
-        await rival.occupy(tmp_path)
+        await rival.inbox_state(tmp_path)
 
 
 async def test_only_what_was_put_there_long_ago_is_removed(folders: Folders, job: Job) -> None:
     (job.place.done / "album").mkdir()
     for name in ("pic.png", "album/pic.png"):
         (job.place.done / name).write_bytes(BYTES)
-        # A picture may be years old and have come today.
+        # An image may be years old and have come today.
         os.utime(job.place.done / name, ns=(0, 0))
     await folders.remove_older(job.place.done, time.time() - 3600.0)
     kept = sorted(files(job.place.done))

@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from expandd.domain.poll_forecast import FEWEST, MOST, Aim, borne_out
+from expandd.domain.poll_forecast import FEWEST, MOST, PollForecast, borne_out
 
 INTERVAL = 3.0
 EXACT = INTERVAL / 48
 
 
-def knowing(*seconds: float) -> Aim:
-    aim = Aim()
+def knowing(*seconds: float) -> PollForecast:
+    aim = PollForecast()
     for each in seconds:
         aim = aim.learnt(each)
     return aim

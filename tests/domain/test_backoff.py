@@ -27,11 +27,11 @@ def test_waits_double_up_to_the_cap(failures: int, shortest: float, longest: flo
     assert backoff.wait(failures, 1.0) == longest
 
 
-@given(failures=st.integers(1, 10**9), chance=st.floats(0, 1, exclude_max=True), backoff=st.sampled_from(ALL))
-def test_a_wait_is_never_nothing_and_never_over_the_cap(failures: int, chance: float, backoff: Backoff) -> None:
-    assert backoff.base / 2 <= backoff.wait(failures, chance) <= backoff.cap
+@given(failures=st.integers(1, 10**9), randomness=st.floats(0, 1, exclude_max=True), backoff=st.sampled_from(ALL))
+def test_a_wait_is_never_nothing_and_never_over_the_cap(failures: int, randomness: float, backoff: Backoff) -> None:
+    assert backoff.base / 2 <= backoff.wait(failures, randomness) <= backoff.cap
 
 
-@given(failures=st.integers(1, 60), chance=st.floats(0, 1, exclude_max=True), backoff=st.sampled_from(ALL))
-def test_with_the_same_luck_a_later_wait_is_not_shorter(failures: int, chance: float, backoff: Backoff) -> None:
-    assert backoff.wait(failures + 1, chance) >= backoff.wait(failures, chance)
+@given(failures=st.integers(1, 60), randomness=st.floats(0, 1, exclude_max=True), backoff=st.sampled_from(ALL))
+def test_with_the_same_luck_a_later_wait_is_not_shorter(failures: int, randomness: float, backoff: Backoff) -> None:
+    assert backoff.wait(failures + 1, randomness) >= backoff.wait(failures, randomness)

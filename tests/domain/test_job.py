@@ -14,16 +14,16 @@ from tests.support.manual_clock import START
 
 S = JobState
 
-ENDS = {S.DONE, S.FAILED, S.WITHDRAWN}
-BACK = {(S.UPLOADED, S.CLAIMED), (S.INTENT, S.UPLOADED), (S.INTENT, S.CLAIMED), (S.UNKNOWN, S.UPLOADED)}
+ENDS = {S.DONE, S.FAILED, S.RETURNED}
+BACK = {(S.UPLOADED, S.CLAIMED), (S.SUBMITTING, S.UPLOADED), (S.SUBMITTING, S.CLAIMED), (S.UNKNOWN, S.UPLOADED)}
 """The only steps back: each before anything was made, or once it is known that nothing was."""
 
-OF_TWINS = {
-    (S.CLAIMED, S.VAULTED),
+OF_DUPLICATES = {
+    (S.CLAIMED, S.DOWNLOADED),
     (S.CLAIMED, S.DELIVERED),
-    (S.UPLOADED, S.VAULTED),
+    (S.UPLOADED, S.DOWNLOADED),
     (S.UPLOADED, S.DELIVERED),
-    (S.VAULTED, S.CLAIMED),
+    (S.DOWNLOADED, S.CLAIMED),
 }
 """Moves of jobs for which nothing is paid, because the same was paid for before."""
 
@@ -31,17 +31,17 @@ BY_RECORD = {(S.CLAIMED, S.UNKNOWN), (S.UPLOADED, S.UNKNOWN)}
 """Moves of jobs whose record beside the file tells more than the journal: they come with the record's stamps."""
 
 TABLE = {
-    S.CLAIMED: "uploaded unknown vaulted delivered failed withdrawn",
-    S.UPLOADED: "claimed intent unknown rendered vaulted delivered failed withdrawn",
-    S.INTENT: "accepted unknown uploaded claimed failed",
+    S.CLAIMED: "uploaded unknown downloaded delivered failed returned",
+    S.UPLOADED: "claimed submitting unknown rendered downloaded delivered failed returned",
+    S.SUBMITTING: "accepted unknown uploaded claimed failed",
     S.ACCEPTED: "rendered failed unknown",
     S.UNKNOWN: "rendered failed uploaded",
-    S.RENDERED: "vaulted failed",
-    S.VAULTED: "delivered rendered claimed",
+    S.RENDERED: "downloaded failed",
+    S.DOWNLOADED: "delivered rendered claimed",
     S.DELIVERED: "done",
     S.DONE: "",
     S.FAILED: "",
-    S.WITHDRAWN: "",
+    S.RETURNED: "",
 }
 """The whole machine, written down a second time: a change of the table is a change of a promise."""
 
@@ -49,7 +49,7 @@ TABLE = {
 @pytest.mark.parametrize("before", list(S))
 @pytest.mark.parametrize("after", list(S))
 def test_a_move_works_when_the_table_has_it_and_raises_otherwise(before: JobState, after: JobState) -> None:
-    job = a_job_in(before, twin="job-0" if (before, after) in OF_TWINS else "")
+    job = a_job_in(before, reused_from="job-0" if (before, after) in OF_DUPLICATES else "")
     if after.value in TABLE[before].split():
         assert moved(job, after, 99.0).state is after
         return
@@ -72,21 +72,21 @@ def test_every_state_can_be_reached_and_every_one_but_the_ends_can_be_left() -> 
     assert {state for state, to in MOVES.items() if not to} == ENDS
 
 
-def test_nothing_is_withdrawn_or_paid_anew_once_it_may_be_paid() -> None:
+def test_nothing_is_returned_or_paid_anew_once_it_may_be_paid() -> None:
     # From a state that may be paid, only a proof leads back, and only from these two.
-    for state in MAYBE_PAID - {S.INTENT, S.UNKNOWN, S.VAULTED}:
-        assert not MOVES[state] & {S.CLAIMED, S.UPLOADED, S.INTENT, S.WITHDRAWN}
+    for state in MAYBE_PAID - {S.SUBMITTING, S.UNKNOWN, S.DOWNLOADED}:
+        assert not MOVES[state] & {S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.RETURNED}
     for state in MAYBE_PAID:
-        assert S.WITHDRAWN not in MOVES[state]
-        assert S.INTENT not in MOVES[state]
+        assert S.RETURNED not in MOVES[state]
+        assert S.SUBMITTING not in MOVES[state]
     assert AWAITING_RESULT <= MAYBE_PAID
 
 
 def test_what_was_paid_for_never_goes_back_to_where_it_could_be_paid_again() -> None:
-    assert MOVES[S.VAULTED] == {S.DELIVERED, S.RENDERED, S.CLAIMED}
+    assert MOVES[S.DOWNLOADED] == {S.DELIVERED, S.RENDERED, S.CLAIMED}
     with pytest.raises(IllegalMove):
-        moved(a_job_in(S.VAULTED), S.CLAIMED, 99.0)
-    assert MOVES[S.RENDERED] == {S.VAULTED, S.FAILED}
+        moved(a_job_in(S.DOWNLOADED), S.CLAIMED, 99.0)
+    assert MOVES[S.RENDERED] == {S.DOWNLOADED, S.FAILED}
     assert MOVES[S.DELIVERED] == {S.DONE}
 
 
@@ -96,22 +96,22 @@ def test_a_random_walk_never_comes_where_it_should_not(seed: int) -> None:
     for _ in range(50):
         job, path, now = a_job(), [S.CLAIMED], START
         while job.state not in ENDS:
-            may = [state for state in MOVES[job.state] if (job.state, state) not in OF_TWINS | BY_RECORD]
+            may = [state for state in MOVES[job.state] if (job.state, state) not in OF_DUPLICATES | BY_RECORD]
             to = dice.choice(sorted(may, key=lambda state: state.value))
             before, now = job, now + 1.0
             job = moved(job, to, now)
             path.append(to)
             _check_step(before, job)
-        story = f"seed {seed}: {' → '.join(state.value for state in path)}"
+        history = f"seed {seed}: {' → '.join(state.value for state in path)}"
 
-        assert len({stamp.state for stamp in job.stamps}) == len(job.stamps), story
-        assert [stamp.at for stamp in job.stamps] == sorted(stamp.at for stamp in job.stamps), story
-        assert job.paid is _was_taken(path), story
-        assert len(job.payments) >= path.count(S.INTENT), story
-        assert sum(payment.counts for payment in job.payments) <= 1, story
+        assert len({stamp.state for stamp in job.stamps}) == len(job.stamps), history
+        assert [stamp.at for stamp in job.stamps] == sorted(stamp.at for stamp in job.stamps), history
+        assert job.paid is _was_taken(path), history
+        assert len(job.payments) >= path.count(S.SUBMITTING), history
+        assert sum(payment.counts for payment in job.payments) <= 1, history
         if job.state is S.DONE:
-            assert {S.CLAIMED, S.UPLOADED, S.RENDERED, S.VAULTED, S.DELIVERED} <= set(path), story
-            assert job.paid, story
+            assert {S.CLAIMED, S.UPLOADED, S.RENDERED, S.DOWNLOADED, S.DELIVERED} <= set(path), history
+            assert job.paid, history
 
 
 def _check_step(before: Job, after: Job) -> None:
@@ -161,15 +161,15 @@ def test_a_move_begins_its_step_anew_and_keeps_the_tries_of_the_whole() -> None:
     [
         (S.CLAIMED, False),
         (S.UPLOADED, False),
-        (S.INTENT, False),  # nobody knows yet
+        (S.SUBMITTING, False),  # nobody knows yet
         (S.UNKNOWN, False),  # nor here
         (S.ACCEPTED, True),
         (S.RENDERED, True),
-        (S.VAULTED, True),
+        (S.DOWNLOADED, True),
         (S.DELIVERED, True),
         (S.DONE, True),
         (S.FAILED, False),  # refused at the paid call
-        (S.WITHDRAWN, False),
+        (S.RETURNED, False),
     ],
 )
 def test_a_job_knows_whether_the_service_took_the_paid_call(state: JobState, paid: bool) -> None:
@@ -178,7 +178,7 @@ def test_a_job_knows_whether_the_service_took_the_paid_call(state: JobState, pai
 
 @pytest.mark.parametrize("state", list(S))
 def test_a_job_is_spent_from_its_intent_on_unless_it_was_refused(state: JobState) -> None:
-    spent = state not in {S.CLAIMED, S.UPLOADED, S.FAILED, S.WITHDRAWN}
+    spent = state not in {S.CLAIMED, S.UPLOADED, S.FAILED, S.RETURNED}
 
     assert (a_job_in(state).spent_at is not None) is spent
 
@@ -186,7 +186,7 @@ def test_a_job_is_spent_from_its_intent_on_unless_it_was_refused(state: JobState
 def test_a_job_that_failed_after_it_was_taken_is_spent() -> None:
     accepted = a_job_in(S.ACCEPTED)
 
-    assert moved(accepted, S.FAILED, 99.0).spent_at == accepted.entered(S.INTENT)
+    assert moved(accepted, S.FAILED, 99.0).spent_at == accepted.entered(S.SUBMITTING)
 
 
 def test_the_usual_ways_are_of_the_table() -> None:

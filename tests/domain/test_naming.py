@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.domain.image import Size
-from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable, result_name, template_mistake
+from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable, result_name, template_config_error
 
 raw_names = st.binary(min_size=1, max_size=255).filter(
     lambda raw: not {0, ord("/")} & set(raw) and raw not in {b".", b".."},
@@ -25,15 +25,15 @@ def first(count: int, name: str) -> list[str]:
     [
         ("{stem}{ext}", "holiday.png"),
         ("{stem}_expanded{ext}", "holiday_expanded.png"),
-        ("{preset}-{stem}-{width}x{height}{ext}", "story-holiday-1080x1920.png"),
+        ("{preset}-{stem}-{width}x{height}{ext}", "history-holiday-1080x1920.png"),
         ("{stem}", "holiday"),
         ("{{{stem}}}{ext}", "{holiday}.png"),
     ],
 )
 def test_a_template_makes_the_name(template: str, name: str) -> None:
-    made = result_name(template, "holiday.jpeg", extension=".png", size=Size(1080, 1920), preset="story")
+    made = result_name(template, "holiday.jpeg", extension=".png", size=Size(1080, 1920), preset="history")
 
-    assert template_mistake(template) is None
+    assert template_config_error(template) is None
     assert made == name
 
 
@@ -44,7 +44,7 @@ def test_only_the_last_ending_is_replaced_and_the_folder_is_no_part_of_it() -> N
 
 
 @pytest.mark.parametrize(
-    ("template", "mistake"),
+    ("template", "config_error"),
     [
         ("{stem", "does not parse"),  # not closed
         ("stem}", "does not parse"),  # not opened
@@ -57,7 +57,7 @@ def test_only_the_last_ending_is_replaced_and_the_folder_is_no_part_of_it() -> N
         ("{stem!r}", "format codes"),
         ("{stem:>9999999999}", "format codes"),  # a name of ten gigabytes
         ("{stem:{width}}", "format codes"),
-        ("picture{ext}", "lacks {stem}"),
+        ("image{ext}", "lacks {stem}"),
         ("", "lacks {stem}"),
         ("out/{stem}{ext}", "'/'"),
         ("{stem}\0", "'/'"),
@@ -68,11 +68,11 @@ def test_only_the_last_ending_is_replaced_and_the_folder_is_no_part_of_it() -> N
         ("{stem}.j{stem}.TIFF", "called .TIFF"),
     ],
 )
-def test_a_template_that_cannot_work_is_refused_in_words(template: str, mistake: str) -> None:
-    found = template_mistake(template)
+def test_a_template_that_cannot_work_is_refused_in_words(template: str, config_error: str) -> None:
+    found = template_config_error(template)
 
     assert found is not None
-    assert mistake in found
+    assert config_error in found
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_cut_name_is_made_of_whole_characters(stem: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("picture.png", "picture.png"),
+        ("image.png", "image.png"),
         ("Größe 日本 😀.png", "Größe 日本 😀.png"),  # text is text
         ("new\nline.png", "new\\nline.png"),  # never a second line in a log
         ("tab\tand\rreturn", "tab\\tand\\rreturn"),

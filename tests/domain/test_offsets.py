@@ -83,7 +83,7 @@ def test_the_example_of_the_api_is_885_by_700() -> None:
         (Size(800, 600), "16/9", A.CENTER, Offsets(left=133, right=134)),
         # 9:16 from 4:3: higher; 1422.2 is nearest to 1422
         (Size(800, 600), "9/16", A.CENTER, Offsets(top=411, bottom=411)),
-        # the whole addition on the right of a picture that stays left
+        # the whole addition on the right of an image that stays left
         (Size(800, 600), "16/9", A.LEFT, Offsets(right=267)),
         (Size(800, 600), "16/9", A.RIGHT, Offsets(left=267)),
         # an anchor of the other axis leaves this one centred
@@ -136,13 +136,13 @@ def test_an_aspect_of_an_aspect_is_itself(size: Size, ratio: Fraction) -> None:
         (Size(1000, 600), Canvas(width=1200, height=800), Offsets(top=100, bottom=100, left=100, right=100)),
         # wider and cut above and below
         (Size(1000, 1000), Canvas(width=2400, height=800), Offsets(top=-100, bottom=-100, left=700, right=700)),
-        # cut on both axes, the picture's left kept
+        # cut on both axes, the image's left kept
         (Size(3000, 1000), Canvas(width=2400, height=800, anchor=A.LEFT), Offsets(top=-100, bottom=-100, right=-600)),
         # an odd pixel goes right and below, added …
         (Size(101, 101), Canvas(width=104, height=104), Offsets(top=1, bottom=2, left=1, right=2)),
         # … and cut
         (Size(104, 104), Canvas(width=101, height=101), Offsets(top=-1, bottom=-2, left=-1, right=-2)),
-        # a side left out keeps the picture's own
+        # a side left out keeps the image's own
         (Size(500, 400), Canvas(width=600), Offsets(left=50, right=50)),
         (Size(500, 400), Canvas(height=600, anchor=A.BOTTOM), Offsets(top=200)),
         (Size(500, 400), Canvas(width=500, height=400), Offsets()),

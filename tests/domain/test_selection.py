@@ -14,9 +14,9 @@ from expandd.domain.selection import ignored_because, path_ignored_because
         ".expandd",  # our own work folder
         "._picture.jpg",  # the resource fork a Mac leaves on a share
         ".DS_Store",  # a Mac's view of the folder
-        ".~lock.picture.png#",  # LibreOffice
-        ".picture.png.Xa3f9Z",  # rsync while it writes
-        ".syncthing.picture.png.tmp",  # Syncthing while it writes
+        ".~lock.image.png#",  # LibreOffice
+        ".image.png.Xa3f9Z",  # rsync while it writes
+        ".syncthing.image.png.tmp",  # Syncthing while it writes
         ".nfs000000000001",  # NFS: deleted and still open
         "Thumbs.db",  # Windows
         "THUMBS.DB",  # the same, shouted
@@ -31,41 +31,41 @@ from expandd.domain.selection import ignored_because, path_ignored_because
         "__MACOSX",  # a zip made on a Mac
         "Network Trash Folder",  # AppleShare
         "Temporary Items",  # AppleShare
-        "picture.png.crdownload",  # Chrome
+        "image.png.crdownload",  # Chrome
         "Unconfirmed 12345.crdownload",  # Chrome, before it knows the name
         "Unconfirmed 12345",
         ".com.google.Chrome.Xa3f9Z",  # Chrome on Linux
-        "picture.png.com.google.Chrome.x",
-        "picture.png.download",  # Safari
-        "picture.png.part",  # Firefox
-        "picture.png.PART",
-        "picture.png.partial",  # Internet Explorer, curl's habit
-        "picture.png.opdownload",  # Opera
-        "picture.png.!ut",  # uTorrent
-        "picture.png.aria2",  # aria2
-        "picture.png.filepart",  # WinSCP
-        "picture.png.tmp",  # anybody
-        "picture.temp",
-        "picture.png.writing",
-        "picture.png.uploading",  # FTP servers
-        "picture.png.upload",
-        "picture.png.lock",
-        "picture.png.swp",  # vim
-        "picture.png.swx",
-        "picture.png.bak~",
-        "picture.png~",  # many editors' old version
+        "image.png.com.google.Chrome.x",
+        "image.png.download",  # Safari
+        "image.png.part",  # Firefox
+        "image.png.PART",
+        "image.png.partial",  # Internet Explorer, curl's habit
+        "image.png.opdownload",  # Opera
+        "image.png.!ut",  # uTorrent
+        "image.png.aria2",  # aria2
+        "image.png.filepart",  # WinSCP
+        "image.png.tmp",  # anybody
+        "image.temp",
+        "image.png.writing",
+        "image.png.uploading",  # FTP servers
+        "image.png.upload",
+        "image.png.lock",
+        "image.png.swp",  # vim
+        "image.png.swx",
+        "image.png.bak~",
+        "image.png~",  # many editors' old version
         "~$cture.docx",  # Office
-        "~picture.tmp",
-        "~syncthing~picture.png.tmp",  # Syncthing on Windows
+        "~image.tmp",
+        "~syncthing~image.png.tmp",  # Syncthing on Windows
         "psA1B2.tmp",  # Photoshop
-        "picture.png.smbdelete0001",  # Samba
-        "picture.png.fuse_hidden0001",
-        "picture.png.nfs00000000abcd",
-        "picture.png.!sync",  # Resilio
-        "picture.png.bts",
-        "picture.png.syncthing.tmp",
-        "picture.png.gdownload",  # Google Drive
-        "picture.png.error.json",  # our own, moved back together with its picture
+        "image.png.smbdelete0001",  # Samba
+        "image.png.fuse_hidden0001",
+        "image.png.nfs00000000abcd",
+        "image.png.!sync",  # Resilio
+        "image.png.bts",
+        "image.png.syncthing.tmp",
+        "image.png.gdownload",  # Google Drive
+        "image.png.error.json",  # our own, moved back together with its image
         "new\nline.part",  # names may hold anything
     ],
 )
@@ -76,10 +76,10 @@ def test_droppings_and_unfinished_files_are_never_picked_up(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "picture.png",
-        "picture",  # without an ending: its content decides
+        "image.png",
+        "image",  # without an ending: its content decides
         "PICTURE.JPG",
-        "picture.tmp.png",  # has its final name
+        "image.tmp.png",  # has its final name
         "download.png",
         "partial.jpg",
         "my.part.1.webp",
@@ -107,11 +107,11 @@ def test_everything_else_is_a_candidate(name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "ignored"),
     [
-        ("album/picture.png", False),
-        ("album/.git/picture.png", True),  # below a hidden directory
-        ("@eaDir/picture.png", True),  # below a server's own directory
-        ("album/picture.png.part", True),
-        ("album.part/picture.png", True),  # a folder that is still on its way
+        ("album/image.png", False),
+        ("album/.git/image.png", True),  # below a hidden directory
+        ("@eaDir/image.png", True),  # below a server's own directory
+        ("album/image.png.part", True),
+        ("album.part/image.png", True),  # a folder that is still on its way
     ],
 )
 def test_every_part_of_a_path_must_be_one_that_is_picked_up(path: str, ignored: bool) -> None:

@@ -5,33 +5,33 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
+from expandd.domain.settle import FileStat, Observation, SettleDecision, settle_decision
 
-LOOK = Look(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
-QUIET = Sighting(LOOK, 100.0)
-HALF = Sighting(LOOK, 100.0, unfinished="The picture ends too early.")
+LOOK = FileStat(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
+QUIET = Observation(LOOK, 100.0)
+HALF = Observation(LOOK, 100.0, unfinished="The image ends too early.")
 
 
 @pytest.mark.parametrize(
-    ("sighting", "now", "decision"),
+    ("observation", "now", "decision"),
     [
-        (QUIET, 100.0, Ripeness.WAIT),  # just seen
-        (QUIET, 101.9, Ripeness.WAIT),  # not quiet for long enough
-        (QUIET, 102.0, Ripeness.EXAMINE),  # quiet for the settle time
-        (QUIET, 9999.0, Ripeness.EXAMINE),  # long quiet, never examined: there was no room
-        (HALF, 101.0, Ripeness.WAIT),  # half a file, still fresh
-        (HALF, 102.0, Ripeness.WAIT),  # half a file, its rest may come
-        (HALF, 699.9, Ripeness.WAIT),
-        (HALF, 700.0, Ripeness.GIVE_UP),  # half a file for the longest time
-        (QUIET, 50.0, Ripeness.WAIT),  # a clock that went back never takes a file early
+        (QUIET, 100.0, SettleDecision.WAIT),  # just seen
+        (QUIET, 101.9, SettleDecision.WAIT),  # not quiet for long enough
+        (QUIET, 102.0, SettleDecision.EXAMINE),  # quiet for the settle time
+        (QUIET, 9999.0, SettleDecision.EXAMINE),  # long quiet, never examined: there was no room
+        (HALF, 101.0, SettleDecision.WAIT),  # half a file, still fresh
+        (HALF, 102.0, SettleDecision.WAIT),  # half a file, its rest may come
+        (HALF, 699.9, SettleDecision.WAIT),
+        (HALF, 700.0, SettleDecision.GIVE_UP),  # half a file for the longest time
+        (QUIET, 50.0, SettleDecision.WAIT),  # a clock that went back never takes a file early
     ],
 )
-def test_a_candidate_ripens_by_its_quiet(sighting: Sighting, now: float, decision: Ripeness) -> None:
-    assert ripeness(sighting, now, settle=2.0, settle_max=600.0) is decision
+def test_a_candidate_ripens_by_its_quiet(observation: Observation, now: float, decision: SettleDecision) -> None:
+    assert settle_decision(observation, now, settle=2.0, settle_max=600.0) is decision
 
 
 def test_a_settle_time_of_zero_examines_at_once() -> None:
-    assert ripeness(QUIET, 100.0, settle=0.0, settle_max=600.0) is Ripeness.EXAMINE
+    assert settle_decision(QUIET, 100.0, settle=0.0, settle_max=600.0) is SettleDecision.EXAMINE
 
 
 @pytest.mark.parametrize("change", ["device", "inode", "size", "mtime_ns", "ctime_ns"])
@@ -39,7 +39,7 @@ def test_any_change_begins_the_quiet_anew_and_forgets_what_was_found(change: str
     changes: dict[str, Any] = {change: 99}
     look = replace(LOOK, **changes)
 
-    assert HALF.updated(look, 107.0) == Sighting(look, 107.0)
+    assert HALF.updated(look, 107.0) == Observation(look, 107.0)
 
 
 def test_no_change_keeps_the_quiet_and_what_was_found() -> None:
@@ -47,9 +47,9 @@ def test_no_change_keeps_the_quiet_and_what_was_found() -> None:
 
 
 def test_a_file_that_goes_on_changing_is_never_examined() -> None:
-    sighting, now = QUIET, 100.0
+    observation, now = QUIET, 100.0
     for size in range(1000):
         now += 1.5
-        sighting = sighting.updated(replace(LOOK, size=size + 10), now)
+        observation = observation.updated(replace(LOOK, size=size + 10), now)
 
-        assert ripeness(sighting, now, settle=2.0, settle_max=600.0) is Ripeness.WAIT
+        assert settle_decision(observation, now, settle=2.0, settle_max=600.0) is SettleDecision.WAIT

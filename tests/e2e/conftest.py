@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.daemon import House
 
 
 @pytest.fixture
-def server() -> Iterator[PracticeServer]:
+def server() -> Iterator[Simulator]:
     switches = Switches(poll_limit=0.1, generate_min=0.1, generate_max=0.2, pro=True)
-    with PracticeServer(switches) as running:
+    with Simulator(switches) as running:
         yield running
 
 
 @pytest.fixture
-def house(tmp_path: Path, server: PracticeServer) -> House:
+def house(tmp_path: Path, server: Simulator) -> House:
     house = House(tmp_path, server.api_url)
     house.build()
     return house

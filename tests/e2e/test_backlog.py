@@ -6,14 +6,14 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.support.daemon import House
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 FILES = 5_000
 MOST_KILOBYTES = 100_000
 
 
 def test_thousands_of_files_neither_delay_the_first_nor_fill_the_memory(house: House) -> None:
-    content = picture("png")
+    content = an_image("png")
     for number in range(FILES):
         (house.folder() / "inbox" / f"{number:05}.png").write_bytes(content + str(number).encode())
     with house.running() as daemon:

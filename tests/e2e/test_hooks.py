@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.support.daemon import House, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 HOSTILE = "a $(touch never) `b` 'c' \"d\"\n;&|<>*?é.png"
 
@@ -54,7 +54,7 @@ def drop(house: House, name: str, content: bytes) -> None:
 def test_each_file_is_told_of_and_no_shell_reads_its_name(house: House, tell: Path, tmp_path: Path) -> None:
     target = tmp_path / "told"
     house.build(top=hooks(tell, "on_done", "on_error", target=target))
-    drop(house, HOSTILE, picture("png"))
+    drop(house, HOSTILE, an_image("png"))
     drop(house, "text.png", b"just text")
 
     assert house.call("once").returncode == 3
@@ -70,11 +70,11 @@ def test_each_file_is_told_of_and_no_shell_reads_its_name(house: House, tell: Pa
     assert not (tmp_path / "never").exists()
 
 
-def test_a_pause_is_told_with_what_lifts_it(house: House, server: PracticeServer, tell: Path, tmp_path: Path) -> None:
+def test_a_pause_is_told_with_what_lifts_it(house: House, server: Simulator, tell: Path, tmp_path: Path) -> None:
     target = tmp_path / "told"
     server.set_credits(0)
     house.build(top=hooks(tell, "on_paused", target=target))
-    drop(house, "pic.png", picture("png"))
+    drop(house, "pic.png", an_image("png"))
     with house.running() as daemon:
         said = daemon.wait_for("hook.told")
 
@@ -93,7 +93,7 @@ def test_a_hook_that_hangs_holds_up_neither_the_work_nor_the_stop_and_a_reload_r
     house.build(top=hanging)
     with house.running() as daemon:
         for number in range(3):
-            drop(house, f"pic{number}.png", picture("png", seed=number))
+            drop(house, f"pic{number}.png", an_image("png", seed=number))
         daemon.finished(times=3)
         assert names(house.folder() / "outbox") == ["pic0.png", "pic1.png", "pic2.png"]
 
@@ -108,7 +108,7 @@ def test_a_hook_that_hangs_holds_up_neither_the_work_nor_the_stop_and_a_reload_r
         house.build(top=hanging)
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for("reload.done", times=2)
-        drop(house, "last.png", picture("png", seed=9))
+        drop(house, "last.png", an_image("png", seed=9))
         daemon.finished(times=4)
         began = time.monotonic()
 

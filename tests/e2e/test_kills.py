@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
-from tests.support.daemon import House, names, practice_login
-from tests.support.doomed import Nursery, Order
-from tests.support.pictures import picture
+from tests.support.daemon import House, names, simulator_login
+from tests.support.doomed import Command, Nursery
+from tests.support.images import an_image
 
 EACH = os.environ.get("EXPANDD_STORM") == "1"
 """Whether a kill is also tried at points that differ in nothing but their name."""
@@ -24,7 +24,7 @@ SHARES = 4
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
-    with PracticeServer(switches) as server, Nursery(practice_login()) as nursery:
+    with Simulator(switches) as server, Nursery(simulator_login()) as nursery:
         points = recorded(Scene(tmp_path / "record", server, nursery, seed=0))
         mine = points[share::SHARES]
         scenes = [Scene(tmp_path / f"kill{n}", server, nursery, seed=1000 * share + n + 1) for n in range(len(mine))]
@@ -39,27 +39,27 @@ def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: P
 
 
 class Scene:
-    """A house with one plain picture, one that must be turned upright, and one file that is no picture."""
+    """A house with one plain image, one that must be turned upright, and one file that is no image."""
 
-    def __init__(self, root: Path, server: PracticeServer, nursery: Nursery, seed: int) -> None:
+    def __init__(self, root: Path, server: Simulator, nursery: Nursery, seed: int) -> None:
         root.mkdir()
         self.nursery = nursery
         self.house = House(root, server.api_url)
         self.house.build(api="unknown_wait: 600ms", defaults="settle: 50ms, settle_max: 1s")
-        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
-        self.house.config.write_text(manners, encoding="utf-8")
+        defaults = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
+        self.house.config.write_text(defaults, encoding="utf-8")
         self.dropped = {
-            "plain.png": picture("png", seed=seed),
-            "turned.jpg": picture("jpeg", seed=seed, orientation=6),
+            "plain.png": an_image("png", seed=seed),
+            "turned.jpg": an_image("jpeg", seed=seed, orientation=6),
         }
         self.hot = self.house.folder()
         self.log = root / "log"
         for name, content in self.dropped.items():
             (self.hot / "inbox" / name).write_bytes(content)
-        (self.hot / "inbox" / "notes.txt").write_text("no picture")
+        (self.hot / "inbox" / "notes.txt").write_text("no image")
 
     def run(self, verb: str, what: str) -> int:
-        return self.nursery.run(Order(str(self.house.config), verb, what, log=str(self.log)))
+        return self.nursery.run(Command(str(self.house.config), verb, what, log=str(self.log)))
 
     def killed_at(self, point: str) -> bool:
         """Run until the kill, then to the end; whether the point was passed at all."""
@@ -80,14 +80,14 @@ class Scene:
         assert sorted(os.listdir(self.hot / "error")) == ["notes.txt", "notes.txt.error.json"], point
         assert names(self.hot / "inbox") == [], point
         assert os.listdir(self.hot / "inbox" / ".expandd") == [], point
-        assert os.listdir(self.house.state_dir / "vault") == [], point
+        assert os.listdir(self.house.state_dir / "spool") == [], point
 
 
 def recorded(scene: Scene) -> list[str]:
     """The first passing of every named point, in order, and of those with nothing between them the former.
 
     What is done is done between a point "before" and its "after". To die at a "before", or at the point that was passed
-    just before it, is the same to the disk, the journal and the service.
+    just before it, is the same to the disk, the job database and the service.
     """
     target = scene.house.root / "points"
     assert scene.run("record", str(target)) == 3

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
-from tests.support.daemon import House, command, names, practice_login
-from tests.support.pictures import picture
+from expandd.simulator.server import Simulator
+from tests.support.daemon import House, command, names, simulator_login
+from tests.support.images import an_image
 
 PATIENCE = 30.0
 
@@ -53,14 +53,14 @@ def told(house: House) -> dict[str, Any]:
 
 @pytest.mark.parametrize("log", [full, closed, unread], ids=lambda log: str(log.__name__))
 def test_the_work_goes_on_where_no_line_can_be_written(
-    house: House, server: PracticeServer, log: Callable[[], Iterator[int]]
+    house: House, server: Simulator, log: Callable[[], Iterator[int]]
 ) -> None:
     hot = house.folder()
     for number in range(3):
-        (hot / "inbox" / f"{number}.png").write_bytes(picture("png", 200, 160, seed=number))
+        (hot / "inbox" / f"{number}.png").write_bytes(an_image("png", 200, 160, seed=number))
     descriptors = log()
     arguments = [*command(), "run", "--verbose", "--config", str(house.config)]
-    process = subprocess.Popen(arguments, env={**os.environ, **practice_login()}, stderr=next(descriptors))
+    process = subprocess.Popen(arguments, env={**os.environ, **simulator_login()}, stderr=next(descriptors))
     try:
         deadline = time.monotonic() + PATIENCE
         while len(names(hot / "done")) < 3 and process.poll() is None and time.monotonic() < deadline:

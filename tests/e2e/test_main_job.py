@@ -10,15 +10,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import ResultType
 from tests.support.daemon import House, names
-from tests.support.pictures import CORNERS, picture
+from tests.support.images import CORNERS, an_image
 
 
-def test_pictures_dropped_into_a_folder_come_out_expanded(house: House, server: PracticeServer) -> None:
+def test_images_dropped_into_a_folder_come_out_expanded(house: House, server: Simulator) -> None:
     hot = house.folder()
-    dropped = {f"pic.{kind}": picture(kind, 120, 80) for kind in ("jpeg", "png", "webp")}
+    dropped = {f"pic.{kind}": an_image(kind, 120, 80) for kind in ("jpeg", "png", "webp")}
     with house.running() as daemon:
         for name, content in dropped.items():
             (hot / "inbox" / name).write_bytes(content)
@@ -29,16 +29,16 @@ def test_pictures_dropped_into_a_folder_come_out_expanded(house: House, server: 
     assert {size_of(hot / "outbox" / name) for name in names(hot / "outbox")} == {(150, 90)}
     assert {name: (hot / "done" / name).read_bytes() for name in names(hot / "done")} == dropped
     assert names(hot / "inbox") == names(hot / "error") == []
-    assert_good_manners(server, pictures=3)
+    assert_good_client(server, images=3)
 
 
-def test_once_answers_everything_and_says_how_it_went(house: House, server: PracticeServer) -> None:
+def test_once_answers_everything_and_says_how_it_went(house: House, server: Simulator) -> None:
     hot = house.folder()
-    (hot / "inbox" / "good.png").write_bytes(picture("png"))
-    (hot / "inbox" / "notes.txt").write_text("not a picture")
-    (hot / "inbox" / "half.jpg").write_bytes(picture("jpeg")[:600])
+    (hot / "inbox" / "good.png").write_bytes(an_image("png"))
+    (hot / "inbox" / "notes.txt").write_text("not an image")
+    (hot / "inbox" / "half.jpg").write_bytes(an_image("jpeg")[:600])
     (hot / "inbox" / "empty.webp").touch()
-    (hot / "inbox" / ".hidden.png").write_bytes(picture("png"))
+    (hot / "inbox" / ".hidden.png").write_bytes(an_image("png"))
     outcome = house.call("once")
 
     assert outcome.returncode == 3, outcome.stderr
@@ -50,19 +50,19 @@ def test_once_answers_everything_and_says_how_it_went(house: House, server: Prac
         assert sidecar["message"].endswith(".")
         assert sidecar["what_to_do"].endswith(".")
         assert sidecar["paid"] is False
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def test_once_ends_with_zero_when_all_went_well_and_when_there_is_nothing(house: House) -> None:
-    (house.folder() / "inbox" / "good.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "good.png").write_bytes(an_image("png"))
 
     assert house.call("once").returncode == 0
     assert house.call("once").returncode == 0
 
 
-def test_once_leaves_the_files_where_they_are_while_the_service_is_away(house: House, server: PracticeServer) -> None:
+def test_once_leaves_the_files_where_they_are_while_the_service_is_away(house: House, server: Simulator) -> None:
     server.stop()
-    (house.folder() / "inbox" / "good.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "good.png").write_bytes(an_image("png"))
     outcome = house.call("once", "--patience", "0.5")
     server.start()
 
@@ -70,13 +70,13 @@ def test_once_leaves_the_files_where_they_are_while_the_service_is_away(house: H
     assert names(house.folder() / "error") == []
     assert house.call("once").returncode == 0
     assert names(house.folder() / "outbox") == ["good.png"]
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def test_the_content_decides_not_the_extension(house: House) -> None:
     given = ["a.jpg", "b.png", "c.webp", "d.dat", "e"]
     for number, name in enumerate(given):
-        (house.folder() / "inbox" / name).write_bytes(picture("webp", seed=number))
+        (house.folder() / "inbox" / name).write_bytes(an_image("webp", seed=number))
     outcome = house.call("once")
 
     assert outcome.returncode == 0, outcome.stderr
@@ -84,9 +84,9 @@ def test_the_content_decides_not_the_extension(house: House) -> None:
     assert names(house.folder() / "done") == given
 
 
-def test_a_result_of_another_type_is_named_by_its_content(house: House, server: PracticeServer) -> None:
+def test_a_result_of_another_type_is_named_by_its_content(house: House, server: Simulator) -> None:
     server.switch(result_type=ResultType.PNG)
-    (house.folder() / "inbox" / "pic.jpg").write_bytes(picture("jpeg"))
+    (house.folder() / "inbox" / "pic.jpg").write_bytes(an_image("jpeg"))
     house.call("once")
 
     assert names(house.folder() / "outbox") == ["pic.png"]
@@ -96,7 +96,7 @@ def test_top_means_what_a_person_sees_as_the_top(house: House) -> None:
     house.build(folders={"hot": "offsets: {top: 40}"})
     orientations = range(1, 9)
     for orientation in orientations:
-        content = picture("jpeg", 120, 80, orientation=orientation, quality=95)
+        content = an_image("jpeg", 120, 80, orientation=orientation, quality=95)
         (house.folder() / "inbox" / f"{orientation}.jpg").write_bytes(content)
     outcome = house.call("once")
 
@@ -129,7 +129,7 @@ def test_every_name_a_file_system_allows_is_carried_through(house: House) -> Non
     ]
     odd += [b" lead.png", b"tr.ail..png", "日本.png".encode(), b"'quote\".png", b"a;b|c&d$(e).png"]
     for name in odd:
-        Path(os.fsdecode(hot + b"/inbox/" + name)).write_bytes(picture("png"))
+        Path(os.fsdecode(hot + b"/inbox/" + name)).write_bytes(an_image("png"))
     outcome = house.call("once")
 
     assert outcome.returncode == 0, outcome.stderr
@@ -140,9 +140,9 @@ def test_every_name_a_file_system_allows_is_carried_through(house: House) -> Non
     assert "\x1b" not in outcome.stderr
 
 
-def test_the_same_name_three_times_gives_three_results(house: House, server: PracticeServer) -> None:
+def test_the_same_name_three_times_gives_three_results(house: House, server: Simulator) -> None:
     hot = house.folder()
-    sources = [picture("png", seed=number) for number in range(3)]
+    sources = [an_image("png", seed=number) for number in range(3)]
     with house.running() as daemon:
         for number, content in enumerate(sources):
             (hot / "inbox" / "pic.png").write_bytes(content)
@@ -151,12 +151,12 @@ def test_the_same_name_three_times_gives_three_results(house: House, server: Pra
 
     assert names(hot / "outbox") == ["pic-2.png", "pic-3.png", "pic.png"]
     assert sorted((hot / "done" / name).read_bytes() for name in names(hot / "done")) == sorted(sources)
-    assert_good_manners(server, pictures=3)
+    assert_good_client(server, images=3)
 
 
 def test_nothing_in_the_outbox_is_ever_overwritten(house: House) -> None:
     (house.folder() / "outbox" / "pic.png").write_text("somebody's own")
-    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     house.call("once")
 
     assert (house.folder() / "outbox" / "pic.png").read_text() == "somebody's own"
@@ -165,7 +165,7 @@ def test_nothing_in_the_outbox_is_ever_overwritten(house: House) -> None:
 
 def test_originals_are_deleted_only_where_that_is_asked_for(house: House) -> None:
     house.build(folders={"hot": "offsets: {top: 5}, originals: delete"})
-    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     house.call("once")
 
     assert names(house.folder() / "outbox") == ["pic.png"]
@@ -178,10 +178,10 @@ def test_subfolders_are_mirrored_when_they_are_worked_on(house: House) -> None:
     hot = house.folder()
     with house.running() as daemon:
         (hot / "moved").mkdir()
-        (hot / "moved" / "a.png").write_bytes(picture("png"))
+        (hot / "moved" / "a.png").write_bytes(an_image("png"))
         (hot / "moved").rename(hot / "inbox" / "moved")
         (hot / "inbox" / "made" / "deep").mkdir(parents=True)
-        (hot / "inbox" / "made" / "deep" / "b.png").write_bytes(picture("png", seed=1))
+        (hot / "inbox" / "made" / "deep" / "b.png").write_bytes(an_image("png", seed=1))
         daemon.finished(times=2)
 
     assert (hot / "outbox" / "moved" / "a.png").exists()
@@ -189,9 +189,9 @@ def test_subfolders_are_mirrored_when_they_are_worked_on(house: House) -> None:
     assert (hot / "done" / "moved" / "a.png").exists()
 
 
-def test_links_and_pipes_are_left_alone(house: House, server: PracticeServer) -> None:
+def test_links_and_pipes_are_left_alone(house: House, server: Simulator) -> None:
     hot = house.folder()
-    (hot / "secret.png").write_bytes(picture("png"))
+    (hot / "secret.png").write_bytes(an_image("png"))
     (hot / "inbox" / "link.png").symlink_to(hot / "secret.png")
     os.mkfifo(hot / "inbox" / "pipe.png")
     (hot / "inbox" / "folder.png").mkdir()
@@ -202,9 +202,9 @@ def test_links_and_pipes_are_left_alone(house: House, server: PracticeServer) ->
     assert server.counts().calls.get("upload") is None
 
 
-def test_a_result_of_another_size_is_delivered_and_flagged(house: House, server: PracticeServer) -> None:
+def test_a_result_of_another_size_is_delivered_and_flagged(house: House, server: Simulator) -> None:
     server.set_fault("link:wrong-size:always")
-    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     outcome = house.call("once")
     status = json.loads(house.call("status", "--json").stdout)
     last = json.loads(next(line for line in outcome.stderr.splitlines() if "job.finished" in line))
@@ -224,7 +224,7 @@ def test_presets_of_every_kind_reach_the_api_as_whole_pixels(house: House) -> No
     }
     house.build(folders={name: keys for name, (keys, _) in kinds.items()})
     for name in kinds:
-        (house.folder(name) / "inbox" / "pic.png").write_bytes(picture("png", 120, 80))
+        (house.folder(name) / "inbox" / "pic.png").write_bytes(an_image("png", 120, 80))
     outcome = house.call("once")
 
     assert outcome.returncode == 0, outcome.stderr
@@ -233,7 +233,7 @@ def test_presets_of_every_kind_reach_the_api_as_whole_pixels(house: House) -> No
 
 
 def test_the_log_has_one_line_that_tells_all_and_no_secret(house: House) -> None:
-    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png", 120, 80))
+    (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png", 120, 80))
     outcome = house.call("once", "--verbose")
     line = json.loads(next(line for line in outcome.stderr.splitlines() if "job.finished" in line))
 
@@ -244,26 +244,26 @@ def test_the_log_has_one_line_that_tells_all_and_no_secret(house: House) -> None
     tokens = json.loads((house.state_dir / "tokens.json").read_text())
     secrets = [value for value in tokens.values() if isinstance(value, str) and len(value) > 12]
     assert secrets
-    for secret in [*secrets, "/results/", "practice@example.com"]:
+    for secret in [*secrets, "/results/", "simulator@example.com"]:
         assert secret not in outcome.stderr
 
 
-def assert_good_manners(server: PracticeServer, *, pictures: int) -> None:
-    """What the service saw: each picture paid once, nothing deleted too early, no token where it must not be."""
+def assert_good_client(server: Simulator, *, images: int) -> None:
+    """What the service saw: each image paid once, nothing deleted too early, no token where it must not be."""
     counts = server.counts()
-    assert sum(counts.generates_by_image.values()) == pictures
+    assert sum(counts.generates_by_image.values()) == images
     assert set(counts.generates_by_source.values()) <= {1}
     assert counts.polls_too_close == 0
     assert counts.authorization_at_link_host == 0
     assert counts.unknown_fields == counts.null_fields == counts.name_list_not_text == 0
     assert all(delete.downloaded for delete in counts.deletes)
     assert not any(delete.foreign for delete in counts.deletes)
-    assert len(counts.deletes) == pictures
+    assert len(counts.deletes) == images
 
 
-def test_a_copy_that_pauses_longer_than_the_settle_time_is_waited_for(house: House, server: PracticeServer) -> None:
+def test_a_copy_that_pauses_longer_than_the_settle_time_is_waited_for(house: House, server: Simulator) -> None:
     house.build(defaults="settle: 100ms, settle_max: 30s")
-    whole = picture("jpeg", 400, 300)
+    whole = an_image("jpeg", 400, 300)
     target = house.folder() / "inbox" / "slow.jpg"
     with house.running() as daemon:
         with target.open("wb") as file:
@@ -275,12 +275,12 @@ def test_a_copy_that_pauses_longer_than_the_settle_time_is_waited_for(house: Hou
         daemon.finished()
 
     assert (house.folder() / "done" / "slow.jpg").read_bytes() == whole
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
-def test_a_preallocated_copy_is_not_taken_before_it_is_filled(house: House, server: PracticeServer) -> None:
+def test_a_preallocated_copy_is_not_taken_before_it_is_filled(house: House, server: Simulator) -> None:
     house.build(defaults="settle: 100ms, settle_max: 30s")
-    whole = picture("jpeg", 400, 300)
+    whole = an_image("jpeg", 400, 300)
     target = house.folder() / "inbox" / "big.jpg"
     with house.running() as daemon:
         with target.open("wb") as file:
@@ -293,14 +293,14 @@ def test_a_preallocated_copy_is_not_taken_before_it_is_filled(house: House, serv
         daemon.finished()
 
     assert (house.folder() / "done" / "big.jpg").read_bytes() == whole
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def test_every_way_to_drop_a_file_is_noticed_by_events(house: House, tmp_path: Path) -> None:
     house.build(defaults="settle: 100ms, scan_interval: 1h")
     hot = house.folder()
     for number, name in enumerate(("moved", "linked", "copied", "written")):
-        (tmp_path / f"{name}.png").write_bytes(picture("png", seed=number))
+        (tmp_path / f"{name}.png").write_bytes(an_image("png", seed=number))
     with house.running() as daemon:
         daemon.wait_for("engine.recovered")
         (tmp_path / "moved.png").rename(hot / "inbox" / "moved.png")
@@ -314,7 +314,7 @@ def test_every_way_to_drop_a_file_is_noticed_by_events(house: House, tmp_path: P
 
 
 def test_results_keep_the_bytes_the_service_sent(house: House) -> None:
-    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     house.call("once")
     content = (house.folder() / "outbox" / "pic.png").read_bytes()
 
@@ -335,10 +335,10 @@ def _umask() -> int:
     return mask
 
 
-def test_a_file_moved_back_from_the_error_folder_is_tried_again(house: House, server: PracticeServer) -> None:
+def test_a_file_moved_back_from_the_error_folder_is_tried_again(house: House, server: Simulator) -> None:
     hot = house.folder()
     server.set_fault("generate:job-fails")
-    (hot / "inbox" / "pic.png").write_bytes(picture("png"))
+    (hot / "inbox" / "pic.png").write_bytes(an_image("png"))
     first = house.call("once")
     (hot / "error" / "pic.png").rename(hot / "inbox" / "pic.png")
     second = house.call("once")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
-from tests.support.daemon import House, practice_login
-from tests.support.pictures import picture
+from expandd.simulator.server import Simulator
+from tests.support.daemon import House, simulator_login
+from tests.support.images import an_image
 from tests.support.service_manager import ServiceManager
 
 
@@ -22,8 +22,8 @@ def manager(tmp_path: Path) -> Iterator[ServiceManager]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, server: PracticeServer, manager: ServiceManager) -> House:
-    environ = {**practice_login(), "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000000"}
+def house(tmp_path: Path, server: Simulator, manager: ServiceManager) -> House:
+    environ = {**simulator_login(), "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000000"}
     house = House(tmp_path, server.api_url, environ)
     house.build(top="stop_timeout: 1s")
     return house
@@ -33,7 +33,7 @@ def test_ready_is_said_once_all_is_up_and_then_how_it_goes(house: House, manager
     with house.running() as daemon:
         first = manager.until(lambda _: True)
         manager.until(lambda said: "WATCHDOG" in said)
-        (house.folder() / "inbox" / "notes.txt").write_text("not a picture")
+        (house.folder() / "inbox" / "notes.txt").write_text("not an image")
         manager.until(lambda said: said.get("STATUS") == "1 folder, 0 waiting, 0 in flight, 1 in error")
         assert daemon.stop() == 0
 
@@ -56,11 +56,11 @@ def test_a_reload_is_announced_with_its_time_and_ends_with_ready(house: House, m
 
 
 def test_a_stop_goes_on_pinging_and_ends_at_its_deadline(
-    house: House, manager: ServiceManager, server: PracticeServer
+    house: House, manager: ServiceManager, server: Simulator
 ) -> None:
     server.switch(generate_min=30.0, generate_max=30.0)
     with house.running() as daemon:
-        (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+        (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
         daemon.wait_for("job.accepted")
         daemon.process.send_signal(signal.SIGTERM)
         said = manager.until(lambda said: "STOPPING" in said)
@@ -75,17 +75,17 @@ def test_a_manager_that_does_not_listen_stops_neither_the_work_nor_the_stop(hous
     """Its queue holds ten messages, which are there after a tenth of a second."""
     deaf = House(house.root, house.api_url, {**house.environ, "WATCHDOG_USEC": "30000"})
     with deaf.running() as daemon:
-        (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+        (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
         daemon.finished()
         assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once(house: House, server: PracticeServer, again: signal.Signals) -> None:
+def test_a_second_signal_ends_it_at_once(house: House, server: Simulator, again: signal.Signals) -> None:
     house.build(top="stop_timeout: 60s")
     server.switch(generate_min=90.0, generate_max=90.0)
     with house.running() as daemon:
-        (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+        (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
         daemon.wait_for("job.accepted")
         daemon.process.send_signal(signal.SIGTERM)
         daemon.wait_for("expandd.stopping")

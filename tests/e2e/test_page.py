@@ -15,11 +15,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.browser import Watched, browsing
 from tests.support.daemon import Daemon, House, command, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 PATIENCE = 20_000.0
 EVIL = "<img src=x onerror=alert(1)>.png"
@@ -49,13 +49,13 @@ class Studio:
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     root = tmp_path_factory.mktemp("studio")
     switches = Switches(poll_limit=0.2, generate_min=0.2, generate_max=0.4, pro=True)
-    with browsing() as browser, PracticeServer(switches) as server:
+    with browsing() as browser, Simulator(switches) as server:
         house = House(root, server.api_url)
         house.build(top='page: {listen: "127.0.0.1:0"}')
         for number, name in enumerate((EVIL, "second.png", "third.png")):
-            drop(house, name, picture("png", 200, 160, seed=number))
-        drop(house, "notes.txt", b"no picture at all")
-        drop(house, "small.png", picture("png", 32, 32))
+            drop(house, name, an_image("png", 200, 160, seed=number))
+        drop(house, "notes.txt", b"no image at all")
+        drop(house, "small.png", an_image("png", 32, 32))
         with house.running() as daemon:
             url = daemon.wait_for("page.open")["address"]
             daemon.finished(times=3)
@@ -100,7 +100,7 @@ def test_a_result_appears_by_itself_beside_its_source_and_nothing_complains(stud
     seen = Watched(studio.browser.new_page())
     seen.page.goto(studio.url)
     expect(seen.page.locator("#freshness")).to_have_text("live")
-    drop(studio.house, "fresh.png", picture("png", 200, 160, seed=9))
+    drop(studio.house, "fresh.png", an_image("png", 200, 160, seed=9))
 
     newest = seen.page.locator(".newest")
     expect(newest).to_contain_text("fresh.png", timeout=PATIENCE)
@@ -123,7 +123,7 @@ def test_the_retry_button_tries_again_and_the_error_goes(studio: Studio) -> None
     failed = seen.page.locator("#failed li", has_text="small.png")
     expect(failed).to_have_count(1)
     # What was wrong is put right where it lies, as a person would who does not know the inbox.
-    (error / "small.png").write_bytes(picture("png", 120, 90))
+    (error / "small.png").write_bytes(an_image("png", 120, 90))
     failed.get_by_role("button", name="Try again").click()
 
     expect(seen.page.get_by_role("status")).to_contain_text("tried again")
@@ -187,7 +187,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     headings = page.get_by_role("heading", level=1).count()
     page.close()
 
-    assert reached[0] == "Skip to the pictures"
+    assert reached[0] == "Skip to the images"
     assert {"Try again notes.txt", "Pause hot"} <= set(reached)
     assert any(one.startswith("Pause all") for one in reached)
     assert not any(one.startswith("INVISIBLE") for one in reached)
@@ -201,7 +201,7 @@ def test_a_taken_port_costs_the_page_and_nothing_else(house: House) -> None:
         house.build(top=f'page: {{listen: "127.0.0.1:{port}"}}')
         with house.running() as daemon:
             told = daemon.wait_for("page.cannot_listen")
-            (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+            (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
             daemon.finished()
 
     assert "page.listen" in told["why"]
@@ -233,7 +233,7 @@ def test_hundreds_of_half_sent_requests_cost_neither_the_page_nor_the_work_anyth
             half = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
             if not number % 100:
-                (house.folder() / "inbox" / f"{number}.png").write_bytes(picture("png", seed=number))
+                (house.folder() / "inbox" / f"{number}.png").write_bytes(an_image("png", seed=number))
         seen = [urllib.request.urlopen(address, timeout=20).status for _ in range(3)]
         daemon.finished(times=4)
 

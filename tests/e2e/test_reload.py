@@ -1,14 +1,14 @@
-"""What SIGHUP does to a running daemon: the new configuration, whole or not at all, and nothing to the work in hand."""
+"""What SIGHUP does to a running daemon: the new configuration, whole or not at all, and nothing to the work in progress."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
 
-from expandd.simulator.server import PracticeServer
-from tests.e2e.test_main_job import assert_good_manners
+from expandd.simulator.server import Simulator
+from tests.e2e.test_main_job import assert_good_client
 from tests.support.daemon import Daemon, House, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 ONE = "offsets: {top: 10, left: 25%}"
 
@@ -19,7 +19,7 @@ def reload(daemon: Daemon, event: str = "reload.done", times: int = 1) -> dict[s
 
 
 def drop(house: House, folder: str, name: str = "pic.png", seed: int = 0) -> None:
-    (house.folder(folder) / "inbox" / name).write_bytes(picture("png", seed=seed))
+    (house.folder(folder) / "inbox" / name).write_bytes(an_image("png", seed=seed))
 
 
 def test_a_folder_that_is_added_is_worked_on_and_one_that_is_removed_is_not(house: House) -> None:
@@ -37,7 +37,7 @@ def test_a_folder_that_is_added_is_worked_on_and_one_that_is_removed_is_not(hous
         assert daemon.stop() == 0
 
 
-def test_jobs_in_hand_keep_what_they_started_with(house: House, server: PracticeServer) -> None:
+def test_jobs_in_progress_keep_what_they_started_with(house: House, server: Simulator) -> None:
     server.switch(generate_min=1.5, generate_max=1.5)
     drop(house, "hot", "old.png")
     with house.running() as daemon:
@@ -51,11 +51,11 @@ def test_jobs_in_hand_keep_what_they_started_with(house: House, server: Practice
     assert names(house.folder() / "outbox") == ["new-pic.png", "old.png"]
     assert by_name["old.png"]["top"] == 10
     assert by_name["pic.png"]["top"] == 77
-    assert_good_manners(server, pictures=2)
+    assert_good_client(server, images=2)
 
 
 def test_the_jobs_of_a_folder_that_is_removed_run_to_their_end_and_then_others_may_have_it(
-    house: House, server: PracticeServer
+    house: House, server: Simulator
 ) -> None:
     server.switch(generate_min=1.5, generate_max=1.5)
     drop(house, "hot")
@@ -69,18 +69,18 @@ def test_the_jobs_of_a_folder_that_is_removed_run_to_their_end_and_then_others_m
         assert daemon.process.poll() is None
 
 
-def test_a_mistake_leaves_everything_as_it_was_and_all_of_them_are_told(house: House) -> None:
+def test_a_config_error_leaves_everything_as_it_was_and_all_of_them_are_told(house: House) -> None:
     with house.running() as daemon:
         good = house.config.read_text()
         house.config.write_text(
             good.replace("settle: 100ms, settle_max: 1s", "setle: 100ms").replace("top: 10", "top: ten")
         )
         refused = reload(daemon, "reload.refused")
-        told = [line["message"] for line in daemon.lines if line.get("event") == "reload.mistake"]
+        told = [line["message"] for line in daemon.lines if line.get("event") == "reload.error"]
         drop(house, "hot")
         daemon.finished()
 
-        assert refused["mistakes"] == len(told) == 2
+        assert refused["errors"] == len(told) == 2
         assert any("Did you mean 'settle'" in text for text in told)
 
         house.config.write_text(good)
@@ -92,7 +92,7 @@ def test_what_needs_a_restart_says_so_and_changes_nothing_else_either(house: Hou
         house.build(top="workers: 9", folders={"new": ONE})
         house.config.write_text(house.config.read_text().replace(str(house.state_dir), str(house.root / "other")))
         reload(daemon, "reload.refused")
-        told = daemon.wait_for("reload.mistake")["message"]
+        told = daemon.wait_for("reload.error")["message"]
         drop(house, "hot")
         daemon.finished()
 
@@ -100,14 +100,14 @@ def test_what_needs_a_restart_says_so_and_changes_nothing_else_either(house: Hou
     assert "systemctl restart expandd" in told
 
 
-def test_a_folder_that_another_instance_works_on_is_refused(house: House, server: PracticeServer) -> None:
+def test_a_folder_that_another_instance_works_on_is_refused(house: House, server: Simulator) -> None:
     other = House(house.root / "second", server.api_url)
     other.root.mkdir()
     other.build(folders={"theirs": ONE})
     with house.running() as daemon, other.running() as holder:
         _serve_also(house, other.folder("theirs"))
         reload(daemon, "reload.refused")
-        told = daemon.wait_for("reload.mistake")["message"]
+        told = daemon.wait_for("reload.error")["message"]
 
         assert str(holder.process.pid) in told
         assert holder.stop() == 0
@@ -115,7 +115,7 @@ def test_a_folder_that_another_instance_works_on_is_refused(house: House, server
         assert daemon.stop() == 0
 
 
-def test_a_folder_that_is_left_can_be_taken_by_another_instance(house: House, server: PracticeServer) -> None:
+def test_a_folder_that_is_left_can_be_taken_by_another_instance(house: House, server: Simulator) -> None:
     other = House(house.root / "second", server.api_url)
     other.root.mkdir()
     other.build(folders={"theirs": ONE})
@@ -130,7 +130,7 @@ def test_a_folder_that_is_left_can_be_taken_by_another_instance(house: House, se
             assert second.stop() == 0
 
 
-def test_more_workers_are_at_work_at_once(house: House, server: PracticeServer) -> None:
+def test_more_workers_are_at_work_at_once(house: House, server: Simulator) -> None:
     house.build(top="workers: 1")
     server.switch(generate_min=1.0, generate_max=1.0)
     with house.running() as daemon:
@@ -147,7 +147,7 @@ def _serve_also(house: House, folder: Path) -> None:
     house.config.write_text(f"{house.config.read_text()}  - {{root: {folder}, {ONE}}}\n")
 
 
-def test_what_cannot_be_asked_about_is_refused_like_any_other_mistake(house: House) -> None:
+def test_what_cannot_be_asked_about_is_refused_like_any_other_config_error(house: House) -> None:
     long = house.root / ("x" * 300) / "hot"
     loop = house.root / "loop"
     loop.symlink_to(loop)
@@ -165,7 +165,7 @@ def test_what_cannot_be_asked_about_is_refused_like_any_other_mistake(house: Hou
         drop(house, "hot")
         daemon.finished()
 
-    assert refused["mistakes"] == 4
+    assert refused["errors"] == 4
     assert started.returncode == 78
     assert "Traceback" not in started.stderr
     assert started.stderr.count(f"{house.config}:") == 4

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.support.daemon import PATIENCE, House, command, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 
 def seen(house: House, verb: str, *words: str, until: Callable[[Any], bool]) -> Any:
@@ -30,11 +30,11 @@ def test_a_working_daemon_is_seen_by_status_why_ledger_and_metrics(house: House)
     house.build(top=f"metrics_file: {metrics}", defaults="settle: 200ms, settle_max: 2s, scan_interval: 500ms")
     hot = house.folder()
     with house.running() as daemon:
-        (hot / "inbox" / "first.png").write_bytes(picture("png"))
+        (hot / "inbox" / "first.png").write_bytes(an_image("png"))
         daemon.finished()
         (hot / "inbox" / "PAUSE").touch()
-        daemon.wait_for("gate.shut")
-        (hot / "inbox" / "second.png").write_bytes(picture("png", seed=2))
+        daemon.wait_for("pause.started")
+        (hot / "inbox" / "second.png").write_bytes(an_image("png", seed=2))
         status = seen(house, "status", until=lambda values: bool(values["pauses"]))
         why = seen(house, "why", "second.png", until=lambda values: values["files"][0]["hindrance"] == "pause")
         (hot / "inbox" / "PAUSE").unlink()
@@ -54,9 +54,9 @@ def test_a_working_daemon_is_seen_by_status_why_ledger_and_metrics(house: House)
     assert json.loads(house.call("ledger", "--json").stdout)["in_all"]["delivered"] == 2
 
 
-def test_a_plan_pays_nothing_and_changes_nothing(house: House, server: PracticeServer) -> None:
+def test_a_plan_pays_nothing_and_changes_nothing(house: House, server: Simulator) -> None:
     hot = house.folder()
-    (hot / "inbox" / "a.png").write_bytes(picture("png", 120, 80))
+    (hot / "inbox" / "a.png").write_bytes(an_image("png", 120, 80))
     plan = json.loads(house.call("plan", "--json").stdout)
 
     assert plan["files"][0]["result_size"] == {"width": 150, "height": 90}
@@ -71,7 +71,7 @@ def test_a_state_disk_that_takes_no_snapshot_is_told_of_once_and_the_work_goes_o
     with house.running() as daemon:
         daemon.wait_for("snapshot.failed")
         for number in range(2):
-            (hot / "inbox" / f"{number}.png").write_bytes(picture("png", seed=number))
+            (hot / "inbox" / f"{number}.png").write_bytes(an_image("png", seed=number))
             daemon.finished(times=number + 1)
         assert daemon.stop() == 0
 
@@ -95,16 +95,14 @@ def test_a_watched_status_is_a_json_object_a_line_until_it_is_interrupted(house:
 DEEP = b"[" * 60_000
 
 
-def test_no_file_under_a_reports_name_holds_up_a_job_or_makes_a_verb_stumble(
-    house: House, server: PracticeServer
-) -> None:
+def test_no_file_under_a_reports_name_holds_up_a_job_or_makes_a_verb_stumble(house: House, server: Simulator) -> None:
     inbox, error = house.folder() / "inbox", house.folder() / "error"
     for name in ("pic.png.error.json", "x.error.json", "a~12345678.error.json"):
         (inbox / name).write_bytes(DEEP)
         (error / name).write_bytes(DEEP)
-    (error / "bad.png").write_bytes(b"GIF89a no picture of ours")
+    (error / "bad.png").write_bytes(b"GIF89a no image of ours")
     (error / "bad.png.error.json").write_bytes(DEEP)
-    (inbox / "pic.png").write_bytes(picture("png"))
+    (inbox / "pic.png").write_bytes(an_image("png"))
     with house.running() as daemon:
         daemon.finished()
         there = (str(error / "bad.png"), str(error / "pic.png.error.json"))
@@ -119,8 +117,8 @@ def test_no_file_under_a_reports_name_holds_up_a_job_or_makes_a_verb_stumble(
         assert "gives no answer" not in outcome.stdout
 
 
-def test_verbs_that_look_and_steer_answer_though_the_file_has_mistakes(house: House, server: PracticeServer) -> None:
-    (house.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+def test_verbs_that_look_and_steer_answer_though_the_file_has_config_errors(house: House, server: Simulator) -> None:
+    (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     with house.running() as daemon:
         daemon.finished()
         house.config.write_text(house.config.read_text().replace("offsets:", "offfsets:") + "wurkers: 3\n")

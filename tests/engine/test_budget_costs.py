@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.commands import Lasting, StandingOrder
+from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Budget, Settings
-from expandd.engine.control.holds import Barriers, StandingOrders
+from expandd.engine.control.holds import Holds, Pauses
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.jobs import Jobs
-from tests.support.fakes import MemoryJournal
+from tests.support.fakes import MemoryJobStore
 from tests.support.jobs import a_job_in, a_place
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -50,16 +50,16 @@ class House:
             for number in range(waiting)
         ]
         clock, recorder = ManualClock(), Recorder()
-        journal = MemoryJournal(*jobs)
-        barriers = Barriers(clock, recorder)
-        self.jobs = Walked(journal, clock, recorder)
-        self.orders = StandingOrders(journal, barriers)
+        store = MemoryJobStore(*jobs)
+        pauses = Pauses(clock, recorder)
+        self.jobs = Walked(store, clock, recorder)
+        self.commands = Holds(store, pauses)
         self.budgets = Budgets(
             Settings(state_dir=base, folders=self.hot, budget=Budget(day=100_000)),
             jobs=self.jobs,
-            journal=journal,
-            orders=self.orders,
-            barriers=barriers,
+            store=store,
+            commands=self.commands,
+            pauses=pauses,
             clock=clock,
         )
 
@@ -72,13 +72,13 @@ async def test_no_move_makes_the_budgets_walk_all_jobs_and_the_counts_are_right(
     first = house.jobs.get("00-000")
     assert first is not None
     inbox = first.place.inbox
-    await house.orders.stand(StandingOrder(lasting=Lasting.PAUSED, at=1.0, inbox=house.hot[1].inbox))
+    await house.commands.stand(Hold(kind=HoldKind.PAUSED, at=1.0, inbox=house.hot[1].inbox))
     house.jobs.walks = 0
 
     assert house.budgets.used(inbox).reserved == waiting
     assert house.budgets.used(None).reserved == waiting * (FOLDERS - 1)
     assert house.budgets.reserve(first)
-    intent = await house.jobs.move(first, S.INTENT)
+    intent = await house.jobs.move(first, S.SUBMITTING)
     house.budgets.paid(first)
     house.budgets.look(inbox)
     assert (house.budgets.used(inbox).today, house.budgets.used(None).today) == (1, 1)

@@ -21,7 +21,7 @@ HOUR = 3600.0
 YEARS = (-30.0, -1.0, 1.0, 30.0)
 LOST = OutcomeUnknown("the connection was reset")
 
-ON_THE_WAY = (S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.VAULTED, S.DELIVERED)
+ON_THE_WAY = (S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.DOWNLOADED, S.DELIVERED)
 
 
 class Hooked(Recorder):
@@ -163,7 +163,7 @@ async def test_a_machine_that_sleeps_for_hours_at_any_state_goes_on_when_it_wake
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.UPLOADED])
-async def test_a_picture_the_service_forgot_during_a_long_sleep_is_uploaded_again(
+async def test_a_image_the_service_forgot_during_a_long_sleep_is_uploaded_again(
     workshop: Workshop, state: JobState
 ) -> None:
     at(workshop, state, lambda: workshop.clock.suspend(25 * HOUR))

@@ -9,7 +9,7 @@ from expandd.domain.errors import Later, LinkDead
 from expandd.domain.job import JobState
 from expandd.domain.settings import Originals
 from tests.support.fake_api import Fate, Refuse
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -26,11 +26,11 @@ async def test_a_full_outbox_waits_and_nothing_is_paid_again(make_workshop: Call
     await workshop.closed("other.png")
     await workshop.advance(3 * 3600.0)
     waiting = workshop.recorder.states_of("pic.png")[-1]
-    kept = len(list(workshop.vault.path("x").parent.iterdir()))
+    kept = len(list(workshop.spool.path("x").parent.iterdir()))
     outbox.mkdir()
     await workshop.closed("pic.png")
 
-    assert waiting is S.VAULTED
+    assert waiting is S.DOWNLOADED
     assert kept == 1
     assert workshop.names("outbox", 0) == ["pic.png"]
     assert len(workshop.api.paid_for("pic.png")) == 1
@@ -75,11 +75,11 @@ async def test_a_name_taken_by_somebody_at_the_last_moment_is_left_alone(worksho
         def __init__(self) -> None:
             self.raced = False
 
-        async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+        async def publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
             if not self.raced:
                 self.raced = True
                 target.write_text("somebody's")
-            return await real.publish(vaulted, target, sha256)
+            return await real.publish(downloaded, target, sha256)
 
         def __getattr__(self, name: str) -> object:
             return getattr(real, name)
@@ -102,17 +102,17 @@ async def test_a_torn_download_is_repeated_and_never_delivered(workshop: Worksho
 
     assert len(workshop.api.called("download")) == 2
     assert len(workshop.api.paid) == 1
-    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == picture(140, 100, note="made of 'pic.png'")
+    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == an_image(140, 100, note="made of 'pic.png'")
 
 
-async def test_a_page_instead_of_a_picture_is_never_delivered(workshop: Workshop) -> None:
+async def test_a_page_instead_of_a_image_is_never_delivered(workshop: Workshop) -> None:
     workshop.api.results["pic.png"].extend([b"<html>sorry</html>"] * 6)
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
 
     assert len(workshop.api.paid) == 1
-    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == picture(140, 100, note="made of 'pic.png'")
+    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == an_image(140, 100, note="made of 'pic.png'")
 
 
 async def test_a_dead_link_is_replaced_by_the_one_that_history_names(workshop: Workshop) -> None:
@@ -149,7 +149,7 @@ async def test_a_notification_that_cannot_be_deleted_is_left_to_expire(workshop:
 
 
 async def test_a_result_of_another_size_than_asked_for_is_delivered_and_marked(workshop: Workshop) -> None:
-    workshop.api.results["pic.png"].append(picture(139, 100))
+    workshop.api.results["pic.png"].append(an_image(139, 100))
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
@@ -196,18 +196,18 @@ async def test_an_inbox_that_is_unmounted_after_delivery_keeps_its_original_and_
 
 
 @pytest.mark.parametrize("harm", ["damaged", "gone"])
-async def test_damaged_bytes_in_the_vault_are_fetched_again_and_never_delivered(workshop: Workshop, harm: str) -> None:
+async def test_damaged_bytes_in_the_spool_are_fetched_again_and_never_delivered(workshop: Workshop, harm: str) -> None:
     outbox = workshop.hot[0].outbox
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
     outbox.rename(outbox.with_name("away"))
-    await workshop.reached("pic.png", S.VAULTED)
-    vaulted = workshop.vault.path(workshop.recorder.latest("pic.png").id)
+    await workshop.reached("pic.png", S.DOWNLOADED)
+    downloaded = workshop.spool.path(workshop.recorder.latest("pic.png").id)
     if harm == "gone":
-        vaulted.unlink()
+        downloaded.unlink()
     else:
-        vaulted.write_bytes(b"worn out")
+        downloaded.write_bytes(b"worn out")
     outbox.with_name("away").rename(outbox)
     await workshop.closed("pic.png")
 

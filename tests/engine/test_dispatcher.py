@@ -6,15 +6,15 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from expandd.domain.errors import JournalAway, StaleJob
+from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.job import JobState
-from expandd.engine.flow.scheduler import Advance, Dispatcher, Look, Standing
-from tests.support.fakes import FixedChance
+from expandd.engine.flow.scheduler import Advance, FileStat, Scheduler, Standing
+from tests.support.fakes import FixedRandomness
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
 
-Make = Callable[..., Dispatcher]
+Make = Callable[..., Scheduler]
 
 
 class Desk:
@@ -27,14 +27,14 @@ class Desk:
         self.tasks: list[asyncio.Task[None]] = []
         self.began = self.clock.monotonic()
 
-    def run(self, advance: Advance, *, at_once: int = 8, comes: Look = lambda _: None) -> Dispatcher:
+    def run(self, advance: Advance, *, at_once: int = 8, comes: FileStat = lambda _: None) -> Scheduler:
         async def look(job_id: str) -> float | None:
             self.looks.append((job_id, self.clock.monotonic() - self.began))
             return await advance(job_id)
 
-        dispatcher = Dispatcher(look, self.clock, FixedChance(), self.recorder, at_once=at_once, look=comes)
-        self.tasks.append(asyncio.create_task(dispatcher.run()))
-        return dispatcher
+        scheduler = Scheduler(look, self.clock, FixedRandomness(), self.recorder, at_once=at_once, look=comes)
+        self.tasks.append(asyncio.create_task(scheduler.run()))
+        return scheduler
 
     async def close(self) -> None:
         for task in self.tasks:
@@ -66,20 +66,20 @@ async def test_a_job_is_looked_at_when_it_is_due_and_again_when_it_says(desk: De
     assert desk.looks == [("a", 3.0), ("a", 13.0), ("a", 13.0), ("a", 18.0)]
 
 
-async def test_jobs_are_looked_at_in_the_order_they_are_due(desk: Desk) -> None:
-    dispatcher = desk.run(over)
+async def test_jobs_are_looked_at_in_the_command_they_are_due(desk: Desk) -> None:
+    scheduler = desk.run(over)
     for job_id, seconds in (("late", 9.0), ("soon", 1.0), ("middle", 5.0)):
-        dispatcher.wake(job_id, seconds)
+        scheduler.wake(job_id, seconds)
     await desk.clock.advance(100.0)
 
     assert [job_id for job_id, _ in desk.looks] == ["soon", "middle", "late"]
 
 
 async def test_an_earlier_wake_counts_and_a_later_one_does_not(desk: Desk) -> None:
-    dispatcher = desk.run(over)
-    dispatcher.wake("a", 50.0)
-    dispatcher.wake("a", 5.0)
-    dispatcher.wake("a", 500.0)
+    scheduler = desk.run(over)
+    scheduler.wake("a", 50.0)
+    scheduler.wake("a", 5.0)
+    scheduler.wake("a", 500.0)
     await desk.clock.advance(1000.0)
 
     assert desk.looks == [("a", 5.0)]
@@ -95,10 +95,10 @@ async def test_a_job_is_never_looked_at_twice_at_once(desk: Desk) -> None:
         active.remove(job_id)
         return None
 
-    dispatcher = desk.run(advance)
-    dispatcher.wake("a")
+    scheduler = desk.run(advance)
+    scheduler.wake("a")
     await desk.clock.advance(1.0)
-    dispatcher.wake("a")
+    scheduler.wake("a")
     await desk.clock.advance(100.0)
 
     assert desk.recorder.of(BugFound) == []
@@ -109,10 +109,10 @@ async def test_a_job_woken_while_it_is_busy_is_looked_at_again_at_once(desk: Des
         await desk.clock.sleep(10.0)
         return 1000.0
 
-    dispatcher = desk.run(advance)
-    dispatcher.wake("a")
+    scheduler = desk.run(advance)
+    scheduler.wake("a")
     await desk.clock.advance(1.0)
-    dispatcher.wake("a")
+    scheduler.wake("a")
     await desk.clock.advance(50.0)
 
     assert desk.looks == [("a", 0.0), ("a", 10.0)]
@@ -123,13 +123,13 @@ async def test_never_more_than_so_many_are_busy(desk: Desk) -> None:
 
     async def advance(job_id: str) -> float | None:
         nonlocal most
-        most = max(most, dispatcher.busy)
+        most = max(most, scheduler.busy)
         await desk.clock.sleep(1.0)
         return None
 
-    dispatcher = desk.run(advance, at_once=3)
+    scheduler = desk.run(advance, at_once=3)
     for number in range(20):
-        dispatcher.wake(str(number))
+        scheduler.wake(str(number))
     await desk.clock.advance(100.0)
 
     assert most == 3
@@ -142,9 +142,9 @@ async def test_a_bug_in_one_job_is_announced_and_stops_no_other(desk: Desk) -> N
             raise ZeroDivisionError
         return 10.0
 
-    dispatcher = desk.run(advance)
-    dispatcher.wake("bad")
-    dispatcher.wake("good")
+    scheduler = desk.run(advance)
+    scheduler.wake("bad")
+    scheduler.wake("good")
     await desk.clock.advance(3600.0)
     bad = [at for job_id, at in desk.looks if job_id == "bad"]
 
@@ -154,7 +154,7 @@ async def test_a_bug_in_one_job_is_announced_and_stops_no_other(desk: Desk) -> N
     assert 60 < len(bad) < 100
 
 
-@pytest.mark.parametrize(("error", "fewest", "most"), [(JournalAway("away"), 60, 100), (StaleJob("moved on"), 1, 2)])
+@pytest.mark.parametrize(("error", "fewest", "most"), [(DatabaseAway("away"), 60, 100), (StaleJob("moved on"), 1, 2)])
 async def test_a_step_that_could_not_be_written_down_is_looked_at_again_without_noise(
     desk: Desk, error: Exception, fewest: int, most: int
 ) -> None:
@@ -162,7 +162,7 @@ async def test_a_step_that_could_not_be_written_down_is_looked_at_again_without_
 
     async def advance(job_id: str) -> float | None:
         if failing[0]:
-            failing[0] = isinstance(error, JournalAway)
+            failing[0] = isinstance(error, DatabaseAway)
             raise error
         return None
 
@@ -195,7 +195,7 @@ HOURLY = 80
 """Looks within an hour at a job that gets nowhere: some at first, then one a minute."""
 
 
-def stands(state: JobState = JobState.VAULTED, tries: int = 0) -> Look:
+def stands(state: JobState = JobState.DOWNLOADED, tries: int = 0) -> FileStat:
     return lambda _: Standing(state, tries)
 
 
@@ -210,7 +210,7 @@ async def test_a_job_that_asks_for_the_next_look_at_once_and_gets_nowhere_is_hel
 
 
 async def test_a_job_that_goes_to_and_fro_between_two_states_is_held_back(desk: Desk) -> None:
-    states = [JobState.VAULTED, JobState.RENDERED]
+    states = [JobState.DOWNLOADED, JobState.RENDERED]
 
     async def advance(job_id: str) -> float | None:
         states.reverse()
@@ -222,33 +222,33 @@ async def test_a_job_that_goes_to_and_fro_between_two_states_is_held_back(desk: 
     assert 40 < len(desk.looks) < HOURLY
 
 
-@pytest.mark.parametrize("error", [StaleJob("moved on"), JournalAway("away"), ZeroDivisionError("ours")])
+@pytest.mark.parametrize("error", [StaleJob("moved on"), DatabaseAway("away"), ZeroDivisionError("ours")])
 @pytest.mark.parametrize("wakes", [False, True])
 async def test_a_job_whose_looks_all_fail_is_held_back_also_when_it_wakes_itself(
     desk: Desk, error: Exception, *, wakes: bool
 ) -> None:
     async def advance(job_id: str) -> float | None:
         if wakes:
-            dispatcher.wake(job_id)
+            scheduler.wake(job_id)
         raise error
 
-    dispatcher = desk.run(advance, comes=stands())
-    dispatcher.wake("a")
+    scheduler = desk.run(advance, comes=stands())
+    scheduler.wake("a")
     await desk.clock.advance(3600.0)
 
     assert 40 < len(desk.looks) < HOURLY + 60
 
 
-async def test_a_gate_that_opens_and_shuts_in_one_step_does_not_make_its_job_spin(desk: Desk) -> None:
+async def test_a_breaker_that_opens_and_shuts_in_one_step_does_not_make_its_job_spin(desk: Desk) -> None:
     tries = [0]
 
     async def advance(job_id: str) -> float | None:
-        dispatcher.wake(job_id, 0.01)
+        scheduler.wake(job_id, 0.01)
         tries[0] += 1
         return 60.0
 
-    dispatcher = desk.run(advance, comes=lambda _: Standing(JobState.DELIVERED, tries[0]))
-    dispatcher.wake("a")
+    scheduler = desk.run(advance, comes=lambda _: Standing(JobState.DELIVERED, tries[0]))
+    scheduler.wake("a")
     await desk.clock.advance(3600.0)
 
     assert 40 < len(desk.looks) < HOURLY
@@ -261,10 +261,10 @@ async def test_what_has_waited_by_its_own_plan_goes_on_at_once_when_it_is_woken(
         tries[0] += 1
         return 60.0
 
-    dispatcher = desk.run(advance, comes=lambda _: Standing(JobState.CLAIMED, tries[0]))
-    dispatcher.wake("a")
+    scheduler = desk.run(advance, comes=lambda _: Standing(JobState.CLAIMED, tries[0]))
+    scheduler.wake("a")
     await desk.clock.advance(3 * 3600.0 + 30.0)
-    dispatcher.wake("a")
+    scheduler.wake("a")
     await desk.clock.advance(0.0)
 
     assert desk.looks[-1] == ("a", 3 * 3600.0 + 30.0)
@@ -276,17 +276,17 @@ async def test_a_job_that_has_moved_on_is_looked_at_at_once_however_long_it_got_
     async def advance(job_id: str) -> float | None:
         return 0.0
 
-    dispatcher = desk.run(advance, comes=lambda _: Standing(state[0], 0))
-    dispatcher.wake("a")
+    scheduler = desk.run(advance, comes=lambda _: Standing(state[0], 0))
+    scheduler.wake("a")
     await desk.clock.advance(1800.0)
     state[0] = JobState.RENDERED
-    dispatcher.wake("a")
+    scheduler.wake("a")
     await desk.clock.advance(0.0)
 
     assert desk.looks[-1] == ("a", 1800.0)
 
 
-async def test_a_wait_at_a_gate_between_two_failures_does_not_make_the_next_one_due(desk: Desk) -> None:
+async def test_a_wait_at_a_breaker_between_two_failures_does_not_make_the_next_one_due(desk: Desk) -> None:
     tries, waits = [0], [True]
 
     async def advance(job_id: str) -> float | None:
@@ -294,11 +294,11 @@ async def test_a_wait_at_a_gate_between_two_failures_does_not_make_the_next_one_
         if waits[0]:
             return 0.75
         tries[0] += 1
-        dispatcher.wake(job_id)
+        scheduler.wake(job_id)
         return 60.0
 
-    dispatcher = desk.run(advance, comes=lambda _: Standing(JobState.UPLOADED, tries[0]))
-    dispatcher.wake("a")
+    scheduler = desk.run(advance, comes=lambda _: Standing(JobState.UPLOADED, tries[0]))
+    scheduler.wake("a")
     await desk.clock.advance(3600.0)
 
     assert 20 < tries[0] < HOURLY

@@ -13,10 +13,10 @@ from tests.support.manual_clock import ManualClock
 from tests.support.workshop import Workshop
 
 LOOPS = (
-    "dispatcher",
+    "scheduler",
     "poller",
     "intake",
-    "orders",
+    "commands",
     "janitor",
     "second look",
     "budgets",

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import AccountAway, FolderAway, Later, VaultDamaged
-from expandd.domain.events import GateShut
+from expandd.domain.errors import AccountAway, FolderAway, Later, SpoolDamaged
+from expandd.domain.events import PauseStarted
 from expandd.domain.job import Job
 from expandd.domain.pauses import PauseReason
 from tests.support.workshop import Workshop
@@ -35,13 +35,13 @@ PORTS: dict[str, tuple[tuple[Exception, ...], str]] = {
             "first_there directory_identity forget_sidecar write_result_sidecar"
         ),
     ),
-    "vault": ((ACCOUNT, BUG), "admit prove drop"),
+    "spool": ((ACCOUNT, BUG), "admit prove drop"),
     "api": ((ACCOUNT, LATER, BUG), "upload notifications delete_notification download account"),
     "images": ((LATER, BUG), "examine examine_result"),
 }
 ROWS: list[Row] = [
     (port, method, error) for port, (errors, methods) in PORTS.items() for method in methods.split() for error in errors
-] + [("folders", "publish", VaultDamaged("gone"))]
+] + [("folders", "publish", SpoolDamaged("gone"))]
 
 MOST = 1.2
 """Calls in vain of one method each second, for one image and one folder that is looked for: far from spinning."""
@@ -64,7 +64,7 @@ class Failing:
         self.failed = 0
 
     def _concerns(self, arguments: tuple[Any, ...]) -> bool:
-        """Whether a call is about the first folder; the API, the vault and the decoder serve both."""
+        """Whether a call is about the first folder; the API, the spool and the decoder serve both."""
         about = [str(one.place.inbox if isinstance(one, Job) else one) for one in arguments]
         return self._port != "folders" or any("hot-0" in one for one in about)
 
@@ -102,7 +102,7 @@ def broken(make: Make, row: Row, *, fails: float) -> tuple[Workshop, Failing]:
 
 
 def whole(workshop: Workshop) -> list[str]:
-    """Where the two pictures lie, hidden files left out, sidecars too."""
+    """Where the two images lie, hidden files left out, sidecars too."""
     where = [
         f"{place} {name}"
         for folder in (0, 1)
@@ -144,13 +144,13 @@ async def test_what_fails_once_costs_a_moment(make_workshop: Make, row: Row) -> 
     assert len(workshop.api.paid_for("good.png")) == 1
 
 
-@pytest.mark.parametrize("method", ["occupy", "scan", "look", "publish"])
+@pytest.mark.parametrize("method", ["inbox_state", "scan", "look", "publish"])
 async def test_a_folder_that_cannot_be_used_for_long_is_told_of_once(make_workshop: Make, method: str) -> None:
     workshop, failing = broken(make_workshop, ("folders", method, FOLDER), fails=float("inf"))
     workshop.start()
     workshop.drop("bad.png")
     await workshop.advance(LONG)
-    told = [event.gate for event in workshop.recorder.of(GateShut)]
+    told = [event.pause for event in workshop.recorder.of(PauseStarted)]
     failing.fails = 0
     await workshop.until(lambda: whole(workshop) == ["done bad.png"], within=3600.0)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from expandd.domain.errors import AccountAway, FaultCode, FolderAway, Later, OutcomeUnknown
-from expandd.domain.events import GateShut
+from expandd.domain.events import PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Folders
@@ -25,11 +25,11 @@ Make = Callable[..., Workshop]
 
 
 def codes(workshop: Workshop) -> list[FaultCode]:
-    return [job.fault.code for job in workshop.journal.rows.values() if job.fault is not None]
+    return [job.fault.code for job in workshop.store.rows.values() if job.fault is not None]
 
 
 def shuts(workshop: Workshop) -> list[PauseReason]:
-    return [event.reason for event in workshop.recorder.of(GateShut)]
+    return [event.reason for event in workshop.recorder.of(PauseStarted)]
 
 
 @pytest.mark.parametrize("error", [ANSWERS_500, TIMES_OUT, LATER], ids=["500", "time-out", "later"])

@@ -6,13 +6,13 @@ import pytest
 
 from expandd.domain.job import JobState
 from expandd.domain.settings import Originals
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
 
 
-async def test_a_dropped_picture_comes_out_expanded_and_its_original_is_put_away(workshop: Workshop) -> None:
+async def test_a_dropped_image_comes_out_expanded_and_its_original_is_put_away(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
@@ -22,15 +22,15 @@ async def test_a_dropped_picture_comes_out_expanded_and_its_original_is_put_away
     assert workshop.names("done") == ["pic.png"]
     assert workshop.names("error") == []
     assert workshop.in_work() == []
-    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == picture(140, 100, note="made of 'pic.png'")
-    assert (workshop.hot[0].done / "pic.png").read_bytes() == picture(note="pic.png")
+    assert (workshop.hot[0].outbox / "pic.png").read_bytes() == an_image(140, 100, note="made of 'pic.png'")
+    assert (workshop.hot[0].done / "pic.png").read_bytes() == an_image(note="pic.png")
     assert workshop.recorder.states_of("pic.png") == [
         S.CLAIMED,
         S.UPLOADED,
-        S.INTENT,
+        S.SUBMITTING,
         S.ACCEPTED,
         S.RENDERED,
-        S.VAULTED,
+        S.DOWNLOADED,
         S.DELIVERED,
         S.DONE,
     ]
@@ -55,7 +55,7 @@ async def test_the_notification_is_deleted_last_of_all(workshop: Workshop) -> No
     assert workshop.recorder.latest("pic.png").state is S.DELIVERED
 
 
-async def test_many_pictures_are_each_paid_once_and_none_is_lost(workshop: Workshop) -> None:
+async def test_many_images_are_each_paid_once_and_none_is_lost(workshop: Workshop) -> None:
     names = [f"pic-{number:03d}.png" for number in range(40)]
     workshop.start()
     for name in names:
@@ -66,10 +66,10 @@ async def test_many_pictures_are_each_paid_once_and_none_is_lost(workshop: Works
     assert workshop.names("done") == names
     assert [len(workshop.api.paid_for(name)) for name in names] == [1] * 40
     assert workshop.in_work() == []
-    assert list(workshop.vault.path("x").parent.iterdir()) == []
+    assert list(workshop.spool.path("x").parent.iterdir()) == []
 
 
-async def test_two_pictures_of_one_result_name_both_come_out(workshop: Workshop) -> None:
+async def test_two_images_of_one_result_name_both_come_out(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     workshop.drop("pic.jpg")
@@ -106,10 +106,10 @@ async def test_originals_are_removed_when_that_is_asked_for_and_only_after_deliv
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(originals=Originals.DELETE)
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 0.125
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 0.125
     workshop.start()
     workshop.drop("pic.png")
-    await workshop.reached("pic.png", S.VAULTED)
+    await workshop.reached("pic.png", S.DOWNLOADED)
     kept = workshop.in_work()
     await workshop.closed("pic.png")
 
@@ -119,19 +119,19 @@ async def test_originals_are_removed_when_that_is_asked_for_and_only_after_deliv
     assert workshop.in_work() == []
 
 
-async def test_a_turned_picture_is_uploaded_as_a_person_sees_it_and_kept_as_it_was(workshop: Workshop) -> None:
-    dropped = picture(orientation=6, note="on its side")
+async def test_a_turned_image_is_uploaded_as_a_person_sees_it_and_kept_as_it_was(workshop: Workshop) -> None:
+    dropped = an_image(orientation=6, note="on its side")
     workshop.start()
     workshop.drop("pic.png", dropped)
     await workshop.closed("pic.png")
 
     [image] = workshop.api.images.values()
-    assert image.content == picture(note="upright")
+    assert image.content == an_image(note="upright")
     assert (workshop.hot[0].done / "pic.png").read_bytes() == dropped
     assert workshop.in_work() == []
 
 
-async def test_files_that_lay_there_before_the_start_pass_the_same_gate(workshop: Workshop) -> None:
+async def test_files_that_lay_there_before_the_start_pass_the_same_breaker(workshop: Workshop) -> None:
     workshop.drop("early.png")
     workshop.start()
     await workshop.advance(workshop.hot[0].settle - 0.1)
@@ -152,7 +152,7 @@ async def test_an_idle_engine_asks_the_service_nothing(workshop: Workshop) -> No
 @pytest.mark.parametrize("name", ["naïve.png", "b\udce4d.png", "new\nline.png", "x" * 251 + ".png", "-rf.png"])
 async def test_any_name_a_file_can_have_goes_all_the_way(workshop: Workshop, name: str) -> None:
     workshop.start()
-    workshop.drop(name, picture())
+    workshop.drop(name, an_image())
     await workshop.closed(name)
 
     assert workshop.names("outbox") == [name]

@@ -55,10 +55,10 @@ async def test_an_engine_that_waits_for_the_service_is_alive(workshop: Workshop)
 @pytest.mark.parametrize(
     ("part", "call", "loop"),
     [
-        ("journal", "orders", "journal"),
-        ("journal", "add", "intake"),
+        ("store", "commands", "job_store"),
+        ("store", "add", "intake"),
         ("api", "notifications", "poller"),
-        ("folders", "occupy", "inbox"),
+        ("folders", "inbox_state", "inbox"),
     ],
 )
 async def test_a_loop_that_is_stuck_is_named(workshop: Workshop, part: str, call: str, loop: str) -> None:
@@ -72,18 +72,18 @@ async def test_a_loop_that_is_stuck_is_named(workshop: Workshop, part: str, call
 
 
 def test_a_loop_that_does_not_run_is_stuck_and_one_that_has_ended_is_not() -> None:
-    heartbeats, beat = Heartbeats(), Heartbeat(60.0)
-    heartbeats.follow("loop", beat)
+    heartbeats, heartbeat = Heartbeats(), Heartbeat(60.0)
+    heartbeats.follow("loop", heartbeat)
 
     assert heartbeats.stale(0.0) == ()
     assert heartbeats.stale(61.0) == ("loop",)
-    beat()
+    heartbeat()
     assert heartbeats.stale(62.0) == ()
     assert heartbeats.stale(122.0) == ()
     assert heartbeats.stale(123.0) == ("loop",)
     heartbeats.forget("loop", Heartbeat(1.0))
     assert heartbeats.stale(124.0) == ("loop",)
-    heartbeats.forget("loop", beat)
+    heartbeats.forget("loop", heartbeat)
     assert heartbeats.stale(125.0) == ()
 
 

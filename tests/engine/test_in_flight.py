@@ -11,14 +11,14 @@ from expandd.domain.pauses import PauseReason
 from expandd.engine.inbox.candidates import WINDOW
 from expandd.engine.inbox.intake import MOST_TROUBLED
 from tests.support.fake_api import Fate, Refuse
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
-async def test_never_more_images_than_workers_are_between_claim_and_vault(
+async def test_never_more_images_than_workers_are_between_claim_and_spool(
     make_workshop: Callable[..., Workshop], workers: int
 ) -> None:
     workshop = make_workshop(workers=workers)
@@ -79,7 +79,7 @@ async def test_folders_take_turns_however_full_one_of_them_is(make_workshop: Cal
 
 async def test_a_backlog_is_never_held_in_memory(workshop: Workshop) -> None:
     for number in range(5_000):
-        (workshop.hot[0].inbox / f"pic-{number:04d}.png").write_bytes(picture())
+        (workshop.hot[0].inbox / f"pic-{number:04d}.png").write_bytes(an_image())
     workshop.api.away["*"] = Later("the service takes its time")
     workshop.start()
     sizes, jobs = [], []
@@ -97,7 +97,7 @@ async def test_a_backlog_is_never_held_in_memory(workshop: Workshop) -> None:
 async def test_a_backlog_larger_than_the_window_is_worked_off_to_the_last_file(workshop: Workshop) -> None:
     names = [f"pic-{number:04d}.png" for number in range(400)]
     for name in names:
-        (workshop.hot[0].inbox / name).write_bytes(picture())
+        (workshop.hot[0].inbox / name).write_bytes(an_image())
     workshop.api.fate = Fate(seconds=0.0)
     workshop.start()
     await workshop.finished(within=24 * 3600.0)

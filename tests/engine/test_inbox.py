@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.errors import FaultCode
-from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished, GateOpened, GateShut, JobMoved, WatchRenewed
+from expandd.domain.events import (
+    FileIgnored,
+    FileSettled,
+    FileUnfinished,
+    JobMoved,
+    PauseEnded,
+    PauseStarted,
+    WatchRenewed,
+)
 from expandd.domain.job import JobState
 from expandd.domain.settings import Watch
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -19,7 +27,7 @@ S = JobState
 
 async def test_a_file_that_goes_on_growing_is_not_taken(workshop: Workshop) -> None:
     workshop.start()
-    path = workshop.drop("pic.png", b"picture 100x")
+    path = workshop.drop("pic.png", b"image 100x")
     with path.open("ab") as writer:
         for byte in b"80 turned 1 ":
             await workshop.advance(1.5)
@@ -36,9 +44,9 @@ async def test_a_file_that_goes_on_growing_is_not_taken(workshop: Workshop) -> N
 
 async def test_the_settle_time_counts_from_the_close_that_an_event_told_of(workshop: Workshop) -> None:
     workshop.start()
-    path = workshop.drop("pic.png", b"picture 100x")
+    path = workshop.drop("pic.png", b"image 100x")
     await workshop.advance(1.0)
-    path.write_bytes(picture())
+    path.write_bytes(an_image())
     workshop.watcher.hint(path)
     await workshop.reached("pic.png", S.CLAIMED, within=workshop.hot[0].settle)
 
@@ -50,7 +58,7 @@ async def test_a_change_that_keeps_size_and_mtime_is_noticed_by_ctime(workshop: 
     path = workshop.drop("pic.png")
     await workshop.advance(1.5)
     before = path.stat()
-    path.write_bytes(picture(note="gip.png"))
+    path.write_bytes(an_image(note="gip.png"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     await workshop.advance(1.5)
     taken_meanwhile = workshop.recorder.of(JobMoved)
@@ -58,16 +66,16 @@ async def test_a_change_that_keeps_size_and_mtime_is_noticed_by_ctime(workshop: 
 
     assert path.name == "pic.png"
     assert taken_meanwhile == []
-    assert (workshop.hot[0].done / "pic.png").read_bytes() == picture(note="gip.png")
+    assert (workshop.hot[0].done / "pic.png").read_bytes() == an_image(note="gip.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"pic"])
+@pytest.mark.parametrize("content", [b"", b"ima"])
 async def test_an_unfinished_file_waits_for_its_rest(workshop: Workshop, content: bytes) -> None:
     workshop.start()
     path = workshop.drop("pic.png", content)
     await workshop.advance(300.0)
     told = workshop.recorder.of(FileUnfinished)
-    path.write_bytes(picture())
+    path.write_bytes(an_image())
     await workshop.closed("pic.png", within=120.0)
 
     assert len(told) == 1
@@ -76,7 +84,7 @@ async def test_an_unfinished_file_waits_for_its_rest(workshop: Workshop, content
 
 async def test_an_unfinished_file_is_given_up_after_the_longest_time(workshop: Workshop) -> None:
     workshop.start()
-    workshop.drop("half.png", b"pict")
+    workshop.drop("half.png", b"imag")
     await workshop.advance(workshop.hot[0].settle_max - 5.0)
     before = workshop.names("inbox")
     await workshop.closed("half.png", within=30.0)
@@ -91,14 +99,14 @@ async def test_an_unfinished_file_is_given_up_after_the_longest_time(workshop: W
 async def test_an_unfinished_file_holds_up_nobody(workshop: Workshop) -> None:
     workshop.start()
     for number in range(300):
-        (workshop.hot[0].inbox / f"half-{number}.png").write_bytes(b"pict")
+        (workshop.hot[0].inbox / f"half-{number}.png").write_bytes(b"imag")
     workshop.drop("whole.png")
     await workshop.closed("whole.png", within=180.0)
 
     assert len(workshop.names("inbox")) == 300
 
 
-async def test_what_is_clearly_no_picture_goes_to_the_error_folder_as_soon_as_it_has_settled(
+async def test_what_is_clearly_no_image_goes_to_the_error_folder_as_soon_as_it_has_settled(
     workshop: Workshop,
 ) -> None:
     workshop.start()
@@ -147,7 +155,7 @@ async def test_a_download_is_picked_up_once_it_has_its_final_name(workshop: Work
 
 async def test_links_pipes_and_sockets_are_left_alone(workshop: Workshop, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.png"
-    elsewhere.write_bytes(picture())
+    elsewhere.write_bytes(an_image())
     inbox = workshop.hot[0].inbox
     (inbox / "link.png").symlink_to(elsewhere)
     (inbox / "dangling.png").symlink_to(tmp_path / "nothing")
@@ -161,7 +169,7 @@ async def test_links_pipes_and_sockets_are_left_alone(workshop: Workshop, tmp_pa
         "dangling.png",
         "pipe.png",
     }
-    assert elsewhere.read_bytes() == picture()
+    assert elsewhere.read_bytes() == an_image()
     assert workshop.images.examined == 0
 
 
@@ -184,7 +192,7 @@ async def test_a_folder_moved_in_is_scanned_although_its_files_made_no_events(
     await workshop.advance(10.0)
     album = workshop.hot[0].inbox.with_name("album")
     album.mkdir()
-    (album / "pic.png").write_bytes(picture())
+    (album / "pic.png").write_bytes(an_image())
     album.rename(workshop.hot[0].inbox / "album")
     workshop.watcher.hint(workshop.hot[0].inbox / "album")
     await workshop.closed("pic.png", within=60.0)
@@ -195,7 +203,7 @@ async def test_a_folder_moved_in_is_scanned_although_its_files_made_no_events(
 async def test_a_file_that_no_event_announced_is_found_by_the_scan_and_counted(workshop: Workshop) -> None:
     workshop.start()
     await workshop.advance(10.0)
-    (workshop.hot[0].inbox / "pic.png").write_bytes(picture())
+    (workshop.hot[0].inbox / "pic.png").write_bytes(an_image())
     settled = await workshop.event(lambda event: isinstance(event, FileSettled), within=120.0)
 
     assert isinstance(settled, FileSettled)
@@ -215,9 +223,9 @@ async def test_an_inbox_whose_events_stay_away_is_polled_from_the_third_miss_on(
     workshop.start()
     await workshop.advance(10.0)
     for number in range(3):
-        (workshop.hot[0].inbox / f"pic-{number}.png").write_bytes(picture())
+        (workshop.hot[0].inbox / f"pic-{number}.png").write_bytes(an_image())
         await workshop.advance(120.0)
-    (workshop.hot[0].inbox / "pic-3.png").write_bytes(picture())
+    (workshop.hot[0].inbox / "pic-3.png").write_bytes(an_image())
     began = workshop.clock.monotonic()
     await workshop.event(lambda event: isinstance(event, FileSettled) and event.relative.name == "pic-3.png")
 
@@ -232,7 +240,7 @@ async def test_however_an_inbox_is_watched_a_file_is_found(
     workshop = make_workshop(watch=watch)
     workshop.start()
     await workshop.advance(10.0)
-    (workshop.hot[0].inbox / "pic.png").write_bytes(picture())
+    (workshop.hot[0].inbox / "pic.png").write_bytes(an_image())
     await workshop.closed("pic.png", within=180.0)
 
     assert bool(workshop.watcher.renewals) is (watch is not Watch.POLL)
@@ -243,14 +251,14 @@ async def test_an_inbox_that_is_made_again_is_watched_again(workshop: Workshop) 
     await workshop.advance(10.0)
     inbox = workshop.hot[0].inbox
     inbox.rename(inbox.with_name("renamed aside"))
-    await workshop.event(lambda event: isinstance(event, GateShut), within=30.0)
+    await workshop.event(lambda event: isinstance(event, PauseStarted), within=30.0)
     inbox.mkdir()
     (inbox / ".expandd").mkdir()
-    (inbox / "pic.png").write_bytes(picture())
+    (inbox / "pic.png").write_bytes(an_image())
     await workshop.closed("pic.png", within=120.0)
 
     assert workshop.watcher.renewals == 2
-    assert len(workshop.recorder.of(GateOpened)) == 1
+    assert len(workshop.recorder.of(PauseEnded)) == 1
 
 
 async def test_an_inbox_swapped_for_another_between_two_looks_is_watched_again(workshop: Workshop) -> None:
@@ -259,12 +267,12 @@ async def test_an_inbox_swapped_for_another_between_two_looks_is_watched_again(w
     inbox = workshop.hot[0].inbox
     inbox.rename(inbox.with_name("renamed aside"))
     inbox.mkdir()
-    (inbox / "pic.png").write_bytes(picture())
+    (inbox / "pic.png").write_bytes(an_image())
     await workshop.closed("pic.png", within=30.0)
 
     assert workshop.watcher.renewals == 2
     assert len(workshop.recorder.of(WatchRenewed)) == 1
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
 
 
 async def test_a_watch_that_is_known_to_be_dead_is_renewed(workshop: Workshop) -> None:
@@ -280,7 +288,7 @@ async def test_a_hint_of_the_inbox_itself_means_scan(make_workshop: Callable[...
     workshop = make_workshop(scan_interval=3600.0)
     workshop.start()
     await workshop.advance(10.0)
-    (workshop.hot[0].inbox / "pic.png").write_bytes(picture())
+    (workshop.hot[0].inbox / "pic.png").write_bytes(an_image())
     workshop.watcher.hint(workshop.hot[0].inbox)
     await workshop.closed("pic.png", within=60.0)
 
@@ -293,7 +301,7 @@ async def test_a_flood_of_hints_ends_in_a_scan_and_loses_nothing(workshop: Works
     inbox = workshop.hot[0].inbox
     for number in range(3_000):
         workshop.watcher.hint(inbox / f"ghost-{number}.png")
-    (inbox / "pic.png").write_bytes(picture())
+    (inbox / "pic.png").write_bytes(an_image())
     await workshop.closed("pic.png", within=60.0)
 
     assert [event.missed for event in workshop.recorder.of(FileSettled)] == [False]
@@ -310,7 +318,7 @@ async def test_a_file_that_vanishes_while_it_settles_is_forgotten(workshop: Work
     assert workshop.recorder.of(JobMoved) == []
 
 
-async def test_a_picture_that_cannot_be_opened_just_now_is_looked_at_again(workshop: Workshop) -> None:
+async def test_a_image_that_cannot_be_opened_just_now_is_looked_at_again(workshop: Workshop) -> None:
     workshop.images.busy = 3
     workshop.start()
     workshop.drop("pic.png")
@@ -322,14 +330,14 @@ async def test_a_picture_that_cannot_be_opened_just_now_is_looked_at_again(works
 async def test_a_file_that_changes_while_it_is_examined_settles_anew(workshop: Workshop) -> None:
     def write_on(path: Path) -> None:
         workshop.images.meanwhile = None
-        path.write_bytes(picture(note="the last word"))
+        path.write_bytes(an_image(note="the last word"))
 
     workshop.images.meanwhile = write_on
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
 
-    assert (workshop.hot[0].done / "pic.png").read_bytes() == picture(note="the last word")
+    assert (workshop.hot[0].done / "pic.png").read_bytes() == an_image(note="the last word")
     assert len(workshop.api.called("upload")) == 1
 
 
@@ -346,7 +354,7 @@ async def test_a_settle_time_of_zero_does_not_spin(make_workshop: Callable[..., 
 
 async def test_hundreds_of_rejected_files_all_reach_the_error_folder(workshop: Workshop) -> None:
     for number in range(120):
-        (workshop.hot[0].inbox / f"note-{number:03d}.txt").write_bytes(b"no picture")
+        (workshop.hot[0].inbox / f"note-{number:03d}.txt").write_bytes(b"no image")
     workshop.start()
     await workshop.finished()
 
@@ -364,7 +372,7 @@ async def test_an_unreadable_moment_of_a_subfolder_is_no_outage(make_workshop: C
         shutil.rmtree(album)
         await workshop.advance(20.0)
 
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
 
 
 async def test_many_inboxes_are_looked_at_no_oftener_than_a_few(make_workshop: Callable[..., Workshop]) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from expandd.domain.errors import AccountAway, OutcomeUnknown
-from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.events import PauseEnded, PauseStarted
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate
 from tests.support.workshop import Workshop
@@ -82,10 +82,10 @@ async def test_hours_without_the_service_cost_a_call_a_minute_and_no_file_and_th
     assert 40 * hours < calls_from(workshop, began, hours * HOUR) <= MOST_CALLS * hours
     assert workshop.names("error") == []
     assert sorted(workshop.names("inbox") + workshop.in_work()) == names
-    assert [event.reason for event in workshop.recorder.of(GateShut)] == [PauseReason.API_UNREACHABLE]
+    assert [event.reason for event in workshop.recorder.of(PauseStarted)] == [PauseReason.API_UNREACHABLE]
 
     outage.end(workshop)
-    await workshop.event(lambda event: isinstance(event, GateOpened))
+    await workshop.event(lambda event: isinstance(event, PauseEnded))
     back_at = workshop.clock.monotonic()
     await workshop.closed(*names)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from expandd.domain.errors import FaultCode
-from expandd.domain.events import GateOpened, GateShut, JobClosed, JobMoved
+from expandd.domain.events import JobClosed, JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.support.workshop import Workshop
@@ -45,7 +45,7 @@ async def test_a_file_that_changes_while_it_is_looked_into_is_looked_into_again(
     workshop.start()
     path = workshop.drop("pic.png")
     await workshop.until(lambda: workshop.images.examined == 2)
-    workshop.drop("pic.png", b"picture 300x200 turned 1 \n")
+    workshop.drop("pic.png", b"image 300x200 turned 1 \n")
     workshop.images.slow.pop("pic.png").set()
     await workshop.closed("pic.png")
 
@@ -82,19 +82,19 @@ async def test_a_decoder_that_cannot_be_started_is_a_pause_that_ends_by_itself(w
     workshop.start()
     for number in range(20):
         workshop.drop(f"{number}.png")
-    shut = await workshop.event(lambda event: isinstance(event, GateShut), within=60.0)
+    shut = await workshop.event(lambda event: isinstance(event, PauseStarted), within=60.0)
     await workshop.advance(90.0)
     waiting = len(workshop.names("inbox"))
     workshop.images.away = ""
-    await workshop.event(lambda event: isinstance(event, GateOpened), within=60.0)
+    await workshop.event(lambda event: isinstance(event, PauseEnded), within=60.0)
     await workshop.finished()
 
-    assert isinstance(shut, GateShut)
+    assert isinstance(shut, PauseStarted)
     assert shut.reason is PauseReason.DECODER_UNAVAILABLE
     assert "Permission denied" in shut.why
     assert waiting == 20
     assert len(workshop.names("outbox")) == 20
-    assert len(list(workshop.recorder.of(GateShut))) == 1
+    assert len(list(workshop.recorder.of(PauseStarted))) == 1
 
 
 async def test_what_was_paid_for_is_fetched_once_it_can_be_checked_again(workshop: Workshop) -> None:
@@ -102,7 +102,7 @@ async def test_what_was_paid_for_is_fetched_once_it_can_be_checked_again(worksho
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
     workshop.images.away = "python is gone"
-    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
     await workshop.advance(90.0)
     workshop.images.away = ""
     await workshop.closed("pic.png")

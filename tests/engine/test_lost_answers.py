@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
-from expandd.domain.commands import Order, Verb
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import AccountAway, FaultCode, Later, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import ApiSettings
-from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.flow.error_matching import Attribution
-from expandd.engine.job.reconcile import Asking
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
+from expandd.engine.flow.error_matching import ErrorMatching
+from expandd.engine.job.reconcile import Reconciler
 from expandd.engine.jobs import Jobs
 from tests.support.fake_api import FakeApi, Fate, Image, Lose, Refuse
-from tests.support.fakes import FixedChance, MemoryJournal
+from tests.support.fakes import FixedRandomness, MemoryJobStore
 from tests.support.jobs import a_job_in
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -191,13 +191,15 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever
     api = FakeApi(clock, latency=0.0)
     api.images["image-of-job-1"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
     jobs = Jobs(Held(a_job_in(S.ACCEPTED)), clock, recorder)
-    gates = Gates(clock, FixedChance(), recorder)
-    asking = Asking(jobs=jobs, gates=gates, api=api, clock=clock, attribution=Attribution(), settings=ApiSettings())
+    breakers = CircuitBreakers(clock, FixedRandomness(), recorder)
+    reconciler = Reconciler(
+        jobs=jobs, breakers=breakers, api=api, clock=clock, error_matching=ErrorMatching(), settings=ApiSettings()
+    )
     await jobs.load()
     began = clock.monotonic()
     while not recorder.of(JobHeld):
         [job] = jobs
-        turn = await asking.expect(job)
+        turn = await reconciler.expect(job)
         await clock.advance(turn or 0.0)
     [job] = jobs
 
@@ -279,8 +281,8 @@ async def test_a_lost_call_is_watched_for_as_long_as_the_last_results_took(works
     assert len(workshop.api.called("generate")) == 2
 
 
-class Held(MemoryJournal):
-    """A journal that is asked at each write whether a process that died now could pay again."""
+class Held(MemoryJobStore):
+    """A job database that is asked at each write whether a process that died now could pay again."""
 
     async def save(self, job: Job, expected: JobState) -> None:
         await super().save(job, expected)
@@ -295,7 +297,7 @@ async def test_a_result_that_is_announced_after_history_has_shown_nothing_is_tak
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.UNKNOWN)
     workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "402")
-    await workshop.until(lambda: workshop.recorder.states_of("pic.png").count(S.INTENT) == 2)
+    await workshop.until(lambda: workshop.recorder.states_of("pic.png").count(S.SUBMITTING) == 2)
     workshop.drop("other.png")
     [job] = [job for job in workshop.engine.jobs if job.relative.name == "pic.png"]
     workshop.api.announce_result(job.image_id)
@@ -320,7 +322,7 @@ async def test_whoever_presses_retry_again_and_again_does_not_make_the_service_a
     await workshop.until(lambda: len(workshop.api.called("history")) == 3)
     before = len(workshop.api.called("history"))
     for number in range(30):
-        workshop.journal.wishes.append(Order(verb=Verb.RETRY, at=workshop.clock.wall(), number=number))
+        workshop.store.requests.append(Command(verb=Verb.RETRY, at=workshop.clock.wall(), number=number))
         await workshop.advance(2.0)
 
     assert len(workshop.api.called("history")) - before <= 1

@@ -1,4 +1,4 @@
-"""Anything may happen in any order: files, faults, crashes, clocks, orders. What is promised holds after every step.
+"""Anything may happen in any command: files, faults, crashes, clocks, commands. What is promised holds after every step.
 
 `EXPANDD_STORM=1` runs more and longer examples, `EXPANDD_MODEL=1000x60` as many and as long ones as it says.
 """
@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from expandd.domain.api_types import Announcement
-from expandd.domain.commands import Order, Verb
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import (
     AccountAway,
+    DatabaseAway,
     Fault,
     FaultCode,
     FileFault,
     ImageIdRefused,
-    JournalAway,
     Later,
     LinkDead,
     OutcomeUnknown,
@@ -41,7 +41,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Burst, Duplicates, HotFolder
 from tests.engine.conftest import MEMORY
 from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
-from tests.support.fakes import MemoryJournal, picture, size_of
+from tests.support.fakes import MemoryJobStore, an_image, size_of
 from tests.support.workshop import Workshop
 
 USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "40x40"
@@ -60,7 +60,7 @@ HEARD = st.booleans()
 UNREACHABLE = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
 SLOWED = AccountAway(PauseReason.RATE_LIMITED, "429", 20.0)
 LOST = OutcomeUnknown("the connection was reset")
-REFUSED = FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this picture.", "Save it again."))
+REFUSED = FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this image.", "Save it again."))
 
 UNREACHABLE_FOR_A_MOMENT = (Refuse(UNREACHABLE), Refuse(SLOWED), Lose(UNREACHABLE), Slow(20.0))
 OUTCOMES: dict[str, tuple[Outcome, ...]] = {
@@ -113,8 +113,8 @@ ABOUT = st.sampled_from(("all", "folder", "file", "job"))
 STEERING = st.sampled_from((Verb.RETRY, Verb.CANCEL, Verb.PAUSE, Verb.RESUME, Verb.RESUME, Verb.RELEASE, Verb.RELEASE))
 
 
-class MortalJournal(MemoryJournal):
-    """A journal at one of whose writes the process dies: nothing is written from then on."""
+class MortalStore(MemoryJobStore):
+    """A job database at one of whose writes the process dies: nothing is written from then on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class MortalJournal(MemoryJournal):
         if number == self._last:
             self.dead = self.away = True
             self._kill()
-            raise JournalAway("the process is dead")
+            raise DatabaseAway("the process is dead")
 
 
 class World(RuleBasedStateMachine):
@@ -157,9 +157,9 @@ class World(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.shop = Workshop(self.ground, workers=2)
         self.shop.settings = replace(self.shop.settings, api=replace(self.shop.settings.api, unknown_wait=UNKNOWN_WAIT))
-        self.shop.journal = self.journal = MortalJournal()
+        self.shop.store = self.store = MortalStore()
         # Each write gives way once, so that others come in between.
-        self.journal.clock = self.shop.clock
+        self.store.clock = self.shop.clock
         self.hot = self.shop.hot[0]
         self.files: Counter[bytes] = Counter()
         """How many files of each content were dropped and not taken away again by a person."""
@@ -258,21 +258,21 @@ class World(RuleBasedStateMachine):
     @rule(verb=STEERING, about=ABOUT, which=st.integers(0, 9))
     def steer(self, verb: Verb, about: str, which: int) -> None:
         if about == "job":
-            jobs = list(self.journal.rows.values())
+            jobs = list(self.store.rows.values())
             if jobs and verb in {Verb.RETRY, Verb.CANCEL}:
-                self._order(verb, job_id=jobs[which % len(jobs)].id)
+                self._command(verb, job_id=jobs[which % len(jobs)].id)
         elif about == "file" and verb is not Verb.RETRY:
-            self._order(verb, inbox=self.hot.inbox, relative=Path(NAMES[which % len(NAMES)]))
+            self._command(verb, inbox=self.hot.inbox, relative=Path(NAMES[which % len(NAMES)]))
         elif about == "folder":
-            self._order(verb, inbox=self.hot.inbox)
+            self._command(verb, inbox=self.hot.inbox)
         elif about == "all":
-            self._order(verb)
+            self._command(verb)
 
     @rule(which=st.integers(0, 9))
     def redo(self, which: int) -> None:
-        over = [job for job in self.journal.rows.values() if job.closed and job.resting and job.resting.exists()]
+        over = [job for job in self.store.rows.values() if job.closed and job.resting and job.resting.exists()]
         if over:
-            self._order(Verb.REDO, job_id=over[which % len(over)].id)
+            self._command(Verb.REDO, job_id=over[which % len(over)].id)
 
     @rule()
     def resolve(self) -> None:
@@ -280,7 +280,7 @@ class World(RuleBasedStateMachine):
         paid = {one.image_id for one in self.shop.api.paid}
         for job in self.shop.engine.jobs:
             if job.held and job.state is JobState.UNKNOWN:
-                self._order(Verb.PAID if job.image_id in paid else Verb.NOT_PAID, job_id=job.id)
+                self._command(Verb.PAID if job.image_id in paid else Verb.NOT_PAID, job_id=job.id)
 
     @rule(there=st.booleans(), heard=HEARD)
     def put_a_pause_file(self, *, there: bool, heard: bool) -> None:
@@ -311,7 +311,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def damage_what_is_kept(self) -> None:
         self.steady = False
-        for kept in self.ground.glob("vault/kept-*"):
+        for kept in self.ground.glob("spool/kept-*"):
             kept.write_bytes(b"damaged")
 
     # --- what the service and the world do ---
@@ -365,15 +365,15 @@ class World(RuleBasedStateMachine):
 
     @rule(writes=st.integers(1, 12), after=st.booleans(), absent=ABSENT, name=st.sampled_from(NAMES))
     def crash_at_a_write(self, writes: int, absent: float, name: str, *, after: bool) -> None:
-        """Die just before or just after the journal's so many-eth write from now."""
+        """Die just before or just after the job database's so many-eth write from now."""
         self._drop(name, "renamed", heard=True)
-        self.journal.doom(self.journal.writes + writes, self.shop.kill, after=after)
-        self._die(lambda: self._until(lambda: self.journal.dead), absent)
+        self.store.doom(self.store.writes + writes, self.shop.kill, after=after)
+        self._die(lambda: self._until(lambda: self.store.dead), absent)
 
     @rule(lies=st.booleans(), ahead=st.integers(1, 4))
     def fail_a_write(self, ahead: int, *, lies: bool) -> None:
-        journal = self.journal
-        (journal.lies if lies else journal.fails).add(journal.writes + ahead)
+        store = self.store
+        (store.lies if lies else store.fails).add(store.writes + ahead)
 
     @rule(years=st.sampled_from((-30, -1, 1, 30)))
     def step_wall(self, years: int) -> None:
@@ -411,7 +411,7 @@ class World(RuleBasedStateMachine):
     def nothing_is_paid_beyond_the_budget(self) -> None:
         most = self.budgets[-1]
         paid = {one.image_id for one in self.shop.api.paid if not one.fate.error}
-        at = [job.spent_at for job in self.journal.rows.values() if job.image_id in paid]
+        at = [job.spent_at for job in self.store.rows.values() if job.image_id in paid]
         assert None not in at, "what is paid for counts"
         days = [datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d") for instant in at if instant is not None]
         by_day, by_month = Counter(days), Counter(day[:7] for day in days)
@@ -450,14 +450,14 @@ class World(RuleBasedStateMachine):
         api = self.shop.api
         api.heal()
         api.credits, api.history_answers, api.fate = None, True, Fate()
-        self.journal.fails.clear()
-        self.journal.lies.clear()
+        self.store.fails.clear()
+        self.store.lies.clear()
         self._mount(gone=False)
         (self.hot.inbox / "PAUSE").unlink(missing_ok=True)
         self._settle_for(replace(self.hot, budget=NO_LIMIT, burst=None))
         self.shop.engine.reconfigure(self.shop.settings)
-        self._order(Verb.RESUME)
-        self._order(Verb.RELEASE)
+        self._command(Verb.RESUME)
+        self._command(Verb.RELEASE)
         self.complete(heard=True)
         with contextlib.suppress(AssertionError):
             await self.shop.until(self._is_at_rest, within=3 * 3600.0)
@@ -467,19 +467,21 @@ class World(RuleBasedStateMachine):
         for check in (self.no_bug_was_met, self.nothing_is_paid_twice, self.every_file_is_in_exactly_one_place):
             check()
         self.the_outbox_shows_whole_results_and_keeps_them()
-        assert self.journal.wishes == [], "every order was carried out"
+        assert self.store.requests == [], "every command was carried out"
         # One that is taken before the process could write down that it was there, and dies, is put there once more.
-        done = [job for job in self.journal.rows.values() if job.state is JobState.DONE]
+        done = [job for job in self.store.rows.values() if job.state is JobState.DONE]
         delivered = sum(job.target is not None for job in done)
         assert delivered <= self.results_ever <= delivered + self.taken, "one result for each job that has one"
-        assert all(bool(job.twin) is (job.image_id not in self._paid_for(done)) for job in done), "paid, or a twin was"
+        assert all(bool(job.reused_from) is (job.image_id not in self._paid_for(done)) for job in done), (
+            "paid, or a duplicate was"
+        )
 
     def _paid_for(self, jobs: Sequence[Job]) -> set[str]:
         paid = {one.image_id for one in self.shop.api.paid}
         return {job.image_id for job in jobs if job.image_id in paid}
 
     def _is_at_rest(self) -> bool:
-        if self.journal.wishes or any(self._must_end(job) for job in self.shop.engine.jobs):
+        if self.store.requests or any(self._must_end(job) for job in self.shop.engine.jobs):
             return False
         return self._slots_are_stuck() or not self._in(self.hot.inbox)
 
@@ -502,10 +504,10 @@ class World(RuleBasedStateMachine):
         self.hot = hot
         self.shop.settings = replace(self.shop.settings, folders=(hot,))
 
-    def _order(self, verb: Verb, **about: Any) -> None:
-        """Leave an order. What it may bring back may be paid for once more."""
+    def _command(self, verb: Verb, **about: Any) -> None:
+        """Leave a command. What it may bring back may be paid for once more."""
         self.number += 1
-        self.journal.wishes.append(Order(verb=verb, at=self.shop.clock.wall(), number=self.number, **about))
+        self.store.requests.append(Command(verb=verb, at=self.shop.clock.wall(), number=self.number, **about))
         if verb in {Verb.RETRY, Verb.REDO}:
             for path in (*self._in(self.hot.error), *self._in(self.hot.done), *self._in(self.hot.work)):
                 self.retries[path.read_bytes()] += 1
@@ -535,10 +537,10 @@ class World(RuleBasedStateMachine):
     def _die(self, moment: Callable[[], Coroutine[object, object, None]], absent: float) -> None:
         async def die() -> None:
             await moment()
-            # The dead write nothing: what a cancelled step tries on its way out does not reach the journal.
-            self.journal.away = True
+            # The dead write nothing: what a cancelled step tries on its way out does not reach the job database.
+            self.store.away = True
             await self.shop.crash()
-            self.journal.revive()
+            self.store.revive()
             await self.shop.clock.advance(absent)
 
         self.run(die)
@@ -567,7 +569,7 @@ class World(RuleBasedStateMachine):
 
     def _content(self) -> bytes:
         self.number += 1
-        return picture(note=f"{self.number:06d} {REST.decode().strip()}")
+        return an_image(note=f"{self.number:06d} {REST.decode().strip()}")
 
     def _rewrite(self, path: Path, before: bytes, after: bytes) -> None:
         self._forget(before)
@@ -602,4 +604,4 @@ World.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 # Long enough to shrink what fails.
-test_whatever_happens_in_whatever_order = pytest.mark.timeout(900)(World.TestCase)
+test_whatever_happens_in_whatever_command = pytest.mark.timeout(900)(World.TestCase)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.commands import Lasting, Order, Verb
+from expandd.domain.commands import Command, HoldKind, Verb
 from expandd.domain.errors import AccountAway
-from expandd.domain.events import DuplicateFound, GateOpened, GateShut, JobClosed
+from expandd.domain.events import DuplicateFound, JobClosed, PauseEnded, PauseStarted
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Budget, Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse, Slow
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import HOUR, WIDE, Workshop
 
 NUMBERS = count(1)
@@ -31,7 +31,7 @@ def with_settings(workshop: Workshop, **changes: Any) -> Workshop:
 
 
 def shut(workshop: Workshop) -> set[PauseReason]:
-    return {gate.shut.reason for gate in workshop.engine.gates.shut() if gate.shut is not None}
+    return {breaker.shut.reason for breaker in workshop.engine.breakers.shut() if breaker.shut is not None}
 
 
 # --- budgets ---
@@ -109,14 +109,14 @@ async def test_a_crash_does_not_renew_a_budget(make_workshop: Make, seconds: flo
     assert len(workshop.api.paid) == 3
 
 
-async def test_pruning_the_journal_does_not_renew_a_budget(make_workshop: Make) -> None:
+async def test_pruning_the_store_does_not_renew_a_budget(make_workshop: Make) -> None:
     workshop = make_workshop(budget=Budget(month=2))
     workshop.start()
     for number in range(4):
         workshop.drop(f"{number}.png")
     await workshop.advance(HOUR)
     await workshop.crash()
-    await workshop.journal.prune(workshop.clock.wall() + 1.0)
+    await workshop.store.prune(workshop.clock.wall() + 1.0)
     workshop.start()
     await workshop.advance(HOUR)
 
@@ -126,7 +126,7 @@ async def test_pruning_the_journal_does_not_renew_a_budget(make_workshop: Make) 
 async def test_what_fails_before_it_is_paid_for_costs_no_budget(make_workshop: Make) -> None:
     workshop = make_workshop(budget=Budget(day=1))
     workshop.start()
-    workshop.drop("bad.gif", b"no picture")
+    workshop.drop("bad.gif", b"no image")
     await workshop.closed("bad.gif")
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
@@ -156,7 +156,7 @@ async def test_a_used_up_budget_is_told_with_what_lifts_it(make_workshop: Make) 
     workshop.start()
     workshop.drop("a.png")
     await workshop.closed("a.png")
-    [event] = workshop.recorder.of(GateShut)
+    [event] = workshop.recorder.of(PauseStarted)
 
     assert event.reason is PauseReason.BUDGET_SPENT
     assert "midnight" in event.why
@@ -172,12 +172,12 @@ async def test_more_files_at_once_than_the_burst_guard_allows_wait_for_a_person(
         workshop.drop(f"{number:02d}.png")
     await workshop.advance(HOUR)
     held = len(workshop.names("inbox"))
-    workshop.journal.wishes.append(Order(verb=Verb.RELEASE, at=workshop.clock.wall(), number=next(NUMBERS)))
+    workshop.store.requests.append(Command(verb=Verb.RELEASE, at=workshop.clock.wall(), number=next(NUMBERS)))
     await workshop.finished()
 
     assert held >= 35
     assert len(workshop.names("outbox")) == 40
-    assert not [order for order in workshop.journal.standing.values() if order.lasting is Lasting.HELD]
+    assert not [command for command in workshop.store.standing.values() if command.kind is HoldKind.HELD]
 
 
 async def test_what_is_held_is_held_after_a_crash_too(make_workshop: Make) -> None:
@@ -203,7 +203,7 @@ async def test_as_many_files_as_the_guard_allows_go_on_undisturbed(make_workshop
     await workshop.finished()
 
     assert len(workshop.names("outbox")) == 40
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
 
 
 # --- the credit guard ---
@@ -225,7 +225,7 @@ async def test_nothing_is_paid_below_the_credits_that_are_to_be_kept_and_it_goes
     assert 3 <= guarded[0] <= 3 + 2
     assert guarded[1] >= 10 - 2
     assert len(workshop.names("outbox")) == 8
-    assert PauseReason.CREDITS_RESERVED in {event.reason for event in workshop.recorder.of(GateOpened)}
+    assert PauseReason.CREDITS_RESERVED in {event.reason for event in workshop.recorder.of(PauseEnded)}
 
 
 @pytest.mark.parametrize("price", [1, 2])
@@ -309,12 +309,12 @@ async def test_the_credits_are_known_soon_after_something_was_paid_and_asked_for
     assert len(workshop.api.called("account")) <= 3
 
 
-# --- twins ---
+# --- duplicates ---
 
 
 def twice(workshop: Workshop) -> None:
     for name in ("a.png", "b.png"):
-        workshop.drop(name, picture(note="the same"))
+        workshop.drop(name, an_image(note="the same"))
 
 
 @pytest.mark.parametrize(
@@ -330,9 +330,9 @@ async def test_the_same_bytes_are_expanded_reused_or_skipped_as_the_folder_says(
 ) -> None:
     workshop = make_workshop(duplicates=duplicates)
     workshop.start()
-    workshop.drop("a.png", picture(note="the same"))
+    workshop.drop("a.png", an_image(note="the same"))
     await workshop.closed("a.png")
-    workshop.drop("b.png", picture(note="the same"))
+    workshop.drop("b.png", an_image(note="the same"))
     await workshop.closed("b.png")
 
     assert len(workshop.api.paid) == paid
@@ -355,32 +355,32 @@ async def test_the_same_bytes_dropped_twice_at_once_are_paid_once(make_workshop:
 async def test_a_kept_result_that_is_damaged_is_paid_for_anew(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE)
     workshop.start()
-    workshop.drop("a.png", picture(note="the same"))
+    workshop.drop("a.png", an_image(note="the same"))
     await workshop.closed("a.png")
-    for path in workshop.settings.state_dir.glob("vault/kept-*"):
+    for path in workshop.settings.state_dir.glob("spool/kept-*"):
         path.write_bytes(b"damaged")
-    workshop.drop("b.png", picture(note="the same"))
+    workshop.drop("b.png", an_image(note="the same"))
     await workshop.closed("b.png")
 
     assert len(workshop.api.paid) == 2
     assert workshop.names("outbox") == ["a.png", "b.png"]
 
 
-async def test_other_offsets_make_another_picture(make_workshop: Make) -> None:
+async def test_other_offsets_make_another_image(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE)
     workshop.start()
-    workshop.drop("a.png", picture(note="the same"))
+    workshop.drop("a.png", an_image(note="the same"))
     await workshop.closed("a.png")
     wider = replace(WIDE, left=WIDE.top)
     workshop.engine.reconfigure(replace(workshop.settings, folders=(replace(workshop.hot[0], preset=wider),)))
-    workshop.drop("b.png", picture(note="the same"))
+    workshop.drop("b.png", an_image(note="the same"))
     await workshop.closed("b.png")
 
     assert len(workshop.api.paid) == 2
 
 
 @pytest.mark.parametrize("moment", range(0, 64, 5))
-async def test_a_crash_at_any_instant_never_pays_for_a_twin(make_workshop: Make, moment: int) -> None:
+async def test_a_crash_at_any_instant_never_pays_for_a_duplicate(make_workshop: Make, moment: int) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE)
     workshop.start()
     twice(workshop)
@@ -404,8 +404,8 @@ async def test_a_budget_is_not_taken_up_by_what_is_paused_before_it_is_paid_for(
     for number in range(4):
         workshop.drop(f"{number}.png")
     await workshop.until(lambda: len(workshop.engine.jobs) == 4)
-    workshop.journal.wishes.append(
-        Order(verb=Verb.PAUSE, at=workshop.clock.wall(), number=next(NUMBERS), inbox=workshop.hot[0].inbox)
+    workshop.store.requests.append(
+        Command(verb=Verb.PAUSE, at=workshop.clock.wall(), number=next(NUMBERS), inbox=workshop.hot[0].inbox)
     )
     await workshop.advance(MINUTE)
     for number in range(4):
@@ -436,24 +436,24 @@ async def test_a_clock_that_steps_to_another_month_and_back_renews_no_budget(mak
 
 
 @pytest.mark.parametrize("ahead", range(1, 4))
-async def test_a_burst_is_held_also_when_the_journal_fails_at_that_moment(make_workshop: Make, ahead: int) -> None:
+async def test_a_burst_is_held_also_when_the_store_fails_at_that_moment(make_workshop: Make, ahead: int) -> None:
     workshop = make_workshop(burst=Burst(files=5, within=10 * MINUTE))
     workshop.start()
     await workshop.advance(MINUTE)
     for number in range(6):
         workshop.drop(f"{number:02d}.png")
-    workshop.journal.fails.add(workshop.journal.writes + ahead)
+    workshop.store.fails.add(workshop.store.writes + ahead)
     await workshop.advance(HOUR)
 
     assert shut(workshop) == {PauseReason.BURST}
 
 
-async def test_many_copies_of_one_picture_wait_for_it_in_their_inbox(make_workshop: Make) -> None:
+async def test_many_copies_of_one_image_wait_for_it_in_their_inbox(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, workers=2)
     workshop.api.fate = Fate(seconds=10 * MINUTE)
     workshop.start()
     for number in range(500):
-        workshop.drop(f"{number:03d}.png", picture(note="the same"))
+        workshop.drop(f"{number:03d}.png", an_image(note="the same"))
     await workshop.advance(5 * MINUTE)
     meanwhile = len(workshop.engine.jobs)
     await workshop.finished(within=2 * HOUR)
@@ -463,12 +463,12 @@ async def test_many_copies_of_one_picture_wait_for_it_in_their_inbox(make_worksh
     assert len(workshop.names("outbox")) == 500
 
 
-async def test_other_folders_go_on_while_one_waits_for_a_picture_that_it_has_many_times(make_workshop: Make) -> None:
+async def test_other_folders_go_on_while_one_waits_for_a_image_that_it_has_many_times(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, workers=2, folders=2)
     workshop.api.fate = Fate(seconds=10 * MINUTE)
     workshop.start()
     for number in range(200):
-        workshop.drop(f"{number:03d}.png", picture(note="the same"))
+        workshop.drop(f"{number:03d}.png", an_image(note="the same"))
     await workshop.advance(MINUTE)
     workshop.api.fate = Fate(seconds=1.0)
     workshop.drop("other.png", folder=1)
@@ -477,18 +477,18 @@ async def test_other_folders_go_on_while_one_waits_for_a_picture_that_it_has_man
     assert workshop.names("outbox", 1) == ["other.png"]
 
 
-async def test_a_twin_whose_folder_is_paused_is_not_waited_for_and_not_paid_for_later(make_workshop: Make) -> None:
+async def test_a_duplicate_whose_folder_is_paused_is_not_waited_for_and_not_paid_for_later(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, folders=2)
     workshop.api.script("generate", Refuse(AccountAway(PauseReason.RATE_LIMITED, "slow", 60.0)))
     workshop.start()
-    workshop.drop("a.png", picture(note="the same"))
-    await workshop.event(lambda event: isinstance(event, GateShut))
-    pause = Order(verb=Verb.PAUSE, at=workshop.clock.wall(), number=next(NUMBERS), inbox=workshop.hot[0].inbox)
-    workshop.journal.wishes.append(pause)
+    workshop.drop("a.png", an_image(note="the same"))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
+    pause = Command(verb=Verb.PAUSE, at=workshop.clock.wall(), number=next(NUMBERS), inbox=workshop.hot[0].inbox)
+    workshop.store.requests.append(pause)
     await workshop.advance(5.0)
-    workshop.drop("b.png", picture(note="the same"), folder=1)
+    workshop.drop("b.png", an_image(note="the same"), folder=1)
     await workshop.closed("b.png", within=10 * MINUTE)
-    workshop.journal.wishes.append(replace(pause, verb=Verb.RESUME, number=next(NUMBERS)))
+    workshop.store.requests.append(replace(pause, verb=Verb.RESUME, number=next(NUMBERS)))
     await workshop.closed("a.png", within=10 * MINUTE)
 
     assert len(workshop.api.paid) == 1
@@ -524,11 +524,11 @@ async def test_a_folder_that_pays_again_for_the_same_bytes_says_so_once_and_name
     workshop.drop("other.png")
     workshop.start()
     await workshop.finished()
-    workshop.drop("again.png", picture(note="the same"))
+    workshop.drop("again.png", an_image(note="the same"))
     await workshop.finished()
     [found] = [event.job for event in workshop.recorder.of(DuplicateFound) if event.job.relative.name == "again.png"]
-    row = workshop.journal.rows[found.id]
+    row = workshop.store.rows[found.id]
 
     assert len(workshop.api.paid) == 4
-    assert workshop.journal.rows[row.duplicate_of].relative.name in {"a.png", "b.png"}
-    assert {job.relative.name for job in workshop.journal.rows.values() if job.duplicate_of} <= {"again.png", "b.png"}
+    assert workshop.store.rows[row.duplicate_of].relative.name in {"a.png", "b.png"}
+    assert {job.relative.name for job in workshop.store.rows.values() if job.duplicate_of} <= {"again.png", "b.png"}

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import FolderAway
-from expandd.domain.events import Event, GateShut, JobClosed, JobPutOff
+from expandd.domain.events import Event, JobClosed, JobRetrying, PauseStarted
 from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 Make = Callable[..., Workshop]
@@ -81,8 +81,8 @@ async def test_what_cannot_be_done_for_one_file_is_tried_ever_more_rarely(make_w
     told = lines(workshop) - before
 
     assert folders.calls < HOURLY
-    assert told[JobPutOff] < HOURLY
-    assert told[GateShut] < HOURLY
+    assert told[JobRetrying] < HOURLY
+    assert told[PauseStarted] < HOURLY
     assert len(workshop.api.paid) == 1
 
 
@@ -123,10 +123,10 @@ async def test_a_file_that_is_at_fault_itself_waits_alone_and_says_why(workshop:
     await workshop.advance(1200.0)
     [job] = workshop.engine.jobs
 
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
     assert job.relative.name == "bad.png"
     assert "permission denied" in job.note
-    assert len(workshop.journal.rows) == 13
+    assert len(workshop.store.rows) == 13
     assert folders.calls < HOURLY
     assert not workshop.engine.finished
 
@@ -141,8 +141,8 @@ async def test_many_files_that_cannot_be_claimed_keep_no_other_back_and_get_one_
     await workshop.closed("good.png", within=120.0)
     await workshop.advance(60.0)
 
-    assert workshop.recorder.of(GateShut) == []
-    assert len(workshop.journal.rows) == 71
+    assert workshop.recorder.of(PauseStarted) == []
+    assert len(workshop.store.rows) == 71
     assert len(workshop.names("inbox")) == 70
 
 
@@ -156,7 +156,7 @@ async def test_once_the_file_may_be_claimed_it_is_expanded_once(workshop: Worksh
 
     assert workshop.names("done") == ["bad.png"]
     assert len(workshop.api.paid) == 1
-    assert len(workshop.journal.rows) == 1
+    assert len(workshop.store.rows) == 1
 
 
 async def test_another_file_under_the_name_of_one_that_cannot_be_claimed_is_taken_for_itself(
@@ -168,7 +168,7 @@ async def test_another_file_under_the_name_of_one_that_cannot_be_claimed_is_take
     await workshop.until(lambda: folders.calls > 0)
     (workshop.hot[0].inbox / "bad.png").unlink()
     await workshop.advance(60.0)
-    workshop.drop("bad.png", picture(60, 60))
+    workshop.drop("bad.png", an_image(60, 60))
     folders.heal()
     await workshop.until(lambda: workshop.names("done") == ["bad.png"] and not len(workshop.engine.jobs))
 
@@ -183,7 +183,7 @@ async def test_paid_images_that_cannot_be_stored_one_after_the_other_stop_the_bu
         await workshop.advance(5.0)
     await workshop.advance(120.0)
 
-    assert workshop.recorder.of(GateShut) != []
+    assert workshop.recorder.of(PauseStarted) != []
     # The second failure of a paid image ends the buying; those that were being paid for then come to their end.
     assert len(workshop.api.paid) <= 2 + workshop.settings.workers
 
@@ -194,7 +194,7 @@ async def test_a_folder_that_is_away_itself_is_no_fault_of_a_file(workshop: Work
     workshop.drop("bad.png")
     await workshop.reached("bad.png", JobState.ACCEPTED)
     workshop.hot[0].outbox.rmdir()
-    await workshop.until(lambda: bool(workshop.recorder.of(GateShut)), within=120.0)
+    await workshop.until(lambda: bool(workshop.recorder.of(PauseStarted)), within=120.0)
 
     assert folders.calls < HOURLY
 
@@ -209,7 +209,7 @@ async def test_a_file_that_cannot_even_be_looked_at_keeps_no_other_back(workshop
     await workshop.advance(600.0)
     [inbox] = workshop.engine.inboxes
 
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
     assert folders.calls < HOURLY
     assert inbox.is_baffled
     assert not workshop.engine.finished

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from expandd.domain.errors import AccountAway, OutcomeUnknown
-from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.events import PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Refuse
@@ -26,8 +26,8 @@ async def test_without_credits_nothing_more_is_paid_and_the_polls_go_on(make_wor
         workshop.drop(name)
     await workshop.advance(1800.0)
 
-    [shut] = workshop.recorder.of(GateShut)
-    assert (shut.gate, shut.reason) == ("spending", PauseReason.NO_CREDITS)
+    [shut] = workshop.recorder.of(PauseStarted)
+    assert (shut.pause, shut.reason) == ("spending", PauseReason.NO_CREDITS)
     assert len(workshop.api.paid) == 2
     assert len(workshop.names("outbox")) == 2
     assert workshop.names("error") == []
@@ -41,12 +41,12 @@ async def test_while_credits_are_used_up_the_free_question_is_asked_and_not_the_
     workshop.start()
     for number in range(6):
         workshop.drop(f"pic-{number}.png")
-    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
     await workshop.advance(60.0)
     refused, asked = len(workshop.api.called("generate")), len(workshop.api.called("account"))
     await workshop.advance(4 * 3600.0)
 
-    # Those that were under way when the gate shut are refused; from then on only /me is asked, once a minute at most.
+    # Those that were under way when the circuit breaker shut are refused; from then on only /me is asked, once a minute at most.
     assert refused <= 4
     assert len(workshop.api.called("generate")) == refused
     assert 4 * 60 * 0.4 < len(workshop.api.called("account")) - asked < 4 * 60 * 2
@@ -79,7 +79,7 @@ async def test_everything_goes_on_by_itself_once_there_are_credits(make_workshop
     await workshop.closed(*names, within=600.0)
 
     assert len(workshop.api.paid) == 6
-    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [PauseReason.NO_CREDITS]
+    assert [event.reason for event in workshop.recorder.of(PauseEnded)] == [PauseReason.NO_CREDITS]
 
 
 async def test_credits_that_are_back_are_noticed_where_the_answers_to_paid_calls_are_empty(
@@ -119,7 +119,7 @@ async def test_lost_answers_to_paid_calls_are_no_outage_while_the_service_serves
         workshop.drop(name)
     await workshop.closed(*names)
 
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
 
 
 async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Callable[..., Workshop]) -> None:
@@ -130,25 +130,25 @@ async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Call
     names = [f"pic-{number}.png" for number in range(8)]
     for name in names:
         workshop.drop(name)
-    shut = await workshop.event(lambda event: isinstance(event, GateShut))
+    shut = await workshop.event(lambda event: isinstance(event, PauseStarted))
     shut_at = workshop.clock.monotonic()
     await workshop.closed(*names)
     during = [call.endpoint for call in workshop.api.calls if shut_at < call.began < shut_at + 119.0]
 
-    assert isinstance(shut, GateShut)
+    assert isinstance(shut, PauseStarted)
     assert shut.reason is PauseReason.RATE_LIMITED
     # What was under way ends; a download comes from another host.
     assert set(during) <= {"download"}
     assert len(workshop.api.paid) == 8
 
 
-async def test_an_unreachable_service_shuts_the_gate_only_after_three_failures(workshop: Workshop) -> None:
+async def test_an_unreachable_service_shuts_the_breaker_only_after_three_failures(workshop: Workshop) -> None:
     workshop.api.script("upload", Refuse(UNREACHABLE), Refuse(UNREACHABLE))
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
 
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []
 
 
 async def test_an_unreachable_service_is_probed_by_one_call_at_a_time_ever_more_rarely(
@@ -159,7 +159,7 @@ async def test_an_unreachable_service_is_probed_by_one_call_at_a_time_ever_more_
     workshop.start()
     for number in range(30):
         workshop.drop(f"pic-{number:02d}.png")
-    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
     await workshop.advance(120.0)
     before = len(workshop.api.calls)
     await workshop.advance(3600.0)
@@ -180,7 +180,7 @@ async def test_the_return_of_the_service_is_no_herd(make_workshop: Callable[...,
         workshop.drop(name)
     await workshop.advance(3600.0)
     del workshop.api.away["*"]
-    await workshop.event(lambda event: isinstance(event, GateOpened))
+    await workshop.event(lambda event: isinstance(event, PauseEnded))
     back_at = workshop.clock.monotonic()
     await workshop.closed(*names)
     at_first = [call for call in workshop.api.calls if back_at <= call.began < back_at + 1.0]
@@ -201,14 +201,14 @@ async def test_a_rejected_token_waits_and_costs_no_file(workshop: Workshop) -> N
 
     assert workshop.names("outbox") == ["pic.png"]
     assert len(workshop.api.paid) == 1
-    assert [event.reason for event in workshop.recorder.of(GateShut)] == [PauseReason.LOGIN_REFUSED]
+    assert [event.reason for event in workshop.recorder.of(PauseStarted)] == [PauseReason.LOGIN_REFUSED]
 
 
 async def test_a_wrong_path_stops_the_spending_and_says_so(workshop: Workshop) -> None:
     workshop.api.away["generate"] = AccountAway(PauseReason.ENDPOINT_NOT_FOUND, "api.generate_path is wrong")
     workshop.start()
     workshop.drop("pic.png")
-    shut = await workshop.event(lambda event: isinstance(event, GateShut))
+    shut = await workshop.event(lambda event: isinstance(event, PauseStarted))
 
-    assert isinstance(shut, GateShut)
-    assert (shut.gate, shut.reason) == ("spending", PauseReason.ENDPOINT_NOT_FOUND)
+    assert isinstance(shut, PauseStarted)
+    assert (shut.pause, shut.reason) == ("spending", PauseReason.ENDPOINT_NOT_FOUND)

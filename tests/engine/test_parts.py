@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.api_types import Announcement, Notification
-from expandd.domain.errors import Fault, FaultCode, IllegalMove, JournalAway, StaleJob
-from expandd.domain.events import GateOpened, GateShut, JobClosed, JobMoved, JobPutOff
+from expandd.domain.errors import DatabaseAway, Fault, FaultCode, IllegalMove, StaleJob
+from expandd.domain.events import JobClosed, JobMoved, JobRetrying, PauseEnded, PauseStarted
 from expandd.domain.job import JobState
-from expandd.domain.settle import Look, Sighting
-from expandd.engine.flow.error_matching import Attribution
+from expandd.domain.settle import FileStat, Observation
+from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.slots import Slots
 from expandd.engine.inbox.candidates import MOST_HINTS, WINDOW, Candidate, Candidates, Hints, Told
 from expandd.engine.jobs import Jobs
-from tests.support.fakes import MemoryJournal
+from tests.support.fakes import MemoryJobStore
 from tests.support.jobs import a_job, a_job_in
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -35,86 +35,86 @@ def result(number: int, image_id: str) -> Notification:
 
 
 def test_nobody_is_asked_about_while_there_are_no_nameless_errors() -> None:
-    attribution = Attribution()
-    attribution.read([result(1, "a"), error(2, "b")], "", settled=NOBODY, now=0.0)
+    error_matching = ErrorMatching()
+    error_matching.read([result(1, "a"), error(2, "b")], "", settled=NOBODY, now=0.0)
 
-    assert [attribution.next_question(["a", "b"]) for _ in range(6)] == [""] * 6
+    assert [error_matching.next_question(["a", "b"]) for _ in range(6)] == [""] * 6
 
 
 def test_each_waiting_image_is_asked_about_once_and_every_second_poll_serves_all() -> None:
-    attribution = Attribution()
+    error_matching = ErrorMatching()
     asked = []
     for _ in range(8):
-        question = attribution.next_question(["a", "b"])
+        question = error_matching.next_question(["a", "b"])
         asked.append(question)
-        attribution.read([error(1)] if not question else [], question, settled=NOBODY, now=0.0)
+        error_matching.read([error(1)] if not question else [], question, settled=NOBODY, now=0.0)
 
     assert asked == ["", "a", "", "b", "", "", "", ""]
 
 
 def test_an_error_belongs_to_the_image_it_is_shown_for_and_for_no_other() -> None:
-    attribution = Attribution()
-    attribution.read([error(1), error(2)], "", settled=NOBODY, now=0.0)
+    error_matching = ErrorMatching()
+    error_matching.read([error(1), error(2)], "", settled=NOBODY, now=0.0)
 
-    assert attribution.read([error(2)], "b", settled=NOBODY, now=0.0) == {}
-    assert attribution.read([error(1)], "c", settled=NOBODY, now=0.0) == {1: "c", 2: "b"}
+    assert error_matching.read([error(2)], "b", settled=NOBODY, now=0.0) == {}
+    assert error_matching.read([error(1)], "c", settled=NOBODY, now=0.0) == {1: "c", 2: "b"}
 
 
 def test_an_error_that_is_shown_for_every_image_is_nobodys() -> None:
-    attribution = Attribution()
-    attribution.read([error(1), result(2, "b")], "", settled=NOBODY, now=0.0)
-    attribution.read([error(1), result(2, "b")], "a", settled=NOBODY, now=0.0)
+    error_matching = ErrorMatching()
+    error_matching.read([error(1), result(2, "b")], "", settled=NOBODY, now=0.0)
+    error_matching.read([error(1), result(2, "b")], "a", settled=NOBODY, now=0.0)
 
-    assert attribution.read([error(1), result(2, "b")], "b", settled=NOBODY, now=0.0) == {}
+    assert error_matching.read([error(1), result(2, "b")], "b", settled=NOBODY, now=0.0) == {}
 
 
 def test_the_only_image_that_waits_is_compared_with_one_that_does_not_exist() -> None:
-    attribution = Attribution()
-    attribution.read([error(1)], "", settled=NOBODY, now=0.0)
-    questions = [attribution.next_question(["ab"]) for _ in range(2)]
-    attribution.read([error(1)], "ab", settled=NOBODY, now=0.0)
-    questions += [attribution.next_question(["ab"]) for _ in range(2)]
+    error_matching = ErrorMatching()
+    error_matching.read([error(1)], "", settled=NOBODY, now=0.0)
+    questions = [error_matching.next_question(["ab"]) for _ in range(2)]
+    error_matching.read([error(1)], "ab", settled=NOBODY, now=0.0)
+    questions += [error_matching.next_question(["ab"]) for _ in range(2)]
 
     assert questions == ["", "ab", "", "ba"]
-    assert attribution.read([], "ba", settled=NOBODY, now=0.0) == {1: "ab"}
+    assert error_matching.read([], "ba", settled=NOBODY, now=0.0) == {1: "ab"}
 
 
 def test_an_error_whose_job_is_known_is_nobodys_question() -> None:
-    attribution = Attribution()
-    attribution.read([error(1)], "", settled=frozenset({1}), now=0.0)
+    error_matching = ErrorMatching()
+    error_matching.read([error(1)], "", settled=frozenset({1}), now=0.0)
 
-    assert attribution.read([error(1)], "a", settled=frozenset({1}), now=0.0) == {}
-    assert {attribution.next_question(["a"]) for _ in range(4)} == {""}
+    assert error_matching.read([error(1)], "a", settled=frozenset({1}), now=0.0) == {}
+    assert {error_matching.next_question(["a"]) for _ in range(4)} == {""}
 
 
 def test_errors_that_have_expired_are_forgotten() -> None:
-    attribution = Attribution()
-    attribution.read([error(1)], "", settled=NOBODY, now=0.0)
-    attribution.read([], "", settled=NOBODY, now=0.0)
+    error_matching = ErrorMatching()
+    error_matching.read([error(1)], "", settled=NOBODY, now=0.0)
+    error_matching.read([], "", settled=NOBODY, now=0.0)
 
-    assert {attribution.next_question(["a"]) for _ in range(4)} == {""}
+    assert {error_matching.next_question(["a"]) for _ in range(4)} == {""}
 
 
 def test_before_a_poll_for_all_was_answered_no_image_is_clear_of_errors() -> None:
-    attribution = Attribution()
-    attribution.read([], "", settled=NOBODY, now=5.0)
-    attribution.read([], "a", settled=NOBODY, now=9.0)
+    error_matching = ErrorMatching()
+    error_matching.read([], "", settled=NOBODY, now=5.0)
+    error_matching.read([], "a", settled=NOBODY, now=9.0)
 
-    assert attribution.clears("a", since=5.0)
-    assert not attribution.clears("a", since=6.0)
+    assert error_matching.clears("a", since=5.0)
+    assert not error_matching.clears("a", since=6.0)
 
 
 def test_an_image_is_clear_of_errors_once_each_is_known_to_be_anothers() -> None:
-    attribution = Attribution()
-    attribution.read([error(1), error(2)], "", settled=NOBODY, now=0.0)
-    before = attribution.clears("a", since=0.0)
-    attribution.read([error(1)], "b", settled=NOBODY, now=0.0)
-    one_in_doubt = attribution.clears("a", since=0.0)
-    attribution.read([], "a", settled=NOBODY, now=0.0)
+    error_matching = ErrorMatching()
+    error_matching.read([error(1), error(2)], "", settled=NOBODY, now=0.0)
+    before = error_matching.clears("a", since=0.0)
+    error_matching.read([error(1)], "b", settled=NOBODY, now=0.0)
+    one_in_doubt = error_matching.clears("a", since=0.0)
+    error_matching.read([], "a", settled=NOBODY, now=0.0)
 
     assert (before, one_in_doubt) == (False, False)
-    assert attribution.clears("a", since=0.0)
-    assert not attribution.clears("b", since=0.0)
+    assert error_matching.clears("a", since=0.0)
+    assert not error_matching.clears("b", since=0.0)
 
 
 # --- slots ---
@@ -208,12 +208,12 @@ def test_the_longest_due_come_first_and_what_is_not_due_not_at_all() -> None:
     assert Candidates().next_due() is None
 
 
-def test_a_candidate_keeps_its_fault_beside_its_sighting() -> None:
+def test_a_candidate_keeps_its_fault_beside_its_observation() -> None:
     one = candidate(1)
-    one.sighting = Sighting(Look(1, 2, 3, 4, 5), 0.0)
+    one.observation = Observation(FileStat(1, 2, 3, 4, 5), 0.0)
     one.fault = Fault(FaultCode.EMPTY, "empty", "fill it")
 
-    assert one.sighting.updated(Look(1, 2, 3, 4, 6), 7.0) == Sighting(Look(1, 2, 3, 4, 6), 7.0)
+    assert one.observation.updated(FileStat(1, 2, 3, 4, 6), 7.0) == Observation(FileStat(1, 2, 3, 4, 6), 7.0)
 
 
 def test_hints_wake_once_and_overflow_into_a_scan() -> None:
@@ -241,47 +241,47 @@ def test_each_thing_is_told_once_and_the_memory_of_it_is_bounded() -> None:
 
 
 async def test_every_change_is_written_down_before_it_is_announced() -> None:
-    journal, recorder = MemoryJournal(), Recorder()
-    jobs = Jobs(journal, ManualClock(), recorder)
+    store, recorder = MemoryJobStore(), Recorder()
+    jobs = Jobs(store, ManualClock(), recorder)
     job = await jobs.add(a_job())
     job = await jobs.move(job, S.UPLOADED, image_id="image")
-    await jobs.put_off(job, "not now", 7.0)
+    await jobs.retry_later(job, "not now", 7.0)
 
-    assert journal.rows[job.id] == jobs.get(job.id)
-    assert [type(event) for event in recorder.events] == [JobMoved, JobMoved, JobPutOff]
-    assert (journal.rows[job.id].attempts, journal.rows[job.id].tries) == (1, 1)
+    assert store.rows[job.id] == jobs.get(job.id)
+    assert [type(event) for event in recorder.events] == [JobMoved, JobMoved, JobRetrying]
+    assert (store.rows[job.id].attempts, store.rows[job.id].tries) == (1, 1)
 
 
-async def test_a_write_that_fails_changes_nothing_and_says_once_that_the_journal_is_away() -> None:
-    journal, recorder, clock = MemoryJournal(), Recorder(), ManualClock()
-    jobs = Jobs(journal, clock, recorder)
+async def test_a_write_that_fails_changes_nothing_and_says_once_that_the_store_is_away() -> None:
+    store, recorder, clock = MemoryJobStore(), Recorder(), ManualClock()
+    jobs = Jobs(store, clock, recorder)
     job = await jobs.add(a_job())
-    journal.away = True
+    store.away = True
     for _ in range(3):
-        with pytest.raises(JournalAway):
+        with pytest.raises(DatabaseAway):
             await jobs.move(job, S.UPLOADED)
     unchanged = jobs.get(job.id) == job
     await clock.advance(30.0)
-    journal.away = False
+    store.away = False
     await jobs.move(job, S.UPLOADED)
 
     assert unchanged
-    assert [type(event) for event in recorder.events] == [JobMoved, GateShut, GateOpened, JobMoved]
-    assert [event.seconds for event in recorder.of(GateOpened)] == [30.0]
+    assert [type(event) for event in recorder.events] == [JobMoved, PauseStarted, PauseEnded, JobMoved]
+    assert [event.seconds for event in recorder.of(PauseEnded)] == [30.0]
 
 
 async def test_a_move_that_the_table_lacks_is_refused_and_not_written() -> None:
-    journal = MemoryJournal()
-    jobs = Jobs(journal, ManualClock(), Recorder())
+    store = MemoryJobStore()
+    jobs = Jobs(store, ManualClock(), Recorder())
     job = await jobs.add(a_job())
     with pytest.raises(IllegalMove):
         await jobs.move(job, S.ACCEPTED)
 
-    assert journal.rows[job.id].state is S.CLAIMED
+    assert store.rows[job.id].state is S.CLAIMED
 
 
 async def test_whoever_looked_before_a_move_is_told_that_the_job_has_moved_on() -> None:
-    jobs = Jobs(MemoryJournal(), ManualClock(), Recorder())
+    jobs = Jobs(MemoryJobStore(), ManualClock(), Recorder())
     before = await jobs.add(a_job())
     await jobs.move(before, S.UPLOADED)
     with pytest.raises(StaleJob):
@@ -291,10 +291,10 @@ async def test_whoever_looked_before_a_move_is_told_that_the_job_has_moved_on() 
 
 
 async def test_two_changes_at_once_are_both_written_or_end_stale() -> None:
-    clock, journal = ManualClock(), MemoryJournal()
-    journal.clock, journal.seconds = clock, 1.0
-    journal.fails = {2}
-    jobs = Jobs(journal, clock, Recorder())
+    clock, store = ManualClock(), MemoryJobStore()
+    store.clock, store.seconds = clock, 1.0
+    store.fails = {2}
+    jobs = Jobs(store, clock, Recorder())
     adding = asyncio.create_task(jobs.add(a_job()))
     await clock.advance(1.0)
     job = await adding
@@ -303,28 +303,28 @@ async def test_two_changes_at_once_are_both_written_or_end_stale() -> None:
     second = asyncio.create_task(jobs.move(job, S.UPLOADED, image_id="image"))
     await clock.advance(5.0)
 
-    assert isinstance(first.exception(), JournalAway)
-    assert jobs.get(job.id) == journal.rows[job.id] == second.result()
+    assert isinstance(first.exception(), DatabaseAway)
+    assert jobs.get(job.id) == store.rows[job.id] == second.result()
 
 
-async def test_a_job_that_the_journal_shows_elsewhere_is_read_again() -> None:
-    journal = MemoryJournal()
-    jobs = Jobs(journal, ManualClock(), Recorder())
+async def test_a_job_that_the_store_shows_elsewhere_is_read_again() -> None:
+    store = MemoryJobStore()
+    jobs = Jobs(store, ManualClock(), Recorder())
     job = await jobs.add(a_job())
-    journal.rows[job.id] = a_job_in(S.UPLOADED)
+    store.rows[job.id] = a_job_in(S.UPLOADED)
     with pytest.raises(StaleJob):
         await jobs.move(job, S.UPLOADED)
 
-    assert jobs.get(job.id) == journal.rows[job.id]
+    assert jobs.get(job.id) == store.rows[job.id]
 
 
-async def test_a_closed_job_is_out_of_memory_and_in_the_journal() -> None:
-    journal, recorder = MemoryJournal(a_job_in(S.FAILED)), Recorder()
-    jobs = Jobs(journal, ManualClock(), recorder)
+async def test_a_closed_job_is_out_of_memory_and_in_the_store() -> None:
+    store, recorder = MemoryJobStore(a_job_in(S.FAILED)), Recorder()
+    jobs = Jobs(store, ManualClock(), recorder)
     await jobs.load()
     [job] = jobs
     await jobs.close(job)
 
     assert len(jobs) == 0
-    assert journal.rows[job.id].closed
+    assert store.rows[job.id].closed
     assert isinstance(recorder.events[-1], JobClosed)

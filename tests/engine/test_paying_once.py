@@ -1,4 +1,4 @@
-"""Lost answers, restarts, backups that come back and people's words in any order: no file is ever paid for twice."""
+"""Lost answers, restarts, backups that come back and people's words in any command: no file is ever paid for twice."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expandd.domain.commands import Order, Verb
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import AccountAway, OutcomeUnknown
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.engine.conftest import MEMORY
 from tests.support.examples import examples
 from tests.support.fake_api import Fate, Lose, Refuse
-from tests.support.fakes import MemoryJournal
+from tests.support.fakes import MemoryJobStore
 from tests.support.workshop import HOUR, Workshop
 
 UNKNOWN_WAIT = 64.0
@@ -37,23 +37,23 @@ STEPS = st.one_of(
     st.tuples(st.just("crash"), st.sampled_from((0.0, 70.0, 700.0))),
     st.tuples(st.just("back up"), st.none()),
     st.tuples(st.just("restore"), st.sampled_from((0.0, 70.0))),
-    st.tuples(st.just("lose the journal"), st.none()),
+    st.tuples(st.just("lose the store"), st.none()),
     st.tuples(st.just("say what is so"), st.none()),
     st.tuples(st.just("silence"), st.booleans()),
 )
 
 
 class Money:
-    """A workshop, the backups of its journal, and how often what was done to it."""
+    """A workshop, the backups of its job database, and how often what was done to it."""
 
     def __init__(self, ground: Path) -> None:
         self.shop = Workshop(ground, workers=3)
         self.shop.settings = replace(self.shop.settings, api=replace(self.shop.settings.api, unknown_wait=UNKNOWN_WAIT))
-        self.backup = dict(self.shop.journal.rows)
+        self.backup = dict(self.shop.store.rows)
         self.names: list[str] = []
         self.whole = True
-        """Whether the journal has never been older than the work."""
-        self._orders = 0
+        """Whether the job database has never been older than the work."""
+        self._commands = 0
 
     async def do(self, what: str, how: object) -> None:
         match what, how:
@@ -79,18 +79,18 @@ class Money:
             case "crash", float(seconds):
                 await self._restart(seconds)
             case "back up", _:
-                self.backup = dict(self.shop.journal.rows)
+                self.backup = dict(self.shop.store.rows)
             case "restore", float(seconds):
-                await self._restart(seconds, MemoryJournal(*self.backup.values()))
-            case "lose the journal", _:
-                await self._restart(0.0, MemoryJournal())
+                await self._restart(seconds, MemoryJobStore(*self.backup.values()))
+            case "lose the store", _:
+                await self._restart(0.0, MemoryJobStore())
 
-    async def _restart(self, seconds: float, journal: MemoryJournal | None = None) -> None:
+    async def _restart(self, seconds: float, store: MemoryJobStore | None = None) -> None:
         await self.shop.crash()
         await self.shop.advance(seconds)
-        if journal is not None:
+        if store is not None:
             self.whole = False
-            self.shop.journal = journal
+            self.shop.store = store
         self.shop.start()
 
     def say_what_is_so(self) -> None:
@@ -98,9 +98,9 @@ class Money:
         paid = {one.image_id for one in self.shop.api.paid}
         for job in self.shop.engine.jobs:
             if job.held and job.state is JobState.UNKNOWN:
-                self._orders += 1
+                self._commands += 1
                 verb = Verb.PAID if job.image_id in paid else Verb.NOT_PAID
-                self.shop.journal.wishes.append(Order(verb=verb, at=0.0, job_id=job.id, number=self._orders))
+                self.shop.store.requests.append(Command(verb=verb, at=0.0, job_id=job.id, number=self._commands))
 
     async def come_to_rest(self) -> None:
         self.shop.api.heal()
@@ -115,7 +115,7 @@ class Money:
         api = self.shop.api
         twice = [name for name in self.names if len(api.paid_for(name)) > 1]
         assert twice == []
-        rows = self.shop.journal.rows.values()
+        rows = self.shop.store.rows.values()
         assert all(sum(payment.counts for payment in job.payments) <= 1 for job in rows)
         counted = {job.image_id for job in rows if any(payment.counts for payment in job.payments)}
         if self.whole:
@@ -129,7 +129,7 @@ class Money:
 def test_no_file_is_paid_for_twice_and_every_payment_is_counted(steps: list[tuple[str, object]]) -> None:
     ground = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
 
-    async def story() -> None:
+    async def history() -> None:
         money = Money(ground)
         money.shop.start()
         try:
@@ -144,6 +144,6 @@ def test_no_file_is_paid_for_twice_and_every_payment_is_counted(steps: list[tupl
             await money.shop.close()
 
     try:
-        asyncio.run(story())
+        asyncio.run(history())
     finally:
         shutil.rmtree(ground)

@@ -1,4 +1,4 @@
-"""New settings for a running engine: taken in one instant, while what is in hand goes on as it began."""
+"""New settings for a running engine: taken in one instant, while what is in progress goes on as it began."""
 
 from __future__ import annotations
 
@@ -87,4 +87,4 @@ async def test_the_start_is_over_once_each_inbox_is_watched_or_known_to_be_away(
     await workshop.advance(1.0)
     await workshop.engine.started()
 
-    assert workshop.engine.gates.inbox(workshop.hot[0].inbox).shut is not None
+    assert workshop.engine.breakers.inbox(workshop.hot[0].inbox).shut is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from expandd.domain.errors import Fault, FaultCode, FileFault
-from expandd.domain.events import GateShut
+from expandd.domain.events import PauseStarted
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Refuse
 from tests.support.workshop import Workshop
@@ -29,11 +29,11 @@ async def test_what_is_sent_along_and_refused_for_several_images_pauses_and_send
     names = [f"pic-{number}.png" for number in range(6)]
     for name in names:
         workshop.drop(name)
-    shut = await workshop.event(lambda event: isinstance(event, GateShut))
+    shut = await workshop.event(lambda event: isinstance(event, PauseStarted))
     await workshop.advance(600.0)
     asked = len(workshop.api.called("generate"))
 
-    assert isinstance(shut, GateShut)
+    assert isinstance(shut, PauseStarted)
     assert shut.reason is PauseReason.REQUEST_REFUSED
     assert "api.generate_extra" in shut.why
     assert "watermark" in shut.why
@@ -68,4 +68,4 @@ async def test_a_refusal_is_of_its_image_where_nothing_is_sent_along(make_worksh
     await workshop.closed(*names)
 
     assert [name for name in workshop.names("error") if name.endswith(".png")] == names
-    assert workshop.recorder.of(GateShut) == []
+    assert workshop.recorder.of(PauseStarted) == []

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.commands import Order, Verb
+from expandd.domain.commands import Command, Verb
 from expandd.domain.events import JobHeld, Recovered
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Result
 from tests.support.fake_api import Fate, Image, Lose, Paid, Slow
-from tests.support.fakes import MemoryJournal, picture, sha256
+from tests.support.fakes import MemoryJobStore, an_image, sha256
 from tests.support.jobs import EXPECTED, a_job_in, a_result
 from tests.support.workshop import Workshop
 
 S = JobState
 
-DROPPED = picture(note="picture.png")
-RESULT = picture(EXPECTED.width, EXPECTED.height, note="made of 'picture.png'")
+DROPPED = an_image(note="image.png")
+RESULT = an_image(EXPECTED.width, EXPECTED.height, note="made of 'image.png'")
 
 
 @pytest.mark.parametrize("eighth", range(0, 120, 2))
 async def test_a_crash_at_any_instant_neither_loses_nor_pays_twice(workshop: Workshop, eighth: int) -> None:
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 0.125
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 0.125
     workshop.api.fate = Fate(seconds=3.0)
     workshop.start()
     workshop.drop("pic.png")
@@ -40,7 +40,7 @@ async def test_a_crash_at_any_instant_neither_loses_nor_pays_twice(workshop: Wor
 
 @pytest.mark.parametrize("seconds", [0.125, 1.0, 2.5])
 async def test_crashes_again_and_again_neither_lose_nor_pay_twice(workshop: Workshop, seconds: float) -> None:
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 0.125
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 0.125
     names = [f"pic-{number}.png" for number in range(6)]
     for name in names:
         workshop.drop(name)
@@ -57,7 +57,7 @@ async def test_crashes_again_and_again_neither_lose_nor_pay_twice(workshop: Work
 
 
 class Past:
-    """What an earlier run left behind: one job in the journal, and a disk and a service that match it."""
+    """What an earlier run left behind: one job in the job database, and a disk and a service that match it."""
 
     def __init__(self, workshop: Workshop, state: JobState) -> None:
         self.workshop = workshop
@@ -74,10 +74,10 @@ class Past:
 
     def write(self, **changes: object) -> None:
         self.job = self.job.with_(**changes)
-        self.workshop.journal.rows[self.job.id] = self.job
+        self.workshop.store.rows[self.job.id] = self.job
 
     def uploaded(self) -> Past:
-        image = Image(name="picture.png", content=DROPPED, uploaded=self.workshop.clock.monotonic() - 60.0)
+        image = Image(name="image.png", content=DROPPED, uploaded=self.workshop.clock.monotonic() - 60.0)
         self.workshop.api.images[self.job.image_id] = image
         return self
 
@@ -93,8 +93,8 @@ class Past:
         self.write(link=paid.link if self.job.link else "")
         return self
 
-    def vaulted(self) -> Past:
-        self.put(self.workshop.vault.path(self.job.id), RESULT)
+    def downloaded(self) -> Past:
+        self.put(self.workshop.spool.path(self.job.id), RESULT)
         return self
 
     def _result(self) -> Result:
@@ -112,25 +112,25 @@ class Past:
 
 
 async def ends_well(workshop: Workshop, *, accepted: int = 1) -> None:
-    """The engine is started on what was left behind; the picture must come out, whole, and be paid for once."""
+    """The engine is started on what was left behind; the image must come out, whole, and be paid for once."""
     workshop.start()
-    await workshop.until(lambda: workshop.names("done") == ["picture.png"] and not len(workshop.engine.jobs))
+    await workshop.until(lambda: workshop.names("done") == ["image.png"] and not len(workshop.engine.jobs))
 
     assert len(workshop.api.paid) == accepted
-    assert workshop.names("outbox") == ["picture.png"]
-    assert (workshop.hot[0].outbox / "picture.png").read_bytes() == RESULT
+    assert workshop.names("outbox") == ["image.png"]
+    assert (workshop.hot[0].outbox / "image.png").read_bytes() == RESULT
     assert workshop.names("inbox") == []
     assert workshop.in_work() == []
-    assert not any(workshop.vault.path("x").parent.iterdir())
+    assert not any(workshop.spool.path("x").parent.iterdir())
 
 
 async def test_a_claim_that_was_not_yet_renamed_is_renamed(workshop: Workshop) -> None:
     past = Past(workshop, S.CLAIMED)
-    past.job.work_file.rename(workshop.hot[0].inbox / "picture.png")
+    past.job.work_file.rename(workshop.hot[0].inbox / "image.png")
     past.job.work_dir.rmdir()
     await ends_well(workshop)
 
-    assert workshop.recorder.states_of("picture.png")[0] is S.UPLOADED
+    assert workshop.recorder.states_of("image.png")[0] is S.UPLOADED
 
 
 async def test_a_claim_that_was_renamed_goes_on_with_its_upload(workshop: Workshop) -> None:
@@ -138,13 +138,13 @@ async def test_a_claim_that_was_renamed_goes_on_with_its_upload(workshop: Worksh
     await ends_well(workshop)
 
 
-async def test_a_claim_whose_file_is_gone_is_withdrawn(workshop: Workshop) -> None:
+async def test_a_claim_whose_file_is_gone_is_returned(workshop: Workshop) -> None:
     past = Past(workshop, S.CLAIMED)
     shutil.rmtree(past.job.work_dir)
     workshop.start()
     await workshop.until(lambda: not len(workshop.engine.jobs))
 
-    assert workshop.recorder.states_of("picture.png") == [S.WITHDRAWN]
+    assert workshop.recorder.states_of("image.png") == [S.RETURNED]
     assert workshop.api.calls == []
 
 
@@ -155,7 +155,7 @@ async def test_an_uploaded_job_is_paid_without_a_second_upload(workshop: Worksho
     assert workshop.api.called("upload") == []
 
 
-async def test_an_uploaded_job_whose_picture_the_service_has_let_go_of_is_uploaded_again(workshop: Workshop) -> None:
+async def test_an_uploaded_job_whose_image_the_service_has_let_go_of_is_uploaded_again(workshop: Workshop) -> None:
     Past(workshop, S.UPLOADED)
     await ends_well(workshop)
 
@@ -163,14 +163,14 @@ async def test_an_uploaded_job_whose_picture_the_service_has_let_go_of_is_upload
 
 
 async def test_an_intent_that_was_accepted_is_found_and_not_paid_again(workshop: Workshop) -> None:
-    Past(workshop, S.INTENT).paid()
+    Past(workshop, S.SUBMITTING).paid()
     await ends_well(workshop)
 
     assert workshop.api.called("generate") == []
 
 
 async def test_an_intent_that_never_left_is_paid_after_the_wait(workshop: Workshop) -> None:
-    Past(workshop, S.INTENT).uploaded()
+    Past(workshop, S.SUBMITTING).uploaded()
     began = workshop.clock.monotonic()
     await ends_well(workshop)
 
@@ -195,19 +195,19 @@ async def test_a_rendered_job_is_fetched(workshop: Workshop) -> None:
 
 async def test_a_half_finished_download_is_fetched_anew(workshop: Workshop) -> None:
     past = Past(workshop, S.RENDERED).paid()
-    past.put(workshop.vault.incoming(past.job.id), RESULT[:10])
+    past.put(workshop.spool.incoming(past.job.id), RESULT[:10])
     await ends_well(workshop)
 
 
-async def test_a_download_that_is_in_the_vault_but_not_in_the_journal_is_not_fetched_again(workshop: Workshop) -> None:
-    Past(workshop, S.RENDERED).paid().vaulted()
+async def test_a_download_that_is_in_the_spool_but_not_in_the_store_is_not_fetched_again(workshop: Workshop) -> None:
+    Past(workshop, S.RENDERED).paid().downloaded()
     await ends_well(workshop)
 
     assert workshop.api.called("download") == []
 
 
-async def test_a_vaulted_job_is_delivered(workshop: Workshop) -> None:
-    Past(workshop, S.VAULTED).paid().vaulted()
+async def test_a_downloaded_job_is_delivered(workshop: Workshop) -> None:
+    Past(workshop, S.DOWNLOADED).paid().downloaded()
     await ends_well(workshop)
 
     assert workshop.api.called("download") == []
@@ -216,60 +216,60 @@ async def test_a_vaulted_job_is_delivered(workshop: Workshop) -> None:
 async def test_a_result_that_lies_in_the_outbox_but_was_not_written_down_is_not_delivered_twice(
     workshop: Workshop,
 ) -> None:
-    past = Past(workshop, S.VAULTED).paid().vaulted()
-    past.write(target=workshop.hot[0].outbox / "picture.png")
-    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
+    past = Past(workshop, S.DOWNLOADED).paid().downloaded()
+    past.write(target=workshop.hot[0].outbox / "image.png")
+    past.put(workshop.hot[0].outbox / "image.png", RESULT)
     await ends_well(workshop)
 
 
 async def test_a_delivered_job_puts_its_original_away(workshop: Workshop) -> None:
-    past = Past(workshop, S.DELIVERED).paid().vaulted()
-    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
-    past.write(target=workshop.hot[0].outbox / "picture.png")
+    past = Past(workshop, S.DELIVERED).paid().downloaded()
+    past.put(workshop.hot[0].outbox / "image.png", RESULT)
+    past.write(target=workshop.hot[0].outbox / "image.png")
     await ends_well(workshop)
 
 
 async def test_an_original_that_was_put_away_but_not_written_down_stays_where_it_is(workshop: Workshop) -> None:
-    past = Past(workshop, S.DELIVERED).paid().vaulted()
-    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
-    past.write(target=workshop.hot[0].outbox / "picture.png", resting=workshop.hot[0].done / "picture.png")
-    past.job.work_file.rename(workshop.hot[0].done / "picture.png")
+    past = Past(workshop, S.DELIVERED).paid().downloaded()
+    past.put(workshop.hot[0].outbox / "image.png", RESULT)
+    past.write(target=workshop.hot[0].outbox / "image.png", resting=workshop.hot[0].done / "image.png")
+    past.job.work_file.rename(workshop.hot[0].done / "image.png")
     await ends_well(workshop)
 
 
 async def test_a_done_job_that_was_not_closed_is_closed(workshop: Workshop) -> None:
     past = Past(workshop, S.DONE).paid()
-    past.put(workshop.hot[0].outbox / "picture.png", RESULT)
-    past.job.work_file.rename(workshop.hot[0].done / "picture.png")
+    past.put(workshop.hot[0].outbox / "image.png", RESULT)
+    past.job.work_file.rename(workshop.hot[0].done / "image.png")
     past.job.work_dir.rmdir()
     await ends_well(workshop)
 
-    assert workshop.journal.rows[past.job.id].closed
+    assert workshop.store.rows[past.job.id].closed
 
 
 async def test_a_failed_job_reaches_the_error_folder(workshop: Workshop) -> None:
     past = Past(workshop, S.FAILED)
     workshop.start()
-    await workshop.until(lambda: workshop.journal.rows[past.job.id].closed)
+    await workshop.until(lambda: workshop.store.rows[past.job.id].closed)
 
-    assert workshop.names("error") == ["picture.png", "picture.png.error.json"]
+    assert workshop.names("error") == ["image.png", "image.png.error.json"]
     assert workshop.in_work() == []
 
 
-async def test_a_withdrawn_job_reaches_the_inbox_and_is_picked_up_anew(workshop: Workshop) -> None:
-    past = Past(workshop, S.WITHDRAWN)
+async def test_a_returned_job_reaches_the_inbox_and_is_picked_up_anew(workshop: Workshop) -> None:
+    past = Past(workshop, S.RETURNED)
     workshop.start()
-    await workshop.until(lambda: workshop.names("done") == ["picture.png"])
+    await workshop.until(lambda: workshop.names("done") == ["image.png"])
 
-    assert workshop.journal.rows[past.job.id].closed
+    assert workshop.store.rows[past.job.id].closed
     assert len(workshop.api.paid) == 1
-    assert len(workshop.journal.rows) == 2
+    assert len(workshop.store.rows) == 2
 
 
 async def test_files_in_the_work_folder_that_no_job_owns_go_back_to_the_inbox(workshop: Workshop) -> None:
     work = workshop.hot[0].work
     (work / "stray-1").mkdir()
-    (work / "stray-1" / "pic.png").write_bytes(picture())
+    (work / "stray-1" / "pic.png").write_bytes(an_image())
     (work / "stray-1" / ".upright").write_bytes(b"ours")
     (work / "stray-2").mkdir()
     workshop.start()
@@ -329,12 +329,12 @@ async def test_a_lost_answer_before_a_crash_is_still_paid_once(workshop: Worksho
     assert len(workshop.api.called("generate")) == 1
 
 
-async def test_a_lost_journal_loses_no_file_and_pays_nothing_twice(workshop: Workshop) -> None:
+async def test_a_lost_store_loses_no_file_and_pays_nothing_twice(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.UPLOADED)
     await workshop.crash()
-    workshop.journal = MemoryJournal()
+    workshop.store = MemoryJobStore()
     workshop.start()
     await workshop.until(lambda: workshop.names("done") == ["pic.png"] and not len(workshop.engine.jobs))
 
@@ -344,8 +344,8 @@ async def test_a_lost_journal_loses_no_file_and_pays_nothing_twice(workshop: Wor
 
 
 def test_every_state_has_a_test_of_its_restart() -> None:
-    told = {S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED}
-    told |= {S.VAULTED, S.DELIVERED, S.DONE, S.FAILED, S.WITHDRAWN}
+    told = {S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED}
+    told |= {S.DOWNLOADED, S.DELIVERED, S.DONE, S.FAILED, S.RETURNED}
 
     assert told == set(JobState)
     assert isinstance(a_job_in(S.CLAIMED), Job)
@@ -392,10 +392,10 @@ async def test_a_result_that_cannot_be_fetched_is_given_up_when_a_person_says_so
     past.write(attempts=5000, stamps=tuple(replace(one, at=one.at - 2 * 86400.0) for one in past.job.stamps))
     workshop.start()
     await workshop.event(lambda event: isinstance(event, JobHeld))
-    workshop.journal.wishes.append(Order(verb=Verb.PAID, at=0.0, job_id=past.job.id, number=1))
+    workshop.store.requests.append(Command(verb=Verb.PAID, at=0.0, job_id=past.job.id, number=1))
     await workshop.advance(60.0)
 
-    assert workshop.names("error") == ["picture.png", "picture.png.error.json"]
+    assert workshop.names("error") == ["image.png", "image.png.error.json"]
     assert workshop.api.called("generate") == []
 
 

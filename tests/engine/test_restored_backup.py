@@ -1,4 +1,4 @@
-"""The journal comes back as it was before the paid calls; the files in work lie as they were left."""
+"""The job database comes back as it was before the paid calls; the files in work lie as they were left."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from expandd.domain.errors import AccountAway
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Refuse
-from tests.support.fakes import MemoryJournal
+from tests.support.fakes import MemoryJobStore
 from tests.support.workshop import HOUR, Workshop
 
 S = JobState
 
 NAMES = ["a.png", "b.png", "c.png"]
 
-LATER = (S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED)
+LATER = (S.ACCEPTED, S.RENDERED, S.DOWNLOADED, S.DELIVERED)
 """How far the work had come when the machine was lost."""
 
 
@@ -25,16 +25,16 @@ class Backup:
     """What the state directory held at one instant."""
 
     def __init__(self, workshop: Workshop) -> None:
-        self.rows = dict(workshop.journal.rows)
-        self.vault = workshop.vault.path("x").parent
-        self.files = {path.name: path.read_bytes() for path in self.vault.iterdir()}
+        self.rows = dict(workshop.store.rows)
+        self.spool = workshop.spool.path("x").parent
+        self.files = {path.name: path.read_bytes() for path in self.spool.iterdir()}
 
     def restore(self, workshop: Workshop) -> None:
-        workshop.journal = MemoryJournal(*self.rows.values())
-        shutil.rmtree(self.vault)
-        self.vault.mkdir()
+        workshop.store = MemoryJobStore(*self.rows.values())
+        shutil.rmtree(self.spool)
+        self.spool.mkdir()
         for name, content in self.files.items():
-            (self.vault / name).write_bytes(content)
+            (self.spool / name).write_bytes(content)
 
 
 async def ends_well(workshop: Workshop) -> None:
@@ -45,14 +45,14 @@ async def ends_well(workshop: Workshop) -> None:
     # What was delivered before the machine was lost may be delivered once more; it is there in any case.
     assert {name.replace("-2", "") for name in workshop.names("outbox")} == set(NAMES)
     assert workshop.in_work() == []
-    assert sum(one.images for one in await workshop.journal.spent(workshop.clock.today())) == 3
+    assert sum(one.images for one in await workshop.store.spent(workshop.clock.today())) == 3
 
 
 async def at(workshop: Workshop, state: JobState) -> None:
     await workshop.until(lambda: all(state in workshop.recorder.states_of(name) for name in NAMES))
 
 
-@pytest.mark.parametrize("taken", [None, S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED])
+@pytest.mark.parametrize("taken", [None, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED])
 @pytest.mark.parametrize("lost", LATER)
 async def test_what_was_paid_since_the_backup_is_asked_for_and_not_paid_again(
     workshop: Workshop, taken: JobState | None, lost: JobState

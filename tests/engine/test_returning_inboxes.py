@@ -17,7 +17,7 @@ from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Originals
 from tests.support.fake_api import Fate
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -142,8 +142,8 @@ async def test_an_original_that_comes_back_after_it_was_given_up_is_put_to_rest(
     await workshop.until(lambda: workshop.names("done") == ["pic.png"], within=SOON)
 
     assert lost == []
-    assert workshop.journal.rows[job.id].resting == workshop.hot[0].done / "pic.png"
-    assert not workshop.journal.rows[job.id].original_lost
+    assert workshop.store.rows[job.id].resting == workshop.hot[0].done / "pic.png"
+    assert not workshop.store.rows[job.id].original_lost
     assert len(workshop.api.paid) == 1
 
 
@@ -172,8 +172,8 @@ async def test_a_paid_image_whose_original_somebody_removed_is_delivered_told_an
     assert workshop.names("outbox") == ["pic.png", "pic.png.json"]
     assert event.job.relative == Path("pic.png")
     assert told["source"]["lost"] is True
-    assert workshop.journal.rows[job.id].original_lost
-    assert "somebody removed it" in workshop.journal.rows[job.id].note
+    assert workshop.store.rows[job.id].original_lost
+    assert "somebody removed it" in workshop.store.rows[job.id].note
     assert len(workshop.api.paid) == 1
 
 
@@ -186,7 +186,7 @@ async def test_an_original_that_is_where_it_belongs_is_never_called_lost(
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
     told = json.loads((workshop.hot[0].outbox / "pic.png.json").read_text())
-    [job] = workshop.journal.rows.values()
+    [job] = workshop.store.rows.values()
 
     assert workshop.recorder.of(OriginalLost) == []
     assert told["source"]["lost"] is False
@@ -207,7 +207,7 @@ async def test_an_unpaid_image_whose_file_somebody_removed_is_given_up_and_over(
     workshop.api.heal()
     await workshop.advance(60.0)
 
-    assert event.job.state is S.WITHDRAWN
+    assert event.job.state is S.RETURNED
     assert event.job.note
     assert workshop.api.paid == []
 
@@ -251,7 +251,7 @@ async def test_one_stray_that_cannot_be_returned_keeps_back_no_other(workshop: W
     work = workshop.hot[0].work
     for name in ("bad", "good"):
         (work / name).mkdir()
-        (work / name / f"{name}.png").write_bytes(picture())
+        (work / name / f"{name}.png").write_bytes(an_image())
     workshop.folders = OneStuck(workshop.folders)
     workshop.start()
     await workshop.closed("good.png", within=SOON)

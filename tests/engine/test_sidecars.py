@@ -13,7 +13,7 @@ from expandd.adapters.files.durable_io import Content, Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.domain.job import JobState
 from expandd.domain.settings import Duplicates
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -41,7 +41,15 @@ async def test_a_result_gets_a_sidecar_with_all_that_was_done(make_workshop: Mak
     assert facts["result"]["bytes"] == (workshop.hot[0].outbox / "pic.png").stat().st_size
     assert facts["expected"] == {"width": facts["source"]["width"] + 40, "height": facts["source"]["height"] + 20}
     assert facts["paid"] is True
-    assert list(facts["times"]) == ["claimed", "uploaded", "intent", "accepted", "rendered", "vaulted", "delivered"]
+    assert list(facts["times"]) == [
+        "claimed",
+        "uploaded",
+        "submitting",
+        "accepted",
+        "rendered",
+        "downloaded",
+        "delivered",
+    ]
     assert job.link
     assert job.link not in json.dumps(facts)
 
@@ -52,14 +60,14 @@ async def test_a_result_that_is_reused_says_that_nothing_was_paid(
 ) -> None:
     workshop = make_workshop(sidecar=True, duplicates=duplicates)
     workshop.start()
-    workshop.drop("one.png", picture(note="same"))
+    workshop.drop("one.png", an_image(note="same"))
     await workshop.closed("one.png")
-    workshop.drop("two.png", picture(note="same"))
+    workshop.drop("two.png", an_image(note="same"))
     await workshop.closed("two.png")
     first, second = sidecar(workshop, "one.png.json"), sidecar(workshop, "two.png.json")
 
     assert second["paid"] is paid
-    assert second["twin"] == (None if paid else first["job"])
+    assert second["reused_from"] == (None if paid else first["job"])
     assert second["source"]["sha256"] == first["source"]["sha256"]
     assert second["result"]["bytes"]
 
@@ -68,13 +76,13 @@ async def test_a_duplicate_that_is_skipped_has_no_sidecar(make_workshop: Make) -
     workshop = make_workshop(sidecar=True, duplicates=Duplicates.SKIP)
     workshop.start()
     for name in ("one.png", "two.png"):
-        workshop.drop(name, picture(note="same"))
+        workshop.drop(name, an_image(note="same"))
         await workshop.closed(name)
 
     assert workshop.names("outbox") == ["one.png", "one.png.json"]
 
 
-async def test_without_the_wish_there_is_none(workshop: Workshop) -> None:
+async def test_without_the_request_there_is_none(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
@@ -157,9 +165,9 @@ async def test_a_process_that_dies_right_after_writes_no_second_one(make_worksho
     assert workshop.names("done") == ["pic.png"]
 
 
-async def test_an_outbox_without_room_for_it_waits_with_the_original_in_hand(make_workshop: Make) -> None:
+async def test_an_outbox_without_room_for_it_waits_with_the_original_in_progress(make_workshop: Make) -> None:
     class Full(Disk):
-        """The real disk, with room for pictures alone until a test says otherwise."""
+        """The real disk, with room for images alone until a test says otherwise."""
 
         full = True
 

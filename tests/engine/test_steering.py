@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expandd.domain.commands import Order, Verb
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode, OutcomeUnknown
 from expandd.domain.events import JobHeld
 from expandd.domain.job import JobState
@@ -23,21 +23,21 @@ async def held(workshop: Workshop) -> str:
     return event.job.id
 
 
-async def test_a_picture_that_a_person_calls_not_paid_is_paid_once(workshop: Workshop) -> None:
+async def test_a_image_that_a_person_calls_not_paid_is_paid_once(workshop: Workshop) -> None:
     job_id = await held(workshop)
-    workshop.journal.wishes.append(Order(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
+    workshop.store.requests.append(Command(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
     await workshop.closed("pic.png", within=60.0)
 
     assert len(workshop.api.paid) == 1
     assert workshop.names("outbox") == ["pic.png"]
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
 
 
-async def test_a_picture_that_a_person_calls_paid_goes_to_the_error_folder_and_is_never_paid_again(
+async def test_a_image_that_a_person_calls_paid_goes_to_the_error_folder_and_is_never_paid_again(
     workshop: Workshop,
 ) -> None:
     job_id = await held(workshop)
-    workshop.journal.wishes.append(Order(verb=Verb.PAID, at=0.0, job_id=job_id, number=1))
+    workshop.store.requests.append(Command(verb=Verb.PAID, at=0.0, job_id=job_id, number=1))
     await workshop.closed("pic.png", within=60.0)
     fault = workshop.recorder.latest("pic.png").fault
 
@@ -54,24 +54,24 @@ async def test_a_decision_about_a_job_that_found_its_own_way_is_dropped(workshop
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
     [job] = workshop.engine.jobs
-    workshop.journal.wishes += [
-        Order(verb=verb, at=0.0, job_id=job.id, number=1),
-        Order(verb=verb, at=0.0, job_id="no such job", number=2),
+    workshop.store.requests += [
+        Command(verb=verb, at=0.0, job_id=job.id, number=1),
+        Command(verb=verb, at=0.0, job_id="no such job", number=2),
     ]
     await workshop.closed("pic.png")
 
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
     assert workshop.names("outbox") == ["pic.png"]
     assert len(workshop.api.paid) == 1
 
 
-async def test_decisions_wait_while_the_journal_is_away(workshop: Workshop) -> None:
+async def test_decisions_wait_while_the_store_is_away(workshop: Workshop) -> None:
     job_id = await held(workshop)
-    workshop.journal.wishes.append(Order(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
-    workshop.journal.away = True
+    workshop.store.requests.append(Command(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
+    workshop.store.away = True
     await workshop.advance(60.0)
-    meanwhile = len(workshop.journal.wishes)
-    workshop.journal.away = False
+    meanwhile = len(workshop.store.requests)
+    workshop.store.away = False
     await workshop.closed("pic.png")
 
     assert meanwhile == 1
@@ -86,11 +86,11 @@ async def test_a_decision_that_meets_a_result_on_its_way_harms_nobody(workshop: 
     await workshop.reached("pic.png", S.UNKNOWN)
     [job] = workshop.engine.jobs
     # The result of an earlier try, or of one the service took after all, comes while a person decides.
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 1.0
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 1.0
     await workshop.advance(eighths / 8)
     workshop.api.announce_result(job.image_id)
-    workshop.journal.wishes.append(Order(verb=Verb.PAID, at=0.0, job_id=job.id, number=1))
+    workshop.store.requests.append(Command(verb=Verb.PAID, at=0.0, job_id=job.id, number=1))
     await workshop.closed("pic.png")
 
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
     assert len(workshop.names("outbox")) + len(workshop.names("error")) in {1, 2}

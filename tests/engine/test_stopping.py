@@ -63,8 +63,8 @@ async def test_an_idle_engine_is_at_rest_at_once(workshop: Workshop) -> None:
     assert workshop.clock.monotonic() == before
 
 
-async def test_finished_is_never_said_while_a_file_is_on_its_way_into_the_journal(workshop: Workshop) -> None:
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 5.0
+async def test_finished_is_never_said_while_a_file_is_on_its_way_into_the_store(workshop: Workshop) -> None:
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 5.0
     workshop.start()
     workshop.drop("pic.png")
     said: list[float] = []

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.errors import JournalAway
+from expandd.domain.errors import DatabaseAway
 from expandd.domain.events import BugFound
 from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.supervisor import LOOP, WELL, Supervisor
-from tests.support.fakes import FixedChance
+from tests.support.fakes import FixedRandomness
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
 from tests.support.workshop import Workshop
@@ -48,7 +48,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.recorder = Recorder()
-        self.supervisor = Supervisor(self.clock, FixedChance(), self.recorder)
+        self.supervisor = Supervisor(self.clock, FixedRandomness(), self.recorder)
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ async def test_a_loop_that_fails_now_and_then_counts_as_well_in_between(bench: B
 
 
 async def test_a_loop_that_backs_off_is_not_stuck(bench: Bench) -> None:
-    beat, heartbeats = Heartbeat(60.0), Heartbeats()
+    heartbeat, heartbeats = Heartbeat(60.0), Heartbeats()
     stale: list[str] = []
 
     async def loop() -> None:
         raise ValueError("never")
 
-    heartbeats.follow("poller", beat)
-    kept = asyncio.create_task(bench.supervisor.keep("poller", loop, beat))
+    heartbeats.follow("poller", heartbeat)
+    kept = asyncio.create_task(bench.supervisor.keep("poller", loop, heartbeat))
     for _ in range(120):
         await bench.clock.advance(5.0)
         stale += heartbeats.stale(bench.clock.monotonic())
@@ -127,8 +127,8 @@ async def test_a_loop_that_backs_off_is_not_stuck(bench: Bench) -> None:
     assert stale == []
 
 
-async def test_a_journal_that_is_away_is_no_bug(bench: Bench) -> None:
-    turns = iter([JournalAway("full"), None])
+async def test_a_store_that_is_away_is_no_bug(bench: Bench) -> None:
+    turns = iter([DatabaseAway("full"), None])
 
     async def loop() -> None:
         failure = next(turns)
@@ -142,7 +142,7 @@ async def test_a_journal_that_is_away_is_no_bug(bench: Bench) -> None:
     await kept
 
     assert bench.recorder.of(BugFound) == []
-    assert shown == (), "the status tells of the journal by itself"
+    assert shown == (), "the status tells of the store by itself"
 
 
 async def test_a_loop_that_is_cancelled_ends(bench: Bench) -> None:
@@ -158,9 +158,9 @@ async def test_a_loop_that_is_cancelled_ends(bench: Bench) -> None:
 
 CASES = {
     "poller": ("api", "notifications"),
-    "orders": ("journal", "orders"),
-    "claims": ("journal", "add"),
-    "scans": ("folders", "occupy"),
+    "commands": ("store", "commands"),
+    "claims": ("store", "add"),
+    "scans": ("folders", "inbox_state"),
     "looks": ("folders", "look"),
     "examining": ("images", "examine"),
 }
@@ -196,10 +196,10 @@ async def test_an_error_in_one_inbox_stops_no_other(make_workshop: Callable[...,
         def __getattr__(self, name: str) -> Any:
             return getattr(real, name)
 
-        async def occupy(self, inbox: Any, heeding: Any = ()) -> Any:
+        async def inbox_state(self, inbox: Any, markers: Any = ()) -> Any:
             if inbox == broken:
                 raise ValueError("this one only")
-            return await real.occupy(inbox, heeding)
+            return await real.inbox_state(inbox, markers)
 
     two_folders.folders = Broken()
     two_folders.drop("bad.png", folder=0)

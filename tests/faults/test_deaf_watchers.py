@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
-from tests.e2e.test_main_job import assert_good_manners
+from expandd.simulator.server import Simulator
+from tests.e2e.test_main_job import assert_good_client
 from tests.support.daemon import Daemon, House, Line, names
 from tests.support.failing import QUEUE, program
+from tests.support.images import an_image
 from tests.support.mounting import mount, mounted, needs_mounts, unmount
-from tests.support.pictures import picture
 
 FAST = "clock:10"
-MANNERS = "settle: 2s, settle_max: 20s, scan_interval: 1h"
+FOLDER_DEFAULTS = "settle: 2s, settle_max: 20s, scan_interval: 1h"
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def quick(house: House) -> House:
     return house
 
 
-def rebuild(house: House, folders: dict[str, str] | None = None, manners: str = MANNERS) -> None:
-    house.build(defaults=manners, folders=folders)
+def rebuild(house: House, folders: dict[str, str] | None = None, defaults: str = FOLDER_DEFAULTS) -> None:
+    house.build(defaults=defaults, folders=folders)
     text = house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 3s")
     house.config.write_text(text, encoding="utf-8")
 
 
 def drop(inbox: Path, name: str, seed: int = 0) -> None:
-    (inbox / name).write_bytes(picture("png", seed=seed))
+    (inbox / name).write_bytes(an_image("png", seed=seed))
 
 
 def renewed(daemon: Daemon, words: str) -> str:
@@ -85,7 +85,7 @@ def unmounted_at_the_end(house: House) -> Iterator[None]:
     "deafen", [delete_and_make_again, rename_aside_and_make_anew, mount_over, unmount_and_mount_another]
 )
 def test_an_inbox_that_becomes_another_directory_is_watched_again(
-    quick: House, server: PracticeServer, deafen: Callable[[Path], None]
+    quick: House, server: Simulator, deafen: Callable[[Path], None]
 ) -> None:
     hot = quick.folder()
     if deafen is unmount_and_mount_another:
@@ -103,7 +103,7 @@ def test_an_inbox_that_becomes_another_directory_is_watched_again(
     assert names(hot / "outbox") == ["at once.png", "before.png", "later.png"]
     assert names(hot / "inbox") == []
     assert os.listdir(hot / "inbox" / ".expandd") == []
-    assert_good_manners(server, pictures=3)
+    assert_good_client(server, images=3)
 
 
 def test_an_inbox_made_anew_is_locked_anew(quick: House) -> None:
@@ -125,19 +125,19 @@ def test_an_inbox_made_anew_is_locked_anew(quick: House) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may shorten the kernel's queue")
-def test_what_an_overflowing_queue_lost_is_scanned_for(quick: House, server: PracticeServer) -> None:
+def test_what_an_overflowing_queue_lost_is_scanned_for(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     usual = QUEUE.read_text()
-    pictures = [hot / f"{number}.png" for number in range(6)]
-    for number, path in enumerate(pictures):
-        path.write_bytes(picture("png", seed=number))
+    images = [hot / f"{number}.png" for number in range(6)]
+    for number, path in enumerate(images):
+        path.write_bytes(an_image("png", seed=number))
     with quick.running(program(quick.config, FAST, "queue:16")) as daemon:
         drop(hot / "inbox", "before.png", seed=99)
         daemon.finished()
         storm = [threading.Thread(target=make_noise, args=(hot / "inbox", number)) for number in range(4)]
         for thread in storm:
             thread.start()
-        for path in pictures:
+        for path in images:
             path.rename(hot / "inbox" / path.name)
         for thread in storm:
             thread.join()
@@ -146,7 +146,7 @@ def test_what_an_overflowing_queue_lost_is_scanned_for(quick: House, server: Pra
 
     assert QUEUE.read_text() == usual
     assert len(names(hot / "outbox")) == 7
-    assert_good_manners(server, pictures=7)
+    assert_good_client(server, images=7)
 
 
 def make_noise(inbox: Path, number: int) -> None:
@@ -157,7 +157,7 @@ def make_noise(inbox: Path, number: int) -> None:
         path.unlink()
 
 
-def test_a_hint_that_raises_silences_nobody_for_long(quick: House, server: PracticeServer) -> None:
+def test_a_hint_that_raises_silences_nobody_for_long(quick: House, server: Simulator) -> None:
     rebuild(quick, {"one": "offsets: {top: 10}", "two": "offsets: {top: 10}"})
     with quick.running(program(quick.config, FAST, "raise:1")) as daemon:
         drop(quick.folder("one") / "inbox", "before.png", seed=0)
@@ -170,7 +170,7 @@ def test_a_hint_that_raises_silences_nobody_for_long(quick: House, server: Pract
 
     assert names(quick.folder("one") / "outbox") == ["a.png", "before.png", "makes it raise.png"]
     assert names(quick.folder("two") / "outbox") == ["b.png"]
-    assert_good_manners(server, pictures=4)
+    assert_good_client(server, images=4)
 
 
 # --- no watches left ---
@@ -198,7 +198,7 @@ own_namespace = pytest.mark.skipif(not may_have_a_namespace(), reason="the syste
 
 
 @own_namespace
-def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: House, server: PracticeServer) -> None:
+def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     quick.config.write_text(quick.config.read_text().replace("poll_interval: 3s", "poll_interval: 12s"))
     with quick.running(in_own_namespace(0, program(quick.config, "clock:40"))) as daemon:
@@ -214,11 +214,11 @@ def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: Hous
     refused = [line for line in daemon.lines if "max_user_watches" in str(line.get("why"))]
     assert len(refused) == 1, "said once, however often it is tried again"
     assert seen["missed_by_events"] is False
-    assert_good_manners(server, pictures=2)
+    assert_good_client(server, images=2)
 
 
 @own_namespace
-def test_a_tree_with_more_folders_than_watches_is_scanned(quick: House, server: PracticeServer) -> None:
+def test_a_tree_with_more_folders_than_watches_is_scanned(quick: House, server: Simulator) -> None:
     rebuild(quick, {"hot": "offsets: {top: 10}, recursive: true"})
     hot = quick.folder()
     for number in range(20):
@@ -229,14 +229,14 @@ def test_a_tree_with_more_folders_than_watches_is_scanned(quick: House, server: 
             drop(hot / "inbox" / f"album {number}", "pic.png", seed=number)
         daemon.finished(times=20)
 
-    assert_good_manners(server, pictures=20)
+    assert_good_client(server, images=20)
 
 
 # --- folders that are away ---
 
 
 @needs_mounts
-def test_an_unmounted_inbox_waits_and_nothing_is_inferred(quick: House, server: PracticeServer) -> None:
+def test_an_unmounted_inbox_waits_and_nothing_is_inferred(quick: House, server: Simulator) -> None:
     rebuild(quick, {"away": "offsets: {top: 10}", "here": "offsets: {top: 10}"})
     away, here = quick.folder("away"), quick.folder("here")
     server.switch(generate_min=1.0, generate_max=1.0)
@@ -249,7 +249,7 @@ def test_an_unmounted_inbox_waits_and_nothing_is_inferred(quick: House, server: 
         daemon.wait_for("job.accepted")
         drop(away / "inbox", "waits.png", seed=2)
         carry(away / "inbox", aside)
-        daemon.wait_for("gate.shut", lambda line: str(away / "inbox") in line["why"])
+        daemon.wait_for("pause.started", lambda line: str(away / "inbox") in line["why"])
         drop(away / "inbox", "in the bare mount point.png", seed=3)
         drop(here / "inbox", "other.png", seed=4)
         daemon.wait_for("job.finished", lambda line: line["file"] == "other.png")
@@ -258,42 +258,42 @@ def test_an_unmounted_inbox_waits_and_nothing_is_inferred(quick: House, server: 
 
         carry(aside, away / "inbox")
         daemon.finished(times=3)
-        assert not [line for line in daemon.lines if line["event"] == "job.withdrawn"]
+        assert not [line for line in daemon.lines if line["event"] == "job.returned"]
 
     assert names(away / "outbox") == names(away / "done") == ["in work.png", "waits.png"]
     assert os.listdir(away / "inbox") == ["in the bare mount point.png"]
-    assert_good_manners(server, pictures=3)
+    assert_good_client(server, images=3)
 
 
 @needs_mounts
-def test_a_restart_while_the_inbox_is_unmounted_withdraws_nothing(quick: House, server: PracticeServer) -> None:
+def test_a_restart_while_the_inbox_is_unmounted_withdraws_nothing(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     server.set_fault("upload:503:always")
     with stash(quick) as aside, mounted(hot / "inbox"):
         with quick.running(program(quick.config, FAST)) as daemon:
             drop(hot / "inbox", "pic.png", seed=1)
-            daemon.wait_for("job.put_off")
+            daemon.wait_for("job.retrying")
             daemon.kill()
         carry(hot / "inbox", aside)
         server.clear_faults()
         with quick.running(program(quick.config, FAST)) as daemon:
-            daemon.wait_for("job.put_off", partial(says, "Another disk"))
+            daemon.wait_for("job.retrying", partial(says, "Another disk"))
             carry(aside, hot / "inbox")
             daemon.finished()
-            assert not [line for line in daemon.lines if line["event"] == "job.withdrawn"]
+            assert not [line for line in daemon.lines if line["event"] == "job.returned"]
 
     assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def in_each(house: House, parts: Sequence[str]) -> dict[str, Path]:
-    """A hot folder for each part, to be troubled in that part; in each a picture is being expanded."""
+    """A hot folder for each part, to be troubled in that part; in each an image is being expanded."""
     rebuild(house, dict.fromkeys(parts, "offsets: {top: 10}"))
     return {part: house.folder(part) for part in parts}
 
 
 @needs_mounts
-def test_unmounted_storage_gets_nothing_in_its_mount_point(quick: House, server: PracticeServer) -> None:
+def test_unmounted_storage_gets_nothing_in_its_mount_point(quick: House, server: Simulator) -> None:
     folders = in_each(quick, ("outbox", "done", "error"))
     server.switch(generate_min=0.5, generate_max=0.5)
     with ExitStack() as stack:
@@ -303,7 +303,7 @@ def test_unmounted_storage_gets_nothing_in_its_mount_point(quick: House, server:
         daemon = stack.enter_context(quick.running(program(quick.config, FAST)))
         for number, hot in enumerate(folders.values()):
             drop(hot / "inbox", "warm.png", seed=100 + number)
-            (hot / "inbox" / "notes.txt").write_text("no picture")
+            (hot / "inbox" / "notes.txt").write_text("no image")
         daemon.finished(times=3)
         daemon.wait_for("job.failed", is_over, times=3)
         for number, hot in enumerate(folders.values()):
@@ -311,9 +311,9 @@ def test_unmounted_storage_gets_nothing_in_its_mount_point(quick: House, server:
         daemon.wait_for("job.accepted", times=6)
         for part, hot in folders.items():
             carry(hot / part, aside[part])
-            (hot / "inbox" / "more notes.txt").write_text("no picture")
+            (hot / "inbox" / "more notes.txt").write_text("no image")
         for part, hot in folders.items():
-            daemon.wait_for("gate.shut", partial(says, f"Nothing is mounted at {hot / part}"))
+            daemon.wait_for("pause.started", partial(says, f"Nothing is mounted at {hot / part}"))
             assert os.listdir(hot / part) == []
             carry(aside[part], hot / part)
         daemon.finished(times=6)
@@ -322,7 +322,7 @@ def test_unmounted_storage_gets_nothing_in_its_mount_point(quick: House, server:
         for hot in folders.values():
             assert names(hot / "outbox") == names(hot / "done") == ["pic.png", "warm.png"]
             assert names(hot / "error") == ["more notes.txt", "notes.txt"]
-    assert_good_manners(server, pictures=6)
+    assert_good_client(server, images=6)
 
 
 def is_over(line: Line) -> bool:
@@ -333,11 +333,11 @@ def says(words: str, line: Line) -> bool:
     return words in line["why"]
 
 
-def of_gate(gate: str, line: Line) -> bool:
-    return gate in line["gate"]
+def of_breaker(breaker: str, line: Line) -> bool:
+    return breaker in line["circuit breaker"]
 
 
-def test_removed_folders_are_waited_for(quick: House, server: PracticeServer) -> None:
+def test_removed_folders_are_waited_for(quick: House, server: Simulator) -> None:
     folders = in_each(quick, ("inbox", "outbox", "done"))
     server.switch(generate_min=0.5, generate_max=0.5)
     with quick.running(program(quick.config, FAST)) as daemon:
@@ -347,14 +347,14 @@ def test_removed_folders_are_waited_for(quick: House, server: PracticeServer) ->
         for part, hot in folders.items():
             (hot / part).rename(hot / "aside")
         for part, hot in folders.items():
-            daemon.wait_for("gate.shut", partial(says, str(hot / part)))
+            daemon.wait_for("pause.started", partial(says, str(hot / part)))
             assert not (hot / part).exists(), "a root is never made: it may be a mount point"
             (hot / "aside").rename(hot / part)
         daemon.finished(times=3)
 
     for hot in folders.values():
         assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=3)
+    assert_good_client(server, images=3)
 
 
 def bound_by_permissions(arguments: list[str]) -> list[str]:
@@ -365,7 +365,7 @@ def bound_by_permissions(arguments: list[str]) -> list[str]:
     return ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", *arguments]
 
 
-def test_folders_that_may_not_be_entered_are_waited_for(quick: House, server: PracticeServer) -> None:
+def test_folders_that_may_not_be_entered_are_waited_for(quick: House, server: Simulator) -> None:
     folders = in_each(quick, ("inbox", "outbox", "done"))
     server.switch(generate_min=0.5, generate_max=0.5)
     with quick.running(bound_by_permissions(program(quick.config, FAST))) as daemon:
@@ -375,45 +375,45 @@ def test_folders_that_may_not_be_entered_are_waited_for(quick: House, server: Pr
         for part, hot in folders.items():
             (hot / part).chmod(0)
         for part, hot in folders.items():
-            line = daemon.wait_for("gate.shut", partial(says, str(hot / part)))
+            line = daemon.wait_for("pause.started", partial(says, str(hot / part)))
             assert "ermission" in line["why"]
             (hot / part).chmod(0o755)
         daemon.finished(times=3)
 
     for hot in folders.values():
         assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=3)
+    assert_good_client(server, images=3)
 
 
-def test_a_stale_handle_is_a_folder_that_is_away(quick: House, server: PracticeServer) -> None:
-    methods = ("scan", "look", "claim", "identity", "directory_identity", "occupy", "publish")
+def test_a_stale_handle_is_a_folder_that_is_away(quick: House, server: Simulator) -> None:
+    methods = ("scan", "look", "claim", "identity", "directory_identity", "inbox_state", "publish")
     folders = in_each(quick, methods)
     for number, hot in enumerate(folders.values()):
         drop(hot / "inbox", "pic.png", seed=number)
     rules = [f"folders.{method}:ESTALE:1:3@{method}" for method in methods]
     with quick.running(program(quick.config, FAST, *rules)) as daemon:
         for hot in folders.values():
-            shut = daemon.wait_for("gate.shut", partial(of_gate, str(hot)))
+            shut = daemon.wait_for("pause.started", partial(of_breaker, str(hot)))
             assert "tale file handle" in shut["why"]
-            daemon.wait_for("gate.opened", partial(of_gate, shut["gate"]))
+            daemon.wait_for("pause.ended", partial(of_breaker, shut["circuit breaker"]))
         daemon.finished(times=len(methods))
 
     for hot in folders.values():
         assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=len(methods))
+    assert_good_client(server, images=len(methods))
 
 
 # --- require_mount ---
 
 
 @needs_mounts
-def test_a_folder_that_requires_a_mount_waits_for_it(quick: House, server: PracticeServer) -> None:
+def test_a_folder_that_requires_a_mount_waits_for_it(quick: House, server: Simulator) -> None:
     share = quick.root / "share"
     share.mkdir()
     rebuild(quick, {"share/hot": f"offsets: {{top: 10}}, require_mount: {share}", "here": "offsets: {top: 10}"})
     shutil.rmtree(share / "hot")
     with quick.running(program(quick.config, FAST)) as daemon:
-        daemon.wait_for("gate.shut", lambda line: f"Nothing is mounted at {share}" in line["why"])
+        daemon.wait_for("pause.started", lambda line: f"Nothing is mounted at {share}" in line["why"])
         drop(quick.folder("here") / "inbox", "other.png", seed=1)
         daemon.finished()
         assert os.listdir(share) == []
@@ -426,11 +426,11 @@ def test_a_folder_that_requires_a_mount_waits_for_it(quick: House, server: Pract
             assert daemon.stop() == 0
 
     assert os.listdir(share) == []
-    assert_good_manners(server, pictures=2)
+    assert_good_client(server, images=2)
 
 
 @needs_mounts
-def test_a_required_mount_that_goes_before_a_delivery_delays_it(quick: House, server: PracticeServer) -> None:
+def test_a_required_mount_that_goes_before_a_delivery_delays_it(quick: House, server: Simulator) -> None:
     share = quick.folder() / "outbox"
     rebuild(quick, {"hot": f"offsets: {{top: 10}}, require_mount: {share}"})
     server.switch(generate_min=0.5, generate_max=0.5)
@@ -442,13 +442,13 @@ def test_a_required_mount_that_goes_before_a_delivery_delays_it(quick: House, se
         carry(share, aside)
         # Another process, which has never seen it mounted.
         with quick.running(program(quick.config, FAST)) as daemon:
-            daemon.wait_for("gate.shut", lambda line: f"Nothing is mounted at {share}" in line["why"])
-            daemon.wait_for("job.put_off", lambda line: f"Nothing is mounted at {share}" in line["why"])
+            daemon.wait_for("pause.started", lambda line: f"Nothing is mounted at {share}" in line["why"])
+            daemon.wait_for("job.retrying", lambda line: f"Nothing is mounted at {share}" in line["why"])
             assert os.listdir(share) == []
             carry(aside, share)
             daemon.finished()
         assert names(share) == ["pic.png"]
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def stash(house: House, name: str = "") -> _Stash:

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.e2e.conftest import house, server
 from tests.support.daemon import Daemon, House, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 __all__ = ["house", "server"]
 
@@ -29,19 +29,19 @@ def limit(daemon: Daemon, more: int) -> tuple[int, int]:
 def drop(house: House, numbers: range) -> None:
     for number in numbers:
         path = house.root / f"spare-{number}"
-        path.write_bytes(picture("png", seed=number))
+        path.write_bytes(an_image("png", seed=number))
         path.rename(house.folder() / "inbox" / f"{number}.png")
 
 
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
-def test_no_descriptor_left_costs_nothing_but_time(house: House, server: PracticeServer, more: int) -> None:
+def test_no_descriptor_left_costs_nothing_but_time(house: House, server: Simulator, more: int) -> None:
     house.build(folders={"hot": "offsets: {top: 10}, scan_interval: 1s"})
     with house.running() as daemon:
         drop(house, range(1))
         daemon.finished()
         before = limit(daemon, more)
         drop(house, range(1, FILES))
-        why = daemon.wait_for("gate.shut")["why"]
+        why = daemon.wait_for("pause.started")["why"]
         resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, before)
         daemon.finished(times=FILES)
         said = Counter(line["event"] for line in daemon.lines)

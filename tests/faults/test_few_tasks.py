@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.support.daemon import House, command, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 from tests.support.task_limit import needs_task_limit, task_limit
 
 pytestmark = needs_task_limit
@@ -20,12 +20,12 @@ FILES = 4
 def drop(house: House, numbers: range) -> None:
     for number in numbers:
         path = house.root / f"spare-{number}"
-        path.write_bytes(picture("png", seed=number))
+        path.write_bytes(an_image("png", seed=number))
         path.rename(house.folder() / "inbox" / f"{number}.png")
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_no_thread_left_costs_nothing_but_time(house: House, server: PracticeServer, more: int) -> None:
+def test_no_thread_left_costs_nothing_but_time(house: House, server: Simulator, more: int) -> None:
     hook = house.root / "hook"
     hook.write_text("#!/bin/sh\n")
     hook.chmod(0o755)
@@ -35,7 +35,7 @@ def test_no_thread_left_costs_nothing_but_time(house: House, server: PracticeSer
     with task_limit() as limit, house.running(limit.around(program)) as daemon:
         limit.leave(more)
         drop(house, range(FILES))
-        daemon.wait_for("gate.shut")
+        daemon.wait_for("pause.started")
         limit.most(None)
         daemon.finished(times=FILES)
         assert daemon.stop() == 0

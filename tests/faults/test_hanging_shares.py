@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.support.daemon import PARTS, Daemon, House, Line, names
 from tests.support.hanging_share import Share, hanging_share, needs_fuse
+from tests.support.images import an_image
 from tests.support.mounting import needs_mounts
-from tests.support.pictures import picture
 
 pytestmark = [needs_mounts, needs_fuse]
 
@@ -37,7 +37,7 @@ def share(house: House) -> Iterator[Share]:
 
 def drop(directory: Path, files: int = FILES, first: int = 0) -> None:
     for number in range(first, first + files):
-        (directory / f"{number}.png").write_bytes(picture("png", 200, 160, seed=number))
+        (directory / f"{number}.png").write_bytes(an_image("png", 200, 160, seed=number))
 
 
 def of(house: House, folder: str) -> int:
@@ -56,7 +56,7 @@ def wait_for_good(house: House, daemon: Daemon, files: int = FILES) -> float:
 
 
 def assert_all_is_delivered(
-    house: House, daemon: Daemon, share: Share, server: PracticeServer, files: int, *, before: int = 0
+    house: House, daemon: Daemon, share: Share, server: Simulator, files: int, *, before: int = 0
 ) -> None:
     """All `files` of the share, of which an earlier daemon had finished some `before`."""
     share.answer()
@@ -70,7 +70,7 @@ def assert_all_is_delivered(
 @pytest.mark.storm
 @pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1")
 def test_a_share_that_hangs_before_the_claim_holds_up_no_other_folder(
-    house: House, share: Share, server: PracticeServer
+    house: House, share: Share, server: Simulator
 ) -> None:
     with house.running() as daemon:
         share.hang()
@@ -85,11 +85,11 @@ def test_a_share_that_hangs_before_the_claim_holds_up_no_other_folder(
     assert seconds < SOON
     assert "no answer" in status.stdout or "not answer" in status.stdout
     assert why.returncode == 0
-    assert any(line["event"] == "gate.shut" and "does not answer" in line["why"] for line in daemon.lines)
+    assert any(line["event"] == "pause.started" and "does not answer" in line["why"] for line in daemon.lines)
 
 
 def test_a_share_that_hangs_while_the_result_is_waited_for_and_at_its_delivery(
-    house: House, share: Share, server: PracticeServer
+    house: House, share: Share, server: Simulator
 ) -> None:
     with house.running() as daemon:
         drop(share.behind / "inbox")
@@ -104,7 +104,7 @@ def test_a_share_that_hangs_while_the_result_is_waited_for_and_at_its_delivery(
 
 
 def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
-    house: House, share: Share, server: PracticeServer
+    house: House, share: Share, server: Simulator
 ) -> None:
     with house.running() as daemon:
         drop(share.behind / "inbox")
@@ -124,7 +124,7 @@ def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
     assert seconds < SOON
 
 
-def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share: Share, server: PracticeServer) -> None:
+def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share: Share, server: Simulator) -> None:
     both = house.config.read_text("utf-8")
     house.build(top="workers: 4\nstop_timeout: 3s", folders={"good": "offsets: {top: 10}"})
     with house.running() as daemon:
@@ -140,7 +140,7 @@ def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share:
 
 
 def test_two_shares_that_hang_at_once_hold_up_neither_the_third_folder_nor_status_nor_a_stop(
-    house: House, share: Share, server: PracticeServer
+    house: House, share: Share, server: Simulator
 ) -> None:
     keys = dict.fromkeys(("good", "bad", "worse"), "offsets: {top: 10}")
     house.build(top="workers: 4\nstop_timeout: 3s", folders=keys)

@@ -21,14 +21,14 @@ from pathlib import Path
 import pytest
 
 from expandd.simulator.faults import Endpoint, Fault, FaultKind
-from expandd.simulator.server import PracticeServer
-from tests.e2e.test_main_job import assert_good_manners
+from expandd.simulator.server import Simulator
+from tests.e2e.test_main_job import assert_good_client
 from tests.support.daemon import Daemon, House, Line, names
 from tests.support.failing import program
-from tests.support.pictures import chunk, picture, png_claiming
+from tests.support.images import an_image, chunk, png_claiming
 
 FAST = "clock:10"
-MANNERS = "settle: 2s, settle_max: 20s"
+FOLDER_DEFAULTS = "settle: 2s, settle_max: 20s"
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def quick(house: House) -> House:
     return house
 
 
-def rebuild(house: House, manners: str = MANNERS) -> None:
-    house.build(defaults=manners, folders={"hot": "offsets: {top: 10}"})
+def rebuild(house: House, defaults: str = FOLDER_DEFAULTS) -> None:
+    house.build(defaults=defaults, folders={"hot": "offsets: {top: 10}"})
     text = house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 3s")
     house.config.write_text(text, encoding="utf-8")
 
@@ -79,10 +79,10 @@ def odd_things(inbox: Path, secret: Path) -> Iterator[dict[str, str]]:
         yield kinds | {"socket.png": "a socket"}
 
 
-def test_what_is_no_regular_file_is_left_where_it_is(quick: House, server: PracticeServer) -> None:
+def test_what_is_no_regular_file_is_left_where_it_is(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     secret = quick.root / "secret.png"
-    secret.write_bytes(picture("png", seed=66))
+    secret.write_bytes(an_image("png", seed=66))
     with odd_things(hot / "inbox", secret) as kinds, quick.running(program(quick.config, FAST)) as daemon:
         (hot / "inbox" / "folder.png").mkdir()
         os.link(secret, hot / "inbox" / "second name.png")
@@ -96,32 +96,32 @@ def test_what_is_no_regular_file_is_left_where_it_is(quick: House, server: Pract
     assert names(hot / "outbox") == names(hot / "done") == ["second name.png"]
     assert secret.exists(), "a second name is picked up by that name alone"
     assert no_bugs(daemon)
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
-def test_a_swap_between_check_and_open_never_lets_a_secret_out(quick: House, server: PracticeServer) -> None:
+def test_a_swap_between_check_and_open_never_lets_a_secret_out(quick: House, server: Simulator) -> None:
     rebuild(quick, "settle: 300ms, settle_max: 20s")
     inbox, secret = quick.folder() / "inbox", quick.root / "secret.png"
-    secret.write_bytes(picture("png", seed=66))
+    secret.write_bytes(an_image("png", seed=66))
     dice = random.Random(7)
     with quick.running(program(quick.config, FAST)) as daemon:
         end = time.monotonic() + 2.0
         while time.monotonic() < end:
-            # A whole picture for about as long as it takes to settle, then, in one step, a link in its place.
-            (quick.root / "new.png").write_bytes(picture("png", seed=1))
+            # A whole image for about as long as it takes to settle, then, in one step, a link in its place.
+            (quick.root / "new.png").write_bytes(an_image("png", seed=1))
             (quick.root / "new.png").rename(inbox / "pic.png")
             time.sleep(dice.uniform(0.02, 0.08))
             (quick.root / "trap").symlink_to(secret)
             (quick.root / "trap").rename(inbox / "pic.png")
             time.sleep(dice.uniform(0.0, 0.01))
-        (quick.root / "last.png").write_bytes(picture("png", seed=2))
+        (quick.root / "last.png").write_bytes(an_image("png", seed=2))
         (quick.root / "last.png").rename(inbox / "last.png")
         daemon.wait_for("job.finished", lambda line: line["file"] == "last.png")
         assert daemon.stop() == 0
 
     sent = {upload.sha256 for upload in server.counts().uploads}
     assert hashlib.sha256(secret.read_bytes()).hexdigest() not in sent
-    assert secret.read_bytes() == picture("png", seed=66)
+    assert secret.read_bytes() == an_image("png", seed=66)
     for part in ("outbox", "done", "error"):
         assert not [path for path in (quick.folder() / part).iterdir() if path.is_symlink()]
     assert no_bugs(daemon)
@@ -132,13 +132,13 @@ def test_a_swap_between_check_and_open_never_lets_a_secret_out(quick: House, ser
 
 def inflating(size: int) -> bytes:
     """A PNG of 100 by 80 px whose data, and whose comment, inflate to `size` bytes."""
-    whole = picture("png", 100, 80)
+    whole = an_image("png", 100, 80)
     squeezed = zlib.compress(bytes(size), 9)
     comment = chunk(b"zTXt", b"Comment\0\0" + squeezed)
     return whole[:33] + comment + chunk(b"IDAT", squeezed) + chunk(b"IEND", b"")
 
 
-def test_bombs_go_to_the_error_folder_and_harm_nobody(quick: House, server: PracticeServer) -> None:
+def test_bombs_go_to_the_error_folder_and_harm_nobody(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     bombs = {
         "canvas.png": png_claiming(60_000, 60_000),
@@ -150,7 +150,7 @@ def test_bombs_go_to_the_error_folder_and_harm_nobody(quick: House, server: Prac
     for name, content in bombs.items():
         (hot / "inbox" / name).write_bytes(content)
     with quick.running(program(quick.config, FAST)) as daemon:
-        (hot / "inbox" / "good.png").write_bytes(picture("png"))
+        (hot / "inbox" / "good.png").write_bytes(an_image("png"))
         daemon.finished()
         daemon.wait_for("job.failed", is_over, times=len(bombs))
         peak = most_memory(daemon)
@@ -161,7 +161,7 @@ def test_bombs_go_to_the_error_folder_and_harm_nobody(quick: House, server: Prac
         sidecar = json.loads((hot / "error" / f"{name}.error.json").read_text())
         assert sidecar["code"] in {"too_large", "too_small", "not_whole", "unreadable"}, name
     assert no_bugs(daemon)
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def most_memory(daemon: Daemon) -> int:
@@ -170,13 +170,13 @@ def most_memory(daemon: Daemon) -> int:
     return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def test_ten_gigabytes_with_the_head_of_a_picture_are_not_read(quick: House, server: PracticeServer) -> None:
+def test_ten_gigabytes_with_the_head_of_a_image_are_not_read(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     with (hot / "inbox" / "huge.png").open("wb") as file:
-        file.write(picture("png"))
+        file.write(an_image("png"))
         file.truncate(10 << 30)
     with quick.running(program(quick.config, FAST)) as daemon:
-        (hot / "inbox" / "good.png").write_bytes(picture("png"))
+        (hot / "inbox" / "good.png").write_bytes(an_image("png"))
         daemon.finished()
         daemon.wait_for("job.failed", is_over)
         read = bytes_read(daemon)
@@ -184,7 +184,7 @@ def test_ten_gigabytes_with_the_head_of_a_picture_are_not_read(quick: House, ser
     assert names(hot / "error") == ["huge.png"]
     assert (hot / "error" / "huge.png").stat().st_blocks * 512 < 1 << 20, "moved, not copied"
     assert read < 1 << 30
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def bytes_read(daemon: Daemon) -> int:
@@ -196,7 +196,7 @@ def bytes_read(daemon: Daemon) -> int:
 # --- files that change under our hands ---
 
 
-def received(daemon: Daemon, server: PracticeServer) -> None:
+def received(daemon: Daemon, server: Simulator) -> None:
     """Until the service has a whole upload, whose answer it still keeps back."""
     daemon.wait_for("job.claimed")
     end = time.monotonic() + 10.0
@@ -204,15 +204,15 @@ def received(daemon: Daemon, server: PracticeServer) -> None:
         time.sleep(0.005)
 
 
-def test_a_file_cut_short_while_it_is_uploaded_is_given_back(quick: House, server: PracticeServer) -> None:
+def test_a_file_cut_short_while_it_is_uploaded_is_given_back(quick: House, server: Simulator) -> None:
     inbox = quick.folder() / "inbox"
-    whole = picture("jpeg", 1600, 1200, quality=95)
+    whole = an_image("jpeg", 1600, 1200, quality=95)
     server.set_fault(Fault(Endpoint.UPLOAD, FaultKind.HANG, after=True, seconds=1.0))
     (inbox / "pic.jpg").write_bytes(whole)
     with (inbox / "pic.jpg").open("r+b") as held, quick.running(program(quick.config, FAST)) as daemon:
         received(daemon, server)
         held.truncate(len(whole) // 2)
-        daemon.wait_for("job.withdrawn", lambda line: "being written" in line.get("why", ""))
+        daemon.wait_for("job.returned", lambda line: "being written" in line.get("why", ""))
         daemon.wait_for("file.unfinished")
         assert server.counts().generates_by_image == {}
         held.seek(0)
@@ -222,34 +222,34 @@ def test_a_file_cut_short_while_it_is_uploaded_is_given_back(quick: House, serve
 
     assert (quick.folder() / "done" / "pic.jpg").read_bytes() == whole
     assert names(quick.folder() / "error") == []
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
-def test_a_late_writer_through_another_name_pays_for_nothing(quick: House, server: PracticeServer) -> None:
+def test_a_late_writer_through_another_name_pays_for_nothing(quick: House, server: Simulator) -> None:
     inbox, other = quick.folder() / "inbox", quick.root / "other name.png"
-    early, late = picture("png", seed=1), picture("png", seed=2)
+    early, late = an_image("png", seed=1), an_image("png", seed=2)
     server.set_fault(Fault(Endpoint.UPLOAD, FaultKind.HANG, after=True, seconds=1.0))
     other.write_bytes(early)
     os.link(other, inbox / "pic.png")
     with quick.running(program(quick.config, FAST)) as daemon:
         received(daemon, server)
         other.write_bytes(late)
-        daemon.wait_for("job.withdrawn", lambda line: "being written" in line.get("why", ""))
+        daemon.wait_for("job.returned", lambda line: "being written" in line.get("why", ""))
         daemon.wait_for("job.finished", is_done)
 
     paid = server.counts().generates_by_source
     assert list(paid) == [hashlib.sha256(late).hexdigest()]
     assert (quick.folder() / "done" / "pic.png").read_bytes() == late
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 # --- what a link may lead to ---
 
 
-def test_whatever_a_link_sends_the_result_is_fetched_once_it_is_right(quick: House, server: PracticeServer) -> None:
+def test_whatever_a_link_sends_the_result_is_fetched_once_it_is_right(quick: House, server: Simulator) -> None:
     for fault in ("link:html", "link:redirect-loop", "link:endless", "link:empty", "link:garbage", "link:truncated"):
         server.set_fault(fault)
-    (quick.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+    (quick.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     with quick.running(program(quick.config, FAST, f"cap:{1 << 20}")) as daemon:
         largest = 0
         over = threading.Event()
@@ -257,7 +257,7 @@ def test_whatever_a_link_sends_the_result_is_fetched_once_it_is_right(quick: Hou
         def measure() -> None:
             nonlocal largest
             while not over.wait(0.005):
-                largest = max(largest, usage(quick.state_dir / "vault"))
+                largest = max(largest, usage(quick.state_dir / "spool"))
 
         measuring = threading.Thread(target=measure)
         measuring.start()
@@ -269,9 +269,9 @@ def test_whatever_a_link_sends_the_result_is_fetched_once_it_is_right(quick: Hou
 
     assert largest <= 1 << 20
     assert names(quick.folder() / "outbox") == names(quick.folder() / "done") == ["pic.png"]
-    assert os.listdir(quick.state_dir / "vault") == []
+    assert os.listdir(quick.state_dir / "spool") == []
     assert no_bugs(daemon)
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def usage(directory: Path) -> int:
@@ -284,14 +284,14 @@ def usage(directory: Path) -> int:
     return total
 
 
-def test_a_result_that_is_a_bomb_is_never_delivered(quick: House, server: PracticeServer) -> None:
-    (quick.folder() / "inbox" / "pic.png").write_bytes(picture("png"))
+def test_a_result_that_is_a_bomb_is_never_delivered(quick: House, server: Simulator) -> None:
+    (quick.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     with quick.running(program(quick.config, FAST, "bomb:3")) as daemon:
-        daemon.wait_for("job.put_off", times=3)
+        daemon.wait_for("job.retrying", times=3)
         assert names(quick.folder() / "outbox") == []
         daemon.finished()
 
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 # --- names that lead elsewhere ---
@@ -308,15 +308,15 @@ def test_templates_that_lead_out_of_the_outbox_are_refused(house: House) -> None
         assert f"folders.{number}.name" in outcome.stdout + outcome.stderr
 
 
-def test_the_name_of_a_dropped_file_leads_nowhere(quick: House, server: PracticeServer) -> None:
+def test_the_name_of_a_dropped_file_leads_nowhere(quick: House, server: Simulator) -> None:
     """What looks like a way out is only a name."""
     odd = ["..png", "...png", "%2e%2e%2fpic.png", "..\\..\\pic.png", "$(reboot).png", "{stem}{width}.png"]
     hot = quick.folder()
     for number, name in enumerate(odd):
-        (hot / "inbox" / name).write_bytes(picture("png", seed=number))
+        (hot / "inbox" / name).write_bytes(an_image("png", seed=number))
     visible = sorted(name for name in odd if not name.startswith("."))
     with quick.running(program(quick.config, FAST)) as daemon:
         daemon.finished(times=len(visible))
 
     assert names(hot / "outbox") == names(hot / "done") == visible
-    assert_good_manners(server, pictures=len(visible))
+    assert_good_client(server, images=len(visible))

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.support.daemon import House, command
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 
 def may_unshare() -> bool:
@@ -19,7 +19,7 @@ def may_unshare() -> bool:
 @pytest.mark.skipif(not may_unshare(), reason="a limit of one's own needs a user namespace")
 @pytest.mark.parametrize("limit", ["max_inotify_instances", "max_inotify_watches"])
 def test_without_inotify_the_inboxes_are_scanned_and_it_is_said_once(
-    house: House, server: PracticeServer, limit: str
+    house: House, server: Simulator, limit: str
 ) -> None:
     house.build(folders={"a": "offsets: {top: 10}", "b": "offsets: {top: 10}"})
     none_left = [
@@ -31,7 +31,7 @@ def test_without_inotify_the_inboxes_are_scanned_and_it_is_said_once(
     ]
     with house.running([*none_left, "sh", *command(), "run", "--config", str(house.config)]) as daemon:
         for folder in ("a", "b"):
-            (house.folder(folder) / "inbox" / "pic.png").write_bytes(picture("png", 200, 160))
+            (house.folder(folder) / "inbox" / "pic.png").write_bytes(an_image("png", 200, 160))
         daemon.finished(times=2)
         assert daemon.stop() == 0
 

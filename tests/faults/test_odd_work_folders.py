@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
-from tests.e2e.test_main_job import assert_good_manners
+from expandd.simulator.server import Simulator
+from tests.e2e.test_main_job import assert_good_client
 from tests.faults.test_deaf_watchers import FAST, drop, rebuild
 from tests.support.daemon import House, names
 from tests.support.failing import program
@@ -23,7 +23,7 @@ def quick(house: House) -> House:
 
 
 def test_paid_images_whose_inbox_is_removed_and_made_anew_are_delivered_and_told_once(
-    quick: House, server: PracticeServer
+    quick: House, server: Simulator
 ) -> None:
     hot = quick.folder()
     server.switch(generate_min=1.0, generate_max=1.0)
@@ -43,20 +43,20 @@ def test_paid_images_whose_inbox_is_removed_and_made_anew_are_delivered_and_told
     assert "as its folder says" not in why
     assert [job["file"] for job in status["original_lost"]] == ["pic.png"]
     assert status["open"] == []
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 def test_a_file_that_waits_for_credits_survives_its_inbox_being_swapped_and_back(
-    quick: House, server: PracticeServer
+    quick: House, server: Simulator
 ) -> None:
     hot = quick.folder()
     server.set_fault("generate:402:always")
     with quick.running(program(quick.config, FAST)) as daemon:
         drop(hot / "inbox", "pic.png")
-        daemon.wait_for("gate.shut", lambda line: line["reason"] == "no_credits")
+        daemon.wait_for("pause.started", lambda line: line["reason"] == "no_credits")
         (hot / "inbox").rename(hot / "aside")
         (hot / "inbox").mkdir()
-        daemon.wait_for("job.withdrawn")
+        daemon.wait_for("job.returned")
         shutil.rmtree(hot / "inbox")
         (hot / "aside").rename(hot / "inbox")
         server.clear_faults()
@@ -66,11 +66,11 @@ def test_a_file_that_waits_for_credits_survives_its_inbox_being_swapped_and_back
         assert daemon.stop() == 0
 
     assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 @needs_mounts
-def test_files_of_a_subfolder_on_another_disk_wait_alone(quick: House, server: PracticeServer) -> None:
+def test_files_of_a_subfolder_on_another_disk_wait_alone(quick: House, server: Simulator) -> None:
     rebuild(quick, {"hot": "offsets: {top: 10}, recursive: true"})
     hot = quick.folder("hot")
     sub, source = hot / "inbox" / "sub", quick.root / "source"
@@ -81,12 +81,12 @@ def test_files_of_a_subfolder_on_another_disk_wait_alone(quick: House, server: P
         with quick.running(program(quick.config, FAST)) as daemon:
             for number in range(3):
                 drop(sub, f"far-{number}.png", seed=number)
-            daemon.wait_for("job.put_off", times=3)
+            daemon.wait_for("job.retrying", times=3)
             drop(hot / "inbox", "near.png", seed=9)
             daemon.wait_for("job.finished", lambda line: line["file"] == "near.png")
             why = quick.call("why", "sub/far-0.png").stdout
             assert daemon.stop() == 0
-        shut = [line for line in daemon.lines if line["event"] == "gate.shut"]
+        shut = [line for line in daemon.lines if line["event"] == "pause.started"]
         once = quick.call("once", "--patience", "2")
     finally:
         unmount(sub)
@@ -95,4 +95,4 @@ def test_files_of_a_subfolder_on_another_disk_wait_alone(quick: House, server: P
     assert "another disk" in why
     assert once.returncode == 4
     assert sorted(path.name for path in source.iterdir()) == ["far-0.png", "far-1.png", "far-2.png"]
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.job import JobState, Place
 from tests.support.configurations import loaded
 from tests.support.daemon import House
 from tests.support.hanging_share import hanging_share, long_ones, needs_fuse
+from tests.support.images import an_image
 from tests.support.jobs import FAULT, a_job_in
 from tests.support.mounting import needs_mounts
-from tests.support.pictures import picture
 
 pytestmark = [needs_mounts, needs_fuse]
 
@@ -37,8 +37,8 @@ class Said:
 @pytest.mark.parametrize("part", ["outbox", pytest.param("error", marks=long_ones)])
 def test_verbs_answer_while_a_part_of_a_folder_hangs(house: House, part: str) -> None:
     folder = house.folder()
-    failed_in_the_journal(house)
-    (folder / "inbox" / "waits.png").write_bytes(picture("png", 40, 30))
+    failed_in_the_store(house)
+    (folder / "inbox" / "waits.png").write_bytes(an_image("png", 40, 30))
     behind = house.root / "behind"
     behind.mkdir()
     on_share = folder / part / "failed.png"
@@ -66,16 +66,16 @@ def test_verbs_answer_while_a_part_of_a_folder_hangs(house: House, part: str) ->
     assert retry.code == (0 if part == "error" else 2), "who cannot look takes the file's word"
 
 
-def failed_in_the_journal(house: House) -> None:
+def failed_in_the_store(house: House) -> None:
     settings = loaded(house.root, house.config.read_text(encoding="utf-8"))
     settings.state_dir.mkdir(exist_ok=True)
     place = Place.of(settings.folders[0])
     job = a_job_in(
         JobState.FAILED, "job-1", closed=True, relative=Path("failed.png"), resting=place.error / "failed.png"
     )
-    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
-    asyncio.run(journal.add(job.with_(place=place, fault=FAULT)))
-    journal.close()
+    store = SqliteJobStore(settings.state_dir / "journal.sqlite")
+    asyncio.run(store.add(job.with_(place=place, fault=FAULT)))
+    store.close()
 
 
 def say(house: House, verb: Sequence[str]) -> Said:

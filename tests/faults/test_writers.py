@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
-from tests.e2e.test_main_job import assert_good_manners
+from expandd.simulator.server import Simulator
+from tests.e2e.test_main_job import assert_good_client
 from tests.support.daemon import House, names
 from tests.support.failing import program
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 FAST = "clock:10"
 
@@ -32,8 +32,8 @@ def quick(house: House) -> House:
     return house
 
 
-def test_finder_over_samba_makes_an_empty_file_first_and_fills_it_later(quick: House, server: PracticeServer) -> None:
-    inbox, content = quick.folder() / "inbox", picture("jpeg", 400, 300)
+def test_finder_over_samba_makes_an_empty_file_first_and_fills_it_later(quick: House, server: Simulator) -> None:
+    inbox, content = quick.folder() / "inbox", an_image("jpeg", 400, 300)
     with quick.running(program(quick.config, FAST)) as daemon:
         daemon.wait_for("engine.recovered")
         (inbox / "IMG_1.jpg").touch()
@@ -48,20 +48,20 @@ def test_finder_over_samba_makes_an_empty_file_first_and_fills_it_later(quick: H
 
     assert (quick.folder() / "done" / "IMG_1.jpg").read_bytes() == content
     assert names(inbox) == ["._IMG_1.jpg"]
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
-def test_editors_that_save_in_other_ways_end_as_one_file_each(quick: House, server: PracticeServer) -> None:
+def test_editors_that_save_in_other_ways_end_as_one_file_each(quick: House, server: Simulator) -> None:
     inbox = quick.folder() / "inbox"
-    content = {name: picture("png", seed=number) for number, name in enumerate(("gedit", "office", "mac", "rsync"))}
+    content = {name: an_image("png", seed=number) for number, name in enumerate(("gedit", "office", "mac", "rsync"))}
     with quick.running(program(quick.config, FAST)) as daemon:
         daemon.wait_for("engine.recovered")
         # gedit and GIMP: a hidden copy beside it, renamed over the old one.
-        (inbox / "gedit.png").write_bytes(picture("png", seed=90))
+        (inbox / "gedit.png").write_bytes(an_image("png", seed=90))
         (inbox / ".goutputstream-X1").write_bytes(content["gedit"])
         (inbox / ".goutputstream-X1").rename(inbox / "gedit.png")
         # Office and Photoshop: the old one becomes a temporary file, the new one gets the name, the old one goes.
-        (inbox / "office.png").write_bytes(picture("png", seed=91))
+        (inbox / "office.png").write_bytes(an_image("png", seed=91))
         (inbox / "office.png").rename(inbox / "~office.tmp")
         (inbox / "office.png").write_bytes(content["office"])
         (inbox / "~office.tmp").unlink()
@@ -80,10 +80,10 @@ def test_editors_that_save_in_other_ways_end_as_one_file_each(quick: House, serv
     for name, expected in content.items():
         assert (quick.folder() / "done" / f"{name}.png").read_bytes() == expected
     assert names(inbox) == []
-    assert_good_manners(server, pictures=4)
+    assert_good_client(server, images=4)
 
 
-def test_what_comes_while_the_daemon_starts_is_picked_up_once(quick: House, server: PracticeServer) -> None:
+def test_what_comes_while_the_daemon_starts_is_picked_up_once(quick: House, server: Simulator) -> None:
     quick.config.write_text("workers: 16\n" + quick.config.read_text())
     inbox, over = quick.folder() / "inbox", threading.Event()
     dropped: list[str] = []
@@ -91,7 +91,7 @@ def test_what_comes_while_the_daemon_starts_is_picked_up_once(quick: House, serv
     def write() -> None:
         while not over.wait(0.02) and len(dropped) < 24:
             name = f"pic{len(dropped):02}.png"
-            (quick.root / name).write_bytes(picture("png", seed=len(dropped)))
+            (quick.root / name).write_bytes(an_image("png", seed=len(dropped)))
             (quick.root / name).rename(inbox / name)
             dropped.append(name)
 
@@ -104,14 +104,14 @@ def test_what_comes_while_the_daemon_starts_is_picked_up_once(quick: House, serv
         daemon.finished(times=len(dropped))
 
     assert names(quick.folder() / "outbox") == names(quick.folder() / "done") == dropped
-    assert_good_manners(server, pictures=len(dropped))
+    assert_good_client(server, images=len(dropped))
 
 
 @pytest.mark.parametrize("seconds", [10_413_792_000, -2_177_452_800])
-def test_a_file_of_any_date_is_taken_like_any_other(quick: House, server: PracticeServer, seconds: int) -> None:
+def test_a_file_of_any_date_is_taken_like_any_other(quick: House, server: Simulator, seconds: int) -> None:
     """The years 2300 and 1901."""
     inbox = quick.folder() / "inbox"
-    content = picture("png")
+    content = an_image("png")
     (quick.root / "pic.png").write_bytes(content)
     os.utime(quick.root / "pic.png", (seconds, seconds))
     (quick.root / "pic.png").rename(inbox / "pic.png")
@@ -121,7 +121,7 @@ def test_a_file_of_any_date_is_taken_like_any_other(quick: House, server: Practi
         assert daemon.stop() == 0
 
     assert (quick.folder() / "done" / "pic.png").read_bytes() == content
-    assert_good_manners(server, pictures=1)
+    assert_good_client(server, images=1)
 
 
 @contextmanager
@@ -142,20 +142,20 @@ def may_be_immovable(directory: Path) -> bool:
     return tried.returncode == 0
 
 
-def test_a_file_that_cannot_be_moved_is_not_paid_and_holds_up_nobody(quick: House, server: PracticeServer) -> None:
+def test_a_file_that_cannot_be_moved_is_not_paid_and_holds_up_nobody(quick: House, server: Simulator) -> None:
     if not may_be_immovable(quick.root):
         pytest.skip("this file system, or this user, cannot make a file immutable")
     inbox = quick.folder() / "inbox"
-    (inbox / "stuck.png").write_bytes(picture("png", seed=1))
+    (inbox / "stuck.png").write_bytes(an_image("png", seed=1))
     with ExitStack() as held:
         held.enter_context(immovable(inbox / "stuck.png"))
         with quick.running(program(quick.config, FAST)) as daemon:
-            daemon.wait_for("job.put_off", lambda line: line["file"] == "stuck.png" and "permitted" in line["why"])
-            (inbox / "other.png").write_bytes(picture("png", seed=2))
+            daemon.wait_for("job.retrying", lambda line: line["file"] == "stuck.png" and "permitted" in line["why"])
+            (inbox / "other.png").write_bytes(an_image("png", seed=2))
             daemon.wait_for("job.finished", lambda line: line["file"] == "other.png")
             assert sum(server.counts().generates_by_image.values()) == 1
             held.close()
             daemon.finished(times=2)
 
     assert names(quick.folder() / "done") == ["other.png", "stuck.png"]
-    assert_good_manners(server, pictures=2)
+    assert_good_client(server, images=2)

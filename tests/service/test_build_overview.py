@@ -1,4 +1,4 @@
-"""What is told of how it goes, from a real journal and real folders."""
+"""What is told of how it goes, from a real job database and real folders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from expandd.adapters.files.scan import MOST_AGES, Counting, counted
+from expandd.adapters.files.scan import MOST_AGES, FolderCounter, counted
 from expandd.adapters.locks import locked, this_process
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.domain.commands import Lasting, StandingOrder
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
@@ -23,9 +23,9 @@ from expandd.service.reports.ledger import Price
 from expandd.service.reports.overview import Overview, build_overview, span
 from expandd.service.reports.overview_text import lines
 from expandd.service.reports.snapshot import (
+    ActivePause,
     Due,
     InboxNow,
-    ShutGate,
     Snapshot,
     last_snapshot,
     live_snapshot,
@@ -47,28 +47,28 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def journal_with(settings: Settings, *jobs: Job, orders: tuple[StandingOrder, ...] = ()) -> None:
-    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+async def store_with(settings: Settings, *jobs: Job, commands: tuple[Hold, ...] = ()) -> None:
+    store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     for job in jobs:
-        await journal.add(job.with_(place=Place.of(settings.folders[0])))
-    for order in orders:
-        await journal.stand(order)
-    journal.close()
+        await store.add(job.with_(place=Place.of(settings.folders[0])))
+    for command in commands:
+        await store.stand(command)
+    store.close()
 
 
 def seen(settings: Settings) -> Overview:
-    return build_overview(settings, Counting())
+    return build_overview(settings, FolderCounter())
 
 
 def a_snapshot(settings: Settings, **changes: object) -> Snapshot:
     inbox = settings.folders[0].inbox
-    gate = ShutGate(
-        inbox=None, gate="spending", reason=PauseReason.NO_CREDITS, why="none left", since=5.0, again_at=2e10
+    pause = ActivePause(
+        inbox=None, pause="spending", reason=PauseReason.NO_CREDITS, why="none left", since=5.0, again_at=2e10
     )
     facts = {
         "at": time.time(),
         "process": this_process(),
-        "gates": (gate,),
+        "pauses": (pause,),
         "inboxes": (InboxNow(inbox=inbox, waiting=7, more=True, missed=2, watched=False, ready=(Path(ODD),)),),
         "due": (Due("job-1", 9.0),),
         "credits": Decimal("12.5"),
@@ -80,7 +80,7 @@ def a_snapshot(settings: Settings, **changes: object) -> Snapshot:
 
 async def test_jobs_are_counted_where_they_are(settings: Settings) -> None:
     now = time.time() - 60
-    await journal_with(
+    await store_with(
         settings,
         a_job_in(S.ACCEPTED, "job-1", at=now),
         a_job_in(S.UNKNOWN, "job-2", at=now, held=True, note="nobody knows"),
@@ -108,19 +108,19 @@ async def test_jobs_are_counted_where_they_are(settings: Settings) -> None:
     assert folder.month_left == 0
 
 
-async def test_without_the_daemon_the_journal_tells_what_is_paused_and_the_disk_what_is_away(
+async def test_without_the_daemon_the_store_tells_what_is_paused_and_the_disk_what_is_away(
     settings: Settings,
 ) -> None:
     folder = settings.folders[0]
-    await journal_with(settings, orders=(StandingOrder(lasting=Lasting.PAUSED, at=5.0, inbox=folder.inbox),))
+    await store_with(settings, commands=(Hold(kind=HoldKind.PAUSED, at=5.0, inbox=folder.inbox),))
     (folder.inbox / "PAUSE.txt").touch()
     by_file = seen(settings).pauses
     (folder.inbox / "PAUSE.txt").unlink()
     folder.inbox.rmdir()
     overview = seen(settings)
 
-    assert [halt.reason for halt in by_file] == [PauseReason.PAUSED, PauseReason.PAUSED]
-    assert [halt.reason for halt in overview.pauses] == [PauseReason.PAUSED, PauseReason.INBOX_UNAVAILABLE]
+    assert [pause.reason for pause in by_file] == [PauseReason.PAUSED, PauseReason.PAUSED]
+    assert [pause.reason for pause in overview.pauses] == [PauseReason.PAUSED, PauseReason.INBOX_UNAVAILABLE]
     assert not overview.folders[0].counted
     assert "does not run" in next(lines(overview))
 
@@ -175,7 +175,7 @@ def test_the_price_is_learnt_from_what_credits_fall_by_and_a_top_up_teaches_noth
         price.look(Decimal(left), float(number))
         learnt.append(price.latest)
         for _ in range(paid):
-            price(JobMoved(a_job_in(S.ACCEPTED), S.INTENT))
+            price(JobMoved(a_job_in(S.ACCEPTED), S.SUBMITTING))
 
     assert learnt == [None, None, Decimal("1.5"), Decimal("1.5"), Decimal("1.5"), Decimal("2.13")]
 

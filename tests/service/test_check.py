@@ -127,13 +127,13 @@ async def test_a_preset_that_does_nothing_to_the_example_says_so(tmp_path: Path)
     assert said[1].startswith("Folder hot/inbox: preset width 1000; an image of 1000×800 would be refused: ")
 
 
-async def test_every_mistake_of_the_configuration_is_said_and_nobody_is_asked(tmp_path: Path) -> None:
+async def test_every_config_error_of_the_configuration_is_said_and_nobody_is_asked(tmp_path: Path) -> None:
     api = FakeApi(account())
     said: list[str] = []
     path = configured(tmp_path, "  - {root: gone}\n")
     assert await check(path, LOGIN, api_factory=api.factory, say=said.append) == 78
     assert len(said) == 3
-    assert said[-1] == "Found 2 mistakes. Nothing was started; correct the above and check again."
+    assert said[-1] == "Found 2 errors. Nothing was started; correct the above and check again."
     assert not api.asked
 
 

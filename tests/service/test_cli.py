@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from expandd.service.cli.cli import SECTIONS, cli
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 BAD = """\
 state_dir: /nowhere/at/all
@@ -21,7 +21,7 @@ folders:
   - root: /nowhere/hot
     preset: storey
 presets:
-  story: {aspect: "9:16"}
+  history: {aspect: "9:16"}
 """
 
 
@@ -44,7 +44,7 @@ def test_the_help_page_lists_every_verb_with_a_whole_sentence() -> None:
         assert not told[verb][-1].endswith("..."), verb
 
 
-def test_all_mistakes_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:
+def test_all_config_errors_of_a_configuration_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(BAD, encoding="utf-8")
     outcome = CliRunner().invoke(cli, ["run", "--config", str(tmp_path / "bad.yaml")])
 
@@ -52,10 +52,10 @@ def test_all_mistakes_of_a_configuration_are_told_at_once(tmp_path: Path) -> Non
     assert "bad.yaml:2: wokers" in outcome.output
     assert "'workers'" in outcome.output
     assert "bad.yaml:5" in outcome.output
-    assert "'story'" in outcome.output
+    assert "'history'" in outcome.output
 
 
-def test_what_the_journal_reads_begins_with_how_grave_it_is(tmp_path: Path) -> None:
+def test_what_the_store_reads_begins_with_how_grave_it_is(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as log:
         found = os.fstat(log.fileno())
         environ = {**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
@@ -76,7 +76,7 @@ def test_a_missing_configuration_is_a_sentence_not_a_trace(tmp_path: Path) -> No
     assert "Traceback" not in outcome.output
 
 
-def test_an_unknown_verb_is_a_mistake_of_usage() -> None:
+def test_an_unknown_verb_is_a_config_error_of_usage() -> None:
     assert CliRunner().invoke(cli, ["expand"]).exit_code == 2
 
 
@@ -84,7 +84,7 @@ def test_the_schema_is_json() -> None:
     assert "properties" in json.loads(CliRunner().invoke(cli, ["schema"]).output)
 
 
-def test_the_practice_server_lists_its_switches_and_refuses_unknown_ones() -> None:
+def test_the_simulator_server_lists_its_switches_and_refuses_unknown_ones() -> None:
     assert "poll_limit=3.0" in CliRunner().invoke(cli, ["simulate", "--list"]).output
     assert CliRunner().invoke(cli, ["simulate", "--switch", "nonsense=1"]).exit_code == 2
     assert CliRunner().invoke(cli, ["simulate", "--fault", "nonsense"]).exit_code == 2
@@ -112,7 +112,7 @@ def test_preview_draws_what_a_preset_would_do(tmp_path: Path) -> None:
         f"folders: [{{root: {tmp_path}/hot, preset: square}}]\n",
         encoding="utf-8",
     )
-    (tmp_path / "pic.png").write_bytes(picture("png", 120, 80))
+    (tmp_path / "pic.png").write_bytes(an_image("png", 120, 80))
     common = ["--config", str(tmp_path / "c.yaml")]
     drawn = CliRunner().invoke(
         cli, ["preview", str(tmp_path / "pic.png"), "square", "-o", str(tmp_path / "p.png"), *common]

@@ -28,7 +28,7 @@ def test_status_names_it_and_says_why() -> None:
         pauses=(),
         money=Money(paid_today=0, paid_this_month=0, day_left=None, month_left=None, credits=None, credits_at=None),
         pace=Pace(per_hour=0.0, seconds_left=None),
-        in_hand=(),
+        in_progress=(),
         done=(),
         failed=(),
         differing=(),

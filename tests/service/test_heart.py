@@ -16,7 +16,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.service.observability.logs import set_up
 from expandd.service.runtime.daemon import FIRST, LONGEST, Crashes, delay
-from expandd.service.runtime.systemd import Failures, Heart, Notifier, how_it_goes, how_it_stops
+from expandd.service.runtime.systemd import Failures, Notifier, Watchdog, how_it_goes, how_it_stops
 from tests.support.fake_api import Fate
 from tests.support.service_manager import ServiceManager
 from tests.support.workshop import Workshop
@@ -37,8 +37,8 @@ async def workshop() -> AsyncIterator[Workshop]:
         await workshop.close()
 
 
-def heart_of(workshop: Workshop, manager: ServiceManager, log: io.StringIO) -> Heart:
-    return Heart(
+def heart_of(workshop: Workshop, manager: ServiceManager, log: io.StringIO) -> Watchdog:
+    return Watchdog(
         workshop.engine,
         systemd=Notifier({"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "3000000"}),
         failures=Failures(),
@@ -54,12 +54,12 @@ async def test_a_ping_is_sent_while_every_loop_lives_and_none_while_one_is_stuck
     workshop.start()
     await workshop.advance(1.0)
     heart = heart_of(workshop, manager, log)
-    heart.beat()
+    heart.heartbeat()
     assert manager.waiting() == [{"WATCHDOG": "1"}]
 
     workshop.engine.heartbeats.follow("watcher", Heartbeat(-1.0))
-    heart.beat()
-    heart.beat()
+    heart.heartbeat()
+    heart.heartbeat()
 
     assert manager.waiting() == []
     assert log.getvalue().count("loop.stuck") == 1
@@ -76,8 +76,8 @@ async def test_the_sentence_tells_counts_and_what_waits_since_when(workshop: Wor
     assert how_it_goes(engine, 3, now) == "1 folder, 0 waiting, 1 in flight, 3 in error"
     assert how_it_stops(engine, 20.0) == "stopping: 1 paid for are fetched and saved first, for 20 s at most"
 
-    engine.gates.account_failed(AccountAway(PauseReason.NO_CREDITS, "no credits left"))
-    engine.gates.inbox(workshop.hot[0].inbox).away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "not mounted"))
+    engine.breakers.account_failed(AccountAway(PauseReason.NO_CREDITS, "no credits left"))
+    engine.breakers.inbox(workshop.hot[0].inbox).away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "not mounted"))
     told = how_it_goes(engine, 0, now)
 
     assert "; paused: no credits are left since " in told

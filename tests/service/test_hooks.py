@@ -1,4 +1,4 @@
-"""Who is told of what, in which order, and what it costs the work when nobody listens: nothing."""
+"""Who is told of what, in which command, and what it costs the work when nobody listens: nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.events import Event, Facts, GateOpened, GateShut, HookFailed, HookName, JobClosed, JobMoved
+from expandd.domain.events import Event, Facts, HookFailed, HookName, JobClosed, JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Hook, Hooks
-from expandd.service.observability.hooks import GIVE_UP, TRIES, Teller, facts_of, hook_of, telling
+from expandd.service.observability.hooks import GIVE_UP, TRIES, HookRunner, facts_of, hook_of, telling
 from expandd.service.observability.logs import set_up
-from tests.support.fakes import FixedChance
+from tests.support.fakes import FixedRandomness
 from tests.support.jobs import a_job_in
 from tests.support.manual_clock import START, ManualClock
 from tests.support.scripted_server import ScriptedServer, answer
@@ -77,11 +77,11 @@ class Bench:
         self.log = io.StringIO()
         self.clock = PromptClock()
         self.listener = Listener()
-        self.teller = Teller(
+        self.hook_runner = HookRunner(
             set_up(self.log, pretty=False),
             lambda: self.hooks,
             clock=self.clock,
-            chance=FixedChance(),
+            randomness=FixedRandomness(),
             most=most,
             **{"run": self.listener.run, **parts},
         )
@@ -105,10 +105,10 @@ async def server() -> AsyncIterator[ScriptedServer]:
     [
         (DONE, HookName.ON_DONE),
         (JobClosed(a_job_in(JobState.FAILED)), HookName.ON_ERROR),
-        (JobClosed(a_job_in(JobState.WITHDRAWN)), None),
+        (JobClosed(a_job_in(JobState.RETURNED)), None),
         (JobMoved(a_job_in(JobState.DONE), JobState.DELIVERED), None),
-        (GateShut("service", PauseReason.NO_CREDITS, "no credits"), HookName.ON_PAUSED),
-        (GateOpened("service", PauseReason.NO_CREDITS, 3.0), None),
+        (PauseStarted("service", PauseReason.NO_CREDITS, "no credits"), HookName.ON_PAUSED),
+        (PauseEnded("service", PauseReason.NO_CREDITS, 3.0), None),
     ],
 )
 def test_each_hook_has_its_events(event: Event, hook: HookName | None) -> None:
@@ -121,7 +121,7 @@ def test_a_job_is_told_as_the_log_tells_it_and_without_its_link() -> None:
     told, environ = json.loads(facts.json), dict(facts.environ)
 
     assert (told["event"], told["id"], told["at"]) == ("done", "id-1", "2027-01-15T08:00:00+00:00")
-    assert told["delivered_to"] == environ["EXPANDD_DELIVERED_TO"] == "/srv/hot/outbox/picture.png"
+    assert told["delivered_to"] == environ["EXPANDD_DELIVERED_TO"] == "/srv/hot/outbox/image.png"
     assert (told["offsets"]["top"], environ["EXPANDD_OFFSETS_TOP"]) == (10, "10")
     assert (told["paid"], environ["EXPANDD_PAID"]) == (True, "true")
     assert job.link
@@ -137,10 +137,10 @@ def test_a_failure_is_told_with_its_sentences() -> None:
 
 @pytest.mark.parametrize("reason", PauseReason)
 def test_a_pause_is_told_with_what_lifts_it(reason: PauseReason) -> None:
-    event = GateShut("service", reason, "GET https://host/x?signature=abcdef failed")
+    event = PauseStarted("service", reason, "GET https://host/x?signature=abcdef failed")
     told = json.loads(facts_of(HookName.ON_PAUSED, event, ident="1", now=START).json)
 
-    assert (told["event"], told["gate"], told["reason"]) == ("paused", "service", reason.value)
+    assert (told["event"], told["pause"], told["reason"]) == ("paused", "service", reason.value)
     assert told["why"] == "GET https://host/… failed"
     assert told["what_to_do"].endswith(".")
 
@@ -168,11 +168,11 @@ def test_whatever_the_service_says_a_command_can_be_given_it(text: str) -> None:
     assert max(len(os.fsencode(value)) for _, value in facts.environ) < 128 << 10
 
 
-async def test_one_after_the_other_in_their_order() -> None:
+async def test_one_after_the_other_in_their_command() -> None:
     bench = Bench(Hooks(on_done=COMMAND))
-    async with telling(bench.teller, 10.0):
+    async with telling(bench.hook_runner, 10.0):
         for number in range(3):
-            bench.teller(done(number))
+            bench.hook_runner(done(number))
 
     assert bench.listener.names == ["pic-0.png", "pic-1.png", "pic-2.png"]
     assert bench.listener.heard[0][0] is COMMAND
@@ -180,8 +180,8 @@ async def test_one_after_the_other_in_their_order() -> None:
 
 async def test_what_nobody_wants_to_hear_is_not_kept() -> None:
     bench = Bench(Hooks(on_error=COMMAND))
-    async with telling(bench.teller, 10.0):
-        bench.teller(DONE)
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(DONE)
 
     assert bench.listener.heard == []
 
@@ -189,10 +189,10 @@ async def test_what_nobody_wants_to_hear_is_not_kept() -> None:
 async def test_a_hook_that_hangs_holds_up_neither_the_work_nor_another_hook() -> None:
     bench = Bench(Hooks(on_done=COMMAND, on_paused=Hook(url="http://127.0.0.1:1/")), send=(paused := Posted()).send)
     bench.listener.free.clear()
-    async with telling(bench.teller, 10.0):
+    async with telling(bench.hook_runner, 10.0):
         for number in range(50):
-            bench.teller(done(number))
-        bench.teller(GateShut("service", PauseReason.NO_CREDITS, "no credits"))
+            bench.hook_runner(done(number))
+        bench.hook_runner(PauseStarted("service", PauseReason.NO_CREDITS, "no credits"))
         await paused.came.wait()
 
         assert bench.listener.heard == []
@@ -213,25 +213,25 @@ class Posted:
 async def test_when_too_much_waits_the_oldest_is_dropped_and_counted_in_one_line() -> None:
     bench = Bench(Hooks(on_done=COMMAND), most=3)
     bench.listener.free.clear()
-    async with telling(bench.teller, 10.0):
-        bench.teller(done(0))
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(done(0))
         await bench.listener.called.wait()
         for number in range(1, 8):
-            bench.teller(done(number))
+            bench.hook_runner(done(number))
         bench.listener.free.set()
 
     assert bench.listener.names == ["pic-0.png", "pic-5.png", "pic-6.png", "pic-7.png"]
     [line] = bench.lines("hook.dropped")
     assert (line["hook"], line["dropped"]) == ("on_done", 4)
-    assert bench.teller.dropped == 4
+    assert bench.hook_runner.dropped == 4
 
 
 async def test_at_the_end_what_could_not_be_told_in_time_is_counted_too() -> None:
     bench = Bench(Hooks(on_done=COMMAND))
     bench.listener.free.clear()
-    async with telling(bench.teller, 0.05):
+    async with telling(bench.hook_runner, 0.05):
         for number in range(3):
-            bench.teller(done(number))
+            bench.hook_runner(done(number))
 
     [line] = bench.lines("hook.dropped")
     assert line["dropped"] == 3
@@ -240,8 +240,8 @@ async def test_at_the_end_what_could_not_be_told_in_time_is_counted_too() -> Non
 async def test_a_person_who_is_in_a_hurry_waits_no_longer_than_a_moment() -> None:
     bench, hurry = Bench(Hooks(on_done=COMMAND), grace=0.05), asyncio.Event()
     bench.listener.free.clear()
-    async with asyncio.timeout(30.0), telling(bench.teller, 3600.0, hurry):
-        bench.teller(done(0))
+    async with asyncio.timeout(30.0), telling(bench.hook_runner, 3600.0, hurry):
+        bench.hook_runner(done(0))
         await bench.listener.called.wait()
         hurry.set()
 
@@ -251,9 +251,9 @@ async def test_a_person_who_is_in_a_hurry_waits_no_longer_than_a_moment() -> Non
 async def test_a_command_that_fails_is_told_in_the_log_and_the_next_event_is_told_all_the_same() -> None:
     bench = Bench(Hooks(on_done=COMMAND))
     bench.listener.error = HookFailed("tell ended with exit code 3.", output=("no room",))
-    async with telling(bench.teller, 10.0):
-        bench.teller(done(0))
-        bench.teller(done(1))
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(done(0))
+        bench.hook_runner(done(1))
 
     [line] = bench.lines("hook.failed")
     assert (line["hook"], line["about"], line["output"]) == ("on_done", "pic-0.png", ["no room"])
@@ -263,9 +263,9 @@ async def test_a_command_that_fails_is_told_in_the_log_and_the_next_event_is_tol
 async def test_a_bug_of_ours_in_a_hook_is_logged_and_stops_nothing() -> None:
     bench = Bench(Hooks(on_done=COMMAND))
     bench.listener.error = ZeroDivisionError("division by zero")
-    async with telling(bench.teller, 10.0):
-        bench.teller(done(0))
-        bench.teller(done(1))
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(done(0))
+        bench.hook_runner(done(1))
 
     assert bench.lines("bug.found")[0]["where"] == "hook on_done"
     assert bench.listener.names == ["pic-1.png"]
@@ -274,9 +274,9 @@ async def test_a_bug_of_ours_in_a_hook_is_logged_and_stops_nothing() -> None:
 async def test_a_new_configuration_is_followed_at_once() -> None:
     bench, other = Bench(Hooks(on_done=COMMAND)), Hook(command=("/usr/local/bin/other",))
     bench.listener.free.clear()
-    async with telling(bench.teller, 10.0):
+    async with telling(bench.hook_runner, 10.0):
         for number in range(2):
-            bench.teller(done(number))
+            bench.hook_runner(done(number))
         await bench.listener.called.wait()
         bench.hooks = Hooks(on_done=other)
         bench.listener.free.set()
@@ -287,9 +287,9 @@ async def test_a_new_configuration_is_followed_at_once() -> None:
 async def test_a_hook_that_is_taken_away_is_told_nothing_more() -> None:
     bench = Bench(Hooks(on_done=COMMAND))
     bench.listener.free.clear()
-    async with telling(bench.teller, 10.0):
-        bench.teller(done(0))
-        bench.teller(done(1))
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(done(0))
+        bench.hook_runner(done(1))
         await bench.listener.called.wait()
         bench.hooks = Hooks()
         bench.listener.free.set()
@@ -310,8 +310,8 @@ ROUTE = "POST /in?key=s3cret-value"
 async def test_a_webhook_that_fails_is_tried_again_with_the_same_facts(server: ScriptedServer) -> None:
     server.on(ROUTE, answer(500), answer(429), answer(200))
     bench = Bench(webhook(server))
-    async with telling(bench.teller, 10.0):
-        bench.teller(DONE)
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(DONE)
 
     bodies = [seen.json for seen in server.requests(ROUTE)]
     assert len(bodies) == 3
@@ -325,8 +325,8 @@ async def test_a_webhook_that_never_takes_it_is_given_up_after_a_time_and_the_lo
 ) -> None:
     server.on(ROUTE, answer(503))
     bench = Bench(webhook(server))
-    async with telling(bench.teller, 30.0):
-        bench.teller(DONE)
+    async with telling(bench.hook_runner, 30.0):
+        bench.hook_runner(DONE)
 
     tries = len(server.seen)
     [line] = bench.lines("hook.failed")
@@ -340,8 +340,8 @@ async def test_a_webhook_that_never_takes_it_is_given_up_after_a_time_and_the_lo
 async def test_a_webhook_that_refuses_is_not_tried_again(server: ScriptedServer) -> None:
     server.on(ROUTE, answer(404))
     bench = Bench(webhook(server))
-    async with telling(bench.teller, 10.0):
-        bench.teller(DONE)
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(DONE)
 
     assert len(server.seen) == 1
     assert bench.lines("hook.failed")[0]["why"] == "127.0.0.1 answered with status 404. Given up after 1 try."
@@ -355,8 +355,8 @@ async def test_a_webhook_that_is_taken_away_is_not_tried_again(server: ScriptedS
         bench.hooks = Hooks()
 
     server.hooks.append(vanish)
-    async with telling(bench.teller, 10.0):
-        bench.teller(DONE)
+    async with telling(bench.hook_runner, 10.0):
+        bench.hook_runner(DONE)
 
     assert len(server.seen) == 1
     assert "no such webhook" in bench.lines("hook.failed")[0]["why"]

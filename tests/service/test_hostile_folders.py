@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.service.cli.cli import cli
 from tests.support.configurations import FOUR, loaded
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -23,7 +23,7 @@ FILES = {
     "a.png.json": DEEP,
     ".error.json": DEEP,
     "y" * 240 + ".error.json": DEEP,
-    BROKEN: picture("png"),
+    BROKEN: an_image("png"),
     f"{BROKEN}.error.json": DEEP,
     "new\nline\x1b[31m.png": b"",
     "big.error.json": b'{"job":"a","what_to_do":"x","message":"' + b"y" * 70_000 + b'"}',
@@ -58,7 +58,7 @@ def typed(base: Path) -> Iterator[list[str]]:
 def test_every_verb_says_something_whatever_lies_there(tmp_path: Path, state: str) -> None:
     settings = loaded(tmp_path, "api: {base_url: 'http://127.0.0.1:9/api'}\n")
     settings.state_dir.mkdir(mode=0o700)
-    SqliteJournal(settings.state_dir / "journal.sqlite").close()
+    SqliteJobStore(settings.state_dir / "journal.sqlite").close()
     for part in FOUR:
         fill(tmp_path / "hot" / part)
     if state:

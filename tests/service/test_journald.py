@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.events import BugFound, GateShut
+from expandd.domain.events import BugFound, PauseStarted
 from expandd.domain.pauses import PauseReason
 from expandd.service.observability.log_writer import LONGEST, Journal, field_name, is_journal, prefixed
 from expandd.service.observability.logs import EventLog, set_up_journal
@@ -73,8 +73,8 @@ def test_an_entry_has_a_sentence_a_priority_and_fields_to_filter_by(journal: Jou
 def test_nothing_secret_reaches_the_journal(journal: Journal, reader: Reader) -> None:
     log = set_up_journal(journal)
     log.error(
-        "gate.shut",
-        gate="service",
+        "pause.started",
+        breaker="service",
         why="Bearer abcdef123456 at https://x.test/y?signature=deadbeef99",
         token="t0ps3cret",
     )
@@ -100,7 +100,7 @@ def test_long_values_are_cut_and_lines_kept(journal: Journal, reader: Reader) ->
 def test_an_entry_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> None:
     spare = io.StringIO()
     journal = Journal(tmp_path / "nobody", spare)
-    EventLog(set_up_journal(journal))(GateShut("service", PauseReason.NO_CREDITS, "no credits"))
+    EventLog(set_up_journal(journal))(PauseStarted("service", PauseReason.NO_CREDITS, "no credits"))
     journal.close()
 
     assert spare.getvalue() == "<4>service waits (no_credits): no credits\n"
@@ -109,7 +109,7 @@ def test_an_entry_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> No
 def test_an_entry_that_nobody_takes_is_counted(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as spare:
         journal = Journal(tmp_path / "nobody", spare)
-        EventLog(set_up_journal(journal))(GateShut("service", PauseReason.NO_CREDITS, "no credits"))
+        EventLog(set_up_journal(journal))(PauseStarted("service", PauseReason.NO_CREDITS, "no credits"))
         journal.close()
 
         assert journal.lost == 1

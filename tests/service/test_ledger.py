@@ -1,4 +1,4 @@
-"""The ledger, from a real journal, as people, spreadsheets and machines read it."""
+"""The ledger, from a real job database, as people, spreadsheets and machines read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.job import JobState, Place
 from expandd.domain.settings import Settings
 from expandd.service.cli.cli import cli
@@ -28,7 +28,7 @@ async def a_house(base: Path) -> Settings:
     )
     settings.state_dir.mkdir()
     hot, cold = (Place.of(folder) for folder in settings.folders)
-    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+    store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     for job in (
         a_job_in(S.DONE, "job-1", at=OCTOBER, closed=True, place=hot),
         a_job_in(S.DONE, "job-2", at=NOVEMBER, closed=True, place=hot),
@@ -36,10 +36,10 @@ async def a_house(base: Path) -> Settings:
         a_job_in(S.UNKNOWN, "job-4", at=NOVEMBER, place=cold),
         a_job_in(S.DONE, "job-5", at=OCTOBER, closed=True, place=cold),
     ):
-        await journal.add(job)
-    # What the journal forgets of its images is still counted.
-    await journal.prune(OCTOBER + 3600)
-    journal.close()
+        await store.add(job)
+    # What the job database forgets of its images is still counted.
+    await store.prune(OCTOBER + 3600)
+    store.close()
     return settings
 
 
@@ -77,5 +77,5 @@ async def test_a_month_is_told_alone_in_every_form(tmp_path: Path) -> None:
     assert told(tmp_path, "--month", "2020-01").startswith("Nothing was paid")
 
 
-def test_a_month_that_is_none_is_a_mistake_of_usage() -> None:
+def test_a_month_that_is_none_is_a_config_error_of_usage() -> None:
     assert CliRunner().invoke(cli, ["ledger", "--month", "October"]).exit_code == 2

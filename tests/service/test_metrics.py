@@ -14,15 +14,15 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from expandd.adapters.files.scan import Counting
+from expandd.adapters.files.scan import FolderCounter
 from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
-from expandd.domain.events import BugFound, Event, FileSettled, GateShut, JobClosed, JobMoved
+from expandd.domain.events import BugFound, Event, FileSettled, JobClosed, JobMoved, PauseStarted
 from expandd.domain.job import JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Api
 from expandd.service.observability.logs import set_up
-from expandd.service.observability.metrics import MeteredApi, Metrics, Publisher
+from expandd.service.observability.metrics import InstrumentedApi, Metrics, Publisher
 from expandd.service.reports.overview import build_overview, labels_of
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
@@ -61,9 +61,9 @@ def test_a_paid_image_counts_once_however_it_went(settings: Settings) -> None:
     metrics, place = Metrics(settings), Place.of(settings.folders[0])
     lost = a_job_in(S.UNKNOWN, place=place)
     events: list[Event] = [
-        *run_of(place, S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED, S.DONE),
+        *run_of(place, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED, S.DOWNLOADED, S.DELIVERED, S.DONE),
         JobClosed(a_job_in(S.DONE, place=place)),
-        JobMoved(lost, S.INTENT),
+        JobMoved(lost, S.SUBMITTING),
         JobMoved(
             lost.with_(state=S.RENDERED, stamps=(*lost.stamps, replace(lost.stamps[-1], state=S.RENDERED))), S.UNKNOWN
         ),
@@ -87,25 +87,27 @@ def test_what_is_true_now_leaves_no_line_behind_once_it_is_over(settings: Settin
     inbox = settings.folders[1].inbox
     (settings.folders[0].inbox / "a.png").touch()
     inbox.rmdir()
-    metrics.see(build_overview(settings, Counting()), settings)
+    metrics.see(build_overview(settings, FolderCounter()), settings)
     away = samples(metrics)
     inbox.mkdir()
-    metrics.see(build_overview(settings, Counting()), settings)
+    metrics.see(build_overview(settings, FolderCounter()), settings)
     back = samples(metrics)
 
     assert away["expandd_waiting_files{folder=hot}"] == 1
     assert away["expandd_budget_left{folder=hot,period=day}"] == 5
-    assert away["expandd_gate_shut{gate=cold,reason=inbox_unavailable}"] == 1
+    assert away["expandd_paused{pause=cold,reason=inbox_unavailable}"] == 1
     assert away["expandd_folder_up{folder=cold}"] == 0
-    assert not [name for name in back if name.startswith("expandd_gate_shut")]
+    assert not [name for name in back if name.startswith("expandd_paused")]
     assert back["expandd_folder_up{folder=cold}"] == 1
 
 
 def test_labels_are_short_and_never_two_folders_in_one() -> None:
-    hot, cold, odd, twin = map(Path, ("/srv/hot/inbox", "/srv/cold/inbox", "/srv/print/in", "/elsewhere/hot/inbox"))
+    hot, cold, odd, reused_from = map(
+        Path, ("/srv/hot/inbox", "/srv/cold/inbox", "/srv/print/in", "/elsewhere/hot/inbox")
+    )
 
     assert list(labels_of([hot, cold]).values()) == ["hot", "cold"]
-    assert list(labels_of([hot, odd, twin]).values()) == [str(hot), "in", str(twin)]
+    assert list(labels_of([hot, odd, reused_from]).values()) == [str(hot), "in", str(reused_from)]
 
 
 def test_what_could_not_be_told_is_read_where_it_is_counted(settings: Settings) -> None:
@@ -143,7 +145,7 @@ class FailingApi:
 )
 async def test_calls_are_counted_by_how_they_ended(settings: Settings, error: Exception | None, outcome: str) -> None:
     metrics = Metrics(settings)
-    api = MeteredApi(cast("Api", FailingApi(error)), metrics.called)
+    api = InstrumentedApi(cast("Api", FailingApi(error)), metrics.called)
     await asyncio.gather(api.generate("image", OFFSETS), return_exceptions=True)
 
     assert samples(metrics)[f"expandd_api_requests_total{{call=generate,outcome={outcome}}}"] == 1
@@ -170,17 +172,17 @@ def a_busy(settings: Settings) -> Metrics:
     metrics, place = Metrics(settings), Place.of(settings.folders[0])
     settings.folders[1].inbox.rmdir()
     events: list[Event] = [
-        *run_of(place, S.CLAIMED, S.UPLOADED, S.INTENT, S.ACCEPTED),
+        *run_of(place, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED),
         JobClosed(a_job_in(S.DONE, place=place)),
         FileSettled(place.inbox, Path("a"), missed=True),
-        GateShut("service", PauseReason.API_UNREACHABLE, "gone"),
+        PauseStarted("service", PauseReason.API_UNREACHABLE, "gone"),
         BugFound("here", ValueError()),
     ]
     for event in events:
         metrics(event)
     metrics.called("generate", "ok", 0.1)
     metrics.loses("log_lines", lambda: 1)
-    metrics.see(build_overview(settings, Counting()), settings)
+    metrics.see(build_overview(settings, FolderCounter()), settings)
     return metrics
 
 

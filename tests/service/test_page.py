@@ -1,4 +1,4 @@
-"""Owns the proof of what the page shows and takes orders for, over real HTTP."""
+"""Owns the proof of what the page shows and takes commands for, over real HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.commands import Verb
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.events import JobMoved
@@ -21,23 +21,23 @@ from expandd.domain.job import JobState, Stamp
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
 from expandd.service.page.drawings import canvas, days_plot, hours_plot, round_up
-from expandd.service.page.reader import JournalRecords
+from expandd.service.page.reader import DatabaseRecords
 from expandd.service.page.site import MOST, event
 from expandd.service.page.text import added, clock, folder_name, lasting
-from expandd.service.page.thumbnails import Foresight, Gone, Kind, Pictures
+from expandd.service.page.thumbnails import Gone, Kind, Prefetch, Thumbnails
 from expandd.service.page.view import folder_key
 from expandd.service.reports.overview import Pause
 from tests.support.configurations import loaded
+from tests.support.images import png_claiming
 from tests.support.jobs import EXPECTED, a_job_in
 from tests.support.manual_clock import START
-from tests.support.pictures import png_claiming
 from tests.support.shown import FakeRecords, a_folder, done_job, failed_job, shown
 
 INBOX = Path("/srv/hot/inbox")
 EVIL = "<img src=x onerror=alert(1)>.png"
 
 
-def halt(reason: PauseReason, inbox: Path | None = INBOX) -> Pause:
+def pause(reason: PauseReason, inbox: Path | None = INBOX) -> Pause:
     return Pause(inbox=inbox, reason=reason, why="somebody has paused it", since=START, lifts="By itself.")
 
 
@@ -84,7 +84,7 @@ async def test_no_link_of_a_result_and_no_path_outside_the_hot_folder_leaves_the
     assert str(tmp_path) not in text
 
 
-async def test_pictures_are_small_and_are_asked_for_by_job_and_kind_alone(tmp_path: Path) -> None:
+async def test_images_are_small_and_are_asked_for_by_job_and_kind_alone(tmp_path: Path) -> None:
     records = FakeRecords()
     records.know(done_job(tmp_path))
     async with shown(records=records) as page:
@@ -114,7 +114,7 @@ async def test_pictures_are_small_and_are_asked_for_by_job_and_kind_alone(tmp_pa
     assert {answer.status_code for answer in strange} == {404}
 
 
-async def test_a_picture_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_page_lives(tmp_path: Path) -> None:
+async def test_a_image_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_page_lives(tmp_path: Path) -> None:
     gone, linked, bomb, other = (done_job(tmp_path / name, f"job-{name}") for name in "abcd")
     for job in (gone, linked, bomb, other):
         assert job.target is not None
@@ -126,7 +126,7 @@ async def test_a_picture_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_
     linked.target.unlink()
     linked.target.symlink_to("/etc/hostname")
     bomb.target.write_bytes(png_claiming(60000, 60000))
-    other.target.write_bytes((tmp_path / "a" / "done" / "picture.png").read_bytes())
+    other.target.write_bytes((tmp_path / "a" / "done" / "image.png").read_bytes())
     records = FakeRecords()
     records.know(gone, linked, bomb, other)
     async with shown(records=records) as page:
@@ -139,7 +139,7 @@ async def test_a_picture_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_
         assert "no longer" in answer.text
 
 
-async def test_a_picture_once_shown_stays_when_its_file_is_taken_away(tmp_path: Path) -> None:
+async def test_a_image_once_shown_stays_when_its_file_is_taken_away(tmp_path: Path) -> None:
     records = FakeRecords()
     job = done_job(tmp_path)
     records.know(job)
@@ -156,45 +156,45 @@ async def test_a_result_that_is_taken_away_at_once_was_made_small_before(tmp_pat
     job = done_job(tmp_path)
     assert job.target is not None
     assert job.resting is not None
-    records, foresight = FakeRecords(), Foresight()
+    records, prefetch = FakeRecords(), Prefetch()
     records.know(job)
     async with PillowImages(processes=1) as images:
-        pictures = Pictures(images)
+        thumbnails = Thumbnails(images)
         for state in (JobState.ACCEPTED, JobState.DELIVERED):
-            foresight(JobMoved(job.with_(state=state), None))
-        await foresight.make(pictures)
+            prefetch(JobMoved(job.with_(state=state), None))
+        await prefetch.make(thumbnails)
         job.target.unlink()
         job.resting.unlink()
 
-        assert await pictures.picture(job, Kind.SOURCE)
-        assert await pictures.picture(job, Kind.RESULT)
+        assert await thumbnails.thumbnail(job, Kind.SOURCE)
+        assert await thumbnails.thumbnail(job, Kind.RESULT)
 
 
-async def test_the_newest_pictures_are_kept_within_their_bytes(tmp_path: Path) -> None:
+async def test_the_newest_images_are_kept_within_their_bytes(tmp_path: Path) -> None:
     jobs = [done_job(tmp_path / str(number), f"job-{number}") for number in range(3)]
     async with PillowImages(processes=1) as images:
-        size = len(await Pictures(images).picture(jobs[0], Kind.RESULT))
-        pictures = Pictures(images, most_bytes=2 * size)
+        size = len(await Thumbnails(images).thumbnail(jobs[0], Kind.RESULT))
+        thumbnails = Thumbnails(images, most_bytes=2 * size)
         for job in jobs:
-            await pictures.picture(job, Kind.RESULT)
+            await thumbnails.thumbnail(job, Kind.RESULT)
         for job in jobs:
             assert job.target is not None
             job.target.unlink()
 
-        assert len(pictures) == 2
-        assert await pictures.picture(jobs[2], Kind.RESULT)
+        assert len(thumbnails) == 2
+        assert await thumbnails.thumbnail(jobs[2], Kind.RESULT)
         with pytest.raises(Gone, match="no longer there"):
-            await pictures.picture(jobs[0], Kind.RESULT)
+            await thumbnails.thumbnail(jobs[0], Kind.RESULT)
 
 
-async def test_pictures_have_words_that_say_their_sizes(tmp_path: Path) -> None:
+async def test_images_have_words_that_say_their_sizes(tmp_path: Path) -> None:
     records = FakeRecords()
     records.know(done_job(tmp_path))
     async with shown(records=records) as page:
         text = (await page.http.get("/")).text
 
-    assert 'aria-label="Original of picture.png, 100×80 px, on the canvas of its result"' in text
-    assert 'aria-label="Result picture.png, 140×100 px, adds 10 px above and below, 20 px left and right"' in text
+    assert 'aria-label="Original of image.png, 100×80 px, on the canvas of its result"' in text
+    assert 'aria-label="Result image.png, 140×100 px, adds 10 px above and below, 20 px left and right"' in text
 
 
 async def test_metrics_are_there_only_when_there_are_some() -> None:
@@ -207,10 +207,10 @@ async def test_metrics_are_there_only_when_there_are_some() -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
-# --- what it takes orders for ---
+# --- what it takes commands for ---
 
 
-async def test_an_order_about_a_job_is_left_for_the_daemon() -> None:
+async def test_an_command_about_a_job_is_left_for_the_daemon() -> None:
     verbs = (Verb.RETRY, Verb.CANCEL, Verb.PAID, Verb.NOT_PAID)
     records = FakeRecords()
     records.know(failed_job("job-2"))
@@ -218,11 +218,13 @@ async def test_an_order_about_a_job_is_left_for_the_daemon() -> None:
         answers = [await page.press(verb.value, job="job-2") for verb in verbs]
         again = await page.http.get(answers[0].headers["location"])
 
-    assert [(order.verb, order.job_id, order.inbox) for order in records.orders] == [(v, "job-2", None) for v in verbs]
+    assert [(command.verb, command.job_id, command.inbox) for command in records.commands] == [
+        (v, "job-2", None) for v in verbs
+    ]
     assert re.search(r'role="status" class="said">It is tried again', again.text)
 
 
-async def test_an_order_about_a_folder_names_it_by_its_key_and_all_by_all() -> None:
+async def test_an_command_about_a_folder_names_it_by_its_key_and_all_by_all() -> None:
     verbs = (Verb.PAUSE, Verb.RESUME, Verb.RELEASE)
     async with shown() as page:
         for verb in verbs:
@@ -231,7 +233,7 @@ async def test_an_order_about_a_folder_names_it_by_its_key_and_all_by_all() -> N
             assert words.status_code == 200
             assert words.text.strip().endswith(".")
 
-        ordered = [(order.verb, order.inbox) for order in page.records.orders]
+        ordered = [(command.verb, command.inbox) for command in page.records.commands]
         assert ordered == [(verb, inbox) for verb in verbs for inbox in (INBOX, None)]
 
 
@@ -251,19 +253,19 @@ async def test_what_the_page_does_not_offer_cannot_be_ordered() -> None:
         codes = [(await page.press(form.pop("verb"), None, **form)).status_code for form in forms]
 
         assert codes == [409, 404, 409, 409, 409, 409, 400]
-        assert page.records.orders == []
+        assert page.records.commands == []
 
 
 async def test_what_a_person_must_lift_has_its_button_and_what_lifts_itself_has_none() -> None:
     records = FakeRecords()
     reasons = (PauseReason.PAUSED, PauseReason.BURST, PauseReason.API_UNREACHABLE)
-    records.now = replace(records.now, pauses=tuple(halt(reason) for reason in reasons))
+    records.now = replace(records.now, pauses=tuple(pause(reason) for reason in reasons))
     async with shown(records=records) as page:
         text = (await page.http.get("/")).text
-    halts = text.partition('id="halts"')[2].partition("</section>")[0]
+    pauses = text.partition('id="halts"')[2].partition("</section>")[0]
 
-    assert re.findall(r'name="verb" value="([^"]+)"', halts) == ["resume", "release"]
-    assert halts.count("hot waits") == 3
+    assert re.findall(r'name="verb" value="([^"]+)"', pauses) == ["resume", "release"]
+    assert pauses.count("hot waits") == 3
 
 
 # --- what is sent live ---
@@ -380,22 +382,22 @@ def test_the_source_lies_on_its_canvas_where_it_lies_in_the_result() -> None:
     assert (cut.source.x, cut.source.width, cut.kept.x, cut.kept.width) == (-500, 1000, 0, 500)
 
 
-async def test_the_past_is_read_from_the_journal_and_plotted_by_hour_and_day(tmp_path: Path) -> None:
+async def test_the_past_is_read_from_the_store_and_plotted_by_hour_and_day(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "")
     settings.state_dir.mkdir()
-    journal, now = SqliteJournal(settings.state_dir / "journal.sqlite"), time.time()
+    store, now = SqliteJobStore(settings.state_dir / "journal.sqlite"), time.time()
     for number, (state, at) in enumerate(((JobState.DONE, now), (JobState.DONE, now - 7200), (JobState.FAILED, now))):
-        await journal.add(a_job_in(state, f"job-{number}", at=at - 10, closed=True, stamps=(Stamp(state, at),)))
-    await journal.add(a_job_in(JobState.DONE, "old", closed=True, stamps=(Stamp(JobState.DONE, now - 40 * 86400),)))
-    journal.close()
-    records = JournalRecords(lambda: settings)
+        await store.add(a_job_in(state, f"job-{number}", at=at - 10, closed=True, stamps=(Stamp(state, at),)))
+    await store.add(a_job_in(JobState.DONE, "old", closed=True, stamps=(Stamp(JobState.DONE, now - 40 * 86400),)))
+    store.close()
+    records = DatabaseRecords(lambda: settings)
     past, known = await records.past(), await records.job("job-1")
     records.close()
     by_hour = hours_plot(past.hours, now)
     by_day = days_plot(past.ledger, now, paid_today=7, budget=10)
 
     assert known is not None
-    assert await JournalRecords(lambda: settings).job("job-9") is None
+    assert await DatabaseRecords(lambda: settings).job("job-9") is None
     assert (by_hour.total, by_hour.failed, len(by_hour.bars)) == (2, 1, 24)
     assert (by_hour.bars[-1].count, by_hour.bars[-1].failed, by_hour.bars[-3].count) == (1, 1, 1)
     assert (by_day.bars[-1].count, by_day.top, by_day.limit, len(by_day.bars)) == (7, 10, 0.0, 30)

@@ -65,12 +65,12 @@ async def test_however_many_half_sent_requests_there_are_whole_ones_are_answered
         open_here = descriptors() - before - 200
 
     assert answer.status_code == 200
-    # The page's own, its listener, the test's client and its picture reader's pipes.
+    # The page's own, its listener, the test's client and its image reader's pipes.
     assert open_here < 8 + 20
 
 
 async def test_a_request_that_does_not_come_to_its_end_is_ended() -> None:
-    post = b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+    post = b"POST /commands HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
     form = b"Content-Type: application/x-www-form-urlencoded\r\n\r\ntoken="
     async with shown(limits=QUICK) as page:
         for sent in (b"", HALF, post, post + form, post + b"Expect: 100-continue\r\n" + form):
@@ -174,7 +174,7 @@ NAMES = (
 )  # fmt: skip
 HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), LINE), max_size=4)
 PATHS = st.one_of(
-    st.sampled_from([b"/", b"/live", b"/orders", b"/metrics", b"/jobs/%00/source.webp", b"*", b"http://[/"]),
+    st.sampled_from([b"/", b"/live", b"/commands", b"/metrics", b"/jobs/%00/source.webp", b"*", b"http://[/"]),
     LINE.map(lambda value: b"/jobs/" + value + b"/result.webp"),
     LINE.map(lambda value: b"/?said=" + value),
     LINE.map(lambda value: b"/static/" + value),
@@ -239,7 +239,7 @@ def test_no_form_with_the_right_token_finds_a_bug() -> None:
         token = runner.run(page.token()).encode()
 
         async def press(body: bytes) -> None:
-            answer = await page.http.post("/orders", content=b"token=" + token + b"&" + body, headers=FORM)
+            answer = await page.http.post("/commands", content=b"token=" + token + b"&" + body, headers=FORM)
             assert answer.status_code in {303, 400, 403, 404, 409, 413}
 
         @given(fields=st.lists(st.tuples(st.sampled_from([b"verb", b"job", b"folder", b"token", b"x"]), LINE)))

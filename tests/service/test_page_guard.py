@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.domain.errors import ConfigurationError, JournalAway
+from expandd.domain.errors import ConfigurationError, DatabaseAway
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
 from expandd.service.page.guard import FORGOTTEN, MOST_PEERS, Guesses, host_name
@@ -46,8 +46,8 @@ async def test_a_name_that_is_not_its_own_is_refused_and_learns_nothing() -> Non
 
 
 async def test_it_answers_to_this_machine_and_to_configured_names_on_any_port() -> None:
-    names = ("localhost", "localhost:9000", "127.0.0.1", "[::1]:80", "Pictures.Example", "localhost.")
-    async with shown(PageSettings(listen="127.0.0.1:0", hosts=("pictures.example",))) as page:
+    names = ("localhost", "localhost:9000", "127.0.0.1", "[::1]:80", "Images.Example", "localhost.")
+    async with shown(PageSettings(listen="127.0.0.1:0", hosts=("images.example",))) as page:
         codes = {(await page.http.get("/", headers={"Host": name})).status_code for name in names}
 
     assert codes == {200}
@@ -77,11 +77,11 @@ async def test_what_another_site_sends_changes_nothing_even_with_the_right_token
         codes = [(await page.press("pause", sender, folder="all")).status_code for sender in senders]
 
         assert codes == [403] * len(senders)
-        assert page.records.orders == []
+        assert page.records.commands == []
         assert page.log.getvalue().count("\n") == 1  # that it is open
 
 
-async def test_the_page_itself_may_order() -> None:
+async def test_the_page_itself_may_command() -> None:
     async with shown() as page:
         own = page.url.rstrip("/")
         answers = [
@@ -90,41 +90,43 @@ async def test_the_page_itself_may_order() -> None:
         ]
 
         assert [answer.status_code for answer in answers] == [303, 303, 303]
-        assert len(page.records.orders) == 3
+        assert len(page.records.commands) == 3
 
 
 async def test_without_the_token_nothing_is_ordered() -> None:
     async with shown() as page:
         forms = [{"token": token, "verb": "pause", "folder": "all"} for token in ("", "wrong", "ä")]
-        answers = [await page.http.post("/orders", data=form) for form in forms]
+        answers = [await page.http.post("/commands", data=form) for form in forms]
 
         assert {answer.status_code for answer in answers} == {403}
         assert all("Nothing was changed" in answer.text for answer in answers)
-        assert page.records.orders == []
+        assert page.records.commands == []
 
 
 async def test_forms_that_are_none_or_too_large_are_refused() -> None:
     async with shown() as page:
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         codes = [
-            (await page.http.post("/orders", json={"verb": "pause"})).status_code,
-            (await page.http.post("/orders", content=b"x=" + b"y" * 5000, headers=kind)).status_code,
-            (await page.http.post("/orders", content=b"\xff\xfe", headers=kind)).status_code,
-            (await page.http.post("/orders", content="&".join(f"a{n}=1" for n in range(99)), headers=kind)).status_code,
+            (await page.http.post("/commands", json={"verb": "pause"})).status_code,
+            (await page.http.post("/commands", content=b"x=" + b"y" * 5000, headers=kind)).status_code,
+            (await page.http.post("/commands", content=b"\xff\xfe", headers=kind)).status_code,
+            (
+                await page.http.post("/commands", content="&".join(f"a{n}=1" for n in range(99)), headers=kind)
+            ).status_code,
         ]
 
         assert codes == [415, 413, 400, 400]
-        assert page.records.orders == []
+        assert page.records.commands == []
 
 
 async def test_looking_changes_nothing() -> None:
     async with shown() as page:
-        for path in ("/", "/?said=pause", "/orders", "/orders?verb=pause&folder=all"):
+        for path in ("/", "/?said=pause", "/commands", "/commands?verb=pause&folder=all"):
             await page.http.get(path)
         for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
-            assert (await page.http.request(method, "/orders")).status_code == 405
+            assert (await page.http.request(method, "/commands")).status_code == 405
 
-        assert page.records.orders == []
+        assert page.records.commands == []
 
 
 async def test_beyond_this_machine_only_the_password_opens_it_and_a_new_one_counts_at_once(tmp_path: Path) -> None:
@@ -209,14 +211,14 @@ async def test_every_answer_has_the_strict_headers() -> None:
             await page.http.get("/static/page.css"),
             await page.http.get("/nothing"),
             await page.http.get("/", headers={"Host": "evil.example"}),
-            await page.http.post("/orders"),
+            await page.http.post("/commands"),
             await page.http.get("/jobs/job-2/source.webp"),
         ]
-        records.failing = JournalAway("The journal is away.")
+        records.failing = DatabaseAway("The job database is away.")
         answers.append(await page.http.get("/"))
 
     assert answers[-1].status_code == 503
-    assert "The journal is away." in answers[-1].text
+    assert "The job database is away." in answers[-1].text
     for answer in answers:
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none';")
@@ -248,7 +250,7 @@ def test_an_address_that_is_none_is_refused(listen: str) -> None:
         parse_address(listen)
 
 
-def test_a_taken_port_is_a_mistake_of_the_configuration_with_its_sentence() -> None:
+def test_a_taken_port_is_a_config_error_of_the_configuration_with_its_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with (

@@ -1,4 +1,4 @@
-"""What would become of the waiting files, with the daemon's own eyes and a real journal."""
+"""What would become of the waiting files, with the daemon's own eyes and a real job database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.job import JobState, Place
 from expandd.domain.offsets import Offsets
@@ -18,8 +18,8 @@ from expandd.domain.settings import Settings
 from expandd.service.reports.plan import Planned, Planner, run_plan
 from expandd.service.reports.snapshot import Snapshot, write_snapshot
 from tests.support.configurations import loaded
+from tests.support.images import an_image
 from tests.support.jobs import a_job_in, a_result, a_source
-from tests.support.pictures import picture
 
 CONFIG = """\
 state_dir: state
@@ -27,38 +27,38 @@ workers: 2
 budget: {{day: 2}}
 folders: [{{root: hot, offsets: {{left: 50%}}, duplicates: {duplicates}}}]
 """
-OLD = picture("png", 100, 80, seed=1)
+OLD = an_image("png", 100, 80, seed=1)
 
 
 def a_house(base: Path, duplicates: str = "expand") -> Settings:
     settings = loaded(base, CONFIG.format(duplicates=duplicates))
-    (settings.state_dir / "vault" / "kept").mkdir(parents=True)
+    (settings.state_dir / "spool" / "kept").mkdir(parents=True)
     return settings
 
 
 async def with_old_job(settings: Settings) -> None:
     source = a_source(sha256=hashlib.sha256(OLD).hexdigest())
     job = a_job_in(JobState.DONE, closed=True, source=source, offsets=Offsets(left=50), result=a_result())
-    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
-    await journal.add(job.with_(place=Place.of(settings.folders[0])))
-    journal.close()
+    store = SqliteJobStore(settings.state_dir / "journal.sqlite")
+    await store.add(job.with_(place=Place.of(settings.folders[0])))
+    store.close()
 
 
 async def planned(settings: Settings) -> list[Planned]:
-    with reading(settings.state_dir / "journal.sqlite") as journal:
+    with reading(settings.state_dir / "journal.sqlite") as store:
         async with PillowImages(processes=1) as images:
-            return [one async for one in Planner(settings, journal, images).plan(settings.folders[0])]
+            return [one async for one in Planner(settings, store, images).plan(settings.folders[0])]
 
 
 async def test_each_waiting_file_gets_its_fate_and_nothing_is_touched(tmp_path: Path) -> None:
     settings = a_house(tmp_path)
     folder = settings.folders[0]
     files = {
-        "a.jpg": picture("jpeg", 100, 80),
-        "b.png": picture("png", 100, 80)[:200],
+        "a.jpg": an_image("jpeg", 100, 80),
+        "b.png": an_image("png", 100, 80)[:200],
         "c.txt": b"text",
         "d.png": OLD,
-        "e.jpeg": picture("jpeg", 100, 80, seed=3),
+        "e.jpeg": an_image("jpeg", 100, 80, seed=3),
         ".f.png": OLD,
     }
     for name, content in files.items():
@@ -85,7 +85,7 @@ async def test_what_is_paid_for_is_not_paid_for_again_where_the_folder_says_so(
 ) -> None:
     settings = a_house(tmp_path, duplicates)
     await with_old_job(settings)
-    (settings.state_dir / "vault" / "kept" / a_result().sha256).touch()
+    (settings.state_dir / "spool" / "kept" / a_result().sha256).touch()
     for name in ("a.png", "b.png"):
         (settings.folders[0].inbox / name).write_bytes(OLD)
 
@@ -106,7 +106,7 @@ def test_the_totals_say_what_it_takes_and_when_nobody_knows(tmp_path: Path, caps
     run_plan(config, as_json=True)
     empty = json.loads(capsys.readouterr().out)
     for number in range(3):
-        (settings.folders[0].inbox / f"{number}.png").write_bytes(picture("png", 100, 80, seed=number))
+        (settings.folders[0].inbox / f"{number}.png").write_bytes(an_image("png", 100, 80, seed=number))
     run_plan(config, as_json=False)
     unknown = capsys.readouterr().out
     write_snapshot(settings.state_dir, Snapshot(at=1.0, process="it", price=Decimal("1.5")))

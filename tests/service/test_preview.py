@@ -10,14 +10,14 @@ from PIL import Image
 from expandd.domain.image import Size
 from expandd.domain.offsets import Offsets
 from expandd.service.preview.preview import preview
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 ADDED, CUT = (0x2F, 0x7D, 0x95), (0xC8, 0x37, 0x2D)
 
 
 def shown(directory: Path, offsets: Offsets, width: int = 400, height: int = 300) -> Image.Image:
     target = directory / "preview.png"
-    preview(picture("webp", width, height), Size(width, height), offsets, target)
+    preview(an_image("webp", width, height), Size(width, height), offsets, target)
     with Image.open(target) as page:
         return page.convert("RGB")
 
@@ -54,7 +54,7 @@ def test_any_offsets_fit_on_the_page(tmp_path: Path, offsets: Offsets) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (64, 4096), (4096, 64)])
-def test_any_picture_fits_on_the_page(tmp_path: Path, width: int, height: int) -> None:
+def test_any_image_fits_on_the_page(tmp_path: Path, width: int, height: int) -> None:
     page = shown(tmp_path, Offsets(left=10, top=-10), width, height)
     assert page.width <= 1400
     assert page.height <= 1100

@@ -21,13 +21,13 @@ def shown(*events: Event, expected: int = 0) -> str:
     return screen.getvalue()
 
 
-def test_the_bar_counts_towards_all_that_waits_not_towards_what_is_in_hand() -> None:
+def test_the_bar_counts_towards_all_that_waits_not_towards_what_is_in_progress() -> None:
     done = a_job_in(S.DONE, closed=True)
 
     assert "1/12" in shown(JobMoved(a_job(), None), JobClosed(done), expected=12)
 
 
-def test_what_an_earlier_run_left_in_hand_is_counted_too() -> None:
+def test_what_an_earlier_run_left_in_progress_is_counted_too() -> None:
     assert "1/5" in shown(Recovered(3, 0), JobClosed(a_job_in(S.DONE, closed=True)), expected=2)
 
 
@@ -37,7 +37,7 @@ def test_more_than_was_expected_is_counted_as_it_comes() -> None:
     assert "0/3" in shown(*moved, expected=1)
 
 
-def test_a_failed_picture_leaves_its_reason_on_the_screen() -> None:
+def test_a_failed_image_leaves_its_reason_on_the_screen() -> None:
     failed = a_job_in(S.FAILED, closed=True)
 
     assert failed.fault is not None

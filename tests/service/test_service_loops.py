@@ -15,15 +15,15 @@ from expandd.domain.events import BugFound, JobClosed
 from expandd.domain.job import JobState
 from expandd.domain.settings import Hook, Hooks
 from expandd.engine.supervisor import LOOP, Supervisor
-from expandd.service.observability.hooks import Teller
+from expandd.service.observability.hooks import HookRunner
 from expandd.service.observability.logs import set_up
 from expandd.service.observability.metrics import Metrics, Publisher
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.snapshot import Snapshots
-from expandd.service.runtime.app import Premises
+from expandd.service.runtime.app import FolderAccess
 from expandd.service.runtime.reload import Reloader
-from expandd.service.runtime.systemd import Failures, Heart, Notifier
-from tests.support.fakes import FixedChance
+from expandd.service.runtime.systemd import Failures, Notifier, Watchdog
+from tests.support.fakes import FixedRandomness
 from tests.support.jobs import a_job_in
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -63,8 +63,8 @@ Keep = Callable[[str, Callable[[], Awaitable[object]]], Awaitable[None]]
 Loop = Callable[[Workshop, Stumble, Keep], Awaitable[object]]
 
 
-def heart(workshop: Workshop, stumble: Callable[[], float]) -> Heart:
-    return Heart(workshop.engine, systemd=Notifier({}), failures=Failures(), log=LOG, wall=stumble)
+def heart(workshop: Workshop, stumble: Callable[[], float]) -> Watchdog:
+    return Watchdog(workshop.engine, systemd=Notifier({}), failures=Failures(), log=LOG, wall=stumble)
 
 
 def snapshot(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object]:
@@ -87,7 +87,7 @@ def reload(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object
     reloader = Reloader(
         Path("missing.yaml"),
         workshop.engine,
-        premises=Premises(),
+        folder_access=FolderAccess(),
         systemd=StumblingNotifier(stumble),
         heart=heart(workshop, workshop.clock.wall),
         log=LOG,
@@ -99,15 +99,15 @@ def reload(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object
 
 def hook(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object]:
     stumble.answer = Hooks(on_done=Hook(command=("/bin/true",)))
-    teller = Teller(LOG, lambda: stumble.answer, clock=workshop.clock, chance=FixedChance())
+    hook_runner = HookRunner(LOG, lambda: stumble.answer, clock=workshop.clock, randomness=FixedRandomness())
     for number in range(2):
-        teller(JobClosed(a_job_in(JobState.DONE, f"job-{number}")))
-    teller.hooks = stumble
+        hook_runner(JobClosed(a_job_in(JobState.DONE, f"job-{number}")))
+    hook_runner.hooks = stumble
 
     async def named(name: str, loop: Callable[[], Awaitable[object]]) -> None:
         await keep("loop" if name == "hook on_done" else name, loop)
 
-    return teller.work(named)
+    return hook_runner.work(named)
 
 
 @pytest.mark.parametrize("loop", [snapshot, metrics, heartbeat, reload, hook], ids=lambda loop: str(loop.__name__))
@@ -115,7 +115,7 @@ async def test_a_loop_of_the_service_that_fails_is_told_and_works_again(tmp_path
     workshop = Workshop(tmp_path)
     workshop.start()
     clock, recorder, stumble = ManualClock(), Recorder(), Stumble()
-    supervisor = Supervisor(clock, FixedChance(), recorder)
+    supervisor = Supervisor(clock, FixedRandomness(), recorder)
     kept = asyncio.ensure_future(loop(workshop, stumble, supervisor.keep))
     try:
         async with asyncio.timeout(10.0):

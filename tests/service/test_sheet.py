@@ -10,12 +10,12 @@ from PIL import Image
 from expandd.domain.offsets import Offsets
 from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
 from expandd.service.preview.preview import drawable, fitted, font
-from tests.support.pictures import drawing, encoded, picture
+from tests.support.images import an_image, drawing, encoded
 
 
 def row(directory: Path, name: str = "source.jpg", offsets: Offsets | None = None) -> SheetRow:
     source, result = directory / name, directory / f"result of {len(name)}.png"
-    source.write_bytes(picture("jpeg", 200, 120, orientation=6))
+    source.write_bytes(an_image("jpeg", 200, 120, orientation=6))
     offsets = offsets or Offsets(left=60, top=-20)
     size = 200 + offsets.left + offsets.right, 120 + offsets.top + offsets.bottom
     result.write_bytes(encoded(drawing(*size), "png"))
@@ -59,7 +59,7 @@ def test_any_file_name_can_be_captioned(tmp_path: Path, name: str) -> None:
 
 
 def test_a_long_name_keeps_its_beginning_and_its_ending() -> None:
-    shown = fitted("a holiday by the sea, picture " + "9" * 80 + ".jpg", 300, font(20))
+    shown = fitted("a holiday by the sea, image " + "9" * 80 + ".jpg", 300, font(20))
     assert shown.startswith("a holiday")
     assert shown.endswith(".jpg")
     assert font(20).getlength(shown) <= 300

@@ -11,20 +11,20 @@ import threading
 import pytest
 
 from expandd.domain.events import Event, Recovered
-from expandd.service.observability.log_writer import Spout
-from expandd.service.runtime.app import MOST_WAITING, Announcer
+from expandd.service.observability.log_writer import LogWriter
+from expandd.service.runtime.app import MOST_WAITING, EventBus
 
 
 def confess(lines: int) -> str:
     return f"lost {lines}"
 
 
-def test_lines_come_in_order() -> None:
+def test_lines_come_in_command() -> None:
     written: list[str] = []
-    spout = Spout(written.append, confess)
+    log_writer = LogWriter(written.append, confess)
     for number in range(100):
-        spout.put(str(number))
-    spout.close()
+        log_writer.put(str(number))
+    log_writer.close()
 
     assert written == [str(number) for number in range(100)]
 
@@ -39,17 +39,17 @@ def test_what_cannot_be_written_is_counted_and_said_once_it_can() -> None:
             raise OSError(28, "No space left on device")
         written.append(line)
 
-    spout = Spout(write, confess)
+    log_writer = LogWriter(write, confess)
     for line in "abc":
-        spout.put(line)
-    spout.close()
+        log_writer.put(line)
+    log_writer.close()
     full.clear()
     for line in "de":
-        spout.put(line)
-    spout.close()
+        log_writer.put(line)
+    log_writer.close()
 
     assert written == ["lost 3", "d", "e"]
-    assert spout.lost == 3
+    assert log_writer.lost == 3
 
 
 def test_nobody_waits_for_what_nobody_reads() -> None:
@@ -60,15 +60,15 @@ def test_nobody_waits_for_what_nobody_reads() -> None:
         read.wait()
         written.append(line)
 
-    spout = Spout(write, confess, most=10)
+    log_writer = LogWriter(write, confess, most=10)
     for number in range(50):
-        spout.put(str(number))
-    spout.close(0.05)
+        log_writer.put(str(number))
+    log_writer.close(0.05)
     read.set()
-    spout.close()
+    log_writer.close()
 
-    assert 39 <= spout.lost <= 40
-    assert len(written) + spout.lost in {50, 51}
+    assert 39 <= log_writer.lost <= 40
+    assert len(written) + log_writer.lost in {50, 51}
 
 
 async def test_a_subscriber_that_fails_fails_alone_and_is_told_the_rest() -> None:
@@ -81,39 +81,39 @@ async def test_a_subscriber_that_fails_fails_alone_and_is_told_the_rest() -> Non
         calls += 1
         raise ValueError("bad")
 
-    announcer = Announcer(bad, heard.append, fails=failures.append)
+    event_bus = EventBus(bad, heard.append, fails=failures.append)
     events = [Recovered(number, 0) for number in range(3)]
     for event in events:
-        announcer(event)
+        event_bus(event)
     inside = list(heard)
     await asyncio.sleep(0)
 
     assert inside == [], "not within the call of whoever announces"
     assert heard == events
-    assert calls == announcer.failed == 3
+    assert calls == event_bus.failed == 3
     assert len(failures) == 1
 
 
 async def test_events_that_find_no_room_are_counted() -> None:
     heard: list[Event] = []
-    announcer = Announcer(heard.append)
+    event_bus = EventBus(heard.append)
     for number in range(MOST_WAITING + 3):
-        announcer(Recovered(number, 0))
-    announcer.flush()
+        event_bus(Recovered(number, 0))
+    event_bus.flush()
 
     assert len(heard) == MOST_WAITING
     assert heard[0] == Recovered(3, 0)
-    assert announcer.dropped == 3
+    assert event_bus.dropped == 3
 
 
 NO_THREAD = """
 import os, resource
-from expandd.service.observability.log_writer import Spout
+from expandd.service.observability.log_writer import LogWriter
 os.setuid(23001)
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-spout = Spout(lambda line: print(line, flush=True), str)
-spout.put("said")
-spout.close()
+log_writer = LogWriter(lambda line: print(line, flush=True), str)
+log_writer.put("said")
+log_writer.close()
 """
 
 

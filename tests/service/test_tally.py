@@ -13,10 +13,10 @@ S = JobState
 def test_a_job_that_goes_to_and_fro_makes_no_progress() -> None:
     now = [0.0]
     tally = Tally(lambda: now[0])
-    for state in (S.RENDERED, S.VAULTED):
+    for state in (S.RENDERED, S.DOWNLOADED):
         now[0] += 1.0
         tally(JobMoved(a_job_in(state), None))
-    for state in (S.RENDERED, S.VAULTED) * 5:
+    for state in (S.RENDERED, S.DOWNLOADED) * 5:
         now[0] += 1.0
         tally(JobMoved(a_job_in(state), None))
 
@@ -26,9 +26,9 @@ def test_a_job_that_goes_to_and_fro_makes_no_progress() -> None:
 def test_the_end_of_a_job_and_another_job_are_progress() -> None:
     now = [0.0]
     tally = Tally(lambda: now[0])
-    tally(JobMoved(a_job_in(S.VAULTED), None))
+    tally(JobMoved(a_job_in(S.DOWNLOADED), None))
     now[0] = 5.0
-    tally(JobMoved(a_job_in(S.VAULTED, "job-2"), None))
+    tally(JobMoved(a_job_in(S.DOWNLOADED, "job-2"), None))
     again = tally.progress_at
     now[0] = 9.0
     tally(JobClosed(a_job_in(S.DONE)))

@@ -1,4 +1,4 @@
-"""The story of one file, by any name it has or had, from a real journal and real folders."""
+"""The history of one file, by any name it has or had, from a real job database and real folders."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.locks import locked, this_process
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.domain.commands import Lasting, StandingOrder
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.overview import sentence
-from expandd.service.reports.snapshot import Due, InboxNow, ShutGate, Snapshot, write_snapshot
+from expandd.service.reports.snapshot import ActivePause, Due, InboxNow, Snapshot, write_snapshot
 from expandd.service.reports.why import Told, run_why, surroundings, tell
 from tests.support.configurations import loaded
+from tests.support.images import an_image
 from tests.support.jobs import FAULT, a_job_in
-from tests.support.pictures import picture
 
 S = JobState
 ODD = os.fsdecode(b"caf\xe9.png")
@@ -35,12 +35,12 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def a_journal(settings: Settings, *jobs: Job) -> Place:
+async def a_store(settings: Settings, *jobs: Job) -> Place:
     place = Place.of(settings.folders[0])
-    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
+    store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     for job in jobs:
-        await journal.add(job.with_(place=place))
-    journal.close()
+        await store.add(job.with_(place=place))
+    store.close()
     return place
 
 
@@ -58,7 +58,7 @@ async def test_a_job_is_found_by_every_name_it_has_or_had(settings: Settings, mo
         target=folder.outbox / "a" / "cafe-2.png",
         resting=folder.done / "a" / ODD,
     )
-    await a_journal(settings, job, a_job_in(S.DONE, "job-2", closed=True, relative=Path("other.png")))
+    await a_store(settings, job, a_job_in(S.DONE, "job-2", closed=True, relative=Path("other.png")))
     (settings.state_dir.parent / "link").symlink_to(folder.inbox)
     monkeypatch.chdir(folder.outbox)
     names: list[str | Path] = [
@@ -75,31 +75,31 @@ async def test_a_job_is_found_by_every_name_it_has_or_had(settings: Settings, mo
         folder.done / "a" / ODD,
         folder.outbox / "a" / "cafe-2.png",
         settings.state_dir.parent / "link" / "a" / ODD,
-        settings.state_dir / "vault" / "job-1",
+        settings.state_dir / "spool" / "job-1",
     ]
-    found = {str(name): [story.job.id for story in (await told(settings, name)).jobs] for name in names}
+    found = {str(name): [history.job.id for history in (await told(settings, name)).jobs] for name in names}
 
     assert found == {str(name): ["job-1"] for name in names}
 
 
-async def test_a_job_in_hand_says_what_comes_next_when_and_what_it_waits_on(
+async def test_a_job_in_progress_says_what_comes_next_when_and_what_it_waits_on(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = await a_journal(settings, a_job_in(S.UPLOADED, "job-1", tries=3, attempts=2, note="it was slow"))
+    place = await a_store(settings, a_job_in(S.UPLOADED, "job-1", tries=3, attempts=2, note="it was slow"))
     now = time.time()
-    gate = ShutGate(
-        inbox=None, gate="spending", reason=PauseReason.NO_CREDITS, why="none left", since=now, again_at=now
+    pause = ActivePause(
+        inbox=None, pause="spending", reason=PauseReason.NO_CREDITS, why="none left", since=now, again_at=now
     )
-    snapshot = Snapshot(at=now, process=this_process(), gates=(gate,), due=(Due("job-1", now + 30),))
+    snapshot = Snapshot(at=now, process=this_process(), pauses=(pause,), due=(Due("job-1", now + 30),))
     write_snapshot(settings.state_dir, snapshot)
     with locked(settings.state_dir / "lock", "it"):
         config = settings.state_dir.parent / "config.yaml"
-        code = await asyncio.to_thread(run_why, "picture.png", config, as_json=False)
+        code = await asyncio.to_thread(run_why, "image.png", config, as_json=False)
     text = capsys.readouterr().out
-    stopped = (await told(settings, "picture.png")).jobs[0]
+    stopped = (await told(settings, "image.png")).jobs[0]
 
     assert code == 0
-    assert f"{place.inbox}/.expandd/job-1/picture.png (it is no longer there)" in text
+    assert f"{place.inbox}/.expandd/job-1/image.png (it is no longer there)" in text
     assert "Last remark: it was slow." in text
     assert "Top up the account" in text
     assert "Looked at again in" in text
@@ -109,30 +109,30 @@ async def test_a_job_in_hand_says_what_comes_next_when_and_what_it_waits_on(
 
 async def test_one_file_that_a_person_paused_says_so(settings: Settings) -> None:
     inbox = settings.folders[0].inbox
-    await a_journal(settings, a_job_in(S.CLAIMED, "job-1"), a_job_in(S.CLAIMED, "job-2", relative=Path("b.png")))
-    journal = SqliteJournal(settings.state_dir / "journal.sqlite")
-    await journal.stand(StandingOrder(lasting=Lasting.PAUSED, at=5.0, inbox=inbox, relative=Path("picture.png")))
-    journal.close()
-    waits = {name: (await told(settings, name)).jobs[0].waits_on for name in ("picture.png", "b.png")}
+    await a_store(settings, a_job_in(S.CLAIMED, "job-1"), a_job_in(S.CLAIMED, "job-2", relative=Path("b.png")))
+    store = SqliteJobStore(settings.state_dir / "journal.sqlite")
+    await store.stand(Hold(kind=HoldKind.PAUSED, at=5.0, inbox=inbox, relative=Path("image.png")))
+    store.close()
+    waits = {name: (await told(settings, name)).jobs[0].waits_on for name in ("image.png", "b.png")}
 
-    assert [sentence(halt, 0.0) for halt in waits["picture.png"]] == [
-        "picture.png waits: A person has paused this one file. `expandd resume FILE` lets it go on."
+    assert [sentence(pause, 0.0) for pause in waits["image.png"]] == [
+        "image.png waits: A person has paused this one file. `expandd resume FILE` lets it go on."
     ]
     assert waits["b.png"] == ()
 
 
 async def test_a_failed_file_is_told_with_its_reason_also_by_its_sidecar(settings: Settings) -> None:
     error = settings.folders[0].error
-    failed = error / "picture.png"
-    await a_journal(settings, a_job_in(S.FAILED, "job-1", closed=True, resting=failed))
+    failed = error / "image.png"
+    await a_store(settings, a_job_in(S.FAILED, "job-1", closed=True, resting=failed))
     failed.touch()
-    (error / "picture.png.error.json").write_text('{"what_to_do": "Do.", "job": "job-1", "message": "Bad."}')
-    by_sidecar = await told(settings, error / "picture.png.error.json")
+    (error / "image.png.error.json").write_text('{"what_to_do": "Do.", "job": "job-1", "message": "Bad."}')
+    by_sidecar = await told(settings, error / "image.png.error.json")
     (error / "old.png").touch()
     (error / "old.png.error.json").write_text('{"what_to_do": "Do.", "job": "gone", "message": "Bad."}')
     forgotten = await told(settings, "old.png")
 
-    assert [story.job.fault for story in by_sidecar.jobs] == [FAULT]
+    assert [history.job.fault for history in by_sidecar.jobs] == [FAULT]
     assert by_sidecar.files == ()
     assert "Bad. Do." in forgotten.files[0].why
 
@@ -147,7 +147,7 @@ def dropped(settings: Settings, name: str, content: bytes = b"") -> None:
     "text", [b"[" * 60_000, b'{"job": "a", "message": "x", "what_to_do": [[[]]]}', b'{"a":' * 9999]
 )
 async def test_what_only_has_the_name_of_a_report_tells_no_reason(settings: Settings, text: bytes) -> None:
-    await a_journal(settings)
+    await a_store(settings)
     for directory in (settings.folders[0].error, settings.folders[0].inbox):
         (directory / "x.png").touch()
         (directory / "x.png.error.json").write_bytes(text)
@@ -157,7 +157,7 @@ async def test_what_only_has_the_name_of_a_report_tells_no_reason(settings: Sett
 
 
 @pytest.mark.parametrize(
-    ("name", "hindrance", "words"),
+    ("name", "skip_reason", "words"),
     [
         ("PAUSE", "ignored", "pauses this folder"),
         (".hidden.png", "ignored", "begins with a dot"),
@@ -168,14 +168,14 @@ async def test_what_only_has_the_name_of_a_report_tells_no_reason(settings: Sett
     ],
 )
 async def test_a_file_that_is_not_picked_up_says_by_which_rule(
-    settings: Settings, name: str, hindrance: str, words: str
+    settings: Settings, name: str, skip_reason: str, words: str
 ) -> None:
     path = settings.folders[0].inbox / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     files = (await told(settings, path)).files
 
-    assert [file.hindrance.value for file in files] == [hindrance]
+    assert [file.skip_reason.value for file in files] == [skip_reason]
     assert words in files[0].why
 
 
@@ -185,7 +185,7 @@ async def test_what_is_no_regular_file_or_in_no_hot_folder_says_so(settings: Set
     (folder.outbox / "mine.png").touch()
     of = {name: (await told(settings, name)).files for name in ("link.png", folder.outbox / "mine.png", __file__, "no")}
 
-    assert {str(name): [file.hindrance.value for file in files] for name, files in of.items()} == {
+    assert {str(name): [file.skip_reason.value for file in files] for name, files in of.items()} == {
         "link.png": ["irregular"],
         str(folder.outbox / "mine.png"): ["not_an_inbox"],
         __file__: ["no_hot_folder"],
@@ -196,8 +196,8 @@ async def test_what_is_no_regular_file_or_in_no_hot_folder_says_so(settings: Set
 async def test_a_settled_file_says_what_it_is_and_where_it_stands_in_line(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "defaults: {settle: 1ms, settle_max: 1h}\n")
     settings.state_dir.mkdir()
-    dropped(settings, "whole.png", picture("png", 100, 80))
-    dropped(settings, "half.png", picture("png", 100, 80)[:300])
+    dropped(settings, "whole.png", an_image("png", 100, 80))
+    dropped(settings, "half.png", an_image("png", 100, 80)[:300])
     dropped(settings, "bad.gif", b"GIF89a and more")
     stopped = (await told(settings, "whole.png")).files[0]
     inbox = settings.folders[0].inbox
@@ -206,8 +206,8 @@ async def test_a_settled_file_says_what_it_is_and_where_it_stands_in_line(tmp_pa
     with locked(settings.state_dir / "lock", "it"):
         found = {name: (await told(settings, name)).files[0] for name in ("whole.png", "half.png", "bad.gif")}
 
-    assert stopped.hindrance.value == "not_running"
-    assert [file.hindrance.value for file in found.values()] == ["in_line", "not_whole", "unfit"]
+    assert stopped.skip_reason.value == "not_running"
+    assert [file.skip_reason.value for file in found.values()] == ["in_line", "not_whole", "unfit"]
     assert "100×80 px that is to become 100×81 px" in found["whole.png"].why
     assert "number 2 in line" in found["whole.png"].why
     assert "GIF" in found["bad.gif"].why

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.simulator.desk import Desk
 
@@ -18,7 +18,7 @@ def make_desk() -> Iterator[Callable[..., Desk]]:
     with ExitStack() as stack:
 
         def make(**switches: Any) -> Desk:
-            server = stack.enter_context(PracticeServer(Switches(**{"poll_limit": 0.0} | switches)))
+            server = stack.enter_context(Simulator(Switches(**{"poll_limit": 0.0} | switches)))
             return stack.enter_context(closing(Desk(server)))
 
         yield make
@@ -26,7 +26,7 @@ def make_desk() -> Iterator[Callable[..., Desk]]:
 
 @pytest.fixture(autouse=True)
 def no_error_inside_the_server(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """A mistake of the server itself reaches a client only as a 500 or a cut, as some faults do."""
+    """An error of the server itself reaches a client only as a 500 or a cut, as some faults do."""
     yield
     assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 

@@ -1,4 +1,4 @@
-"""What the simulator's tests share: a server with clients, and pictures to send."""
+"""What the simulator's tests share: a server with clients, and images to send."""
 
 import io
 import random
@@ -8,15 +8,15 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 
 OFFSETS = {"top": 10, "bottom": 0, "left": -5, "right": 20}
 
 
-def picture(
+def an_image(
     width: int = 80, height: int = 70, kind: str = "PNG", seed: int = 1, *, noise: bool = False, **how: Any
 ) -> bytes:
-    """An encoded picture of smooth random colour, or of noise, different for each seed."""
+    """An encoded image of smooth random colour, or of noise, different for each seed."""
     size = (width, height) if noise else (8, 8)
     image = Image.frombytes("RGB", size, random.Random(seed).randbytes(3 * size[0] * size[1]))
     buffer = io.BytesIO()
@@ -33,12 +33,12 @@ def opened(data: bytes) -> Image.Image:
 class Desk:
     """A running server, a client with its starting token, and one without any."""
 
-    def __init__(self, server: PracticeServer) -> None:
+    def __init__(self, server: Simulator) -> None:
         self.server = server
         # Nothing here speaks TLS, and reading the certificates would take half of each test's time.
         verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.api = httpx.Client(
-            base_url=server.api_url, headers={"Authorization": "Bearer practice-access"}, timeout=10, verify=verify
+            base_url=server.api_url, headers={"Authorization": "Bearer simulator-access"}, timeout=10, verify=verify
         )
         self.plain = httpx.Client(timeout=10, verify=verify)
 
@@ -47,7 +47,7 @@ class Desk:
         self.plain.close()
 
     def send(self, data: bytes | None = None, name: str = "pic.png", part: str = "file") -> httpx.Response:
-        return self.api.post("/expand/target", files={part: (name, picture() if data is None else data)})
+        return self.api.post("/expand/target", files={part: (name, an_image() if data is None else data)})
 
     def upload(self, data: bytes | None = None) -> str:
         answer = self.send(data)
@@ -99,4 +99,4 @@ class Desk:
         return self.plain.get(f"{self.server.api_url}/me", headers=headers).status_code
 
     def control(self, path: str, value: Any = None) -> httpx.Response:
-        return self.plain.post(f"{self.server.url}/practice/{path}", json=value)
+        return self.plain.post(f"{self.server.url}/simulator/{path}", json=value)

@@ -11,7 +11,7 @@ from tests.simulator.desk import Desk
 
 
 def test_faults_can_be_added_listed_and_cleared(desk: Desk) -> None:
-    door = f"{desk.server.url}/practice/faults"
+    door = f"{desk.server.url}/simulator/faults"
     desk.control("faults", {"endpoint": "me", "kind": "500", "times": 2})
     assert [fault["kind"] for fault in desk.plain.get(door).json()] == ["500"]
     assert desk.api.get("/me").status_code == 500
@@ -42,14 +42,14 @@ def test_several_faults_can_be_added_at_once_as_text_or_objects(desk: Desk) -> N
 )
 def test_a_fault_that_cannot_be_read_is_400_and_none_is_set(desk: Desk, value: Any) -> None:
     assert desk.control("faults", value).status_code == 400
-    assert desk.plain.get(f"{desk.server.url}/practice/faults").json() == []
+    assert desk.plain.get(f"{desk.server.url}/simulator/faults").json() == []
 
 
 def test_switches_can_be_read_and_changed_while_the_server_runs(desk: Desk) -> None:
     changes = {"upload_id": "image_id", "poll_limit": 1, "extra_fields": ["seed"]}
     assert desk.control("switches", changes).json()["upload_id"] == "image_id"
     assert list(desk.send().json()) == ["image_id"]
-    read = desk.plain.get(f"{desk.server.url}/practice/switches").json()
+    read = desk.plain.get(f"{desk.server.url}/simulator/switches").json()
     assert (read["poll_limit"], read["extra_fields"], read["price"]) == (1.0, ["seed"], "1")
 
 
@@ -107,11 +107,11 @@ def test_the_clock_can_be_advanced_but_not_turned_back(desk: Desk) -> None:
     assert desk.control("clock", {"advance": 1000}).json()["now"] >= before + 1000
     assert desk.control("clock", {"advance": -1}).status_code == 400
     assert desk.control("clock", {}).status_code == 400
-    assert desk.plain.get(f"{desk.server.url}/practice/clock").json()["now"] >= before + 1000
+    assert desk.plain.get(f"{desk.server.url}/simulator/clock").json()["now"] >= before + 1000
 
 
 def test_access_tokens_can_be_expired_and_all_tokens_revoked(desk: Desk) -> None:
-    start = ("practice-access", "practice-refresh")
+    start = ("simulator-access", "simulator-refresh")
     desk.control("expire-tokens")
     assert desk.me(start[0]) == 401
     pair = desk.refresh(*start).json()
@@ -133,7 +133,7 @@ def test_the_counts_over_http_are_those_in_the_process(make_desk: Callable[..., 
     desk.plain.get(desk.link())
     desk.delete(desk.listed()[0]["id"])
     counts = desk.server.counts()
-    read = desk.plain.get(f"{desk.server.url}/practice/counts").json()
+    read = desk.plain.get(f"{desk.server.url}/simulator/counts").json()
     assert read == counts.as_json()
     assert read["calls"]["poll"] == {"200": 3, "400": 1}
     assert (read["generates_accepted"], read["deletes_foreign"], read["unknown_fields"]) == (1, 1, 1)
@@ -152,7 +152,7 @@ def test_an_unknown_door_is_404(desk: Desk, path: str) -> None:
 
 
 def test_a_body_that_is_no_json_is_400(desk: Desk) -> None:
-    assert desk.plain.post(f"{desk.server.url}/practice/faults", content=b"{").status_code == 400
+    assert desk.plain.post(f"{desk.server.url}/simulator/faults", content=b"{").status_code == 400
 
 
 def test_a_copy_of_the_counts_does_not_change_any_more(desk: Desk) -> None:

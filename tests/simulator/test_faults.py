@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from expandd.simulator.faults import Endpoint, Fault, FaultKind, read_fault
-from tests.simulator.desk import Desk, opened, picture
+from tests.simulator.desk import Desk, an_image, opened
 
 STATUSES = ["401", "402", "403", "404", "405", "413", "429", "500", "502", "503"]
 CALLS: dict[str, Callable[[Desk], httpx.Response]] = {
@@ -19,8 +19,8 @@ CALLS: dict[str, Callable[[Desk], httpx.Response]] = {
     "delete": lambda desk: desk.delete(desk.finished()["id"]),
     "history": lambda desk: desk.history(desk.upload()),
     "me": lambda desk: desk.api.get("/me"),
-    "login": lambda desk: desk.plain.post(f"{desk.server.api_url}/tokens", auth=("practice@example.com", "practice")),
-    "refresh": lambda desk: desk.refresh("practice-access", "practice-refresh"),
+    "login": lambda desk: desk.plain.post(f"{desk.server.api_url}/tokens", auth=("simulator@example.com", "simulator")),
+    "refresh": lambda desk: desk.refresh("simulator-access", "simulator-refresh"),
     "link": lambda desk: desk.plain.get(desk.link()),
 }
 
@@ -213,7 +213,7 @@ def test_a_download_may_be_a_page_of_html(desk: Desk) -> None:
     assert desk.server.counts().downloads == {}
 
 
-def test_a_download_may_be_a_picture_of_the_wrong_size(desk: Desk) -> None:
+def test_a_download_may_be_a_image_of_the_wrong_size(desk: Desk) -> None:
     link = desk.link()
     desk.server.set_fault("link:wrong-size")
     assert opened(desk.plain.get(link).content).size == (96, 80)
@@ -348,8 +348,8 @@ def test_every_kind_of_fault_can_be_set_somewhere() -> None:
     assert {kind: len(homes(kind)) > 0 for kind in FaultKind} == dict.fromkeys(FaultKind, True)
 
 
-def test_a_fault_may_strike_large_pictures_only(desk: Desk) -> None:
-    small, large = picture(), picture(300, 300, noise=True)
+def test_a_fault_may_strike_large_images_only(desk: Desk) -> None:
+    small, large = an_image(), an_image(300, 300, noise=True)
     desk.server.set_fault(f"upload:413-html:always:above={len(small)}")
 
     refused = desk.send(large)
@@ -361,8 +361,8 @@ def test_a_fault_may_strike_large_pictures_only(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["500", "hang", "500-after", "reset-after", "job-fails"])
-def test_a_fault_may_strike_the_paid_calls_of_chosen_pictures_only(desk: Desk, kind: str) -> None:
-    chosen, other = picture(seed=1), picture(seed=2)
+def test_a_fault_may_strike_the_paid_calls_of_chosen_images_only(desk: Desk, kind: str) -> None:
+    chosen, other = an_image(seed=1), an_image(seed=2)
     desk.server.set_fault(f"generate:{kind}:always:sha256={hashlib.sha256(chosen).hexdigest()[:16]}:seconds=0")
     desk.server.switch(notification_life=3600.0)
 
@@ -382,7 +382,7 @@ def test_a_fault_may_strike_the_paid_calls_of_chosen_pictures_only(desk: Desk, k
 
 
 def test_an_upload_may_be_answered_late(desk: Desk) -> None:
-    small, large = picture(), picture(300, 300, noise=True)
+    small, large = an_image(), an_image(300, 300, noise=True)
     desk.server.set_fault(f"upload:hang-after:always:above={len(small)}:seconds=20")
     desk.api.timeout = httpx.Timeout(0.3)
     with pytest.raises(httpx.ReadTimeout):
@@ -392,7 +392,7 @@ def test_an_upload_may_be_answered_late(desk: Desk) -> None:
     assert [seen.size for seen in desk.server.counts().uploads] == [len(large), len(small)]
 
 
-def test_a_broken_call_meets_no_fault_of_chosen_pictures_and_is_told_what_is_wrong(desk: Desk) -> None:
+def test_a_broken_call_meets_no_fault_of_chosen_images_and_is_told_what_is_wrong(desk: Desk) -> None:
     desk.server.set_fault("generate:500:always:above=0")
     desk.server.set_fault("upload:500:always:above=0")
     assert desk.generate("nobody").status_code == 405

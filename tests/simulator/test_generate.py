@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from expandd.simulator.switches import GenerateAnswer, Spread
-from tests.simulator.desk import OFFSETS, Desk, opened, picture
+from tests.simulator.desk import OFFSETS, Desk, an_image, opened
 
 
 def test_an_accepted_generate_answers_status_task_and_image(desk: Desk) -> None:
@@ -37,7 +37,7 @@ def test_the_answer_may_say_nothing(make_desk: Callable[..., Desk], switch: Gene
 
 
 def test_the_worked_example_gives_885_by_700(desk: Desk) -> None:
-    link = desk.link(picture(900, 600), top=100, bottom=0, left=-25, right=10)
+    link = desk.link(an_image(900, 600), top=100, bottom=0, left=-25, right=10)
     assert opened(desk.plain.get(link).content).size == (885, 700)
 
 
@@ -101,7 +101,7 @@ def test_an_unknown_image_id_is_405_in_the_vendors_words(desk: Desk) -> None:
 
 
 def test_a_result_without_a_pixel_is_refused_and_one_pixel_is_not(desk: Desk) -> None:
-    id_image = desk.upload(picture(80, 70))
+    id_image = desk.upload(an_image(80, 70))
     empty = {"top": 0, "bottom": 0, "left": -80, "right": 0}
     assert desk.generate(id_image, **empty).status_code == 400
     assert desk.generate(id_image, **empty | {"left": -79, "top": -69}).status_code == 200
@@ -112,7 +112,7 @@ def test_a_result_without_a_pixel_is_refused_and_one_pixel_is_not(desk: Desk) ->
 def test_a_result_too_large_is_refused(make_desk: Callable[..., Desk], limit: dict[str, int]) -> None:
     desk = make_desk(**limit)
     offsets = {"top": 0, "bottom": 0, "left": 0}
-    id_image = desk.upload(picture(80, 70))
+    id_image = desk.upload(an_image(80, 70))
     assert desk.generate(id_image, **offsets, right=120).status_code == 400
     assert desk.generate(id_image, **offsets, right=119).status_code == 200
 
@@ -207,7 +207,7 @@ def test_the_counts_tell_when_an_upload_began(desk: Desk) -> None:
 
 
 def test_the_counts_tell_what_was_paid_twice(desk: Desk) -> None:
-    same, other = picture(seed=1), picture(seed=2)
+    same, other = an_image(seed=1), an_image(seed=2)
     desk.accepted(same)
     desk.accepted(other)
     assert desk.server.counts().paid_twice == []

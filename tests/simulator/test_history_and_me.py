@@ -93,7 +93,7 @@ def test_me_gives_the_credits_as_a_string(make_desk: Callable[..., Desk]) -> Non
     desk.accepted()
     me = desk.api.get("/me").json()
     assert me["credits"] == "9.75"
-    assert me["email"] == "practice@example.com"
+    assert me["email"] == "simulator@example.com"
 
 
 def test_me_without_a_token_is_401(desk: Desk) -> None:

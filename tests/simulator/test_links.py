@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from expandd.simulator.switches import ResultType
-from tests.simulator.desk import Desk, opened, picture
+from tests.simulator.desk import Desk, an_image, opened
 
 
 def test_the_link_host_is_another_one_than_the_apis(desk: Desk) -> None:
@@ -39,7 +39,7 @@ def test_the_same_link_gives_the_same_bytes_even_when_rendered_again(make_desk: 
     link = desk.link()
     first = desk.plain.get(link).content
     for seed in range(17):
-        desk.plain.get(desk.link(picture(64, 64, seed=seed)))
+        desk.plain.get(desk.link(an_image(64, 64, seed=seed)))
     assert desk.plain.get(link).content == first
 
 
@@ -58,7 +58,7 @@ def test_the_result_type_is_the_sources_or_a_switch(
     make_desk: Callable[..., Desk], kind: str, switch: ResultType, wanted: str
 ) -> None:
     desk = make_desk(result_type=switch)
-    answer = desk.plain.get(desk.link(picture(kind=kind)))
+    answer = desk.plain.get(desk.link(an_image(kind=kind)))
     assert opened(answer.content).format == wanted
     assert answer.headers["content-type"] == f"image/{wanted.lower()}"
 
@@ -108,7 +108,7 @@ def test_a_link_outlives_its_source_but_not_its_own_life(make_desk: Callable[...
 
 
 @pytest.mark.parametrize("hops", [1, 3])
-def test_a_link_may_redirect_before_it_leads_to_the_picture(make_desk: Callable[..., Desk], hops: int) -> None:
+def test_a_link_may_redirect_before_it_leads_to_the_image(make_desk: Callable[..., Desk], hops: int) -> None:
     desk = make_desk(redirects=hops)
     answer = desk.plain.get(desk.link(), follow_redirects=True)
     assert [hop.status_code for hop in answer.history] == [302] * hops
@@ -128,7 +128,7 @@ def test_the_counts_tell_whole_downloads_of_each_image(desk: Desk) -> None:
 
 def test_a_download_broken_off_by_the_client_does_not_count(desk: Desk) -> None:
     # Noise does not compress: the result is far larger than what the sockets hold.
-    link = desk.link(picture(2000, 2000, noise=True))
+    link = desk.link(an_image(2000, 2000, noise=True))
     with desk.plain.stream("GET", link) as answer:
         assert len(next(answer.iter_raw())) > 0
     # Long enough for the server to notice the end and to have sent the rest into the void.

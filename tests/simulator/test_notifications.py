@@ -264,7 +264,7 @@ def test_a_poll_sooner_than_the_limit_is_429_and_its_gap_is_kept(make_desk: Call
     assert 0 < counts.poll_gap_min < 3
 
 
-def test_the_poll_limit_is_about_real_time_not_practice_time(make_desk: Callable[..., Desk]) -> None:
+def test_the_poll_limit_is_about_real_time_not_simulator_time(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(poll_limit=3.0)
     desk.poll()
     desk.server.clock.advance(60)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageStat
 
-from tests.simulator.desk import Desk, opened, picture
+from tests.simulator.desk import Desk, an_image, opened
 
 
 @pytest.fixture
@@ -39,17 +39,17 @@ def encoded(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
     ],
 )
 def test_the_size_is_the_sources_plus_the_offsets(pro: Desk, offsets: dict[str, int], size: tuple[int, int]) -> None:
-    assert expanded(pro, picture(80, 70), **offsets).size == size
+    assert expanded(pro, an_image(80, 70), **offsets).size == size
 
 
 def test_the_sources_pixels_are_untouched_and_at_their_place(pro: Desk) -> None:
-    data = picture(80, 70)
+    data = an_image(80, 70)
     result = expanded(pro, data, left=30, top=20, right=10, bottom=5)
     assert result.crop((30, 20, 110, 90)).tobytes() == opened(data).tobytes()
 
 
 def test_a_negative_offset_cuts_from_its_own_side(pro: Desk) -> None:
-    data = picture(80, 70)
+    data = an_image(80, 70)
     result = expanded(pro, data, left=-30, top=15, right=12, bottom=-20)
     assert result.crop((0, 15, 50, 65)).tobytes() == opened(data).crop((30, 0, 80, 50)).tobytes()
 
@@ -80,26 +80,26 @@ def test_no_surroundings_are_one_flat_colour(pro: Desk) -> None:
 
 
 def test_plain_surroundings_are_one_flat_colour(make_desk: Callable[..., Desk]) -> None:
-    result = expanded(make_desk(pro=True, plain=True), picture(80, 70), left=40, top=20)
+    result = expanded(make_desk(pro=True, plain=True), an_image(80, 70), left=40, top=20)
     assert result.size == (120, 90)
     assert result.crop((0, 0, 120, 20)).getcolors() == [(120 * 20, result.getpixel((40, 20)))]
-    assert result.crop((40, 20, 120, 90)).tobytes() == opened(picture(80, 70)).tobytes()
+    assert result.crop((40, 20, 120, 90)).tobytes() == opened(an_image(80, 70)).tobytes()
 
 
 def test_the_exif_orientation_is_ignored(pro: Desk) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    result = expanded(pro, picture(100, 70, "JPEG", exif=exif), left=10)
+    result = expanded(pro, an_image(100, 70, "JPEG", exif=exif), left=10)
     assert result.size == (110, 70)
 
 
 def test_a_colour_profile_is_kept(pro: Desk) -> None:
-    result = expanded(pro, picture(kind="PNG", icc_profile=b"a profile"), left=10)
+    result = expanded(pro, an_image(kind="PNG", icc_profile=b"a profile"), left=10)
     assert result.info["icc_profile"] == b"a profile"
 
 
 def test_transparency_is_kept(pro: Desk) -> None:
-    image = opened(picture(80, 80)).convert("RGBA")
+    image = opened(an_image(80, 80)).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((80, 80)))
     result = expanded(pro, encoded(image), left=40)
     assert result.mode == "RGBA"
@@ -111,7 +111,7 @@ def test_transparency_is_kept(pro: Desk) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "CMYK"])
 def test_every_colour_mode_is_taken(pro: Desk, mode: str) -> None:
-    image = opened(picture(80, 80)).convert(mode)
+    image = opened(an_image(80, 80)).convert(mode)
     data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
     assert expanded(pro, data, left=40, top=10).size == (120, 90)
 
@@ -123,7 +123,7 @@ def test_a_16_bit_grey_keeps_its_brightness(pro: Desk) -> None:
 
 
 def test_without_pro_a_mark_stands_in_the_lower_right_corner_only(make_desk: Callable[..., Desk]) -> None:
-    data = picture(300, 200)
+    data = an_image(300, 200)
     plain, marked = (expanded(make_desk(pro=pro), data, right=100) for pro in (True, False))
     assert plain.size == marked.size == (400, 200)
     assert plain.crop((0, 0, 400, 150)).tobytes() == marked.crop((0, 0, 400, 150)).tobytes()
@@ -131,4 +131,4 @@ def test_without_pro_a_mark_stands_in_the_lower_right_corner_only(make_desk: Cal
 
 
 def test_a_result_too_small_for_the_mark_is_still_marked_and_sent(desk: Desk) -> None:
-    assert expanded(desk, picture(64, 64), left=-60, top=-60).size == (4, 4)
+    assert expanded(desk, an_image(64, 64), left=-60, top=-60).size == (4, 4)

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 import expandd.simulator
-from expandd.simulator.server import PracticeServer, serve
+from expandd.simulator.server import Simulator, serve
 from expandd.simulator.switches import Switches
 from tests.simulator.desk import Desk
 
 
 def test_port_zero_takes_free_ports_and_tells_them() -> None:
-    with PracticeServer() as first, PracticeServer() as second:
+    with Simulator() as first, Simulator() as second:
         ports = {httpx.URL(url).port for url in (first.url, first.link_url, second.url, second.link_url)}
         assert len(ports) == 4
         assert 0 not in ports
@@ -27,15 +27,15 @@ def test_port_zero_takes_free_ports_and_tells_them() -> None:
 
 
 def test_a_port_in_use_is_an_os_error_and_frees_the_other_one() -> None:
-    with PracticeServer() as server:
+    with Simulator() as server:
         taken = httpx.URL(server.url).port
         assert taken is not None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             free = probe.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
-            PracticeServer(port=free, link_port=taken).start()
-        with PracticeServer(port=free) as other:
+            Simulator(port=free, link_port=taken).start()
+        with Simulator(port=free) as other:
             assert httpx.URL(other.url).port == free
 
 
@@ -119,7 +119,7 @@ def test_serve_runs_until_told_to_stop_and_logs_addresses_and_calls() -> None:
     thread.start()
     wait_for(lambda: len(lines) == 3)
     address = lines[0].split()[-1]
-    headers = {"Authorization": "Bearer practice-access"}
+    headers = {"Authorization": "Bearer simulator-access"}
     assert httpx.get(f"{address}/me", headers=headers).status_code == 503
     assert httpx.get(f"{address}/me", headers=headers).status_code == 200
     stop.set()
@@ -130,16 +130,16 @@ def test_serve_runs_until_told_to_stop_and_logs_addresses_and_calls() -> None:
 
 def test_no_log_line_shows_a_token_or_the_signature_of_a_link() -> None:
     lines: list[str] = []
-    with PracticeServer(Switches(poll_limit=0.0), log=lines.append) as server:
+    with Simulator(Switches(poll_limit=0.0), log=lines.append) as server:
         desk = Desk(server)
         link = desk.link()
         desk.plain.get(link)
-        desk.refresh("practice-access", "practice-refresh")
+        desk.refresh("simulator-access", "simulator-refresh")
         desk.close()
     text = "\n".join(lines)
     assert "/results/" in text
     assert "signature" not in text
-    assert "practice-" not in text
+    assert "simulator-" not in text
 
 
 def test_the_date_of_an_answer_is_the_servers_own(desk: Desk) -> None:
@@ -159,7 +159,7 @@ def test_many_clients_at_once_are_all_served(desk: Desk) -> None:
     assert desk.server.counts().in_flight_max == 20
 
 
-def test_the_practice_server_imports_nothing_else_of_expandd() -> None:
+def test_the_simulator_server_imports_nothing_else_of_expandd() -> None:
     folder = Path(expandd.simulator.__file__).parent
     modules = sorted(folder.glob("*.py"))
     assert len(modules) > 5

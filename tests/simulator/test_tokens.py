@@ -10,18 +10,18 @@ import pytest
 from tests.simulator.desk import Desk
 
 # The right credentials under the wrong scheme.
-ENCODED = f"Bearer {base64.b64encode(b'practice@example.com:practice').decode()}"
-START = ("practice-access", "practice-refresh")
+ENCODED = f"Bearer {base64.b64encode(b'simulator@example.com:simulator').decode()}"
+START = ("simulator-access", "simulator-refresh")
 DAYS = 24 * 3600
 
 
-def login(desk: Desk, password: str = "practice", email: str = "practice@example.com") -> httpx.Response:
+def login(desk: Desk, password: str = "simulator", email: str = "simulator@example.com") -> httpx.Response:
     return desk.plain.post(f"{desk.server.api_url}/tokens", auth=(email, password))
 
 
 def test_the_starting_pair_is_good_and_any_other_is_not(desk: Desk) -> None:
     assert desk.me(START[0]) == 200
-    assert desk.me("practice-acces") == 401
+    assert desk.me("simulator-acces") == 401
 
 
 def test_a_server_may_start_without_a_pair(make_desk: Callable[..., Desk]) -> None:
@@ -39,12 +39,12 @@ def test_a_login_gives_a_new_pair_good_for_30_days(desk: Desk) -> None:
     assert desk.me(START[0]) == 200
 
 
-@pytest.mark.parametrize(("email", "password"), [("practice@example.com", "wrong"), ("other", "practice")])
+@pytest.mark.parametrize(("email", "password"), [("simulator@example.com", "wrong"), ("other", "simulator")])
 def test_a_wrong_login_is_401(desk: Desk, email: str, password: str) -> None:
     assert login(desk, password, email).status_code == 401
 
 
-@pytest.mark.parametrize("header", ["Basic %%%", "Bearer practice-access", "Basic //4=", ENCODED])
+@pytest.mark.parametrize("header", ["Basic %%%", "Bearer simulator-access", "Basic //4=", ENCODED])
 def test_a_login_without_readable_basic_credentials_is_401(desk: Desk, header: str) -> None:
     address = f"{desk.server.api_url}/tokens"
     assert desk.plain.post(address, headers={"Authorization": header}).status_code == 401
@@ -88,8 +88,8 @@ def test_a_refresh_token_used_twice_revokes_every_token(desk: Desk) -> None:
 
 
 def test_an_unknown_or_mismatched_pair_is_401_and_revokes_nothing(desk: Desk) -> None:
-    assert desk.refresh("practice-access", "nobody").status_code == 401
-    assert desk.refresh("other", "practice-refresh").status_code == 401
+    assert desk.refresh("simulator-access", "nobody").status_code == 401
+    assert desk.refresh("other", "simulator-refresh").status_code == 401
     assert desk.me(START[0]) == 200
     assert desk.server.counts().refresh_reused == 0
 

@@ -1,4 +1,4 @@
-"""Random kills at random instants while pictures are dropped and every call may fail: paid once, nothing lost.
+"""Random kills at random instants while images are dropped and every call may fail: paid once, nothing lost.
 
 By default a short storm. The long one, of at least 1,000 kills and 10,000 images, takes half an hour or more:
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.storm import Storm
 
@@ -32,7 +32,7 @@ def rage(root: Path, images: int, kills: int) -> None:
     switches = Switches(
         poll_limit=0.045, generate_min=0.05, generate_max=0.4, pro=True, credits=Decimal(10**6), seed=number
     )
-    with PracticeServer(switches) as server:
+    with Simulator(switches) as server:
         storm = Storm(root, server, number, images, kills)
         print(f"storm: seed {number}, log {storm.log}", flush=True)
         storm.rage()

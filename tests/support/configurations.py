@@ -32,7 +32,7 @@ def loaded(base: Path, text: str, *roots: str) -> Settings:
     return load(path)
 
 
-def mistakes(base: Path, text: str) -> list[str]:
+def config_errors(base: Path, text: str) -> list[str]:
     try:
         loaded(base, text)
     except ConfigurationError as error:

@@ -21,8 +21,8 @@ PATIENCE = 30.0
 Line = dict[str, Any]
 
 
-def practice_login() -> dict[str, str]:
-    return {"PIKTID_EMAIL": "practice@example.com", "PIKTID_PASSWORD": "practice"}
+def simulator_login() -> dict[str, str]:
+    return {"PIKTID_EMAIL": "simulator@example.com", "PIKTID_PASSWORD": "simulator"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class House:
 
     root: Path
     api_url: str
-    environ: Mapping[str, str] = field(default_factory=practice_login)
+    environ: Mapping[str, str] = field(default_factory=simulator_login)
 
     @property
     def config(self) -> Path:
@@ -53,11 +53,11 @@ class House:
             for part in PARTS:
                 (self.root / name / part).mkdir(parents=True, exist_ok=True)
         listed = "\n".join(f"  - {{root: {self.root}/{name}, {keys}}}" for name, keys in chosen.items())
-        manners = defaults or "settle: 100ms, settle_max: 1s"
+        defaults = defaults or "settle: 100ms, settle_max: 1s"
         self.config.write_text(
             f"state_dir: {self.state_dir}\n{top}\n"
             f'api: {{base_url: "{self.api_url}", poll_interval: 100ms, timeout: 5s{", " + api if api else ""}}}\n'
-            f"defaults: {{{manners}}}\nfolders:\n{listed}\n",
+            f"defaults: {{{defaults}}}\nfolders:\n{listed}\n",
             encoding="utf-8",
         )
 

@@ -114,8 +114,8 @@ def around(outside: Outside, point: Point) -> Outside:
         outside,
         api=Doomed(outside.api, lambda method, _: f"api.{method}", point),
         folders=Doomed(outside.folders, lambda method, _: f"folders.{method}" if method in _NEWER else None, point),
-        journal=Doomed(outside.journal, _journal_point, point),
-        vault=Doomed(outside.vault, lambda method, _: f"vault.{method}", point),
+        store=Doomed(outside.store, _store_point, point),
+        spool=Doomed(outside.spool, lambda method, _: f"spool.{method}", point),
     )
 
 
@@ -123,7 +123,7 @@ _NEWER = frozenset({"bring_back", "write_result_sidecar"})
 """Calls of the folders that are made of several effects of the disk."""
 
 
-def _journal_point(method: str, arguments: tuple[Any, ...]) -> str | None:
+def _store_point(method: str, arguments: tuple[Any, ...]) -> str | None:
     if method in {"add", "stand", "lift", "carried_out"}:
         return f"journal.{method}"
     if method != "save":
@@ -136,7 +136,7 @@ def _journal_point(method: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Command:
     """One run of `once`: `record` writes the points it passes to the file `what`, one a line; `kill` sends SIGKILL to
     itself at the point `what`; `finish` lets nobody look on.
     """
@@ -149,7 +149,7 @@ class Order:
 
 
 class Nursery:
-    """Runs orders, each in a process of its own."""
+    """Runs commands, each in a process of its own."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -169,11 +169,11 @@ class Nursery:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
-    def run(self, order: Order) -> int:
+    def run(self, command: Command) -> int:
         """The exit code, or minus the signal that ended it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(asdict(order)), file=self._process.stdin, flush=True)
+        print(json.dumps(asdict(command)), file=self._process.stdin, flush=True)
         return int(self._process.stdout.readline())
 
 
@@ -181,18 +181,18 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _carry_out(Order(**json.loads(line)))
+            _carry_out(Command(**json.loads(line)))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _carry_out(order: Order) -> NoReturn:
+def _carry_out(command: Command) -> NoReturn:
     code = 1
     try:
-        descriptor = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for standard in (1, 2):
             os.dup2(descriptor, standard)
         code = asyncio.run(
-            batch(load(Path(order.config)), os.environ, to_stderr(os.environ).lines, 30.0, _build(order))
+            batch(load(Path(command.config)), os.environ, to_stderr(os.environ).lines, 30.0, _build(command))
         )
     except BaseException:  # noqa: BLE001 - whatever it is, it must not run on as the parent
         traceback.print_exc()
@@ -201,10 +201,10 @@ def _carry_out(order: Order) -> NoReturn:
         os._exit(code)
 
 
-def _build(order: Order) -> Build:
-    if order.verb == "finish":
+def _build(command: Command) -> Build:
+    if command.verb == "finish":
         return built
-    doom = Doom(kill_at=order.what) if order.verb == "kill" else Doom(record=Path(order.what))
+    doom = Doom(kill_at=command.what) if command.verb == "kill" else Doom(record=Path(command.what))
     return partial(built, disk=DoomedDisk(doom), around=partial(around, point=doom))
 
 

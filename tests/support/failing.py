@@ -9,7 +9,7 @@ Run as a program: `failing.py CONFIG RULE…` is `expandd run` under these rules
 - `raise:N`: the first N hints of a file whose name has `raise` in it do so, in the watcher's own thread.
 - `clock:N`: the daemon's clock runs N times as fast.
 - `cap:N`: a download is cut at N bytes.
-- `bomb:N`: the first N results are pictures of a few bytes that claim to be gigantic.
+- `bomb:N`: the first N results are images of a few bytes that claim to be gigantic.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from expandd.domain.settings import Settings
 from expandd.domain.spending import Today
 from expandd.engine.ports import Outside, Watcher
 from expandd.service.observability.logs import EventLog, set_up
-from expandd.service.runtime.app import Announcer, built, run_until
+from expandd.service.runtime.app import EventBus, built, run_until
 from expandd.service.runtime.daemon import stopped_by_signals
-from tests.support.pictures import png_claiming
+from tests.support.images import png_claiming
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 
@@ -277,9 +277,7 @@ async def serve(settings: Settings, rules: Rules, numbers: dict[str, int]) -> No
     log = set_up(sys.stderr, pretty=False, level=logging.DEBUG)
     stop = stopped_by_signals()
     troubles = partial(around, rules=rules, numbers=numbers)
-    async with built(
-        settings, os.environ, Announcer(EventLog(log)), disk=FailingDisk(rules), around=troubles
-    ) as engine:
+    async with built(settings, os.environ, EventBus(EventLog(log)), disk=FailingDisk(rules), around=troubles) as engine:
         log.info("expandd.started")
         await run_until(engine, stop)
         log.info("expandd.stopped", left_for_next_time=len(engine.jobs))

@@ -14,7 +14,7 @@ from expandd.domain.errors import AccountAway, ImageIdRefused, LinkDead, Outcome
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Clock
-from tests.support.fakes import picture, sha256, size_of
+from tests.support.fakes import an_image, sha256, size_of
 
 NOTIFICATION_LIFE = 600.0
 SOURCE_LIFE = 24 * 3600.0
@@ -73,7 +73,7 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Image:
-    """An uploaded picture."""
+    """An uploaded image."""
 
     name: str
     content: bytes
@@ -299,6 +299,6 @@ class FakeApi:
         if wrong:
             return wrong.popleft()
         size = size_of(image.content)
-        assert size is not None, "only whole pictures are uploaded"
+        assert size is not None, "only whole images are uploaded"
         result = paid.offsets.applied_to(size)
-        return picture(result.width, result.height, note=f"made of {image.name!a}")
+        return an_image(result.width, result.height, note=f"made of {image.name!a}")

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from expandd.domain.commands import Order, StandingOrder
+from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import (
     AccountAway,
+    DatabaseAway,
     DecoderAway,
     Fault,
     FaultCode,
-    JournalAway,
     Later,
     LookTooLong,
     ReaderDied,
@@ -30,15 +30,15 @@ from expandd.domain.spending import Spent, Today
 from expandd.engine.ports import Clock
 
 
-class MemoryJournal:
-    """A journal without a disk. `away` makes every call fail, `fails` and `lies` single writes, by their number."""
+class MemoryJobStore:
+    """A job database without a disk. `away` makes every call fail, `fails` and `lies` single writes, by their number."""
 
     def __init__(self, *jobs: Job) -> None:
         self.rows: dict[str, Job] = {job.id: job for job in jobs}
         self.away = False
-        self.wishes: list[Order] = []
+        self.requests: list[Command] = []
         """What people have ordered."""
-        self.standing: dict[object, StandingOrder] = {}
+        self.standing: dict[object, Hold] = {}
         self.forgotten: list[Spent] = []
         """What the jobs that were pruned count for."""
         self.clock: Clock | None = None
@@ -53,7 +53,7 @@ class MemoryJournal:
     async def add(self, job: Job) -> None:
         number = await self._write()
         if job.id in self.rows:
-            raise JournalAway(f"UNIQUE constraint failed: {job.id}")
+            raise DatabaseAway(f"UNIQUE constraint failed: {job.id}")
         self.rows[job.id] = job
         self._lie(number)
 
@@ -78,36 +78,36 @@ class MemoryJournal:
         known = [job for job in self.rows.values() if image_id and job.image_id == image_id]
         return max(known, key=lambda job: job.id, default=None)
 
-    async def orders(self) -> Sequence[Order]:
+    async def commands(self) -> Sequence[Command]:
         self._read()
-        return tuple(self.wishes)
+        return tuple(self.requests)
 
-    async def carried_out(self, order: Order) -> None:
+    async def carried_out(self, command: Command) -> None:
         await self._write()
-        self.wishes = [wish for wish in self.wishes if wish.number != order.number]
+        self.requests = [request for request in self.requests if request.number != command.number]
 
-    async def standing_orders(self) -> Sequence[StandingOrder]:
+    async def holds(self) -> Sequence[Hold]:
         self._read()
-        return sorted(self.standing.values(), key=lambda order: order.at)
+        return sorted(self.standing.values(), key=lambda command: command.at)
 
-    async def stand(self, order: StandingOrder) -> None:
+    async def stand(self, command: Hold) -> None:
         await self._write()
-        self.standing[order.key] = order
+        self.standing[command.key] = command
 
-    async def lift(self, order: StandingOrder) -> None:
+    async def lift(self, command: Hold) -> None:
         await self._write()
-        self.standing.pop(order.key, None)
+        self.standing.pop(command.key, None)
 
-    async def twin(self, job: Job) -> Job | None:
+    async def reused_from(self, job: Job) -> Job | None:
         self._read()
-        twins = [
+        deduplicator = [
             other
             for other in self.rows.values()
             if other.id != job.id
             and (other.state, other.source.sha256, other.offsets) == (JobState.DONE, job.source.sha256, job.offsets)
             and other.result is not None
         ]
-        return max(twins, key=lambda other: other.id, default=None)
+        return max(deduplicator, key=lambda other: other.id, default=None)
 
     async def paid_here(self, job: Job) -> Job | None:
         self._read()
@@ -118,7 +118,7 @@ class MemoryJournal:
             and (other.state, other.source.sha256, other.place.inbox)
             == (JobState.DONE, job.source.sha256, job.place.inbox)
             and other.result is not None
-            and not other.twin
+            and not other.reused_from
         ]
         return max(same, key=lambda other: other.id, default=None)
 
@@ -147,16 +147,16 @@ class MemoryJournal:
         self.writes += 1
         number = self.writes
         if number in self.fails:
-            raise JournalAway("the journal is away for a moment")
+            raise DatabaseAway("the job database is away for a moment")
         return number
 
     def _lie(self, number: int) -> None:
         if number in self.lies:
-            raise JournalAway("nobody knows whether this was written")
+            raise DatabaseAway("nobody knows whether this was written")
 
     def _read(self) -> None:
         if self.away:
-            raise JournalAway("the journal is away")
+            raise DatabaseAway("the job database is away")
 
 
 def _spent(job: Job) -> list[Spent]:
@@ -164,8 +164,8 @@ def _spent(job: Job) -> list[Spent]:
     return [Spent(job.place.inbox, day, 1) for day in days]
 
 
-class MemoryVault:
-    """A vault that knows which jobs it holds, in files under `directory`. `full` makes `prove` fail."""
+class MemorySpool:
+    """A spool that knows which jobs it holds, in files under `directory`. `full` makes `prove` fail."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -185,7 +185,7 @@ class MemoryVault:
 
     async def prove(self, room: int) -> None:
         if self.full or not self._directory.is_dir():
-            raise AccountAway(PauseReason.STORAGE_UNAVAILABLE, "The vault is full.")
+            raise AccountAway(PauseReason.STORAGE_UNAVAILABLE, "The spool is full.")
 
     async def drop(self, job_id: str) -> None:
         self.incoming(job_id).unlink(missing_ok=True)
@@ -239,7 +239,7 @@ class SilentWatcher:
                 hint(path)
 
 
-class FixedChance:
+class FixedRandomness:
     """No chance at all: one fraction, and ids that count."""
 
     def __init__(self, fraction: float = 0.5, prefix: str = "job") -> None:
@@ -254,23 +254,23 @@ class FixedChance:
         return f"{self._prefix}-{next(self._numbers):016d}"
 
 
-def picture(width: int = 100, height: int = 80, *, orientation: int = 1, note: str = "") -> bytes:
-    """A picture as FakeImages and FakeApi read it: one line of text."""
-    return f"picture {width}x{height} turned {orientation} {note}\n".encode()
+def an_image(width: int = 100, height: int = 80, *, orientation: int = 1, note: str = "") -> bytes:
+    """An image as FakeImages and FakeApi read it: one line of text."""
+    return f"image {width}x{height} turned {orientation} {note}\n".encode()
 
 
-_PICTURE = re.compile(rb"picture (\d+)x(\d+) turned (\d) [^\n]*\n")
+_IMAGE = re.compile(rb"image (\d+)x(\d+) turned (\d) [^\n]*\n")
 
 
 def size_of(content: bytes) -> Size | None:
-    """The size of a fake picture; None when it is none."""
-    found = _PICTURE.fullmatch(content)
+    """The size of a fake image; None when it is none."""
+    found = _IMAGE.fullmatch(content)
     return Size(int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(slots=True)
 class FakeImages:
-    """Reads pictures made by `picture`. What begins like one but is cut short is unfinished; all else is unfit."""
+    """Reads images made by `image`. What begins like one but is cut short is unfinished; all else is unfit."""
 
     expected: int = 0
     examined: int = 0
@@ -301,7 +301,7 @@ class FakeImages:
             await self.slow[path.name].wait()
         if self.busy:
             self.busy -= 1
-            raise Later("the picture cannot be opened just now")
+            raise Later("the image cannot be opened just now")
         if self.deaths:
             self.deaths -= 1
             raise ReaderDied("it died of SIGKILL")
@@ -315,9 +315,9 @@ class FakeImages:
         return self._find(path)
 
     async def make_upright(self, source: Path, target: Path) -> None:
-        found = _PICTURE.fullmatch(source.read_bytes())
-        assert found, "only a whole picture is turned"
-        target.write_bytes(picture(int(found[1]), int(found[2]), note="upright"))
+        found = _IMAGE.fullmatch(source.read_bytes())
+        assert found, "only a whole image is turned"
+        target.write_bytes(an_image(int(found[1]), int(found[2]), note="upright"))
 
     async def first_image(self, source: Path, target: Path) -> bool:
         await self.prove()
@@ -328,16 +328,16 @@ class FakeImages:
             content = path.read_bytes()
         except OSError as error:
             raise Later(str(error)) from error
-        found = _PICTURE.fullmatch(content)
+        found = _IMAGE.fullmatch(content)
         if found:
             return Whole(
                 format=ImageFormat.PNG,
                 size=Size(int(found[1]), int(found[2])),
                 orientation=int(found[3]),
             )
-        if b"picture".startswith(content[:7]):
-            return Unfinished(Fault(FaultCode.NOT_WHOLE, "The picture ends too early.", "Save it again."))
-        return Unfit(Fault(FaultCode.UNSUPPORTED_TYPE, "This is no picture.", "Drop a JPEG, a PNG or a WEBP."))
+        if b"image".startswith(content[:5]):
+            return Unfinished(Fault(FaultCode.NOT_WHOLE, "The image ends too early.", "Save it again."))
+        return Unfit(Fault(FaultCode.UNSUPPORTED_TYPE, "This is no image.", "Drop a JPEG, a PNG or a WEBP."))
 
 
 def sha256(content: bytes) -> str:

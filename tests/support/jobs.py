@@ -18,20 +18,20 @@ S = JobState
 SIZE = Size(100, 80)
 OFFSETS = Offsets(top=10, bottom=10, left=20, right=20)
 EXPECTED = OFFSETS.applied_to(SIZE)
-FAULT = Fault(FaultCode.REFUSED_BY_API, "The service refused this picture.", "Save it again and drop that.")
+FAULT = Fault(FaultCode.REFUSED_BY_API, "The service refused this image.", "Save it again and drop that.")
 
 WAYS: dict[JobState, tuple[JobState, ...]] = {
     S.CLAIMED: (),
     S.UPLOADED: (S.UPLOADED,),
-    S.INTENT: (S.UPLOADED, S.INTENT),
-    S.ACCEPTED: (S.UPLOADED, S.INTENT, S.ACCEPTED),
-    S.UNKNOWN: (S.UPLOADED, S.INTENT, S.UNKNOWN),
-    S.RENDERED: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED),
-    S.VAULTED: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED),
-    S.DELIVERED: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED),
-    S.DONE: (S.UPLOADED, S.INTENT, S.ACCEPTED, S.RENDERED, S.VAULTED, S.DELIVERED, S.DONE),
-    S.FAILED: (S.UPLOADED, S.INTENT, S.FAILED),
-    S.WITHDRAWN: (S.UPLOADED, S.WITHDRAWN),
+    S.SUBMITTING: (S.UPLOADED, S.SUBMITTING),
+    S.ACCEPTED: (S.UPLOADED, S.SUBMITTING, S.ACCEPTED),
+    S.UNKNOWN: (S.UPLOADED, S.SUBMITTING, S.UNKNOWN),
+    S.RENDERED: (S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED),
+    S.DOWNLOADED: (S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED, S.DOWNLOADED),
+    S.DELIVERED: (S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED, S.DOWNLOADED, S.DELIVERED),
+    S.DONE: (S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED, S.DOWNLOADED, S.DELIVERED, S.DONE),
+    S.FAILED: (S.UPLOADED, S.SUBMITTING, S.FAILED),
+    S.RETURNED: (S.UPLOADED, S.RETURNED),
 }
 """The usual way into each state, from the claim on."""
 
@@ -73,7 +73,7 @@ def a_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the field's
     """A new job, claimed at the start of time."""
     facts: dict[str, Any] = {
         "place": a_place(),
-        "relative": Path("picture.png"),
+        "relative": Path("image.png"),
         "source": a_source(),
         "offsets": OFFSETS,
     }
@@ -92,9 +92,9 @@ def _learned(job: Job, to: JobState) -> dict[str, Any]:
     facts: dict[JobState, dict[str, Any]] = {
         S.UPLOADED: {"image_id": f"image-of-{job.id}", "uploads": 1},
         S.RENDERED: {"link": f"https://links.example/{job.id}"},
-        S.VAULTED: {"result": a_result()},
-        S.DELIVERED: {"target": job.place.outbox / "picture.png"},
-        S.DONE: {"resting": job.place.done / "picture.png"},
+        S.DOWNLOADED: {"result": a_result()},
+        S.DELIVERED: {"target": job.place.outbox / "image.png"},
+        S.DONE: {"resting": job.place.done / "image.png"},
         S.FAILED: {"fault": FAULT},
     }
     return facts.get(to, {})

@@ -1,4 +1,4 @@
-"""Owns a page for tests: the real server, guard and picture readers, on records that a test writes."""
+"""Owns a page for tests: the real server, guard and image readers, on records that a test writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from expandd.domain.commands import Order
+from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
@@ -21,9 +21,9 @@ from expandd.service.page.reader import Past
 from expandd.service.page.server import Address, Limits
 from expandd.service.page.site import Metrics
 from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace
+from tests.support.images import an_image
 from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_place, a_result
 from tests.support.manual_clock import START
-from tests.support.pictures import picture
 
 LOOPBACK = PageSettings(listen="127.0.0.1:0")
 
@@ -55,7 +55,7 @@ def an_overview(**changes: Any) -> Overview:
         "pauses": (),
         "money": money,
         "pace": Pace(per_hour=0.0, seconds_left=None),
-        "in_hand": (),
+        "in_progress": (),
         "done": (),
         "failed": (),
         "differing": (),
@@ -69,7 +69,7 @@ class FakeRecords:
 
     now: Overview = field(default_factory=an_overview)
     jobs: dict[str, Job] = field(default_factory=dict)
-    orders: list[Order] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
     failing: Exception | None = None
 
     async def overview(self) -> Overview:
@@ -83,8 +83,8 @@ class FakeRecords:
     async def job(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)
 
-    async def order(self, order: Order) -> None:
-        self.orders.append(order)
+    async def command(self, command: Command) -> None:
+        self.commands.append(command)
 
     async def budget(self) -> int | None:
         return None
@@ -95,7 +95,7 @@ class FakeRecords:
         kinds = {JobState.DONE: "done", JobState.FAILED: "failed"}
         listed: dict[str, Any] = {}
         for job in self.jobs.values():
-            kind = kinds.get(job.state, "held" if job.held else "in_hand")
+            kind = kinds.get(job.state, "held" if job.held else "in_progress")
             listed[kind] = (*listed.get(kind, ()), job)
         self.now = replace(self.now, **listed)
 
@@ -115,7 +115,7 @@ class Shown:
     async def press(self, verb: str, headers: Mapping[str, str] | None = None, **form: str) -> httpx.Response:
         """Press a button as the page's own form does."""
         return await self.http.post(
-            "/orders", data={"token": await self.token(), "verb": verb, **form}, headers=headers
+            "/commands", data={"token": await self.token(), "verb": verb, **form}, headers=headers
         )
 
 
@@ -140,14 +140,14 @@ async def shown(
             await showing
 
 
-def done_job(base: Path, job_id: str = "job-1", name: str = "picture.png") -> Job:
+def done_job(base: Path, job_id: str = "job-1", name: str = "image.png") -> Job:
     """A job whose original and result lie on the disk below `base`."""
     place = a_place(base)
     for directory in (place.inbox, place.outbox, place.done, place.error):
         directory.mkdir(parents=True, exist_ok=True)
     resting, target = place.done / name, place.outbox / name
-    resting.write_bytes(picture("png", SIZE.width, SIZE.height))
-    target.write_bytes(picture("png", EXPECTED.width, EXPECTED.height))
+    resting.write_bytes(an_image("png", SIZE.width, SIZE.height))
+    target.write_bytes(an_image("png", EXPECTED.width, EXPECTED.height))
     job = a_job_in(JobState.DONE, job_id, place=place, relative=Path(name), resting=resting, target=target)
     return job.with_(closed=True, result=a_result(), offsets=OFFSETS)
 

@@ -1,4 +1,4 @@
-"""Owns the storm: pictures dropped in every way while the daemon is killed again and again and every call may fail.
+"""Owns the storm: images dropped in every way while the daemon is killed again and again and every call may fail.
 
 All chance comes from one seed. What the service counts and what lies on the disk decide; the log only helps to see why.
 """
@@ -25,13 +25,13 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from expandd.simulator.faults import Endpoint, Fault, FaultKind
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Duplicates, Foreign, GenerateAnswer, HistoryShape, Naming, Order, UploadId
 from tests.support.daemon import House, command, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 BACKLOG = 48
-"""Pictures that may lie in an inbox before more are dropped: a storm is about what is in hand, not about queues."""
+"""Images that may lie in an inbox before more are dropped: a storm is about what is in progress, not about queues."""
 
 FOLDERS = {
     "flat": "offsets: {top: 10, left: 25%}, watch: events, scan_interval: 1s",
@@ -82,7 +82,7 @@ def faults(often: float) -> Iterator[Fault]:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A picture a person dropped: where, under which name below the inbox, and its bytes."""
+    """An image a person dropped: where, under which name below the inbox, and its bytes."""
 
     folder: str
     relative: Path
@@ -98,7 +98,7 @@ class Dropped:
 
 
 class Feeder(threading.Thread):
-    """Drops pictures in every way people and programs do, as fast as the daemon takes them, until all are dropped."""
+    """Drops images in every way people and programs do, as fast as the daemon takes them, until all are dropped."""
 
     def __init__(self, house: House, seed: int, images: int) -> None:
         super().__init__(name="feeder", daemon=True)
@@ -144,7 +144,7 @@ class Feeder(threading.Thread):
             self._drop_broken()
 
     def _clear_empty(self, folder: str) -> None:
-        """Take away the subfolders whose pictures have been picked up, as people do at last."""
+        """Take away the subfolders whose images have been picked up, as people do at last."""
         for entry in self.inbox(folder).iterdir():
             if entry.is_dir() and not entry.name.startswith("."):
                 with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ class Feeder(threading.Thread):
         self._half.append(complete)
 
     def _same_name_again(self, folder: str) -> None:
-        """Another picture under a name that was there before, if that name is free again."""
+        """Another image under a name that was there before, if that name is free again."""
         named = [drop for drop in self.dropped if drop.folder == folder and drop.relative.suffix == ".png"]
         if not named:
             return
@@ -235,7 +235,7 @@ class Feeder(threading.Thread):
 
     def _drop_broken(self) -> None:
         folder, relative = "flat", Path(f"broken {len(self.broken)}.jpg")
-        (self.inbox(folder) / relative).write_bytes(b"GIF89a, in truth, and no picture at all")
+        (self.inbox(folder) / relative).write_bytes(b"GIF89a, in truth, and no image at all")
         self.broken.append((folder, relative))
 
     # --- helpers ---
@@ -250,7 +250,7 @@ class Feeder(threading.Thread):
     def _content(self, kind: str) -> bytes:
         turned = self._dice.choice((1, 1, 1, 6)) if kind == "jpeg" else 1
         width, height = self._dice.randint(64, 96), self._dice.randint(64, 96)
-        return picture(kind, width, height, seed=self._dice.getrandbits(48), orientation=turned)
+        return an_image(kind, width, height, seed=self._dice.getrandbits(48), orientation=turned)
 
     def _staged(self, drop: Dropped) -> Path:
         path = self._stage / f"{len(self.dropped):05d} {drop.sha256[:16]}"
@@ -290,7 +290,7 @@ class Storm:
     """One storm: `rage`, then `assert_nothing_happened`."""
 
     root: Path
-    server: PracticeServer
+    server: Simulator
     seed: int
     images: int
     kills: int
@@ -312,9 +312,9 @@ class Storm:
             defaults="settle: 50ms, settle_max: 1m",
             folders=FOLDERS,
         )
-        manners = self.house.config.read_text(encoding="utf-8")
-        manners = manners.replace("poll_interval: 100ms", "poll_interval: 50ms").replace("timeout: 5s", "timeout: 2s")
-        self.house.config.write_text(manners, encoding="utf-8")
+        defaults = self.house.config.read_text(encoding="utf-8")
+        defaults = defaults.replace("poll_interval: 100ms", "poll_interval: 50ms").replace("timeout: 5s", "timeout: 2s")
+        self.house.config.write_text(defaults, encoding="utf-8")
         self.feeder = Feeder(self.house, self.seed, self.images)
 
     @property
@@ -342,10 +342,10 @@ class Storm:
     def assert_nothing_happened(self) -> None:
         """Pay once, lose nothing: from the service's counts and the disk alone."""
         assert not self.bugs(), self.bugs()[:3]
-        self._assert_every_picture_is_answered()
+        self._assert_every_image_is_answered()
         self._assert_every_broken_file_is_in_error()
         self._assert_nothing_stray()
-        self._assert_good_manners()
+        self._assert_good_defaults()
 
     # --- lives and deaths ---
 
@@ -409,8 +409,8 @@ class Storm:
                 process.wait()
 
     def _open_jobs(self) -> list[tuple[str, str, int, str]]:
-        with contextlib.closing(sqlite3.connect(self.house.state_dir / "journal.sqlite")) as journal:
-            found = journal.execute("SELECT id, state, held, note FROM jobs WHERE closed = 0")
+        with contextlib.closing(sqlite3.connect(self.house.state_dir / "journal.sqlite")) as store:
+            found = store.execute("SELECT id, state, held, note FROM jobs WHERE closed = 0")
             return [(str(one), str(state), int(held), str(note)) for one, state, held, note in found]
 
     # --- what the log says ---
@@ -447,7 +447,7 @@ class Storm:
             for path in _files(self.house.folder(folder) / "done")
         )
 
-    def _assert_every_picture_is_answered(self) -> None:
+    def _assert_every_image_is_answered(self) -> None:
         assert self._done() == Counter((drop.folder, drop.sha256) for drop in self.feeder.dropped)
         for folder in FOLDERS:
             outbox = self.house.folder(folder) / "outbox"
@@ -473,11 +473,11 @@ class Storm:
             inbox = self.house.folder(folder) / "inbox"
             assert os.listdir(inbox / ".expandd") == []
             assert [path for path in _files(inbox) if ".expandd" not in path.parts] == []
-        assert names(self.house.state_dir / "vault") == []
+        assert names(self.house.state_dir / "spool") == []
         assert self._open_jobs() == []
         assert _processes_with(self._mark) == [], "a child has outlived its daemon"
 
-    def _assert_good_manners(self) -> None:
+    def _assert_good_defaults(self) -> None:
         counts = self.server.counts()
         assert counts.paid_twice == []
         assert set(counts.generates_by_source.values()) == {1}
@@ -531,12 +531,12 @@ def _numbered(relative: Path, number: int) -> list[Path]:
 
 
 def _assert_pairs(outbox: Path, family: Path, drops: list[Dropped]) -> None:
-    """Each result of the family is one of its pictures, grown as configured, its own pixels inside; one for each."""
+    """Each result of the family is one of its images, grown as configured, its own pixels inside; one for each."""
     left = list(drops)
     for path in _numbered(family, len(drops)):
         result = Image.open(outbox / path)
         mine = next((drop for drop in left if _is_grown_from(result, drop)), None)
-        assert mine is not None, f"{path} is the result of no picture dropped under that name"
+        assert mine is not None, f"{path} is the result of no image dropped under that name"
         left.remove(mine)
 
 

@@ -20,7 +20,7 @@ from expandd.domain.settings import ApiSettings, HotFolder, Settings
 from expandd.engine.engine import Engine
 from expandd.engine.ports import Folders, Outside
 from tests.support.fake_api import FakeApi
-from tests.support.fakes import FakeImages, FixedChance, MemoryJournal, MemoryVault, SilentWatcher, picture
+from tests.support.fakes import FakeImages, FixedRandomness, MemoryJobStore, MemorySpool, SilentWatcher, an_image
 from tests.support.manual_clock import ManualClock, at_once, inline
 from tests.support.recorder import Recorder
 
@@ -32,7 +32,7 @@ IN_FLIGHT = frozenset(
     {
         JobState.CLAIMED,
         JobState.UPLOADED,
-        JobState.INTENT,
+        JobState.SUBMITTING,
         JobState.ACCEPTED,
         JobState.UNKNOWN,
         JobState.RENDERED,
@@ -66,13 +66,13 @@ class Workshop:
         self.clock = clock or ManualClock()
         self.api = FakeApi(self.clock)
         self.images = FakeImages()
-        self.journal = MemoryJournal()
+        self.store = MemoryJobStore()
         self.watcher = SilentWatcher()
         self.recorder = Recorder()
         self.hot = tuple(hot_folder(base / f"hot-{number}", **folder_changes) for number in range(folders))
         self.folders: Folders = LocalFolders(Disk(Roots.of(self.hot)), run=at_once)
-        (base / "vault").mkdir(exist_ok=True)
-        self.vault = MemoryVault(base / "vault")
+        (base / "spool").mkdir(exist_ok=True)
+        self.spool = MemorySpool(base / "spool")
         self.settings = Settings(state_dir=base, workers=workers, api=ApiSettings(), folders=self.hot)
         self.bugs_expected = False
         self._runs = 0
@@ -91,12 +91,12 @@ class Workshop:
         self._runs += 1
         outside = Outside(
             api=self.api,
-            chance=FixedChance(prefix=f"run-{self._runs:04d}"),
+            randomness=FixedRandomness(prefix=f"run-{self._runs:04d}"),
             clock=self.clock,
             folders=self.folders,
             images=self.images,
-            journal=self.journal,
-            vault=self.vault,
+            store=self.store,
+            spool=self.spool,
             watcher=self.watcher,
         )
         self._engine = Engine(self.settings, outside, self.recorder)
@@ -129,7 +129,7 @@ class Workshop:
         """Drop a file into an inbox; its event comes at once."""
         path = self.hot[folder].inbox / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(note=name.encode("unicode_escape").decode()) if content is None else content)
+        path.write_bytes(an_image(note=name.encode("unicode_escape").decode()) if content is None else content)
         self.watcher.hint(path)
         return path
 
@@ -188,7 +188,7 @@ class Workshop:
         return sorted(path.name for path in files if path.name != MARK or len(list(path.parent.iterdir())) == 1)
 
     def most_in_flight(self) -> int:
-        """How many jobs were between claim and vault at once, at most."""
+        """How many jobs were between claim and spool at once, at most."""
         flying: set[str] = set()
         most = 0
         for event in self.recorder.events:

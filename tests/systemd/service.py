@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.pictures import picture
+from tests.support.images import an_image
 from tests.systemd.machine import ASK, PATIENCE, Machine
 
 SOURCE = "/run/share/expandd"
-HOT = "/srv/expand/stories"
+HOT = "/srv/expand/histories"
 PARTS = ("inbox", "outbox", "done", "error")
-LOGIN = "PIKTID_EMAIL=practice@example.com\nPIKTID_PASSWORD=practice\n"
+LOGIN = "PIKTID_EMAIL=simulator@example.com\nPIKTID_PASSWORD=simulator\n"
 
-PRACTICE = """[Service]
+SIMULATOR = """[Service]
 ExecStart=/opt/expandd/bin/expandd simulate --switch poll_limit=0.05 --switch pro=true --switch credits=1000
 """
 
@@ -37,10 +37,10 @@ def install(machine: Machine, environ: Mapping[str, str]) -> None:
     machine.run("systemd-sysusers")
     machine.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/expandd.conf")
     machine.write("/etc/expandd/piktid", LOGIN, 0o600)
-    machine.write("/etc/systemd/system/practice.service", PRACTICE)
+    machine.write("/etc/systemd/system/simulator.service", SIMULATOR)
     machine.run("useradd", "--create-home", "--groups", "expandd", "alice")
     machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "start", "practice.service")
+    machine.run("systemctl", "start", "simulator.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +130,19 @@ class Service:
 
     def drop(self, name: str, root: str = HOT, seed: int = 0, umask: str = "022") -> None:
         """As alice does, by copying."""
-        self.machine.write(f"/run/share/{name}", picture("png", seed=seed))
+        self.machine.write(f"/run/share/{name}", an_image("png", seed=seed))
         copy = f"umask {umask}; cat /run/share/{name} > '{root}/inbox/{name}'"
         self.machine.run("runuser", "-u", "alice", "--", "sh", "-c", copy)
 
     def switch(self, **changes: Any) -> None:
-        self.practice("switches", changes)
+        self.simulator("switches", changes)
 
-    def practice(self, door: str, value: object = None) -> Any:
+    def simulator(self, door: str, value: object = None) -> Any:
         """The simulator's control door."""
         script = (
             "import sys, urllib.request as u;"
             "a = sys.argv; d = a[2].encode() if len(a) > 2 else None;"
-            "print(u.urlopen(u.Request('http://127.0.0.1:8787/practice/' + a[1], d)).read().decode())"
+            "print(u.urlopen(u.Request('http://127.0.0.1:8787/simulator/' + a[1], d)).read().decode())"
         )
         more = [json.dumps(value)] if value is not None else []
         deadline = time.monotonic() + PATIENCE
@@ -161,7 +161,7 @@ class Service:
             time.sleep(ASK)
 
     def paid(self) -> int:
-        return sum(self.practice("counts")["generates_by_image"].values())
+        return sum(self.simulator("counts")["generates_by_image"].values())
 
     # --- what it says ---
 

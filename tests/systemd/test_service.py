@@ -42,7 +42,7 @@ def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Ser
     assert finished["SYSLOG_IDENTIFIER"] == "expandd"
     assert finished["PRIORITY"] == "6"
     assert finished["MESSAGE"].startswith("pic.png: expanded")
-    assert "practice-access" not in str(service.journal())
+    assert "simulator-access" not in str(service.journal())
     assert "PASSWORD" not in str(service.journal())
 
 
@@ -80,8 +80,8 @@ def test_what_decodes_stands_behind_both_walls_under_the_filter_of_the_unit(serv
 
 def test_the_example_is_at_work_once_it_is_installed_as_the_readme_says(service: Service) -> None:
     service.machine.run("install", "-m", "644", f"{SOURCE}/config.example.yaml", service.config)
-    practice = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"
-    service.machine.run("sed", "-i", practice, service.config)
+    simulator = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"
+    service.machine.run("sed", "-i", simulator, service.config)
     service.open()
     service.start()
 
@@ -101,7 +101,7 @@ def test_what_root_did_by_hand_the_service_can_go_on_with(service: Service) -> N
     service.result("pic.png")
 
     assert {line.split()[0] for line in owners} == {"expandd"}
-    assert {"expandd journal.sqlite", "expandd tokens.json", "expandd vault"} <= set(owners)
+    assert {"expandd journal.sqlite", "expandd tokens.json", "expandd spool"} <= set(owners)
 
 
 def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(service: Service) -> None:
@@ -119,10 +119,10 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(service
 
     service.configure("/srv/expand/nowhere", more="wurkers: 3\n", opened=False)
     assert service.machine.run("systemctl", "reload", service.unit, check=False).returncode != 0
-    service.until("refused", StatusText="~2 mistakes, see the log", ActiveState="active")
+    service.until("refused", StatusText="~2 errors, see the log", ActiveState="active")
     service.drop("more.png", root="/srv/expand/second one", seed=1)
     service.result("more.png", root="/srv/expand/second one")
-    told = [entry["MESSAGE"] for entry in service.journal("EXPANDD_EVENT=reload.mistake", "PRIORITY=3")]
+    told = [entry["MESSAGE"] for entry in service.journal("EXPANDD_EVENT=reload.error", "PRIORITY=3")]
 
     assert any("workers" in text for text in told)
     assert any("/srv/expand/nowhere" in text for text in told)
@@ -168,7 +168,7 @@ def test_a_stop_is_over_in_time_and_loses_nothing(service: Service) -> None:
         "Result": "success",
         "ActiveState": "inactive",
     }
-    service.practice("clock", {"advance": 60})
+    service.simulator("clock", {"advance": 60})
     service.start()
     service.result("pic.png")
     assert service.paid() == before + 1
@@ -209,11 +209,11 @@ def test_nothing_but_its_folders_and_its_state_can_be_written(service: Service) 
         assert "Read-only file system" in service.machine.run(*inside, path, check=False).stderr
     service.configure(HOT, "/srv/outside", opened=False)
     assert service.machine.run("systemctl", "reload", service.unit, check=False).returncode != 0
-    told = service.wait_for("reload.mistake")["MESSAGE"]
+    told = service.wait_for("reload.error")["MESSAGE"]
     assert "expandd unit" in told
 
 
-def test_a_mistake_in_the_configuration_fails_once(service: Service) -> None:
+def test_a_config_error_in_the_configuration_fails_once(service: Service) -> None:
     service.configure(HOT, more="wurkers: 4\n", opened=False)
     assert service.machine.run("systemctl", "start", service.unit, check=False).returncode != 0
 
@@ -241,7 +241,7 @@ def test_folders_of_somebody_else_are_refused_with_what_to_do(service: Service) 
     assert "which the user expandd may not read and write" in told
 
 
-def test_a_picture_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
+def test_a_image_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
     service.start()
     service.drop("pic.png", umask="077")
     told = service.wait_for("job.failed")["MESSAGE"]
@@ -268,7 +268,7 @@ from watchdog.observers import Observer
 assert socket.getaddrinfo("localhost", 443)
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"?", ("127.0.0.1", 53))
 assert httpx.create_ssl_context().get_ca_certs()
-assert httpx.get("http://127.0.0.1:8787/practice/clock").status_code == 200
+assert httpx.get("http://127.0.0.1:8787/simulator/clock").status_code == 200
 assert subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True).stdout == b"1\\n"
 assert os.getuid() != 0 and not int(open("/proc/self/status").read().split("CapEff:")[1].split()[0], 16)
 """

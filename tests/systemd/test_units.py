@@ -66,7 +66,7 @@ def test_systemd_finds_nothing_to_complain_about(name: str, drop_in: str | None,
 
 
 @analyze
-def test_picture_readers_may_give_up_what_they_do_not_need() -> None:
+def test_image_readers_may_give_up_what_they_do_not_need() -> None:
     lines = (UNITS / "expandd.service").read_text().splitlines()
     allowed = next(line for line in lines if line.startswith("SystemCallFilter=landlock")).split("=")[1].split()
 

@@ -17,7 +17,7 @@ import pytest
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.scan import Looking
+from expandd.adapters.files.scan import Scanner
 from expandd.domain.job import Job, Place, Source
 from tests.support.jobs import a_job, a_place
 
@@ -58,7 +58,7 @@ class Yard:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(mode)
-        identity = Looking().identity_of(path)
+        identity = Scanner().identity_of(path)
         assert identity is not None
         source = Source(identity=identity, sha256=hashlib.sha256(content).hexdigest())
         return a_job(place=self.place(self.mine), relative=Path(relative), source=source)

@@ -19,12 +19,12 @@ import pytest
 
 from expandd.adapters.files.recovery_record import written
 from expandd.domain.job import JobState
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.daemon import PARTS, Daemon, House, Line, command
+from tests.support.images import an_image
 from tests.support.jobs import a_job_in, a_place
 from tests.support.mounting import needs_mounts
-from tests.support.pictures import picture
 from tests.trust.conftest import DAEMON, GROUP
 from tests.trust.people import as_user, person
 
@@ -80,15 +80,15 @@ class Day:
     """The daemon of this day, what it was given, and its log."""
 
     house: House
-    server: PracticeServer
+    server: Simulator
     images: dict[str, bytes] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     daemon: Daemon | None = None
 
     def image(self, name: str) -> bytes:
-        """A picture of its own for each name."""
-        return self.images.setdefault(name, picture("png", 64, 64, seed=len(self.images) + 1))
+        """An image of its own for each name."""
+        return self.images.setdefault(name, an_image("png", 64, 64, seed=len(self.images) + 1))
 
     def person(self, folder: str, script: str, content: bytes = b"") -> None:
         root, house = self.house.folder(folder), self.house
@@ -148,7 +148,7 @@ def day() -> Iterator[Day]:
     switches = Switches(poll_limit=0.05, generate_min=0.05, generate_max=0.1, pro=True, credits=Decimal(500))
     try:
         base.chmod(0o755)
-        with PracticeServer(switches) as server:
+        with Simulator(switches) as server:
             day = prepared(base, server)
             try:
                 morning(day)
@@ -162,10 +162,10 @@ def day() -> Iterator[Day]:
         shutil.rmtree(base)
 
 
-def prepared(base: Path, server: PracticeServer) -> Day:
+def prepared(base: Path, server: Simulator) -> Day:
     house = House(base, server.api_url)
     chosen = "offsets: {top: 10}, recursive: true, sidecar: true"
-    folders = ("vaulted", "delivered", "links", "settling", "odd", "forged", "rebuilt", "good", "theirs")
+    folders = ("downloaded", "delivered", "links", "settling", "odd", "forged", "rebuilt", "good", "theirs")
     house.build(folders=dict.fromkeys(folders, chosen), top="workers: 16")
     for name in folders:
         for part in PARTS:
@@ -199,7 +199,7 @@ def morning(day: Day) -> None:
         day.wait("job.finished", folder, name)
     day.wait("job.failed", "links", "bad.png")
     day.server.switch(generate_min=LONG, generate_max=LONG)
-    for folder in ("vaulted", "delivered"):
+    for folder in ("downloaded", "delivered"):
         day.drop(folder, "tokens.json")
         day.jobs[folder] = str(day.wait("job.accepted", folder)["job"])
 
@@ -207,11 +207,11 @@ def morning(day: Day) -> None:
 def noon(day: Day) -> None:
     """The person waits for late steps, forges a record, and has a command carried out behind a link."""
     assert day.daemon is not None
-    doors = [day.house.folder("vaulted") / "outbox", day.house.folder("delivered") / "done"]
+    doors = [day.house.folder("downloaded") / "outbox", day.house.folder("delivered") / "done"]
     for door in doors:
         door.chmod(0o500)
     day.quick()
-    for folder in ("vaulted", "delivered"):
+    for folder in ("downloaded", "delivered"):
         day.wait(f"job.{folder}", folder)
         day.person(folder, SWAP)
     for door in doors:
@@ -232,9 +232,9 @@ def noon(day: Day) -> None:
     day.verb("retry", failed)
     day.person("links", 'mv "$error/sub-2" "$error/aside"; ln -s "$theirs/inbox" "$error/sub-2"')
     day.start()
-    for folder in ("vaulted", "delivered"):
+    for folder in ("downloaded", "delivered"):
         day.person(folder, BACK)
-    for folder in ("vaulted", "delivered"):
+    for folder in ("downloaded", "delivered"):
         day.wait("job.finished", folder)
 
 
@@ -256,7 +256,7 @@ def night(day: Day) -> None:
 
 
 def test_a_swap_late_in_a_job_costs_nothing_and_the_job_goes_on(day: Day) -> None:
-    for folder in ("vaulted", "delivered", "rebuilt"):
+    for folder in ("downloaded", "delivered", "rebuilt"):
         assert day.files(folder, "done") == {"tokens.json": day.image(f"{folder}/tokens.json")}
         assert list(day.files(folder, "outbox")) == ["tokens.png", "tokens.png.json"]
 

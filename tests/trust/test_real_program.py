@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import house, server
 from tests.support.daemon import House
-from tests.support.pictures import picture
+from tests.support.images import an_image
 from tests.trust.conftest import DROPPER
 
 __all__ = ["house", "server"]
@@ -28,16 +28,16 @@ def swapped(inbox: Path, state_dir: Path, job_id: str) -> None:
     os.lchown(inbox / ".expandd" / job_id, DROPPER, DROPPER)
 
 
-@pytest.mark.parametrize("state", ["uploaded", "accepted", "vaulted"])
+@pytest.mark.parametrize("state", ["uploaded", "accepted", "downloaded"])
 def test_a_work_folder_swapped_under_a_job_costs_nobody_anything(house: House, state: str) -> None:
     house.build(folders={"hot": "offsets: {top: 10}", "good": "offsets: {top: 10}"})
     inbox = house.folder() / "inbox"
     with house.running() as daemon:
-        (inbox / "lock.png").write_bytes(picture("png", 64, 64))
+        (inbox / "lock.png").write_bytes(an_image("png", 64, 64))
         job_id = daemon.wait_for(f"job.{state}")["job"]
         swapped(inbox, house.state_dir, job_id)
         before = {path: path.stat().st_ino for path in house.state_dir.iterdir() if path.is_file()}
-        (house.folder("good") / "inbox" / "good.png").write_bytes(picture("png", 80, 64))
+        (house.folder("good") / "inbox" / "good.png").write_bytes(an_image("png", 80, 64))
         daemon.wait_for("job.finished", lambda line: "good.png" in str(line))
         kept = all(path.exists() for path in before if path.name in {"lock", "journal.sqlite", "tokens.json"})
         (inbox / ".expandd").rename(inbox / ".lure")

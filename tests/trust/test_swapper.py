@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.files.folders import LocalFolders
-from expandd.adapters.files.scan import Looking
+from expandd.adapters.files.scan import Scanner
 from expandd.domain.errors import FolderAway
 from expandd.domain.job import Job, Source
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.daemon import House, command
+from tests.support.images import an_image
 from tests.support.jobs import a_job
-from tests.support.pictures import picture
 from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, Yard, dropper, exchange, user
 from tests.trust.people import as_user
 
@@ -34,9 +34,9 @@ GOOD = 100
 
 async def test_good_jobs_are_delivered_and_nothing_else_is_touched(yard: Yard) -> None:
     folders = yard.folders()
-    vaulted = yard.state / "vaulted"
+    downloaded = yard.state / "downloaded"
     with user(DAEMON):
-        vaulted.write_bytes(RESULT)
+        downloaded.write_bytes(RESULT)
     prepared(yard)
     state = {path: path.read_bytes() for path in yard.state.iterdir()}
     with swapper(yard) as swaps:
@@ -46,9 +46,9 @@ async def test_good_jobs_are_delivered_and_nothing_else_is_touched(yard: Yard) -
             with user(DAEMON):
                 if bad is not None:
                     with contextlib.suppress(FolderAway, FileNotFoundError):
-                        await whole_way(folders, bad, vaulted)
+                        await whole_way(folders, bad, downloaded)
                 assert good is not None
-                assert await whole_way(folders, good, vaulted)
+                assert await whole_way(folders, good, downloaded)
         seen = swaps()
 
     names = {f"{number}.png" for number in range(JOBS)}
@@ -69,8 +69,8 @@ def test_the_program_delivers_good_images_beside_a_swapper(yard: Yard) -> None:
     hidden = yard.state / "secret"
     (yard.state / "tokens.json").rename(hidden)
     (yard.theirs / "inbox" / "tokens.json").unlink()
-    wanted = {f"{number}.png": picture("png", 64, 64, seed=number) for number in range(GOOD)}
-    with PracticeServer(
+    wanted = {f"{number}.png": an_image("png", 64, 64, seed=number) for number in range(GOOD)}
+    with Simulator(
         Switches(poll_limit=0.05, generate_min=0.05, generate_max=0.2, pro=True, credits=Decimal(500))
     ) as server:
         house = House(yard.base, server.api_url)
@@ -81,7 +81,7 @@ def test_the_program_delivers_good_images_beside_a_swapper(yard: Yard) -> None:
             with swapper(yard, longest=0.05) as swaps:
                 for number, (name, content) in enumerate(wanted.items()):
                     place(yard.theirs / "inbox" / name, content, DAEMON)
-                    place(yard.mine / "inbox" / "sub" / name, picture("png", 64, 64, seed=GOOD + number), DROPPER)
+                    place(yard.mine / "inbox" / "sub" / name, an_image("png", 64, 64, seed=GOOD + number), DROPPER)
                 daemon.wait_for(
                     "job.finished", lambda line: line["inbox"] == str(yard.theirs / "inbox"), GOOD, patience=400.0
                 )
@@ -106,16 +106,16 @@ def place(path: Path, content: bytes, whose: int) -> None:
         path.write_bytes(content)
 
 
-async def whole_way(folders: LocalFolders, job: Job, vaulted: Path) -> bool:
+async def whole_way(folders: LocalFolders, job: Job, downloaded: Path) -> bool:
     """From the claim to the end, as the engine goes it; whether it got there."""
     place = job.place
-    await folders.occupy(place.inbox)
+    await folders.inbox_state(place.inbox)
     if await folders.claim(job) is None:
         return False
     await folders.digest(job.work_file)
     await folders.mark(job)
     target = await folders.free_name(place.outbox, job.relative, frozenset())
-    delivered = await folders.publish(vaulted, target, hashlib.sha256(RESULT).hexdigest())
+    delivered = await folders.publish(downloaded, target, hashlib.sha256(RESULT).hexdigest())
     resting = await folders.free_name(place.done, job.relative, frozenset())
     away = await folders.put_away(job, resting)
     await folders.tidy(job)
@@ -130,7 +130,7 @@ def dropped(yard: Yard, hot: Path, relative: str, whose: int) -> Job | None:
             path.write_bytes(relative.encode())
         except OSError:
             return None
-    identity = Looking(yard.folders()._disk.roots).identity_of(path)  # noqa: SLF001, as the engine sees it
+    identity = Scanner(yard.folders()._disk.roots).identity_of(path)  # noqa: SLF001, as the engine sees it
     if identity is None:
         return None
     name = f"{hot.name}-{relative.replace('/', '-')}"

@@ -68,8 +68,8 @@ async def return_strays(folders: LocalFolders, job: Job) -> object:
     return [await folders.return_stray(job.place.inbox, one) for one in await folders.strays(job.place.inbox)]
 
 
-async def occupy(folders: LocalFolders, job: Job) -> object:
-    return await folders.occupy(job.place.inbox)
+async def inbox_state(folders: LocalFolders, job: Job) -> object:
+    return await folders.inbox_state(job.place.inbox)
 
 
 async def write_upright(folders: LocalFolders, job: Job) -> object:  # the decoder's door, not the folders'
@@ -81,7 +81,7 @@ async def write_upright(folders: LocalFolders, job: Job) -> object:  # the decod
 
 
 STEPS: list[Step] = [
-    claim, digest, put_away, reject, discard, give_back, tidy, mark, return_strays, occupy, write_upright
+    claim, digest, put_away, reject, discard, give_back, tidy, mark, return_strays, inbox_state, write_upright
 ]  # fmt: skip
 
 each_step = pytest.mark.parametrize("step", STEPS, ids=[step.__name__ for step in STEPS])
@@ -166,20 +166,20 @@ async def test_a_subfolder_that_is_a_link_is_gone_round(yard: Yard, step: Step, 
 @pytest.mark.parametrize("hidden", ["state", "theirs/inbox"])
 async def test_a_result_is_not_planted_elsewhere(yard: Yard, hidden: str) -> None:
     folders, job = await taken(yard, "sub/pic.png")
-    vaulted = yard.state / "vaulted"
+    downloaded = yard.state / "downloaded"
     with user(DAEMON):
-        vaulted.write_bytes(PAID_BYTES)
+        downloaded.write_bytes(PAID_BYTES)
     digest_of = hashlib.sha256(PAID_BYTES).hexdigest()
     target = job.place.outbox / "sub" / "pic.png"
     with dropper():
         (job.place.outbox / "sub").symlink_to(yard.base / hidden)
-        (job.place.outbox / ".expandd-vaulted.part").symlink_to(yard.state / "tokens.json")
+        (job.place.outbox / ".expandd-downloaded.part").symlink_to(yard.state / "tokens.json")
     before = yard.outside()
     with user(DAEMON):
         way = await folders.make_way(job.place.outbox, Path("sub", "pic.png"))
-        first = await folders.publish(vaulted, target, digest_of)
+        first = await folders.publish(downloaded, target, digest_of)
         free = await folders.free_name(job.place.outbox, Path("sub", "pic.png"), frozenset())
-        second = await folders.publish(vaulted, free, digest_of)
+        second = await folders.publish(downloaded, free, digest_of)
 
     assert (way, first, second) == (False, False, True)
     assert free.read_bytes() == PAID_BYTES

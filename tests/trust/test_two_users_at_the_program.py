@@ -20,11 +20,11 @@ import pytest
 
 from expandd.adapters.files.inbox_locks import ATTRIBUTE, NAME
 from expandd.adapters.files.roots import WORK
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.daemon import Daemon, House, Line, command
+from tests.support.images import an_image
 from tests.support.mounting import needs_mounts
-from tests.support.pictures import picture
 from tests.trust.conftest import DAEMON, DROPPER, GROUP, SECRET, dropper, exchange, made
 from tests.trust.people import as_user
 
@@ -61,7 +61,7 @@ class Site:
     """An installation: the dropper's folder `hot`, another customer's `good`, and the state directory."""
 
     house: House
-    server: PracticeServer
+    server: Simulator
 
     @property
     def hot(self) -> Path:
@@ -89,7 +89,7 @@ class Site:
     def drop_good(self, name: str, seed: int) -> None:
         """What the other customer drops; it must be delivered whatever the dropper does."""
         spare = self.house.root / "spare"
-        spare.write_bytes(picture("png", 80, 64, seed=seed))
+        spare.write_bytes(an_image("png", 80, 64, seed=seed))
         os.chown(spare, DAEMON, DAEMON)
         spare.rename(self.good / "inbox" / name)
 
@@ -108,7 +108,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     base = Path(tempfile.mkdtemp(prefix="expandd-two-users-"))
     base.chmod(0o755)
     try:
-        with PracticeServer(Switches(poll_limit=0.1, generate_min=0.4, generate_max=0.5, pro=True)) as server:
+        with Simulator(Switches(poll_limit=0.1, generate_min=0.4, generate_max=0.5, pro=True)) as server:
             site = Site(House(base, server.api_url), server)
             site.house.config.write_text(
                 f"state_dir: {site.house.state_dir}\n"
@@ -174,7 +174,7 @@ def to_another_outbox(site: Site, lure: Path, job: str) -> None:
     (lure / job).symlink_to(site.good / "outbox")
 
 
-def part_to_the_journal(site: Site, lure: Path, job: str) -> None:
+def part_to_the_store(site: Site, lure: Path, job: str) -> None:
     (lure / job).mkdir(parents=True)
     (lure / job / f".expandd-{job}.part").symlink_to(site.house.state_dir / "journal.sqlite")
     (lure / job / ".job.json").symlink_to(site.house.state_dir / "tokens.json")
@@ -186,9 +186,9 @@ Swap = Callable[[Site, Path, str], None]
 LONG = 100.0
 """Seconds for a folder that was swapped to be tried again, beside other tests and a spy that never rests."""
 
-MORE_STATES = ["uploaded", "vaulted"] if os.environ.get("EXPANDD_STORM") == "1" else []
+MORE_STATES = ["uploaded", "downloaded"] if os.environ.get("EXPANDD_STORM") == "1" else []
 
-SWAPS = [to_state_dir, to_the_parent, to_another_outbox, part_to_the_journal]
+SWAPS = [to_state_dir, to_the_parent, to_another_outbox, part_to_the_store]
 
 
 @pytest.mark.timeout(300)
@@ -203,7 +203,7 @@ def test_swaps_of_the_work_folder_reach_nothing_and_hold_up_nobody(site: Site, s
                 if swap is SWAPS[-1]:
                     # It must not be over before the daemon is killed.
                     site.server.switch(generate_min=3.0, generate_max=3.0)
-                site.drop(name, picture("png", 64, 64, seed=number))
+                site.drop(name, an_image("png", 64, 64, seed=number))
                 job = daemon.wait_for(f"job.{state}", is_about(name), patience=LONG)["job"]
                 swap_in(site, swap, job)
                 site.drop_good(f"good-{number}.png", 50 + number)
@@ -262,8 +262,8 @@ def test_links_and_odd_files_lead_nowhere(site: Site) -> None:
                 os.link(theirs, inbox / "hard.png")
     before = site.outside()
     with spying(site), site.daemon() as daemon:
-        site.drop("sub/good.png", picture("png", 64, 64, seed=1))
-        site.drop("sub/bad.png", b"no picture at all, but text")
+        site.drop("sub/good.png", an_image("png", 64, 64, seed=1))
+        site.drop("sub/bad.png", b"no image at all, but text")
         with dropper(), (site.hot / "inbox" / "sparse.png").open("wb") as sparse:
             sparse.truncate(200 << 30)
         daemon.wait_for("job.finished", is_about("sub/good.png"))
@@ -271,7 +271,7 @@ def test_links_and_odd_files_lead_nowhere(site: Site) -> None:
         daemon.wait_for("job.failed", is_about("sparse.png"))
         with dropper():
             (site.hot / "inbox" / "late").mkdir()
-            (site.hot / "inbox" / "late" / "old.png").write_bytes(picture("png", 64, 64, seed=2))
+            (site.hot / "inbox" / "late" / "old.png").write_bytes(an_image("png", 64, 64, seed=2))
             (site.hot / "inbox" / "late").rename(site.hot / "inbox" / ".late")
             (site.hot / "inbox" / "late").symlink_to(site.good / "done")
         site.drop_good("good.png", 50)
@@ -293,9 +293,9 @@ def test_a_subfolder_of_somebodys_own_stops_its_own_files_alone(site: Site) -> N
         with dropper():
             sub = site.hot / "inbox" / "sub"
             sub.mkdir()
-            (sub / "pic.png").write_bytes(picture("png", 64, 64, seed=1))
+            (sub / "pic.png").write_bytes(an_image("png", 64, 64, seed=1))
             sub.chmod(0o755)
-        site.drop("free.png", picture("png", 64, 64, seed=2))
+        site.drop("free.png", an_image("png", 64, 64, seed=2))
         daemon.wait_for("job.finished", is_about("free.png"))
         with dropper():
             sub.chmod(0o2775)
@@ -314,7 +314,7 @@ def test_a_record_that_the_dropper_wrote_is_none(site: Site, record: str) -> Non
     os.chown(site.work, DAEMON, GROUP)
     made(site.work / "0a", DAEMON, 0o770)
     os.chown(site.work / "0a", DAEMON, GROUP)
-    data = picture("png", 64, 64, seed=3)
+    data = an_image("png", 64, 64, seed=3)
     with dropper():
         (site.work / "0a" / "pic.png").write_bytes(data)
         (site.work / "0a" / ".job.json").write_text(text, encoding="utf-8")
@@ -329,7 +329,7 @@ def test_a_record_that_the_dropper_wrote_is_none(site: Site, record: str) -> Non
 @pytest.mark.parametrize("site", [STICKY], indirect=True)
 def test_in_a_sticky_inbox_nobody_moves_the_work_folder(site: Site) -> None:
     with site.daemon() as daemon:
-        site.drop("pic.png", picture("png", 64, 64))
+        site.drop("pic.png", an_image("png", 64, 64))
         job = daemon.wait_for("job.uploaded")["job"]
         with dropper():
             for act in (
@@ -357,7 +357,7 @@ def test_a_name_of_the_kernels_that_somebody_took_keeps_nobody_from_starting(sit
                 held.bind(f"\0{name}")
                 held.listen(1)
         with site.daemon() as daemon:
-            site.drop("pic.png", picture("png", 64, 64))
+            site.drop("pic.png", an_image("png", 64, 64))
             daemon.finished()
             assert daemon.stop() == 0
 

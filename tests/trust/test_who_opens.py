@@ -50,10 +50,10 @@ OWN = {
     "adapters/files/mount_guard.py": "/proc, and which mount a root is on",
     "adapters/files/spool.py": "state_dir",
     "adapters/hooks.py": "a secret that the configuration names",
-    "engine/flow/account.py": "opens a barrier",
-    "engine/flow/budgets.py": "opens a barrier",
-    "engine/inbox/watch.py": "opens a barrier",
-    "engine/control/holds.py": "opens a barrier",
+    "engine/flow/account.py": "opens a pause",
+    "engine/flow/budgets.py": "opens a pause",
+    "engine/inbox/watch.py": "opens a pause",
+    "engine/control/holds.py": "opens a pause",
     "service/cli/owner.py": "state_dir",
     "service/page/server.py": "the page's socket",
     "service/page/site.py": "the package's own files",
@@ -69,7 +69,7 @@ OWN = {
     "service/reports/plan.py": "state_dir",
     "service/reports/snapshot.py": "state_dir",
     "service/control.py": "state_dir",
-    "service/observability/logs.py": "the journal's socket",
+    "service/observability/logs.py": "the job database's socket",
     "service/observability/metrics.py": "the metrics file that the configuration names",
 }
 """What touches other paths, and which."""

@@ -66,7 +66,7 @@ def _local(now: datetime) -> Today:
     )
 
 
-class SystemChance:
+class SystemRandomness:
     """The machine's randomness."""
 
     def fraction(self) -> float:

@@ -72,11 +72,11 @@ def holder_of(name: str) -> str:
 
 
 def _holder(name: str) -> Holder | None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asking:
-        asking.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as reconciler:
+        reconciler.setblocking(False)
         try:
-            asking.connect(_address(name))
-            raw = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            reconciler.connect(_address(name))
+            raw = reconciler.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except ConnectionRefusedError:
             return None
         except OSError:

@@ -12,10 +12,10 @@ class Backoff:
     base: float
     cap: float
 
-    def wait(self, failures: int, chance: float) -> float:
+    def wait(self, failures: int, randomness: float) -> float:
         """`failures` ≥ 1; `chance` is a random number in [0, 1), passed in."""
         ceiling = min(self.cap, self.base * 2.0 ** min(failures - 1, 30))
-        return ceiling * (0.5 + chance / 2)
+        return ceiling * (0.5 + randomness / 2)
 
 
 JOB = Backoff(base=1.0, cap=60.0)

@@ -1,4 +1,4 @@
-"""Owns what a person can order while the work goes on: the verbs, what each is about, and orders that stand."""
+"""Owns what a person can command while the work goes on: the verbs, what each is about, and commands that stand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Verb(Enum):
     CANCEL = "cancel"
     """Send the file to the error folder, unless it may be paid for already."""
     RETRY = "retry"
-    """Try at once what is put off, and once more what went to the error folder."""
+    """Try at once what is retrying, and once more what went to the error folder."""
     REDO = "redo"
     """Expand once more what is done, and pay for it once more."""
     PAUSE = "pause"
@@ -28,8 +28,8 @@ class Verb(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A person's order, given `at` (epoch seconds); `number` tells it from others and is 0 until it is written down.
+class Command:
+    """A person's command, given `at` (epoch seconds); `number` tells it from others and is 0 until it is written down.
 
     It is about the job `job_id`, or about the file `relative` of `inbox`, or about all files of `inbox`, or of all.
     """
@@ -42,7 +42,7 @@ class Order:
     number: int = 0
 
 
-class Lasting(Enum):
+class HoldKind(Enum):
     """What goes on to hold once it was ordered, over restarts."""
 
     PAUSED = "paused"
@@ -58,16 +58,16 @@ class Lasting(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandingOrder:
+class Hold:
     """One that lasts, since `at` (epoch seconds): for everything, an inbox, a file in it, or bytes."""
 
-    lasting: Lasting
+    kind: HoldKind
     at: float
     inbox: Path | None = None
     relative: Path | None = None
     sha256: str = ""
 
     @property
-    def key(self) -> tuple[Lasting, Path | None, Path | None, str]:
+    def key(self) -> tuple[HoldKind, Path | None, Path | None, str]:
         """There is one order of each kind about each thing."""
-        return self.lasting, self.inbox, self.relative, self.sha256
+        return self.kind, self.inbox, self.relative, self.sha256

@@ -8,11 +8,11 @@ ExpanddError
 │   ├── ReaderDied       the process that reads it gave no answer; again and again, it is the file's fault
 │   ├── LookTooLong      it was not looked through in a short time: it must not hold up others
 │   └── DecoderAway      no process that decodes can be started: everything that needs one waits
-├── VaultDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
+├── SpoolDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
 ├── FolderAway           this folder is away: its files wait, the others go on
 ├── AccountAway          the account or the service is away: everything waits, one gentle probe
 ├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
-├── JournalAway          the journal cannot be written: stop spending, say so
+├── DatabaseAway          the job database cannot be written: stop spending, say so
 ├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
 ├── StaleJob             somebody else moved this job: let go of it
 └── IllegalMove          a bug of ours: loud, never swallowed
@@ -59,7 +59,7 @@ class ExpanddError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake in the configuration: where it stands, what was expected, what was found."""
+    """One error in the configuration: where it stands, what was expected, what was found."""
 
     where: str
     path: str
@@ -73,7 +73,7 @@ class Problem:
 
 
 class ConfigurationError(ExpanddError):
-    """Every mistake of the configuration at once."""
+    """Every error of the configuration at once."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -112,8 +112,8 @@ class LinkDead(Later):
     """The result link cannot be used; /history may name another one."""
 
 
-class VaultDamaged(ExpanddError):
-    """The vaulted bytes are gone or not those that were vaulted."""
+class SpoolDamaged(ExpanddError):
+    """The downloaded bytes are gone or not those that were downloaded."""
 
 
 class FolderAway(ExpanddError):
@@ -154,12 +154,12 @@ class OutcomeUnknown(ExpanddError):
     """A generate was sent and its answer was lost: it may have been paid for."""
 
 
-class JournalAway(ExpanddError):
-    """The journal cannot be read or written."""
+class DatabaseAway(ExpanddError):
+    """The job database cannot be read or written."""
 
 
 class RowRefused(ExpanddError):
-    """One change holds what the journal does not take: a number out of range, a key that is there already."""
+    """One change holds what the job database does not take: a number out of range, a key that is there already."""
 
 
 class StaleJob(ExpanddError):
@@ -172,13 +172,13 @@ class IllegalMove(ExpanddError):
 
 CANCELLED = Fault(
     FaultCode.CANCELLED,
-    "A person has cancelled this picture before anything was paid for it.",
+    "A person has cancelled this image before anything was paid for it.",
     "To expand it after all, move it back into the inbox.",
 )
 
 GIVEN_UP = Fault(
     FaultCode.GIVEN_UP_BY_PERSON,
-    "A person has said that this picture was paid for; its result never came.",
+    "A person has said that this image was paid for; its result never came.",
     "Ask the service about it. Moving the file back into the inbox expands it anew, which costs again.",
 )
 

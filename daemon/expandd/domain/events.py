@@ -47,7 +47,7 @@ class JobMoved:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPutOff:
+class JobRetrying:
     """A step of a job did not work out; it is tried again in `seconds`."""
 
     job: Job
@@ -72,7 +72,7 @@ class JobHeld:
 
 @dataclass(frozen=True, slots=True)
 class JobClosed:
-    """A job is over: done, failed with its file in the error folder, or withdrawn."""
+    """A job is over: done, failed with its file in the error folder, or returned."""
 
     job: Job
 
@@ -101,19 +101,19 @@ class StrayStuck:
 
 
 @dataclass(frozen=True, slots=True)
-class GateShut:
+class PauseStarted:
     """Everything, or one folder, waits."""
 
-    gate: str
+    pause: str
     reason: PauseReason
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class GateOpened:
+class PauseEnded:
     """What waited goes on; `seconds` is how long it waited."""
 
-    gate: str
+    pause: str
     reason: PauseReason
     seconds: float
 
@@ -138,7 +138,7 @@ class NotificationsRead:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The journal and the work folders were compared at start."""
+    """The job database and the work folders were compared at start."""
 
     open_jobs: int
     returned: int
@@ -153,7 +153,7 @@ class AccountShared:
 
 @dataclass(frozen=True, slots=True)
 class BugFound:
-    """An invariant of ours failed; what was in hand is let go of and tried again."""
+    """An invariant of ours failed; what was in progress is let go of and tried again."""
 
     where: str
     error: BaseException
@@ -164,15 +164,15 @@ Event = (
     | FileIgnored
     | FileUnfinished
     | JobMoved
-    | JobPutOff
+    | JobRetrying
     | DuplicateFound
     | JobHeld
     | JobClosed
     | OriginalLost
     | BroughtBack
     | StrayStuck
-    | GateShut
-    | GateOpened
+    | PauseStarted
+    | PauseEnded
     | WatchRenewed
     | NotificationsRead
     | Recovered
@@ -196,7 +196,7 @@ class HookName(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The facts of one event. `about` names the file or the gate, for the log.
+    """The facts of one event. `about` names the file or the pause, for the log.
 
     `json` is one object in UTF-8. `environ` holds the same facts as names and texts; a file name in it has the bytes
     that it has on the disk, as os.fsdecode gives them.

@@ -22,7 +22,7 @@ class ImageFormat(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Width × height in pixels, as a person sees the picture."""
+    """Width × height in pixels, as a person sees the image."""
 
     width: int
     height: int
@@ -33,7 +33,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """The file is a complete picture the API takes. `size` is as a person sees it, orientation applied."""
+    """The file is a complete image the API takes. `size` is as a person sees it, orientation applied."""
 
     format: ImageFormat
     size: Size

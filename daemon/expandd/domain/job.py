@@ -20,8 +20,8 @@ class JobState(Enum):
     CLAIMED = "claimed"
     """The file is being renamed, or has been, into the work folder."""
     UPLOADED = "uploaded"
-    """The API holds the picture under `image_id`; nothing has been paid."""
-    INTENT = "intent"
+    """The API holds the image under `image_id`; nothing has been paid."""
+    SUBMITTING = "submitting"
     """The paid call is about to be sent, or is on its way."""
     ACCEPTED = "accepted"
     """The API took the paid call; the poller waits for its result."""
@@ -29,7 +29,7 @@ class JobState(Enum):
     """The answer to the paid call was lost: it is found out by asking."""
     RENDERED = "rendered"
     """The API has a result; its link is written down."""
-    VAULTED = "vaulted"
+    DOWNLOADED = "downloaded"
     """The result's bytes are checked and synced on the local disk."""
     DELIVERED = "delivered"
     """The result lies whole in the outbox."""
@@ -37,7 +37,7 @@ class JobState(Enum):
     """The original is put away and the notification is gone. The end."""
     FAILED = "failed"
     """The file itself cannot be expanded; the original goes to the error folder. The end once closed."""
-    WITHDRAWN = "withdrawn"
+    RETURNED = "returned"
     """The file went back to the inbox, or a person took it away, before anything was paid. The end once closed."""
 
 
@@ -46,33 +46,33 @@ S = JobState
 MOVES: dict[JobState, frozenset[JobState]] = {
     # Straight to its end where the same bytes were paid for before: their result is delivered again, or none is.
     # So also from the next state: they may have been paid for only just now.
-    # To unknown from either where the record beside the file tells of a paid call that the journal does not know.
-    S.CLAIMED: frozenset({S.UPLOADED, S.UNKNOWN, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN}),
-    # An upload can be repeated when the API has let go of the picture; it costs nothing.
+    # To unknown from either where the record beside the file tells of a paid call that the job database does not know.
+    S.CLAIMED: frozenset({S.UPLOADED, S.UNKNOWN, S.DOWNLOADED, S.DELIVERED, S.FAILED, S.RETURNED}),
+    # An upload can be repeated when the API has let go of the image; it costs nothing.
     # To rendered where the API announces a result after it had shown none: it was made all the same.
     S.UPLOADED: frozenset(
-        {S.CLAIMED, S.INTENT, S.UNKNOWN, S.RENDERED, S.VAULTED, S.DELIVERED, S.FAILED, S.WITHDRAWN},
+        {S.CLAIMED, S.SUBMITTING, S.UNKNOWN, S.RENDERED, S.DOWNLOADED, S.DELIVERED, S.FAILED, S.RETURNED},
     ),
     # Back to uploaded only by a refusal that proves nothing was made.
-    S.INTENT: frozenset({S.ACCEPTED, S.UNKNOWN, S.UPLOADED, S.CLAIMED, S.FAILED}),
+    S.SUBMITTING: frozenset({S.ACCEPTED, S.UNKNOWN, S.UPLOADED, S.CLAIMED, S.FAILED}),
     S.ACCEPTED: frozenset({S.RENDERED, S.FAILED, S.UNKNOWN}),
     # Back to uploaded only when the API proves, or a person says, that nothing was made.
     S.UNKNOWN: frozenset({S.RENDERED, S.FAILED, S.UPLOADED}),
-    S.RENDERED: frozenset({S.VAULTED, S.FAILED}),
-    # Back to rendered when the bytes in the vault are damaged or gone: fetching them again costs nothing. Back to the
-    # beginning only where they are those of a twin.
-    S.VAULTED: frozenset({S.DELIVERED, S.RENDERED, S.CLAIMED}),
+    S.RENDERED: frozenset({S.DOWNLOADED, S.FAILED}),
+    # Back to rendered when the bytes in the spool are damaged or gone: fetching them again costs nothing. Back to the
+    # beginning only where they are those of a duplicate.
+    S.DOWNLOADED: frozenset({S.DELIVERED, S.RENDERED, S.CLAIMED}),
     S.DELIVERED: frozenset({S.DONE}),
     S.DONE: frozenset(),
     S.FAILED: frozenset(),
-    S.WITHDRAWN: frozenset(),
+    S.RETURNED: frozenset(),
 }
 
 TELLING: dict[tuple[JobState, JobState], Outcome] = {
-    (S.INTENT, S.ACCEPTED): Outcome.TAKEN,
-    (S.INTENT, S.UPLOADED): Outcome.REFUSED,
-    (S.INTENT, S.CLAIMED): Outcome.REFUSED,
-    (S.INTENT, S.FAILED): Outcome.REFUSED,
+    (S.SUBMITTING, S.ACCEPTED): Outcome.TAKEN,
+    (S.SUBMITTING, S.UPLOADED): Outcome.REFUSED,
+    (S.SUBMITTING, S.CLAIMED): Outcome.REFUSED,
+    (S.SUBMITTING, S.FAILED): Outcome.REFUSED,
     (S.UNKNOWN, S.UPLOADED): Outcome.NOT_MADE,
     # A result, an error that the API announced, or a person's word.
     (S.UNKNOWN, S.RENDERED): Outcome.TAKEN,
@@ -84,7 +84,7 @@ TELLING: dict[tuple[JobState, JobState], Outcome] = {
 UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
 """States in which nothing can have been charged."""
 
-MAYBE_PAID = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.VAULTED, S.DELIVERED})
+MAYBE_PAID = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.DOWNLOADED, S.DELIVERED})
 """States in which the API may have charged for the job."""
 
 AWAITING_RESULT = frozenset({S.ACCEPTED, S.UNKNOWN})
@@ -107,7 +107,7 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The dropped picture: its size in px as a person sees it, and its EXIF orientation (1 to 8)."""
+    """The dropped image: its size in px as a person sees it, and its EXIF orientation (1 to 8)."""
 
     identity: FileIdentity
     format: ImageFormat | None = None
@@ -118,7 +118,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The paid bytes in the vault. `expected` is the size in px that the offsets promise."""
+    """The paid bytes in the spool. `expected` is the size in px that the offsets promise."""
 
     sha256: str
     bytes: int
@@ -133,7 +133,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The hot folder as it stood at the claim: a reload never changes a job in hand."""
+    """The hot folder as it stood at the claim: a reload never changes a job in progress."""
 
     inbox: Path
     outbox: Path
@@ -175,10 +175,10 @@ NO_OFFSETS = Offsets()
 class Job:
     """One dropped file on its way to one result.
 
-    `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in hand, `tries`
+    `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in progress, `tries`
     those of the whole job, `uploads` the uploads that the API took, `strikes` the failures in a row of this image
     alone, while the API served. `target` (the result) and `resting` (the original) are chosen final paths, written down
-    before a file is put there. `twin` is the earlier job for whose bytes and offsets was paid, where nothing is paid
+    before a file is put there. `reused_from` is the earlier job for whose bytes and offsets was paid, where nothing is paid
     for this one; `duplicate_of` where this one is paid for all the same.
     """
 
@@ -204,7 +204,7 @@ class Job:
     tries: int = 0
     uploads: int = 0
     strikes: int = 0
-    twin: str = ""
+    reused_from: str = ""
     duplicate_of: str = ""
     closed: bool = False
     stamps: tuple[Stamp, ...] = ()
@@ -248,12 +248,12 @@ class Job:
 
 def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     """`job` in state `to`, with `changes`. Raises IllegalMove for a move the table does not have."""
-    paid_for = job.state is S.VAULTED and to is S.CLAIMED and not job.twin
+    paid_for = job.state is S.DOWNLOADED and to is S.CLAIMED and not job.reused_from
     if job.closed or paid_for or to not in MOVES[job.state]:
         raise IllegalMove(f"job {job.id} cannot move from {job.state.value} to {to.value}")
     # A step back undoes what came after it: nothing was made, so no later stamp may say otherwise. It renews nothing
     # either: an upload is as old as it was.
-    kept = tuple(stamp for stamp in job.stamps if _ORDER.index(stamp.state) < _ORDER.index(to))
+    kept = tuple(stamp for stamp in job.stamps if _COMMAND.index(stamp.state) < _COMMAND.index(to))
     stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
     payments = _payments(job, to, now)
     facts = {"attempts": 0, "note": "", "stamps": (*kept, stamp), "payments": payments, **changes}
@@ -262,7 +262,7 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
 
 def _payments(job: Job, to: JobState, now: float) -> Payments:
     """The one place where a payment is begun, and where it is told what became of it."""
-    if to is JobState.INTENT:
+    if to is JobState.SUBMITTING:
         return begun(job.payments, now)
     outcome = TELLING.get((job.state, to))
     return job.payments if outcome is None else known(job.payments, outcome, now)
@@ -273,7 +273,7 @@ def claimed(job: Job, now: float) -> Job:
     return replace(job, stamps=(Stamp(JobState.CLAIMED, now),))
 
 
-_ORDER = tuple(JobState)
+_COMMAND = tuple(JobState)
 
 
 def tells_more(record: Job, job: Job) -> bool:
@@ -286,14 +286,14 @@ def believing(job: Job, record: Job, now: float) -> Job:
 
     The file and its folder are those of the job: people may write where the record lies.
     """
-    order = tuple(JobState)
-    since = tuple(stamp for stamp in record.stamps if order.index(stamp.state) < order.index(JobState.UNKNOWN))
+    command = tuple(JobState)
+    since = tuple(stamp for stamp in record.stamps if command.index(stamp.state) < command.index(JobState.UNKNOWN))
     new = tuple(paid for paid in record.payments if not any(paid.is_same(known) for known in job.payments))
     return moved(
         job,
         JobState.UNKNOWN,
         now,
-        note="the record beside the file tells of a paid call that the journal does not know",
+        note="the record beside the file tells of a paid call that the job database does not know",
         image_id=record.image_id,
         task_id=record.task_id,
         uploads=record.uploads,

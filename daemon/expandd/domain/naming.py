@@ -41,7 +41,7 @@ _LONE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 FIELDS = ("stem", "ext", "width", "height", "preset")
 
 
-def template_mistake(template: str) -> str | None:
+def template_config_error(template: str) -> str | None:
     """What is wrong with a name template, or None."""
     try:
         fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template)]

@@ -131,7 +131,7 @@ def resolve(preset: Preset, size: Size) -> Offsets:
             Fault(
                 FaultCode.NOTHING_TO_DO,
                 f"This image is {size} and already has the size that its folder asks for, so there is nothing to add.",
-                "Use the picture as it is, or drop it into a folder with another preset.",
+                "Use the image as it is, or drop it into a folder with another preset.",
             ),
         )
     result = offsets.applied_to(size)
@@ -140,7 +140,7 @@ def resolve(preset: Preset, size: Size) -> Offsets:
             Fault(
                 FaultCode.OFFSETS_LEAVE_NOTHING,
                 f"The folder's preset crops more than this image of {size} has ({offsets}).",
-                "Drop a larger picture, or use a folder whose preset crops less.",
+                "Drop a larger image, or use a folder whose preset crops less.",
             ),
         )
     return offsets

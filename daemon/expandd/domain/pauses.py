@@ -143,7 +143,7 @@ class PauseReason(Enum):
     PAUSED = (
         "paused",
         "paused by a person",
-        "`expandd resume` lifts a pause by order; a file named PAUSE pauses as long as it lies there.",
+        "`expandd resume` lifts a pause by command; a file named PAUSE pauses as long as it lies there.",
         Blocks.PAYING,
         Lifted.BY_DECISION,
     )

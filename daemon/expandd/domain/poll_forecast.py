@@ -20,14 +20,14 @@ PARTS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class PollForecast:
     """How long the latest generations took, in seconds, oldest first."""
 
     lately: tuple[float, ...] = ()
 
-    def learnt(self, seconds: float) -> Aim:
+    def learnt(self, seconds: float) -> PollForecast:
         """This aim once another generation is known to have taken so long."""
-        return Aim((*self.lately, seconds)[-MOST:])
+        return PollForecast((*self.lately, seconds)[-MOST:])
 
     def pause(self, ages: Sequence[float], interval: float) -> float:
         """Seconds to wait with a poll that may be made now: 0 to one `interval`.

@@ -29,7 +29,7 @@ class Watch(Enum):
 
 
 class Duplicates(Enum):
-    """What happens to a picture whose bytes were already expanded by the same offsets."""
+    """What happens to an image whose bytes were already expanded by the same offsets."""
 
     EXPAND = "expand"
     """It is expanded anew, and paid for anew."""
@@ -110,7 +110,7 @@ class Keep:
     journal: float | None = 90 * 86400.0
     done: float | None = None
     results: float | None = 30 * 86400.0
-    """Results in the vault of folders that reuse them."""
+    """Results in the spool of folders that reuse them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

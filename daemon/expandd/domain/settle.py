@@ -7,7 +7,7 @@ from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileStat:
     """What one lstat saw. ctime too: mtime can be set, and a preallocated copy has its size from the start."""
 
     device: int
@@ -18,19 +18,19 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Observation:
     """A candidate as last seen: since when it has not changed (monotonic seconds), and when it was found unfinished."""
 
-    look: Look
+    look: FileStat
     quiet_since: float
     unfinished: str = ""
 
-    def updated(self, look: Look, now: float) -> Sighting:
-        """This sighting after another look at `now`: any change starts the settle time anew."""
-        return self if look == self.look else Sighting(look, now)
+    def updated(self, look: FileStat, now: float) -> Observation:
+        """This observation after another look at `now`: any change starts the settle time anew."""
+        return self if look == self.look else Observation(look, now)
 
 
-class Ripeness(Enum):
+class SettleDecision(Enum):
     """What to do with a candidate."""
 
     WAIT = "wait"
@@ -41,18 +41,18 @@ class Ripeness(Enum):
     """It has been quiet for the longest time and is still not whole."""
 
 
-def ripeness(sighting: Sighting, now: float, *, settle: float, settle_max: float) -> Ripeness:
+def settle_decision(observation: Observation, now: float, *, settle: float, settle_max: float) -> SettleDecision:
     """The decision at `now`; all in monotonic seconds."""
-    quiet = now - sighting.quiet_since
+    quiet = now - observation.quiet_since
     if quiet < settle:
-        return Ripeness.WAIT
-    if not sighting.unfinished:
-        return Ripeness.EXAMINE
-    return Ripeness.GIVE_UP if quiet >= settle_max else Ripeness.WAIT
+        return SettleDecision.WAIT
+    if not observation.unfinished:
+        return SettleDecision.EXAMINE
+    return SettleDecision.GIVE_UP if quiet >= settle_max else SettleDecision.WAIT
 
 
 @dataclass(frozen=True, slots=True)
-class Occupied:
+class InboxState:
     """The inbox's (st_dev, st_ino), and the first of the names asked for that lies in it; "" when none does.
 
     `work` is the (st_dev, st_ino) of its work folder.

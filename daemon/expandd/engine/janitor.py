@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expandd.domain.errors import AccountAway, FolderAway, JournalAway
+from expandd.domain.errors import AccountAway, DatabaseAway, FolderAway
 from expandd.domain.settings import Originals, Settings
-from expandd.engine.ports import Clock, Folders, Journal, Vault
+from expandd.engine.ports import Clock, Folders, JobStore, Spool
 
 ROUND = 3600.0
 """Seconds between two rounds."""
@@ -21,10 +21,10 @@ DRIFT = 300.0
 class Janitor:
     """Deletes by age, and so only while the wall clock can be believed: one that has jumped makes everything old."""
 
-    def __init__(self, settings: Settings, *, journal: Journal, vault: Vault, folders: Folders, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, store: JobStore, spool: Spool, folders: Folders, clock: Clock) -> None:
         self.settings = settings
-        self._journal = journal
-        self._vault = vault
+        self._store = store
+        self._spool = spool
         self._folders = folders
         self._clock = clock
         self._steady = 0
@@ -49,8 +49,8 @@ class Janitor:
         keep = self.settings.keep
         if keep.journal is not None:
             try:
-                await self._journal.prune(now - keep.journal)
-            except JournalAway:
+                await self._store.prune(now - keep.journal)
+            except DatabaseAway:
                 return
         if keep.results is not None:
             await self._forget_results(now - keep.results)
@@ -62,12 +62,12 @@ class Janitor:
 
     async def _forget_results(self, before: float) -> None:
         try:
-            await self._vault.forget_older(before)
+            await self._spool.forget_older(before)
         except AccountAway:
-            return  # whoever needs the vault says so; it is tidied another time
+            return  # whoever needs the spool says so; it is tidied another time
 
     async def _clear_done(self, done: Path, before: float) -> None:
         try:
             await self._folders.remove_older(done, before)
         except FolderAway:
-            return  # the gates say so; it is tidied another time
+            return  # the circuit breakers say so; it is tidied another time

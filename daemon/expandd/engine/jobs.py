@@ -9,22 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from expandd.domain.errors import JournalAway, StaleJob
+from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import (
     DuplicateFound,
-    GateOpened,
-    GateShut,
     JobClosed,
     JobHeld,
     JobMoved,
-    JobPutOff,
+    JobRetrying,
     OriginalLost,
+    PauseEnded,
+    PauseStarted,
 )
 from expandd.domain.job import UNPAID, FileIdentity, Job, JobState, Stamp, believing, claimed, moved
 from expandd.domain.pauses import PauseReason
-from expandd.domain.settle import Look
+from expandd.domain.settle import FileStat
 from expandd.domain.spending import Outcome, known
-from expandd.engine.ports import Clock, Emit, Journal
+from expandd.engine.ports import Clock, Emit, JobStore
 
 Count = Callable[[Path, float, int], None]
 """Told of an inbox in which so many more images were paid for, at that time (epoch seconds); fewer, where negative."""
@@ -99,15 +99,15 @@ class Tally:
                 count(after.place.inbox, at, number)
 
 
-JOURNAL = "journal"
-"""The name under which the journal is said to be away, like a gate."""
+STORE = "job_store"
+"""The name under which the job database is said to be away, like a circuit breaker."""
 
 
 class Jobs:
-    """The open jobs in memory, each exactly as the journal has it."""
+    """The open jobs in memory, each exactly as the job database has it."""
 
-    def __init__(self, journal: Journal, clock: Clock, emit: Emit) -> None:
-        self._journal = journal
+    def __init__(self, store: JobStore, clock: Clock, emit: Emit) -> None:
+        self._store = store
         self._clock = clock
         self._emit = emit
         self._away_since: float | None = None
@@ -131,7 +131,7 @@ class Jobs:
         """The open jobs whose source has this digest; none while it is not known."""
         return tuple(self._open[job_id] for job_id in self.tally.of_bytes(sha256))
 
-    def waits_for(self, inbox: Path, relative: Path, look: Look) -> bool:
+    def waits_for(self, inbox: Path, relative: Path, look: FileStat) -> bool:
         """Whether a job waits to take this very file out of the inbox: it is no new one."""
         return any(
             job.relative == relative and job.place.inbox == inbox and job.source.identity == identity_in(look)
@@ -139,22 +139,22 @@ class Jobs:
         )
 
     async def known(self, job_id: str) -> Job | None:
-        """The job of this id as the journal has it, open or over."""
-        return await self._journal.get(job_id)
+        """The job of this id as the job database has it, open or over."""
+        return await self._store.get(job_id)
 
     async def load(self) -> None:
-        there = await self._journal.open_jobs()
+        there = await self._store.open_jobs()
         for job in tuple(self._open.values()):
             self._let_go(job)
         for job in there:
-            # What was paid for before is counted by what the journal says of it, not anew.
+            # What was paid for before is counted by what the job database says of it, not anew.
             self._open[job.id] = job
             self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
 
     async def add(self, job: Job) -> Job:
         """Write a new job down, before its file is touched."""
         job = claimed(job, self._clock.wall())
-        await self._told(self._journal.add(job))
+        await self._told(self._store.add(job))
         self._put(job)
         self._emit(JobMoved(job, None))
         return job
@@ -165,7 +165,7 @@ class Jobs:
         payments = known(job.payments, Outcome.TAKEN, now) if state is JobState.RENDERED else job.payments
         stamps = (*job.stamps, Stamp(state, now))
         job = job.with_(state=state, note=note, attempts=0, stamps=stamps, payments=payments)
-        await self._told(self._journal.add(job))
+        await self._told(self._store.add(job))
         self._put(job)
         self._emit(JobMoved(job, None))
         return job
@@ -194,16 +194,16 @@ class Jobs:
             await self._save(after, before)
         return after
 
-    async def put_off(self, job: Job, why: str, seconds: float) -> Job:
+    async def retry_later(self, job: Job, why: str, seconds: float) -> Job:
         """Write down that a step did not work out and is tried again in `seconds`."""
         after = await self.note(job, note=why, attempts=job.attempts + 1, tries=job.tries + 1)
-        self._emit(JobPutOff(after, why, seconds))
+        self._emit(JobRetrying(after, why, seconds))
         return after
 
     async def amend(self, job: Job, **changes: Any) -> Job:
         """Write down more about a job that is over."""
         after = job.with_(**changes)
-        await self._told(self._journal.save(after, job.state))
+        await self._told(self._store.save(after, job.state))
         return after
 
     async def lose(self, job: Job, why: str) -> Job:
@@ -230,11 +230,11 @@ class Jobs:
         self._emit(JobClosed(after))
 
     async def _save(self, after: Job, before: Job) -> None:
-        # In memory first: whoever looks while the journal syncs must not decide on what is no longer so.
+        # In memory first: whoever looks while the job database syncs must not decide on what is no longer so.
         # One change of a job at a time: what is not written down yet may still turn out not to be so.
         self._put(after)
         try:
-            await self._told(self._journal.save(after, before.state))
+            await self._told(self._store.save(after, before.state))
         except StaleJob:
             self._put(before)
             await self._read_again(before)
@@ -244,21 +244,21 @@ class Jobs:
             raise
 
     async def _told(self, writing: Awaitable[None]) -> None:
-        """Write; say so when the journal goes away, and when it is back."""
+        """Write; say so when the job database goes away, and when it is back."""
         try:
             await writing
-        except JournalAway as error:
+        except DatabaseAway as error:
             if self._away_since is None:
                 self._away_since = self._clock.monotonic()
-                self._emit(GateShut(JOURNAL, PauseReason.STORAGE_UNAVAILABLE, str(error)))
+                self._emit(PauseStarted(STORE, PauseReason.STORAGE_UNAVAILABLE, str(error)))
             raise
         if self._away_since is not None:
             seconds, self._away_since = self._clock.monotonic() - self._away_since, None
-            self._emit(GateOpened(JOURNAL, PauseReason.STORAGE_UNAVAILABLE, seconds))
+            self._emit(PauseEnded(STORE, PauseReason.STORAGE_UNAVAILABLE, seconds))
 
     async def _read_again(self, job: Job) -> None:
-        """The journal is right. A job that is over or somebody else's is let go of."""
-        row = await self._journal.get(job.id)
+        """The job database is right. A job that is over or somebody else's is let go of."""
+        row = await self._store.get(job.id)
         if row is None or row.closed or (row.owner, row.epoch) != (job.owner, job.epoch):
             self._let_go(job)
         else:
@@ -278,6 +278,6 @@ class Jobs:
         return current
 
 
-def identity_in(look: Look) -> FileIdentity:
+def identity_in(look: FileStat) -> FileIdentity:
     """Which file was looked at."""
     return FileIdentity(look.device, look.inode, look.size, look.mtime_ns)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
-from expandd.domain.commands import Order, StandingOrder
+from expandd.domain.commands import Command, Hold
 from expandd.domain.events import Event
 from expandd.domain.image import Finding
 from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
-from expandd.domain.settle import Look, Occupied
+from expandd.domain.settle import FileStat, InboxState
 from expandd.domain.spending import Spent, Today
 
 Emit = Callable[[Event], None]
@@ -42,7 +42,7 @@ class Clock(Protocol):
         ...
 
 
-class Chance(Protocol):
+class Randomness(Protocol):
     """Randomness, passed in."""
 
     def fraction(self) -> float:
@@ -62,13 +62,13 @@ class Api(Protocol):
     """
 
     async def upload(self, source: Path, name: str) -> Uploaded:
-        """Send the file's bytes. Raises FileFault when the API refuses this picture. Repeating it costs nothing."""
+        """Send the file's bytes. Raises FileFault when the API refuses this image. Repeating it costs nothing."""
         ...
 
     async def generate(self, image_id: str, offsets: Offsets) -> str:
         """The paid call, sent once, never repeated inside. Returns the task id, or "" when the API named none.
 
-        Raises FileFault (refused: nothing was made), ImageIdRefused (the picture is gone: nothing was made),
+        Raises FileFault (refused: nothing was made), ImageIdRefused (the image is gone: nothing was made),
         AccountAway or Later (certainly nothing was made), OutcomeUnknown (may have been made).
         """
         ...
@@ -94,10 +94,10 @@ class Api(Protocol):
 
 
 class Images(Protocol):
-    """Looks inside pictures. Never follows a symlink, never waits for a FIFO, never changes the file."""
+    """Looks inside images. Never follows a symlink, never waits for a FIFO, never changes the file."""
 
     def expect(self) -> None:
-        """A picture will be examined in a moment: what takes its time to be ready may begin to get so."""
+        """An image will be examined in a moment: what takes its time to be ready may begin to get so."""
         ...
 
     async def prove(self) -> object:
@@ -121,7 +121,7 @@ class Images(Protocol):
         ...
 
     async def first_image(self, source: Path, target: Path) -> bool:
-        """Write the first picture of a file that holds several; False, and nothing written, where it holds one."""
+        """Write the first image of a file that holds several; False, and nothing written, where it holds one."""
         ...
 
 
@@ -131,7 +131,7 @@ class Folders(Protocol):
     Raises FolderAway for a directory that is gone, full, read-only or not permitted.
     """
 
-    async def look(self, path: Path) -> Look | None:
+    async def look(self, path: Path) -> FileStat | None:
         """What lstat says of a regular file; None for anything else, or nothing."""
         ...
 
@@ -193,10 +193,10 @@ class Folders(Protocol):
         """Raise FolderAway unless the directory `root` can take a file of `room` bytes now."""
         ...
 
-    async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+    async def publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
         """Copy bytes to `target`, whole or not at all, never over another file.
 
-        True when they lie there, also from an earlier try; False when something else does. Raises VaultDamaged when
+        True when they lie there, also from an earlier try; False when something else does. Raises SpoolDamaged when
         the bytes are not those of `sha256`.
         """
         ...
@@ -232,7 +232,7 @@ class Folders(Protocol):
         ...
 
     async def mark(self, job: Job) -> None:
-        """Leave beside the file in work what is needed to go on with its job if the journal is ever lost."""
+        """Leave beside the file in work what is needed to go on with its job if the job database is ever lost."""
         ...
 
     async def marked(self, inbox: Path, job_id: str) -> Job | None:
@@ -251,7 +251,7 @@ class Folders(Protocol):
         """Remove the files in a directory and below that were put there before this wall time."""
         ...
 
-    async def occupy(self, inbox: Path, heeding: Sequence[str] = ()) -> Occupied:
+    async def inbox_state(self, inbox: Path, markers: Sequence[str] = ()) -> InboxState:
         """Make the inbox's work folder where it is missing, and keep other instances out. Repeating it is fine.
 
         `heeding` are names to look for on the same occasion: each occasion is one call into a thread, for good.
@@ -282,7 +282,7 @@ class Watcher(Protocol):
         ...
 
 
-class Vault(Protocol):
+class Spool(Protocol):
     """Paid bytes on the local disk, by job."""
 
     def incoming(self, job_id: str) -> Path:
@@ -292,11 +292,11 @@ class Vault(Protocol):
     def path(self, job_id: str) -> Path: ...
 
     async def admit(self, job_id: str) -> None:
-        """Make the incoming file the vaulted one, durably. Repeating it is fine."""
+        """Make the incoming file the downloaded one, durably. Repeating it is fine."""
         ...
 
     async def recall(self, job_id: str) -> None:
-        """Make a vaulted file the incoming one again, to be checked and admitted anew."""
+        """Make a downloaded file the incoming one again, to be checked and admitted anew."""
         ...
 
     async def prove(self, room: int) -> None:
@@ -308,7 +308,7 @@ class Vault(Protocol):
         ...
 
     async def keep(self, job_id: str, sha256: str) -> None:
-        """Keep the vaulted bytes beyond their job, by their digest. Repeating it is fine."""
+        """Keep the downloaded bytes beyond their job, by their digest. Repeating it is fine."""
         ...
 
     async def reuse(self, sha256: str, job_id: str) -> bool:
@@ -320,8 +320,8 @@ class Vault(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """The jobs, durable. A write returns only once it would survive a power cut. Raises JournalAway."""
+class JobStore(Protocol):
+    """The jobs, durable. A write returns only once it would survive a power cut. Raises DatabaseAway."""
 
     async def add(self, job: Job) -> None: ...
 
@@ -335,25 +335,25 @@ class Journal(Protocol):
         """All that are not closed, oldest first."""
         ...
 
-    async def orders(self) -> Sequence[Order]:
+    async def commands(self) -> Sequence[Command]:
         """What people have ordered and nobody has carried out yet, oldest first."""
         ...
 
-    async def carried_out(self, order: Order) -> None:
-        """Forget an order."""
+    async def carried_out(self, command: Command) -> None:
+        """Forget a command."""
         ...
 
-    async def standing_orders(self) -> Sequence[StandingOrder]: ...
+    async def holds(self) -> Sequence[Hold]: ...
 
-    async def stand(self, order: StandingOrder) -> None:
-        """Write down an order that lasts; it replaces one of the same key."""
+    async def stand(self, command: Hold) -> None:
+        """Write down a command that lasts; it replaces one of the same key."""
         ...
 
-    async def lift(self, order: StandingOrder) -> None:
+    async def lift(self, command: Hold) -> None:
         """End the hold of this key; fine if there is none."""
         ...
 
-    async def twin(self, job: Job) -> Job | None:
+    async def reused_from(self, job: Job) -> Job | None:
         """The youngest other job that is done with a result for the same source bytes and offsets."""
         ...
 
@@ -388,12 +388,12 @@ class Outside:
     """Everything the engine needs of the outside."""
 
     api: Api
-    chance: Chance
+    randomness: Randomness
     clock: Clock
     folders: Folders
     images: Images
-    journal: Journal
-    vault: Vault
+    store: JobStore
+    spool: Spool
     watcher: Watcher
     mount_of: Callable[[Path], Hashable] = _one_for_all
     """The mount that a path is on, by its name alone: what is on one that hangs holds up nothing on others."""

@@ -1,4 +1,4 @@
-"""Owns the comparison of the journal with the work folders, both ways, at the start and whenever an inbox is back."""
+"""Owns the comparison of the job database with the work folders, both ways, at the start and whenever an inbox is back."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, JournalAway, RowRefused, StaleJob
+from expandd.domain.errors import DatabaseAway, FolderAway, RowRefused, StaleJob
 from expandd.domain.events import BugFound, Recovered, StrayStuck
 from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.slots import HOLDS_SLOT, Slots
 from expandd.engine.job.work_folder import Records
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Emit, Folders, Vault
+from expandd.engine.ports import Emit, Folders, Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,14 @@ class _Compared:
 class Recovery:
     """Makes an earlier run's end this run's beginning. Recover before spend."""
 
-    def __init__(self, *, jobs: Jobs, slots: Slots, gates: Gates, folders: Folders, vault: Vault, emit: Emit) -> None:
+    def __init__(
+        self, *, jobs: Jobs, slots: Slots, breakers: CircuitBreakers, folders: Folders, spool: Spool, emit: Emit
+    ) -> None:
         self._jobs = jobs
         self._slots = slots
-        self._gates = gates
+        self._breakers = breakers
         self._folders = folders
-        self._vault = vault
+        self._spool = spool
         self._emit = emit
         self._stuck: dict[tuple[Path, str], str] = {}
         self._records = Records(jobs=jobs, folders=folders)
@@ -48,7 +50,7 @@ class Recovery:
         await self._jobs.load()
         returned = await asyncio.gather(*map(self._recover, hot_folders))
         there = {folder.inbox for folder, files in zip(hot_folders, returned, strict=True) if files is not None}
-        for job in self._jobs.in_state(*UNPAID, JobState.INTENT):
+        for job in self._jobs.in_state(*UNPAID, JobState.SUBMITTING):
             # What is away is not asked: a job's step looks before it pays.
             if job.place.inbox in there:
                 await self._heed_record(job)
@@ -57,7 +59,9 @@ class Recovery:
             if maybe_made and not job.held:
                 self._slots.take(job.id, by_force=True)
         # Nobody polls for a held job: waiting for that poll would hold back all others for ever.
-        self._gates.draining = any(not job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT))
+        self._breakers.draining = any(
+            not job.held for job in self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)
+        )
         self._emit(Recovered(len(self._jobs), sum(files or 0 for files in returned)))
 
     async def _recover(self, folder: HotFolder) -> int | None:
@@ -65,8 +69,8 @@ class Recovery:
         try:
             return (await self._compare(folder)).returned
         except FolderAway as error:
-            self._gates.inbox(folder.inbox).away(error)
-        except JournalAway:
+            self._breakers.inbox(folder.inbox).away(error)
+        except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - one folder must not keep the start of the others back
             # Its inbox looks after it again before anything of it is taken.
@@ -96,7 +100,7 @@ class Recovery:
                 if job_id in await self._folders.strays(folder.inbox):
                     stuck += 1
                     self._tell_stuck(folder, job_id, str(error))
-            except JournalAway:
+            except DatabaseAway:
                 raise
             except Exception as error:  # noqa: BLE001 - one odd directory must not keep a folder, or the start, back
                 stuck += 1
@@ -115,11 +119,11 @@ class Recovery:
         return True
 
     async def _heed_record(self, job: Job) -> None:
-        """A journal from a backup may not know that this one was paid for. Its step looks again where this fails."""
+        """A job database from a backup may not know that this one was paid for. Its step looks again where this fails."""
         try:
             await self._records.says_more(job)
         except FolderAway as error:
-            self._gates.inbox(job.place.inbox).away(error)
+            self._breakers.inbox(job.place.inbox).away(error)
 
     async def _clear(self, folder: HotFolder, job_id: str) -> int:
         known = await self._jobs.known(job_id)
@@ -127,7 +131,7 @@ class Recovery:
             return await self._adopt(folder, job_id)
         if not known.closed:
             return 0  # somebody else's
-        if known.state is JobState.WITHDRAWN:
+        if known.state is JobState.RETURNED:
             # Nothing was paid for it, whatever its record was made for: the file is looked at as a new one.
             return await self._folders.return_stray(folder.inbox, job_id)
         await self._put_to_rest(known)
@@ -139,9 +143,11 @@ class Recovery:
             return await self._folders.return_stray(folder.inbox, job_id)
         # People may write where the mark lies: of what it says, only what cannot lead anywhere else is believed.
         job = job.with_(place=Place.of(folder), target=None, resting=None, link="")
-        vaulted = await self._folders.identity(self._vault.path(job_id)) is not None
-        state = JobState.RENDERED if vaulted else JobState.UNKNOWN
-        await self._jobs.adopt(job, state, "the journal does not know this job: it is found out whether it was paid")
+        downloaded = await self._folders.identity(self._spool.path(job_id)) is not None
+        state = JobState.RENDERED if downloaded else JobState.UNKNOWN
+        await self._jobs.adopt(
+            job, state, "the job database does not know this job: it is found out whether it was paid"
+        )
         return 0
 
     async def _put_to_rest(self, job: Job) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from expandd.domain.backoff import Backoff
-from expandd.domain.errors import JournalAway
+from expandd.domain.errors import DatabaseAway
 from expandd.domain.events import BugFound
 from expandd.engine.flow.heartbeat import Heartbeat
-from expandd.engine.ports import Chance, Clock, Emit
+from expandd.engine.ports import Clock, Emit, Randomness
 
 LOOP = Backoff(base=1.0, cap=30.0)
 """The cap lies below what any loop may take for a round: one that backs off does not count as stuck."""
@@ -32,16 +32,16 @@ class FailingLoop:
 class Supervisor:
     """The one place where a loop is supervised. What it is given to keep may fail in any way, and harms nothing else.
 
-    Cancellation ends a loop as always. A journal that is away is no bug: whoever writes has said so.
+    Cancellation ends a loop as always. A job database that is away is no bug: whoever writes has said so.
     """
 
-    def __init__(self, clock: Clock, chance: Chance, emit: Emit) -> None:
+    def __init__(self, clock: Clock, randomness: Randomness, emit: Emit) -> None:
         self._clock = clock
-        self._chance = chance
+        self._randomness = randomness
         self._emit = emit
         self._failing: dict[str, FailingLoop] = {}
         self._begun: dict[str, float] = {}
-        self._without_journal: set[str] = set()
+        self._without_store: set[str] = set()
 
     @property
     def failing(self) -> tuple[FailingLoop, ...]:
@@ -49,7 +49,7 @@ class Supervisor:
         return tuple(
             self._failing[name]
             for name in tuple(self._failing)
-            if not self._is_well(name) and name not in self._without_journal
+            if not self._is_well(name) and name not in self._without_store
         )
 
     @property
@@ -57,7 +57,7 @@ class Supervisor:
         """The names of the loops that are kept going now."""
         return frozenset(self._begun)
 
-    async def keep(self, name: str, loop: Callable[[], Awaitable[object]], beat: Heartbeat | None = None) -> None:
+    async def keep(self, name: str, loop: Callable[[], Awaitable[object]], heartbeat: Heartbeat | None = None) -> None:
         """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails.
 
         Its task bears its name from now on.
@@ -68,17 +68,17 @@ class Supervisor:
             self._begun[name] = self._clock.monotonic()
             try:
                 await loop()
-            except JournalAway as error:
-                self._without_journal.add(name)
+            except DatabaseAway as error:
+                self._without_store.add(name)
                 self._failed(name, error)
             except Exception as error:  # noqa: BLE001 - the one place where a loop's bug must not stop the others
-                self._without_journal.discard(name)
+                self._without_store.discard(name)
                 self._failed(name, error)
                 self._emit(BugFound(name, error))
             else:
                 self._forget(name)
                 return
-            await self._rest(name, beat)
+            await self._rest(name, heartbeat)
 
     def _failed(self, name: str, error: Exception) -> None:
         before = None if self._is_well(name) else self._failing.get(name)
@@ -88,12 +88,12 @@ class Supervisor:
         # While it rests it is not well, however long that is.
         self._begun[name] = float("inf")
 
-    async def _rest(self, name: str, beat: Heartbeat | None) -> None:
-        if beat is not None:
-            beat()
-        await self._clock.sleep(LOOP.wait(self._failing[name].times, self._chance.fraction()))
-        if beat is not None:
-            beat()
+    async def _rest(self, name: str, heartbeat: Heartbeat | None) -> None:
+        if heartbeat is not None:
+            heartbeat()
+        await self._clock.sleep(LOOP.wait(self._failing[name].times, self._randomness.fraction()))
+        if heartbeat is not None:
+            heartbeat()
 
     def _is_well(self, name: str) -> bool:
         if name in self._failing and self._clock.monotonic() - self._begun.get(name, float("inf")) < WELL:

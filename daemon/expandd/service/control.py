@@ -12,8 +12,8 @@ import click
 from expandd.adapters.config.load import load
 from expandd.adapters.locks import holder
 from expandd.adapters.responsiveness import BRIEF, lying, silent
-from expandd.adapters.store.sqlite.reader import JournalReader, reading, write_orders
-from expandd.domain.commands import Order, Verb
+from expandd.adapters.store.sqlite.reader import JobReader, reading, write_commands
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.naming import printable
@@ -22,7 +22,7 @@ from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.job_history import absolute_path, names_of, real_path
 from expandd.service.reports.overview import labels_of
-from expandd.service.runtime.rebuild import JOURNAL
+from expandd.service.runtime.rebuild import STORE
 
 MOST = 20
 """Jobs of one name that are looked through."""
@@ -41,7 +41,7 @@ class Target:
 EVERYTHING = Target(called="Everything")
 
 
-def target(what: str | None, settings: Settings, journal: JournalReader | None) -> Target:
+def target(what: str | None, settings: Settings, store: JobReader | None) -> Target:
     """What `what` names. Raises click.UsageError for what names nothing, or more than one thing."""
     if what is None:
         return EVERYTHING
@@ -49,10 +49,10 @@ def target(what: str | None, settings: Settings, journal: JournalReader | None) 
     if folder is not None:
         return Target(called=f"The hot folder {printable(folder.inbox)}", inbox=folder.inbox)
     waiting = _waiting(what, settings)
-    jobs = list(journal.named(names_of(what), MOST)) if journal else []
+    jobs = list(store.named(names_of(what), MOST)) if store else []
     if waiting is not None and not any(job.id == what for job in jobs):
         return waiting
-    # An earlier file of the same name that is over is not meant while one is in hand.
+    # An earlier file of the same name that is over is not meant while one is in progress.
     jobs = [job for job in jobs if not job.closed] or jobs[:1]
     if len(jobs) == 1:
         return Target(called=printable(jobs[0].relative), job=jobs[0])
@@ -93,7 +93,7 @@ def _waiting(what: str, settings: Settings) -> Target | None:
 def _not_one(what: str, jobs: Sequence[Job]) -> str:
     if not jobs:
         return (
-            f"Nothing is known of {printable(what)}: it is no hot folder, lies in no inbox, and the journal has none "
+            f"Nothing is known of {printable(what)}: it is no hot folder, lies in no inbox, and the job database has none "
             "of that name."
         )
     listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
@@ -101,7 +101,7 @@ def _not_one(what: str, jobs: Sequence[Job]) -> str:
 
 
 _WHEN_ALL = {
-    Verb.RETRY: "is tried once more: files in error go back into their inbox, what is put off goes on at once. "
+    Verb.RETRY: "is tried once more: files in error go back into their inbox, what is retrying goes on at once. "
     "Where one was paid for before it failed and works now, it is paid for again. "
     "What a person cancelled or gave up stays: retry it by name",
     Verb.CANCEL: "is cancelled: what nothing is paid for goes to the error folder",
@@ -114,75 +114,73 @@ _WHEN_ALL = {
 _BRING_BACK = frozenset({Verb.RETRY, Verb.REDO})
 
 
-def run_steer(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
-    """Leave the order for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
+def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
+    """Leave the command for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
     # What costs money wants the configuration as it is.
     settings = load(config) if verb is Verb.REDO else as_loaded(config)
-    path = settings.state_dir / JOURNAL
+    path = settings.state_dir / STORE
     if not path.exists():
         raise click.UsageError(
-            f"There is no journal {path}: expandd has never run with this state directory, or its disk is not mounted."
+            f"There is no job database {path}: expandd has never run with this state directory, or its disk is not mounted."
         )
-    with reading(path) as journal:
-        about = target(what, settings, journal)
-        orders, said = _orders(verb, about, journal, frozenset(folder.inbox for folder in settings.folders))
-    if not orders:
+    with reading(path) as store:
+        about = target(what, settings, store)
+        commands, said = _commands(verb, about, store, frozenset(folder.inbox for folder in settings.folders))
+    if not commands:
         click.echo(said, err=True)
         return ExitCode.USAGE
-    if not yes and _needs_asking(verb, about) and not click.confirm(said):
+    if not yes and _needs_reconciler(verb, about) and not click.confirm(said):
         click.echo("Nothing was ordered.")
         return ExitCode.FINE
-    write_orders(path, orders)
+    write_commands(path, commands)
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{said} This is carried out {when}.")
     return ExitCode.FINE
 
 
-def _needs_asking(verb: Verb, about: Target) -> bool:
+def _needs_reconciler(verb: Verb, about: Target) -> bool:
     whole = about.job is None and about.relative is None
     return verb is Verb.REDO or (verb is Verb.CANCEL and whole)
 
 
-def _orders(
-    verb: Verb, about: Target, journal: JournalReader | None, served: frozenset[Path]
-) -> tuple[list[Order], str]:
-    """The orders to leave and what they mean; or none, and why not. `served` are the inboxes of the configuration."""
+def _commands(verb: Verb, about: Target, store: JobReader | None, served: frozenset[Path]) -> tuple[list[Command], str]:
+    """The commands to leave and what they mean; or none, and why not. `served` are the inboxes of the configuration."""
     if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.place.inbox not in served:
         return [], _not_served(about.job, about.called)
     if verb is Verb.REDO:
-        return _redo(about, journal, served)
+        return _redo(about, store, served)
     if about.job is not None:
         return _about_job(verb, about.job, about.called)
     if about.relative is not None and verb in {Verb.RETRY, Verb.RELEASE}:
         return [], f"{about.called} waits in its inbox; `expandd why` says what for."
-    order = Order(verb=verb, at=time.time(), inbox=about.inbox, relative=about.relative)
-    return [order], f"{about.called} {_WHEN_ALL[verb]}."
+    command = Command(verb=verb, at=time.time(), inbox=about.inbox, relative=about.relative)
+    return [command], f"{about.called} {_WHEN_ALL[verb]}."
 
 
-def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Order], str]:
+def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Command], str]:
     if verb in {Verb.PAUSE, Verb.RESUME}:
         if job.closed and verb is Verb.PAUSE:
             return [], f"{called} is over; there is nothing to pause."
-        order = Order(verb=verb, at=time.time(), inbox=job.place.inbox, relative=job.relative)
-        return [order], f"{called} {_WHEN_ALL[verb]}."
-    order = Order(verb=verb, at=time.time(), job_id=job.id)
+        command = Command(verb=verb, at=time.time(), inbox=job.place.inbox, relative=job.relative)
+        return [command], f"{called} {_WHEN_ALL[verb]}."
+    command = Command(verb=verb, at=time.time(), job_id=job.id)
     if verb is Verb.RETRY:
-        return _retry(job, called, order)
+        return _retry(job, called, command)
     if verb is Verb.CANCEL:
-        return _cancel(job, called, order)
+        return _cancel(job, called, command)
     return [], f"{called} is not held by a burst guard; `expandd why` says what it waits for."
 
 
-def _retry(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
+def _retry(job: Job, called: str, command: Command) -> tuple[list[Command], str]:
     if not job.closed:
         if job.held:
             return [], f"{called} needs your word first: `expandd resolve {job.id} --paid` or `--not-paid`."
-        return [order], f"{called} is in hand ({job.state.value}); its next step is tried at once."
+        return [command], f"{called} is in progress ({job.state.value}); its next step is tried at once."
     if job.state is not JobState.FAILED:
         return [], f"{called} is not in error. To expand and pay for it once more: `expandd redo`."
     if not _lies_there(job):
         return [], f"{called} does not lie in the error folder any more; drop it into the inbox to try it again."
-    return [order], f"{called} goes back into its inbox and is tried again. {_cost(job)}"
+    return [command], f"{called} goes back into its inbox and is tried again. {_cost(job)}"
 
 
 def _cost(job: Job) -> str:
@@ -196,41 +194,41 @@ def _not_served(job: Job, called: str) -> str:
     original = f" Its original lies at {printable(job.resting)}." if _lies_there(job) and job.resting else ""
     return (
         f"{called} was dropped into {printable(job.place.inbox)}, which is no hot folder any more.{original} "
-        "Drop the picture into a hot folder to expand it."
+        "Drop the image into a hot folder to expand it."
     )
 
 
-def _cancel(job: Job, called: str, order: Order) -> tuple[list[Order], str]:
+def _cancel(job: Job, called: str, command: Command) -> tuple[list[Command], str]:
     if job.closed:
         return [], f"{called} is over; there is nothing to cancel."
     if job.state in MAYBE_PAID:
         return [], f"{called} may be paid for already and cannot be cancelled; its result is delivered."
-    return [order], f"{called} goes to the error folder, unless its paid call is faster. Nothing is paid for it."
+    return [command], f"{called} goes to the error folder, unless its paid call is faster. Nothing is paid for it."
 
 
-def _redo(about: Target, journal: JournalReader | None, served: frozenset[Path]) -> tuple[list[Order], str]:
-    jobs = [job for job in _over(about, journal) if job.resting is not None]
+def _redo(about: Target, store: JobReader | None, served: frozenset[Path]) -> tuple[list[Command], str]:
+    jobs = [job for job in _over(about, store) if job.resting is not None]
     lies = lying(job.resting for job in jobs if job.resting is not None)
     there = [job for job in jobs if job.resting in lies and job.place.inbox in served]
     if not there:
         return [], (
             f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
-            "Drop the picture into the inbox anew."
+            "Drop the image into the inbox anew."
         )
     number = len(there)
     images = "1 image" if number == 1 else f"{number} images"
     gone = f" {len(jobs) - number} more have no original any more." if len(jobs) > number else ""
     at = time.time()
-    orders = [Order(verb=Verb.REDO, at=at, job_id=job.id) for job in there]
-    return orders, f"{about.called}: {images} to expand once more and TO PAY FOR ONCE MORE.{gone}"
+    commands = [Command(verb=Verb.REDO, at=at, job_id=job.id) for job in there]
+    return commands, f"{about.called}: {images} to expand once more and TO PAY FOR ONCE MORE.{gone}"
 
 
-def _over(about: Target, journal: JournalReader | None) -> Sequence[Job]:
+def _over(about: Target, store: JobReader | None) -> Sequence[Job]:
     if about.job is not None:
         return [about.job] if about.job.closed else []
-    if about.relative is not None or journal is None:
+    if about.relative is not None or store is None:
         return []
-    return _one_each(journal.done_in(about.inbox))
+    return _one_each(store.done_in(about.inbox))
 
 
 def _one_each(jobs: Iterable[Job]) -> list[Job]:
@@ -251,9 +249,9 @@ _NEXT = {
 def run_resolve(file: str, verdict: Verb, config: Path) -> int:
     """Write the decision down for the one unknown job that `file` names, by name, path or job id."""
     settings = load(config)
-    path = settings.state_dir / JOURNAL
-    with reading(path) as journal:
-        unknown = {job.id: job for job in (*journal.unknown(), *journal.held(-1))}.values() if journal else ()
+    path = settings.state_dir / STORE
+    with reading(path) as store:
+        unknown = {job.id: job for job in (*store.unknown(), *store.held(-1))}.values() if store else ()
     found = [job for job in unknown if _names(job, file)]
     if len(found) != 1:
         click.echo(_not_one_unknown(file, found or tuple(unknown)), err=True)
@@ -266,7 +264,7 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
             err=True,
         )
         return ExitCode.USAGE
-    write_orders(path, [Order(verb=verdict, at=time.time(), job_id=job.id)])
+    write_commands(path, [Command(verb=verdict, at=time.time(), job_id=job.id)])
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")
     return ExitCode.FINE
@@ -279,6 +277,6 @@ def _names(job: Job, file: str) -> bool:
 
 def _not_one_unknown(file: str, jobs: Sequence[Job]) -> str:
     if not jobs:
-        return "No picture waits for such a decision. `expandd status` shows what is in hand."
+        return "No image waits for such a decision. `expandd status` shows what is in progress."
     listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
-    return f"{printable(file)} does not name exactly one of the pictures that wait for a decision:\n{listed}"
+    return f"{printable(file)} does not name exactly one of the images that wait for a decision:\n{listed}"

@@ -281,7 +281,7 @@ class Api:
         me = {
             "username": switches.email.partition("@")[0],
             "email": switches.email,
-            "name": "Practice",
+            "name": "SimulatorProcess",
             "surname": "User",
             "affiliation": "",
             "credits": json_or_text(switches.credits_said) if switches.credits_said else str(credits_left),

@@ -136,5 +136,5 @@ def _watermark(image: Image.Image) -> None:
     font = ImageFont.load_default(size)
     stroke = max(1, size // 14)
     ImageDraw.Draw(image).text(
-        place, "MagicExpand practice", "white", font, "rd", stroke_width=stroke, stroke_fill="grey"
+        place, "MagicExpand simulator", "white", font, "rd", stroke_width=stroke, stroke_fill="grey"
     )

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from expandd.simulator.faults import Fault, read_fault
-from expandd.simulator.state import Counts, Log, PracticeClock, State, silent
+from expandd.simulator.state import Counts, Log, SimulatorClock, State, silent
 from expandd.simulator.switches import Switches
 from expandd.simulator.web import Web
 
@@ -24,7 +24,7 @@ _START_SECONDS = 10.0
 _STOP_SECONDS = 1.0
 
 
-class PracticeServer:
+class Simulator:
     """The API and the link host on two sockets, served by one background thread. Port 0 takes a free one.
 
     `start` and `stop` may be called again and again: ports and everything the server knows are kept in
@@ -83,7 +83,7 @@ class PracticeServer:
         return f"http://{self._host}:{self._ports[1]}"
 
     @property
-    def clock(self) -> PracticeClock:
+    def clock(self) -> SimulatorClock:
         return self._state.clock
 
     @property
@@ -143,7 +143,7 @@ def serve(
 ) -> None:
     """Run the simulator until SIGINT, SIGTERM or `stop` is set. OSError when a port is taken."""
     ended = stop or threading.Event()
-    server = PracticeServer(switches, host=host, port=port, link_port=link_port, log=log)
+    server = Simulator(switches, host=host, port=port, link_port=link_port, log=log)
     for fault in faults:
         server.set_fault(fault)
     with contextlib.ExitStack() as undo:
@@ -154,7 +154,7 @@ def serve(
         undo.enter_context(server)
         log(f"API      {server.api_url}")
         log(f"links    {server.link_url}")
-        log(f"control  {server.url}/practice/counts")
+        log(f"control  {server.url}/simulator/counts")
         ended.wait()
 
 
@@ -178,7 +178,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._ready = threading.Event()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(sockets)), name="practice-server", daemon=True
+            target=lambda: asyncio.run(self.serve(sockets)), name="simulator-server", daemon=True
         )
         self._thread.start()
         if not self._ready.wait(_START_SECONDS):

@@ -346,7 +346,7 @@ def silent(_: str) -> None:
     """A log that keeps nothing."""
 
 
-class PracticeClock:
+class SimulatorClock:
     """Seconds since the epoch plus an offset that a test can move. Safe to use from any thread."""
 
     def __init__(self) -> None:
@@ -436,7 +436,7 @@ class State:
     def __init__(self, switches: Switches, log: Log = silent) -> None:
         self.lock = threading.RLock()
         self.switches = switches
-        self.clock = PracticeClock()
+        self.clock = SimulatorClock()
         self.faults = FaultBox(switches.seed)
         self.counts = Counts()
         self.store = Store(switches.credits)

@@ -116,10 +116,10 @@ class Switches:
 
     __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
 
-    email: str = "practice@example.com"
-    password: str = "practice"  # noqa: S105 - a loopback toy's password, printed on the demo's screen
-    access_token: str | None = "practice-access"  # noqa: S105 - as above
-    refresh_token: str | None = "practice-refresh"  # noqa: S105 - as above
+    email: str = "simulator@example.com"
+    password: str = "simulator"  # noqa: S105 - a loopback toy's password, printed on the demo's screen
+    access_token: str | None = "simulator-access"  # noqa: S105 - as above
+    refresh_token: str | None = "simulator-refresh"  # noqa: S105 - as above
     token_life: float = 30 * DAY
     old_access_grace: float = 0.0  # how long an access token outlives its refresh
     credits: Decimal = Decimal(100)

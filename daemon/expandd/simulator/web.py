@@ -71,7 +71,7 @@ _CHANGES: dict[tuple[str, str], Callable[[State, Any], None]] = {
 
 
 class Control:
-    """What is below `/practice`: a GET answers how things stand, any other verb changes them and then answers that.
+    """What is below `/simulator`: a GET answers how things stand, any other verb changes them and then answers that.
 
     A body that cannot be used is refused with 400.
     """
@@ -80,7 +80,7 @@ class Control:
         self._state = state
 
     async def handle(self, request: Request) -> Response:
-        path = request.url.path.removeprefix("/practice/")
+        path = request.url.path.removeprefix("/simulator/")
         change = _CHANGES.get((request.method, path))
         if change is None and not (request.method == "GET" and path in _VIEWS):
             raise wrong_path()
@@ -94,7 +94,7 @@ class Control:
             raise RefusalError(400, str(error)) from error
 
 
-_CONTROL = "/practice/"
+_CONTROL = "/simulator/"
 
 
 class Web:

@@ -206,7 +206,7 @@ async def test_a_user_name_in_the_base_url_is_not_sent(server: ScriptedServer) -
 async def test_urls_do_not_reach_the_log(
     server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.on("GET /a?sig=SECRET", answer(200, b"picture"))
+    server.on("GET /a?sig=SECRET", answer(200, b"image"))
     caplog.set_level(logging.DEBUG)
     async with http_to(server) as http:
         await http.download(f"{server.url}/a?sig=SECRET", tmp_path / "t")
@@ -379,9 +379,9 @@ async def test_a_target_that_cannot_be_written_is_an_os_error(server: ScriptedSe
 async def test_redirects_are_followed_five_times(server: ScriptedServer, tmp_path: Path) -> None:
     for number in range(9):
         server.on(f"GET /{number}", answer(302, headers={"Location": f"{number + 1}"}))
-    server.on("GET /5", answer(200, b"picture"))
+    server.on("GET /5", answer(200, b"image"))
     async with http_to(server) as http:
-        assert (await http.download(f"{server.url}/0", tmp_path / "t")).size == 7
+        assert (await http.download(f"{server.url}/0", tmp_path / "t")).size == 5
         server.on("GET /5", answer(302, headers={"Location": "/6"}))
         with pytest.raises(LinkRefusedError):
             await http.download(f"{server.url}/0", tmp_path / "t")

@@ -67,7 +67,7 @@ async def api(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[MagicExpa
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "Müller & Söhne (geheim).JPG"
     path.write_bytes(JPEG)
     return path
@@ -90,9 +90,9 @@ async def test_it_fulfils_the_port(api: MagicExpand) -> None:
 # --- upload
 
 
-async def test_upload(server: ScriptedServer, api: MagicExpand, picture: Path) -> None:
+async def test_upload(server: ScriptedServer, api: MagicExpand, image: Path) -> None:
     server.on(UPLOAD, answer_json({"image_id": 67762577}))
-    uploaded = await api.upload(picture, picture.name)
+    uploaded = await api.upload(image, image.name)
     assert uploaded.image_id == "67762577"
     assert uploaded.sha256 == hashlib.sha256(JPEG).hexdigest()
     (seen,) = server.seen
@@ -141,19 +141,19 @@ async def test_a_missing_source_is_for_later(server: ScriptedServer, api: MagicE
 
 @pytest.mark.parametrize("status", [400, 405, 415, 422])
 async def test_an_upload_that_is_refused_is_the_files_fault(
-    server: ScriptedServer, api: MagicExpand, picture: Path, status: int
+    server: ScriptedServer, api: MagicExpand, image: Path, status: int
 ) -> None:
-    server.on(UPLOAD, error_json(status, "The picture is a drawing."))
-    with pytest.raises(FileFault, match=rf"refused this picture: {status}, The picture is a drawing") as caught:
-        await api.upload(picture, "x")
+    server.on(UPLOAD, error_json(status, "The image is a drawing."))
+    with pytest.raises(FileFault, match=rf"refused this image: {status}, The image is a drawing") as caught:
+        await api.upload(image, "x")
     assert caught.value.fault.code is FaultCode.REFUSED_BY_API
     assert caught.value.fault.what_to_do
 
 
-async def test_a_refusal_may_hide_in_a_200(server: ScriptedServer, api: MagicExpand, picture: Path) -> None:
+async def test_a_refusal_may_hide_in_a_200(server: ScriptedServer, api: MagicExpand, image: Path) -> None:
     server.on(UPLOAD, answer_json({"code": 413, "message": "Too big"}))
     with pytest.raises(FileFault, match="413, Too big"):
-        await api.upload(picture, "x")
+        await api.upload(image, "x")
 
 
 @pytest.mark.parametrize(
@@ -182,11 +182,11 @@ async def test_a_refusal_may_hide_in_a_200(server: ScriptedServer, api: MagicExp
     ],
 )
 async def test_an_upload_that_fails_for_everybody(
-    server: ScriptedServer, api: MagicExpand, picture: Path, step: Any, reason: PauseReason
+    server: ScriptedServer, api: MagicExpand, image: Path, step: Any, reason: PauseReason
 ) -> None:
     server.on(UPLOAD, step)
     with pytest.raises(AccountAway) as caught:
-        await api.upload(picture, "x")
+        await api.upload(image, "x")
     assert caught.value.reason is reason
     assert (reason is PauseReason.ENDPOINT_NOT_FOUND) == ("`api.base_url`" in str(caught.value))
 
@@ -283,11 +283,11 @@ async def test_a_generate_whose_outcome_is_not_known_is_sent_once(
         ("Unknown field: flag_watermark", True),
         ("flag_watermark must be a boolean", True),
         ("flag_watermarks must be a boolean", False),
-        ("The picture is corrupt", False),
+        ("The image is corrupt", False),
     ],
 )
 @pytest.mark.parametrize("status", [400, 422])
-async def test_a_field_that_was_added_and_is_refused_is_no_pictures_fault(
+async def test_a_field_that_was_added_and_is_refused_is_no_images_fault(
     server: ScriptedServer, tmp_path: Path, said: str, refused: bool, status: int
 ) -> None:
     server.on(GENERATE, error_json(status, said))
@@ -310,12 +310,12 @@ async def test_a_field_named_in_a_validation_report_counts_too(server: ScriptedS
 
 @pytest.mark.parametrize("step", [answer(413, HTML), answer(413), error_json(413), answer(413, b"too big")])
 async def test_a_413_in_any_shape_is_about_the_file(
-    server: ScriptedServer, api: MagicExpand, picture: Path, step: Any
+    server: ScriptedServer, api: MagicExpand, image: Path, step: Any
 ) -> None:
     server.on(UPLOAD, step)
     server.on(GENERATE, step)
     with pytest.raises(FileFault, match="too large for the API"):
-        await api.upload(picture, "x")
+        await api.upload(image, "x")
     with pytest.raises(FileFault, match="too large for the API"):
         await api.generate("a", OFFSETS)
 

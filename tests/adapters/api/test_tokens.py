@@ -486,7 +486,7 @@ async def test_a_corrected_source_heals_by_itself(server: ScriptedServer, tmp_pa
     assert bearers(server) == ["Bearer access-0", "Bearer access-0", "Bearer access-new"]
 
 
-async def test_an_api_that_refused_by_mistake_heals_by_itself(server: ScriptedServer, tmp_path: Path) -> None:
+async def test_an_api_that_refused_by_config_error_heals_by_itself(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(POLL, UNAUTHORIZED, EMPTY_POLL)
     async with client(server, tmp_path, source=Source(ACCESS_ONLY)) as api:
         with pytest.raises(AccountAway):

@@ -123,7 +123,7 @@ def test_everything_that_is_told_reaches_the_settings(tmp_path: Path) -> None:
 hooks:
   on_done: {command: [/bin/echo, "it's $HOME"], timeout: 5s}
   on_error: {url: "https://example.com/hook?x=1", secret_file: secret}
-page: {listen: "0.0.0.0:8080", hosts: [pictures.example.com], password_file: password}
+page: {listen: "0.0.0.0:8080", hosts: [images.example.com], password_file: password}
 metrics_file: expandd.prom
 """,
     )
@@ -132,7 +132,7 @@ metrics_file: expandd.prom
         on_error=Hook(url="https://example.com/hook?x=1", secret_file=tmp_path / "secret", timeout=30.0),
     )
     assert settings.page == PageSettings(
-        listen="0.0.0.0:8080", hosts=("pictures.example.com",), password_file=tmp_path / "password"
+        listen="0.0.0.0:8080", hosts=("images.example.com",), password_file=tmp_path / "password"
     )
     assert settings.metrics_file == tmp_path / "expandd.prom"
 

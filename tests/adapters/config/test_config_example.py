@@ -15,9 +15,9 @@ from expandd.adapters.config.model import (
     BudgetKeys,
     BurstKeys,
     ConfigKeys,
+    FolderDefaults,
     FolderKeys,
     KeepKeys,
-    Manners,
     PresetKeys,
     budget_of,
 )
@@ -33,20 +33,28 @@ def example() -> yaml_marks.Document:
 
 
 def test_the_example_loads(tmp_path: Path) -> None:
-    directories(tmp_path / "expand/stories")
+    directories(tmp_path / "expand/histories")
     directories(tmp_path / "expand/print", "in", "out", "done", "error")
     text = EXAMPLE.read_text().replace("/srv/expand", f"{tmp_path}/expand").replace("/var/lib", str(tmp_path))
     path = tmp_path / "config.yaml"
     path.write_text(text)
     settings = load(path)
-    assert [folder.preset_name for folder in settings.folders] == ["story", "top 10, bottom 10, left 5%, right 5%"]
+    assert [folder.preset_name for folder in settings.folders] == ["history", "top 10, bottom 10, left 5%, right 5%"]
 
 
 def test_the_example_shows_every_key_of_the_model() -> None:
     data = example().data
     folder = {**data["folders"][0], **data["folders"][1], **data["defaults"]}
     shown = [data, data["api"], data["keep"], data["defaults"], folder, data["hooks"], data["budget"]]
-    models: tuple[type[BaseModel], ...] = (ConfigKeys, ApiKeys, KeepKeys, Manners, FolderKeys, HooksKeys, BudgetKeys)
+    models: tuple[type[BaseModel], ...] = (
+        ConfigKeys,
+        ApiKeys,
+        KeepKeys,
+        FolderDefaults,
+        FolderKeys,
+        HooksKeys,
+        BudgetKeys,
+    )
     for section, model in zip(shown, models, strict=True):
         assert set(section) == set(model.model_fields)
     presets = [*data["presets"].values(), data["folders"][1]["offsets"]]
@@ -67,7 +75,7 @@ def test_the_defaults_that_the_example_states_are_the_real_ones() -> None:
     data = example().data
     assert ApiKeys.model_validate(data["api"]) == ApiKeys()
     assert KeepKeys.model_validate(data["keep"]) == KeepKeys()
-    assert Manners.model_validate(data["defaults"]) == Manners()
+    assert FolderDefaults.model_validate(data["defaults"]) == FolderDefaults()
     own = set(ConfigKeys.model_fields) - {"api", "keep", "defaults", "presets", "folders", "stop_timeout"}
     stated = ConfigKeys.model_validate({key: data[key] for key in own})
     assert stated == ConfigKeys()
@@ -78,8 +86,8 @@ def test_the_model_and_the_settings_agree_on_keys_and_defaults() -> None:
     assert {field.name: getattr(api, field.name) for field in fields(api)} == dict(ApiKeys())
     keep = Keep()
     assert {field.name: getattr(keep, field.name) for field in fields(keep)} == dict(KeepKeys())
-    manners = {field.name: field.default for field in fields(HotFolder) if field.name in Manners.model_fields}
-    assert manners == {**dict(Manners()), "budget": budget_of(Manners().budget)}
+    defaults = {field.name: field.default for field in fields(HotFolder) if field.name in FolderDefaults.model_fields}
+    assert defaults == {**dict(FolderDefaults()), "budget": budget_of(FolderDefaults().budget)}
     settings, config = Settings(state_dir=Path("/")), ConfigKeys()
     for key in ("workers", "stop_timeout", "keep_credits", "page", "metrics_file"):
         assert getattr(settings, key) == getattr(config, key)
@@ -97,7 +105,7 @@ def test_every_key_of_the_schema_has_a_description() -> None:
 
 def test_the_schema_knows_the_ways_a_value_is_written() -> None:
     tree = json.loads(schema())["$defs"]
-    assert tree["Manners"]["properties"]["watch"]["enum"] == ["auto", "events", "poll"]
+    assert tree["FolderDefaults"]["properties"]["watch"]["enum"] == ["auto", "events", "poll"]
     assert [kind["type"] for kind in tree["PresetKeys"]["properties"]["top"]["anyOf"]] == ["integer", "string"]
     assert tree["PresetKeys"]["properties"]["anchor"]["default"] == "center"
     for key in ("require_mount", "burst"):

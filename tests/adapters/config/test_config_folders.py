@@ -36,7 +36,7 @@ def made(base: Path, *roots: str) -> None:
             (base / root / name).mkdir(parents=True)
 
 
-def mistakes(path: Path) -> list[str]:
+def config_errors(path: Path) -> list[str]:
     try:
         load(path)
     except ConfigurationError as error:
@@ -60,14 +60,14 @@ def test_a_root_that_lacks_directories_names_them_all_with_one_command(tmp_path:
     made(tmp_path, "hot")
     (tmp_path / "hot/done").rmdir()
     (tmp_path / "hot/error").rmdir()
-    assert mistakes(configured(tmp_path, hot("hot"))) == [
+    assert config_errors(configured(tmp_path, hot("hot"))) == [
         "config.yaml:3: folders.0.root: expected a directory with done and error in it, found hot, which has no done or "
         "error. Make what is missing: mkdir -p hot/done hot/error",
     ]
 
 
 def test_a_missing_directory_is_named_with_its_line(base: Path) -> None:
-    assert mistakes(configured(base, by_itself(outbox="gone"))) == [
+    assert config_errors(configured(base, by_itself(outbox="gone"))) == [
         "config.yaml:4: folders.0.outbox: expected a directory for the outbox that exists and can be read and written, "
         "found gone, which does not exist. Make it: mkdir -p gone (or mount the drive that it is on).",
     ]
@@ -75,7 +75,7 @@ def test_a_missing_directory_is_named_with_its_line(base: Path) -> None:
 
 def test_a_file_in_the_place_of_a_directory_is_refused(base: Path) -> None:
     (base / "file").touch()
-    assert mistakes(configured(base, by_itself(done="file"))) == [
+    assert config_errors(configured(base, by_itself(done="file"))) == [
         "config.yaml:5: folders.0.done: expected a directory for the done folder that exists and can be read and "
         "written, found file, which is not a directory. Name a directory, or move what is in its place.",
     ]
@@ -84,7 +84,7 @@ def test_a_file_in_the_place_of_a_directory_is_refused(base: Path) -> None:
 def test_a_dangling_link_and_a_circle_of_links_are_refused(base: Path) -> None:
     (base / "dangling").symlink_to("gone")
     (base / "circle").symlink_to("circle")
-    found = mistakes(configured(base, by_itself(done="dangling", error="circle")))
+    found = config_errors(configured(base, by_itself(done="dangling", error="circle")))
     assert [sentence.split(" expected")[0] for sentence in found] == [
         "config.yaml:5: folders.0.done:",
         "config.yaml:6: folders.0.error:",
@@ -106,7 +106,7 @@ def test_directories_that_overlap_are_refused(base: Path, folder: str, where: st
     (base / "in/out").mkdir()
     (base / "out/in").mkdir()
     (base / "link").symlink_to("in")
-    assert mistakes(configured(base, folder)) == [
+    assert config_errors(configured(base, folder)) == [
         f"config.yaml:{where}: expected a directory for the {words} that is not, and is not inside, "
         f"another folder of expandd, found {found}. {SIDE_BY_SIDE}",
     ]
@@ -115,7 +115,7 @@ def test_directories_that_overlap_are_refused(base: Path, folder: str, where: st
 def test_two_hot_folders_share_nothing(base: Path) -> None:
     made(base, "hot")
     folders = hot("hot") + by_itself(done="hot/done")
-    assert mistakes(configured(base, folders)) == [
+    assert config_errors(configured(base, folders)) == [
         "config.yaml:6: folders.1.done: expected a directory for the done folder that is not, and is not inside, another "
         "folder of expandd, found hot/done, which is the same directory as hot/done (the done folder of folders.0.root "
         "on line 3). Give each a directory of its own, side by side.",
@@ -123,13 +123,13 @@ def test_two_hot_folders_share_nothing(base: Path) -> None:
 
 
 def test_the_state_directory_lies_in_no_hot_folder_also_before_it_is_made(base: Path) -> None:
-    [sentence] = mistakes(configured(base, by_itself(), state="in/state"))
+    [sentence] = config_errors(configured(base, by_itself(), state="in/state"))
     assert "found in/state, which lies inside in (folders.0.inbox on line 3)" in sentence
 
 
 def test_a_hot_folder_inside_the_state_directory_is_refused(base: Path) -> None:
     made(base, "state/hot")
-    assert len(mistakes(configured(base, hot("state/hot")))) == 4
+    assert len(config_errors(configured(base, hot("state/hot")))) == 4
 
 
 def test_many_folders_side_by_side_are_fine(tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_many_folders_side_by_side_are_fine(tmp_path: Path) -> None:
 
 def test_a_work_folder_that_is_a_link_lets_its_own_folder_wait_and_the_others_work(base: Path) -> None:
     (base / "in/.expandd").symlink_to("/proc")
-    assert mistakes(configured(base, by_itself())) == []
+    assert config_errors(configured(base, by_itself())) == []
 
 
 def test_a_work_folder_of_the_inbox_itself_is_fine(base: Path) -> None:
     (base / "in/.expandd").mkdir()
-    assert mistakes(configured(base, by_itself())) == []
+    assert config_errors(configured(base, by_itself())) == []
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def test_a_directory_that_the_daemon_may_not_write_is_refused() -> None:
         made(base, "hot")
         path = configured(base, hot("hot"), state="/tmp")
         with as_nobody(*(base / "hot" / role for role in ("inbox", "outbox", "error"))):
-            found = [sentence for sentence in mistakes(path) if "state_dir" not in sentence]
+            found = [sentence for sentence in config_errors(path) if "state_dir" not in sentence]
     expected = (
         "config.yaml:3: folders.0.root: expected a directory for the done folder that exists and can be read and "
         "written, found hot/done, which the user nobody may not read and write. Give it to that user: chown nobody "
@@ -188,7 +188,7 @@ def test_whoever_is_not_the_service_is_told_whose_state_it_is() -> None:
             os.seteuid(0)
             os.chown(base / "state", 1, 1)
             os.seteuid(65534)
-            found = [sentence for sentence in mistakes(path) if "state_dir" in sentence]
+            found = [sentence for sentence in config_errors(path) if "state_dir" in sentence]
     assert len(found) == 1
     assert found[0].endswith("may not read and write. It belongs to daemon: do this as root, or as that user.")
 
@@ -200,7 +200,7 @@ def test_nobody_is_told_to_give_away_the_parent_of_a_state_directory() -> None:
         made(base, "hot")
         path = configured(base, hot("hot"))
         with as_nobody(*(base / "hot" / role for role in ("inbox", "outbox", "done", "error"))):
-            found = [sentence for sentence in mistakes(path) if "state_dir" in sentence]
+            found = [sentence for sentence in config_errors(path) if "state_dir" in sentence]
     assert len(found) == 1
     assert found[0].endswith(
         "whose parent is one which the user nobody may not read and write. Make it for that user, as root: "

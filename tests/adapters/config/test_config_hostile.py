@@ -220,7 +220,7 @@ def hostile(base: Path) -> list[str]:
     return [*FIGURES, *(f"'{figure}'" for figure in FIGURES), *KINDS, *(yaml_of(value, base) for value in QUOTED)]
 
 
-def test_the_whole_configuration_has_no_mistake_of_its_own(base: Path) -> None:
+def test_the_whole_configuration_has_no_config_error_of_its_own(base: Path) -> None:
     judge(base, yaml.safe_dump(WHOLE).encode())
     assert refusals(load, base / "config.yaml") == ()
 

@@ -7,7 +7,7 @@ import pytest
 
 from expandd.adapters.config.load import load
 from expandd.domain.errors import ConfigurationError
-from tests.support.configurations import directories, loaded, mistakes
+from tests.support.configurations import config_errors, directories, loaded
 
 
 @pytest.mark.parametrize(
@@ -49,23 +49,23 @@ from tests.support.configurations import directories, loaded, mistakes
         ("folders: {root: hot}", ["config.yaml:2: folders: expected a list, each item beginning with '- ', found a section (root)."]),
         ("folders: [{root: hot}]", ["config.yaml:2: folders.0: expected either preset or offsets, found neither. There are none under presets: yet."]),
         ("folders: [{root: hot, preset: {top: 1}}]", ["config.yaml:2: folders.0.preset: expected the name of a preset, found a section (top). Sides given in place belong under offsets:."]),
-        ("presets: {story: {top: 1}}\nfolders: [{root: hot, preset: stroy}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'stroy'. Did you mean 'story'?"]),
-        ("presets: {story: {top: 1}}\nfolders: [{root: hot, preset: x}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'x'. Presets are story."]),
-        ("presets: {story: {top: 1}}\nfolders: [{root: hot, preset: story, offsets: {top: 1}}]", ["config.yaml:3: folders.0: expected either preset or offsets, found both. Keep one of them."]),
+        ("presets: {history: {top: 1}}\nfolders: [{root: hot, preset: stroy}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'stroy'. Did you mean 'history'?"]),
+        ("presets: {history: {top: 1}}\nfolders: [{root: hot, preset: x}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'x'. Presets are history."]),
+        ("presets: {history: {top: 1}}\nfolders: [{root: hot, preset: history, offsets: {top: 1}}]", ["config.yaml:3: folders.0: expected either preset or offsets, found both. Keep one of them."]),
         ("folders: [{inbox: hot/inbox, offsets: {top: 1}}]", ["config.yaml:2: folders.0: expected root, or each of inbox, outbox, done and error, found no outbox, no done and no error. root: DIR stands for DIR/inbox, DIR/outbox, DIR/done, DIR/error."]),
         ("folders: [{root: hot, offsets: {tpo: 1}}]", ["config.yaml:2: folders.0.offsets.tpo: expected a key that belongs here, found 'tpo'. Did you mean 'top'?"]),
-        ("workers: [", ["config.yaml:4: the file: expected YAML text, found a mistake in its form (did not find expected ',' or ']'). Look for a missing colon, bracket or quote, and compare the indentation nearby."]),
+        ("workers: [", ["config.yaml:4: the file: expected YAML text, found an error in its form (did not find expected ',' or ']'). Look for a missing colon, bracket or quote, and compare the indentation nearby."]),
         ("api:\n\ttimeout: 3s", ["config.yaml:3: the file: expected YAML text, found a tab in the indentation. Indent with spaces, never with tabs."]),
-        ("presets: {a: {top: %25}}", ["config.yaml:2: the file: expected YAML text, found a mistake in its form (found character that cannot start any token). Put quotes around a value that begins with %, @, ` or another special sign."]),
-        ("workers: 1\n---\nworkers: 2", ["config.yaml:3: the file: expected YAML text, found a mistake in its form (another document). Only one document may stand in the file: remove the second '---'."]),
+        ("presets: {a: {top: %25}}", ["config.yaml:2: the file: expected YAML text, found an error in its form (found character that cannot start any token). Put quotes around a value that begins with %, @, ` or another special sign."]),
+        ("workers: 1\n---\nworkers: 2", ["config.yaml:3: the file: expected YAML text, found an error in its form (another document). Only one document may stand in the file: remove the second '---'."]),
         ("workers: !!python/name:os.system 4", ["config.yaml:2: workers: expected a plain value, found '4', which YAML cannot read. Put it in quotes."]),
         ("presets: &a {b: *a}", ["config.yaml:2: presets.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b.b: expected a file of at most 20 levels and 100000 values, found more. Look for an alias (*name) that stands inside itself."]),
     ],
 )  # fmt: skip
-def test_each_mistake_says_where_what_was_expected_and_what_to_do(
+def test_each_config_error_says_where_what_was_expected_and_what_to_do(
     tmp_path: Path, text: str, sentences: list[str]
 ) -> None:
-    assert mistakes(tmp_path, text)[:1] == sentences
+    assert config_errors(tmp_path, text)[:1] == sentences
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_each_mistake_says_where_what_was_expected_and_what_to_do(
     ],
 )
 def test_credentials_in_the_file_are_refused_and_not_repeated(tmp_path: Path, text: str, key: str) -> None:
-    [sentence] = mistakes(tmp_path, text)
+    [sentence] = config_errors(tmp_path, text)
     assert sentence == (
         f"config.yaml:2: {key}: expected no credentials, found '{key.rsplit('.', 1)[-1]}'. Credentials never stand in this "
         "file: put them in the file that api.credentials_file names, as PIKTID_ACCESS_TOKEN=… or PIKTID_EMAIL=… and "
@@ -87,26 +87,26 @@ def test_credentials_in_the_file_are_refused_and_not_repeated(tmp_path: Path, te
 
 
 def test_a_login_inside_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    [sentence] = mistakes(tmp_path, "api: {base_url: 'https://me:hunter2@api.piktid.com/?token=hunter2'}")
+    [sentence] = config_errors(tmp_path, "api: {base_url: 'https://me:hunter2@api.piktid.com/?token=hunter2'}")
     assert "hunter2" not in sentence
 
 
-def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_config_errors_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = """
 workers: four
 api: {timout: 3s, poll_interval: 1s}
 presets:
-  story: {aspect: 9:16}
+  history: {aspect: 9:16}
 folders:
   - {root: hot, preset: stroy, settle: 11m}
   - {root: gone, offsets: {top: 1}}
   - just text
 """
-    assert [sentence.split(" expected")[0] for sentence in mistakes(tmp_path, text)] == [
+    assert [sentence.split(" expected")[0] for sentence in config_errors(tmp_path, text)] == [
         "config.yaml:3: workers:",
         "config.yaml:4: api.timout:",
         "config.yaml:4: api.poll_interval:",
-        "config.yaml:6: presets.story.aspect:",
+        "config.yaml:6: presets.history.aspect:",
         "config.yaml:8: folders.0.preset:",
         "config.yaml:8: folders.0.settle:",
         "config.yaml:9: folders.1.root:",
@@ -114,15 +114,15 @@ folders:
     ]
 
 
-def test_a_value_that_is_wrong_causes_no_second_mistake(tmp_path: Path) -> None:
+def test_a_value_that_is_wrong_causes_no_second_config_error(tmp_path: Path) -> None:
     text = "api: {base_url: nonsense, poll_interval: 1s}\ndefaults: {settle: later, settle_max: 1s}"
-    assert len(mistakes(tmp_path, text)) == 2
+    assert len(config_errors(tmp_path, text)) == 2
 
 
 def test_the_poll_limit_of_the_real_service_does_not_bind_others(tmp_path: Path) -> None:
-    assert mistakes(tmp_path, "api: {base_url: http://localhost:1/api, poll_interval: 10ms}") == []
-    assert mistakes(tmp_path, "api: {base_url: https://notpiktid.com/api, poll_interval: 10ms}") == []
-    assert len(mistakes(tmp_path, "api: {base_url: 'https://API.PiktID.com./api', poll_interval: 10ms}")) == 1
+    assert config_errors(tmp_path, "api: {base_url: http://localhost:1/api, poll_interval: 10ms}") == []
+    assert config_errors(tmp_path, "api: {base_url: https://notpiktid.com/api, poll_interval: 10ms}") == []
+    assert len(config_errors(tmp_path, "api: {base_url: 'https://API.PiktID.com./api', poll_interval: 10ms}")) == 1
 
 
 def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.configurations import loaded, mistakes
+from tests.support.configurations import config_errors, loaded
 
 ADDRESS = 'an address such as "127.0.0.1:8080" or unix:/run/expandd/page.sock'
 ARGV = "a list of the program's absolute path and its arguments, such as [/usr/local/bin/tell, done]"
@@ -58,22 +58,22 @@ def keyless(path: Path, mode: int = 0o600, text: str = "s3cret\n") -> Path:
         ("page: {listen: '[::g]:8080'}", f"page.listen: expected {ADDRESS}, found '[::g]:8080'."),
         ("page: {listen: 'unix:page.sock'}", f"page.listen: expected {ADDRESS}, whose path is absolute and of at most 107 bytes, found 'unix:page.sock'."),
         ("page: {listen: 'unix:/no/such/page.sock'}", "page.listen: expected a directory for the socket that exists and can be written, found /no/such, which is not there. Make it: mkdir -p /no/such."),
-        ("page: {listen: '0.0.0.0:80'}", "page.listen: expected a password_file beside an address that other machines can reach, found '0.0.0.0:80' and none. Everybody there could see the pictures. Name a file with a password, or listen on 127.0.0.1."),
-        ("page: {listen: 'localhost.example.com:80'}", "page.listen: expected a password_file beside an address that other machines can reach, found 'localhost.example.com:80' and none. Everybody there could see the pictures. Name a file with a password, or listen on 127.0.0.1."),
-        ("page: {listen: 'localhost:80', hosts: ['http://x']}", "page.hosts: expected a list of host names, such as [pictures.example.com], found a list. Without http:// and without a port."),
+        ("page: {listen: '0.0.0.0:80'}", "page.listen: expected a password_file beside an address that other machines can reach, found '0.0.0.0:80' and none. Everybody there could see the images. Name a file with a password, or listen on 127.0.0.1."),
+        ("page: {listen: 'localhost.example.com:80'}", "page.listen: expected a password_file beside an address that other machines can reach, found 'localhost.example.com:80' and none. Everybody there could see the images. Name a file with a password, or listen on 127.0.0.1."),
+        ("page: {listen: 'localhost:80', hosts: ['http://x']}", "page.hosts: expected a list of host names, such as [images.example.com], found a list. Without http:// and without a port."),
         ("page: {listen: 'localhost:80', password: x}", "page.password: expected no credentials, found 'password'. A password never stands in this file: put it into a file of its own, and name that as password_file."),
         ("page: {listen: 'localhost:80', password_file: open}", "page.password_file: expected a file with a password in it that only expandd's user can read, found open, which every user of this machine can read. Close it: chmod o-rwx open."),
         ("metrics_file: no/such/expandd.prom", "metrics_file: expected a directory for the metrics file that exists and can be written, found no/such, which is not there. Make it: mkdir -p no/such."),
         ("metrics_file: expandd.txt", "metrics_file: expected a file whose name ends in .prom, found expandd.txt. A node exporter reads no other."),
     ],
 )  # fmt: skip
-def test_each_mistake_says_what_was_expected_and_what_to_do(tmp_path: Path, text: str, sentence: str) -> None:
+def test_each_config_error_says_what_was_expected_and_what_to_do(tmp_path: Path, text: str, sentence: str) -> None:
     keyless(tmp_path / "open", 0o604)
     keyless(tmp_path / "empty", text="")
-    assert mistakes(tmp_path, text) == [f"config.yaml:2: {sentence}"]
+    assert config_errors(tmp_path, text) == [f"config.yaml:2: {sentence}"]
 
 
-def test_a_file_that_the_group_may_read_is_no_mistake(tmp_path: Path) -> None:
+def test_a_file_that_the_group_may_read_is_no_config_error(tmp_path: Path) -> None:
     keyless(tmp_path / "secret", 0o640)
     hooks = loaded(tmp_path, "hooks: {on_done: {url: 'http://127.0.0.1:9/x', secret_file: secret}}").hooks
     assert hooks.on_done is not None
@@ -81,12 +81,12 @@ def test_a_file_that_the_group_may_read_is_no_mistake(tmp_path: Path) -> None:
 
 
 def test_the_key_of_a_secret_file_is_misspelt_once(tmp_path: Path) -> None:
-    [sentence] = mistakes(tmp_path, "hooks:\n  on_done: {url: 'https://x', secret_fiel: x}")
+    [sentence] = config_errors(tmp_path, "hooks:\n  on_done: {url: 'https://x', secret_fiel: x}")
     assert sentence.startswith("config.yaml:3: hooks.on_done.secret_fiel:")
 
 
 def test_a_directory_that_systemd_makes_at_the_start_may_still_be_missing(tmp_path: Path) -> None:
     for name in ("expandd", "expandd-no-such-instance"):
-        found = mistakes(tmp_path, f"page: {{listen: 'unix:/run/{name}/page.sock'}}")
+        found = config_errors(tmp_path, f"page: {{listen: 'unix:/run/{name}/page.sock'}}")
         assert found == [] or Path(f"/run/{name}").exists()
-    assert mistakes(tmp_path, "page: {listen: 'unix:/run/expandd/no-such/page.sock'}") != []
+    assert config_errors(tmp_path, "page: {listen: 'unix:/run/expandd/no-such/page.sock'}") != []

@@ -1,4 +1,4 @@
-"""Pictures made to do harm get their answer at once; odd ones that every viewer shows are whole; walls hold."""
+"""Images made to do harm get their answer at once; odd ones that every viewer shows are whole; walls hold."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
-from tests.support.odd_pictures import (
+from tests.support.images import CORNERS, an_image, png_claiming
+from tests.support.odd_images import (
     apple_png,
     many_chunks,
     many_scans,
-    several_pictures,
+    several_images,
     swelling_text,
     webp_claiming,
     webp_with_exif,
     with_chunk,
 )
-from tests.support.pictures import CORNERS, picture, png_claiming
 
-# A child that puts up its walls, and then tries what the picture says.
+# A child that puts up its walls, and then tries what the image says.
 TRYING = """
 import os, socket, sys
 from expandd.adapters.images import process as real
@@ -65,7 +65,7 @@ async def images() -> AsyncIterator[PillowImages]:
         yield pillow
 
 
-def written(directory: Path, data: bytes, name: str = "picture") -> Path:
+def written(directory: Path, data: bytes, name: str = "image") -> Path:
     path = directory / name
     path.write_bytes(data)
     return path
@@ -126,7 +126,7 @@ async def test_it_is_said_as_what_it_is(images: PillowImages, tmp_path: Path, da
 
 ODD = {
     **{
-        f"png with a wrong sum in {kind.decode()}": with_chunk(picture("png"), kind, body, harmed=True)
+        f"png with a wrong sum in {kind.decode()}": with_chunk(an_image("png"), kind, body, harmed=True)
         for kind, body in (
             (b"pHYs", bytes(9)),
             (b"iCCP", b"p\0\0nonsense"),
@@ -139,8 +139,8 @@ ODD = {
             (b"teSt", b""),
         )
     },
-    "png with a text that cannot be unpacked": with_chunk(picture("png"), b"zTXt", b"Comment\0\0nonsense"),
-    "png with a header of a text that is too short": with_chunk(picture("png"), b"pHYs", b""),
+    "png with a text that cannot be unpacked": with_chunk(an_image("png"), b"zTXt", b"Comment\0\0nonsense"),
+    "png with a header of a text that is too short": with_chunk(an_image("png"), b"pHYs", b""),
     "png with 20 MB of text": swelling_text(20 << 20),
     "webp whose EXIF ends in 2 KB of zeros": webp_with_exif(2048),
     "webp whose EXIF ends in 60 KB of zeros": webp_with_exif(60_000),
@@ -153,40 +153,40 @@ ODD = {
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD)
 async def test_what_every_viewer_shows_is_whole(images: PillowImages, tmp_path: Path, data: bytes) -> None:
     assert isinstance(await images.examine(written(tmp_path, data)), Whole)
-    assert isinstance(await images.examine_result(tmp_path / "picture"), Whole)
-    assert (await images.thumbnail(tmp_path / "picture", 50)).of.width
+    assert isinstance(await images.examine_result(tmp_path / "image"), Whole)
+    assert (await images.thumbnail(tmp_path / "image", 50)).of.width
 
 
 @pytest.mark.parametrize("kind", [b"IDAT", b"IHDR", b"IEND"])
 async def test_a_wrong_sum_in_a_chunk_that_is_needed_is_damage(
     images: PillowImages, tmp_path: Path, kind: bytes
 ) -> None:
-    data = bytearray(picture("png"))
+    data = bytearray(an_image("png"))
     at = data.index(kind)
     data[at + 4 + int.from_bytes(data[at - 4 : at])] ^= 1
 
     assert isinstance(await images.examine(written(tmp_path, bytes(data))), Unfinished)
 
 
-class TestSeveralPictures:
+class TestSeveralImages:
     async def test_the_first_is_judged_and_is_what_is_sent(self, images: PillowImages, tmp_path: Path) -> None:
-        data, first = several_pictures(300, 200)
+        data, first = several_images(300, 200)
         with Image.open(io.BytesIO(data)) as seen:
-            assert seen.format == "MPO", "other readers see several pictures too"
+            assert seen.format == "MPO", "other readers see several images too"
         path = written(tmp_path, data)
 
         assert await images.examine(path) == Whole(format=ImageFormat.JPEG, size=Size(300, 200), orientation=1)
         assert await images.first_image(path, tmp_path / "first")
         assert (tmp_path / "first").read_bytes() == first
-        assert sorted(os.listdir(tmp_path)) == ["first", "picture"]
+        assert sorted(os.listdir(tmp_path)) == ["first", "image"]
 
     async def test_a_file_of_one_is_left_as_it_is(self, images: PillowImages, tmp_path: Path) -> None:
-        for data in (picture("jpeg"), picture("png"), picture("webp"), picture("jpeg") + picture("jpeg")):
+        for data in (an_image("jpeg"), an_image("png"), an_image("webp"), an_image("jpeg") + an_image("jpeg")):
             assert not await images.first_image(written(tmp_path, data), tmp_path / "first")
-        assert os.listdir(tmp_path) == ["picture"]
+        assert os.listdir(tmp_path) == ["image"]
 
     async def test_a_turned_one_is_turned_alone(self, images: PillowImages, tmp_path: Path) -> None:
-        path = written(tmp_path, several_pictures(300, 200, orientation=6)[0])
+        path = written(tmp_path, several_images(300, 200, orientation=6)[0])
         await images.make_upright(path, tmp_path / "upright")
 
         assert await images.examine(tmp_path / "upright") == Whole(
@@ -202,7 +202,7 @@ class TestSeveralPictures:
     async def test_one_whose_first_is_cut_off_is_unfinished(
         self, images: PillowImages, tmp_path: Path, cut: float
     ) -> None:
-        data, first = several_pictures()
+        data, first = several_images()
         assert isinstance(await images.examine(written(tmp_path, data[: int(len(first) * cut)])), Unfinished)
 
 
@@ -219,7 +219,7 @@ class TestWalls:
         async with PillowImages(program=("-c", TRYING)) as images:
             with pytest.raises(Later, match=r"refused: \d+"):
                 await images.examine(path)
-        assert sorted(os.listdir(tmp_path)) == ["picture", "secret"]
+        assert sorted(os.listdir(tmp_path)) == ["image", "secret"]
 
 
 class TestStarting:
@@ -234,7 +234,7 @@ class TestStarting:
         async with PillowImages(python=str(python)) as images:
             for _ in range(4):
                 with pytest.raises(DecoderAway, match=r"python\) (cannot be started|does not start)"):
-                    await images.examine(written(tmp_path, picture()))
+                    await images.examine(written(tmp_path, an_image()))
             with pytest.raises(DecoderAway):
                 await images.prove()
 
@@ -242,17 +242,17 @@ class TestStarting:
         python = tmp_path / "python"
         async with PillowImages(python=str(python)) as images:
             with pytest.raises(DecoderAway):
-                await images.examine(written(tmp_path, picture()))
+                await images.examine(written(tmp_path, an_image()))
             python.symlink_to("/usr/bin/python3")
             python.unlink()
             python.write_text(f'#!/bin/sh\nexec "{os.path.realpath("/proc/self/exe")}" "$@"\n')
             python.chmod(0o755)
-            assert isinstance(await images.examine(written(tmp_path, picture())), Whole)
+            assert isinstance(await images.examine(written(tmp_path, an_image())), Whole)
 
 
 async def test_three_hundred_bombs_beside_good_ones_hold_up_nobody(images: PillowImages, tmp_path: Path) -> None:
     bombs = [written(tmp_path, webp_claiming(1 << 24, 1 << 24), f"bomb {number}") for number in range(300)]
-    good = [written(tmp_path, picture("png", seed=number), f"good {number}") for number in range(10)]
+    good = [written(tmp_path, an_image("png", seed=number), f"good {number}") for number in range(10)]
     found = await asyncio.gather(*(images.examine(path) for path in (*bombs, *good)))
 
     assert all(isinstance(one, Unfit) and one.fault.code is FaultCode.TOO_LARGE for one in found[:300])

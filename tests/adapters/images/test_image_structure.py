@@ -1,4 +1,4 @@
-"""Owns the proof that a file's own end is found, and that nothing unfinished or foreign passes for a picture."""
+"""Owns the proof that a file's own end is found, and that nothing unfinished or foreign passes for an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from expandd.adapters.images.foreign_types import HEAD, foreign
 from expandd.adapters.images.structure import Structure, structure_of
 from expandd.domain.errors import FaultCode
 from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit
-from tests.support.pictures import animated, chunk, drawing, encoded, picture, png_claiming
+from tests.support.images import an_image, animated, chunk, drawing, encoded, png_claiming
 
 FORMATS = ("jpeg", "png", "webp")
 
@@ -35,23 +35,23 @@ def with_segment(jpeg: bytes, marker: int, body: bytes) -> bytes:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("size", [(1, 1), (96, 80), (64, 4096), (701, 303)])
 def test_a_whole_file_shows_its_format_and_its_size(name: str, size: tuple[int, int]) -> None:
-    assert structure_of(picture(name, *size)) == Structure(ImageFormat(name), Size(*size))
+    assert structure_of(an_image(name, *size)) == Structure(ImageFormat(name), Size(*size))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("lossless", [True, False])
 def test_every_kind_of_webp_shows_its_size(mode: str, lossless: bool) -> None:
-    data = picture("webp", 321, 123, mode=mode, lossless=lossless)
+    data = an_image("webp", 321, 123, mode=mode, lossless=lossless)
     assert structure_of(data) == Structure(ImageFormat.WEBP, Size(321, 123))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_that_ends_anywhere_before_its_end_is_unfinished(name: str) -> None:
-    data = picture(name, orientation=6)
+    data = an_image(name, orientation=6)
     assert all(unfinished(data[:cut]) for cut in range(len(data)))
 
 
-RESERVED = {name: picture(name, 400, 300) for name in FORMATS} | {
+RESERVED = {name: an_image(name, 400, 300) for name in FORMATS} | {
     f"animated {name}": animated(name, 400, 300) for name in ("png", "webp")
 }
 
@@ -63,7 +63,7 @@ def test_a_reserved_file_with_a_tail_of_zeros_is_unfinished(data: bytes) -> None
 
 
 def test_a_webp_of_its_full_length_with_a_tail_of_zeros_is_unfinished() -> None:
-    data = picture("webp", 400, 300, lossless=False, quality=100)
+    data = an_image("webp", 400, 300, lossless=False, quality=100)
     assert unfinished(data[: len(data) - 1100] + bytes(1100))
 
 
@@ -87,26 +87,26 @@ def test_an_empty_file_is_called_empty() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_follows_the_end_does_not_matter(name: str) -> None:
-    data = picture(name)
+    data = an_image(name)
     assert structure_of(data + b"appended by a camera") == structure_of(data)
 
 
-def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture() -> None:
-    thumbnail = picture("jpeg", 64, 64)
-    data = with_segment(picture("jpeg", 200, 100), 0xE1, b"Exif\0\0" + thumbnail)
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image() -> None:
+    thumbnail = an_image("jpeg", 64, 64)
+    data = with_segment(an_image("jpeg", 200, 100), 0xE1, b"Exif\0\0" + thumbnail)
     assert structure_of(data) == Structure(ImageFormat.JPEG, Size(200, 100))
     assert all(unfinished(data[:cut]) for cut in range(len(data)))
 
 
 @pytest.mark.parametrize("save", [{"progressive": True}, {"restart_marker_blocks": 1}, {"optimize": True}])
 def test_scans_and_restarts_of_a_jpeg_are_walked(save: dict[str, Any]) -> None:
-    data = picture("jpeg", 200, 100, **save)
+    data = an_image("jpeg", 200, 100, **save)
     assert structure_of(data) == Structure(ImageFormat.JPEG, Size(200, 100))
     assert all(unfinished(data[:cut]) for cut in range(len(data)))
 
 
 def test_fill_bytes_before_a_marker_are_skipped() -> None:
-    data = picture("jpeg")
+    data = an_image("jpeg")
     assert structure_of(data[:-2] + b"\xff\xff\xff\xd9") == structure_of(data)
 
 
@@ -115,18 +115,18 @@ def test_an_end_without_a_scan_is_no_end() -> None:
 
 
 def test_a_hole_in_a_png_is_found_by_its_sums() -> None:
-    data = picture("png", 300, 300)
+    data = an_image("png", 300, 300)
     assert unfinished(data[:200] + bytes(40) + data[240:])
 
 
 def test_a_wrong_sum_in_a_chunk_that_decoders_ignore_is_forgiven() -> None:
-    data = picture("png")
+    data = an_image("png")
     text = chunk(b"tEXt", b"a\0b")[:-1] + b"?"
     assert isinstance(structure_of(data[:33] + text + data[33:]), Structure)
 
 
 def test_a_png_without_pixels_is_unfinished() -> None:
-    data = picture("png")
+    data = an_image("png")
     assert unfinished(data[:33] + chunk(b"IEND", b""))
 
 
@@ -135,35 +135,35 @@ def test_what_a_header_claims_is_reported_and_not_allocated() -> None:
 
 
 EXPORT = "Export it as JPEG, PNG or WEBP and drop that."
-UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP pictures that are in it."
-INSTEAD = "Drop a JPEG, PNG or WEBP picture instead."
+UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP images that are in it."
+INSTEAD = "Drop a JPEG, PNG or WEBP image instead."
 FOREIGN = [
-    (picture("gif"), "a GIF picture", EXPORT),
-    (picture("tiff"), "a TIFF picture or a camera raw file", EXPORT),
-    (b"MM\0*" + bytes(60), "a TIFF picture or a camera raw file", EXPORT),
+    (an_image("gif"), "a GIF image", EXPORT),
+    (an_image("tiff"), "a TIFF image or a camera raw file", EXPORT),
+    (b"MM\0*" + bytes(60), "a TIFF image or a camera raw file", EXPORT),
     (b"II*\0\x10\0\0\0CR\x02\0" + bytes(60), "a camera raw file (Canon CR2)", EXPORT),
     (b"FUJIFILMCCD-RAW 0201", "a camera raw file (Fujifilm RAF)", EXPORT),
-    (picture("bmp"), "a BMP picture", EXPORT),
-    (picture("ico"), "an icon file (ICO)", EXPORT),
-    (picture("avif"), "an AVIF picture", EXPORT),
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture", EXPORT),
-    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC picture", EXPORT),
+    (an_image("bmp"), "a BMP image", EXPORT),
+    (an_image("ico"), "an icon file (ICO)", EXPORT),
+    (an_image("avif"), "an AVIF image", EXPORT),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image", EXPORT),
+    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC image", EXPORT),
     (b"\0\0\0\x18ftypcrx \0\0\0\1", "a camera raw file (Canon CR3)", EXPORT),
     (b"\0\0\0\x18ftypisom\0\0\2\0", "an MP4 video", INSTEAD),
     (b"\0\0\0\x14ftypqt  \0\0\2\0", "a QuickTime video", INSTEAD),
     (b"\x1a\x45\xdf\xa3\x01\0\0\0", "a Matroska or WebM video", INSTEAD),
     (b"RIFF\x24\0\0\0AVI LIST", "an AVI video", INSTEAD),
     (b"RIFF\x24\0\0\0WAVEfmt ", "a sound file", INSTEAD),
-    (picture("pdf"), "a PDF document", EXPORT),
+    (an_image("pdf"), "a PDF document", EXPORT),
     (b"8BPS\0\1" + bytes(20), "a Photoshop document", EXPORT),
     (b"%!PS-Adobe-3.0 EPSF-3.0", "a PostScript or EPS document", EXPORT),
-    (picture("jpeg2000"), "a JPEG 2000 picture", EXPORT),
-    (b"\xff\x0a\xfa\x7f", "a JPEG XL picture", EXPORT),
+    (an_image("jpeg2000"), "a JPEG 2000 image", EXPORT),
+    (b"\xff\x0a\xfa\x7f", "a JPEG XL image", EXPORT),
     (b"PK\x03\x04\x14\0", "a ZIP archive or an Office document", UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", UNPACK),
     (b"\x1f\x8b\x08\0", "a gzip archive", UNPACK),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", INSTEAD),
-    (b"\0\x05\x16\x07\0\x02", "a helper file that macOS wrote beside a picture", INSTEAD),
+    (b"\0\x05\x16\x07\0\x02", "a helper file that macOS wrote beside an image", INSTEAD),
     (b"\x7fELF\2\1\1", "a program", INSTEAD),
     (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing", EXPORT),
     (b'<?xml version="1.0"?>\n<!-- x -->\n<svg>', "an SVG drawing", EXPORT),
@@ -183,7 +183,7 @@ def test_another_type_is_named_and_the_sentence_says_what_to_do(data: bytes, nam
     found = structure_of(data)
     assert isinstance(found, Unfit)
     assert found.fault.code is FaultCode.UNSUPPORTED_TYPE
-    assert found.fault.message == f"This is {name}; only JPEG, PNG and WEBP pictures can be expanded."
+    assert found.fault.message == f"This is {name}; only JPEG, PNG and WEBP images can be expanded."
     assert found.fault.what_to_do == what_to_do
 
 
@@ -194,10 +194,10 @@ def test_any_bytes_get_an_answer(data: bytes) -> None:
 
 
 @given(
-    st.sampled_from([picture(name, orientation=3) for name in FORMATS]),
+    st.sampled_from([an_image(name, orientation=3) for name in FORMATS]),
     st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6)), max_size=6),
 )
-def test_a_damaged_picture_gets_an_answer(data: bytes, damage: list[tuple[float, bytes]]) -> None:
+def test_a_damaged_image_gets_an_answer(data: bytes, damage: list[tuple[float, bytes]]) -> None:
     damaged = bytearray(data)
     for place, new in damage:
         at = int(place * len(data))

@@ -1,4 +1,4 @@
-"""Owns the proof of what is seen inside pictures, and that no file harms the daemon that looks."""
+"""Owns the proof of what is seen inside images, and that no file harms the daemon that looks."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from expandd.adapters.images.shares import SPARE, Share
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from tests.support.examples import EVERY_DAY, MORE, examples
-from tests.support.odd_pictures import (
-    apple_png,
-    many_scans,
-    several_pictures,
-    swelling_text,
-    webp_claiming,
-    webp_with_exif,
-)
-from tests.support.pictures import (
+from tests.support.images import (
     CORNERS,
+    an_image,
     animated,
     chunk,
     drawing,
     encoded,
     lossless_jpeg,
-    picture,
     png_claiming,
+)
+from tests.support.odd_images import (
+    apple_png,
+    many_scans,
+    several_images,
+    swelling_text,
+    webp_claiming,
+    webp_with_exif,
 )
 
 FORMATS = ("jpeg", "png", "webp")
@@ -113,7 +113,7 @@ async def harmful() -> AsyncIterator[PillowImages]:
         yield pillow
 
 
-def written(directory: Path, data: bytes, name: str = "picture") -> Path:
+def written(directory: Path, data: bytes, name: str = "image") -> Path:
     path = directory / name
     path.write_bytes(data)
     return path
@@ -148,12 +148,10 @@ async def gone(pid: int) -> None:
         os.close(descriptor)
 
 
-class TestWholePictures:
+class TestWholeImages:
     @pytest.mark.parametrize("name", FORMATS)
-    async def test_a_whole_picture_of_each_format_is_whole(
-        self, images: PillowImages, tmp_path: Path, name: str
-    ) -> None:
-        found = await images.examine(written(tmp_path, picture(name, 300, 200)))
+    async def test_a_whole_image_of_each_format_is_whole(self, images: PillowImages, tmp_path: Path, name: str) -> None:
+        found = await images.examine(written(tmp_path, an_image(name, 300, 200)))
         assert found == Whole(format=ImageFormat(name), size=Size(300, 200), orientation=1)
 
     @pytest.mark.parametrize("name", FORMATS)
@@ -161,7 +159,7 @@ class TestWholePictures:
         self, images: PillowImages, tmp_path: Path, name: str
     ) -> None:
         for orientation in range(1, 9):
-            path = written(tmp_path, picture(name, 96, 80, orientation=orientation))
+            path = written(tmp_path, an_image(name, 96, 80, orientation=orientation))
             whole = Whole(format=ImageFormat(name), size=Size(96, 80), orientation=orientation)
             assert await images.examine(path) == whole
             assert await images.examine_result(path) == whole
@@ -183,7 +181,7 @@ class TestWholePictures:
     async def test_every_kind_of_pixel_is_accepted_and_can_be_turned(
         self, images: PillowImages, tmp_path: Path, name: str, mode: str
     ) -> None:
-        path = written(tmp_path, picture(name, mode=mode, orientation=6))
+        path = written(tmp_path, an_image(name, mode=mode, orientation=6))
         assert isinstance(await images.examine(path), Whole)
         await images.make_upright(path, tmp_path / "upright")
         with Image.open(tmp_path / "upright") as upright, Image.open(path) as stored:
@@ -197,10 +195,10 @@ class TestWholePictures:
     async def test_progressive_and_fine_jpegs_are_whole(
         self, images: PillowImages, tmp_path: Path, save: dict[str, Any]
     ) -> None:
-        assert isinstance(await images.examine(written(tmp_path, picture("jpeg", **save))), Whole)
+        assert isinstance(await images.examine(written(tmp_path, an_image("jpeg", **save))), Whole)
 
     @pytest.mark.parametrize("name", ["png", "webp"])
-    async def test_an_animated_picture_counts_as_its_first_frame(
+    async def test_an_animated_image_counts_as_its_first_frame(
         self, images: PillowImages, tmp_path: Path, name: str
     ) -> None:
         found = await images.examine(written(tmp_path, animated(name)))
@@ -211,16 +209,16 @@ class TestWholePictures:
 
         assert found == Whole(format=ImageFormat.JPEG, size=Size(64, 64), orientation=1)
 
-    async def test_a_camera_file_of_several_pictures_counts_as_jpeg(self, images: PillowImages, tmp_path: Path) -> None:
+    async def test_a_camera_file_of_several_images_counts_as_jpeg(self, images: PillowImages, tmp_path: Path) -> None:
         data = encoded(drawing(200, 100), "mpo", save_all=True, append_images=[drawing(80, 70)])
         found = await images.examine(written(tmp_path, data))
         assert found == Whole(format=ImageFormat.JPEG, size=Size(200, 100), orientation=1)
 
     @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff"])
-    async def test_exif_that_cannot_be_read_is_no_fault_of_the_picture(
+    async def test_exif_that_cannot_be_read_is_no_fault_of_the_image(
         self, images: PillowImages, tmp_path: Path, exif: bytes
     ) -> None:
-        found = await images.examine(written(tmp_path, picture("jpeg", exif=exif)))
+        found = await images.examine(written(tmp_path, an_image("jpeg", exif=exif)))
         assert found == Whole(format=ImageFormat.JPEG, size=Size(96, 80), orientation=1)
 
     @pytest.mark.parametrize("value", [0, 9, 65535])
@@ -229,7 +227,7 @@ class TestWholePictures:
     ) -> None:
         exif = Image.Exif()
         exif[0x0112] = value
-        found = await images.examine(written(tmp_path, picture("jpeg", exif=exif.tobytes())))
+        found = await images.examine(written(tmp_path, an_image("jpeg", exif=exif.tobytes())))
         assert isinstance(found, Whole)
         assert found.orientation == 1
 
@@ -240,13 +238,13 @@ class TestSizes:
     async def test_the_limits_themselves_are_within(
         self, images: PillowImages, tmp_path: Path, name: str, width: int, height: int
     ) -> None:
-        found = await images.examine(written(tmp_path, picture(name, width, height)))
+        found = await images.examine(written(tmp_path, an_image(name, width, height)))
         assert isinstance(found, Whole)
 
     @pytest.mark.parametrize("name", FORMATS)
     async def test_one_pixel_less_is_too_small(self, images: PillowImages, tmp_path: Path, name: str) -> None:
         for width, height in ((63, 64), (64, 63)):
-            found = await images.examine(written(tmp_path, picture(name, width, height)))
+            found = await images.examine(written(tmp_path, an_image(name, width, height)))
             assert fault(found).code is FaultCode.TOO_SMALL
             assert isinstance(found, Unfit)
             assert f"{width}\N{MULTIPLICATION SIGN}{height} px" in fault(found).message
@@ -254,13 +252,13 @@ class TestSizes:
     @pytest.mark.parametrize("name", FORMATS)
     async def test_one_pixel_more_is_too_large(self, images: PillowImages, tmp_path: Path, name: str) -> None:
         for width, height in ((4097, 64), (64, 4097)):
-            found = await images.examine(written(tmp_path, picture(name, width, height)))
+            found = await images.examine(written(tmp_path, an_image(name, width, height)))
             assert fault(found).code is FaultCode.TOO_LARGE
             assert "64 to 4096 px" in fault(found).message
 
     async def test_a_result_may_have_any_size(self, images: PillowImages, tmp_path: Path) -> None:
         for size in ((1, 1), (5000, 64)):
-            found = await images.examine_result(written(tmp_path, picture("png", *size)))
+            found = await images.examine_result(written(tmp_path, an_image("png", *size)))
             assert found == Whole(format=ImageFormat.PNG, size=Size(*size), orientation=1)
 
     async def test_a_bomb_is_refused_before_it_is_decoded(self, images: PillowImages, tmp_path: Path) -> None:
@@ -269,14 +267,14 @@ class TestSizes:
         assert found.fault.code is FaultCode.TOO_LARGE
 
     async def test_a_result_too_large_to_decode_here_is_judged_by_its_end(self, tmp_path: Path) -> None:
-        path = written(tmp_path, picture("png", 200, 100))
+        path = written(tmp_path, an_image("png", 200, 100))
         async with PillowImages(most_pixels=200 * 100 - 1) as images:
             assert isinstance(await images.examine_result(path), Whole)
             path.write_bytes(path.read_bytes()[:-1])
             assert isinstance(await images.examine_result(path), Unfinished)
 
     async def test_a_file_of_gigabytes_is_not_read(self, images: PillowImages, tmp_path: Path) -> None:
-        path = written(tmp_path, picture("jpeg"))
+        path = written(tmp_path, an_image("jpeg"))
         os.truncate(path, (1 << 30) + 1)
         found = await images.examine(path)
         assert isinstance(found, Unfit)
@@ -285,8 +283,8 @@ class TestSizes:
 
 class TestUnfinished:
     @pytest.mark.parametrize("name", FORMATS)
-    async def test_a_picture_cut_anywhere_is_unfinished(self, images: PillowImages, tmp_path: Path, name: str) -> None:
-        data = picture(name, 200, 150)
+    async def test_a_image_cut_anywhere_is_unfinished(self, images: PillowImages, tmp_path: Path, name: str) -> None:
+        data = an_image(name, 200, 150)
         for cut in {0, 1, 5, 11, 30, *range(40, len(data), len(data) // 40), len(data) - 1}:
             path = written(tmp_path, data[:cut])
             assert isinstance(await images.examine(path), Unfinished)
@@ -302,18 +300,18 @@ class TestUnfinished:
         found = await images.examine(written(tmp_path, png_claiming(100, 100)))
         assert isinstance(found, Unfinished)
         assert found.fault.code is FaultCode.NOT_WHOLE
-        assert found.fault.message.startswith("The file is damaged: its PNG picture cannot be decoded")
+        assert found.fault.message.startswith("The file is damaged: its PNG image cannot be decoded")
 
     async def test_another_type_is_unfit_at_once(self, images: PillowImages, tmp_path: Path) -> None:
-        found = await images.examine(written(tmp_path, picture("gif"), "picture.jpg"))
+        found = await images.examine(written(tmp_path, an_image("gif"), "image.jpg"))
         assert isinstance(found, Unfit)
-        assert found.fault.message == "This is a GIF picture; only JPEG, PNG and WEBP pictures can be expanded."
+        assert found.fault.message == "This is a GIF image; only JPEG, PNG and WEBP images can be expanded."
 
     async def test_a_file_that_we_may_not_read_is_unfit_at_once_and_it_is_said_why(self, tmp_path: Path) -> None:
         def denied(path: Path) -> int:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-        path = written(tmp_path, picture())
+        path = written(tmp_path, an_image())
         path.chmod(0o600)
         async with PillowImages(open_file=denied) as images:
             found = await images.examine(path)
@@ -329,7 +327,7 @@ class TestUnfinished:
 
 class TestNotFiles:
     async def test_a_symlink_is_not_followed(self, images: PillowImages, tmp_path: Path) -> None:
-        (tmp_path / "link.jpg").symlink_to(written(tmp_path, picture()))
+        (tmp_path / "link.jpg").symlink_to(written(tmp_path, an_image()))
         with pytest.raises(Later, match="symbolic link"):
             await images.examine(tmp_path / "link.jpg")
         with pytest.raises(Later, match="symbolic link"):
@@ -349,7 +347,7 @@ class TestNotFiles:
 
     async def test_any_name_that_the_disk_takes_can_be_examined(self, images: PillowImages, tmp_path: Path) -> None:
         for name in ("ü 写真.jpg", "line\nbreak.jpg", os.fsdecode(b"latin-\xe9.jpg")):
-            assert isinstance(await images.examine(written(tmp_path, picture(), name)), Whole)
+            assert isinstance(await images.examine(written(tmp_path, an_image(), name)), Whole)
 
 
 class TestUpright:
@@ -358,14 +356,14 @@ class TestUpright:
         self, images: PillowImages, tmp_path: Path, name: str
     ) -> None:
         for orientation in range(1, 9):
-            source = written(tmp_path, picture(name, 120, 80, orientation=orientation))
+            source = written(tmp_path, an_image(name, 120, 80, orientation=orientation))
             before = source.read_bytes()
             await images.make_upright(source, tmp_path / "upright")
             found = await images.examine(tmp_path / "upright")
             assert found == Whole(format=ImageFormat(name), size=Size(120, 80), orientation=1)
             assert _corners(tmp_path / "upright") == CORNERS
             assert source.read_bytes() == before
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["picture", "upright"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "upright"]
 
     async def test_profile_and_other_exif_are_kept(self, images: PillowImages, tmp_path: Path) -> None:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -380,27 +378,27 @@ class TestUpright:
 
     async def test_png_and_webp_lose_nothing(self, images: PillowImages, tmp_path: Path) -> None:
         for name in ("png", "webp"):
-            data = picture(name, 90, 70, mode="RGBA", orientation=6, lossless=True)
+            data = an_image(name, 90, 70, mode="RGBA", orientation=6, lossless=True)
             await images.make_upright(written(tmp_path, data), tmp_path / "upright")
             with Image.open(tmp_path / "upright") as upright:
                 assert upright.convert("RGB").tobytes() == drawing(90, 70).tobytes()
 
     async def test_an_earlier_copy_is_replaced(self, images: PillowImages, tmp_path: Path) -> None:
         target = written(tmp_path, b"an earlier try", "upright")
-        await images.make_upright(written(tmp_path, picture(orientation=3)), target)
+        await images.make_upright(written(tmp_path, an_image(orientation=3)), target)
         assert isinstance(await images.examine(target), Whole)
 
     async def test_a_source_that_cannot_be_used_is_a_fault_and_leaves_nothing(
         self, images: PillowImages, tmp_path: Path
     ) -> None:
-        for data in (b"text", picture()[:-2], picture("png", 10, 10), png_claiming(100, 100)):
+        for data in (b"text", an_image()[:-2], an_image("png", 10, 10), png_claiming(100, 100)):
             with pytest.raises(FileFault):
                 await images.make_upright(written(tmp_path, data), tmp_path / "upright")
-        assert [path.name for path in tmp_path.iterdir()] == ["picture"]
+        assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
     async def test_a_target_that_cannot_be_written_is_for_later(self, images: PillowImages, tmp_path: Path) -> None:
         with pytest.raises(Later, match="No such file or directory"):
-            await images.make_upright(written(tmp_path, picture()), tmp_path / "nowhere" / "upright")
+            await images.make_upright(written(tmp_path, an_image()), tmp_path / "nowhere" / "upright")
 
 
 class TestChildren:
@@ -413,7 +411,7 @@ class TestChildren:
         assert found.fault.code is FaultCode.UNREADABLE
         with pytest.raises(FileFault):
             await harmful.make_upright(tmp_path / "harm", tmp_path / "upright")
-        assert isinstance(await harmful.examine(written(tmp_path, picture())), Whole)
+        assert isinstance(await harmful.examine(written(tmp_path, an_image())), Whole)
 
     async def test_a_file_that_takes_a_decoder_for_ever_is_unfit(self, harmful: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, b"spin")
@@ -429,7 +427,7 @@ class TestChildren:
     ) -> None:
         with pytest.raises(ReaderDied):
             await harmful.examine(written(tmp_path, harm.encode(), "harm"))
-        assert isinstance(await harmful.examine(written(tmp_path, picture())), Whole)
+        assert isinstance(await harmful.examine(written(tmp_path, an_image())), Whole)
 
     async def test_a_crash_that_does_not_come_again_is_not_blamed_on_the_file(
         self, harmful: PillowImages, tmp_path: Path
@@ -438,7 +436,7 @@ class TestChildren:
         assert fault(found).code is FaultCode.UNSUPPORTED_TYPE
 
     async def test_a_child_killed_while_it_rests_is_replaced(self, images: PillowImages, tmp_path: Path) -> None:
-        path = written(tmp_path, picture())
+        path = written(tmp_path, an_image())
         await images.examine(path)
         (pid,) = images.resting
         os.kill(pid, signal.SIGKILL)
@@ -454,7 +452,7 @@ class TestChildren:
     @pytest.mark.parametrize("answer", ["", "{}", "[1]", '{"is":"whole"}', '{"is":"whole","format":"gif"}'])
     async def test_an_answer_that_makes_no_sense_is_blamed_on_the_file(self, tmp_path: Path, answer: str) -> None:
         async with PillowImages(program=("-c", ANSWERING.replace("ANSWER", repr(answer)))) as images:
-            found = await images.examine(written(tmp_path, picture()))
+            found = await images.examine(written(tmp_path, an_image()))
         assert isinstance(found, Unfit)
 
     async def test_a_decoder_that_hangs_is_killed_in_the_end(self, tmp_path: Path) -> None:
@@ -467,7 +465,7 @@ class TestChildren:
         for mount in ("share", "disk"):
             (tmp_path / mount).mkdir()
         hang = [written(tmp_path / "share", b"hang", f"{number}") for number in range(6)]
-        good = written(tmp_path / "disk", picture())
+        good = written(tmp_path / "disk", an_image())
         begun = asyncio.Semaphore(0)
         for path in hang:
             os.mkfifo(f"{path}.hanging")
@@ -506,13 +504,13 @@ class TestChildren:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        found = await harmful.examine(written(tmp_path, picture(seed=1)))
+        found = await harmful.examine(written(tmp_path, an_image(seed=1)))
         assert isinstance(found, Whole)
 
-    async def test_no_child_runs_before_the_first_picture_nor_after_close(self, tmp_path: Path) -> None:
+    async def test_no_child_runs_before_the_first_image_nor_after_close(self, tmp_path: Path) -> None:
         images = PillowImages()
         assert not images.resting
-        await images.examine(written(tmp_path, picture()))
+        await images.examine(written(tmp_path, an_image()))
         (pid,) = images.resting
         await images.close()
         await gone(pid)
@@ -525,7 +523,7 @@ class TestChildren:
         images.expect()
         ready = await at_rest(images)
         images.expect()
-        await images.examine(written(tmp_path, picture()))
+        await images.examine(written(tmp_path, an_image()))
         assert images.resting == ready
         assert len(ready) == 1
 
@@ -540,9 +538,9 @@ class TestChildren:
                 await gone(pid)
             assert impatient.resting == ()
 
-    async def test_an_idle_child_ends_and_the_next_picture_starts_another(self, tmp_path: Path) -> None:
+    async def test_an_idle_child_ends_and_the_next_image_starts_another(self, tmp_path: Path) -> None:
         async with PillowImages(idle=0.01) as images:
-            path = written(tmp_path, picture())
+            path = written(tmp_path, an_image())
             await images.examine(path)
             for pid in images.resting:
                 await gone(pid)
@@ -551,13 +549,13 @@ class TestChildren:
 
     async def test_many_at_once_share_a_few_children(self, tmp_path: Path) -> None:
         async with PillowImages(processes=2 + SPARE) as images:
-            paths = [written(tmp_path, picture(seed=seed, width=64 + seed), f"{seed}") for seed in range(30)]
+            paths = [written(tmp_path, an_image(seed=seed, width=64 + seed), f"{seed}") for seed in range(30)]
             found = await asyncio.gather(*(images.examine(path) for path in paths))
             assert [whole.size.width for whole in found if isinstance(whole, Whole)] == list(range(64, 94))
             assert len(images.resting) == 2
 
     async def test_a_child_ignores_the_signals_that_stop_its_daemon(self, images: PillowImages, tmp_path: Path) -> None:
-        path = written(tmp_path, picture())
+        path = written(tmp_path, an_image())
         await images.examine(path)
         before = images.resting
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -574,7 +572,7 @@ class TestChildren:
         assert set(str(caught.value).strip("[]").replace("'", "").split(", ")) <= names
 
     async def test_a_child_dies_with_its_daemon(self, tmp_path: Path) -> None:
-        path = written(tmp_path, picture())
+        path = written(tmp_path, an_image())
         daemon = (
             "import asyncio, sys, pathlib, time\n"
             "from expandd.adapters.images.decoders import PillowImages\n"
@@ -608,13 +606,13 @@ def shared(runner: asyncio.Runner) -> Iterator[PillowImages]:
     runner.run(images.close())
 
 
-GOOD = [picture(name, orientation=3) for name in FORMATS] + [
-    picture("jpeg", progressive=True),
-    picture("png", mode="P"),
-    picture("webp", mode="RGBA", lossless=True),
+GOOD = [an_image(name, orientation=3) for name in FORMATS] + [
+    an_image("jpeg", progressive=True),
+    an_image("png", mode="P"),
+    an_image("webp", mode="RGBA", lossless=True),
     animated("png"),
     animated("webp"),
-    several_pictures(96, 80)[0],
+    several_images(96, 80)[0],
     many_scans(3, 64, 64),
     swelling_text(1000),
     webp_with_exif(2048),
@@ -653,7 +651,7 @@ def test_any_bytes_get_a_finding(
 
 
 def _corners(path: Path) -> tuple[tuple[int, int, int], ...]:
-    """The colours of CORNERS that lie nearest to the picture's corners, in the same order."""
+    """The colours of CORNERS that lie nearest to the image's corners, in the same order."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     width, height = image.size

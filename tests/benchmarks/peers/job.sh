@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One picture, the whole job: upload, generate, poll, download, save, let go of the notification.
+# One image, the whole job: upload, generate, poll, download, save, let go of the notification.
 # FILE is the argument; API, TOKEN, OUTBOX, POLL (seconds) and ADDED (px left and right) come by the environment.
 set -eu
 file=$1 name=${1##*/}

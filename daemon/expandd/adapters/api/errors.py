@@ -11,7 +11,7 @@ What each status proves about a generate:
                                  refused for its form or its way: nothing was made
     408                          an origin says it for a request that came too slowly, but balancers say it for an
                                  upstream that answered too slowly: it proves nothing
-    409 423                      something stands in the way, perhaps this very picture being made: it proves nothing
+    409 423                      something stands in the way, perhaps this very image being made: it proves nothing
     any other 4xx, 3xx, 5xx, a page, a body of no sense
                                  it proves nothing
 """
@@ -49,7 +49,7 @@ PROVES_NOTHING_WAS_MADE = (
     FILE_AT_FAULT | PATH_OR_IMAGE | {401, 402, 403, 406, 407, 411, 414, 417, 421, 425, 426, 428, 429, 431, 451}
 )
 _REQUEST_AT_FAULT = frozenset({400, 422})
-BLAME_THE_FILE = "Look at what the API says, mend or replace the picture, and move it back into the inbox."
+BLAME_THE_FILE = "Look at what the API says, mend or replace the image, and move it back into the inbox."
 
 
 class Endpoint(Enum):
@@ -84,7 +84,7 @@ _STOCK = re.compile(
     r"^\W*(the )?(method )?(is )?not (allowed|found)\W*$|^\W*gone\W*$",
     re.IGNORECASE,
 )
-_IMAGE = re.compile(r"image|picture|\bids?\b|\bid_|expired|valid", re.IGNORECASE)
+_IMAGE = re.compile(r"image|image|\bids?\b|\bid_|expired|valid", re.IGNORECASE)
 
 
 def complaint(answer: Answer) -> Complaint:
@@ -148,7 +148,7 @@ def _about_the_request(endpoint: Endpoint, answer: Answer) -> ExpanddError:
 
 def refused(answer: Answer) -> FileFault:
     """The API refuses this file, in its own words."""
-    return FileFault(Fault(FaultCode.REFUSED_BY_API, f"The API refused this picture: {heard(answer)}.", BLAME_THE_FILE))
+    return FileFault(Fault(FaultCode.REFUSED_BY_API, f"The API refused this image: {heard(answer)}.", BLAME_THE_FILE))
 
 
 def too_large(answer: Answer) -> FileFault:
@@ -157,7 +157,7 @@ def too_large(answer: Answer) -> FileFault:
         Fault(
             FaultCode.REFUSED_BY_API,
             f"The file is too large for the API: it answered {heard(answer)}.",
-            "Save the picture smaller, such as a JPEG instead of a PNG, and drop that. Nothing was paid.",
+            "Save the image smaller, such as a JPEG instead of a PNG, and drop that. Nothing was paid.",
         )
     )
 
@@ -168,7 +168,7 @@ _ABOUT_A_FIELD = re.compile(
 
 
 def refused_field(answer: Answer, extra: Iterable[str], *, taken: bool = False) -> str:
-    """The added field that a refusal names; "" where it names none of them, and so is about the picture.
+    """The added field that a refusal names; "" where it names none of them, and so is about the image.
 
     Where the API has `taken` these fields before, a word that is the name of one is not enough ("the size is wrong").
     """
@@ -186,10 +186,10 @@ def _names(said: str, field: str, *, plainly: bool) -> bool:
 
 
 def request_refused(answer: Answer, field: str) -> AccountAway:
-    """What we send along is refused: no picture is at fault, and the next one would be refused too."""
+    """What we send along is refused: no image is at fault, and the next one would be refused too."""
     return AccountAway(
         PauseReason.REQUEST_REFUSED,
-        f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra`; no picture is at fault, "
+        f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra`; no image is at fault, "
         "and everything that waits goes on by itself afterwards.",
     )
 

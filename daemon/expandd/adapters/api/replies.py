@@ -140,7 +140,7 @@ def _leaves(value: Any, depth: int = 0, name: str = "") -> Iterator[str]:
 
 
 def upload_id(answer: Answer) -> str:
-    """The id of an uploaded picture, under either of its two names; "" when there is none."""
+    """The id of an uploaded image, under either of its two names; "" when there is none."""
     value = answer.value
     return _first_name(value, "id_image", "image_id") if isinstance(value, dict) else ""
 

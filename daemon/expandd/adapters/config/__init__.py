@@ -1,1 +1,1 @@
-"""The configuration: from a YAML file to settings, or to all its mistakes at once."""
+"""The configuration: from a YAML file to settings, or to all its errors at once."""

@@ -11,7 +11,7 @@ KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
+class ConfigError:
     """What a person must correct.
 
     `line` is set only where it is not the line of `path`. When the value `stands`, it can still be judged itself.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.config.config_errors import KeyPath, Mistake, dotted, listed
+from expandd.adapters.config.config_errors import ConfigError, KeyPath, dotted, listed
 from expandd.adapters.files.mount_guard import Mounts
 from expandd.adapters.responsiveness import silent
 from expandd.domain.naming import printable
@@ -62,7 +62,7 @@ class Place:
     """Its disk gives no answer: it is known by its name alone, and waits."""
 
 
-def folder_mistakes(places: Sequence[Place], line: Callable[[KeyPath], int]) -> Iterator[Mistake]:
+def folder_config_errors(places: Sequence[Place], line: Callable[[KeyPath], int]) -> Iterator[ConfigError]:
     """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk."""
     mounts = Mounts.read()
     hanging = silent(place.directory for place in places if place.role is not Role.STATE)
@@ -81,27 +81,27 @@ def folder_mistakes(places: Sequence[Place], line: Callable[[KeyPath], int]) -> 
     yield from _overlaps(places, mounts, line)
 
 
-def _missing(key: KeyPath, places: Sequence[Place]) -> Mistake:
-    """One mistake for all that a root lacks, and one command that makes it."""
+def _missing(key: KeyPath, places: Sequence[Place]) -> ConfigError:
+    """One error for all that a root lacks, and one command that makes it."""
     root = printable(places[0].directory.parent)
     names = [place.directory.name for place in places]
     made = " ".join(shlex.quote(printable(place.directory)) for place in places)
     expected = f"a directory with {listed(names)} in it"
     found = f"{root}, which has no {listed(names, 'or')}"
-    return Mistake(path=key, expected=expected, found=found, hint=f"Make what is missing: mkdir -p {made}")
+    return ConfigError(path=key, expected=expected, found=found, hint=f"Make what is missing: mkdir -p {made}")
 
 
-def _usable(place: Place) -> Iterator[Mistake]:
+def _usable(place: Place) -> Iterator[ConfigError]:
     if place.key[-1] == "root" and not os.path.lexists(place.directory):
         return
     flaw = _flaw(place.directory, os.R_OK | os.W_OK | os.X_OK)
     if flaw:
         expected = f"a directory for the {place.role.words} that exists and can be read and written"
         found, hint = flaw
-        yield Mistake(path=place.key, expected=expected, found=f"{printable(place.directory)}, {found}", hint=hint)
+        yield ConfigError(path=place.key, expected=expected, found=f"{printable(place.directory)}, {found}", hint=hint)
 
 
-def _state(place: Place) -> Iterator[Mistake]:
+def _state(place: Place) -> Iterator[ConfigError]:
     directory = place.directory
     missing = not os.path.lexists(directory)
     flaw = _flaw(directory.parent if missing else directory, os.W_OK | os.X_OK)
@@ -117,7 +117,7 @@ def _state(place: Place) -> Iterator[Mistake]:
             f"{printable(directory)}, whose parent is one {found}" if missing else f"{printable(directory)}, {found}"
         )
         expected = "a directory that can be written, or made"
-        yield Mistake(path=place.key, expected=expected, found=shown, hint=hint)
+        yield ConfigError(path=place.key, expected=expected, found=shown, hint=hint)
 
 
 def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
@@ -161,7 +161,7 @@ def _name(user: int) -> str:
         return str(user)
 
 
-def _work(place: Place, mounts: Mounts) -> Iterator[Mistake]:
+def _work(place: Place, mounts: Mounts) -> Iterator[ConfigError]:
     work = place.directory / WORK
     if is_link(work):
         # Whoever may drop files may have made it: its folder waits and says so, and the others go on.
@@ -175,15 +175,15 @@ def _work(place: Place, mounts: Mounts) -> Iterator[Mistake]:
     if not same or (here and there and here.mount != there.mount):
         expected = f"{WORK} in the inbox to be a directory on the inbox's own file system"
         hint = "Files are claimed by renaming them into it: remove that mount and let expandd make it."
-        yield Mistake(path=place.key, expected=expected, found=f"{printable(work)} elsewhere", hint=hint)
+        yield ConfigError(path=place.key, expected=expected, found=f"{printable(work)} elsewhere", hint=hint)
 
 
 def _overlaps(
     places: Sequence[Place],
     mounts: Mounts,
     line: Callable[[KeyPath], int],
-) -> Iterator[Mistake]:
-    """One mistake for each directory that is another one, or lies inside another one."""
+) -> Iterator[ConfigError]:
+    """One error for each directory that is another one, or lies inside another one."""
     chains = [_named_chain(place.directory) if place.hangs else _chain(place.directory, mounts) for place in places]
     owners: dict[Hashable, Place] = {}
     for place, chain in zip(places, chains, strict=True):
@@ -239,14 +239,14 @@ def _inside(real: Path, mounts: Mounts) -> list[Hashable]:
     return [("place", location.device, place) for place in (inside, *inside.parents)]
 
 
-def _overlap(place: Place, other: Place, how: str, line: Callable[[KeyPath], int]) -> Mistake:
+def _overlap(place: Place, other: Place, how: str, line: Callable[[KeyPath], int]) -> ConfigError:
     owner = f"{_named(other)} on line {line(other.key)}"
     found = f"{printable(place.directory)}, which {how} {printable(other.directory)} ({owner})"
     hint = "Give each a directory of its own, side by side."
     if Role.INBOX in {place.role, other.role}:
         hint += " Otherwise results could be picked up as new images, and paid for again."
     expected = f"a directory for the {place.role.words} that is not, and is not inside, another folder of expandd"
-    return Mistake(path=place.key, expected=expected, found=found, hint=hint)
+    return ConfigError(path=place.key, expected=expected, found=found, hint=hint)
 
 
 def _named(place: Place) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from expandd.adapters.config import yaml_marks
-from expandd.adapters.config.config_errors import KeyPath, Mistake, dotted
-from expandd.adapters.config.folder_rules import Place, Role, folder_mistakes
-from expandd.adapters.config.messages import mistakes_in
+from expandd.adapters.config.config_errors import ConfigError, KeyPath, dotted
+from expandd.adapters.config.folder_rules import Place, Role, folder_config_errors
+from expandd.adapters.config.messages import config_errors_in
 from expandd.adapters.config.model import (
     DIRECTORIES,
     ConfigKeys,
@@ -29,7 +29,7 @@ from expandd.adapters.config.model import (
     schema,
 )
 from expandd.adapters.config.output_keys import hooks_of, page_of
-from expandd.adapters.config.rules import manners_of, rule_mistakes, telling_mistakes
+from expandd.adapters.config.rules import defaults_of, rule_config_errors, telling_config_errors
 from expandd.adapters.config.yaml_marks import MOST_BYTES, Document
 from expandd.adapters.files.mount_guard import is_mount_point
 from expandd.adapters.json_text import read_json
@@ -44,25 +44,25 @@ __all__ = ["load", "schema", "settings_in", "settings_of", "state_dir_of"]
 def load(path: Path) -> Settings:
     """The configuration in `path`, checked together with the directories it names. Changes nothing on disk.
 
-    Relative paths in it are taken from the file's own directory. Raises ConfigurationError with all mistakes.
+    Relative paths in it are taken from the file's own directory. Raises ConfigurationError with all errors.
     """
     document = _read(path)
-    config, mistakes = _validated(document)
+    config, config_errors = _validated(document)
     base = path.absolute().parent
     if isinstance(document.data, dict):
-        bad = {mistake.path for mistake in mistakes if not mistake.stands}
-        mistakes += rule_mistakes(config, document, bad)
-        mistakes += _folder_mistakes(path, config, document, bad)
-        mistakes += telling_mistakes(config, document, bad, partial(_absolute, base=base))
-    if mistakes:
-        raise ConfigurationError(_problems(path, document, mistakes))
+        bad = {config_error.path for config_error in config_errors if not config_error.stands}
+        config_errors += rule_config_errors(config, document, bad)
+        config_errors += _folder_config_errors(path, config, document, bad)
+        config_errors += telling_config_errors(config, document, bad, partial(_absolute, base=base))
+    if config_errors:
+        raise ConfigurationError(_problems(path, document, config_errors))
     return _settings(config, base)
 
 
-def _folder_mistakes(path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath]) -> list[Mistake]:
+def _folder_config_errors(path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath]) -> list[ConfigError]:
     """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
     try:
-        return list(folder_mistakes(list(_places(config, path.absolute().parent, bad)), document.line))
+        return list(folder_config_errors(list(_places(config, path.absolute().parent, bad)), document.line))
     except OSError as error:
         expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
         raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
@@ -79,11 +79,13 @@ def settings_in(text: bytes, base: Path) -> Settings:
 
 
 def _alone(path: Path, document: Document, base: Path) -> Settings:
-    config, mistakes = _validated(document)
+    config, config_errors = _validated(document)
     if isinstance(document.data, dict):
-        mistakes += rule_mistakes(config, document, {mistake.path for mistake in mistakes if not mistake.stands})
-    if mistakes:
-        raise ConfigurationError(_problems(path, document, mistakes))
+        config_errors += rule_config_errors(
+            config, document, {config_error.path for config_error in config_errors if not config_error.stands}
+        )
+    if config_errors:
+        raise ConfigurationError(_problems(path, document, config_errors))
     return _settings(config, base)
 
 
@@ -92,8 +94,8 @@ def state_dir_of(path: Path) -> Path | None:
 
     Raises ConfigurationError when the file cannot be read.
     """
-    config, mistakes = _validated(_read(path))
-    wrong = any(mistake.path in {(), ("state_dir",)} for mistake in mistakes)
+    config, config_errors = _validated(_read(path))
+    wrong = any(config_error.path in {(), ("state_dir",)} for config_error in config_errors)
     return None if wrong else _absolute(config.state_dir, path.absolute().parent)
 
 
@@ -113,34 +115,34 @@ def _cannot(path: Path, error: OSError, expected: str, hint: str) -> Problem:
     return Problem(where=printable(path), path=dotted(()), expected=expected, found=found, hint=hint)
 
 
-def _validated(document: Document) -> tuple[ConfigKeys, list[Mistake]]:
+def _validated(document: Document) -> tuple[ConfigKeys, list[ConfigError]]:
     """What is valid in the document, and what is not.
 
     The invalid parts are taken out, so that the rules between keys can be applied to the rest in the same go.
     """
-    mistakes = list(document.mistakes)
+    config_errors = list(document.config_errors)
     if not isinstance(document.data, dict):
-        if not mistakes:
+        if not config_errors:
             found = document.shown(())
-            mistakes.append(Mistake(path=(), expected="keys such as folders:", found=found))
-        return ConfigKeys(), mistakes
+            config_errors.append(ConfigError(path=(), expected="keys such as folders:", found=found))
+        return ConfigKeys(), config_errors
     data = copy.deepcopy(document.data)
-    _take_out_all(data, mistakes)
+    _take_out_all(data, config_errors)
     try:
-        return ConfigKeys.model_validate(data), mistakes
+        return ConfigKeys.model_validate(data), config_errors
     except ValidationError as error:
-        mistakes += mistakes_in(error, document)
-    _take_out_all(data, mistakes)
+        config_errors += config_errors_in(error, document)
+    _take_out_all(data, config_errors)
     try:
-        return ConfigKeys.model_validate(data), mistakes
+        return ConfigKeys.model_validate(data), config_errors
     except ValidationError:
-        return ConfigKeys(), mistakes
+        return ConfigKeys(), config_errors
 
 
-def _take_out_all(data: Any, mistakes: Iterable[Mistake]) -> None:
-    for mistake in mistakes:
-        if not mistake.stands:
-            _take_out(data, mistake.path)
+def _take_out_all(data: Any, config_errors: Iterable[ConfigError]) -> None:
+    for config_error in config_errors:
+        if not config_error.stands:
+            _take_out(data, config_error.path)
 
 
 def _take_out(data: Any, path: KeyPath) -> None:
@@ -156,18 +158,18 @@ def _take_out(data: Any, path: KeyPath) -> None:
         data[int(path[-1])] = {}
 
 
-def _problems(path: Path, document: Document, mistakes: Iterable[Mistake]) -> tuple[Problem, ...]:
+def _problems(path: Path, document: Document, config_errors: Iterable[ConfigError]) -> tuple[Problem, ...]:
     """By line, each once."""
-    lines = {mistake: mistake.line or document.line(mistake.path) for mistake in mistakes}
+    lines = {config_error: config_error.line or document.line(config_error.path) for config_error in config_errors}
     return tuple(
         Problem(
             where=f"{printable(path)}:{line}",
-            path=_printable_path(mistake.path),
-            expected=mistake.expected,
-            found=mistake.found,
-            hint=mistake.hint,
+            path=_printable_path(config_error.path),
+            expected=config_error.expected,
+            found=config_error.found,
+            hint=config_error.hint,
         )
-        for mistake, line in sorted(lines.items(), key=lambda item: item[1])
+        for config_error, line in sorted(lines.items(), key=lambda item: item[1])
     )
 
 
@@ -182,7 +184,7 @@ def _places(config: ConfigKeys, base: Path, bad: set[KeyPath]) -> Iterator[Place
     required_anywhere = (_required(folder, base) for folder in config.folders)
     hanging = silent(one for one in required_anywhere if one is not None)
     for number, folder in enumerate(config.folders):
-        keeps = manners_of(folder, config.defaults).originals is Originals.MOVE
+        keeps = defaults_of(folder, config.defaults).originals is Originals.MOVE
         for role in DIRECTORIES:
             own = getattr(folder, role)
             path: KeyPath = ("folders", number, role if own else "root")
@@ -246,7 +248,7 @@ def _settings(config: ConfigKeys, base: Path) -> Settings:
 def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder:
     keys = folder.offsets or config.presets[folder.preset or ""]
     preset = preset_of(keys)
-    manners = manners_of(folder, config.defaults)
+    defaults = defaults_of(folder, config.defaults)
     return HotFolder(
         inbox=_directory(folder, "inbox", base),
         outbox=_directory(folder, "outbox", base),
@@ -254,18 +256,18 @@ def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder
         error=_directory(folder, "error", base),
         preset=preset,
         preset_name=folder.preset or description(preset),
-        name=manners.name,
-        originals=manners.originals,
-        recursive=manners.recursive,
-        watch=manners.watch,
-        settle=manners.settle,
-        settle_max=manners.settle_max,
-        scan_interval=manners.scan_interval,
+        name=defaults.name,
+        originals=defaults.originals,
+        recursive=defaults.recursive,
+        watch=defaults.watch,
+        settle=defaults.settle,
+        settle_max=defaults.settle_max,
+        scan_interval=defaults.scan_interval,
         require_mount=_required(folder, base),
-        duplicates=manners.duplicates,
-        sidecar=manners.sidecar,
-        budget=budget_of(manners.budget),
-        burst=burst_of(manners.burst),
+        duplicates=defaults.duplicates,
+        sidecar=defaults.sidecar,
+        budget=budget_of(defaults.budget),
+        burst=burst_of(defaults.burst),
     )
 
 

@@ -7,8 +7,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from expandd.adapters.config.config_errors import KeyPath, Mistake, did_you_mean
-from expandd.adapters.config.model import ApiKeys, ConfigKeys, FolderKeys, KeepKeys, Manners, PresetKeys, section_at
+from expandd.adapters.config.config_errors import ConfigError, KeyPath, did_you_mean
+from expandd.adapters.config.model import (
+    ApiKeys,
+    ConfigKeys,
+    FolderDefaults,
+    FolderKeys,
+    KeepKeys,
+    PresetKeys,
+    section_at,
+)
 from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
 from expandd.adapters.config.values import REFUSED
 from expandd.adapters.config.yaml_marks import Document
@@ -29,7 +37,7 @@ _SECRET = re.compile(r"token|passw|secret|e-?mail|api_?key|login|user|credential
 _HOMES = (
     ("the top level", ConfigKeys),
     ("api:", ApiKeys),
-    ("defaults: or a folder", Manners),
+    ("defaults: or a folder", FolderDefaults),
     ("a folder", FolderKeys),
     ("a preset or offsets:", PresetKeys),
     ("keep:", KeepKeys),
@@ -47,28 +55,28 @@ _SHAPES = {
 }
 
 
-def mistakes_in(error: ValidationError, document: Document) -> list[Mistake]:
-    """One mistake for each of pydantic's errors, in the words of a person."""
-    return [_mistake(details, document) for details in error.errors(include_url=False, include_input=False)]
+def config_errors_in(error: ValidationError, document: Document) -> list[ConfigError]:
+    """One error for each of pydantic's errors, in the words of a person."""
+    return [_config_error(details, document) for details in error.errors(include_url=False, include_input=False)]
 
 
 def looks_secret(key: str) -> bool:
     return bool(_SECRET.search(key))
 
 
-def _mistake(details: Any, document: Document) -> Mistake:
+def _config_error(details: Any, document: Document) -> ConfigError:
     path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
     kind = details["type"]
     if kind == "extra_forbidden":
         return _unknown_key(path)
     if kind == "missing":
         expected, path = f"the key '{path[-1]}' in it", path[:-1]
-        return Mistake(path=path, expected=expected, found=document.shown(path))
+        return ConfigError(path=path, expected=expected, found=document.shown(path))
     context = details.get("ctx", {}) if kind == REFUSED else {}
     expected = context.get("expected") or _SHAPES.get(kind, "another value")
     found = f"'{printable(path[-1])}'" if "[key]" in details["loc"] else document.shown(path)
     hint = context.get("hint") or _quote_hint(document.value(path), document.shown(path))
-    return Mistake(path=path, expected=expected, found=found, hint=hint)
+    return ConfigError(path=path, expected=expected, found=found, hint=hint)
 
 
 def _quote_hint(value: Any, shown: str) -> str:
@@ -77,16 +85,16 @@ def _quote_hint(value: Any, shown: str) -> str:
     return ""
 
 
-def _unknown_key(path: KeyPath) -> Mistake:
+def _unknown_key(path: KeyPath) -> ConfigError:
     key = str(path[-1])
     found = f"'{printable(key)}'"
     if looks_secret(key):
         hint = _WHERE_SECRETS_BELONG.get(path[0], WHERE_CREDENTIALS_BELONG)
-        return Mistake(path=path, expected="no credentials", found=found, hint=hint)
+        return ConfigError(path=path, expected="no credentials", found=found, hint=hint)
     section = section_at(path[:-1])
     known = list(section.model_fields) if section else []
     hint = _home(key) or did_you_mean(key, known) or f"Keys here are {', '.join(known)}."
-    return Mistake(path=path, expected="a key that belongs here", found=found, hint=hint)
+    return ConfigError(path=path, expected="a key that belongs here", found=found, hint=hint)
 
 
 def _home(key: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from expandd.adapters.config.config_errors import KeyPath, Mistake, listed
+from expandd.adapters.config.config_errors import ConfigError, KeyPath, listed
 from expandd.adapters.config.output_keys import HookKeys, HooksKeys, HooksSection, PageKeys
 from expandd.adapters.config.values import (
     FOREVER,
@@ -92,19 +92,19 @@ def preset_of(keys: PresetKeys) -> Preset:
     return Sides(**sides)
 
 
-def preset_mistake(path: KeyPath, given: set[str], keys: PresetKeys) -> Mistake | None:
+def preset_config_error(path: KeyPath, given: set[str], keys: PresetKeys) -> ConfigError | None:
     """What is wrong between the keys of one preset. `given` are those that stand in the file, valid or not."""
     ways = [way for way in (SIDES, ("aspect",), CANVAS) if given & set(way)]
     if len(ways) != 1:
         named = [key for way in ways for key in way if key in given]
         found = f"{listed(named)} together" if named else "none of them"
-        return Mistake(path=path, expected=_ONE_WAY, found=found)
+        return ConfigError(path=path, expected=_ONE_WAY, found=found)
     if ways[0] is SIDES and "anchor" in given:
         hint = "Remove it: the sides already say where the image sits."
-        return Mistake(path=(*path, "anchor"), expected="no anchor beside sides", found="one", hint=hint)
+        return ConfigError(path=(*path, "anchor"), expected="no anchor beside sides", found="one", hint=hint)
     if ways[0] is SIDES and given == set(keys.model_fields_set) and _adds_nothing(preset_of(keys)):
         hint = "Give at least one side another number."
-        return Mistake(path=path, expected="something to add or to crop", found="0 on every side", hint=hint)
+        return ConfigError(path=path, expected="something to add or to crop", found="0 on every side", hint=hint)
     return None
 
 
@@ -256,14 +256,14 @@ class KeepKeys(_Section):
     )
     results: DurationOrForever = Field(
         default=30 * 86400.0,
-        description="How long the results of folders with duplicates: reuse stay in the vault; or forever.",
+        description="How long the results of folders with duplicates: reuse stay in the spool; or forever.",
     )
 
 
 BudgetOrNone = Annotated[BudgetKeys, BeforeValidator(_left_empty)]
 
 
-class Manners(_Section):
+class FolderDefaults(_Section):
     """What hot folders do unless they say otherwise."""
 
     name: NameTemplate = Field(
@@ -288,7 +288,7 @@ class Manners(_Section):
     )
     duplicates: DuplicatesWord = Field(
         default=Duplicates.EXPAND,
-        description="What happens to a picture already expanded by the same offsets: expand it anew and pay anew, "
+        description="What happens to an image already expanded by the same offsets: expand it anew and pay anew, "
         "reuse the earlier result for nothing, or skip it.",
     )
     sidecar: Flag = Field(
@@ -305,7 +305,7 @@ class Manners(_Section):
     )
 
 
-class FolderKeys(Manners):
+class FolderKeys(FolderDefaults):
     """One hot folder: its directories, what is done to its images, and any key of defaults."""
 
     model_config = ConfigDict(
@@ -375,8 +375,8 @@ class ConfigKeys(_Section):
         default={},
         description="Presets by name.",
     )
-    defaults: Annotated[Manners, BeforeValidator(_left_empty)] = Field(
-        default_factory=Manners,
+    defaults: Annotated[FolderDefaults, BeforeValidator(_left_empty)] = Field(
+        default_factory=FolderDefaults,
         description="Manners of all folders; each of these keys may stand in a folder too.",
     )
     folders: list[FolderKeys] = Field(default=[], description="The hot folders.", min_length=1)
@@ -388,7 +388,7 @@ _SECTIONS: dict[KeyPath, type[BaseModel]] = {
     ("keep",): KeepKeys,
     ("hooks",): HooksKeys,
     ("page",): PageKeys,
-    ("defaults",): Manners,
+    ("defaults",): FolderDefaults,
 }
 
 

@@ -107,7 +107,7 @@ def reaches_beyond(address: str) -> bool:
 def hosts(value: Any) -> tuple[str, ...]:
     """Names that a browser may call the page by."""
     if not isinstance(value, list) or not all(isinstance(name, str) and _HOST.fullmatch(name) for name in value):
-        raise refused("a list of host names, such as [pictures.example.com]", "Without http:// and without a port.")
+        raise refused("a list of host names, such as [images.example.com]", "Without http:// and without a port.")
     return tuple(value)
 
 

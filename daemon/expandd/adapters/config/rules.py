@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from expandd.adapters.config.config_errors import KeyPath, Mistake, did_you_mean, listed
+from expandd.adapters.config.config_errors import ConfigError, KeyPath, did_you_mean, listed
 from expandd.adapters.config.folder_rules import is_directory, is_there
 from expandd.adapters.config.messages import WHERE_CREDENTIALS_BELONG, looks_secret
 from expandd.adapters.config.model import (
     DIRECTORIES,
     ApiKeys,
     ConfigKeys,
+    FolderDefaults,
     FolderKeys,
-    Manners,
     PresetKeys,
-    preset_mistake,
+    preset_config_error,
 )
 from expandd.adapters.config.output_keys import Absolute, HookKeys, HooksKeys, PageKeys, reaches_beyond, socket_of
 from expandd.adapters.config.yaml_marks import Document
@@ -34,9 +34,9 @@ RUNTIME = re.compile(r"/run/expandd(-[^/]+)?")
 """The unit's RuntimeDirectory=, an instance's with its name: made at each start of the service, gone when it stops."""
 
 
-def telling_mistakes(
+def telling_config_errors(
     config: ConfigKeys, document: Document, bad: set[KeyPath], absolute: Absolute
-) -> Iterator[Mistake]:
+) -> Iterator[ConfigError]:
     """What is wrong with what expandd shall tell. Values at `bad` are reported already. Reads no file's content."""
     for name in HooksKeys.model_fields:
         hook = getattr(config.hooks, name)
@@ -50,36 +50,36 @@ def telling_mistakes(
 
 def _hook(
     path: KeyPath, hook: HookKeys, document: Document, bad: set[KeyPath], absolute: Absolute
-) -> Iterator[Mistake]:
+) -> Iterator[ConfigError]:
     given = [key for key in ("command", "url") if document.given((*path, key))]
     misspelt = any(other[:-1] == path and other[-1] not in HookKeys.model_fields for other in bad if other)
     if len(given) != 1 and not misspelt and path not in bad:
         found = "both" if given else "neither"
         hint = "Keep one of them." if given else "Or write null: nothing is told then."
-        yield Mistake(path=path, expected="either command or url", found=found, hint=hint)
+        yield ConfigError(path=path, expected="either command or url", found=found, hint=hint)
     if hook.command:
         yield from _program((*path, "command"), Path(hook.command[0]))
     if hook.secret_file and given == ["command"]:
         hint = "It signs what is sent to a url; a command needs none."
-        yield Mistake(path=(*path, "secret_file"), expected="no secret_file beside command", found="one", hint=hint)
+        yield ConfigError(path=(*path, "secret_file"), expected="no secret_file beside command", found="one", hint=hint)
     elif hook.secret_file:
         yield from _secret((*path, "secret_file"), absolute(hook.secret_file), "a secret")
 
 
-def _program(path: KeyPath, program: Path) -> Iterator[Mistake]:
+def _program(path: KeyPath, program: Path) -> Iterator[ConfigError]:
     flaw = _unusable(program, os.X_OK)
     if flaw:
         found, hint = flaw
         expected = "a program that exists and can be run"
-        yield Mistake(path=path, expected=expected, found=f"{printable(program)}, {found}", hint=hint)
+        yield ConfigError(path=path, expected=expected, found=f"{printable(program)}, {found}", hint=hint)
 
 
-def _secret(path: KeyPath, file: Path, what: str) -> Iterator[Mistake]:
+def _secret(path: KeyPath, file: Path, what: str) -> Iterator[ConfigError]:
     flaw = _unusable(file, os.R_OK) or _open_to_all(file)
     if flaw:
         found, hint = flaw
         expected = f"a file with {what} in it that only expandd's user can read"
-        yield Mistake(path=path, expected=expected, found=f"{printable(file)}, {found}", hint=hint)
+        yield ConfigError(path=path, expected=expected, found=f"{printable(file)}, {found}", hint=hint)
 
 
 def _unusable(file: Path, access: int) -> tuple[str, str] | None:
@@ -108,39 +108,39 @@ def _open_to_all(file: Path) -> tuple[str, str] | None:
     return None
 
 
-def _page(path: KeyPath, page: PageKeys, bad: set[KeyPath], absolute: Absolute) -> Iterator[Mistake]:
+def _page(path: KeyPath, page: PageKeys, bad: set[KeyPath], absolute: Absolute) -> Iterator[ConfigError]:
     if page.password_file:
         yield from _secret((*path, "password_file"), absolute(page.password_file), "a password")
     elif reaches_beyond(page.listen) and (*path, "password_file") not in bad:
         expected = "a password_file beside an address that other machines can reach"
-        hint = "Everybody there could see the pictures. Name a file with a password, or listen on 127.0.0.1."
-        yield Mistake(path=(*path, "listen"), expected=expected, found=f"'{page.listen}' and none", hint=hint)
+        hint = "Everybody there could see the images. Name a file with a password, or listen on 127.0.0.1."
+        yield ConfigError(path=(*path, "listen"), expected=expected, found=f"'{page.listen}' and none", hint=hint)
     socket = socket_of(page.listen)
     if socket:
         yield from _directory((*path, "listen"), socket.parent, "socket")
 
 
-def _metrics(path: KeyPath, file: Path) -> Iterator[Mistake]:
+def _metrics(path: KeyPath, file: Path) -> Iterator[ConfigError]:
     if file.suffix != METRICS:
         expected = f"a file whose name ends in {METRICS}"
         hint = "A node exporter reads no other."
-        yield Mistake(path=path, expected=expected, found=printable(file.name), hint=hint)
+        yield ConfigError(path=path, expected=expected, found=printable(file.name), hint=hint)
     yield from _directory(path, file.parent, "metrics file")
 
 
-def _directory(path: KeyPath, directory: Path, what: str) -> Iterator[Mistake]:
+def _directory(path: KeyPath, directory: Path, what: str) -> Iterator[ConfigError]:
     expected = f"a directory for the {what} that exists and can be written"
     quoted = shlex.quote(printable(directory))
     if RUNTIME.fullmatch(str(directory)) and not is_there(directory):
         return
     if not is_directory(directory):
         hint = f"Make it: mkdir -p {quoted}."
-        yield Mistake(path=path, expected=expected, found=f"{printable(directory)}, which is not there", hint=hint)
+        yield ConfigError(path=path, expected=expected, found=f"{printable(directory)}, which is not there", hint=hint)
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         hint = (
             f"Allow expandd's user to write there; to a systemd service `expandd unit` opens it. See: ls -ld {quoted}."
         )
-        yield Mistake(
+        yield ConfigError(
             path=path, expected=expected, found=f"{printable(directory)}, which may not be written", hint=hint
         )
 
@@ -150,16 +150,18 @@ FASTEST_POLL = 3.0
 GENERATE_FIELDS = ("id_image", "top", "bottom", "left", "right")
 
 
-def manners_of(folder: FolderKeys, defaults: Manners) -> Manners:
+def defaults_of(folder: FolderKeys, defaults: FolderDefaults) -> FolderDefaults:
     """The folder's manners: its own where it states them, else the defaults."""
-    own = {key: getattr(folder, key) for key in folder.model_fields_set if key in Manners.model_fields}
+    own = {key: getattr(folder, key) for key in folder.model_fields_set if key in FolderDefaults.model_fields}
     return defaults.model_copy(update=own)
 
 
-def rule_mistakes(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[Mistake]:
+def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     """What is wrong between keys. `config` lacks the values at `bad`, which are reported already."""
     if not document.given(("folders",)):
-        yield Mistake(path=(), expected="folders:, a list of hot folders", found="none", hint="Nothing would be done.")
+        yield ConfigError(
+            path=(), expected="folders:, a list of hot folders", found="none", hint="Nothing would be done."
+        )
     yield from _api(config.api, document, bad)
     for name, preset in config.presets.items():
         yield from _preset(("presets", name), preset, document, bad)
@@ -175,64 +177,64 @@ def _folder(
     config: ConfigKeys,
     document: Document,
     bad: set[KeyPath],
-) -> Iterator[Mistake]:
+) -> Iterator[ConfigError]:
     path: KeyPath = ("folders", number)
-    yield from _directories(path, manners_of(folder, config.defaults), document)
+    yield from _directories(path, defaults_of(folder, config.defaults), document)
     yield from _one_preset(path, folder, document)
     if folder.offsets is not None:
         yield from _preset((*path, "offsets"), folder.offsets, document, bad)
     if folder.model_fields_set & {"settle", "settle_max"}:
-        yield from _settle(path, manners_of(folder, config.defaults), document, bad)
+        yield from _settle(path, defaults_of(folder, config.defaults), document, bad)
 
 
-def _directories(path: KeyPath, manners: Manners, document: Document) -> Iterator[Mistake]:
+def _directories(path: KeyPath, defaults: FolderDefaults, document: Document) -> Iterator[ConfigError]:
     if document.given((*path, "root")):
         return
-    needed = [key for key in DIRECTORIES if key != "done" or manners.originals is Originals.MOVE]
+    needed = [key for key in DIRECTORIES if key != "done" or defaults.originals is Originals.MOVE]
     lacking = [key for key in needed if not document.given((*path, key))]
     if lacking:
         found = listed(f"no {key}" for key in lacking)
         hint = f"root: DIR stands for {', '.join('DIR/' + key for key in DIRECTORIES)}."
-        yield Mistake(path=path, expected=f"root, or each of {listed(needed)}", found=found, hint=hint)
+        yield ConfigError(path=path, expected=f"root, or each of {listed(needed)}", found=found, hint=hint)
 
 
-def _one_preset(path: KeyPath, folder: FolderKeys, document: Document) -> Iterator[Mistake]:
+def _one_preset(path: KeyPath, folder: FolderKeys, document: Document) -> Iterator[ConfigError]:
     given = [key for key in ("preset", "offsets") if document.given((*path, key))]
     known = list(document.value(("presets",)) or ()) if isinstance(document.value(("presets",)), dict) else []
     if len(given) != 1:
         found = "both" if given else "neither"
         hint = "Keep one of them." if given else _known_presets(known)
-        yield Mistake(path=path, expected="either preset or offsets", found=found, hint=hint)
+        yield ConfigError(path=path, expected="either preset or offsets", found=found, hint=hint)
     if folder.preset is not None and folder.preset not in known:
         hint = did_you_mean(folder.preset, known) or _known_presets(known)
         found = document.shown((*path, "preset"))
-        yield Mistake(path=(*path, "preset"), expected="the name of a preset", found=found, hint=hint)
+        yield ConfigError(path=(*path, "preset"), expected="the name of a preset", found=found, hint=hint)
 
 
 def _known_presets(known: list[str]) -> str:
     return f"Presets are {listed(known)}." if known else "There are none under presets: yet."
 
 
-def _preset(path: KeyPath, preset: PresetKeys, document: Document, bad: set[KeyPath]) -> Iterator[Mistake]:
+def _preset(path: KeyPath, preset: PresetKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     written = document.value(path)
     given = set(written) & set(PresetKeys.model_fields) if isinstance(written, dict) else set()
-    mistake = preset_mistake(path, given, preset)
+    config_error = preset_config_error(path, given, preset)
     misspelt = any(other[:-1] == path and other[-1] not in PresetKeys.model_fields for other in bad if other)
-    if mistake and not misspelt:
-        yield mistake
+    if config_error and not misspelt:
+        yield config_error
 
 
-def _settle(path: KeyPath, manners: Manners, document: Document, bad: set[KeyPath]) -> Iterator[Mistake]:
+def _settle(path: KeyPath, defaults: FolderDefaults, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     own = [(*path, key) for key in ("settle", "settle_max")]
-    if manners.settle <= manners.settle_max or bad & {*own, ("defaults", "settle"), ("defaults", "settle_max")}:
+    if defaults.settle <= defaults.settle_max or bad & {*own, ("defaults", "settle"), ("defaults", "settle_max")}:
         return
     where = next(key for key in own if document.given(key))
-    found = f"settle {manners.settle:g}s and settle_max {manners.settle_max:g}s"
+    found = f"settle {defaults.settle:g}s and settle_max {defaults.settle_max:g}s"
     hint = "A file would be given up before it is looked at."
-    yield Mistake(path=where, expected="settle no longer than settle_max", found=found, hint=hint)
+    yield ConfigError(path=where, expected="settle no longer than settle_max", found=found, hint=hint)
 
 
-def _api(api: ApiKeys, document: Document, bad: set[KeyPath]) -> Iterator[Mistake]:
+def _api(api: ApiKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     for key in api.generate_extra:
         yield from _extra(("api", "generate_extra", key), key)
     address = urlsplit(api.base_url)
@@ -242,15 +244,17 @@ def _api(api: ApiKeys, document: Document, bad: set[KeyPath]) -> Iterator[Mistak
     if api.poll_interval < FASTEST_POLL:
         path: KeyPath = ("api", "poll_interval")
         hint = f"{host} asks for at most one question in 3 seconds."
-        yield Mistake(path=path, expected="3s or more", found=document.shown(path), hint=hint)
+        yield ConfigError(path=path, expected="3s or more", found=document.shown(path), hint=hint)
     if address.scheme != "https":
         hint = "With http, anybody on the way could read your token."
-        yield Mistake(path=("api", "base_url"), expected="https://", found="http://", hint=hint)
+        yield ConfigError(path=("api", "base_url"), expected="https://", found="http://", hint=hint)
 
 
-def _extra(path: KeyPath, key: str) -> Iterator[Mistake]:
+def _extra(path: KeyPath, key: str) -> Iterator[ConfigError]:
     if key in GENERATE_FIELDS:
         hint = "expandd sets it for each image; sides belong in a preset."
-        yield Mistake(path=path, expected=f"a field other than {listed(GENERATE_FIELDS)}", found=f"'{key}'", hint=hint)
+        yield ConfigError(
+            path=path, expected=f"a field other than {listed(GENERATE_FIELDS)}", found=f"'{key}'", hint=hint
+        )
     elif looks_secret(key):
-        yield Mistake(path=path, expected="no credentials", found=f"'{key}'", hint=WHERE_CREDENTIALS_BELONG)
+        yield ConfigError(path=path, expected="no credentials", found=f"'{key}'", hint=WHERE_CREDENTIALS_BELONG)

@@ -14,7 +14,7 @@ from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from expandd.adapters.config.config_errors import did_you_mean, listed
-from expandd.domain.naming import FIELDS, template_mistake
+from expandd.domain.naming import FIELDS, template_config_error
 from expandd.domain.offsets import Amount, Anchor, Unit
 from expandd.domain.settings import Duplicates, Originals, Watch
 
@@ -155,11 +155,11 @@ def name_template(value: Any) -> str:
     example = 'a name such as "{stem}_expanded{ext}"'
     if not isinstance(value, str):
         raise refused(example)
-    mistake = template_mistake(value)
-    if not mistake and not value.isprintable():
-        mistake = "it contains a control character"
-    if mistake:
-        raise refused(f"{example} ({mistake})", did_you_mean_field(value))
+    config_error = template_config_error(value)
+    if not config_error and not value.isprintable():
+        config_error = "it contains a control character"
+    if config_error:
+        raise refused(f"{example} ({config_error})", did_you_mean_field(value))
     return value
 
 

@@ -11,7 +11,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from expandd.adapters.config.config_errors import KeyPath, Mistake
+from expandd.adapters.config.config_errors import ConfigError, KeyPath
 from expandd.domain.naming import printable
 
 DEEPEST = 20
@@ -45,11 +45,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML document as plain dicts, lists and scalars; keys are always text. `mistakes` are those of its form."""
+    """One YAML document as plain dicts, lists and scalars; keys are always text. `errors` are those of its form."""
 
     data: Any = None
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict)
-    mistakes: tuple[Mistake, ...] = ()
+    config_errors: tuple[ConfigError, ...] = ()
 
     def line(self, path: KeyPath) -> int:
         """The line of the key, or of the nearest key above it."""
@@ -80,7 +80,7 @@ class Document:
 
 
 def read(raw: bytes) -> Document:
-    """Read one YAML document. Never raises for what stands in it: mistakes of form are in `Document.mistakes`."""
+    """Read one YAML document. Never raises for what stands in it: errors of form are in `Document.errors`."""
     if len(raw) > MOST_BYTES:
         return _unreadable(1, f"more than {MOST_BYTES} bytes", "Is it the right file?")
     try:
@@ -99,7 +99,7 @@ def read(raw: bytes) -> Document:
         return _unreadable(1, "an empty file", "Start from config.example.yaml.")
     reader = _Reader()
     data = reader.value(node, ())
-    return Document(data, reader.marks, tuple(reader.mistakes))
+    return Document(data, reader.marks, tuple(reader.config_errors))
 
 
 def _depth(text: str, loader: type[yaml.CSafeLoader | yaml.SafeLoader]) -> int:
@@ -121,7 +121,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.marks: dict[KeyPath, Mark] = {}
-        self.mistakes: list[Mistake] = []
+        self.config_errors: list[ConfigError] = []
         self._constructor = SafeConstructor()
         self._nodes = 0
 
@@ -138,7 +138,7 @@ class _Reader:
         return self._mapping(node, path)
 
     def _too_much(self, path: KeyPath) -> None:
-        if not any(mistake.expected.startswith("a file of") for mistake in self.mistakes):
+        if not any(config_error.expected.startswith("a file of") for config_error in self.config_errors):
             expected = f"a file of at most {DEEPEST} levels and {MOST_NODES} values"
             self._refuse(path, expected, "more", "Look for an alias (*name) that stands inside itself.")
 
@@ -196,8 +196,8 @@ class _Reader:
 
     def _refuse(self, path: KeyPath, expected: str, found: str, hint: str = "", line: int | None = None) -> None:
         stands = line is not None
-        mistake = Mistake(path=path, expected=expected, found=found, hint=hint, line=line, stands=stands)
-        self.mistakes.append(mistake)
+        config_error = ConfigError(path=path, expected=expected, found=found, hint=hint, line=line, stands=stands)
+        self.config_errors.append(config_error)
 
 
 def _line(node: Node) -> int:
@@ -222,7 +222,7 @@ def _short(text: str) -> str:
 
 
 def _unreadable(line: int, found: str, hint: str) -> Document:
-    return Document(mistakes=(Mistake(path=(), expected="YAML text", found=found, hint=hint, line=line),))
+    return Document(config_errors=(ConfigError(path=(), expected="YAML text", found=found, hint=hint, line=line),))
 
 
 def _too_deep(line: int) -> Document:
@@ -240,4 +240,4 @@ def _bad_syntax(text: str, error: yaml.MarkedYAMLError) -> Document:
     if "nesting depth" in words:  # PyYAML's own limit, where its scanner reads so far ahead that it comes first
         return _too_deep(line)
     hint = next((hint for sign, hint in _SYNTAX_HINTS if sign in words), _COMPARE)
-    return _unreadable(line, f"a mistake in its form ({words})", hint)
+    return _unreadable(line, f"an error in its form ({words})", hint)

@@ -18,21 +18,21 @@ from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.mount_guard import Standing
 from expandd.adapters.files.recovery_record import mark_beside, read, written
 from expandd.adapters.files.roots import WORK
-from expandd.adapters.files.scan import MARK, NOTHING, Looking, events_reach, first_in
+from expandd.adapters.files.scan import MARK, NOTHING, Scanner, events_reach, first_in
 from expandd.adapters.files.sidecars import is_sidecar, put_beside, sidecar, sidecar_path
-from expandd.domain.errors import FolderAway, InstanceRunning, VaultDamaged
+from expandd.domain.errors import FolderAway, InstanceRunning, SpoolDamaged
 from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
 from expandd.domain.pauses import PauseReason
-from expandd.domain.settle import Look, Occupied
+from expandd.domain.settle import FileStat, InboxState
 
 
-class Returning:
+class Returns:
     """Blocking; raises OSError."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._looking = Looking(disk.roots)
+        self._looking = Scanner(disk.roots)
 
     def file(self, held: Path, inbox: Path, relative: Path) -> Path | None:
         """Back to its place below the inbox, or beside it under a number; None where it is not there any more."""
@@ -82,13 +82,13 @@ def _spare_beside(held: Path) -> str:
     return f".expandd-{held.parent.name}.part"
 
 
-class Claimed:
+class Originals:
     """What is not the claimed file any more, unchanged, goes back into its inbox as a new one. Raises OSError."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._looking = Looking(disk.roots)
-        self._returning = Returning(disk)
+        self._looking = Scanner(disk.roots)
+        self._returning = Returns(disk)
 
     def put_away(self, job: Job, target: Path, spare: str) -> bool:
         """Move it, never over another file. True when nothing is left to be moved."""
@@ -141,13 +141,13 @@ class LocalFolders:
         self._run = run
         self._disk = disk
         self._roots = disk.roots
-        self._looking = Looking(disk.roots)
-        self._claimed = Claimed(disk)
-        self._returning = Returning(disk)
+        self._looking = Scanner(disk.roots)
+        self._claimed = Originals(disk)
+        self._returning = Returns(disk)
         self._standing = standing or Standing()
         self._locks = locks
 
-    async def look(self, path: Path) -> Look | None:
+    async def look(self, path: Path) -> FileStat | None:
         return await self._off_loop(path, self._looking.look_at, path)
 
     async def irregular(self, path: Path) -> str | None:
@@ -201,8 +201,8 @@ class LocalFolders:
     async def make_way(self, root: Path, relative: Path) -> bool:
         return await self._off_loop(root, self._make_way, root, relative)
 
-    async def publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
-        return await self._off_loop(target.parent, self._publish, vaulted, target, sha256)
+    async def publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
+        return await self._off_loop(target.parent, self._publish, downloaded, target, sha256)
 
     async def put_away(self, job: Job, target: Path) -> bool:
         return await self._off_loop(target.parent, self._put_away, job, target)
@@ -239,8 +239,8 @@ class LocalFolders:
     async def return_stray(self, inbox: Path, job_id: str) -> int:
         return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
 
-    async def occupy(self, inbox: Path, heeding: Sequence[str] = ()) -> Occupied:
-        return await self._off_loop(inbox, self._occupy, inbox, heeding)
+    async def inbox_state(self, inbox: Path, markers: Sequence[str] = ()) -> InboxState:
+        return await self._off_loop(inbox, self._inbox_state, inbox, markers)
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         found = await self._off_loop(directory, self._stat_if_there, directory)
@@ -254,7 +254,7 @@ class LocalFolders:
         self._standing.check(folder)
         return call(*arguments)
 
-    def _occupy(self, inbox: Path, heeding: Sequence[str]) -> Occupied:
+    def _inbox_state(self, inbox: Path, markers: Sequence[str]) -> InboxState:
         if self._locks is None:
             self._disk.make_directories(inbox, Path(WORK))
         else:
@@ -263,9 +263,9 @@ class LocalFolders:
             except InstanceRunning as error:
                 raise FolderAway(PauseReason.INBOX_UNAVAILABLE, str(error)) from error
         with self._roots.directory(inbox) as directory:
-            found, there = os.fstat(directory), first_in(directory, heeding)
+            found, there = os.fstat(directory), first_in(directory, markers)
         work = self._stat(inbox / WORK)
-        return Occupied((found.st_dev, found.st_ino), there, (work.st_dev, work.st_ino))
+        return InboxState((found.st_dev, found.st_ino), there, (work.st_dev, work.st_ino))
 
     def _stat(self, directory: Path) -> os.stat_result:
         with self._roots.directory(directory) as descriptor:
@@ -328,9 +328,9 @@ class LocalFolders:
         paths = (directory / name for name in numbered(relative.name))
         return next(path for path in paths if path not in taken and not self._looking.there(path))
 
-    def _publish(self, vaulted: Path, target: Path, sha256: str) -> bool:
+    def _publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
         try:
-            self._disk.create(target, self._proven(vaulted, sha256), _spare(vaulted.name))
+            self._disk.create(target, self._proven(downloaded, sha256), _spare(downloaded.name))
         except FileExistsError:
             # The name was free when it was written down for this job alone: the same bytes there are ours, put
             # there by a try that did not live to say so.
@@ -345,17 +345,17 @@ class LocalFolders:
         with self._looking.listing(target.parent, must_be=True) as entries:
             return any(entry.name == target.name for entry in entries)
 
-    def _proven(self, vaulted: Path, sha256: str) -> Iterator[bytes]:
-        """The bytes, and at their end VaultDamaged unless they are the right ones: before the file has a name."""
+    def _proven(self, downloaded: Path, sha256: str) -> Iterator[bytes]:
+        """The bytes, and at their end SpoolDamaged unless they are the right ones: before the file has a name."""
         digest = hashlib.sha256()
         try:
-            for chunk in self._disk.chunks(vaulted):
+            for chunk in self._disk.chunks(downloaded):
                 digest.update(chunk)
                 yield chunk
         except FileNotFoundError as error:
-            raise VaultDamaged(f"the vault does not hold {printable(vaulted.name)} any more") from error
+            raise SpoolDamaged(f"the spool does not hold {printable(downloaded.name)} any more") from error
         if digest.hexdigest() != sha256:
-            raise VaultDamaged(f"the vaulted bytes of {printable(vaulted.name)} are not what was downloaded")
+            raise SpoolDamaged(f"the downloaded bytes of {printable(downloaded.name)} are not what was downloaded")
 
     def _put_away(self, job: Job, target: Path) -> bool:
         self._standing.check(job.work_file)
@@ -374,7 +374,7 @@ class LocalFolders:
         for batch in self._looking.batches(directory, recursive=True, leave_out=WORK):
             for relative in batch:
                 look = self._looking.look_at(directory / relative)
-                # ctime: when it was put there. Its mtime is as old as the picture.
+                # ctime: when it was put there. Its mtime is as old as the image.
                 if look is not None and look.ctime_ns < before * 1e9:
                     self._disk.remove(directory / relative)
 

@@ -137,7 +137,7 @@ class Standing:
         self.know(folders)
 
     def know(self, folders: Iterable[HotFolder]) -> None:
-        """Judge the directories of these as they say; those known before are still known, for the jobs in hand."""
+        """Judge the directories of these as they say; those known before are still known, for the jobs in progress."""
         told = {
             root: folder.require_mount
             for folder in folders

@@ -1,4 +1,4 @@
-"""Owns the mark beside a file that may be paid for: its job, readable without the journal."""
+"""Owns the mark beside a file that may be paid for: its job, readable without the job database."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ MOST_MARK = 1 << 16
 _SINCE_THEN = (
     ("duplicates", Duplicates.EXPAND.value),
     ("sidecar", 0),
-    ("twin", ""),
+    ("reused_from", ""),
     ("duplicate_of", ""),
     ("strikes", 0),
 )
 """What marks of earlier versions do not tell."""
+
+
+_EARLIER_STATES = {"intent": "submitting", "vaulted": "downloaded", "withdrawn": "returned"}
+"""What states were called in records of earlier versions."""
 
 
 def written(job: Job) -> bytes:
@@ -53,7 +57,7 @@ def read(text: bytes, job_id: str) -> Job | None:
     A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
     """
     try:
-        told = parsed_json(text)
+        told = _renamed(parsed_json(text))
         job = from_row({**dict(_SINCE_THEN), "payments": _payments(told), **told})
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
@@ -61,7 +65,15 @@ def read(text: bytes, job_id: str) -> Job | None:
     return None if job.id != job_id or leads_away else job
 
 
+def _renamed(told: dict[str, Any]) -> dict[str, Any]:
+    """A record in the words of this version."""
+    stamps = [[_EARLIER_STATES.get(state, state), at] for state, at in parsed_json(told["stamps"])]
+    state = _EARLIER_STATES.get(told["state"], told["state"])
+    reused_from = told.get("reused_from", told.get("twin", ""))
+    return {**told, "state": state, "stamps": json.dumps(stamps), "reused_from": reused_from}
+
+
 def _payments(told: dict[str, Any]) -> str:
     """The payments of a mark that is older than they are: it was written as its paid call was about to be sent."""
-    begun = [at for state, at in parsed_json(told["stamps"]) if state == JobState.INTENT.value]
+    begun = [at for state, at in parsed_json(told["stamps"]) if state == JobState.SUBMITTING.value]
     return json.dumps([[0, round(begun[-1], 3), Outcome.SENT.value]] if begun else [])

@@ -24,7 +24,7 @@ from expandd.domain.job import FileIdentity
 from expandd.domain.naming import numbered, printable
 from expandd.domain.selection import PAUSE_NAMES, ignored_because, is_pause
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import Look
+from expandd.domain.settle import FileStat
 
 MARK = ".job.json"
 """The name of the record beside a file in work."""
@@ -72,18 +72,18 @@ class Waiting:
     entry: os.DirEntry[str]
 
 
-class Looking:
+class Scanner:
     """Looks at what lies below roots. Raises OSError."""
 
     def __init__(self, roots: Roots | None = None) -> None:
         self.roots = roots or Roots()
 
-    def look_at(self, path: Path) -> Look | None:
+    def look_at(self, path: Path) -> FileStat | None:
         found = self._lstat_below(path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
         # A file can have any date, whatever the job database can keep.
-        return Look(found.st_dev, found.st_ino, found.st_size, word(found.st_mtime_ns), word(found.st_ctime_ns))
+        return FileStat(found.st_dev, found.st_ino, found.st_size, word(found.st_mtime_ns), word(found.st_ctime_ns))
 
     def there(self, path: Path) -> bool:
         """Whether anything at all has this path."""
@@ -319,7 +319,7 @@ class _Count:
         self.found = found
 
 
-class Counting:
+class FolderCounter:
     """Counts again and again, for whoever refreshes; a folder that hangs is asked once and then waited for."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
@@ -345,7 +345,7 @@ def counted(folder: HotFolder) -> FolderCount:
     """Count what waits in the inbox and what lies in the error folder."""
     try:
         Standing([folder]).check(folder.inbox)
-        looking = Looking(Roots.of([folder]))
+        looking = Scanner(Roots.of([folder]))
         waiting, ages = 0, _Ages()
         for found in looking.waiting_files(folder.inbox, recursive=folder.recursive):
             waiting += 1
@@ -377,7 +377,7 @@ class _Ages:
         self.oldest = came if self.oldest is None else min(self.oldest, came)
 
 
-def _failed_files(folder: HotFolder, looking: Looking) -> Iterator[str]:
+def _failed_files(folder: HotFolder, looking: Scanner) -> Iterator[str]:
     pending = [folder.error]
     while pending:
         directory = pending.pop()
@@ -392,7 +392,7 @@ def _failed_files(folder: HotFolder, looking: Looking) -> Iterator[str]:
         yield from (name for name in files if not _explains(directory / name, known, looking))
 
 
-def _explains(path: Path, known: frozenset[str], looking: Looking) -> bool:
+def _explains(path: Path, known: frozenset[str], looking: Scanner) -> bool:
     """Whether a file is the sidecar of another. What its name does not tell is read."""
     name = path.name
     if not name.endswith(ERROR_ENDING):

@@ -150,7 +150,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "image_id": job.image_id,
         "task_id": job.task_id,
         "paid": job.paid,
-        "twin": job.twin or None,
+        "reused_from": job.reused_from or None,
         "tries": job.tries,
         "times": {stamp.state.value: _time(stamp.at) for stamp in job.stamps},
     }

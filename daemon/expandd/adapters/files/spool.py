@@ -1,4 +1,4 @@
-"""Owns the vault: paid bytes on the local disk, until their job is over."""
+"""Owns the spool: paid bytes on the local disk, until their job is over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 
 FLOOR = 16 << 20
-"""Bytes that stay free beside the result to be stored: the journal lives there too."""
+"""Bytes that stay free beside the result to be stored: the job database lives there too."""
 
 
 _UNREADABLE = frozenset(
@@ -25,7 +25,7 @@ _UNREADABLE = frozenset(
 """What says of kept bytes that they are gone or damaged."""
 
 
-class FileVault:
+class FileSpool:
     """One file a job in `directory`, and in `kept` below it what may be used again, by digest."""
 
     def __init__(self, directory: Path, disk: Disk, run: Run = in_thread) -> None:
@@ -97,12 +97,12 @@ class FileVault:
                 raise
             return False
 
-    def _keep(self, vaulted: Path, kept: Path) -> None:
+    def _keep(self, downloaded: Path, kept: Path) -> None:
         self._kept.mkdir(mode=0o700, exist_ok=True)
-        if vaulted.exists() and not self._holds(kept.name):
+        if downloaded.exists() and not self._holds(kept.name):
             # What lies there is damaged: it would be in the way of every good one.
             kept.unlink(missing_ok=True)
-            self._link(vaulted, kept)
+            self._link(downloaded, kept)
 
     def _link(self, source: Path, target: Path) -> None:
         """One file under both names; there is nothing to copy, and nothing to be half done."""

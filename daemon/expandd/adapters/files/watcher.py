@@ -146,7 +146,7 @@ class InotifyWatcher:
         self._fresh = fresh
         self._mounts: dict[str, _OfMount] = {}
         self._of: dict[Path, _OfMount] = {}
-        self._asking = asyncio.Lock()
+        self._reconciler = asyncio.Lock()
         self._kernel: frozenset[KernelWatch] = frozenset()
         self._asked_at = float("-inf")
         self._overflow = _Overflow(self._hint_all)
@@ -187,7 +187,7 @@ class InotifyWatcher:
 
     async def _kernel_watches(self) -> frozenset[KernelWatch]:
         """What the kernel said last, if that is not long ago: all inboxes ask at about the same time."""
-        async with self._asking:
+        async with self._reconciler:
             if time.monotonic() > self._asked_at + self._fresh:
                 self._asked_at = time.monotonic()
                 # Where no descriptor is left nothing is known anew.

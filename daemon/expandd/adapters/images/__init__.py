@@ -1,1 +1,1 @@
-"""Looking inside pictures, in child processes that a bad one may take along."""
+"""Looking inside images, in child processes that a bad one may take along."""

@@ -28,7 +28,7 @@ SMALLEST, LARGEST = 64, 4096
 """The least and the most px that the API takes on each side."""
 
 MOST_BYTES = 1 << 30
-"""No picture of LARGEST px squared is larger than this; a file that is will not be read."""
+"""No image of LARGEST px squared is larger than this; a file that is will not be read."""
 
 _ORIENTATION = 0x0112
 _MOST_EXIF = 65_000  # what fits into one segment of a JPEG
@@ -70,7 +70,7 @@ def examine_result(descriptor: int, most_pixels: int) -> Finding:
 
 
 def make_upright(source: int, target: int) -> None:
-    """Write an upright copy of the picture open at `source` to the empty file open at `target`, synced.
+    """Write an upright copy of the image open at `source` to the empty file open at `target`, synced.
 
     Raises FileFault for a source that `examine` would not call whole, Later when a file cannot be read or written just
     now.
@@ -87,7 +87,7 @@ def make_upright(source: int, target: int) -> None:
 
 
 def first_image(source: int, target: int) -> bool:
-    """Write the first picture of a file that holds several to the empty file open at `target`, its bytes as they are.
+    """Write the first image of a file that holds several to the empty file open at `target`, its bytes as they are.
 
     It is synced. False, and nothing written, for a file that holds one. Raises as `make_upright`.
     """
@@ -148,13 +148,13 @@ def _heavy(head: bytes, size: int) -> Unfit:
     found = structure_of(head)
     if isinstance(found, Unfit):
         return found
-    message = f"The file has {size / (1 << 30):.1f} GB; no picture of up to {LARGEST} px has as much."
-    return Unfit(Fault(FaultCode.TOO_LARGE, message, "Export the picture again and drop that."))
+    message = f"The file has {size / (1 << 30):.1f} GB; no image of up to {LARGEST} px has as much."
+    return Unfit(Fault(FaultCode.TOO_LARGE, message, "Export the image again and drop that."))
 
 
 def _misfit(size: Size) -> Unfit | None:
     sides = f"{SMALLEST} to {LARGEST} px"
-    takes = f"The picture is {size} px; only pictures of {sides} on each side can be expanded."
+    takes = f"The image is {size} px; only images of {sides} on each side can be expanded."
     if min(size.width, size.height) < SMALLEST:
         what = f"Export it with at least {SMALLEST} px on its shorter side and drop that."
         return Unfit(Fault(FaultCode.TOO_SMALL, takes, what))
@@ -169,7 +169,7 @@ def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
     if isinstance(error, OSError) and error.errno:
         raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
     detail = f" ({error})" if str(error) else ""
-    message = f"The file is damaged: its {image_format.name} picture cannot be decoded to the end{detail}."
+    message = f"The file is damaged: its {image_format.name} image cannot be decoded to the end{detail}."
     return Unfinished(Fault(FaultCode.NOT_WHOLE, message, AGAIN))
 
 
@@ -184,7 +184,7 @@ def _decoded(file: BinaryIO, found: Structure) -> Finding:
 
 
 def _swelling(found: Structure) -> Unfit:
-    message = f"Decoding the {found.format.name} picture takes more memory than any picture of {found.size} px needs."
+    message = f"Decoding the {found.format.name} image takes more memory than any image of {found.size} px needs."
     what = "Open it in an image editor, export it again, and drop that."
     return Unfit(Fault(FaultCode.UNREADABLE, message, what))
 
@@ -201,7 +201,7 @@ def _decode(file: BinaryIO, found: Structure) -> int:
 
 
 def _load(file: BinaryIO, found: Structure, *, small: bool = False) -> int:
-    with picture_in(file, found) as image:
+    with image_in(file, found) as image:
         if image.size != (found.size.width, found.size.height):
             raise ValueError("its header names two sizes")
         if small:
@@ -211,7 +211,7 @@ def _load(file: BinaryIO, found: Structure, *, small: bool = False) -> int:
         return orientation_in(exif_of(image))
 
 
-def picture_in(file: BinaryIO, found: Structure) -> Image.Image:
+def image_in(file: BinaryIO, found: Structure) -> Image.Image:
     return Image.open(spliced(file, found.spans), formats=(found.format.name,))
 
 
@@ -220,7 +220,7 @@ def as_seen(size: Size, orientation: int) -> Size:
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """The picture's EXIF; empty when there is none that can be read, as for every viewer."""
+    """The image's EXIF; empty when there is none that can be read, as for every viewer."""
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
@@ -237,7 +237,7 @@ def orientation_in(exif: Image.Exif) -> int:
 
 def _turned(file: BinaryIO, found: Structure) -> tuple[Image.Image, dict[str, object]]:
     """The pixels upright, and what is to be saved beside them."""
-    with picture_in(file, found) as image:
+    with image_in(file, found) as image:
         image.load()
         exif = exif_of(image)
         turn = TURNS.get(orientation_in(exif))
@@ -261,7 +261,7 @@ _MOST_PROFILE = 64_000  # bytes beside a thumbnail; those of cameras and screens
 
 
 def thumbnail(descriptor: int, most_pixels: int, side: int) -> tuple[bytes, Size]:
-    """A small upright WEBP of the picture open at `descriptor`, at most `side` px on each side, and its own size.
+    """A small upright WEBP of the image open at `descriptor`, at most `side` px on each side, and its own size.
 
     Raises FileFault for one that is not whole or has more than `most_pixels`, Later when it cannot be read just now.
     """
@@ -270,7 +270,7 @@ def thumbnail(descriptor: int, most_pixels: int, side: int) -> tuple[bytes, Size
         if not isinstance(found, Structure):
             raise FileFault(found.fault)
         if found.size.width * found.size.height > most_pixels:
-            message = f"The picture is {found.size} px, too many to be shown here."
+            message = f"The image is {found.size} px, too many to be shown here."
             raise FileFault(Fault(FaultCode.TOO_LARGE, message, "Open it in an image viewer."))
         try:
             return _reduced(file, found, side)
@@ -289,7 +289,7 @@ def _reduced(file: BinaryIO, found: Structure, side: int) -> tuple[bytes, Size]:
 
 
 def _small(file: BinaryIO, found: Structure, side: int, *, scaled: bool = False) -> tuple[bytes, Size]:
-    with picture_in(file, found) as image:
+    with image_in(file, found) as image:
         orientation = orientation_in(exif_of(image))
         if scaled:
             image.draft("RGB", (2 * side, 2 * side))
@@ -297,7 +297,7 @@ def _small(file: BinaryIO, found: Structure, side: int, *, scaled: bool = False)
         small.thumbnail((side, side), reducing_gap=2.0)
         turn = TURNS.get(orientation)
         upright = small.transpose(turn) if turn is not None else small
-        # The profile of an RGB picture fits its thumbnail too; one of CMYK or grey would not.
+        # The profile of an RGB image fits its thumbnail too; one of CMYK or grey would not.
         profile = image.info.get("icc_profile", b"") if image.mode in {"RGB", "RGBA"} else b""
     out = io.BytesIO()
     upright.save(out, "WEBP", quality=82, method=2, icc_profile=profile if len(profile) < _MOST_PROFILE else b"")
@@ -305,7 +305,7 @@ def _small(file: BinaryIO, found: Structure, side: int, *, scaled: bool = False)
 
 
 def _shown(image: Image.Image) -> Image.Image:
-    """The picture in 8 bits and a mode that WEBP has."""
+    """The image in 8 bits and a mode that WEBP has."""
     if image.mode.startswith("I"):
         return image.convert("I").point(lambda value: value / 257).convert("L").convert("RGB")
     clear = image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info

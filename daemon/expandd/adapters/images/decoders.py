@@ -245,7 +245,7 @@ _AGAIN = "Open it in an image editor, export it again as JPEG, PNG or WEBP, and 
 _CRASHES = Unfit(
     Fault(
         FaultCode.UNREADABLE,
-        "The picture crashes the program that decodes it: it is damaged, or was made to do harm.",
+        "The image crashes the program that decodes it: it is damaged, or was made to do harm.",
         _AGAIN,
     ),
 )
@@ -255,9 +255,9 @@ T = TypeVar("T")
 _PATIENCE = 5.0  # seconds for all children to end
 
 SHORT = 2
-"""Seconds of processor time in which nearly every picture is looked through."""
+"""Seconds of processor time in which nearly every image is looked through."""
 LONG = 8
-"""Seconds for one that takes longer; more for large files, since their pictures can be large."""
+"""Seconds for one that takes longer; more for large files, since their images can be large."""
 MOST = 60
 _BYTES_A_SECOND = 4 << 20
 _WALL = 15
@@ -265,7 +265,7 @@ _WALL = 15
 
 
 class PillowImages:
-    """Looks inside pictures with Pillow, in at most `processes` child processes, all but SPARE of them for one mount.
+    """Looks inside images with Pillow, in at most `processes` child processes, all but SPARE of them for one mount.
 
     `idle` and `timeout` are in seconds: after how long an unused child is ended, and one that gives no answer
     is killed. Results of more than `most_pixels` are not decoded. `program` is what `python` runs in a child.
@@ -324,7 +324,7 @@ class PillowImages:
         return tuple(child.pid for child in self._resting)
 
     def expect(self) -> None:
-        """Have a child ready for a picture that will be looked into before a child at rest is ended."""
+        """Have a child ready for an image that will be looked into before a child at rest is ended."""
         if not self._resting and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
 
@@ -371,16 +371,16 @@ class PillowImages:
         await self._write(Task.MAKE_UPRIGHT, source, target)
 
     async def first_image(self, source: Path, target: Path) -> bool:
-        """Write the first picture of a file that holds several to `target`; False for one that holds one.
+        """Write the first image of a file that holds several to `target`; False for one that holds one.
 
         Raises as `make_upright`.
         """
         return not isinstance(await self._write(Task.FIRST_IMAGE, source, target), AsItIs)
 
     async def thumbnail(self, path: Path, side: int) -> Thumbnail:
-        """A small WEBP of the picture at `path`, at most `side` px on each side.
+        """A small WEBP of the image at `path`, at most `side` px on each side.
 
-        Raises FileFault for a picture that cannot be decoded, Later when it cannot be done just now.
+        Raises FileFault for an image that cannot be decoded, Later when it cannot be done just now.
         """
         request = Request(task=Task.THUMBNAIL, cpu=MOST, most_pixels=self._most_pixels, side=side)
         with await self._opened(path) as file:
@@ -431,7 +431,7 @@ class PillowImages:
 
     async def _start_one(self) -> None:
         async with self._places:
-            # Whoever asks for a picture tries again, and is told why it cannot be.
+            # Whoever asks for an image tries again, and is told why it cannot be.
             with contextlib.suppress(DecoderAway):
                 self._let_rest(await Child.start(self._program, self._python))
 
@@ -487,5 +487,5 @@ def _seconds(file: io.FileIO, least: int) -> int:
 
 
 def _tiring() -> Unfit:
-    message = "The picture takes its reader far longer than others: it is damaged, or was made to keep a reader busy."
+    message = "The image takes its reader far longer than others: it is damaged, or was made to keep a reader busy."
     return Unfit(Fault(FaultCode.UNREADABLE, message, _AGAIN))

@@ -11,39 +11,39 @@ HEAD = 4096
 """How many bytes from the start of a file are enough to name its type."""
 
 EXPORT = "Export it as JPEG, PNG or WEBP and drop that."
-UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP pictures that are in it."
-INSTEAD = "Drop a JPEG, PNG or WEBP picture instead."
+UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP images that are in it."
+INSTEAD = "Drop a JPEG, PNG or WEBP image instead."
 
 # (offset, bytes, what it is, what to do); the first that fits wins.
 _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"GIF8", "a GIF picture", EXPORT),
+    (0, b"GIF8", "a GIF image", EXPORT),
     (8, b"CR\x02", "a camera raw file (Canon CR2)", EXPORT),
-    (0, b"II*\0", "a TIFF picture or a camera raw file", EXPORT),
-    (0, b"MM\0*", "a TIFF picture or a camera raw file", EXPORT),
-    (0, b"II+\0", "a TIFF picture", EXPORT),
-    (0, b"MM\0+", "a TIFF picture", EXPORT),
+    (0, b"II*\0", "a TIFF image or a camera raw file", EXPORT),
+    (0, b"MM\0*", "a TIFF image or a camera raw file", EXPORT),
+    (0, b"II+\0", "a TIFF image", EXPORT),
+    (0, b"MM\0+", "a TIFF image", EXPORT),
     (0, b"IIRO", "a camera raw file (Olympus ORF)", EXPORT),
     (0, b"IIRS", "a camera raw file (Olympus ORF)", EXPORT),
     (0, b"IIU\0", "a camera raw file (Panasonic RW2)", EXPORT),
     (0, b"FUJIFILMCCD-RAW", "a camera raw file (Fujifilm RAF)", EXPORT),
     (0, b"FOVb", "a camera raw file (Sigma X3F)", EXPORT),
     (4, b"ftypcrx", "a camera raw file (Canon CR3)", EXPORT),
-    (4, b"ftyphei", "a HEIC picture", EXPORT),
-    (4, b"ftyphev", "a HEIC picture", EXPORT),
-    (4, b"ftypmif1", "a HEIC picture", EXPORT),
-    (4, b"ftypmsf1", "a HEIC picture", EXPORT),
-    (4, b"ftypavi", "an AVIF picture", EXPORT),
+    (4, b"ftyphei", "a HEIC image", EXPORT),
+    (4, b"ftyphev", "a HEIC image", EXPORT),
+    (4, b"ftypmif1", "a HEIC image", EXPORT),
+    (4, b"ftypmsf1", "a HEIC image", EXPORT),
+    (4, b"ftypavi", "an AVIF image", EXPORT),
     (4, b"ftypqt", "a QuickTime video", INSTEAD),
     (4, b"ftyp", "an MP4 video", INSTEAD),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture", EXPORT),
-    (0, b"\xff\x0a", "a JPEG XL picture", EXPORT),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture", EXPORT),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", EXPORT),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image", EXPORT),
+    (0, b"\xff\x0a", "a JPEG XL image", EXPORT),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image", EXPORT),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image", EXPORT),
     (0, b"8BPS", "a Photoshop document", EXPORT),
     (0, b"gimp xcf", "a GIMP document", EXPORT),
     (0, b"\0\0\1\0", "an icon file (ICO)", EXPORT),
-    (0, b"v/1\x01", "an OpenEXR picture", EXPORT),
-    (0, b"qoif", "a QOI picture", EXPORT),
+    (0, b"v/1\x01", "an OpenEXR image", EXPORT),
+    (0, b"qoif", "a QOI image", EXPORT),
     (0, b"DDS ", "a DDS texture", EXPORT),
     (0, b"%PDF", "a PDF document", EXPORT),
     (0, b"%!PS", "a PostScript or EPS document", EXPORT),
@@ -61,7 +61,7 @@ _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     (0, b"\x1f\x8b", "a gzip archive", UNPACK),
     (0, b"\xd0\xcf\x11\xe0", "an old Office document", INSTEAD),
-    (0, b"\0\x05\x16\x07", "a helper file that macOS wrote beside a picture", INSTEAD),
+    (0, b"\0\x05\x16\x07", "a helper file that macOS wrote beside an image", INSTEAD),
     (0, b"\x7fELF", "a program", INSTEAD),
     (0, b"MZ", "a program", INSTEAD),
 )
@@ -72,7 +72,7 @@ def foreign(head: bytes) -> Fault:
     name, what_to_do = _named(head)
     return Fault(
         FaultCode.UNSUPPORTED_TYPE,
-        f"This is {name}; only JPEG, PNG and WEBP pictures can be expanded.",
+        f"This is {name}; only JPEG, PNG and WEBP images can be expanded.",
         what_to_do,
     )
 
@@ -81,9 +81,9 @@ def _named(head: bytes) -> tuple[str, str]:
     for offset, magic, name, what_to_do in _MAGICS:
         if head.startswith(magic, offset):
             return name, what_to_do
-    # Two letters alone would take any text that begins with BM for a picture.
+    # Two letters alone would take any text that begins with BM for an image.
     if head.startswith(b"BM") and head[6:10] == bytes(4):
-        return "a BMP picture", EXPORT
+        return "a BMP image", EXPORT
     return _named_text(_text(head))
 
 

@@ -24,7 +24,7 @@ from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 
 MEMORY = 1536 << 20
-"""Bytes of address space: the largest picture takes a third of it."""
+"""Bytes of address space: the largest image takes a third of it."""
 
 MOST_WRITTEN = 1 << 30
 """Bytes of a file that it writes."""
@@ -47,7 +47,7 @@ class Task(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One thing to do with the files that come along: the picture, and for some tasks a new file to write.
+    """One thing to do with the files that come along: the image, and for some tasks a new file to write.
 
     `cpu` is how many seconds of processor time it may take. `most_pixels` is for EXAMINE_RESULT and THUMBNAIL, `side`
     the longest side of a THUMBNAIL in px.
@@ -76,12 +76,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class AsItIs:
-    """Nothing was written: the picture can be used as it is."""
+    """Nothing was written: the image can be used as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small WEBP of a picture, and the size in px of the picture itself, as a person sees it."""
+    """A small WEBP of an image, and the size in px of the image itself, as a person sees it."""
 
     webp: bytes
     of: Size
@@ -202,7 +202,7 @@ def serve(carry: Callable[[Request, Sequence[int]], Answer], shut: Callable[[], 
             _allow_time(request.cpu)
             answer = carry(request, files)
             for descriptor in files:
-                # The picture's is closed with it.
+                # The image's is closed with it.
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
             answers.write(answer_line(answer))
@@ -243,7 +243,7 @@ def _allow_time(seconds: int) -> None:
 
 
 def load() -> None:
-    """Import all that decoding needs: a child is started before its picture has settled, and opens no file later."""
+    """Import all that decoding needs: a child is started before its image has settled, and opens no file later."""
     from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401, PLC0415, as above
 
     from expandd.adapters.images import decoder, structure  # noqa: F401, PLC0415, as above

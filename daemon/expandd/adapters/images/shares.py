@@ -46,11 +46,11 @@ class Share:
         finally:
             self._held += 1
             if ends:
-                asyncio.gather(*ends, return_exceptions=True).add_done_callback(self._leave)
+                asyncio.gather(*ends, return_exceptions=True).add_done_callback(self._admission)
             else:
-                self._leave()
+                self._admission()
 
-    def _leave(self, _: object = None) -> None:
+    def _admission(self, _: object = None) -> None:
         self._held -= 1
         self._taken -= 1
         self._changed.set()

@@ -1,6 +1,6 @@
 """Reads the outer structure of JPEG, PNG and WEBP files: format, size, and whether the end is there.
 
-Cameras and phones write several pictures into one file (Multi-Picture Format): a preview, a second lens, a map of
+Cameras and phones write several images into one file (Multi-Image Format): a preview, a second lens, a map of
 brightness. The first one is the photo.
 
 What is not needed for the pixels harms nobody, as in every viewer: a wrong sum in it, a text that cannot be read.
@@ -86,7 +86,7 @@ BYTES_A_PART = 512
 class Structure:
     """A file whose own end is there. `size` is the stored one in px, before any orientation.
 
-    `spans` are what a decoder needs to see, nothing for the whole file. `several` where more pictures follow the first,
+    `spans` are what a decoder needs to see, nothing for the whole file. `several` where more images follow the first,
     whose bytes the spans then are.
     """
 
@@ -102,8 +102,8 @@ def most_parts(length: int) -> int:
 
 
 def laborious(image_format: ImageFormat, what: str) -> Unfit:
-    """The finding for a file that takes its reader far more work than its picture needs; `what` it has."""
-    message = f"The {image_format.name} picture has {what}: it is damaged, or was made to keep its reader busy."
+    """The finding for a file that takes its reader far more work than its image needs; `what` it has."""
+    message = f"The {image_format.name} image has {what}: it is damaged, or was made to keep its reader busy."
     return Unfit(Fault(FaultCode.UNREADABLE, message, "Open it in an image editor, export it again, and drop that."))
 
 
@@ -114,7 +114,7 @@ def some(width: int, height: int) -> Size | None:
 START = b"\xff\xd8\xff"
 
 MOST_SCANS = 100
-"""Progressive pictures have about ten. Each goes over all pixels again."""
+"""Progressive images have about ten. Each goes over all pixels again."""
 
 # A marker that means something: not a stuffed FF00, not TEM or RSTn, not a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
@@ -127,7 +127,7 @@ _MOST_ENTRIES = 64
 
 
 def walk_jpeg(data: Bytes) -> Structure | Unfit | None:
-    """What the segments say when they and their scans lead from SOI to the picture's own EOI; None when they do not.
+    """What the segments say when they and their scans lead from SOI to the image's own EOI; None when they do not.
 
     What lies inside a segment is stepped over by its length, so a thumbnail's EOI does not count.
     """
@@ -159,7 +159,7 @@ def _jpeg_size(sides: bytes) -> Size | None:
 
 
 def _first(data: Bytes, size: Size, end: int, index: tuple[int, int]) -> Structure:
-    """The first picture, `index` being where the list of all of them lies: alone it is a JPEG like any other."""
+    """The first image, `index` being where the list of all of them lies: alone it is a JPEG like any other."""
     start, stop = index
     if not stop or not (_announced(data[start + 8 : stop]) > 1 or data.find(START, end) >= 0):
         return Structure(ImageFormat.JPEG, size)
@@ -168,7 +168,7 @@ def _first(data: Bytes, size: Size, end: int, index: tuple[int, int]) -> Structu
 
 
 def _announced(index: bytes) -> int:
-    """How many pictures the list announces, 0 when it cannot be read."""
+    """How many images the list announces, 0 when it cannot be read."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(index[:4])
     if order is None:
         return 0
@@ -207,7 +207,7 @@ _APPLE = Unfit(
 _PACKED = Unfit(
     Fault(
         FaultCode.TOO_LARGE,
-        f"The PNG picture carries more than {MOST_TEXT >> 20} MB of packed text or profiles beside its pixels.",
+        f"The PNG image carries more than {MOST_TEXT >> 20} MB of packed text or profiles beside its pixels.",
         "Open it in an image editor, export it again without its texts, and drop that.",
     ),
 )
@@ -306,7 +306,7 @@ def _packed(name: bytes, body: bytes) -> bytes:
 RIFF, WEBP = b"RIFF", b"WEBP"
 
 MOST_SIDE = 16383
-"""Px of a side of any picture in a WEBP; only the header of the canvas has room for more."""
+"""Px of a side of any image in a WEBP; only the header of the canvas has room for more."""
 
 _WEBP_CHUNK = struct.Struct("<4sI")
 _FIRST = 12
@@ -323,7 +323,7 @@ def walk_webp(data: Bytes) -> Structure | Unfit | None:
         return Structure(ImageFormat.WEBP, size)
     if end > len(data) or size is None:
         return None
-    most, picture = most_parts(end), None
+    most, image = most_parts(end), None
     for name, start, stop in _chunks(data, end):
         most -= 1
         if most < 0:
@@ -331,13 +331,13 @@ def walk_webp(data: Bytes) -> Structure | Unfit | None:
         if name in _PIXELS:
             if stop > end:
                 return None
-            picture = start, stop
+            image = start, stop
         elif name == bytes(4):
-            # Space that was reserved. Behind the picture it takes nothing away from it.
-            if picture is None:
+            # Space that was reserved. Behind the image it takes nothing away from it.
+            if image is None:
                 return None
             break
-    return None if picture is not None and _never_written(data, size, *picture) else Structure(ImageFormat.WEBP, size)
+    return None if image is not None and _never_written(data, size, *image) else Structure(ImageFormat.WEBP, size)
 
 
 def _chunks(data: Bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -351,7 +351,7 @@ def _chunks(data: Bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _never_written(data: Bytes, size: Size, start: int, stop: int) -> bool:
-    # Space that was reserved and never written decodes as grey. A picture of one colour ends in zeros too, but
+    # Space that was reserved and never written decodes as grey. An image of one colour ends in zeros too, but
     # with one byte for 10,000 px at most (measured from 64 to 4096 px).
     zeros = min(_LEAST_ZEROS + size.width * size.height // _PX_A_ZERO, stop - start)
     return zeros > 0 and data[stop - zeros : stop] == bytes(zeros)
@@ -369,7 +369,7 @@ def _webp_size(kind: bytes, body: bytes) -> Size | None:
     return None
 
 
-AGAIN = "Save or copy the picture again, and drop it once more when it is complete."
+AGAIN = "Save or copy the image again, and drop it once more when it is complete."
 
 _WALKS = {ImageFormat.JPEG: walk_jpeg, ImageFormat.PNG: walk_png, ImageFormat.WEBP: walk_webp}
 
@@ -390,7 +390,7 @@ def structure_of(data: Bytes) -> Structure | Unfinished | Unfit:
 
 def cut_off(image_format: ImageFormat) -> Unfinished:
     """The finding for a file that ends too early, or holds a gap."""
-    return _unfinished(f"The file is cut off: the end of the {image_format.name} picture is missing.")
+    return _unfinished(f"The file is cut off: the end of the {image_format.name} image is missing.")
 
 
 def _unfinished(message: str) -> Unfinished:

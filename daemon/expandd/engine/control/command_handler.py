@@ -1,4 +1,4 @@
-"""Owns carrying out what people order while the work goes on."""
+"""Owns carrying out what people command while the work goes on."""
 
 from __future__ import annotations
 
@@ -6,75 +6,75 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from expandd.domain.commands import Lasting, Order, StandingOrder, Verb
-from expandd.domain.errors import CANCELLED, GIVEN_UP, AccountAway, FaultCode, FolderAway, JournalAway, Later, StaleJob
+from expandd.domain.commands import Command, Hold, HoldKind, Verb
+from expandd.domain.errors import CANCELLED, GIVEN_UP, AccountAway, DatabaseAway, FaultCode, FolderAway, Later, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.job import UNPAID, Job, JobState
-from expandd.engine.control.holds import StandingOrders
+from expandd.engine.control.holds import Holds
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.flow.poller import Waker
 from expandd.engine.inbox.inbox import Inbox
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Clock, Emit, Folders, Journal
+from expandd.engine.ports import Clock, Emit, Folders, JobStore
 
 PAUSE = 2.0
-"""Seconds between two looks for orders."""
+"""Seconds between two looks for commands."""
 
 ALLOWANCE = 60.0
-"""Seconds within which the journal's writer answers, if only that its disk is away: then it is not stuck."""
+"""Seconds within which the job database's writer answers, if only that its disk is away: then it is not stuck."""
 
 
-class Steering:
-    """Reads orders and carries them out, each as often as a crash makes necessary: none does harm twice.
+class CommandHandler:
+    """Reads commands and carries them out, each as often as a crash makes necessary: none does harm twice.
 
-    An order about a job that has found its own way is dropped. `inboxes` are those that are served now.
+    A command about a job that has found its own way is dropped. `inboxes` are those that are served now.
     """
 
     def __init__(
         self,
         *,
         jobs: Jobs,
-        journal: Journal,
+        store: JobStore,
         folders: Folders,
-        orders: StandingOrders,
+        commands: Holds,
         inboxes: Callable[[], tuple[Inbox, ...]],
         waker: Waker,
         clock: Clock,
         emit: Emit,
     ) -> None:
         self._jobs = jobs
-        self._journal = journal
+        self._store = store
         self._folders = folders
-        self._orders = orders
+        self._commands = commands
         self._inboxes = inboxes
         self._waker = waker
         self._clock = clock
         self._emit = emit
-        # By number of an order: the jobs whose originals it has brought back. They may fail again before it is over.
+        # By number of a command: the jobs whose originals it has brought back. They may fail again before it is over.
         self._brought: dict[int, set[str]] = {}
         self.settled = False
-        """Whether all orders that were there at the last look are carried out, or wait for a folder that is away."""
-        self.beat = Heartbeat(ALLOWANCE)
-        """The journal's: each look is a turn of its writer, in line with all writes."""
+        """Whether all commands that were there at the last look are carried out, or wait for a folder that is away."""
+        self.heartbeat = Heartbeat(ALLOWANCE)
+        """The job database's: each look is a turn of its writer, in line with all writes."""
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self.beat()
-            # Whoever writes next says that the journal is away; the orders stay where they are.
-            with contextlib.suppress(JournalAway):
+            self.heartbeat()
+            # Whoever writes next says that the job database is away; the commands stay where they are.
+            with contextlib.suppress(DatabaseAway):
                 await self.act()
             await self._clock.sleep(PAUSE)
 
     async def act(self) -> None:
         overtaken = False
-        for order in await self._journal.orders():
-            self.beat()
-            # A job that moved under the order, or a folder that is away: at the next look the order is still there.
+        for command in await self._store.commands():
+            self.heartbeat()
+            # A job that moved under the command, or a folder that is away: at the next look the command is still there.
             try:
-                await self._carried_out(order)
-                await self._journal.carried_out(order)
-                self._brought.pop(order.number, None)
+                await self._carried_out(command)
+                await self._store.carried_out(command)
+                self._brought.pop(command.number, None)
             except StaleJob:
                 overtaken = True
             except (FolderAway, AccountAway, Later):
@@ -82,33 +82,33 @@ class Steering:
         await self._end_cancelling()
         self.settled = not overtaken
 
-    async def _carried_out(self, order: Order) -> None:
-        """Carry an order out. One that meets a bug of ours is let go of: it would stop all work at each start."""
+    async def _carried_out(self, command: Command) -> None:
+        """Carry a command out. One that meets a bug of ours is let go of: it would stop all work at each start."""
         try:
-            await self._carry_out(order)
-        except (StaleJob, FolderAway, AccountAway, Later, JournalAway):
+            await self._carry_out(command)
+        except (StaleJob, FolderAway, AccountAway, Later, DatabaseAway):
             raise
         except Exception as error:  # noqa: BLE001 - as said
-            self._emit(BugFound(f"the order to {order.verb.value}", error))
+            self._emit(BugFound(f"the order to {command.verb.value}", error))
 
-    async def _carry_out(self, order: Order) -> None:
-        match order.verb:
+    async def _carry_out(self, command: Command) -> None:
+        match command.verb:
             case Verb.PAID | Verb.NOT_PAID:
-                await self._resolve(order)
+                await self._resolve(command)
             case Verb.CANCEL:
-                await self._cancel(order)
+                await self._cancel(command)
             case Verb.RETRY | Verb.REDO:
-                await self._retry(order)
+                await self._retry(command)
             case Verb.PAUSE:
-                await self._orders.stand(_lasting(Lasting.PAUSED, order))
+                await self._commands.stand(_lasting(HoldKind.PAUSED, command))
             case Verb.RESUME:
-                await self._resume(order)
+                await self._resume(command)
             case Verb.RELEASE:
-                await self._release(order)
+                await self._release(command)
 
-    async def _resolve(self, order: Order) -> None:
-        job = self._jobs.get(order.job_id)
-        paid = order.verb is Verb.PAID
+    async def _resolve(self, command: Command) -> None:
+        job = self._jobs.get(command.job_id)
+        paid = command.verb is Verb.PAID
         # Of a result that cannot be fetched it is known that it was paid for: a person can only give it up.
         gone = job is not None and job.held and job.state is JobState.RENDERED and paid
         if job is None or not (gone or job.state is JobState.UNKNOWN):
@@ -119,12 +119,12 @@ class Steering:
             await self._jobs.move(job, JobState.UPLOADED, held=False, note="a person has said that nothing was paid")
         self._waker.wake(job.id)
 
-    async def _cancel(self, order: Order) -> None:
+    async def _cancel(self, command: Command) -> None:
         for job in self._jobs.in_state(*UNPAID):
-            if _is_about(order, job) and job.fault is None:
+            if _is_about(command, job) and job.fault is None:
                 await self._cancel_job(job)
-        for inbox in self._served(order):
-            await self._orders.stand(_lasting(Lasting.CANCELLED, order, inbox.folder.inbox))
+        for inbox in self._served(command):
+            await self._commands.stand(_lasting(HoldKind.CANCELLED, command, inbox.folder.inbox))
             inbox.reconsider()
 
     async def _cancel_job(self, job: Job) -> None:
@@ -138,53 +138,53 @@ class Steering:
     async def _end_cancelling(self) -> None:
         """An order to cancel is fulfilled once nothing that lay there then is left, and then nothing is held either."""
         idle = {inbox.folder.inbox for inbox in self._inboxes() if inbox.idle}
-        ended = [order for order in self._orders.of(Lasting.CANCELLED) if order.inbox in idle]
-        emptied = {order.inbox for order in ended if order.relative is None}
-        held = [order for order in self._orders.of(Lasting.HELD) if order.inbox in emptied]
-        for order in (*held, *ended):
-            await self._orders.lift(order)
+        ended = [command for command in self._commands.of(HoldKind.CANCELLED) if command.inbox in idle]
+        emptied = {command.inbox for command in ended if command.relative is None}
+        held = [command for command in self._commands.of(HoldKind.HELD) if command.inbox in emptied]
+        for command in (*held, *ended):
+            await self._commands.lift(command)
 
-    async def _retry(self, order: Order) -> None:
+    async def _retry(self, command: Command) -> None:
         for job in self._jobs:
-            if _is_about(order, job) and job.attempts:
+            if _is_about(command, job) and job.attempts:
                 await self._jobs.note(job, attempts=0)
                 self._waker.wake(job.id)
         away: FolderAway | None = None
-        for job in await self._over(order):
-            self.beat()
+        for job in await self._over(command):
+            self.heartbeat()
             try:
-                await self._again(job, order)
+                await self._again(job, command)
             except FolderAway as error:
                 away = error
-        for inbox in self._served(order):
+        for inbox in self._served(command):
             inbox.look_again()
         if away is not None:
             raise away
 
-    async def _over(self, order: Order) -> Sequence[Job]:
-        """The jobs that are over and that the order is about; in a folder only those that went to error before it."""
-        if order.job_id:
-            job = await self._jobs.known(order.job_id)
+    async def _over(self, command: Command) -> Sequence[Job]:
+        """The jobs that are over and that the command is about; in a folder only those that went to error before it."""
+        if command.job_id:
+            job = await self._jobs.known(command.job_id)
             return [job] if job is not None and job.closed else []
-        failed = await self._journal.failed(order.inbox)
-        failed = [job for job in failed if _is_about(order, job) and not _stays_by_word(job)]
-        # What lies there is the youngest one's. Where it came after the order, this was carried out before.
+        failed = await self._store.failed(command.inbox)
+        failed = [job for job in failed if _is_about(command, job) and not _stays_by_word(job)]
+        # What lies there is the youngest one's. Where it came after the command, this was carried out before.
         youngest = {job.resting: job for job in failed}.values()
         now = self._clock.wall()
-        return [job for job in youngest if not order.at < job.stamps[-1].at <= now]
+        return [job for job in youngest if not command.at < job.stamps[-1].at <= now]
 
-    async def _again(self, job: Job, order: Order) -> None:
+    async def _again(self, job: Job, command: Command) -> None:
         """Put the original back into its inbox, where it is picked up anew; not into one that nobody looks into."""
         inbox = next((inbox for inbox in self._inboxes() if inbox.folder.inbox == job.place.inbox), None)
-        brought = self._brought.setdefault(order.number, set())
+        brought = self._brought.setdefault(command.number, set())
         if job.resting is None or inbox is None or job.id in brought:
             return
         there = await self._folders.identity(job.resting) is not None
         if there and not await self._is_original(job.resting, job.source.sha256):
             return
-        if there and order.verb is Verb.REDO and job.source.sha256:
-            again = StandingOrder(lasting=Lasting.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
-            await self._orders.stand(again)
+        if there and command.verb is Verb.REDO and job.source.sha256:
+            again = Hold(kind=HoldKind.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
+            await self._commands.stand(again)
         await self._folders.bring_back(job)
         await self._folders.forget_sidecar(job.resting)
         brought.add(job.id)
@@ -197,30 +197,30 @@ class Steering:
         except FileNotFoundError:
             return False
 
-    async def _resume(self, order: Order) -> None:
-        for paused in self._orders.of(Lasting.PAUSED):
-            everything = order.inbox is None
-            if everything or (paused.inbox == order.inbox and order.relative in {None, paused.relative}):
-                await self._orders.lift(paused)
+    async def _resume(self, command: Command) -> None:
+        for paused in self._commands.of(HoldKind.PAUSED):
+            everything = command.inbox is None
+            if everything or (paused.inbox == command.inbox and command.relative in {None, paused.relative}):
+                await self._commands.lift(paused)
 
-    async def _release(self, order: Order) -> None:
-        for inbox in self._served(order):
-            await self._orders.stand(_lasting(Lasting.RELEASED, order, inbox.folder.inbox))
-        for held in self._orders.of(Lasting.HELD):
-            if order.inbox in {None, held.inbox}:
-                await self._orders.lift(held)
+    async def _release(self, command: Command) -> None:
+        for inbox in self._served(command):
+            await self._commands.stand(_lasting(HoldKind.RELEASED, command, inbox.folder.inbox))
+        for held in self._commands.of(HoldKind.HELD):
+            if command.inbox in {None, held.inbox}:
+                await self._commands.lift(held)
 
-    def _served(self, order: Order) -> tuple[Inbox, ...]:
-        """The inboxes that an order about files is about: none for one about a job."""
-        if order.job_id:
+    def _served(self, command: Command) -> tuple[Inbox, ...]:
+        """The inboxes that a command about files is about: none for one about a job."""
+        if command.job_id:
             return ()
-        return tuple(inbox for inbox in self._inboxes() if order.inbox in {None, inbox.folder.inbox})
+        return tuple(inbox for inbox in self._inboxes() if command.inbox in {None, inbox.folder.inbox})
 
 
-def _is_about(order: Order, job: Job) -> bool:
-    if order.job_id:
-        return order.job_id == job.id
-    return order.inbox in {None, job.place.inbox} and order.relative in {None, job.relative}
+def _is_about(command: Command, job: Job) -> bool:
+    if command.job_id:
+        return command.job_id == job.id
+    return command.inbox in {None, job.place.inbox} and command.relative in {None, job.relative}
 
 
 def _stays_by_word(job: Job) -> bool:
@@ -228,5 +228,5 @@ def _stays_by_word(job: Job) -> bool:
     return job.fault is not None and job.fault.code in {FaultCode.CANCELLED, FaultCode.GIVEN_UP_BY_PERSON}
 
 
-def _lasting(lasting: Lasting, order: Order, inbox: Path | None = None) -> StandingOrder:
-    return StandingOrder(lasting=lasting, at=order.at, inbox=inbox or order.inbox, relative=order.relative)
+def _lasting(kind: HoldKind, command: Command, inbox: Path | None = None) -> Hold:
+    return Hold(kind=kind, at=command.at, inbox=inbox or command.inbox, relative=command.relative)

@@ -11,8 +11,8 @@ from decimal import Decimal
 from expandd.domain.errors import AccountAway, Later
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
-from expandd.engine.control.holds import Barrier, Cause
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.control.holds import Cause, Pause
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.ports import Api, Clock
 
 FRESH = 60.0
@@ -32,7 +32,7 @@ class Account:
     `waiting` says whether anything waits to be paid for.
     """
 
-    def __init__(self, settings: Settings, *, api: Api, gates: Gates, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, api: Api, breakers: CircuitBreakers, clock: Clock) -> None:
         self.settings = settings
         self.credits: Decimal | None = None
         self.at: float | None = None
@@ -42,10 +42,10 @@ class Account:
         self.needed = asyncio.Event()
         """Set when the credits may have changed, or are short."""
         self._api = api
-        self._gates = gates
+        self._breakers = breakers
         self._clock = clock
         self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._reconciler = asyncio.Lock()
         self._under_way: set[str] = set()
         self._answered: set[str] = set()
         """Paid calls that were answered after the credits were asked for: the last answer may not tell of them."""
@@ -69,10 +69,10 @@ class Account:
             await self._clock.sleep(FRESH)
             ago = self._clock.monotonic() - self._asked_at
             old = ago >= ROUND
-            # Whoever probes the gate asks the same question: one a minute is enough for both.
+            # Whoever probes the circuit breaker asks the same question: one a minute is enough for both.
             wanted = old or (ago >= FRESH and self._short and self.waiting())
-            # A question for information is no probe: it neither opens nor shuts a gate of the service.
-            if self._gates.service.shut is None and wanted:
+            # A question for information is no probe: it neither opens nor shuts a circuit breaker of the service.
+            if self._breakers.service.shut is None and wanted:
                 with contextlib.suppress(AccountAway, Later):
                     await self._ask_for_more()
             self.look()
@@ -83,10 +83,10 @@ class Account:
         """Ask; where the account was topped up, what waits for that goes on now."""
         before = self.credits
         await self.ask()
-        shut = self._gates.spending.shut
+        shut = self._breakers.spending.shut
         topped_up = self.credits is not None and before is not None and self.credits > max(before, Decimal(0))
         if shut is not None and shut.reason is PauseReason.NO_CREDITS and topped_up:
-            self._gates.spending.passed()
+            self._breakers.spending.passed()
 
     async def ask(self) -> None:
         """Ask for the credits. Raises AccountAway, Later."""
@@ -113,8 +113,8 @@ class Account:
 
     @property
     def _short(self) -> bool:
-        shut = self._gates.spending.shut
-        return self._barrier.shut is not None or (shut is not None and shut.reason is PauseReason.NO_CREDITS)
+        shut = self._breakers.spending.shut
+        return self._pause.shut is not None or (shut is not None and shut.reason is PauseReason.NO_CREDITS)
 
     @property
     def _near(self) -> bool:
@@ -132,18 +132,18 @@ class Account:
 
         It is asked while the credits are known to be used up, and for the guard. Raises AccountAway, Later.
         """
-        shut = self._gates.spending.shut
+        shut = self._breakers.spending.shut
         if shut is not None and shut.reason is PauseReason.NO_CREDITS:
-            await self._gates.through(self.ask())
+            await self._breakers.through(self.ask())
             if self.credits is not None and self.credits <= 0:
                 raise AccountAway(shut.reason, shut.why)
         if self.settings.keep_credits is None:
             return True
-        async with self._asking:
+        async with self._reconciler:
             if self._clock.monotonic() - self._asked_at >= FRESH or (self._near and self._answered):
-                await self._gates.through(self.ask())
+                await self._breakers.through(self.ask())
         self.look()
-        return self._barrier.shut is None and self.may_pay()
+        return self._pause.shut is None and self.may_pay()
 
     def may_pay(self) -> bool:
         """Whether one more image leaves what is to be kept, whatever those on their way cost."""
@@ -155,32 +155,32 @@ class Account:
         return self.credits - self._price * (self._reserved + 1) >= keep
 
     def look(self) -> None:
-        """Shut or open the guard's barrier by what is known."""
+        """Shut or open the guard's pause by what is known."""
         self._judge()
-        if self._barrier.shut is not None:
+        if self._pause.shut is not None:
             self.needed.set()
 
     def _judge(self) -> None:
         keep = self.settings.keep_credits
         if keep is None:
-            self._barrier.open()
+            self._pause.open()
         elif self.at is not None and self.credits is None:
-            self._barrier.close(
+            self._pause.close(
                 PauseReason.CREDITS_RESERVED,
                 "The service does not say how many credits the account has, so `keep_credits` cannot be kept.",
             )
         elif self.credits is not None and self.credits - self._price < keep:
-            self._barrier.close(
+            self._pause.close(
                 PauseReason.CREDITS_RESERVED,
                 f"One more image would leave fewer than the {keep} credits that are to be kept. "
                 "Top up, or lower keep_credits.",
             )
         else:
-            self._barrier.open()
+            self._pause.open()
 
     @property
-    def _barrier(self) -> Barrier:
-        return self._gates.barriers.at(None, Cause.CREDITS)
+    def _pause(self) -> Pause:
+        return self._breakers.pauses.at(None, Cause.CREDITS)
 
 
 TURN = 3.0
@@ -193,9 +193,9 @@ class Probing:
     At every other probe the calls that wait have their turn first, in case the free question itself is what fails.
     """
 
-    def __init__(self, account: Account, gates: Gates, clock: Clock) -> None:
+    def __init__(self, account: Account, breakers: CircuitBreakers, clock: Clock) -> None:
         self._account = account
-        self._gates = gates
+        self._breakers = breakers
         self._clock = clock
         self._lock = asyncio.Lock()
         self._asked_at = float("-inf")
@@ -203,28 +203,28 @@ class Probing:
         self.needed = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled: probe the service's gate whenever it is shut."""
+        """Until cancelled: probe the service's circuit breaker whenever it is shut."""
         while True:
             await self._clock.wait(self.needed, None)
             self.needed.clear()
             await self._open_service()
 
     async def _open_service(self) -> None:
-        gate, free = self._gates.service, True
-        while gate.shut is not None:
-            gate.turn = TURN if free else 0.0
-            seconds = gate.due() + (0.0 if free else TURN)
+        breaker, free = self._breakers.service, True
+        while breaker.shut is not None:
+            breaker.turn = TURN if free else 0.0
+            seconds = breaker.due() + (0.0 if free else TURN)
             if seconds > 0:
                 await self._clock.sleep(seconds)
-            if gate.shut is None or gate.due() > 0:
+            if breaker.shut is None or breaker.due() > 0:
                 # It was opened, or some call has probed it.
                 free = True
                 continue
-            gate.enter()
+            breaker.enter()
             try:
-                await self._gates.through(self._account.ask())
+                await self._breakers.through(self._account.ask())
             except AccountAway as error:
-                self._gates.service.failed(error.reason, str(error), error.retry_after)
+                self._breakers.service.failed(error.reason, str(error), error.retry_after)
             except Later:
                 pass  # `through` has seen to the next probe
             free = not free
@@ -233,7 +233,7 @@ class Probing:
         """Whether the API answers now; None where nobody can tell because it counts as away already."""
         failed_at = self._clock.monotonic()
         async with self._lock:
-            if self._gates.service.shut is not None:
+            if self._breakers.service.shut is not None:
                 return None
             if self._asked_at < failed_at:
                 self._asked_at = self._clock.monotonic()
@@ -242,7 +242,7 @@ class Probing:
 
     async def _answers(self) -> bool:
         try:
-            await self._gates.through(self._account.ask())
+            await self._breakers.through(self._account.ask())
         except (AccountAway, Later):
             return False
         return True

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from expandd.domain.job import UNPAID, Job
-from expandd.engine.control.holds import Barriers, Cause, StandingOrders
+from expandd.engine.control.holds import Cause, Holds, Pauses
 from expandd.engine.flow.budgets import Budgets
-from expandd.engine.job.deduplicate import Twins
+from expandd.engine.job.deduplicate import Deduplicator
 
 
-class Leave:
+class Admission:
     """Asked before each step. A job without leave holds no slot."""
 
-    def __init__(self, *, orders: StandingOrders, barriers: Barriers, budgets: Budgets, twins: Twins) -> None:
-        self._orders = orders
-        self._barriers = barriers
+    def __init__(self, *, commands: Holds, pauses: Pauses, budgets: Budgets, deduplicator: Deduplicator) -> None:
+        self._commands = commands
+        self._pauses = pauses
         self._budgets = budgets
-        self._twins = twins
+        self._deduplicator = deduplicator
 
     def denied(self, job: Job) -> bool:
         """Whether the job must stay as it is for now. What is paid for, or has failed, always goes on."""
         if job.state not in UNPAID or job.fault is not None:
             return False
         return (
-            self._orders.stops(job)
-            or self._barriers.at(None, Cause.CREDITS).shut is not None
+            self._commands.stops(job)
+            or self._pauses.at(None, Cause.CREDITS).shut is not None
             or not self._budgets.within(job)
-            or self._twins.waits(job)
+            or self._deduplicator.waits(job)
         )

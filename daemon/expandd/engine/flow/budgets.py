@@ -12,9 +12,9 @@ from expandd.domain.job import Job
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Settings
 from expandd.domain.spending import Spent, Today
-from expandd.engine.control.holds import Barriers, Cause, StandingOrders
+from expandd.engine.control.holds import Cause, Holds, Pauses
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Clock, Journal
+from expandd.engine.ports import Clock, JobStore
 
 ROUND = 60.0
 """Seconds, at most, until a new day is noticed."""
@@ -35,7 +35,7 @@ class Used:
 
 
 class Budgets:
-    """Counts by what the journal and the open jobs say, so that nothing is counted twice and a restart forgets nothing.
+    """Counts by what the job database and the open jobs say, so that nothing is counted twice and a restart forgets nothing.
 
     `inbox` is None where all folders are meant.
     """
@@ -45,31 +45,31 @@ class Budgets:
         settings: Settings,
         *,
         jobs: Jobs,
-        journal: Journal,
-        orders: StandingOrders,
-        barriers: Barriers,
+        store: JobStore,
+        commands: Holds,
+        pauses: Pauses,
         clock: Clock,
     ) -> None:
         self.settings = settings
-        self._orders = orders
+        self._commands = commands
         self._jobs = jobs
-        self._journal = journal
-        self._barriers = barriers
+        self._store = store
+        self._pauses = pauses
         self._clock = clock
         self._spent: Counter[tuple[Path | None, str]] = Counter()
         """Payments by inbox (None: of all) and local day, and by local month, since the month `_since_month`."""
         self._since_month = ""
         self._meanwhile: list[tuple[Path, float, int]] | None = None
-        """What was counted while the journal was asked."""
+        """What was counted while the job database was asked."""
         jobs.tally.follow(self.count)
-        self._paying: dict[str, Job] = {}
+        self._submitter: dict[str, Job] = {}
         self._used_up = asyncio.Event()
 
     async def load(self) -> None:
         """What was spent before. Nothing is paid until this is known."""
         today = self._clock.today()
         self._meanwhile = []
-        known = await self._journal.spent(today)
+        known = await self._store.spent(today)
         meanwhile, self._meanwhile = self._meanwhile, None
         self._spent, self._since_month = Counter(), today.month
         for spent in known:
@@ -108,17 +108,17 @@ class Budgets:
 
     def _reserved(self, inbox: Path) -> int:
         """How many are on their way to being paid for. What is paused keeps nothing from others."""
-        if self._orders.stops_all_of(inbox):
+        if self._commands.stops_all_of(inbox):
             return 0
         tally = self._jobs.tally
-        return tally.unpaid_in(inbox) - sum(tally.unpaid(inbox, file) for file in self._orders.paused_files(inbox))
+        return tally.unpaid_in(inbox) - sum(tally.unpaid(inbox, file) for file in self._commands.paused_files(inbox))
 
     def within(self, job: Job) -> bool:
         """Whether this job's paid call is within all budgets."""
         for inbox, budget in self._scopes(job.place.inbox):
             used = self.used(inbox)
-            paying = sum(inbox in {None, other.place.inbox} for other in self._paying.values())
-            if _spent_up(budget, used.today + paying, used.this_month + paying):
+            submitter = sum(inbox in {None, other.place.inbox} for other in self._submitter.values())
+            if _spent_up(budget, used.today + submitter, used.this_month + submitter):
                 return False
         return True
 
@@ -126,23 +126,23 @@ class Budgets:
         """The same, and if so the job counts as paid for from this instant on, until `paid`."""
         within = self.within(job)
         if within:
-            self._paying[job.id] = job
+            self._submitter[job.id] = job
         return within
 
     def paid(self, job: Job) -> None:
         """The paid call is written down, or was not begun: the jobs themselves tell from here on."""
-        self._paying.pop(job.id, None)
+        self._submitter.pop(job.id, None)
 
     def look(self, *inboxes: Path) -> None:
-        """Shut the barriers of budgets that are used up, and open the others: of these inboxes, or of all."""
+        """Shut the pauses of budgets that are used up, and open the others: of these inboxes, or of all."""
         for inbox, budget in self._all_scopes(inboxes):
-            barrier = self._barriers.at(inbox, Cause.BUDGET)
+            pause = self._pauses.at(inbox, Cause.BUDGET)
             why = "" if budget == NO_LIMIT else _why(budget, self.used(inbox))
             if why:
-                barrier.close(PauseReason.BUDGET_SPENT, why)
+                pause.close(PauseReason.BUDGET_SPENT, why)
                 self._used_up.set()
             else:
-                barrier.open()
+                pause.open()
 
     def _all_scopes(self, inboxes: tuple[Path, ...]) -> Iterator[tuple[Path | None, Budget]]:
         yield None, self.settings.budget

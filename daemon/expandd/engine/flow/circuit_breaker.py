@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from expandd.domain.backoff import ACCOUNT, FOLDER, Backoff
 from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, ImageIdRefused, Later
-from expandd.domain.events import GateOpened, GateShut
+from expandd.domain.events import PauseEnded, PauseStarted
 from expandd.domain.image import Finding
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
-from expandd.engine.control.holds import Barrier, Barriers, Shut
-from expandd.engine.ports import Chance, Clock, Emit, Images
+from expandd.engine.control.holds import Pause, Pauses, Shut
+from expandd.engine.ports import Clock, Emit, Images, Randomness
 
 T = TypeVar("T")
 
@@ -29,24 +29,31 @@ LEAST = 1e-6
 """Seconds below which a wait is none: one that is lost in rounding would have its caller ask again and again."""
 
 OTHERS_FIRST = 3.0
-"""Seconds for which a file that has failed leaves the probe of a shut gate to one that has not."""
+"""Seconds for which a file that has failed leaves the probe of a shut circuit breaker to one that has not."""
 
 
-class Gate:
+class CircuitBreaker:
     """Open, or shut until a probe gets through. While it is shut, one caller at a time may probe, ever more rarely.
 
     `inbox` is None where it stands before everything.
     """
 
     def __init__(
-        self, name: str, backoff: Backoff, clock: Clock, chance: Chance, emit: Emit, *, inbox: Path | None = None
+        self,
+        name: str,
+        backoff: Backoff,
+        clock: Clock,
+        randomness: Randomness,
+        emit: Emit,
+        *,
+        inbox: Path | None = None,
     ) -> None:
         self.name = name
         self.inbox = inbox
         self.shut: Shut | None = None
         self._backoff = backoff
         self._clock = clock
-        self._chance = chance
+        self._randomness = randomness
         self._emit = emit
         self.turn = 0.0
         """Seconds beyond the time of the next probe for which calls leave it to the free question."""
@@ -68,27 +75,27 @@ class Gate:
         return seconds if seconds > LEAST else 0.0
 
     def enter(self) -> None:
-        """Pass, as the probe if the gate is shut: the others wait for its outcome."""
+        """Pass, as the probe if the circuit breaker is shut: the others wait for its outcome."""
         if self.shut is not None:
             self._probing = True
             self._probe_later(self.shut, self._backoff.cap)
 
     def let_go(self) -> None:
-        """The probe is over. Where it said nothing about what shut the gate, the next one follows after a back-off."""
+        """The probe is over. Where it said nothing about what shut the circuit breaker, the next one follows after a back-off."""
         if self.shut is not None and self._probing:
             self._probing = False
-            self._probe_later(self.shut, self._backoff.wait(max(self._failures, 1), self._chance.fraction()))
+            self._probe_later(self.shut, self._backoff.wait(max(self._failures, 1), self._randomness.fraction()))
 
     def away(self, error: FolderAway) -> None:
         self.failed(error.reason, str(error))
 
     def failed(self, reason: PauseReason, why: str, retry_after: float | None = None, *, is_want: bool = False) -> None:
-        """Count a failure. Most shut the gate at once, an unreachable service and a want only when they persist."""
+        """Count a failure. Most shut the circuit breaker at once, an unreachable service and a want only when they persist."""
         self._failures += 1
         self._probing = False
         if (reason is PauseReason.API_UNREACHABLE or is_want) and self._failures < PATIENCE and self.shut is None:
             return
-        seconds = self._backoff.wait(self._failures, self._chance.fraction())
+        seconds = self._backoff.wait(self._failures, self._randomness.fraction())
         if retry_after is not None:
             seconds = max(retry_after, seconds)
         self._close(reason, why, seconds)
@@ -99,13 +106,13 @@ class Gate:
         if self.shut is not None:
             waited = self._clock.monotonic() - self.shut.since_monotonic
             reason, self.shut = self.shut.reason, None
-            self._emit(GateOpened(self.name, reason, waited))
+            self._emit(PauseEnded(self.name, reason, waited))
 
     def _close(self, reason: PauseReason, why: str, seconds: float) -> None:
         now = self._clock.monotonic()
         if self.shut is None or self.shut.reason is not reason:
             self.shut = Shut(reason, why, self._clock.wall(), now, now + seconds)
-            self._emit(GateShut(self.name, reason, why))
+            self._emit(PauseStarted(self.name, reason, why))
         else:
             self._probe_later(self.shut, seconds)
 
@@ -114,56 +121,56 @@ class Gate:
         self.shut = Shut(shut.reason, shut.why, shut.since, shut.since_monotonic, probe_at)
 
 
-class Gates:
-    """All gates: the service (every call), spending (uploads and paid calls), two for each hot folder, the barriers.
+class CircuitBreakers:
+    """All circuit breakers: the service (every call), spending (uploads and paid calls), two for each hot folder, the pauses.
 
-    The decoder's gate is shut while no process that decodes can be started.
-    A folder's inbox gate is shut while its inbox is away, its storage gate while nothing can be put away for it.
+    The decoder's circuit breaker is shut while no process that decodes can be started.
+    A folder's inbox circuit breaker is shut while its inbox is away, its storage circuit breaker while nothing can be put away for it.
 
     `draining` is True from the start until the first poll, while an earlier run's paid results may wait to be
     fetched: nothing is paid before they are known. `stopping` ends all new work.
     """
 
-    def __init__(self, clock: Clock, chance: Chance, emit: Emit) -> None:
-        self._made = (clock, chance, emit)
-        self.service = Gate("service", ACCOUNT, *self._made)
-        self.spending = Gate("spending", ACCOUNT, *self._made)
-        self.decoder = Gate("decoder", FOLDER, *self._made)
-        self._inboxes: dict[Path, Gate] = {}
-        self._storages: dict[Path, Gate] = {}
-        self.barriers = Barriers(clock, emit)
+    def __init__(self, clock: Clock, randomness: Randomness, emit: Emit) -> None:
+        self._made = (clock, randomness, emit)
+        self.service = CircuitBreaker("service", ACCOUNT, *self._made)
+        self.spending = CircuitBreaker("spending", ACCOUNT, *self._made)
+        self.decoder = CircuitBreaker("decoder", FOLDER, *self._made)
+        self._inboxes: dict[Path, CircuitBreaker] = {}
+        self._storages: dict[Path, CircuitBreaker] = {}
+        self.pauses = Pauses(clock, emit)
         self.draining = False
         self.stopping = False
 
-    def inbox(self, inbox: Path) -> Gate:
-        return self._folder_gate(self._inboxes, "inbox", inbox)
+    def inbox(self, inbox: Path) -> CircuitBreaker:
+        return self._folder_breaker(self._inboxes, "inbox", inbox)
 
-    def storage(self, inbox: Path) -> Gate:
-        return self._folder_gate(self._storages, "storage of", inbox)
+    def storage(self, inbox: Path) -> CircuitBreaker:
+        return self._folder_breaker(self._storages, "storage of", inbox)
 
-    def _folder_gate(self, gates: dict[Path, Gate], what: str, inbox: Path) -> Gate:
-        if inbox not in gates:
-            gates[inbox] = Gate(f"{what} {printable(inbox)}", FOLDER, *self._made, inbox=inbox)
-        return gates[inbox]
+    def _folder_breaker(self, breakers: dict[Path, CircuitBreaker], what: str, inbox: Path) -> CircuitBreaker:
+        if inbox not in breakers:
+            breakers[inbox] = CircuitBreaker(f"{what} {printable(inbox)}", FOLDER, *self._made, inbox=inbox)
+        return breakers[inbox]
 
     def account_failed(self, error: AccountAway) -> None:
-        gate = self.spending if error.reason.of_account else self.service
-        gate.failed(error.reason, str(error), error.retry_after)
+        breaker = self.spending if error.reason.of_account else self.service
+        breaker.failed(error.reason, str(error), error.retry_after)
 
     @staticmethod
-    def enter(*gates: Gate | Barrier, after_others: bool = False) -> float:
-        """Seconds until the caller may pass all of `gates`; 0 when it may now, as their probe if they are shut.
+    def enter(*breakers: CircuitBreaker | Pause, after_others: bool = False) -> float:
+        """Seconds until the caller may pass all of `circuit breakers`; 0 when it may now, as their probe if they are shut.
 
         With `after_others` others may be the probe first: a file that has failed would say little.
         """
-        seconds = max(gate.wait(OTHERS_FIRST if after_others else 0.0) for gate in gates)
+        seconds = max(breaker.wait(OTHERS_FIRST if after_others else 0.0) for breaker in breakers)
         if seconds == 0.0:
-            for gate in gates:
-                gate.enter()
+            for breaker in breakers:
+                breaker.enter()
         return seconds
 
     async def through(self, call: Awaitable[T]) -> T:
-        """The outcome of an API call; whatever shows that the service serves opens its gate.
+        """The outcome of an API call; whatever shows that the service serves opens its circuit breaker.
 
         What a call that fails says of the service, whoever made it judges: it may be about one image.
         """
@@ -190,42 +197,42 @@ class Gates:
 
         It is the only sign where the answers to paid calls are empty.
         """
-        shut, paid_at = self.spending.shut, job.entered(JobState.INTENT)
+        shut, paid_at = self.spending.shut, job.entered(JobState.SUBMITTING)
         if shut is not None and paid_at is not None and paid_at >= shut.since:
             self.spending.passed()
 
     def claim_wait(self, inbox: Path) -> float:
         """Seconds until a file of this folder may be claimed."""
-        return max(gate.wait() for gate in self.of(inbox))
+        return max(breaker.wait() for breaker in self.of(inbox))
 
-    def of(self, inbox: Path) -> tuple[Gate | Barrier, ...]:
-        """All gates that a new file of this folder must pass."""
+    def of(self, inbox: Path) -> tuple[CircuitBreaker | Pause, ...]:
+        """All circuit breakers that a new file of this folder must pass."""
         own = (self.inbox(inbox), self.storage(inbox))
-        return self.service, self.spending, *own, *self.barriers.before(inbox)
+        return self.service, self.spending, *own, *self.pauses.before(inbox)
 
-    def shut(self) -> tuple[Gate | Barrier, ...]:
-        gates = (
+    def shut(self) -> tuple[CircuitBreaker | Pause, ...]:
+        breakers = (
             self.service,
             self.spending,
             self.decoder,
             *self._inboxes.values(),
             *self._storages.values(),
-            *self.barriers,
+            *self.pauses,
         )
-        return tuple(gate for gate in gates if gate.shut is not None)
+        return tuple(breaker for breaker in breakers if breaker.shut is not None)
 
 
 class Decoders:
     """The images port, as it is used by everything else in the engine."""
 
-    def __init__(self, images: Images, gate: Gate, clock: Clock) -> None:
+    def __init__(self, images: Images, breaker: CircuitBreaker, clock: Clock) -> None:
         self._images = images
-        self._gate = gate
+        self._breaker = breaker
         self._clock = clock
         self._away = asyncio.Event()
 
     def expect(self) -> None:
-        if self._gate.shut is None:
+        if self._breaker.shut is None:
             self._images.expect()
 
     async def prove(self) -> object:
@@ -247,18 +254,18 @@ class Decoders:
         """Try again and again while none can be started. Until cancelled."""
         while True:
             await self._clock.wait(self._away, None)
-            while self._gate.shut is not None:
-                await self._clock.sleep(self._gate.wait())
+            while self._breaker.shut is not None:
+                await self._clock.sleep(self._breaker.wait())
                 await self._probe()
             self._away.clear()
 
     async def _through(self, call: Callable[[], Awaitable[T]]) -> T:
-        if self._gate.shut is not None:
-            raise DecoderAway(self._gate.shut.why)
+        if self._breaker.shut is not None:
+            raise DecoderAway(self._breaker.shut.why)
         try:
             return await call()
         except DecoderAway as error:
-            self._gate.failed(PauseReason.DECODER_UNAVAILABLE, str(error))
+            self._breaker.failed(PauseReason.DECODER_UNAVAILABLE, str(error))
             self._away.set()
             raise
 
@@ -266,6 +273,6 @@ class Decoders:
         try:
             await self._images.prove()
         except DecoderAway as error:
-            self._gate.failed(PauseReason.DECODER_UNAVAILABLE, str(error))
+            self._breaker.failed(PauseReason.DECODER_UNAVAILABLE, str(error))
         else:
-            self._gate.passed()
+            self._breaker.passed()

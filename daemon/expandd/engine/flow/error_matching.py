@@ -37,7 +37,7 @@ class _Search:
         return image_id in self.not_shown or self.owner not in {"", image_id}
 
 
-class Attribution:
+class ErrorMatching:
     """Remembers the errors that name nobody, and what the API said when it was asked whose they are."""
 
     def __init__(self) -> None:

@@ -31,23 +31,23 @@ class Heartbeats:
         self._loops: dict[str, Heartbeat] = {}
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def follow(self, name: str, beat: Heartbeat) -> None:
-        self._loops[name] = beat
+    def follow(self, name: str, heartbeat: Heartbeat) -> None:
+        self._loops[name] = heartbeat
         self._seen.pop(name, None)
 
-    def forget(self, name: str, beat: Heartbeat) -> None:
+    def forget(self, name: str, heartbeat: Heartbeat) -> None:
         """The loop has ended; unless another one has its name by now."""
-        if self._loops.get(name) is beat:
+        if self._loops.get(name) is heartbeat:
             del self._loops[name]
             self._seen.pop(name, None)
 
     def nudge(self) -> None:
-        for beat in self._loops.values():
-            beat.nudge()
+        for heartbeat in self._loops.values():
+            heartbeat.nudge()
 
     def stale(self, now: float) -> tuple[str, ...]:
         """The loops that have made no round for longer than they may, by the times of the calls of this."""
-        for name, beat in self._loops.items():
-            if self._seen.get(name, (-1, 0.0))[0] != beat.rounds:
-                self._seen[name] = (beat.rounds, now)
-        return tuple(name for name, beat in self._loops.items() if now - self._seen[name][1] > beat.allowance)
+        for name, heartbeat in self._loops.items():
+            if self._seen.get(name, (-1, 0.0))[0] != heartbeat.rounds:
+                self._seen[name] = (heartbeat.rounds, now)
+        return tuple(name for name, heartbeat in self._loops.items() if now - self._seen[name][1] > heartbeat.allowance)

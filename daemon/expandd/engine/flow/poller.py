@@ -8,33 +8,33 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from expandd.domain.api_types import Announcement, Notification
-from expandd.domain.errors import AccountAway, Fault, FaultCode, JournalAway, Later, StaleJob
+from expandd.domain.errors import AccountAway, DatabaseAway, Fault, FaultCode, Later, StaleJob
 from expandd.domain.events import NotificationsRead
 from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.pauses import PauseReason
-from expandd.domain.poll_forecast import Aim, borne_out
+from expandd.domain.poll_forecast import PollForecast, borne_out
 from expandd.domain.spending import Outcome, known
 from expandd.engine.flow.account import Probing
-from expandd.engine.flow.circuit_breaker import Gates
-from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
+from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Chance, Clock, Emit, Journal
+from expandd.engine.ports import Api, Clock, Emit, JobStore, Randomness
 
 GROWTH = 1.5
 SHRINK = 0.9
 MOST = 20.0
-"""Intervals that a poll is put off by at most."""
+"""Intervals that a poll is retrying by at most."""
 
 WIDE = 2.0
-"""What a poll is put off by is random, from none to so many times the mean: equals must not meet again and again."""
+"""What a poll is retrying by is random, from none to so many times the mean: equals must not meet again and again."""
 
 
-class Slowness:
+class PollSlowdown:
     """Grows with each poll that is refused, and shrinks slowly with each that is not, so that all come through."""
 
-    def __init__(self, chance: Chance) -> None:
-        self._chance = chance
+    def __init__(self, randomness: Randomness) -> None:
+        self._randomness = randomness
         self._mean = 0.0
 
     def failed(self) -> None:
@@ -45,7 +45,7 @@ class Slowness:
 
     def more(self, interval: float) -> float:
         """Seconds to wait with the next poll beyond the interval."""
-        return interval * self._mean * WIDE * self._chance.fraction()
+        return interval * self._mean * WIDE * self._randomness.fraction()
 
 
 ALLOWANCE = 600.0
@@ -72,34 +72,34 @@ class Poller:
         self,
         *,
         jobs: Jobs,
-        journal: Journal,
-        gates: Gates,
+        store: JobStore,
+        breakers: CircuitBreakers,
         api: Api,
         clock: Clock,
         emit: Emit,
         waker: Waker,
-        attribution: Attribution,
+        error_matching: ErrorMatching,
         probing: Probing,
-        chance: Chance,
+        randomness: Randomness,
         interval: float,
     ) -> None:
         self._jobs = jobs
-        self._journal = journal
-        self._gates = gates
+        self._store = store
+        self._breakers = breakers
         self._api = api
         self._clock = clock
         self._emit = emit
         self._waker = waker
         self.interval = interval
-        self._attribution = attribution
+        self._error_matching = error_matching
         self._probing = probing
-        self._slowness = Slowness(chance)
+        self._slowness = PollSlowdown(randomness)
         self._foreign: frozenset[str] = frozenset()
         self._owes_poll = False
-        self._aim = Aim()
+        self._aim = PollForecast()
         self._polled_at = clock.wall()
         self.needed = asyncio.Event()
-        self.beat = Heartbeat(ALLOWANCE + 2 * interval, self.needed)
+        self.heartbeat = Heartbeat(ALLOWANCE + 2 * interval, self.needed)
 
     def watch(self, job: Job) -> None:
         """A job has moved: it may wait for a result, or have one whose notification is still to be found."""
@@ -113,21 +113,21 @@ class Poller:
         # An earlier run may have polled a moment ago.
         await self._clock.sleep(self.interval)
         while True:
-            self.beat()
-            if all(job.held for job in self._jobs.in_state(JobState.INTENT, *AWAITING_RESULT)):
-                self._gates.draining = False
+            self.heartbeat()
+            if all(job.held for job in self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)):
+                self._breakers.draining = False
             if not self._waiting() and not self._owes_poll:
                 self.needed.clear()
                 await self._clock.wait(self.needed, None)
                 continue
             await self._clock.sleep(self._pause())
             await self._poll_once()
-            self.beat.allowance = ALLOWANCE + 2 * self.interval
+            self.heartbeat.allowance = ALLOWANCE + 2 * self.interval
             await self._clock.sleep(self.interval + self._slowness.more(self.interval))
 
     def _pause(self) -> float:
         """Seconds to wait with a poll that may be made now."""
-        if self._gates.draining or self._owes_poll or self._attribution.searching:
+        if self._breakers.draining or self._owes_poll or self._error_matching.searching:
             return 0.0
         now = self._clock.wall()
         accepted = (job.entered(JobState.ACCEPTED) for job in self._waiting())
@@ -135,14 +135,14 @@ class Poller:
         return self._aim.pause([math.inf if at is None else now - at for at in accepted], self.interval)
 
     async def _poll_once(self) -> None:
-        seconds = self._gates.enter(self._gates.service)
+        seconds = self._breakers.enter(self._breakers.service)
         if seconds:
             # A long closure may end early, by a call of somebody else: look again at the usual pace.
             return
-        asked = self._attribution.next_question(job.image_id for job in self._waiting())
+        asked = self._error_matching.next_question(job.image_id for job in self._waiting())
         began = self._clock.wall()
         try:
-            answer = await self._gates.through(self._api.notifications(asked))
+            answer = await self._breakers.through(self._api.notifications(asked))
         except AccountAway as error:
             await self._refused(error)
             return
@@ -150,11 +150,11 @@ class Poller:
             return
         self._slowness.passed()
         if not asked:
-            self._gates.draining = False
+            self._breakers.draining = False
             self._owes_poll = False
         try:
             await self._sort(answer, asked)
-        except JournalAway:
+        except DatabaseAway:
             return  # what could not be written down is there again at the next poll
         if not asked:
             self._polled_at = began
@@ -164,7 +164,7 @@ class Poller:
             # It is about polls, at their limit because others poll the same account; all else goes on.
             self._slowness.failed()
         elif error.reason is not PauseReason.API_UNREACHABLE or not await self._probing.serves():
-            self._gates.account_failed(error)
+            self._breakers.account_failed(error)
         else:
             self._slowness.failed()
 
@@ -176,7 +176,7 @@ class Poller:
         by_image = {job.image_id: job for job in self._jobs if job.image_id}
         by_task = {job.task_id: job for job in self._jobs if job.task_id}
         settled = frozenset(number for job in self._jobs for number in job.notifications)
-        blamed = self._attribution.read(answer, asked, settled=settled, now=self._clock.monotonic())
+        blamed = self._error_matching.read(answer, asked, settled=settled, now=self._clock.monotonic())
         ours = 0
         strangers: set[str] = set()
         # Results first: a job that has both a result and an error was paid for, and the result counts.
@@ -223,14 +223,14 @@ class Poller:
         """A second notification of a job that is further on: it is deleted with the first."""
         if _unfetched(job, item):
             return
-        if item.id is not None and item.id not in job.notifications and job.state is not JobState.INTENT:
+        if item.id is not None and item.id not in job.notifications and job.state is not JobState.SUBMITTING:
             await self._jobs.note(job, notifications=_with(job, item))
 
     async def _fail(self, job: Job, item: Notification) -> None:
         fault = Fault(
             FaultCode.FAILED_AT_API,
-            f"The service tried to expand this picture and reported an error: {item.message or 'no reason given'}",
-            "Look at the picture; to try once more, move it back into the inbox. A new try may cost a credit.",
+            f"The service tried to expand this image and reported an error: {item.message or 'no reason given'}",
+            "Look at the image; to try once more, move it back into the inbox. A new try may cost a credit.",
         )
         # An error that the API tells of says that it took the call, whatever it had shown of it before.
         taken = known(job.payments, Outcome.TAKEN, self._clock.wall())
@@ -241,13 +241,13 @@ class Poller:
         """Delete a further notification of a job of ours that is over. Others' notifications are never touched."""
         if image_id in self._foreign or item.id is None:
             return False
-        job = await self._journal.by_image_id(image_id)
+        job = await self._store.by_image_id(image_id)
         if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED} or _unfetched(job, item):
             return False
         try:
-            await self._gates.through(self._api.delete_notification(item.id))
+            await self._breakers.through(self._api.delete_notification(item.id))
         except AccountAway as error:
-            self._gates.account_failed(error)
+            self._breakers.account_failed(error)
         except Later:
             pass  # it expires by itself
         return True

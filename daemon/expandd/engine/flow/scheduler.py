@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from expandd.domain.backoff import JOB
-from expandd.domain.errors import JournalAway, StaleJob
+from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.job import Job, JobState
 from expandd.engine.flow.heartbeat import Heartbeat
-from expandd.engine.ports import Chance, Clock, Emit
+from expandd.engine.ports import Clock, Emit, Randomness
 
 Turn = float | None
 """Seconds until the next activation, or None when the job is over."""
@@ -27,7 +27,7 @@ SLOT_WAIT: Turn = 1.0
 
 
 FREE = 3
-"""Looks in a row that may come to nothing before the next one waits: a name that was taken, a gate that opened."""
+"""Looks in a row that may come to nothing before the next one waits: a name that was taken, a circuit breaker that opened."""
 
 FORGET = 600.0
 """Seconds without such a look after which a job begins with a clean slate."""
@@ -49,11 +49,11 @@ class _Slate:
     planned: float = -math.inf
 
 
-class Restraint:
+class IdleBackoff:
     """No job is looked at at full speed for long: a state it has not been in before is progress, all else is not.
 
     Two kinds of looks count: one that asks for the next at once though nothing has come of it, and one that fails
-    after it was asked for before its time, as by a gate that opens and shuts. Waiting by plan never counts.
+    after it was asked for before its time, as by a circuit breaker that opens and shuts. Waiting by plan never counts.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -81,7 +81,7 @@ class Restraint:
         elif failed and slate.idle:
             slate.last = now
         seconds = max(seconds, slate.last + self._gap(slate) - now)
-        # What a failure has planned stands: a short wait at a gate in between does not make the next look a due one.
+        # What a failure has planned stands: a short wait at a circuit breaker in between does not make the next look a due one.
         slate.planned = now + seconds if failed or is_news else max(slate.planned, now + seconds)
         return seconds
 
@@ -113,27 +113,34 @@ def standing(job: Job | None) -> Standing | None:
 Advance = Callable[[str], Awaitable[float | None]]
 """One activation of a job: the seconds until its next, or None when it is over."""
 
-Look = Callable[[str], Standing | None]
+FileStat = Callable[[str], Standing | None]
 """How far a job has come; None for one that is not known."""
 
 ALLOWANCE = 60.0
-"""Seconds within which the dispatcher looks for due jobs when it is woken. It never waits for a job."""
+"""Seconds within which the scheduler looks for due jobs when it is woken. It never waits for a job."""
 
 
-class Dispatcher:
+class Scheduler:
     """Calls `advance` for each job when it is due. A job that is woken while it is busy is looked at again.
 
     However often it is woken, one that gets nowhere is looked at ever more rarely; `look` says how far each has come.
     """
 
     def __init__(
-        self, advance: Advance, clock: Clock, chance: Chance, emit: Emit, *, at_once: int, look: Look = lambda _: None
+        self,
+        advance: Advance,
+        clock: Clock,
+        randomness: Randomness,
+        emit: Emit,
+        *,
+        at_once: int,
+        look: FileStat = lambda _: None,
     ) -> None:
         self._advance = advance
         self._look = look
-        self._restraint = Restraint(clock)
+        self._idle_backoff = IdleBackoff(clock)
         self._clock = clock
-        self._chance = chance
+        self._randomness = randomness
         self._emit = emit
         self.at_once = at_once
         self._heap: list[tuple[float, str]] = []
@@ -143,7 +150,7 @@ class Dispatcher:
         self._failures: dict[str, int] = {}
         self._activations: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self.beat = Heartbeat(ALLOWANCE, self._changed)
+        self.heartbeat = Heartbeat(ALLOWANCE, self._changed)
         self.paused = asyncio.Event()
         """Set whenever an activation has ended."""
 
@@ -158,11 +165,11 @@ class Dispatcher:
 
     def gets_nowhere(self, job_id: str) -> bool:
         """Whether the looks at this job fail, or come to nothing, again and again."""
-        return job_id in self._failures or self._restraint.holds_back(job_id)
+        return job_id in self._failures or self._idle_backoff.holds_back(job_id)
 
     def wake(self, job_id: str, seconds: float = 0.0) -> None:
         """Look at the job in `seconds`, or sooner if that was planned."""
-        due = max(self._clock.monotonic() + seconds, self._restraint.earliest(job_id, self._look(job_id)))
+        due = max(self._clock.monotonic() + seconds, self._idle_backoff.earliest(job_id, self._look(job_id)))
         planned = self._again if job_id in self._busy else self._due
         if due >= planned.get(job_id, float("inf")):
             return
@@ -175,7 +182,7 @@ class Dispatcher:
         """Until cancelled; activations under way are cancelled with it. They go on when it fails and begins again."""
         try:
             while True:
-                self.beat()
+                self.heartbeat()
                 self._changed.clear()
                 for job_id in self._take_due():
                     task = asyncio.create_task(self._activate(job_id))
@@ -227,21 +234,21 @@ class Dispatcher:
         before = self._look(job_id)
         if before is None:
             return await self._guarded(job_id)
-        early = self._restraint.begun(job_id, before)
+        early = self._idle_backoff.begun(job_id, before)
         seconds = await self._guarded(job_id)
         after = self._look(job_id)
         if seconds is None or after is None:
-            self._restraint.forget(job_id)
+            self._idle_backoff.forget(job_id)
             return seconds
         failed = job_id in self._failures or after.tries > before.tries
-        return self._restraint.ended(job_id, after, seconds, early=early, failed=failed)
+        return self._idle_backoff.ended(job_id, after, seconds, early=early, failed=failed)
 
     async def _guarded(self, job_id: str) -> float | None:
         try:
             seconds = await self._advance(job_id)
         except StaleJob:
             return 0.0
-        except JournalAway:
+        except DatabaseAway:
             return self._later(job_id)
         except Exception as error:  # noqa: BLE001 - the one place where a bug of ours must not stop the other jobs
             self._emit(BugFound(f"job {job_id}", error))
@@ -251,4 +258,4 @@ class Dispatcher:
 
     def _later(self, job_id: str) -> float:
         self._failures[job_id] = self._failures.get(job_id, 0) + 1
-        return JOB.wait(self._failures[job_id], self._chance.fraction())
+        return JOB.wait(self._failures[job_id], self._randomness.fraction())

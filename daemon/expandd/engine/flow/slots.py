@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from expandd.domain.job import UNPAID, Job, JobState
-from expandd.engine.job.download import Fetching
-from expandd.engine.job.failures import FEW, Step, Suspicion
-from expandd.engine.job.reconcile import Asking
+from expandd.engine.job.download import Downloader
+from expandd.engine.job.failures import FEW, ImageFailures, Step
+from expandd.engine.job.reconcile import Reconciler
 from expandd.engine.jobs import Jobs
 
 
@@ -52,7 +52,7 @@ HOLDS_SLOT = frozenset(
     {
         JobState.CLAIMED,
         JobState.UPLOADED,
-        JobState.INTENT,
+        JobState.SUBMITTING,
         JobState.ACCEPTED,
         JobState.UNKNOWN,
         JobState.RENDERED,
@@ -73,12 +73,14 @@ MOST_FAILING = 2
 class SlotKeeping:
     """Takes and gives back the slots of jobs, between one activation and the next."""
 
-    def __init__(self, *, jobs: Jobs, slots: Slots, asking: Asking, fetching: Fetching, suspicion: Suspicion) -> None:
+    def __init__(
+        self, *, jobs: Jobs, slots: Slots, reconciler: Reconciler, downloader: Downloader, image_failures: ImageFailures
+    ) -> None:
         self._jobs = jobs
         self._slots = slots
-        self._asking = asking
-        self._fetching = fetching
-        self._suspicion = suspicion
+        self._reconciler = reconciler
+        self._downloader = downloader
+        self._image_failures = image_failures
 
     def has_slot(self, job: Job) -> bool:
         """Whether the job may go on: it needs no slot, or holds one now."""
@@ -105,14 +107,14 @@ class SlotKeeping:
     def _parked(self, job: Job) -> bool:
         match job.state:
             case JobState.ACCEPTED:
-                return self._asking.is_overdue(job)
+                return self._reconciler.is_overdue(job)
             case JobState.CLAIMED | JobState.UPLOADED:
                 return job.strikes > 0 or job.attempts >= PATIENCE
             case JobState.UNKNOWN:
-                return self._asking.is_overdue(job) or self._fails_alone(job)
+                return self._reconciler.is_overdue(job) or self._fails_alone(job)
             case JobState.RENDERED:
                 return job.attempts >= PATIENCE and (
-                    self._fetching.fails_alone(job.id) or job.attempts >= PATIENCE + MORE_PATIENCE * self._bets(job)
+                    self._downloader.fails_alone(job.id) or job.attempts >= PATIENCE + MORE_PATIENCE * self._bets(job)
                 )
             case _:
                 return False
@@ -121,7 +123,7 @@ class SlotKeeping:
         """Whether the lost answer is the image's own fault; where all are lost, only few may be tried meanwhile."""
         if not job.strikes:
             return False
-        return self._suspicion.others_passed(job, Step.GENERATE) or self._slotless(job) < FEW
+        return self._image_failures.others_passed(job, Step.GENERATE) or self._slotless(job) < FEW
 
     def _bets(self, job: Job) -> int:
         # While no result can be fetched at all, slots stay taken, and ever more rarely one image more is paid for: were

@@ -11,7 +11,7 @@ from pathlib import Path
 from expandd.domain.errors import Fault
 from expandd.domain.image import Finding, Whole
 from expandd.domain.offsets import Offsets
-from expandd.domain.settle import Look, Sighting
+from expandd.domain.settle import FileStat, Observation
 
 WINDOW = 256
 """Candidates of one inbox that are watched settling at once; the rest of a backlog stays on disk, unread."""
@@ -33,7 +33,7 @@ class Candidate:
     relative: Path
     due: float
     hinted: bool
-    sighting: Sighting | None = None
+    observation: Observation | None = None
     fault: Fault | None = None
     looking: bool = False
     """Whether somebody looks into it just now."""
@@ -49,16 +49,16 @@ class Candidate:
 class Examined:
     """What a look into a file has found, and the file as it was then."""
 
-    look: Look
+    look: FileStat
     found: Finding | Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """A settled, whole picture with its offsets, as it was when it was examined."""
+    """A settled, whole image with its offsets, as it was when it was examined."""
 
     relative: Path
-    look: Look
+    look: FileStat
     whole: Whole
     offsets: Offsets
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import FaultCode, FolderAway, JournalAway, Later
+from expandd.domain.errors import DatabaseAway, FaultCode, FolderAway, Later
 from expandd.domain.events import BroughtBack
 from expandd.domain.image import Whole
 from expandd.domain.job import Job, JobState
-from expandd.domain.settle import Look
+from expandd.domain.settle import FileStat
 from expandd.engine.inbox.inbox import Inbox
-from expandd.engine.ports import Clock, Emit, Folders, Images, Journal
+from expandd.engine.ports import Clock, Emit, Folders, Images, JobStore
 
 ROUND = 30.0
 """Seconds between two rounds."""
@@ -33,11 +33,11 @@ class _Watched:
 
     job: Job
     judged: tuple[int, int]
-    seen: Look | None = None
+    seen: FileStat | None = None
     since: float = 0.0
 
 
-class SecondLook:
+class ErrorRecheck:
     """Brings a file back into its inbox once it has become whole, each time it has changed and settled; never sooner.
 
     `inboxes` are those that are served now.
@@ -46,14 +46,14 @@ class SecondLook:
     def __init__(
         self,
         *,
-        journal: Journal,
+        store: JobStore,
         folders: Folders,
         images: Images,
         clock: Clock,
         emit: Emit,
         inboxes: Callable[[], tuple[Inbox, ...]],
     ) -> None:
-        self._journal = journal
+        self._store = store
         self._folders = folders
         self._images = images
         self._clock = clock
@@ -83,10 +83,10 @@ class SecondLook:
                 self._watched.popitem(last=False)
 
     async def _loaded(self) -> bool:
-        """Know those of earlier runs; False while the journal is away."""
+        """Know those of earlier runs; False while the job database is away."""
         try:
-            failed = await self._journal.failed(None)
-        except JournalAway:
+            failed = await self._store.failed(None)
+        except DatabaseAway:
             return False
         for job in failed:
             # Those that have been over since this run began are known already, and may have gone on.
@@ -103,7 +103,7 @@ class SecondLook:
             try:
                 await self._look(watched, inbox)
             except (FolderAway, Later):
-                return  # its gate says so; another time
+                return  # its circuit breaker says so; another time
 
     async def _look(self, watched: _Watched, inbox: Inbox) -> None:
         resting = watched.job.resting

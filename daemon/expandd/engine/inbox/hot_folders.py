@@ -78,11 +78,11 @@ class HotFolders:
         if before is not None:
             await asyncio.wait({before})
         name = f"inbox {inbox.folder.inbox}"
-        self._heartbeats.follow(name, inbox.beat)
+        self._heartbeats.follow(name, inbox.heartbeat)
         try:
-            await self._supervisor.keep(name, inbox.run, inbox.beat)
+            await self._supervisor.keep(name, inbox.run, inbox.heartbeat)
         finally:
-            self._heartbeats.forget(name, inbox.beat)
+            self._heartbeats.forget(name, inbox.heartbeat)
 
     def _ended(self, path: Path, task: asyncio.Task[None]) -> None:
         if self._running.get(path) is task:

@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from expandd.domain.errors import FolderAway, JournalAway
+from expandd.domain.errors import DatabaseAway, FolderAway
 from expandd.domain.events import BugFound
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import Occupied
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.domain.settle import InboxState
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.inbox.candidates import Candidate, Ready
-from expandd.engine.inbox.settle import Settling
-from expandd.engine.inbox.watch import PauseFile, Watching
+from expandd.engine.inbox.settle import Settler
+from expandd.engine.inbox.watch import InboxWatch, PauseFile
 from expandd.engine.job.work_folder import Presence
 from expandd.engine.ports import Clock, Emit, Folders
 
@@ -25,7 +25,7 @@ ALLOWANCE = 300.0
 """Seconds that one look at a file, or one batch of a scan, may take: shares hang, large trees are watched slowly."""
 
 AWAY_PAUSE = 1.0
-"""Seconds until a folder, or a journal, that is away is tried again."""
+"""Seconds until a folder, or a job database, that is away is tried again."""
 
 STUCK_PAUSE = 60.0
 """Seconds until a work folder of which not all could be put right is looked after again."""
@@ -39,16 +39,16 @@ BAFFLED = 60.0
 
 
 class Inbox:
-    """One hot folder's inbox, from the first hint to a ready picture."""
+    """One hot folder's inbox, from the first hint to a ready image."""
 
     def __init__(
         self,
         folder: HotFolder,
         *,
         folders: Folders,
-        watching: Watching,
-        settling: Settling,
-        gates: Gates,
+        watching: InboxWatch,
+        settling: Settler,
+        breakers: CircuitBreakers,
         clock: Clock,
         look_after: LookAfter,
         presence: Presence,
@@ -60,8 +60,8 @@ class Inbox:
         self.watching = watching
         self._settling = settling
         self._candidates = settling.candidates
-        self._gate = gates.inbox(folder.inbox)
-        self._gates = gates
+        self._breaker = breakers.inbox(folder.inbox)
+        self._breakers = breakers
         self._clock = clock
         self._pause_file = pause_file
         self._look_after = look_after
@@ -72,13 +72,13 @@ class Inbox:
         self._troubled: set[Path] = set()
         self._more = True
         self._ending = False
-        self.beat = Heartbeat(ALLOWANCE)
+        self.heartbeat = Heartbeat(ALLOWANCE)
         self.started = asyncio.Event()
         """Set once it is known whether the inbox is there, and if it is, it is watched."""
 
     @property
     def ready(self) -> Sequence[Ready]:
-        """Settled pictures, the first in turn first."""
+        """Settled images, the first in turn first."""
         return self._settling.ready
 
     @property
@@ -117,17 +117,17 @@ class Inbox:
 
         One that is known to be away is looked into when it is back.
         """
-        if self._gate.shut is not None:
+        if self._breaker.shut is not None:
             return
         try:
             await self._pause_file.look()
         except FolderAway as error:
-            self._gate.away(error)
-        except JournalAway:
+            self._breaker.away(error)
+        except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - at the start one folder must not keep the others back
             self._emit(BugFound(f"the look into {printable(self.folder.inbox)}", error))
-            self._gate.away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "It could not be looked into."))
+            self._breaker.away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "It could not be looked into."))
 
     async def run(self) -> None:
         """Until cancelled, or ended."""
@@ -138,14 +138,14 @@ class Inbox:
 
     async def _run(self) -> None:
         while not self._ending:
-            self.beat()
+            self.heartbeat()
             try:
                 await self._tick()
             except FolderAway as error:
                 self.started.set()
-                self._gate.away(error)
+                self._breaker.away(error)
                 await self._clock.sleep(AWAY_PAUSE)
-            except JournalAway:
+            except DatabaseAway:
                 await self._clock.sleep(AWAY_PAUSE)
             else:
                 await self._clock.wait(self.watching.hinted, 0.0 if self._ending else self._pause())
@@ -173,13 +173,13 @@ class Inbox:
             await self._scan(expected=due.expected or self._more)
         now = self._clock.monotonic()
         for candidate in self._candidates.due(now):
-            if not (self._gates.stopping or self._ending):
-                self.beat()
+            if not (self._breakers.stopping or self._ending):
+                self.heartbeat()
                 await self._look(candidate)
         if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it, and an
             # inbox that is there but cannot be scanned does not seem to come back with each look at it.
-            self._gate.passed()
+            self._breaker.passed()
 
     async def _look(self, candidate: Candidate) -> None:
         """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
@@ -192,7 +192,7 @@ class Inbox:
             # Of a folder that is fine otherwise, this one file is at fault.
             await self._folders.prove(self.folder.inbox, 0)
             self._troubles(candidate)
-        except JournalAway:
+        except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - one file's bug must not stop its folder
             self._emit(BugFound(f"the look at {printable(self.folder.inbox / candidate.relative)}", error))
@@ -204,7 +204,7 @@ class Inbox:
         self._troubled = {one.relative for one in self._candidates if one.relative in self._troubled}
         self._troubled.add(candidate.relative)
 
-    async def _recover(self, found: Occupied) -> None:
+    async def _recover(self, found: InboxState) -> None:
         """Look after the work folder whenever it, or the inbox around it, is not the one of the last time."""
         now, is_now = self._clock.monotonic(), (found.identity, found.work)
         if is_now != self._looked_after:
@@ -222,7 +222,7 @@ class Inbox:
         now = self._clock.monotonic()
         due = self._candidates.next_due()
         pauses = [self.watching.pause()]
-        if due is not None and not self._gates.stopping:
+        if due is not None and not self._breakers.stopping:
             pauses.append(max(0.0, due - now))
         return min(pauses)
 
@@ -241,7 +241,7 @@ class Inbox:
         started = self._clock.monotonic()
         self._more = False
         async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
-            self.beat()
+            self.heartbeat()
             if pauses := [relative for relative in batch if is_pause(relative)]:
                 await self._pause_file.look(pauses)
             for relative in batch:

@@ -6,22 +6,22 @@ import asyncio
 from collections import deque
 from pathlib import Path
 
-from expandd.domain.errors import Fault, FolderAway, JournalAway
+from expandd.domain.errors import DatabaseAway, Fault, FolderAway
 from expandd.domain.events import BugFound
 from expandd.domain.job import Job, JobState, Place, Source
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import Look
-from expandd.engine.flow.admission import Leave
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.domain.settle import FileStat
+from expandd.engine.flow.admission import Admission
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.flow.poller import Waker
 from expandd.engine.flow.slots import Slots
 from expandd.engine.inbox.candidates import Ready
 from expandd.engine.inbox.inbox import Inbox
-from expandd.engine.job.failures import Blame
+from expandd.engine.job.failures import FaultScope
 from expandd.engine.jobs import Jobs, identity_in
-from expandd.engine.ports import Chance, Clock, Emit
+from expandd.engine.ports import Clock, Emit, Randomness
 
 MOST_REJECTS = 16
 """Rejected files on their way to the error folder at once."""
@@ -33,16 +33,16 @@ SPARINGLY = 60.0
 """Seconds between two new ones all the same, where the service serves: all those before may be at fault."""
 
 MOST_STANDING = 64
-"""Unpaid jobs of one folder without a slot, such as those that wait for a twin; with so many the rest stays put."""
+"""Unpaid jobs of one folder without a slot, such as those that wait for a duplicate; with so many the rest stays put."""
 
 MOST_STUCK = 512
 """Files of one folder that cannot be claimed, each for a fault of its own, beside which others still are."""
 
 FRESH = 4
-"""Tries of one step below which a job counts as a fair probe of a shut gate."""
+"""Tries of one step below which a job counts as a fair probe of a shut circuit breaker."""
 
 PAUSE = 1.0
-"""Seconds until a shut gate is looked at again."""
+"""Seconds until a shut circuit breaker is looked at again."""
 
 ALLOWANCE = 300.0
 """Seconds that one claim may take: a share that hangs comes back or gives up within that."""
@@ -56,12 +56,12 @@ class Intake:
         *,
         jobs: Jobs,
         slots: Slots,
-        gates: Gates,
-        leave: Leave,
-        blame: Blame,
+        breakers: CircuitBreakers,
+        leave: Admission,
+        fault_scope: FaultScope,
         waker: Waker,
         clock: Clock,
-        chance: Chance,
+        randomness: Randomness,
         changed: asyncio.Event,
         emit: Emit,
     ) -> None:
@@ -69,15 +69,15 @@ class Intake:
         self._emit = emit
         self._jobs = jobs
         self._slots = slots
-        self._gates = gates
-        self._leave = leave
-        self._blame = blame
+        self._breakers = breakers
+        self._admission = leave
+        self._fault_scope = fault_scope
         self._waker = waker
         self._clock = clock
-        self._chance = chance
+        self._randomness = randomness
         self._turns: deque[Inbox] = deque()
         self._claimed_at = float("-inf")
-        self.beat = Heartbeat(ALLOWANCE, changed)
+        self.heartbeat = Heartbeat(ALLOWANCE, changed)
 
     def serve(self, inbox: Inbox) -> None:
         self._turns.append(inbox)
@@ -91,29 +91,29 @@ class Intake:
         while True:
             self._changed.clear()
             try:
-                self.beat()
+                self.heartbeat()
                 while await self._claim_next():
-                    self.beat()
-            except JournalAway:
+                    self.heartbeat()
+            except DatabaseAway:
                 # Nothing is begun that cannot be written down; the file stays ready.
                 await self._clock.sleep(PAUSE)
                 continue
             any_ready = any(inbox.ready for inbox in self._turns)
             await self._clock.wait(self._changed, PAUSE if any_ready else None)
 
-    async def reject(self, folder: HotFolder, relative: Path, look: Look, fault: Fault) -> bool:
+    async def reject(self, folder: HotFolder, relative: Path, look: FileStat, fault: Fault) -> bool:
         """Make a failed job of a file that cannot be expanded. False while too many are on their way."""
         if sum(job.fault is not None for job in self._jobs) >= MOST_REJECTS:
             return False
         source = Source(identity=identity_in(look))
         await self._start(
-            Job(id=self._chance.job_id(), place=Place.of(folder), relative=relative, source=source, fault=fault)
+            Job(id=self._randomness.job_id(), place=Place.of(folder), relative=relative, source=source, fault=fault)
         )
         return True
 
     async def _claim_next(self) -> bool:
         """Claim one file of the next folder in turn that has one and may; False when none has."""
-        if self._gates.stopping or not self._slots.spare or self._too_many_troubled():
+        if self._breakers.stopping or not self._slots.spare or self._too_many_troubled():
             return False
         for _ in range(len(self._turns)):
             inbox = self._turns[0]
@@ -128,7 +128,7 @@ class Intake:
         """Claim a file; what nobody foresaw about it costs this file a round, and no other one anything."""
         try:
             await self._claim(inbox, ready)
-        except JournalAway:
+        except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - one file's bug must not stop all folders
             self._emit(BugFound(f"the claim of {printable(inbox.folder.inbox / ready.relative)}", error))
@@ -140,27 +140,29 @@ class Intake:
     def _too_many_troubled(self) -> bool:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
         alone = sum(job.strikes > 0 for job in unpaid)
-        troubled = sum(job.attempts >= FRESH and not job.strikes and not self._blame.is_stuck(job.id) for job in unpaid)
+        troubled = sum(
+            job.attempts >= FRESH and not job.strikes and not self._fault_scope.is_stuck(job.id) for job in unpaid
+        )
         if alone + troubled < MOST_TROUBLED:
             return False
         return troubled >= alone or self._clock.monotonic() < self._claimed_at + SPARINGLY
 
     def _may_claim(self, inbox: Inbox) -> bool:
-        if self._gates.decoder.shut is not None or self._gates.claim_wait(inbox.folder.inbox):
+        if self._breakers.decoder.shut is not None or self._breakers.claim_wait(inbox.folder.inbox):
             return False
         if self._standing(inbox.folder.inbox) >= MOST_STANDING:
             return False
-        probing = any(gate.shut is not None for gate in self._gates.of(inbox.folder.inbox))
-        # One file is enough to probe a shut gate with; the others stay in the inbox. One that has failed often or may
+        probing = any(breaker.shut is not None for breaker in self._breakers.of(inbox.folder.inbox))
+        # One file is enough to probe a shut circuit breaker with; the others stay in the inbox. One that has failed often or may
         # not go on now does not count.
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
-        fresh = (job for job in unpaid if job.attempts < FRESH and not self._blame.is_stuck(job.id))
-        return not (probing and any(not self._leave.denied(job) for job in fresh))
+        fresh = (job for job in unpaid if job.attempts < FRESH and not self._fault_scope.is_stuck(job.id))
+        return not (probing and any(not self._admission.denied(job) for job in fresh))
 
     def _standing(self, inbox: Path) -> int:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
         mine = [job for job in unpaid if job.place.inbox == inbox and not job.strikes and not self._slots.holds(job.id)]
-        stuck = sum(self._blame.is_stuck(job.id) for job in mine)
+        stuck = sum(self._fault_scope.is_stuck(job.id) for job in mine)
         # Those whose own file is at fault keep no other back, as long as they can be kept in mind.
         return len(mine) - min(stuck, MOST_STUCK)
 
@@ -169,7 +171,7 @@ class Intake:
             if not await inbox.still_ready(ready):
                 return
         except FolderAway as error:
-            self._gates.inbox(inbox.folder.inbox).away(error)
+            self._breakers.inbox(inbox.folder.inbox).away(error)
             return
         if self._jobs.waits_for(inbox.folder.inbox, ready.relative, ready.look):
             return
@@ -180,7 +182,7 @@ class Intake:
             orientation=ready.whole.orientation,
         )
         job = Job(
-            id=self._chance.job_id(),
+            id=self._randomness.job_id(),
             place=Place.of(inbox.folder),
             relative=ready.relative,
             source=source,

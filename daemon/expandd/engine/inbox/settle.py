@@ -11,18 +11,18 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from expandd.domain.commands import Lasting, StandingOrder
+from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
 from expandd.domain.image import Finding, Unfinished, Unfit, Whole
 from expandd.domain.offsets import resolve
 from expandd.domain.selection import path_ignored_because
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import Look, Ripeness, Sighting, ripeness
+from expandd.domain.settle import FileStat, Observation, SettleDecision, settle_decision
 from expandd.domain.spending import Arrivals
-from expandd.engine.control.holds import StandingOrders
+from expandd.engine.control.holds import Holds
 from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Ready, Told
-from expandd.engine.inbox.watch import Watching
+from expandd.engine.inbox.watch import InboxWatch
 from expandd.engine.ports import Clock, Emit, Folders, Images
 
 SHORT = 2
@@ -36,7 +36,7 @@ WAIT = 5.0
 NEVER = float("inf")
 
 
-class Looks:
+class Inspections:
     """The looks of one inbox. What one has found lies with its candidate, which is due then; `wake` is called."""
 
     def __init__(self, candidates: Candidates, images: Images, clock: Clock, wake: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class Looks:
         }
         return len(self._begun)
 
-    def begin(self, candidate: Candidate, path: Path, look: Look) -> None:
+    def begin(self, candidate: Candidate, path: Path, look: FileStat) -> None:
         """Look into it, as soon as there is a place."""
         queue = self._queue(candidate)
         if queue.under_way >= queue.most:
@@ -89,7 +89,7 @@ class Looks:
     def _queue(self, candidate: Candidate) -> _Queue:
         return self._long if candidate.slow else self._short
 
-    async def _look(self, candidate: Candidate, path: Path, look: Look) -> None:
+    async def _look(self, candidate: Candidate, path: Path, look: FileStat) -> None:
         try:
             found = await self._images.examine(path, thorough=candidate.slow)
             candidate.examined = Examined(look, found)
@@ -121,22 +121,22 @@ class _Queue:
 class BurstGuard:
     """Counts files by when they were put into the inbox, which is their ctime, when they are first looked at."""
 
-    def __init__(self, folder: HotFolder, *, orders: StandingOrders, clock: Clock) -> None:
+    def __init__(self, folder: HotFolder, *, commands: Holds, clock: Clock) -> None:
         self._folder = folder
-        self._orders = orders
+        self._commands = commands
         self._clock = clock
         self._arrivals = Arrivals()
 
-    async def arrived(self, look: Look) -> None:
-        """Count a file, and hold the folder when it is one too many. Raises JournalAway."""
+    async def arrived(self, look: FileStat) -> None:
+        """Count a file, and hold the folder when it is one too many. Raises DatabaseAway."""
         burst, inbox = self._folder.burst, self._folder.inbox
         at = look.ctime_ns / 1e9
-        released = self._orders.released_at(inbox)
+        released = self._commands.released_at(inbox)
         if burst is None or at <= released:
             return
         self._arrivals.forget(released)
         if self._arrivals.add(at, burst):
-            await self._orders.stand(StandingOrder(lasting=Lasting.HELD, at=self._clock.wall(), inbox=inbox))
+            await self._commands.stand(Hold(kind=HoldKind.HELD, at=self._clock.wall(), inbox=inbox))
             # Only now: a hold that could not be written down is tried again with the next look.
             self._arrivals.clear()
 
@@ -144,14 +144,14 @@ class BurstGuard:
 HELD_BACK = 5.0
 """Seconds until a file that a person has paused is looked at again."""
 
-IsTaken = Callable[[Path, Look], bool]
+IsTaken = Callable[[Path, FileStat], bool]
 """Whether a job waits to take this very file: it is no candidate any more."""
 
-Reject = Callable[[HotFolder, Path, Look, Fault], Awaitable[bool]]
+Reject = Callable[[HotFolder, Path, FileStat, Fault], Awaitable[bool]]
 """Turns a file into a failed job; False when too many are under way and it must be offered again."""
 
 
-class Settling:
+class Settler:
     """The candidates of one inbox on their way to being ready. Whoever takes a ready one says so by `taken`."""
 
     def __init__(
@@ -160,10 +160,10 @@ class Settling:
         *,
         folders: Folders,
         images: Images,
-        watching: Watching,
+        watching: InboxWatch,
         clock: Clock,
         emit: Emit,
-        orders: StandingOrders,
+        commands: Holds,
         guard: BurstGuard,
         reject: Reject,
         is_taken: IsTaken,
@@ -177,19 +177,19 @@ class Settling:
         self._watching = watching
         self._clock = clock
         self._emit = emit
-        self._orders = orders
+        self._commands = commands
         self._guard = guard
         self._reject = reject
         self._is_taken = is_taken
         self._changed = changed
-        self._looks = Looks(self.candidates, images, clock, watching.hinted.set)
+        self._looks = Inspections(self.candidates, images, clock, watching.hinted.set)
         self._told = Told()
 
     @property
     def held_back(self) -> bool:
         """Whether a person has paused each of the candidates, and none is ready."""
         inbox = self._folder.inbox
-        return not self.ready and all(self._orders.held_back(inbox, one.relative) for one in self.candidates)
+        return not self.ready and all(self._commands.held_back(inbox, one.relative) for one in self.candidates)
 
     def knows(self, relative: Path) -> bool:
         """Whether this file is a candidate or ready."""
@@ -209,8 +209,8 @@ class Settling:
         if self._told.is_news(relative, why):
             self._emit(FileIgnored(self._folder.inbox, relative, why))
 
-    def _is_cancelled(self, relative: Path, look: Look) -> bool:
-        return self._orders.cancelled(self._folder.inbox, relative, look.ctime_ns / 1e9)
+    def _is_cancelled(self, relative: Path, look: FileStat) -> bool:
+        return self._commands.cancelled(self._folder.inbox, relative, look.ctime_ns / 1e9)
 
     def reconsider(self) -> None:
         """Let every file settle anew: what people have ordered may have changed what is to become of it."""
@@ -238,7 +238,7 @@ class Settling:
         return False
 
     async def look(self, candidate: Candidate) -> None:
-        """Look at one that is due. Raises FolderAway, JournalAway."""
+        """Look at one that is due. Raises FolderAway, DatabaseAway."""
         if candidate.looking:
             candidate.due = NEVER
             return
@@ -251,37 +251,37 @@ class Settling:
             self.candidates.drop(candidate.relative)
             return
         now = self._clock.monotonic()
-        sighting = await self._seen(candidate, look, now)
-        candidate.due = max(now, sighting.quiet_since + self._folder.settle)
+        observation = await self._seen(candidate, look, now)
+        candidate.due = max(now, observation.quiet_since + self._folder.settle)
         folder = self._folder
-        ripe = ripeness(sighting, now, settle=folder.settle, settle_max=folder.settle_max)
-        settled = ripe is not Ripeness.WAIT or candidate.fault is not None
+        ripe = settle_decision(observation, now, settle=folder.settle, settle_max=folder.settle_max)
+        settled = ripe is not SettleDecision.WAIT or candidate.fault is not None
         if settled and self._is_cancelled(candidate.relative, look):
             await self._give_up(candidate, look, CANCELLED)
-        elif self._orders.held_back(folder.inbox, candidate.relative):
+        elif self._commands.held_back(folder.inbox, candidate.relative):
             candidate.due = now + HELD_BACK
             self.candidates.set_unfinished(candidate)
-        elif ripe is Ripeness.EXAMINE:
+        elif ripe is SettleDecision.EXAMINE:
             await self._examine(candidate, path, look)
-        elif ripe is Ripeness.GIVE_UP and candidate.fault is not None:
+        elif ripe is SettleDecision.GIVE_UP and candidate.fault is not None:
             await self._give_up(candidate, look, candidate.fault)
-        elif sighting.unfinished:
+        elif observation.unfinished:
             candidate.due = now + max(self._folder.settle, 1.0)
         else:
             self._images.expect()
 
-    async def _seen(self, candidate: Candidate, look: Look, now: float) -> Sighting:
-        """The candidate's sighting, this look counted in."""
-        before = candidate.sighting
+    async def _seen(self, candidate: Candidate, look: FileStat, now: float) -> Observation:
+        """The candidate's observation, this look counted in."""
+        before = candidate.observation
         if before is None:
             await self._guard.arrived(look)
-        sighting = candidate.sighting = before.updated(look, now) if before else Sighting(look, now)
-        if sighting is not before:
+        observation = candidate.observation = before.updated(look, now) if before else Observation(look, now)
+        if observation is not before:
             candidate.slow, candidate.deaths, candidate.examined = False, 0, None
-        if candidate.fault is not None and not sighting.unfinished:
+        if candidate.fault is not None and not observation.unfinished:
             candidate.fault = None
             self.candidates.set_fresh(candidate)
-        return sighting
+        return observation
 
     def end(self) -> None:
         """Look into nothing any more."""
@@ -295,7 +295,7 @@ class Settling:
         elif kind is not None:
             self._ignore(candidate.relative, f"it is {kind}, and only regular files are picked up")
 
-    async def _examine(self, candidate: Candidate, path: Path, look: Look) -> None:
+    async def _examine(self, candidate: Candidate, path: Path, look: FileStat) -> None:
         examined, candidate.examined = candidate.examined, None
         if examined is None or examined.look != look:
             if await self._is_stuck(candidate):
@@ -321,14 +321,14 @@ class Settling:
     def _look_later(self, candidate: Candidate) -> None:
         candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
 
-    async def _reader_died(self, candidate: Candidate, look: Look) -> None:
+    async def _reader_died(self, candidate: Candidate, look: FileStat) -> None:
         candidate.deaths += 1
         if candidate.deaths >= MOST_DEATHS:
             await self._give_up(candidate, look, READER_DIES)
         else:
             self._look_later(candidate)
 
-    async def _has_settled(self, candidate: Candidate, look: Look, finding: Finding) -> None:
+    async def _has_settled(self, candidate: Candidate, look: FileStat, finding: Finding) -> None:
         if not candidate.hinted:
             self._watching.miss()
         self._emit(FileSettled(self._folder.inbox, candidate.relative, missed=not candidate.hinted))
@@ -347,7 +347,7 @@ class Settling:
             self._emit(FileUnfinished(self._folder.inbox, candidate.relative, why))
         return True
 
-    async def _sort(self, candidate: Candidate, look: Look, finding: Finding) -> None:
+    async def _sort(self, candidate: Candidate, look: FileStat, finding: Finding) -> None:
         if isinstance(finding, Unfinished):
             self._wait_for_the_rest(candidate, look, finding)
         elif isinstance(finding, Unfit):
@@ -355,16 +355,16 @@ class Settling:
         else:
             await self._make_ready(candidate, look, finding)
 
-    def _wait_for_the_rest(self, candidate: Candidate, look: Look, finding: Unfinished) -> None:
-        assert candidate.sighting is not None
-        candidate.sighting = Sighting(look, candidate.sighting.quiet_since, unfinished=finding.fault.message)
+    def _wait_for_the_rest(self, candidate: Candidate, look: FileStat, finding: Unfinished) -> None:
+        assert candidate.observation is not None
+        candidate.observation = Observation(look, candidate.observation.quiet_since, unfinished=finding.fault.message)
         candidate.fault = finding.fault
         candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
         self.candidates.set_unfinished(candidate)
         if self._told.is_news(candidate.relative, finding.fault.message):
             self._emit(FileUnfinished(self._folder.inbox, candidate.relative, finding.fault.message))
 
-    async def _make_ready(self, candidate: Candidate, look: Look, whole: Whole) -> None:
+    async def _make_ready(self, candidate: Candidate, look: FileStat, whole: Whole) -> None:
         try:
             offsets = resolve(self._folder.preset, whole.size)
         except FileFault as error:
@@ -374,7 +374,7 @@ class Settling:
         self.ready.append(Ready(relative=candidate.relative, look=look, whole=whole, offsets=offsets))
         self._changed.set()
 
-    async def _give_up(self, candidate: Candidate, look: Look, fault: Fault) -> None:
+    async def _give_up(self, candidate: Candidate, look: FileStat, fault: Fault) -> None:
         if await self._reject(self._folder, candidate.relative, look, fault):
             self.candidates.drop(candidate.relative)
         else:

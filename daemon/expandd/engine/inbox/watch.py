@@ -12,10 +12,10 @@ from expandd.domain.events import WatchRenewed
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import PAUSE_NAMES
 from expandd.domain.settings import HotFolder, Watch
-from expandd.domain.settle import Occupied
-from expandd.engine.control.holds import Barrier
+from expandd.domain.settle import InboxState
+from expandd.engine.control.holds import Pause
 from expandd.engine.inbox.candidates import Hints
-from expandd.engine.ports import Chance, Clock, Emit, Folders, Watcher
+from expandd.engine.ports import Clock, Emit, Folders, Randomness, Watcher
 
 MOST = 16
 """Odd names of one inbox that are remembered; one is enough to pause it."""
@@ -24,15 +24,15 @@ MOST = 16
 class PauseFile:
     """Looked for now and then, and whenever the watcher speaks of it."""
 
-    def __init__(self, inbox: Path, *, folders: Folders, barrier: Barrier) -> None:
+    def __init__(self, inbox: Path, *, folders: Folders, pause: Pause) -> None:
         self._inbox = inbox
         self._folders = folders
-        self._barrier = barrier
+        self._pause = pause
         self._seen: tuple[str, ...] = ()
         """Names that nobody asks for by themselves, as they were seen."""
 
     async def look(self, seen: Iterable[Path] = ()) -> None:
-        """Shut or open the folder's barrier; `seen` are paths in the inbox that may do so. Raises FolderAway."""
+        """Shut or open the folder's pause; `seen` are paths in the inbox that may do so. Raises FolderAway."""
         self._seen = tuple({*self._seen, *(str(path) for path in seen)} - set(PAUSE_NAMES))[:MOST]
         there = await self._folders.first_there(self._inbox, (*PAUSE_NAMES, *self._seen))
         if not there:
@@ -49,9 +49,9 @@ class PauseFile:
     def _set(self, name: str) -> None:
         if name:
             why = f"{name} lies in the inbox and pauses this folder. Take it away and it goes on."
-            self._barrier.close(PauseReason.PAUSED, why)
+            self._pause.close(PauseReason.PAUSED, why)
         else:
-            self._barrier.open()
+            self._pause.open()
 
 
 TICK = 5.0
@@ -87,7 +87,7 @@ def tick(inboxes: int) -> float:
     return max(TICK, SHARE * inboxes)
 
 
-class Watching:
+class InboxWatch:
     """Decides when an inbox is scanned and keeps its watch alive."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Watching:
         watcher: Watcher,
         folders: Folders,
         clock: Clock,
-        chance: Chance,
+        randomness: Randomness,
         emit: Emit,
         tick: float = TICK,
     ) -> None:
@@ -109,7 +109,7 @@ class Watching:
         self._watcher = watcher
         self._folders = folders
         self._clock = clock
-        self._chance = chance
+        self._randomness = randomness
         self._emit = emit
         loop = asyncio.get_running_loop()
 
@@ -134,7 +134,7 @@ class Watching:
         """Whether events are relied on, beside the scans that are rare then."""
         return self._watched and not self._polling
 
-    async def check(self) -> Occupied | None:
+    async def check(self) -> InboxState | None:
         """Compare the inbox with the one that is watched; None when it is not time for it yet. Raises FolderAway."""
         now = self._clock.monotonic()
         if now < self._next_check():
@@ -161,7 +161,7 @@ class Watching:
     def has_scanned(self, seconds: float) -> None:
         """A scan is over; it took `seconds`."""
         interval = min(POLL, self._folder.scan_interval) if self._polling else self._folder.scan_interval
-        jitter = 0.75 + self._chance.fraction() / 2
+        jitter = 0.75 + self._randomness.fraction() / 2
         now = self._clock.monotonic()
         self._scan_at = now + max(interval * jitter, DUTY * seconds)
         if now >= self._again_at:
@@ -203,10 +203,10 @@ class Watching:
         deeper = len(relative.parts) > 1 and not self._folder.recursive
         return None if deeper or relative == Path() or relative.parts[0] == ".expandd" else relative
 
-    async def _present(self) -> Occupied:
+    async def _present(self) -> InboxState:
         """The inbox, once its work folder is there and ours; raise FolderAway while that cannot be."""
         try:
-            return await self._folders.occupy(self._folder.inbox, PAUSE_NAMES)
+            return await self._folders.inbox_state(self._folder.inbox, PAUSE_NAMES)
         except FolderAway:
             await self._forget()
             raise

@@ -1,4 +1,4 @@
-"""Owns pictures that were paid for before: the same bytes with the same offsets, delivered again or passed over."""
+"""Owns images that were paid for before: the same bytes with the same offsets, delivered again or passed over."""
 
 from __future__ import annotations
 
@@ -7,81 +7,81 @@ from dataclasses import replace
 from expandd.domain.errors import Later
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.settings import Duplicates
-from expandd.engine.control.holds import StandingOrders
+from expandd.engine.control.holds import Holds
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.flow.scheduler import NOW
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Folders, Journal, Vault
+from expandd.engine.ports import Folders, JobStore, Spool
 
-OVER = frozenset({JobState.DONE, JobState.FAILED, JobState.WITHDRAWN})
+OVER = frozenset({JobState.DONE, JobState.FAILED, JobState.RETURNED})
 
 PATIENCE = 4
 """Failed tries of one step after which nobody waits for a job any more that nothing is paid for."""
 
 
-class Twins:
-    """Only folders that say `duplicates: reuse` or `skip` look for twins, and a person's `redo` overrules them."""
+class Deduplicator:
+    """Only folders that say `duplicates: reuse` or `skip` look for duplicates, and a person's `redo` overrules them."""
 
     def __init__(
         self,
         *,
         jobs: Jobs,
-        journal: Journal,
+        store: JobStore,
         folders: Folders,
-        vault: Vault,
-        orders: StandingOrders,
+        spool: Spool,
+        commands: Holds,
         budgets: Budgets,
     ) -> None:
         self._jobs = jobs
-        self._journal = journal
+        self._store = store
         self._folders = folders
-        self._vault = vault
-        self._orders = orders
+        self._spool = spool
+        self._commands = commands
         self._budgets = budgets
 
     async def settled(self, job: Job) -> float | None:
-        """Settle an unpaid job by its twin; seconds until its next activation, or None when it must be paid for."""
+        """Settle an unpaid job by its duplicate; seconds until its next activation, or None when it must be paid for."""
         if job.place.duplicates is Duplicates.EXPAND:
             await self._tell(job)
             return None
-        # What a try that was cut short took from its twin must not pass for what is paid for now.
-        await self._vault.drop(job.id)
+        # What a try that was cut short took from its duplicate must not pass for what is paid for now.
+        await self._spool.drop(job.id)
         job = await self._known_by_digest(job)
         if self.waits(job):
             return NOW
-        if self._orders.again(job.source.sha256):
+        if self._commands.again(job.source.sha256):
             return None
-        twin = await self._journal.twin(job)
-        if twin is None or twin.result is None:
+        reused_from = await self._store.reused_from(job)
+        if reused_from is None or reused_from.result is None:
             return None
         if job.place.duplicates is Duplicates.SKIP:
-            why = f"the same picture was expanded before as {twin.id}, and this folder passes over duplicates"
-            await self._jobs.move(job, JobState.DELIVERED, twin=twin.id, note=why)
+            why = f"the same image was expanded before as {reused_from.id}, and this folder passes over duplicates"
+            await self._jobs.move(job, JobState.DELIVERED, reused_from=reused_from.id, note=why)
             return NOW
-        if not await self._vault.reuse(twin.result.sha256, job.id):
+        if not await self._spool.reuse(reused_from.result.sha256, job.id):
             return None
-        await self._jobs.move(job, JobState.VAULTED, twin=twin.id, result=twin.result)
+        await self._jobs.move(job, JobState.DOWNLOADED, reused_from=reused_from.id, result=reused_from.result)
         return NOW
 
     async def _tell(self, job: Job) -> None:
         """Say, once, that the folder pays again for bytes that it has paid for before; a person's `redo` means to."""
         digest = job.source.sha256
-        if job.state is JobState.UPLOADED and digest and not job.duplicate_of and not self._orders.again(digest):
-            earlier = await self._journal.paid_here(job)
+        if job.state is JobState.UPLOADED and digest and not job.duplicate_of and not self._commands.again(digest):
+            earlier = await self._store.paid_here(job)
             if earlier is not None:
                 await self._jobs.duplicate(job, earlier)
 
     def waits(self, job: Job) -> bool:
         """Whether another job is ahead with the same bytes and offsets: its outcome decides about this one."""
         digest = job.source.sha256
-        if job.place.duplicates is Duplicates.EXPAND or not digest or self._orders.again(digest):
+        if job.place.duplicates is Duplicates.EXPAND or not digest or self._commands.again(digest):
             return False
         same = self._jobs.of_bytes(digest)
         return any(other.offsets == job.offsets and self._is_ahead(other, job) for other in same)
 
     def _is_ahead(self, other: Job, job: Job) -> bool:
-        # One that is settled by a twin itself decides nothing: that twin does, for both.
-        if other.state in OVER or other.held or other.twin or other.id == job.id:
+        # One that is settled by a duplicate itself decides nothing: that duplicate does, for both.
+        if other.state in OVER or other.held or other.reused_from or other.id == job.id:
             return False
         if other.state not in UNPAID:
             return True
@@ -89,18 +89,18 @@ class Twins:
 
     def _stands_still(self, job: Job) -> bool:
         """Whether nobody knows when this one goes on: those behind it do not wait for it."""
-        return job.attempts >= PATIENCE or self._orders.stops(job) or not self._budgets.within(job)
+        return job.attempts >= PATIENCE or self._commands.stops(job) or not self._budgets.within(job)
 
     async def paid(self, job: Job) -> None:
         """The job is paid for: a person's earlier `redo` of its bytes is fulfilled."""
-        again, at = self._orders.again(job.source.sha256), _paying_began(job)
+        again, at = self._commands.again(job.source.sha256), _submitter_began(job)
         if again is not None and at is not None and at >= again.at:
-            await self._orders.lift(again)
+            await self._commands.lift(again)
 
     async def keep(self, job: Job) -> None:
-        """Keep the result of a job that is over for twins to come."""
+        """Keep the result of a job that is over for duplicates to come."""
         if job.place.duplicates is Duplicates.REUSE and job.result is not None:
-            await self._vault.keep(job.id, job.result.sha256)
+            await self._spool.keep(job.id, job.result.sha256)
 
     async def _known_by_digest(self, job: Job) -> Job:
         if job.source.sha256:
@@ -112,5 +112,5 @@ class Twins:
         return await self._jobs.note(job, source=replace(job.source, sha256=sha256))
 
 
-def _paying_began(job: Job) -> float | None:
-    return job.entered(JobState.INTENT) or job.entered(JobState.UNKNOWN)
+def _submitter_began(job: Job) -> float | None:
+    return job.entered(JobState.SUBMITTING) or job.entered(JobState.UNKNOWN)

@@ -6,16 +6,16 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 
-from expandd.domain.errors import AccountAway, Later, VaultDamaged
+from expandd.domain.errors import AccountAway, Later, SpoolDamaged
 from expandd.domain.job import Job, JobState, Result
 from expandd.domain.naming import result_name
 from expandd.domain.settings import Originals
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, OVER, Turn
-from expandd.engine.job.deduplicate import Twins
+from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Folders, Vault
+from expandd.engine.ports import Api, Folders, Spool
 
 MOST_DELETES = 10
 """Tries to delete a notification, over some five minutes, after which it is left to expire: it lives 600 s."""
@@ -24,49 +24,49 @@ LOST = "the original was no longer in the work folder when it was to be put away
 
 
 class Delivery:
-    """What happens once the bytes are in the vault, or once it is clear that there will be none. All free of charge."""
+    """What happens once the bytes are in the spool, or once it is clear that there will be none. All free of charge."""
 
     def __init__(
         self,
         *,
         jobs: Jobs,
-        gates: Gates,
+        breakers: CircuitBreakers,
         api: Api,
         folders: Folders,
-        vault: Vault,
-        twins: Twins,
+        spool: Spool,
+        deduplicator: Deduplicator,
         work: WorkFolders,
     ) -> None:
         self._jobs = jobs
-        self._gates = gates
+        self._breakers = breakers
         self._api = api
         self._folders = folders
-        self._vault = vault
-        self._twins = twins
+        self._spool = spool
+        self._deduplicator = deduplicator
         self._work = work
         self._choosing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def deliver(self, job: Job) -> Turn:
         """Put the result into the outbox, never over another file."""
         result = job.result
-        assert result is not None, "a vaulted job has its result written down"
+        assert result is not None, "a downloaded job has its result written down"
         target = job.target or await self._choose_target(job, result)
         if not await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox)):
             await self._jobs.note(job, target=None)
             return NOW
         try:
-            published = await self._folders.publish(self._vault.path(job.id), target, result.sha256)
-        except VaultDamaged as error:
-            await self._vault.drop(job.id)
-            # The bytes of a twin cannot be fetched again: what is settled by it begins anew.
-            again = {"twin": "", "result": None} if job.twin else {}
-            to = JobState.CLAIMED if job.twin else JobState.RENDERED
+            published = await self._folders.publish(self._spool.path(job.id), target, result.sha256)
+        except SpoolDamaged as error:
+            await self._spool.drop(job.id)
+            # The bytes of a duplicate cannot be fetched again: what is settled by it begins anew.
+            again = {"reused_from": "", "result": None} if job.reused_from else {}
+            to = JobState.CLAIMED if job.reused_from else JobState.RENDERED
             await self._jobs.move(job, to, target=None, note=str(error), **again)
             return NOW
         if not published:
             await self._jobs.note(job, target=None)
             return NOW
-        self._gates.storage(job.place.inbox).passed()
+        self._breakers.storage(job.place.inbox).passed()
         await self._jobs.move(job, JobState.DELIVERED)
         return NOW
 
@@ -88,9 +88,9 @@ class Delivery:
         elif not await self._rest(job, job.place.done):
             return NOW
         await self._acknowledge(job)
-        await self._twins.paid(job)
-        await self._twins.keep(job)
-        await self._vault.drop(job.id)
+        await self._deduplicator.paid(job)
+        await self._deduplicator.keep(job)
+        await self._spool.drop(job.id)
         await self._folders.forget_sidecar(job.place.error / job.relative)
         await self._let_go(job)
         job = await self._told_if_lost(job)
@@ -104,11 +104,11 @@ class Delivery:
         if not await self._rest(job, job.place.error):
             return NOW
         await self._acknowledge(job)
-        await self._vault.drop(job.id)
+        await self._spool.drop(job.id)
         await self._let_go(job)
         return await self.close(await self._told_if_lost(job))
 
-    async def withdraw(self, job: Job) -> Turn:
+    async def return_file(self, job: Job) -> Turn:
         """Give the file back to the inbox, where it is picked up anew once it has settled."""
         await self._work.prove(job)
         await self._folders.give_back(job)
@@ -124,7 +124,7 @@ class Delivery:
         """Nothing of the job is left in its folders; only now is it proven that they take and give all they must."""
         await self._folders.forget_sidecar(job.place.inbox / job.relative)
         await self._folders.tidy(job)
-        self._gates.storage(job.place.inbox).passed()
+        self._breakers.storage(job.place.inbox).passed()
 
     async def _told_if_lost(self, job: Job) -> Job:
         if job.resting is not None or job.note == LOST:
@@ -198,6 +198,6 @@ class Delivery:
                 raise
 
     async def _delete(self, number: int) -> None:
-        if self._gates.enter(self._gates.service):
+        if self._breakers.enter(self._breakers.service):
             raise Later("the service is away; the notification is deleted later")
-        await self._gates.through(self._api.delete_notification(number))
+        await self._breakers.through(self._api.delete_notification(number))

@@ -1,4 +1,4 @@
-"""Owns the way of a result from its link into the vault: whole and checked, or not at all."""
+"""Owns the way of a result from its link into the spool: whole and checked, or not at all."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from expandd.domain.api_types import Fetched
 from expandd.domain.errors import Later, LinkDead
 from expandd.domain.image import Whole
 from expandd.domain.job import Job, JobState, Result
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.job.reconcile import RESULT_LIFE
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+from expandd.engine.ports import Api, Clock, Folders, Images, Spool
 
 DOUBTS = 2
-"""Downloads that were no whole picture after which /history is asked for another link."""
+"""Downloads that were no whole image after which /history is asked for another link."""
 
 MOST_TIMES = 16
 """Times the pixels that were ordered above which a result is a bomb or somebody else's, and no result of ours."""
@@ -26,31 +26,31 @@ GONE_PAUSE = 3600.0
 """Seconds between tries once it does: they cost nothing, and links have come back from the dead."""
 
 _GONE = (
-    "This picture was paid for and expanded, but for a day its link was dead and the service named no other. "
+    "This image was paid for and expanded, but for a day its link was dead and the service named no other. "
     "It is tried again each hour, free of charge."
 )
 
 
-class Fetching:
+class Downloader:
     """Downloads are free: they are repeated until the bytes are right, and nothing is ever generated again."""
 
     def __init__(
         self,
         *,
         jobs: Jobs,
-        gates: Gates,
+        breakers: CircuitBreakers,
         api: Api,
         folders: Folders,
         images: Images,
-        vault: Vault,
+        spool: Spool,
         clock: Clock,
     ) -> None:
         self._jobs = jobs
-        self._gates = gates
+        self._breakers = breakers
         self._api = api
         self._folders = folders
         self._images = images
-        self._vault = vault
+        self._spool = spool
         self._clock = clock
         self._fetched = 0
         # By job whose download fails: how many others had come by then.
@@ -61,8 +61,8 @@ class Fetching:
         return job_id in self._failing and self._fetched > self._failing[job_id]
 
     async def fetch(self, job: Job) -> Turn:
-        """Download, check, vault."""
-        await self._vault.prove(self._room(job))
+        """Download, check, spool."""
+        await self._spool.prove(self._room(job))
         try:
             fetched = await self._download(job)
             result = await self._checked(job, fetched)
@@ -73,27 +73,27 @@ class Fetching:
             raise
         self._fetched += 1
         self._failing.pop(job.id, None)
-        await self._vault.admit(job.id)
-        await self._jobs.move(job, JobState.VAULTED, result=result, held=False)
+        await self._spool.admit(job.id)
+        await self._jobs.move(job, JobState.DOWNLOADED, result=result, held=False)
         return NOW
 
     async def _download(self, job: Job) -> Fetched:
-        """The bytes, also when an earlier try got as far as the vault but not into the journal."""
-        path = self._vault.path(job.id)
+        """The bytes, also when an earlier try got as far as the spool but not into the job database."""
+        path = self._spool.path(job.id)
         if await self._folders.identity(path) is not None:
-            await self._vault.recall(job.id)
+            await self._spool.recall(job.id)
         else:
-            await self._api.download(job.link, self._vault.incoming(job.id))
-        incoming = self._vault.incoming(job.id)
+            await self._api.download(job.link, self._spool.incoming(job.id))
+        incoming = self._spool.incoming(job.id)
         identity = await self._folders.identity(incoming)
         if identity is None:
             raise Later("the download left nothing behind")
         return Fetched(bytes=identity.size, sha256=await self._folders.digest(incoming))
 
     async def _checked(self, job: Job, fetched: Fetched) -> Result:
-        finding = await self._images.examine_result(self._vault.incoming(job.id))
+        finding = await self._images.examine_result(self._spool.incoming(job.id))
         if not isinstance(finding, Whole):
-            raise Later(f"the downloaded result is no whole picture: {finding.fault.message}")
+            raise Later(f"the downloaded result is no whole image: {finding.fault.message}")
         expected = job.offsets.applied_to(job.source.size) if job.source.size else finding.size
         if finding.size.width * finding.size.height > MOST_TIMES * expected.width * expected.height:
             raise Later(f"the downloaded result claims {finding.size} px where {expected} were ordered")
@@ -106,10 +106,10 @@ class Fetching:
         )
 
     async def _another_link(self, job: Job, *, dead: bool) -> Turn:
-        seconds = self._gates.enter(self._gates.service)
+        seconds = self._breakers.enter(self._breakers.service)
         if seconds:
             return seconds
-        history = await self._gates.through(self._api.history(job.image_id))
+        history = await self._breakers.through(self._api.history(job.image_id))
         others = [link for link in history.links if link != job.link]
         if others:
             job = await self._jobs.note(job, link=others[0])

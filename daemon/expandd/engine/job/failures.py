@@ -12,7 +12,7 @@ from expandd.domain.errors import AccountAway, Fault, FaultCode, FileFault, Fold
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.account import Probing
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders
 
@@ -21,7 +21,7 @@ MOST_PAID = 2
 its directories look like."""
 
 
-class Blame:
+class FaultScope:
     """A file is at fault where its folder is proven fine. It then waits alone; its folder goes on."""
 
     def __init__(self, folders: Folders) -> None:
@@ -109,16 +109,16 @@ class Step(Enum):
     GENERATE = "generate"
 
 
-class Suspicion:
+class ImageFailures:
     """Every call about one image goes through `call`, which counts on its job how often it has failed alone.
 
     A failure is the image's own only where the free question is answered right after it. One that is not proves an
     outage, and clears the image: it begins anew. Nothing that was paid for is ever given up here.
     """
 
-    def __init__(self, *, jobs: Jobs, gates: Gates, probing: Probing) -> None:
+    def __init__(self, *, jobs: Jobs, breakers: CircuitBreakers, probing: Probing) -> None:
         self._jobs = jobs
-        self._gates = gates
+        self._breakers = breakers
         self._probing = probing
         self._passed: Counter[Step] = Counter()
         # By job: how many others had passed when it failed first.
@@ -130,7 +130,7 @@ class Suspicion:
         Raises FileFault once it is at fault.
         """
         try:
-            answer = await self._gates.through(call)
+            answer = await self._breakers.through(call)
         except OutcomeUnknown as error:
             await self._lost(job, step, str(error))
             raise
@@ -157,7 +157,7 @@ class Suspicion:
         """The answer to a paid call is lost: the image's own fault where the service serves."""
         served = await self._probing.serves()
         if not served:
-            self._gates.service.failed(PauseReason.API_UNREACHABLE, why)
+            self._breakers.service.failed(PauseReason.API_UNREACHABLE, why)
         if served is not None:
             await self._count(job, step, UNKNOWN_STRIKES if served else None)
 

@@ -15,17 +15,17 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Probing
-from expandd.engine.flow.admission import Leave
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.admission import Admission
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
 from expandd.engine.flow.slots import SlotKeeping
 from expandd.engine.job.deliver import Delivery
-from expandd.engine.job.download import Fetching
-from expandd.engine.job.failures import Blame, words
-from expandd.engine.job.reconcile import Asking
-from expandd.engine.job.submit import Paying
+from expandd.engine.job.download import Downloader
+from expandd.engine.job.failures import FaultScope, words
+from expandd.engine.job.reconcile import Reconciler
+from expandd.engine.job.submit import Submitter
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Chance
+from expandd.engine.ports import Randomness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def _moves(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
 
 
 class Pipeline:
-    """Advances jobs. Knows nothing of when; the dispatcher calls it."""
+    """Advances jobs. Knows nothing of when; the scheduler calls it."""
 
     def __init__(
         self,
@@ -74,40 +74,40 @@ class Pipeline:
         jobs: Jobs,
         slots: SlotKeeping,
         probing: Probing,
-        gates: Gates,
-        chance: Chance,
-        leave: Leave,
-        paying: Paying,
-        asking: Asking,
-        fetching: Fetching,
+        breakers: CircuitBreakers,
+        randomness: Randomness,
+        leave: Admission,
+        submitter: Submitter,
+        reconciler: Reconciler,
+        downloader: Downloader,
         delivery: Delivery,
-        blame: Blame,
+        fault_scope: FaultScope,
         mount_of: Callable[[Path], Hashable],
         bounds: Bounds = Bounds(),
     ) -> None:
         self._jobs = jobs
         self._slots = slots
         self._probing = probing
-        self._gates = gates
-        self._asking = asking
-        self._fetching = fetching
-        self._chance = chance
-        self._leave = leave
-        self._blame = blame
+        self._breakers = breakers
+        self._reconciler = reconciler
+        self._downloader = downloader
+        self._randomness = randomness
+        self._admission = leave
+        self._fault_scope = fault_scope
         sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
         delivers = _Shares(bounds.deliveries, _moves(mount_of))
         self._steps: dict[JobState, tuple[_Shares | None, Callable[[Job], Awaitable[Turn]]]] = {
-            JobState.CLAIMED: (sends, paying.upload),
-            JobState.UPLOADED: (sends, paying.pay),
-            JobState.INTENT: (None, paying.doubt),
-            JobState.ACCEPTED: (None, asking.expect),
-            JobState.UNKNOWN: (None, asking.find_out),
-            JobState.RENDERED: (fetches, fetching.fetch),
-            JobState.VAULTED: (delivers, delivery.deliver),
+            JobState.CLAIMED: (sends, submitter.upload),
+            JobState.UPLOADED: (sends, submitter.pay),
+            JobState.SUBMITTING: (None, submitter.mark_unknown),
+            JobState.ACCEPTED: (None, reconciler.expect),
+            JobState.UNKNOWN: (None, reconciler.resolve_unknown),
+            JobState.RENDERED: (fetches, downloader.fetch),
+            JobState.DOWNLOADED: (delivers, delivery.deliver),
             JobState.DELIVERED: (delivers, delivery.finish),
             JobState.DONE: (None, delivery.close),
             JobState.FAILED: (delivers, delivery.reject),
-            JobState.WITHDRAWN: (delivers, delivery.withdraw),
+            JobState.RETURNED: (delivers, delivery.return_file),
         }
 
     async def advance(self, job_id: str) -> Turn:
@@ -116,7 +116,7 @@ class Pipeline:
         if job is None:
             self._slots.give(job_id)
             return OVER
-        if self._leave.denied(job):
+        if self._admission.denied(job):
             self._slots.give(job_id)
             return LOOK
         away = self._away(job)
@@ -142,17 +142,17 @@ class Pipeline:
             await self._jobs.move(current, JobState.FAILED, fault=error.fault)
             return NOW
         except DecoderAway:
-            # Its gate knows why, and opens by itself: that is no failure of this job.
+            # Its circuit breaker knows why, and opens by itself: that is no failure of this job.
             return LOOK
         except Later as error:
-            return await self._put_off(job, str(error), None)
+            return await self._retrying(job, str(error), None)
         except AccountAway as error:
             if not await self._is_about_one(job, error):
-                self._gates.account_failed(error)
-            return await self._put_off(job, str(error), error.retry_after)
+                self._breakers.account_failed(error)
+            return await self._retrying(job, str(error), error.retry_after)
         except FolderAway as error:
-            return await self._put_off(job, await self._blamed(job, error), None)
-        self._blame.fine(job, over=turn is OVER)
+            return await self._retrying(job, await self._blamed(job, error), None)
+        self._fault_scope.fine(job, over=turn is OVER)
         return turn
 
     async def _is_about_one(self, job: Job, error: AccountAway) -> bool:
@@ -162,18 +162,18 @@ class Pipeline:
         return bool(await self._probing.serves())
 
     async def _blamed(self, job: Job, error: FolderAway) -> str:
-        """Shut the folder's gate unless the file alone is at fault; what to say of it."""
-        if await self._blame.is_files(job, error):
+        """Shut the folder's circuit breaker unless the file alone is at fault; what to say of it."""
+        if await self._fault_scope.is_files(job, error):
             return words(job, error, printable(job.work_dir))
-        # A want of descriptors may meet one job while others pass: the gate would shut and open with each of them.
-        self._gates.storage(job.place.inbox).failed(error.reason, str(error), is_want=error.is_want)
+        # A want of descriptors may meet one job while others pass: the circuit breaker would shut and open with each of them.
+        self._breakers.storage(job.place.inbox).failed(error.reason, str(error), is_want=error.is_want)
         return str(error)
 
-    async def _put_off(self, job: Job, why: str, retry_after: float | None) -> Turn:
+    async def _retrying(self, job: Job, why: str, retry_after: float | None) -> Turn:
         current = self._current(job)
-        seconds = JOB.wait(current.attempts + 1, self._chance.fraction())
+        seconds = JOB.wait(current.attempts + 1, self._randomness.fraction())
         seconds = max(seconds, retry_after or 0.0)
-        await self._jobs.put_off(current, why, seconds)
+        await self._jobs.retry_later(current, why, seconds)
         return seconds
 
     def _current(self, job: Job) -> Job:
@@ -183,6 +183,6 @@ class Pipeline:
         """Seconds that a job for which nothing is made waits for a folder that is away, without a slot."""
         if job.state not in UNPAID or job.fault is not None:
             return 0.0
-        gate = self._gates.storage(job.place.inbox)
-        away = gate.shut is not None and gate.shut.reason is PauseReason.INBOX_UNAVAILABLE
-        return gate.wait() if away else 0.0
+        breaker = self._breakers.storage(job.place.inbox)
+        away = breaker.shut is not None and breaker.shut.reason is PauseReason.INBOX_UNAVAILABLE
+        return breaker.wait() if away else 0.0

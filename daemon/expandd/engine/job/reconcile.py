@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from expandd.domain.backoff import QUIET_HISTORY
 from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
 from expandd.domain.settings import ApiSettings
-from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, Gates
-from expandd.engine.flow.error_matching import Attribution
+from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, CircuitBreakers
+from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock
@@ -51,24 +51,24 @@ class _Wait:
     queue: float = 0.0
 
 
-class Asking:
+class Reconciler:
     """Steps of a job that waits for the API. The poller is the fast way; /history is the way back."""
 
     def __init__(
         self,
         *,
         jobs: Jobs,
-        gates: Gates,
+        breakers: CircuitBreakers,
         api: Api,
         clock: Clock,
-        attribution: Attribution,
+        error_matching: ErrorMatching,
         settings: ApiSettings,
     ) -> None:
         self._jobs = jobs
-        self._gates = gates
+        self._breakers = breakers
         self._api = api
         self._clock = clock
-        self._attribution = attribution
+        self._error_matching = error_matching
         self.settings = settings
         # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
         # the wait short.
@@ -92,12 +92,12 @@ class Asking:
             return max(due - waited, LEAST)
         if waited >= RESULT_LIFE:
             # In one write: an unknown job that is not held could be paid for again, and this one was taken.
-            why = "The service took this picture and has shown no result for a day."
+            why = "The service took this image and has shown no result for a day."
             await self._jobs.hold(await self._jobs.move(job, JobState.UNKNOWN, held=True), why)
             return NOW
         return await self._ask(job)
 
-    async def find_out(self, job: Job) -> Turn:
+    async def resolve_unknown(self, job: Job) -> Turn:
         """An unknown job: wait for its notification, and when the time is over let /history decide.
 
         Not before the notifications of that time have been read, and none of them can be an error of this job.
@@ -143,13 +143,13 @@ class Asking:
         """Whether the notifications show nothing that could be this job's, or have not for as long as results live."""
         wait = self._waits[job.id]
         over = max(wait.since + self.settings.unknown_wait, wait.behind)
-        return waited >= RESULT_LIFE or self._attribution.clears(job.image_id, over)
+        return waited >= RESULT_LIFE or self._error_matching.clears(job.image_id, over)
 
     async def _ask(self, job: Job, *, last: bool = False) -> Turn:
-        seconds = self._gates.enter(self._gates.service)
+        seconds = self._breakers.enter(self._breakers.service)
         if seconds:
             return seconds
-        history = await self._gates.through(self._api.history(job.image_id))
+        history = await self._breakers.through(self._api.history(job.image_id))
         waited, wait = self._waited(job), self._waits[job.id]
         # What an earlier run has waited counts for the slot alone: nothing is paid for it.
         late = waited + wait.before >= self.settings.unknown_wait
@@ -161,7 +161,7 @@ class Asking:
             # One that fails alone lets others go first: its next call may be lost too.
             return OTHERS_FIRST if job.strikes else NOW
         elif last:
-            await self._jobs.hold(job, "Nobody can tell whether this picture was paid for: the service does not say.")
+            await self._jobs.hold(job, "Nobody can tell whether this image was paid for: the service does not say.")
         else:
             await self._jobs.note(job, attempts=job.attempts + 1)
         return NOW

@@ -25,13 +25,13 @@ from expandd.domain.pauses import PauseReason
 from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Account
 from expandd.engine.flow.budgets import Budgets
-from expandd.engine.flow.circuit_breaker import Gates
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, Turn
-from expandd.engine.job.deduplicate import Twins
-from expandd.engine.job.failures import Blame, Step, Suspicion
+from expandd.engine.job.deduplicate import Deduplicator
+from expandd.engine.job.failures import FaultScope, ImageFailures, Step
 from expandd.engine.job.work_folder import Records, WorkFolders
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Clock, Folders, Images, Vault
+from expandd.engine.ports import Api, Clock, Folders, Images, Spool
 
 SEVERAL = 3
 """Images that are refused in the same words, with none accepted, after which no image is at fault."""
@@ -81,7 +81,7 @@ SOURCE_LIFE = 23 * 3600.0
 """Seconds after which an upload is not relied on any more: the API deletes sources 24 h after upload."""
 
 MOST_UPLOADS = 3
-"""Uploads of one picture after which an image id that is still refused counts as a refusal of the picture.
+"""Uploads of one image after which an image id that is still refused counts as a refusal of the image.
 
 Uploads that were repeated for their age alone do not count.
 """
@@ -92,40 +92,40 @@ PAUSE = 1.0
 """Seconds until a job that only waits for a general permission looks again."""
 
 
-class Paying:
+class Submitter:
     """The steps before and of the paid call. At most one generate per job is ever accepted."""
 
     def __init__(
         self,
         *,
         jobs: Jobs,
-        gates: Gates,
+        breakers: CircuitBreakers,
         api: Api,
         folders: Folders,
         images: Images,
-        vault: Vault,
+        spool: Spool,
         clock: Clock,
         budgets: Budgets,
         account: Account,
-        twins: Twins,
+        deduplicator: Deduplicator,
         work: WorkFolders,
-        blame: Blame,
-        suspicion: Suspicion,
+        fault_scope: FaultScope,
+        image_failures: ImageFailures,
         refusals: Refusals,
     ) -> None:
         self._jobs = jobs
-        self._gates = gates
+        self._breakers = breakers
         self._api = api
         self._folders = folders
         self._images = images
-        self._vault = vault
+        self._spool = spool
         self._clock = clock
         self._budgets = budgets
         self._account = account
-        self._twins = twins
+        self._deduplicator = deduplicator
         self._work = work
-        self._blame = blame
-        self._suspicion = suspicion
+        self._fault_scope = fault_scope
+        self._image_failures = image_failures
         self._refusals = refusals
         self._records = Records(jobs=jobs, folders=folders)
         self._deaths: dict[str, int] = {}
@@ -135,56 +135,56 @@ class Paying:
         identity = await self._folders.claim(job)
         if identity is None:
             await self._work.prove_not_elsewhere(job)
-            return await self._withdraw(job, "the file is not there any more")
+            return await self._return_file(job, "the file is not there any more")
         if await self._records.says_more(job):
             return NOW
         if not identity.is_same(job.source.identity):
-            return await self._withdraw(job, "the file changed while it was picked up")
+            return await self._return_file(job, "the file changed while it was picked up")
         if job.fault is not None:
             raise FileFault(job.fault)
-        if self._gates.stopping:
+        if self._breakers.stopping:
             return PAUSE
-        turn = await self._twins.settled(job)
+        turn = await self._deduplicator.settled(job)
         if turn is not None:
             return turn
         failed = bool(job.strikes)
-        seconds = self._gates.spending.wait() or self._gates.enter(self._gates.service, after_others=failed)
+        seconds = self._breakers.spending.wait() or self._breakers.enter(self._breakers.service, after_others=failed)
         if seconds:
             return seconds
         try:
             return await self._send(job)
         finally:
-            self._gates.service.let_go()
+            self._breakers.service.let_go()
 
     async def pay(self, job: Job) -> Turn:
         """The paid call, once everything that can be proven before it is proven."""
         if job.fault is not None:
             raise FileFault(job.fault)
-        if self._gates.stopping or self._gates.draining:
+        if self._breakers.stopping or self._breakers.draining:
             return PAUSE
         if await self._records.says_more(job):
             return NOW
-        self._suspicion.convict(job, Step.GENERATE, job.note)
+        self._image_failures.convict(job, Step.GENERATE, job.note)
         if self._upload_too_old(job):
             await self._jobs.move(job, JobState.CLAIMED, image_id="", uploads=0)
             return NOW
         changed = await self._changed_since_upload(job)
         if changed:
-            return await self._withdraw(job, changed)
+            return await self._return_file(job, changed)
         # Others may have been uploaded beside this one, and paid for meanwhile.
-        turn = await self._twins.settled(job)
+        turn = await self._deduplicator.settled(job)
         if turn is not None:
             return turn
         await self._prove_storage(job)
         failed = bool(job.strikes)
-        seconds = self._gates.enter(self._gates.service, self._gates.spending, after_others=failed)
+        seconds = self._breakers.enter(self._breakers.service, self._breakers.spending, after_others=failed)
         if seconds:
             return seconds
         try:
             return await self._once(job)
         finally:
-            self._gates.service.let_go()
-            self._gates.spending.let_go()
+            self._breakers.service.let_go()
+            self._breakers.spending.let_go()
 
     async def _once(self, job: Job) -> Turn:
         """The paid call, if credits and budgets allow it."""
@@ -192,7 +192,7 @@ class Paying:
             return LOOK
         await self._budgets.keep_up()
         # Nothing is awaited between the questions and the reservation.
-        if self._twins.waits(job) or not self._account.may_pay() or not self._budgets.reserve(job):
+        if self._deduplicator.waits(job) or not self._account.may_pay() or not self._budgets.reserve(job):
             return LOOK
         self._account.begun(job.id)
         try:
@@ -202,11 +202,11 @@ class Paying:
 
     async def _intended(self, job: Job) -> Job:
         try:
-            return await self._jobs.move(job, JobState.INTENT, attempts=job.attempts)
+            return await self._jobs.move(job, JobState.SUBMITTING, attempts=job.attempts)
         finally:
             self._budgets.paid(job)
 
-    async def doubt(self, job: Job) -> Turn:
+    async def mark_unknown(self, job: Job) -> Turn:
         """An intent that nobody works on: the process died in or near the paid call."""
         if await self._records.says_more(job):
             return NOW
@@ -216,12 +216,12 @@ class Paying:
     async def _send(self, job: Job) -> Turn:
         sent, sha256 = await self._prepared(job)
         try:
-            uploaded = await self._suspicion.call(job, Step.UPLOAD, self._api.upload(sent, job.relative.name))
+            uploaded = await self._image_failures.call(job, Step.UPLOAD, self._api.upload(sent, job.relative.name))
         except FileFault:
             found = await self._folders.identity(job.work_file)
             if found is not None and found.is_same(job.source.identity):
                 raise
-            return await self._withdraw(job, "the file was still being written")
+            return await self._return_file(job, "the file was still being written")
         source = replace(job.source, sha256=sha256 or uploaded.sha256)
         await self._jobs.move(
             job,
@@ -286,12 +286,12 @@ class Paying:
             return
         result = job.offsets.applied_to(job.source.size)
         room = 4 * result.width * result.height
-        gate = self._gates.storage(job.place.inbox)
+        breaker = self._breakers.storage(job.place.inbox)
         await self._folders.prove(job.place.outbox, room)
         await self._folders.prove(job.place.done, job.source.identity.size)
-        self._blame.prove_stores(job.place.inbox)
-        gate.passed()
-        await self._vault.prove(room)
+        self._fault_scope.prove_stores(job.place.inbox)
+        breaker.passed()
+        await self._spool.prove(room)
 
     async def _generate(self, job: Job) -> Turn:
         try:
@@ -302,7 +302,7 @@ class Paying:
             raise
         try:
             call = self._api.generate(job.image_id, job.offsets)
-            task_id = await self._suspicion.call(job, Step.GENERATE, call)
+            task_id = await self._image_failures.call(job, Step.GENERATE, call)
         except OutcomeUnknown as error:
             await self._jobs.move(job, JobState.UNKNOWN, note=str(error))
             return NOW
@@ -317,9 +317,9 @@ class Paying:
                 raise
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
             raise other from error
-        self._gates.spending.passed()
+        self._breakers.spending.passed()
         self._refusals.accepted()
-        await self._twins.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id, strikes=0))
+        await self._deduplicator.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id, strikes=0))
         return NOW
 
     async def _upload_again(self, job: Job, why: str) -> Turn:
@@ -327,13 +327,13 @@ class Paying:
             raise FileFault(
                 Fault(
                     FaultCode.REFUSED_BY_API,
-                    f"The service took this picture {job.uploads} times but would not expand it: {why}",
-                    "Open the picture, save it again as a new JPEG or PNG, and drop that. Nothing was paid.",
+                    f"The service took this image {job.uploads} times but would not expand it: {why}",
+                    "Open the image, save it again as a new JPEG or PNG, and drop that. Nothing was paid.",
                 ),
             )
         await self._jobs.move(job, JobState.CLAIMED, image_id="", note=why)
         return NOW
 
-    async def _withdraw(self, job: Job, why: str) -> Turn:
-        await self._jobs.move(job, JobState.WITHDRAWN, note=why)
+    async def _return_file(self, job: Job, why: str) -> Turn:
+        await self._jobs.move(job, JobState.RETURNED, note=why)
         return NOW

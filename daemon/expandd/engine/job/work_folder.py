@@ -1,6 +1,6 @@
 """Compares a job with its work folder: a file that was taken away, and the recovery record beside it.
 
-A journal that came back from a backup knows nothing of what was paid since. The record is written before each paid
+A job database that came back from a backup knows nothing of what was paid since. The record is written before each paid
 call and lies with the file, on another disk: where it says more, the API is asked before anything is paid.
 """
 
@@ -83,7 +83,7 @@ class WorkFolders:
 
 
 class Records:
-    """Looked into before each upload and each paid call: whatever brought the journal back, nothing is paid twice."""
+    """Looked into before each upload and each paid call: whatever brought the job database back, nothing is paid twice."""
 
     def __init__(self, *, jobs: Jobs, folders: Folders) -> None:
         self._jobs = jobs

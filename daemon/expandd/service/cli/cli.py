@@ -83,8 +83,8 @@ def run(config: Path, *, verbose: bool) -> int:
     """Watch the folders and expand what comes, for good.
 
     SIGTERM or SIGINT stops it at a safe point: what is paid for is fetched and saved first, for `stop_timeout` at most.
-    SIGHUP takes a changed configuration whole, or refuses it with every mistake. The log goes to stderr: to systemd's
-    journal as entries, to a terminal in colours, else a JSON object a line.
+    SIGHUP takes a changed configuration whole, or refuses it with every error. The log goes to stderr: to systemd's
+    job database as entries, to a terminal in colours, else a JSON object a line.
     """
     from expandd.service.runtime.entry import run_daemon
 
@@ -119,7 +119,7 @@ def once(config: Path, *, verbose: bool, patience: float) -> int:
 @told
 @as_owner
 def rebuild(config: Path) -> int:
-    """Begin a new journal after the old one was lost or damaged. Pays nothing."""
+    """Begin a new job database after the old one was lost or damaged. Pays nothing."""
     from expandd.service.runtime.rebuild import run_rebuild
 
     return run_rebuild(config)
@@ -181,7 +181,7 @@ def simulate(
     A fault is the call (upload, generate, poll, delete, history, me, login, refresh, link), the kind of fault (429,
     413-html, reset, reset-after, hang-after, html, gzip, truncated, job-stuck, ...) and how often: a number of calls,
     always, or p=0.2. Further parts: seconds=20 (how long it hangs), and above=BYTES or sha256=HEX to strike only calls
-    about pictures that are larger, or whose sha256 begins so.
+    about images that are larger, or whose sha256 begins so.
     """
     from expandd.service.demo.demo import describe_switches, run_simulate
 

@@ -16,14 +16,14 @@ ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
-def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = False, yes: bool = True) -> int:
-    from expandd.service.control import run_steer
+def _command(verb: Verb, what: str | None, config: Path, *, everything: bool = False, yes: bool = True) -> int:
+    from expandd.service.control import carry_out_command
 
     if everything and what:
         raise click.UsageError("Name something, or say --all; not both.")
     if verb in {Verb.RETRY, Verb.REDO, Verb.CANCEL} and not everything and not what:
         raise click.UsageError("Name a file or a hot folder, or say --all.")
-    return run_steer(verb, what, config, yes=yes)
+    return carry_out_command(verb, what, config, yes=yes)
 
 
 @click.command()
@@ -33,15 +33,15 @@ def _steer(verb: Verb, what: str | None, config: Path, *, everything: bool = Fal
 @told
 @as_owner
 def retry(what: str | None, config: Path, *, everything: bool) -> int:
-    """Try once more what is in error or put off.
+    """Try once more what is in error or retrying.
 
-    Files in the error folder go back into their inbox, and what is put off goes on at once. WHAT is a hot folder, by
+    Files in the error folder go back into their inbox, and what is retrying goes on at once. WHAT is a hot folder, by
     its own directory or any of its four, or a file by any name or path it has or had.
 
     What fails again is not paid for; what works is paid for once. Moving a file from the error folder back into the
     inbox by hand does the same.
     """
-    return _steer(Verb.RETRY, what, config, everything=everything)
+    return _command(Verb.RETRY, what, config, everything=everything)
 
 
 @click.command()
@@ -58,7 +58,7 @@ def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
 
     The originals must still be in the done folder. The new results lie beside the old ones, under names of their own.
     """
-    return _steer(Verb.REDO, what, config, everything=everything, yes=yes)
+    return _command(Verb.REDO, what, config, everything=everything, yes=yes)
 
 
 @click.command()
@@ -75,7 +75,7 @@ def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> in
 
     Of a folder that is all that lies in its inbox now; asks first.
     """
-    return _steer(Verb.CANCEL, what, config, everything=everything, yes=yes)
+    return _command(Verb.CANCEL, what, config, everything=everything, yes=yes)
 
 
 @click.command()
@@ -90,7 +90,7 @@ def pause(what: str | None, config: Path) -> int:
 
     A file or folder named PAUSE in an inbox pauses that hot folder too, for as long as it lies there.
     """
-    return _steer(Verb.PAUSE, what, config)
+    return _command(Verb.PAUSE, what, config)
 
 
 @click.command()
@@ -100,7 +100,7 @@ def pause(what: str | None, config: Path) -> int:
 @as_owner
 def resume(what: str | None, config: Path) -> int:
     """Go on with what was paused: WHAT, or everything."""
-    return _steer(Verb.RESUME, what, config)
+    return _command(Verb.RESUME, what, config)
 
 
 @click.command()
@@ -113,7 +113,7 @@ def release(what: str | None, config: Path) -> int:
 
     Those of the hot folder WHAT, or all.
     """
-    return _steer(Verb.RELEASE, what, config)
+    return _command(Verb.RELEASE, what, config)
 
 
 @click.command()
@@ -125,7 +125,7 @@ def release(what: str | None, config: Path) -> int:
 def resolve(file: str, *, paid: bool, config: Path) -> int:
     """Say whether FILE was paid for, when only you can tell.
 
-    For a picture that `expandd status` says needs you: the answer to its paid call was lost, and the service does not
+    For an image that `expandd status` says needs you: the answer to its paid call was lost, and the service does not
     tell. Look into your account there. --paid sends it to the error folder with a note, and nothing more is paid;
     --not-paid pays for it and expands it as if it were new.
     """

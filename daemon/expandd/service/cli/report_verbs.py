@@ -21,7 +21,7 @@ from expandd.service.cli.verbs import CONFIG, JSON, Name, as_owner, presets, tol
 def check(config: Path, *, offline: bool) -> int:
     """Check configuration, folders, login, credits and clock.
 
-    It names every mistake of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
+    It names every error of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
     code 4 says that the service cannot be reached just now, 78 that there is something to correct.
     """
     from expandd.service.runtime.entry import run_check
@@ -76,7 +76,7 @@ def plan(config: Path, *, as_json: bool) -> int:
 @told
 @as_owner
 def why(file: str, config: Path, *, as_json: bool) -> int:
-    """Tell the whole story of FILE, and what comes next.
+    """Tell the whole history of FILE, and what comes next.
 
     Every state with its time, sizes, offsets and ids, where original and result lie now, and what it waits on.
     FILE is any name or path that the file has or had: as it was dropped, in the inbox, work, done or error folder, its
@@ -102,8 +102,8 @@ def ledger(config: Path, *, month: datetime | None, form: str) -> int:
     """Count what was paid, delivered, failed and saved.
 
     By month and hot folder, as text, CSV or JSON.
-    Saved are images that were not paid for again because the same picture was paid for before. Days are local days;
-    counts are kept when the journal forgets the images themselves.
+    Saved are images that were not paid for again because the same image was paid for before. Days are local days;
+    counts are kept when the job database forgets the images themselves.
     """
     from expandd.service.reports.ledger import Form, run_ledger
 

@@ -54,7 +54,7 @@ def inboxes(context: click.Context, _: click.Parameter, incomplete: str) -> list
 
 
 def _settings(context: click.Context) -> Settings | None:
-    """The configuration, or None when it has mistakes: a person who types is not to be told of them."""
+    """The configuration, or None when it has errors: a person who types is not to be told of them."""
     from expandd.adapters.config.load import load
 
     config = context.params.get("config") or os.environ.get("EXPANDD_CONFIG") or "/etc/expandd/config.yaml"

@@ -1,1 +1,1 @@
-"""What is tried without an account: the simulator by itself, and the demo with pictures of its own."""
+"""What is tried without an account: the simulator by itself, and the demo with images of its own."""

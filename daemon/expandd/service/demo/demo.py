@@ -21,11 +21,11 @@ from expandd.domain.naming import printable
 from expandd.engine.engine import Engine
 from expandd.service.exit_codes import ExitCode
 from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
-from expandd.service.runtime.app import Announcer, built, run_until
+from expandd.service.runtime.app import EventBus, built, run_until
 from expandd.service.runtime.daemon import stopped_by_signals
 from expandd.service.runtime.progress import Progress
 from expandd.simulator.faults import read_fault
-from expandd.simulator.server import PracticeServer, serve
+from expandd.simulator.server import Simulator, serve
 from expandd.simulator.switches import Switches, with_texts
 
 
@@ -100,7 +100,7 @@ folders:
   - {{root: {root}/banners, preset: wide}}
 """
 
-NOTE = "Not a picture: expandd puts this file into the error folder and says why in a file beside it.\n"
+NOTE = "Not an image: expandd puts this file into the error folder and says why in a file beside it.\n"
 
 
 def run_demo(keep: Path | None) -> int:
@@ -116,13 +116,13 @@ def run_demo(keep: Path | None) -> int:
 async def _demo(root: Path, console: Console) -> int:
     _make_folders(root)
     samples = await asyncio.to_thread(write_samples, root / "samples")
-    console.print(f"Six sample pictures and a text file go into three hot folders in {root}.", markup=False)
+    console.print(f"Six sample images and a text file go into three hot folders in {root}.", markup=False)
     closed = _Closed(expected=len(samples) + 1)
     switches = Switches(pro=True, poll_limit=0.4, generate_min=1.0, generate_max=2.5)
-    with PracticeServer(switches) as server, Progress(console) as progress:
+    with Simulator(switches) as server, Progress(console) as progress:
         (root / "config.yaml").write_text(CONFIGURATION.format(root=root, url=server.api_url), encoding="utf-8")
         environ = {"PIKTID_EMAIL": switches.email, "PIKTID_PASSWORD": switches.password}
-        async with built(load(root / "config.yaml"), environ, Announcer(progress, closed)) as engine:
+        async with built(load(root / "config.yaml"), environ, EventBus(progress, closed)) as engine:
             await _drop_and_wait(engine, root, samples, closed)
     return await _show(root, console, closed)
 
@@ -145,7 +145,7 @@ async def _show(root: Path, console: Console, closed: _Closed) -> int:
         return ExitCode.SOME_WAIT
     sheet = root / "contact-sheet.png"
     await asyncio.to_thread(contact_sheet, [_row(job) for job in done], sheet)
-    console.print(f"\n{len(done)} pictures expanded; nothing was paid: the service was the simulator.")
+    console.print(f"\n{len(done)} images expanded; nothing was paid: the service was the simulator.")
     for words, path in (
         ("each source beside its result", sheet),
         ("results", root / "stories" / "outbox"),

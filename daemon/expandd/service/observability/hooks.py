@@ -16,14 +16,14 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from expandd.adapters.clock import SystemChance, SystemClock
+from expandd.adapters.clock import SystemClock, SystemRandomness
 from expandd.adapters.hooks import post, run_command
 from expandd.domain.backoff import Backoff
-from expandd.domain.events import Event, Facts, GateShut, HookFailed, HookName, JobClosed
+from expandd.domain.events import Event, Facts, HookFailed, HookName, JobClosed, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.naming import printable
 from expandd.domain.settings import Hook, Hooks
-from expandd.engine.ports import Chance, Clock
+from expandd.engine.ports import Clock, Randomness
 from expandd.service.observability.logs import canonical
 from expandd.service.observability.redaction import safe_text
 
@@ -39,18 +39,18 @@ def hook_of(event: Event) -> HookName | None:
             return HookName.ON_DONE
         case JobClosed(job) if job.state is JobState.FAILED:
             return HookName.ON_ERROR
-        case GateShut():
+        case PauseStarted():
             return HookName.ON_PAUSED
     return None
 
 
-def facts_of(hook: HookName, event: JobClosed | GateShut, *, ident: str, now: float) -> Facts:
+def facts_of(hook: HookName, event: JobClosed | PauseStarted, *, ident: str, now: float) -> Facts:
     """The facts of the event: `ident` is the same in each try to tell them, `now` is epoch seconds."""
     head = {"event": hook.event, "id": ident, "at": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")}
     if isinstance(event, JobClosed):
         return _facts(hook, printable(event.job.relative), {**head, **canonical(event.job)})
-    stop = {"gate": event.gate, "reason": event.reason.value, "why": event.why, "what_to_do": event.reason.remedy}
-    return _facts(hook, event.gate, {**head, **stop})
+    stop = {"pause": event.pause, "reason": event.reason.value, "why": event.why, "what_to_do": event.reason.remedy}
+    return _facts(hook, event.pause, {**head, **stop})
 
 
 def _facts(hook: HookName, about: str, facts: Mapping[str, Any]) -> Facts:
@@ -155,7 +155,7 @@ class HookQueue:
         return dropped
 
 
-class Teller:
+class HookRunner:
     """Hands what happens to the hooks that are configured; a subscriber like any other."""
 
     def __init__(
@@ -164,7 +164,7 @@ class Teller:
         hooks: Callable[[], Hooks],
         *,
         clock: Clock | None = None,
-        chance: Chance | None = None,
+        randomness: Randomness | None = None,
         run: Run = run_command,
         send: Post = post,
         most: int = MOST_WAITING,
@@ -172,7 +172,7 @@ class Teller:
     ) -> None:
         self._log = log
         self._clock = clock or SystemClock()
-        self._chance = chance or SystemChance()
+        self._randomness = randomness or SystemRandomness()
         self._run = run
         self._send = send
         self._grace = grace
@@ -184,8 +184,8 @@ class Teller:
 
     def __call__(self, event: Event) -> None:
         name = hook_of(event)
-        if name is not None and isinstance(event, JobClosed | GateShut) and self._hook(name):
-            facts = facts_of(name, event, ident=self._chance.job_id(), now=self._clock.wall())
+        if name is not None and isinstance(event, JobClosed | PauseStarted) and self._hook(name):
+            facts = facts_of(name, event, ident=self._randomness.job_id(), now=self._clock.wall())
             self._queues[name].put(facts)
 
     def _hook(self, name: HookName) -> Hook | None:
@@ -258,7 +258,7 @@ class Teller:
             try:
                 await self._send(hook, facts, self._clock.wall())
             except HookFailed as error:
-                pause = TRIES.wait(tries, self._chance.fraction())
+                pause = TRIES.wait(tries, self._randomness.fraction())
                 if not error.again or self._clock.monotonic() + pause > end:
                     raise HookFailed(f"{error} Given up after {tries} {'try' if tries == 1 else 'tries'}.") from error
                 await self._clock.sleep(pause)
@@ -274,13 +274,13 @@ async def alone(_: str, loop: Callable[[], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def telling(
-    teller: Teller, grace: float, hurry: asyncio.Event | None = None, *, keep: Keep = alone
+    hook_runner: HookRunner, grace: float, hurry: asyncio.Event | None = None, *, keep: Keep = alone
 ) -> AsyncIterator[None]:
     """Tell the hooks as long as the body lasts, and at its end for `grace` seconds more at most; see `finish`."""
-    working = asyncio.create_task(teller.work(keep))
+    working = asyncio.create_task(hook_runner.work(keep))
     try:
         yield
-        await teller.finish(grace, hurry)
+        await hook_runner.finish(grace, hurry)
     finally:
         working.cancel()
         await asyncio.wait({working})

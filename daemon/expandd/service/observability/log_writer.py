@@ -23,7 +23,7 @@ LAST = 2.0
 """Seconds that are left for what waits when the program ends."""
 
 
-class Spout(Generic[L]):
+class LogWriter(Generic[L]):
     """Takes lines at once and never fails. `write` may block, or raise OSError or ValueError.
 
     Once a line can be written again, `confess` makes one that says how many could not.
@@ -143,20 +143,20 @@ class Journal:
         self._spare = spare
         self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._wire.settimeout(PATIENCE)
-        self._spout: Spout[Mapping[str, str]] = Spout(self._write, _lost)
+        self._log_writer: LogWriter[Mapping[str, str]] = LogWriter(self._write, _lost)
 
     @property
     def lost(self) -> int:
         """Entries that neither it nor `spare` took, since the start."""
-        return self._spout.lost
+        return self._log_writer.lost
 
     def send(self, fields: Mapping[str, str]) -> None:
         """Take an entry at once, whatever the journal does."""
-        self._spout.put(fields)
+        self._log_writer.put(fields)
 
     def close(self) -> None:
         """Wait for what is left, but not for long."""
-        self._spout.close()
+        self._log_writer.close()
         self._wire.close()
 
     def _write(self, fields: Mapping[str, str]) -> None:

@@ -15,20 +15,28 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from expandd.domain import events as e
 from expandd.domain.job import Job, JobState
-from expandd.service.observability.log_writer import PRIORITIES, SOCKET, Journal, Spout, field_name, is_journal, onto
+from expandd.service.observability.log_writer import (
+    PRIORITIES,
+    SOCKET,
+    Journal,
+    LogWriter,
+    field_name,
+    is_journal,
+    onto,
+)
 from expandd.service.observability.redaction import redact
 from expandd.service.reports.overview import asked
 
 _SENTENCES = {
     "expandd.started": "Started. Hot folders: {folders}; images in flight at most: {workers}.",
-    "expandd.stopping": "Stopping: {in_hand} in hand; what is paid for is fetched and saved, for {seconds} s at most.",
+    "expandd.stopping": "Stopping: {in_progress} in progress; what is paid for is fetched and saved, for {seconds} s at most.",
     "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
     "permissions.loose": "{why}",
     "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",
-    "engine.recovered": "Compared journal and work folders: {open_jobs} in hand, {returned_files} put back.",
+    "engine.recovered": "Compared journal and work folders: {open_jobs} in progress, {returned_files} put back.",
     "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",
-    "reload.mistake": "{message}",
-    "reload.refused": "New configuration refused; mistakes: {mistakes}. {what_to_do}",
+    "reload.error": "{message}",
+    "reload.refused": "New configuration refused; errors: {errors}. {what_to_do}",
     "config.not_kept": "{state_dir} does not take the configuration that was loaded ({why}); the work goes on.",
     "reload.bug_found": "A fault of expandd's own while the new configuration was judged.",
     "metrics.failed": "The metrics cannot be written to {file} ({why}); the work goes on.",
@@ -46,25 +54,25 @@ _SENTENCES = {
     "folder.left": "{inbox} is no longer worked on; other instances may have it.",
     "job.claimed": "{file}: taken.",
     "job.uploaded": "{file}: uploaded.",
-    "job.intent": "{file}: about to be paid for.",
+    "job.submitting": "{file}: about to be paid for.",
     "job.accepted": "{file}: the service has taken it.",
     "job.unknown": "{file}: the answer to the paid call was lost; it is found out by asking.",
     "job.rendered": "{file}: the result is there.",
-    "job.vaulted": "{file}: the result is saved.",
+    "job.downloaded": "{file}: the result is saved.",
     "job.delivered": "{file}: the result lies in the outbox.",
-    "job.withdrawn": "{file}: given up before anything was paid: {why}. If it is there, it goes back into the inbox.",
+    "job.returned": "{file}: given up before anything was paid: {why}. If it is there, it goes back into the inbox.",
     "job.finished": "{file}: expanded, {delivered_to} in {total_seconds} s.",
     "job.failed": "{file}: {message} {what_to_do}",
     "job.held": "{file}: {why} {what_to_do}",
     "job.duplicate": "{file}: this folder has paid for the same bytes before, as {duplicate_of}, and pays again. "
     "`duplicates: reuse` delivers the earlier result instead, `duplicates: skip` none.",
-    "job.put_off": "{file}: {why} Tried again in {again_in} s.",
+    "job.retrying": "{file}: {why} Tried again in {again_in} s.",
     "job.original_lost": "{file}: its original is lost: somebody removed it from the work folder of {inbox} before it "
     "could be put away. Its job ends without it.",
     "file.brought_back": "{file}: was given up unfinished, is whole now and goes back into the inbox.",
     "stray.stuck": "{inbox}: what lies in .expandd/{job} cannot be taken out of it: {why} Tried again each minute.",
-    "gate.shut": "{gate} waits ({reason}): {why}",
-    "gate.opened": "{gate} goes on after {waited} s.",
+    "pause.started": "{pause} waits ({reason}): {why}",
+    "pause.ended": "{pause} goes on after {waited} s.",
     "file.settled": "{file}: has stopped changing.",
     "file.ignored": "{file}: not picked up: {why}.",
     "file.unfinished": "{file}: not whole yet: {why}",
@@ -73,7 +81,7 @@ _SENTENCES = {
     "hook.told": "Hook {hook} was told of {about}.",
     "hook.failed": "Hook {hook} was not told of {about}: {why} The work goes on.",
     "hook.dropped": "Hook {hook}: events that it was not told: {dropped}. {why}",
-    "bug.found": "A fault of expandd's own in {where}; what was in hand is kept and tried again.",
+    "bug.found": "A fault of expandd's own in {where}; what was in progress is kept and tried again.",
 }
 
 
@@ -150,14 +158,14 @@ def _fault(event: EventDict) -> str:
     return "".join(f" ({fault['exc_type']}: {fault['exc_value']})" for fault in event.get("exception", ()))
 
 
-class SpoutLogger:
+class WriterLogger:
     """What structlog writes to: hands each line to the thread that writes them."""
 
     def __init__(self, stream: TextIO, confess: Callable[[int], str]) -> None:
-        self.spout = Spout(onto(stream), confess)
+        self.log_writer = LogWriter(onto(stream), confess)
 
     def msg(self, line: str) -> None:
-        self.spout.put(line)
+        self.log_writer.put(line)
 
     debug = info = warning = error = critical = exception = msg
 
@@ -199,11 +207,11 @@ def to_stderr(environ: Mapping[str, str], *, verbose: bool = False) -> Log:
         journal = Journal()
         return Log(set_up_journal(journal, level=level), lambda: journal.lost)
     if not is_journal(environ):
-        plain = SpoutLogger(sys.stderr, _lost)
-        return Log(set_up(sys.stderr, level=level, sink=plain), lambda: plain.spout.lost)
-    sink = SpoutLogger(sys.stderr, lambda lines: f"<4>{_lost(lines)}")
+        plain = WriterLogger(sys.stderr, _lost)
+        return Log(set_up(sys.stderr, level=level, sink=plain), lambda: plain.log_writer.lost)
+    sink = WriterLogger(sys.stderr, lambda lines: f"<4>{_lost(lines)}")
     renderers = (_TRACEBACKS, redact, _in_order, structlog.processors.JSONRenderer(ensure_ascii=False), _with_priority)
-    return Log(_logger(sink, renderers, level), lambda: sink.spout.lost)
+    return Log(_logger(sink, renderers, level), lambda: sink.log_writer.lost)
 
 
 def _with_priority(_: object, name: str, line: Any) -> str:
@@ -220,18 +228,18 @@ class EventLog:
         match event:
             case e.JobMoved(job, before) if job.state not in {JobState.DONE, JobState.FAILED}:
                 self._moved(job, before)
-            case e.JobPutOff(job, why, seconds):
-                self._log.info("job.put_off", **job_context(job), why=why, again_in=round(seconds, 1))
+            case e.JobRetrying(job, why, seconds):
+                self._log.info("job.retrying", **job_context(job), why=why, again_in=round(seconds, 1))
             case e.JobHeld(job, why):
                 self._log.warning("job.held", **job_context(job), why=why, what_to_do=asked(job))
             case e.JobClosed(job):
                 self._closed(job)
             case e.OriginalLost(job):
                 self._log.warning("job.original_lost", **job_context(job), delivered_to=job.target)
-            case e.GateShut(gate, reason, why):
-                self._log.warning("gate.shut", gate=gate, reason=reason.value, why=why)
-            case e.GateOpened(gate, reason, seconds):
-                self._log.info("gate.opened", gate=gate, reason=reason.value, waited=round(seconds, 1))
+            case e.PauseStarted(pause, reason, why):
+                self._log.warning("pause.started", pause=pause, reason=reason.value, why=why)
+            case e.PauseEnded(pause, reason, seconds):
+                self._log.info("pause.ended", pause=pause, reason=reason.value, waited=round(seconds, 1))
             case e.BugFound(where, error):
                 self._log.error("bug.found", where=where, exc_info=error)
             case e.Recovered(open_jobs, returned):
@@ -263,12 +271,12 @@ class EventLog:
     def _moved(self, job: Job, before: JobState | None) -> None:
         was = before.value if before else None
         line = (
-            self._log.info if job.state in {JobState.CLAIMED, JobState.UNKNOWN, JobState.WITHDRAWN} else self._log.debug
+            self._log.info if job.state in {JobState.CLAIMED, JobState.UNKNOWN, JobState.RETURNED} else self._log.debug
         )
         line(f"job.{job.state.value}", **job_context(job), before=was, **({"why": job.note} if job.note else {}))
 
     def _closed(self, job: Job) -> None:
-        if job.state is JobState.WITHDRAWN:
+        if job.state is JobState.RETURNED:
             return  # its one line was written when it went back
         facts = canonical(job)
         if job.state is JobState.FAILED:
@@ -316,7 +324,7 @@ def canonical(job: Job) -> dict[str, Any]:
         "tries": job.tries,
         "uploads": job.uploads,
         "paid": job.paid,
-        "twin": job.twin or None,
+        "reused_from": job.reused_from or None,
         "duplicate_of": job.duplicate_of or None,
         **durations(job),
     }

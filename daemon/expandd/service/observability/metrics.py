@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 
 from expandd import __version__
-from expandd.adapters.files.scan import Counting
+from expandd.adapters.files.scan import FolderCounter
 from expandd.domain import events as e
 from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
-from expandd.domain.errors import AccountAway, FileFault, ImageIdRefused, JournalAway, Later, OutcomeUnknown
+from expandd.domain.errors import AccountAway, DatabaseAway, FileFault, ImageIdRefused, Later, OutcomeUnknown
 from expandd.domain.job import TELLING, Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings
@@ -32,7 +32,7 @@ Called = Callable[[str, str, float], None]
 """Is told of each call: its name, its outcome, its seconds."""
 
 
-class MeteredApi:
+class InstrumentedApi:
     """The API behind it, call for call."""
 
     def __init__(self, api: Api, called: Called) -> None:
@@ -123,10 +123,10 @@ class Metrics:
                 self._counted.finished.labels(self._label(job), job.state.value).inc()
                 if job.state is JobState.DONE:
                     self._counted.image_seconds.labels(self._label(job)).observe(_between(job.stamps[0].at, job))
-            case e.JobPutOff(job):
-                self._counted.put_off.labels(self._label(job)).inc()
-            case e.GateShut(_, reason):
-                self._counted.gates_shut.labels(reason.value).inc()
+            case e.JobRetrying(job):
+                self._counted.retry_later.labels(self._label(job)).inc()
+            case e.PauseStarted(_, reason):
+                self._counted.pauses_started.labels(reason.value).inc()
             case e.BugFound():
                 self._counted.bugs.inc()
             case _:
@@ -193,13 +193,15 @@ class _Counted:
         self.finished = counter("jobs_finished", "Images that are over.", "folder", "outcome")
         self.paid = counter("paid", "Images that the service took a paid call for.", "folder")
         self.unknown = counter("unknown_outcomes", "Answers to a paid call that were lost.", "folder")
-        self.put_off = counter("put_off", "Steps that did not work out and are tried again.", "folder")
+        self.retry_later = counter("retries", "Steps that did not work out and are tried again.", "folder")
         self.settled = counter("files_settled", "Files that stopped changing and were looked into.", "folder")
         self.missed = counter("missed_events", "Files that a scan found and no event had announced.", "folder")
         self.renewed = counter(
             "watches_renewed", "Times an inbox was watched anew, or scanned for lost events.", "folder"
         )
-        self.gates_shut = counter("gates_shut", "Times something began to hold up everything or a folder.", "reason")
+        self.pauses_started = counter(
+            "pauses_started", "Times something began to hold up everything or a folder.", "reason"
+        )
         self.notifications = counter("notifications", "Notifications that polls brought.", "kind")
         self.bugs = counter("bugs", "Faults of expandd's own.")
         self.requests = counter("api_requests", "Calls to the service.", "call", "outcome")
@@ -210,7 +212,7 @@ class _Counted:
     def begin(self, label: str) -> None:
         for outcome in (JobState.DONE, JobState.FAILED):
             self.finished.labels(label, outcome.value)
-        for counter in (self.paid, self.unknown, self.put_off, self.settled, self.missed, self.renewed):
+        for counter in (self.paid, self.unknown, self.retry_later, self.settled, self.missed, self.renewed):
             counter.labels(label)
 
 
@@ -238,14 +240,14 @@ class _Seen:
         self._folders = {
             "waiting_files": gauge("waiting_files", "Files in the inbox that may be picked up.", "folder"),
             "oldest_waiting_seconds": gauge("oldest_waiting_seconds", "Since when the oldest of them waits.", "folder"),
-            "in_flight": gauge("in_flight", "Images in hand.", "folder"),
+            "in_flight": gauge("in_flight", "Images in progress.", "folder"),
             "needing_person": gauge("needing_person", "Images that need a person.", "folder"),
             "error_files": gauge("error_files", "Files in the error folder.", "folder"),
             "folder_up": gauge("folder_up", "Whether the inbox can be read.", "folder"),
             "folder_watched": gauge("folder_watched", "Whether file events are used.", "folder"),
         }
-        self._gate_shut = gauge("gate_shut", "Something holds up everything or a folder.", "gate", "reason")
-        self._gate_since = gauge("gate_shut_timestamp_seconds", "Since when it does.", "gate", "reason")
+        self._paused = gauge("paused", "Something holds up everything or a folder.", "pause", "reason")
+        self._paused_since = gauge("paused_timestamp_seconds", "Since when it does.", "pause", "reason")
         self._budget = gauge("budget_left", "Images that a budget leaves.", "folder", "period")
         self._credits = gauge("credits", "The account's credits as last seen.")
         self._credits_at = gauge("credits_timestamp_seconds", "When they were seen.")
@@ -254,15 +256,15 @@ class _Seen:
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
 
     def take(self, overview: Overview, labels: Mapping[Path, str], settings: Settings) -> None:
-        for metric in (*self._folders.values(), self._gate_shut, self._gate_since, self._budget):
-            # A folder that has gone from the configuration, or a gate that has opened, leaves no line behind.
+        for metric in (*self._folders.values(), self._paused, self._paused_since, self._budget):
+            # A folder that has gone from the configuration, or a pause that has opened, leaves no line behind.
             metric.clear()
         for folder in overview.folders:
             self._folder(folder, labels.get(folder.inbox, OTHER))
-        for halt in overview.pauses:
-            gate = ALL if halt.inbox is None else labels.get(halt.inbox, OTHER)
-            self._gate_shut.labels(gate, halt.reason.value).set(1)
-            self._gate_since.labels(gate, halt.reason.value).set(halt.since)
+        for pause in overview.pauses:
+            which = ALL if pause.inbox is None else labels.get(pause.inbox, OTHER)
+            self._paused.labels(which, pause.reason.value).set(1)
+            self._paused_since.labels(which, pause.reason.value).set(pause.since)
         money = overview.money
         self._left(ALL, money.day_left, money.month_left)
         self._credits.set(float("nan") if money.credits is None else float(money.credits))
@@ -302,12 +304,12 @@ class Publisher:
         self._metrics = metrics
         self._settings = settings
         self._log = log
-        self._counting = Counting()
+        self._counting = FolderCounter()
         self._one_at_a_time = threading.Lock()
         self._failing = False
 
     def text(self) -> tuple[bytes, str]:
-        """The metrics as they are now, and their media type. Blocks. Raises JournalAway."""
+        """The metrics as they are now, and their media type. Blocks. Raises DatabaseAway."""
         settings = self._settings()
         with self._one_at_a_time:
             self._metrics.see(build_overview(settings, self._counting), settings)
@@ -326,7 +328,7 @@ class Publisher:
         """Write the file, whole; a disk that does not take it is told of once."""
         try:
             await asyncio.to_thread(self._write, file)
-        except (OSError, JournalAway) as error:
+        except (OSError, DatabaseAway) as error:
             if not self._failing:
                 self._log.warning("metrics.failed", file=file, why=str(error))
             self._failing = True
@@ -338,6 +340,6 @@ class Publisher:
         # The name of the spare does not end in .prom, so that nobody reads it half written.
         spare = file.with_name(f".{file.name}.new")
         spare.write_bytes(text)
-        # Another user's node exporter reads it, whatever the service's umask is for pictures.
+        # Another user's node exporter reads it, whatever the service's umask is for images.
         spare.chmod(0o644)
         spare.replace(file)

@@ -18,7 +18,7 @@ _SECRET_WORDS = re.compile(
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"(?P<scheme>\bhttps?://)[^\s/@]+@", re.IGNORECASE)
-# Of a link only its host is told: path and query may be all that protects the picture.
+# Of a link only its host is told: path and query may be all that protects the image.
 _LINK = re.compile(r"\b(?P<host>https?://[^\s/?#\"'<>]+)(?P<rest>[/?#][^\s\"'<>)]+)", re.IGNORECASE)
 
 

@@ -1,1 +1,1 @@
-"""The page for the browser: what is done, shown as pictures; what waits, and the few things to order."""
+"""The page for the browser: what is done, shown as images; what waits, and the few things to command."""

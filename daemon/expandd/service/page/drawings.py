@@ -77,7 +77,7 @@ def last_days(now: float) -> Iterator[date]:
 
 
 def _hours(now: float) -> Iterator[str]:
-    """The last 24 hours as the journal names them, the earliest first; where clocks go back, one is named twice."""
+    """The last 24 hours as the job database names them, the earliest first; where clocks go back, one is named twice."""
     for back in reversed(range(HOURS)):
         yield time.strftime(HOUR_FORMAT, time.localtime(now - back * SECONDS))
 
@@ -127,7 +127,7 @@ def round_up(count: int) -> int:
 
 
 LONGEST = 1000
-"""Units of the drawing's longest side, whatever the px: hatching and lines look the same on every picture."""
+"""Units of the drawing's longest side, whatever the px: hatching and lines look the same on every image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Canvas:
 
 
 def canvas_of(job: Job) -> Canvas | None:
-    """None for a job whose picture was never measured."""
+    """None for a job whose image was never measured."""
     size = job.source.size
     if size is None:
         return None

@@ -20,7 +20,7 @@ from expandd.service.page.guard import Guard, Password
 from expandd.service.page.reader import Records
 from expandd.service.page.server import Address, AddressTaken, Limits, bound, limits_here, serve_http
 from expandd.service.page.site import Metrics, Site
-from expandd.service.page.thumbnails import Foresight, Pictures
+from expandd.service.page.thumbnails import Prefetch, Thumbnails
 
 LISTEN_AGAIN = 15.0
 """Seconds after which a page that could not listen tries it again."""
@@ -48,7 +48,7 @@ class Page:
         self._limits = limits
         self._again = again
         self.place: tuple[Address, socket.socket] | None = None
-        self.foresight = Foresight()
+        self.prefetch = Prefetch()
         """To be told of each event; it may be told of none."""
 
     async def show(
@@ -72,16 +72,16 @@ class Page:
     async def _show(self, records: Records, metrics: Metrics | None, open_file: OpenFile, keep: Keep) -> None:
         place, self.place = self.place, None
         with nullcontext(place) if place else bound(self._page, self._config) as (address, listener):
-            # One picture reader of its own: looking never keeps the work waiting for one.
+            # One image reader of its own: looking never keeps the work waiting for one.
             async with PillowImages(processes=1, open_file=open_file) as images:
-                pictures = Pictures(images)
-                site = Site(records, pictures, self._log, metrics=metrics)
+                thumbnails = Thumbnails(images)
+                site = Site(records, thumbnails, self._log, metrics=metrics)
                 password = Password(self._page.password_file) if self._page.password_file else None
                 guard = Guard(site.app, address=address, hosts=self._page.hosts, password=password, log=self._log)
                 self._log.info("page.open", address=str(address), locked=password is not None)
                 beside = (
                     keep("live page", site.live.run),
-                    keep("page's pictures", partial(self.foresight.run, pictures)),
+                    keep("page's images", partial(self.prefetch.run, thumbnails)),
                 )
                 async with _beside(*beside):
                     await serve_http(guard, listener, site.live.close, self._limits)

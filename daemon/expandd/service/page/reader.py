@@ -1,4 +1,4 @@
-"""Owns what the page asks and orders: the overview, jobs, the past and orders, off the loop and never for long."""
+"""Owns what the page asks and commands: the overview, jobs, the past and commands, off the loop and never for long."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from expandd.adapters.files.scan import Counting
+from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.reader import Hour, JournalReader, LedgerLine, reading, write_orders
-from expandd.domain.commands import Order
+from expandd.adapters.store.sqlite.reader import Hour, JobReader, LedgerLine, reading, write_commands
+from expandd.domain.commands import Command
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.service.page.drawings import HOURS, SECONDS, last_days
 from expandd.service.reports.overview import Overview, build_overview
-from expandd.service.runtime.rebuild import JOURNAL
+from expandd.service.runtime.rebuild import STORE
 
 T = TypeVar("T")
 
 PATIENCE = 15.0
 """Seconds that a look may take before the browser is told that it does not work out."""
 FRESH, FRESH_LEDGER = 5.0, 600.0
-"""Seconds for which hours, and days, are not read again: in a large journal the days take a second."""
+"""Seconds for which hours, and days, are not read again: in a large job database the days take a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +36,21 @@ class Past:
 
 
 class Records(Protocol):
-    """What the page knows of the world. Each call may raise JournalAway, or TimeoutError when a disk is silent."""
+    """What the page knows of the world. Each call may raise DatabaseAway, or TimeoutError when a disk is silent."""
 
     async def overview(self) -> Overview: ...
     async def past(self) -> Past: ...
     async def job(self, job_id: str) -> Job | None: ...
-    async def order(self, order: Order) -> None: ...
+    async def command(self, command: Command) -> None: ...
     async def budget(self) -> int | None: ...
 
 
-class JournalRecords:
+class DatabaseRecords:
     """The real ones, read beside the engine: a page that hangs on a dead disk holds nobody else up."""
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
-        self._counting = Counting()
+        self._counting = FolderCounter()
         # Threads of its own: those of the loop do the work.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="page")
         self._hours = _Kept(FRESH, lambda: self._aside(lambda: self._read(_hours) or ()))
@@ -66,17 +66,17 @@ class JournalRecords:
         return Past(await self._hours(), await self._ledger())
 
     async def job(self, job_id: str) -> Job | None:
-        return await self._aside(lambda: self._read(lambda journal: journal.job(job_id)))
+        return await self._aside(lambda: self._read(lambda store: store.job(job_id)))
 
-    async def order(self, order: Order) -> None:
-        await self._aside(lambda: write_orders(self._settings().state_dir / JOURNAL, [order]))
+    async def command(self, command: Command) -> None:
+        await self._aside(lambda: write_commands(self._settings().state_dir / STORE, [command]))
 
     async def budget(self) -> int | None:
         return self._settings().budget.day
 
-    def _read(self, look: Callable[[JournalReader], T]) -> T | None:
-        with reading(self._settings().state_dir / JOURNAL) as journal:
-            return look(journal) if journal else None
+    def _read(self, look: Callable[[JobReader], T]) -> T | None:
+        with reading(self._settings().state_dir / STORE) as store:
+            return look(store) if store else None
 
     async def _aside(self, call: Callable[[], T]) -> T:
         async with asyncio.timeout(PATIENCE):
@@ -92,12 +92,12 @@ def _still_failed(overview: Overview) -> Overview:
     )
 
 
-def _hours(journal: JournalReader) -> tuple[Hour, ...]:
-    return tuple(journal.hours(time.time() - HOURS * SECONDS))
+def _hours(store: JobReader) -> tuple[Hour, ...]:
+    return tuple(store.hours(time.time() - HOURS * SECONDS))
 
 
-def _ledger(journal: JournalReader) -> tuple[LedgerLine, ...]:
-    return tuple(journal.ledger(next(last_days(time.time())).isoformat()))
+def _ledger(store: JobReader) -> tuple[LedgerLine, ...]:
+    return tuple(store.ledger(next(last_days(time.time())).isoformat()))
 
 
 class _Kept(Generic[T]):

@@ -19,12 +19,12 @@ from starlette.routing import Route, Router
 from structlog.typing import FilteringBoundLogger
 
 from expandd import __version__
-from expandd.domain.commands import Order, Verb
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import ExpanddError
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
 from expandd.service.page.reader import Past, Records
 from expandd.service.page.text import number
-from expandd.service.page.thumbnails import Gone, Kind, Pictures
+from expandd.service.page.thumbnails import Gone, Kind, Thumbnails
 from expandd.service.page.view import ALL, folder_key, page_view
 from expandd.service.reports.overview import Overview
 
@@ -66,7 +66,7 @@ class Drawing:
         return {name: self._templates.get_template(f"{name}.html").render(facts) for name in PARTS}
 
     def placeholder(self, sentence: str) -> str:
-        """A picture (SVG) that says why there is none."""
+        """An image (SVG) that says why there is none."""
         words, lines = sentence.split(), [""]
         for word in words:
             if len(lines[-1]) + len(word) > 14:  # noqa: PLR2004, characters that fit into its width
@@ -107,7 +107,7 @@ ABOUT_FOLDERS = {
     Verb.RELEASE: "Released: the files that were held are expanded, and paid for.",
 }
 SAID = {verb.value: words for verb, words in (ABOUT_JOBS | ABOUT_FOLDERS).items()}
-"""What is said once an order is left for the daemon."""
+"""What is said once a command is left for the daemon."""
 
 
 class Refused(Exception):
@@ -143,18 +143,18 @@ def prove_token(form: Mapping[str, str], token: str) -> None:
         )
 
 
-def order_of(form: Mapping[str, str], folders: Mapping[str, Path], at: float) -> Order:
-    """The order that a form asks for; `folders` are those shown, by key. Raises Refused."""
+def command_of(form: Mapping[str, str], folders: Mapping[str, Path], at: float) -> Command:
+    """The command that a form asks for; `folders` are those shown, by key. Raises Refused."""
     try:
         verb = Verb(form.get("verb", ""))
     except ValueError as error:
         raise Refused("That is nothing that can be ordered here.") from error
     if verb in ABOUT_JOBS and form.get("job"):
-        return Order(verb=verb, at=at, job_id=form["job"])
+        return Command(verb=verb, at=at, job_id=form["job"])
     if verb in ABOUT_FOLDERS and form.get("folder") == ALL:
-        return Order(verb=verb, at=at)
+        return Command(verb=verb, at=at)
     if verb in ABOUT_FOLDERS and form.get("folder", "") in folders:
-        return Order(verb=verb, at=at, inbox=folders[form["folder"]])
+        return Command(verb=verb, at=at, inbox=folders[form["folder"]])
     raise Refused("That folder or job is no longer there, or cannot be ordered about so. Load the page again.", 409)
 
 
@@ -263,14 +263,14 @@ class Site:
     def __init__(
         self,
         records: Records,
-        pictures: Pictures,
+        thumbnails: Thumbnails,
         log: FilteringBoundLogger,
         *,
         metrics: Metrics | None = None,
         live: Callable[..., Live] = Live,
     ) -> None:
         self._records = records
-        self._pictures = pictures
+        self._thumbnails = thumbnails
         self._log = log
         self._metrics = metrics
         self._token = secrets.token_urlsafe(32)
@@ -283,8 +283,8 @@ class Site:
             routes=[
                 Route("/", self._page),
                 Route("/live", self._listen, methods=["GET"]),
-                Route("/orders", self._order, methods=["POST"]),
-                Route("/jobs/{job}/{kind}.webp", self._picture),
+                Route("/commands", self._command, methods=["POST"]),
+                Route("/jobs/{job}/{kind}.webp", self._thumbnail),
                 Route("/static/{name}", self._asset),
                 *([Route("/metrics", self._tell_metrics)] if metrics else []),
             ],
@@ -306,8 +306,8 @@ class Site:
             return PlainTextResponse("Too many look at once. Load the page again later.\n", 503)
         return StreamingResponse(self.live.listen(), media_type="text/event-stream", headers=UNHELD)
 
-    async def _order(self, request: Request) -> Response:
-        """Leave an order. A form gets the page again; the page's own script asks for plain words."""
+    async def _command(self, request: Request) -> Response:
+        """Leave a command. A form gets the page again; the page's own script asks for plain words."""
         try:
             verb = await self._ordered(request)
         except Refused as error:
@@ -321,21 +321,21 @@ class Site:
         prove_token(form, self._token)
         overview = await self._records.overview()
         shown = {folder_key(folder.inbox): folder.inbox for folder in overview.folders}
-        order = order_of(form, shown, time.time())
-        if order.job_id and await self._records.job(order.job_id) is None:
+        command = command_of(form, shown, time.time())
+        if command.job_id and await self._records.job(command.job_id) is None:
             raise Refused("That job is no longer known. Load the page again.", 404)
-        await self._records.order(order)
-        self._log.info("page.ordered", verb=order.verb.value, job=order.job_id, inbox=order.inbox or "")
-        return order.verb.value
+        await self._records.command(command)
+        self._log.info("page.ordered", verb=command.verb.value, job=command.job_id, inbox=command.inbox or "")
+        return command.verb.value
 
-    async def _picture(self, request: Request) -> Response:
+    async def _thumbnail(self, request: Request) -> Response:
         job_id, kind = request.path_params["job"], request.path_params["kind"]
         kinds = {one.value: one for one in Kind}
         job = await self._records.job(job_id) if _JOB_ID.fullmatch(job_id) and kind in kinds else None
         if job is None:
-            return PlainTextResponse("There is no such picture.\n", 404)
+            return PlainTextResponse("There is no such image.\n", 404)
         try:
-            return Response(await self._pictures.picture(job, kinds[kind]), media_type="image/webp")
+            return Response(await self._thumbnails.thumbnail(job, kinds[kind]), media_type="image/webp")
         except Gone as error:
             return Response(self._drawing.placeholder(str(error)), media_type="image/svg+xml")
 

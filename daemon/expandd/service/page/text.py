@@ -15,15 +15,15 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 _STATES = {
     JobState.CLAIMED: "waits for its upload",
     JobState.UPLOADED: "uploaded, not paid for yet",
-    JobState.INTENT: "is being ordered",
+    JobState.SUBMITTING: "is being ordered",
     JobState.ACCEPTED: "paid for, being drawn",
     JobState.UNKNOWN: "the answer to the paid call was lost; expandd finds out by asking",
     JobState.RENDERED: "the result is being fetched",
-    JobState.VAULTED: "the result is safe, being delivered",
+    JobState.DOWNLOADED: "the result is safe, being delivered",
     JobState.DELIVERED: "delivered, the original is being put away",
     JobState.DONE: "done",
     JobState.FAILED: "on its way to the error folder",
-    JobState.WITHDRAWN: "on its way back to the inbox",
+    JobState.RETURNED: "on its way back to the inbox",
 }
 _COMMON = frozenset({"in", "inbox", "input", "drop"})
 _SIDES = (("top", "above"), ("bottom", "below"), ("left", "left"), ("right", "right"))

@@ -17,23 +17,23 @@ from expandd.domain.job import Job, JobState
 SIDE = 800
 """Px of the longest side."""
 MOST_BYTES = 16 << 20
-"""Kept in memory, of all small pictures together."""
+"""Kept in memory, of all small images together."""
 MOST_WAITING = 64
 
 
 class Kind(Enum):
-    """Which picture of a job."""
+    """Which image of a job."""
 
     SOURCE = "source"
     RESULT = "result"
 
 
 class Gone(Exception):
-    """There is no picture to show; the message is a sentence."""
+    """There is no image to show; the message is a sentence."""
 
 
-class Pictures:
-    """Thumbnails by job and kind. A picture once shown stays until newer ones need its room."""
+class Thumbnails:
+    """Thumbnails by job and kind. An image once shown stays until newer ones need its room."""
 
     def __init__(self, images: PillowImages, most_bytes: int = MOST_BYTES) -> None:
         self._images = images
@@ -46,11 +46,11 @@ class Pictures:
         """How many are kept."""
         return len(self._kept)
 
-    async def picture(self, job: Job, kind: Kind) -> bytes:
+    async def thumbnail(self, job: Job, kind: Kind) -> bytes:
         """A WEBP. Raises Gone."""
         key = (job.id, kind)
         if len(self._making) >= MOST_WAITING and key not in self._making:
-            raise Gone("Too many pictures are asked for at once.")
+            raise Gone("Too many images are asked for at once.")
         lock = self._making.setdefault(key, asyncio.Lock())
         try:
             async with lock:
@@ -81,7 +81,7 @@ class Pictures:
 
 
 def places(job: Job, kind: Kind) -> Iterator[Path]:
-    """Where the picture may lie, the likeliest first."""
+    """Where the image may lie, the likeliest first."""
     if kind is Kind.RESULT:
         if job.target is not None and job.state in {JobState.DELIVERED, JobState.DONE}:
             yield job.target
@@ -98,14 +98,14 @@ def _missing(kind: Kind) -> str:
 
 
 MOST = 16
-"""Pictures that wait to be made. Where more come than can be made, the newest are what people look at."""
+"""Images that wait to be made. Where more come than can be made, the newest are what people look at."""
 
 _TIMES = {JobState.ACCEPTED: Kind.SOURCE, JobState.DELIVERED: Kind.RESULT}
 """The original is made small while the service draws, the result as soon as it has its name."""
 
 
-class Foresight:
-    """A subscriber of events that makes pictures beside the work, one after the other."""
+class Prefetch:
+    """A subscriber of events that makes images beside the work, one after the other."""
 
     def __init__(self) -> None:
         self._due: deque[tuple[Job, Kind]] = deque(maxlen=MOST)
@@ -116,16 +116,16 @@ class Foresight:
             self._due.append((event.job, _TIMES[event.job.state]))
             self._news.set()
 
-    async def run(self, pictures: Pictures) -> None:
+    async def run(self, thumbnails: Thumbnails) -> None:
         """Until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
-            await self.make(pictures)
+            await self.make(thumbnails)
 
-    async def make(self, pictures: Pictures) -> None:
+    async def make(self, thumbnails: Thumbnails) -> None:
         """Make all that is due."""
         while self._due:
             job, kind = self._due.popleft()
             with contextlib.suppress(Gone):
-                await pictures.picture(job, kind)
+                await thumbnails.thumbnail(job, kind)

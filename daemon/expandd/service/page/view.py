@@ -30,7 +30,7 @@ from expandd.service.reports.overview import FolderOverview, Overview, Pause
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """Something to order: the verb, about which job or folder (its key), and what stands on the button."""
+    """Something to command: the verb, about which job or folder (its key), and what stands on the button."""
 
     verb: str
     words: str
@@ -49,7 +49,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureView:
+class ImageView:
     """One result beside its source."""
 
     job: str
@@ -68,7 +68,7 @@ class PictureView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A file in hand, in need of a person, or in the error folder."""
+    """A file in progress, in need of a person, or in the error folder."""
 
     job: str
     name: str
@@ -76,12 +76,12 @@ class JobView:
     at: Moment
     words: str
     advice: str
-    picture: str
+    thumbnail: str
     buttons: tuple[Button, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HaltView:
+class PauseView:
     """Something that waits, and why."""
 
     title: str
@@ -126,12 +126,12 @@ class PageView:
     remark: str
     tone: str
     button: Button
-    halts: tuple[HaltView, ...]
+    pauses: tuple[PauseView, ...]
     figures: tuple[Figure, ...]
-    newest: PictureView | None
-    pictures: tuple[PictureView, ...]
-    in_hand: tuple[JobView, ...]
-    more_in_hand: int
+    newest: ImageView | None
+    thumbnails: tuple[ImageView, ...]
+    in_progress: tuple[JobView, ...]
+    more_in_progress: int
     held: tuple[JobView, ...]
     failed: tuple[JobView, ...]
     more_failed: int
@@ -143,7 +143,7 @@ class PageView:
 _UNDONE = frozenset({JobState.CLAIMED, JobState.UPLOADED})
 
 
-def picture_view(job: Job, now: float) -> PictureView:
+def image_view(job: Job, now: float) -> ImageView:
     assert job.target is not None, "delivered"
     name = printable(job.target.name)
     before, result = job.source.size, job.result
@@ -151,7 +151,7 @@ def picture_view(job: Job, now: float) -> PictureView:
     differs = ""
     if result is not None and result.differs:
         differs = f"The service made {result.size} px; the folder asks for {result.expected} px."
-    return PictureView(
+    return ImageView(
         job=job.id,
         name=name,
         folder=folder_name(job.place.inbox),
@@ -163,11 +163,11 @@ def picture_view(job: Job, now: float) -> PictureView:
         source_alt=f"Original of {name}, {before} px, on the canvas of its result" if before else f"Original of {name}",
         result_alt=f"Result {name}, {after} px, {added(job.offsets)}" if after else f"Result {name}",
         differs=differs,
-        free=bool(job.twin),
+        free=bool(job.reused_from),
     )
 
 
-def in_hand_view(job: Job, now: float) -> JobView:
+def in_progress_view(job: Job, now: float) -> JobView:
     buttons = []
     if job.note:
         buttons.append(Button(Verb.RETRY.value, "Try now", printable(job.relative.name), job=job.id))
@@ -185,7 +185,7 @@ def held_view(job: Job, now: float) -> JobView:
     return _job(
         job,
         now,
-        words="Nobody can tell whether this picture was paid for; nothing more is paid for it meanwhile.",
+        words="Nobody can tell whether this image was paid for; nothing more is paid for it meanwhile.",
         advice="Look into your account at the service, then say here what you found.",
         buttons=(
             Button(Verb.PAID.value, "It was paid", f"{name} goes to the error folder", job=job.id),
@@ -213,7 +213,7 @@ def _job(job: Job, now: float, *, words: str, advice: str, buttons: tuple[Button
         at=moment(ended(job), now),
         words=words,
         advice=advice,
-        picture=f"{printable(job.relative.name)}, {job.source.size} px" if job.source.size else "",
+        thumbnail=f"{printable(job.relative.name)}, {job.source.size} px" if job.source.size else "",
         buttons=buttons,
     )
 
@@ -227,7 +227,7 @@ def moment(at: float, now: float) -> Moment:
     return Moment(clock(at, now), machine_time(at))
 
 
-MOST_PICTURES = 13
+MOST_IMAGES = 13
 ALL = "all"
 """In place of a folder's key: everything."""
 
@@ -242,23 +242,23 @@ def folder_key(inbox: Path) -> str:
     return hashlib.sha256(os.fsencode(inbox)).hexdigest()[:16]
 
 
-def page_view(overview: Overview, most_pictures: int = MOST_PICTURES) -> PageView:
+def page_view(overview: Overview, most_images: int = MOST_IMAGES) -> PageView:
     now = overview.at
-    pictures = [picture_view(job, now) for job in overview.done if job.target is not None][:most_pictures]
+    thumbnails = [image_view(job, now) for job in overview.done if job.target is not None][:most_images]
     in_flight = sum(folder.in_flight for folder in overview.folders)
-    in_hand = [job for job in overview.in_hand if not job.held]
+    in_progress = [job for job in overview.in_progress if not job.held]
     in_error = sum(folder.in_error for folder in overview.folders)
     return PageView(
         headline=_headline(overview),
         remark=_remark(overview),
         tone=_tone(overview),
         button=_main_button(overview),
-        halts=tuple(_halts(overview)),
+        pauses=tuple(_pauses(overview)),
         figures=tuple(_figures(overview)),
-        newest=pictures[0] if pictures else None,
-        pictures=tuple(pictures[1:]),
-        in_hand=tuple(in_hand_view(job, now) for job in in_hand),
-        more_in_hand=max(0, in_flight - len(in_hand)),
+        newest=thumbnails[0] if thumbnails else None,
+        thumbnails=tuple(thumbnails[1:]),
+        in_progress=tuple(in_progress_view(job, now) for job in in_progress),
+        more_in_progress=max(0, in_flight - len(in_progress)),
         held=tuple(held_view(job, now) for job in overview.held),
         failed=tuple(failed_view(job, now) for job in overview.failed),
         more_failed=max(0, in_error - len(overview.failed)),
@@ -271,19 +271,19 @@ def page_view(overview: Overview, most_pictures: int = MOST_PICTURES) -> PageVie
 # --- the head of the page ---
 
 
-def _everything_halts(overview: Overview) -> Pause | None:
+def _everything_pauses(overview: Overview) -> Pause | None:
     """What holds up everything; a pause before all else, because it is a person who lifts it."""
-    halts = [halt for halt in overview.pauses if halt.inbox is None]
-    return min(halts, key=lambda halt: halt.reason is not PauseReason.PAUSED, default=None)
+    pauses = [pause for pause in overview.pauses if pause.inbox is None]
+    return min(pauses, key=lambda pause: pause.reason is not PauseReason.PAUSED, default=None)
 
 
 def _headline(overview: Overview) -> str:
     waiting, in_flight = _waiting(overview), sum(folder.in_flight for folder in overview.folders)
-    halt = _everything_halts(overview)
+    pause = _everything_pauses(overview)
     if not overview.running:
         return "expandd does not run"
-    if halt is not None:
-        return "Paused" if halt.reason is PauseReason.PAUSED else f"Everything waits: {halt.reason.title}"
+    if pause is not None:
+        return "Paused" if pause.reason is PauseReason.PAUSED else f"Everything waits: {pause.reason.title}"
     if in_flight:
         return f"Expanding {counted(in_flight, 'image')}"
     if waiting:
@@ -292,29 +292,29 @@ def _headline(overview: Overview) -> str:
 
 
 def _remark(overview: Overview) -> str:
-    waiting, halt = _waiting(overview), _everything_halts(overview)
+    waiting, pause = _waiting(overview), _everything_pauses(overview)
     if not overview.running:
         return f"Files wait in their inboxes: {number(waiting)}. Start it with: systemctl start expandd"
-    if halt is not None:
-        since = f" Since {clock(halt.since, overview.at)}." if halt.since else ""
-        return f"{_why(halt)}{since}"
+    if pause is not None:
+        since = f" Since {clock(pause.since, overview.at)}." if pause.since else ""
+        return f"{_why(pause)}{since}"
     words = [f"{number(waiting)} more waiting"] if waiting else []
     if overview.pace.seconds_left:
         words.append(f"all done in about {lasting(overview.pace.seconds_left)}")
     if not words:
         last = ended(overview.done[0]) if overview.done else None
-        return f"The last image was done at {clock(last, overview.at)}." if last else "Drop a picture into an inbox."
+        return f"The last image was done at {clock(last, overview.at)}." if last else "Drop an image into an inbox."
     return _sentence(", ".join(words))
 
 
 def _tone(overview: Overview) -> str:
-    if not overview.running or _everything_halts(overview) is not None:
+    if not overview.running or _everything_pauses(overview) is not None:
         return "halted"
     return "working" if any(folder.in_flight for folder in overview.folders) else "resting"
 
 
 def _main_button(overview: Overview) -> Button:
-    paused = any(halt.inbox is None and halt.reason is PauseReason.PAUSED for halt in overview.pauses)
+    paused = any(pause.inbox is None and pause.reason is PauseReason.PAUSED for pause in overview.pauses)
     if paused:
         return Button(Verb.RESUME.value, "Resume", "everything", folder=ALL, strong=True)
     return Button(Verb.PAUSE.value, "Pause all", "(what is paid for is still fetched)", folder=ALL)
@@ -355,41 +355,41 @@ def _left(images: int | None) -> str:
 # --- what waits ---
 
 
-def _halts(overview: Overview) -> Iterator[HaltView]:
+def _pauses(overview: Overview) -> Iterator[PauseView]:
     """All but the one that the head of the page tells of."""
-    told = _everything_halts(overview) if overview.running else None
-    yield from (_halt(halt, overview.at) for halt in overview.pauses if halt is not told)
+    told = _everything_pauses(overview) if overview.running else None
+    yield from (_pause(pause, overview.at) for pause in overview.pauses if pause is not told)
 
 
-def _halt(halt: Pause, now: float) -> HaltView:
-    key, about = (ALL, "everything") if halt.inbox is None else (folder_key(halt.inbox), folder_name(halt.inbox))
+def _pause(pause: Pause, now: float) -> PauseView:
+    key, about = (ALL, "everything") if pause.inbox is None else (folder_key(pause.inbox), folder_name(pause.inbox))
     button = None
-    if halt.reason is PauseReason.PAUSED and not _by_file(halt):
+    if pause.reason is PauseReason.PAUSED and not _by_file(pause):
         button = Button(Verb.RESUME.value, "Resume", about, folder=key, strong=True)
-    elif halt.reason is PauseReason.BURST:
+    elif pause.reason is PauseReason.BURST:
         button = Button(Verb.RELEASE.value, "Release", about, folder=key, strong=True)
-    return HaltView(
-        title=f"{'Everything' if halt.inbox is None else about} waits: {halt.reason.title}",
-        why=_why(halt),
-        at=moment(halt.since, now) if halt.since else None,
+    return PauseView(
+        title=f"{'Everything' if pause.inbox is None else about} waits: {pause.reason.title}",
+        why=_why(pause),
+        at=moment(pause.since, now) if pause.since else None,
         button=button,
     )
 
 
-def _why(halt: Pause) -> str:
-    if halt.reason is PauseReason.BURST:
+def _why(pause: Pause) -> str:
+    if pause.reason is PauseReason.BURST:
         return _BURST
-    why = _sentence(safe_text(halt.why))
+    why = _sentence(safe_text(pause.why))
     return (
         why
-        if halt.reason.says_remedy or halt.reason is PauseReason.PAUSED or halt.lifts in why
-        else f"{why} {halt.lifts}"
+        if pause.reason.says_remedy or pause.reason is PauseReason.PAUSED or pause.lifts in why
+        else f"{why} {pause.lifts}"
     )
 
 
-def _by_file(halt: Pause) -> bool:
+def _by_file(pause: Pause) -> bool:
     """Whether a file in the inbox pauses it: only who takes that away goes on."""
-    name, lies, _ = halt.why.partition(" lies ")
+    name, lies, _ = pause.why.partition(" lies ")
     return bool(lies) and is_pause(Path(name))
 
 
@@ -398,10 +398,10 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}" + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-def _folder(folder: FolderOverview, halts: tuple[Pause, ...]) -> FolderView:
+def _folder(folder: FolderOverview, pauses: tuple[Pause, ...]) -> FolderView:
     name, key = folder_name(folder.inbox), folder_key(folder.inbox)
-    mine = [halt for halt in halts if halt.inbox == folder.inbox]
-    paused = any(halt.reason is PauseReason.PAUSED and not _by_file(halt) for halt in mine)
+    mine = [pause for pause in pauses if pause.inbox == folder.inbox]
+    paused = any(pause.reason is PauseReason.PAUSED and not _by_file(pause) for pause in mine)
     left = [amount for amount in (folder.day_left, folder.month_left) if amount is not None]
     return FolderView(
         name=name,

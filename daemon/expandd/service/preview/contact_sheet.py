@@ -32,7 +32,7 @@ class SheetRow:
 
 
 def contact_sheet(pairs: Sequence[SheetRow], target: Path) -> None:
-    """Write a PNG of all `pairs`. Raises OSError for a picture that cannot be read."""
+    """Write a PNG of all `pairs`. Raises OSError for an image that cannot be read."""
     columns = min(_COLUMNS, max(len(pairs), 1))
     rows = -(-len(pairs) // columns)
     width = 2 * _EDGE + columns * _CARD.width + (columns - 1) * _GAP
@@ -81,10 +81,10 @@ def _scale(size: Size, room: Size) -> float:
     return min(room.width / size.width, room.height / size.height, 1)
 
 
-def _place(card: Image.Image, picture: Image.Image, scale: float, left: int, room: Size) -> Frame:
-    """Paste `picture` into its room, which starts at `left`; where it lies on the card."""
-    size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    shown = picture.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
+def _place(card: Image.Image, image: Image.Image, scale: float, left: int, room: Size) -> Frame:
+    """Paste `image` into its room, which starts at `left`; where it lies on the card."""
+    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    shown = image.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
     x, y = left + (room.width - size[0]) // 2, _PAD + (room.height - size[1]) // 2
     card.paste(shown, (x, y), shown)
     return Frame(left=x, top=y, right=x + size[0], bottom=y + size[1])
@@ -96,7 +96,7 @@ def _source_in_result(size: Size, offsets: Offsets) -> Frame:
 
 
 def _mark(card: Image.Image, frame: Frame) -> None:
-    """A thin frame, white within dark, so that it shows on every picture."""
+    """A thin frame, white within dark, so that it shows on every image."""
     if frame.empty:
         return
     draw = ImageDraw.Draw(card, "RGBA")

@@ -216,9 +216,9 @@ def _draw_added(page: Image.Image, plan: Plan) -> None:
     page.paste(_ADDED, (0, 0, *page.size), ImageChops.multiply(added, _hatching(page.size, 2)))
 
 
-def _draw_source(page: Image.Image, plan: Plan, picture: Image.Image) -> None:
+def _draw_source(page: Image.Image, plan: Plan, image: Image.Image) -> None:
     size = max(plan.source.size.width, 1), max(plan.source.size.height, 1)
-    shown = picture.resize(size, Image.Resampling.LANCZOS)
+    shown = image.resize(size, Image.Resampling.LANCZOS)
     page.paste("white", plan.source.box)
     page.paste(shown, plan.source.box[:2], shown)
     cut = ImageChops.subtract(_mask(page.size, plan.source), _mask(page.size, plan.canvas))

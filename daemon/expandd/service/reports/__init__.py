@@ -1,1 +1,1 @@
-"""What people are shown: the overview, the story of a file, the plan, the ledger. Nothing here changes anything."""
+"""What people are shown: the overview, the history of a file, the plan, the ledger. Nothing here changes anything."""

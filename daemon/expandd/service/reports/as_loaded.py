@@ -1,4 +1,4 @@
-"""Finds the configuration for verbs that look and steer: they answer though the file has mistakes, and tell them."""
+"""Finds the configuration for verbs that look and steer: they answer though the file has errors, and tell them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expandd.domain.settings import Settings
 
 
 def as_loaded(config: Path) -> Settings:
-    """The configuration, or the one that the daemon loaded last where this one has mistakes: those go to stderr.
+    """The configuration, or the one that the daemon loaded last where this one has errors: those go to stderr.
 
     Raises ConfigurationError where nobody can tell what to answer about.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.adapters.files.roots import WORK, Roots
-from expandd.adapters.files.scan import Looking
+from expandd.adapters.files.scan import Scanner
 from expandd.adapters.files.sidecars import ERROR_ENDING
 from expandd.adapters.responsiveness import AnsweringRoots, answered
 from expandd.adapters.store.sqlite.reader import Names
@@ -56,19 +56,19 @@ S = JobState
 WORDS = {
     S.CLAIMED: "taken out of the inbox",
     S.UPLOADED: "uploaded; nothing is paid yet",
-    S.INTENT: "about to be paid for",
+    S.SUBMITTING: "about to be paid for",
     S.ACCEPTED: "paid for; the service draws it",
     S.UNKNOWN: "the answer to the paid call was lost",
     S.RENDERED: "the service has the result",
-    S.VAULTED: "the result is fetched, checked and safe on the local disk",
+    S.DOWNLOADED: "the result is fetched, checked and safe on the local disk",
     S.DELIVERED: "the result lies in the outbox",
     S.DONE: "the original is put away; all is done",
     S.FAILED: "it cannot be expanded",
-    S.WITHDRAWN: "given up before anything was paid",
+    S.RETURNED: "given up before anything was paid",
 }
 
 _UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
-_ASKING = frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.RENDERED})
+_ASKING = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Lying:
-    """Where a file of the job lies, or lay when the journal heard of it last; `there` is None where nobody can look."""
+    """Where a file of the job lies, or lay when the job database heard of it last; `there` is None where nobody can look."""
 
     what: str
     path: Path
@@ -91,7 +91,7 @@ class Lying:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a story is told with: the configuration, who works, and what holds things up."""
+    """What a history is told with: the configuration, who works, and what holds things up."""
 
     settings: Settings
     running: str
@@ -112,7 +112,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobStory:
+class JobHistory:
     """All of it. `next_at` (epoch seconds) is when the job is looked at next, as far as the running daemon told."""
 
     job: Job
@@ -123,11 +123,11 @@ class JobStory:
     waits_on: tuple[Pause, ...]
 
 
-def story_of(job: Job, around: Surroundings) -> JobStory:
-    """The story of one job, open or over."""
+def history_of(job: Job, around: Surroundings) -> JobHistory:
+    """The history of one job, open or over."""
     due = around.snapshot.due if around.snapshot else ()
     open_and_running = bool(around.running) and not job.closed
-    return JobStory(
+    return JobHistory(
         job=job,
         steps=tuple(_steps(job)),
         lying=tuple(_lying(job, around)),
@@ -138,7 +138,7 @@ def story_of(job: Job, around: Surroundings) -> JobStory:
 
 
 def _waits_on(job: Job, around: Surroundings) -> Iterator[Pause]:
-    yield from (halt for halt in around.pauses if _holds_up(halt, job))
+    yield from (pause for pause in around.pauses if _holds_up(pause, job))
     if job.state in _UNPAID and (job.place.inbox, job.relative) in around.paused:
         yield paused_file(job.place.inbox, job.relative)
 
@@ -171,8 +171,8 @@ def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
         yield Lying("original, in work", job.work_file, _there(job.work_file, around, away=away))
     if job.target is not None:
         yield Lying("result", job.target, _there(job.target, around, away=away))
-    elif job.state is S.VAULTED:
-        path = around.settings.state_dir / "vault" / job.id
+    elif job.state is S.DOWNLOADED:
+        path = around.settings.state_dir / "spool" / job.id
         yield Lying("result, not delivered yet", path, _there(path, around, away=False))
 
 
@@ -180,19 +180,19 @@ def _there(path: Path, around: Surroundings, *, away: bool) -> bool | None:
     if away:
         return None
     try:
-        return Looking(around.roots).there(path)
+        return Scanner(around.roots).there(path)
     except OSError:
         return None
 
 
-def _holds_up(halt: Pause, job: Job) -> bool:
-    if halt.inbox not in {None, job.place.inbox}:
+def _holds_up(pause: Pause, job: Job) -> bool:
+    if pause.inbox not in {None, job.place.inbox}:
         return False
     if job.state in _UNPAID and job.fault is None:
         return True
     if job.state in _ASKING:
-        return halt.inbox is None and halt.reason.blocks is Blocks.CALLS
-    return halt.inbox is not None and halt.reason.blocks is Blocks.STORING
+        return pause.inbox is None and pause.reason.blocks is Blocks.CALLS
+    return pause.inbox is not None and pause.reason.blocks is Blocks.STORING
 
 
 def _next(job: Job, around: Surroundings) -> str:
@@ -206,7 +206,7 @@ def _over(job: Job) -> str:
     if job.state is S.FAILED:
         what = f"{job.fault.what_to_do} " if job.fault else ""
         return what.strip() if job.original_lost else f"{what}Moving the file back into the inbox tries it again."
-    if job.state is S.WITHDRAWN:
+    if job.state is S.RETURNED:
         return "If it still lies in the inbox, it is looked at as a new file."
     return "Nothing; it is done."
 
@@ -226,22 +226,22 @@ def _open(job: Job, around: Surroundings) -> str:
 _NEXT = {
     S.CLAIMED: "It is uploaded once one of the {workers} places in flight is free; that costs nothing.",
     S.UPLOADED: "It is paid for once it is proven that the outbox can take the result.",
-    S.INTENT: "The answer to the paid call is awaited. If it is lost it is found out by asking, never by paying again.",
+    S.SUBMITTING: "The answer to the paid call is awaited. If it is lost it is found out by asking, never by paying again.",
     S.ACCEPTED: "The service is asked for the result every {poll} s at most, for all images at once.",
     S.UNKNOWN: "The service is asked whether it made it, for {patience} min at most; nothing is paid on a guess.",
     S.RENDERED: "The result is fetched and checked; that is repeated until it is right, free of charge.",
-    S.VAULTED: "The result is put into the outbox; that is repeated until it works, free of charge.",
+    S.DOWNLOADED: "The result is put into the outbox; that is repeated until it works, free of charge.",
     S.DELIVERED: "The original is put away, and the notification at the service is deleted.",
     S.DONE: "Nothing; it is done.",
     S.FAILED: "It goes to the error folder, with its reason beside it.",
-    S.WITHDRAWN: "It is put back into the inbox.",
+    S.RETURNED: "It is put back into the inbox.",
 }
 
 
 def paid_words(job: Job) -> str:
     """Whether it was paid for, as far as anybody knows."""
-    if job.twin:
-        return "not paid: the same picture was paid for before, and its result is used again"
+    if job.reused_from:
+        return "not paid: the same image was paid for before, and its result is used again"
     if job.paid and job.duplicate_of:
         return (
             f"paid once, though this folder had paid for the same bytes before, as {job.duplicate_of}; "

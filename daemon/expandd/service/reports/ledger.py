@@ -20,7 +20,7 @@ from expandd.domain.job import JobState
 from expandd.domain.naming import printable
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
-from expandd.service.runtime.rebuild import JOURNAL
+from expandd.service.runtime.rebuild import STORE
 
 _CENTS = Decimal("0.01")
 
@@ -92,8 +92,8 @@ class Row:
 def run_ledger(config: Path, month: str | None, form: Form) -> int:
     """Print the ledger of one month, YYYY-MM, or of all that is known."""
     settings = as_loaded(config)
-    with reading(settings.state_dir / JOURNAL) as journal:
-        lines = journal.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if journal else ()
+    with reading(settings.state_dir / STORE) as store:
+        lines = store.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if store else ()
     rows = list(monthly(lines))
     writers = {Form.TEXT: _text, Form.CSV: _csv, Form.JSON: _json}
     click.echo(writers[form](rows), nl=False)

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from expandd.adapters.files.roots import WORK
-from expandd.adapters.files.scan import Looking
+from expandd.adapters.files.scan import Scanner
 from expandd.adapters.files.sidecars import ERROR_ENDING, sidecar_path, told_in
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.image import Finding, Unfinished, Whole
@@ -21,7 +21,7 @@ from expandd.service.reports.job_history import Surroundings, paused_file
 from expandd.service.reports.overview import Pause, span
 
 
-class Hindrance(Enum):
+class SkipReason(Enum):
     """Why a file is not taken."""
 
     NO_HOT_FOLDER = "no_hot_folder"
@@ -42,34 +42,36 @@ class Hindrance(Enum):
     def passes(self) -> bool:
         """Whether the file is taken by itself once that is over."""
         return self in {
-            Hindrance.INBOX_UNAVAILABLE,
-            Hindrance.SETTLING,
-            Hindrance.NOT_WHOLE,
-            Hindrance.NOT_RUNNING,
-            Hindrance.PAUSE,
-            Hindrance.IN_LINE,
+            SkipReason.INBOX_UNAVAILABLE,
+            SkipReason.SETTLING,
+            SkipReason.NOT_WHOLE,
+            SkipReason.NOT_RUNNING,
+            SkipReason.PAUSE,
+            SkipReason.IN_LINE,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Untaken:
+class NotPickedUp:
     """A file on disk that no open job has: where it lies, why it is not taken, and what happens next."""
 
     path: Path
-    hindrance: Hindrance
+    skip_reason: SkipReason
     why: str
     next: str
     inbox: Path | None = None
     waits_on: tuple[Pause, ...] = ()
 
 
-async def untaken(path: Path, around: Surroundings, images: Images) -> Untaken:
+async def not_picked_up(path: Path, around: Surroundings, images: Images) -> NotPickedUp:
     """Why the file at `path` (absolute; something lies there) is not taken."""
     folder, root = _home(path, around)
     if folder is None:
         where = ", ".join(printable(one.inbox) for one in around.settings.folders)
         why = "It lies in no hot folder."
-        return Untaken(path=path, hindrance=Hindrance.NO_HOT_FOLDER, why=why, next=f"Drop it into one of: {where}.")
+        return NotPickedUp(
+            path=path, skip_reason=SkipReason.NO_HOT_FOLDER, why=why, next=f"Drop it into one of: {where}."
+        )
     if root != folder.inbox:
         return _elsewhere(path, folder, root, around)
     return _ruled_out(path, folder, around) or await _judged(path, folder, around, images)
@@ -83,14 +85,14 @@ def _home(path: Path, around: Surroundings) -> tuple[HotFolder | None, Path]:
     return None, path
 
 
-def _elsewhere(path: Path, folder: HotFolder, root: Path, around: Surroundings) -> Untaken:
+def _elsewhere(path: Path, folder: HotFolder, root: Path, around: Surroundings) -> NotPickedUp:
     what = {folder.outbox: "the outbox", folder.done: "the done folder", folder.error: "the error folder"}[root]
-    why = f"It lies in {what} of {printable(folder.inbox)}, and the journal knows nothing of it."
+    why = f"It lies in {what} of {printable(folder.inbox)}, and the job database knows nothing of it."
     step = "Nothing. Only files in an inbox are taken; drop it there to have it expanded."
     if root == folder.error:
         why += _reason_beside(path, around)
         step = "Nothing. Moving it back into the inbox tries it again."
-    return Untaken(path=path, inbox=folder.inbox, hindrance=Hindrance.NOT_AN_INBOX, why=why, next=step)
+    return NotPickedUp(path=path, inbox=folder.inbox, skip_reason=SkipReason.NOT_AN_INBOX, why=why, next=step)
 
 
 def _reason_beside(failed: Path, around: Surroundings) -> str:
@@ -102,91 +104,91 @@ def _reason_beside(failed: Path, around: Surroundings) -> str:
     return f" Its reason lies beside it: {printable(told['message'])} {printable(told['what_to_do'])}"
 
 
-def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> Untaken | None:
+def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> NotPickedUp | None:
     """Why a file in an inbox is never taken as it is; None when it may be."""
     relative = path.relative_to(folder.inbox)
     if folder.inbox in around.away:
-        halt = tuple(halt for halt in around.pauses if halt.inbox == folder.inbox)
-        why = halt[0].why if halt else "The folder is away."
+        pause = tuple(pause for pause in around.pauses if pause.inbox == folder.inbox)
+        why = pause[0].why if pause else "The folder is away."
         step = "Its files are looked at when it is back."
-        return _no(path, folder, Hindrance.INBOX_UNAVAILABLE, why, step, halts=halt)
+        return _no(path, folder, SkipReason.INBOX_UNAVAILABLE, why, step, pauses=pause)
     if relative.parts[:1] == (WORK,):
-        why = "It lies in the work folder, which is expandd's own, and no job in the journal knows it."
+        why = "It lies in the work folder, which is expandd's own, and no job in the job database knows it."
         return _no(
-            path, folder, Hindrance.WORK_FOLDER, why, "At the next start such files are put back into the inbox."
+            path, folder, SkipReason.WORK_FOLDER, why, "At the next start such files are put back into the inbox."
         )
     if is_pause(relative):
-        why = "It is no picture: as long as it lies here it pauses this folder."
-        return _no(path, folder, Hindrance.IGNORED, why, "Take it away and the folder goes on.")
+        why = "It is no image: as long as it lies here it pauses this folder."
+        return _no(path, folder, SkipReason.IGNORED, why, "Take it away and the folder goes on.")
     if (ignored := path_ignored_because(relative)) is not None:
         step = "Nothing, as long as it is named so. Give it its final name to have it taken."
-        return _no(path, folder, Hindrance.IGNORED, f"It is ignored: {ignored}.", step)
-    if (kind := Looking(around.roots).irregular(path)) is not None:
+        return _no(path, folder, SkipReason.IGNORED, f"It is ignored: {ignored}.", step)
+    if (kind := Scanner(around.roots).irregular(path)) is not None:
         why = f"It is {kind}; only regular files are taken."
-        return _no(path, folder, Hindrance.IRREGULAR, why, "Nothing. Drop the picture itself.")
+        return _no(path, folder, SkipReason.IRREGULAR, why, "Nothing. Drop the image itself.")
     if len(relative.parts) > 1 and not folder.recursive:
         why = f"It lies in a subfolder, and {printable(folder.inbox)} is not recursive."
         step = "Nothing. Move it up into the inbox, or set `recursive: true` for this folder."
-        return _no(path, folder, Hindrance.SUBFOLDER, why, step)
+        return _no(path, folder, SkipReason.SUBFOLDER, why, step)
     return None
 
 
 def _no(
-    path: Path, folder: HotFolder, hindrance: Hindrance, why: str, step: str, *, halts: tuple[Pause, ...] = ()
-) -> Untaken:
-    return Untaken(path=path, inbox=folder.inbox, hindrance=hindrance, why=why, next=step, waits_on=halts)
+    path: Path, folder: HotFolder, skip_reason: SkipReason, why: str, step: str, *, pauses: tuple[Pause, ...] = ()
+) -> NotPickedUp:
+    return NotPickedUp(path=path, inbox=folder.inbox, skip_reason=skip_reason, why=why, next=step, waits_on=pauses)
 
 
-async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: Images) -> Untaken:
+async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: Images) -> NotPickedUp:
     """A file that may be taken: it settles, is looked into, and waits for its turn."""
-    look = Looking(around.roots).look_at(path)
+    look = Scanner(around.roots).look_at(path)
     if look is None:
         raise FileNotFoundError(path)
     quiet = around.now - look.ctime_ns / 1e9
     if 0 <= quiet < folder.settle:
         why = f"It is settling: unchanged for {span(quiet)} of {span(folder.settle)}."
-        return _no(path, folder, Hindrance.SETTLING, why, "It is looked into when it has not changed for that long.")
+        return _no(path, folder, SkipReason.SETTLING, why, "It is looked into when it has not changed for that long.")
     try:
         finding = await images.examine(path)
     except Later as error:
         step = "It is looked at again by itself."
-        return _no(path, folder, Hindrance.NOT_WHOLE, f"It cannot be looked into just now: {error}", step)
+        return _no(path, folder, SkipReason.NOT_WHOLE, f"It cannot be looked into just now: {error}", step)
     return _by_content(path, folder, around, finding, quiet)
 
 
-def _by_content(path: Path, folder: HotFolder, around: Surroundings, finding: Finding, quiet: float) -> Untaken:
+def _by_content(path: Path, folder: HotFolder, around: Surroundings, finding: Finding, quiet: float) -> NotPickedUp:
     if isinstance(finding, Unfinished):
         left = max(0.0, folder.settle_max - quiet)
         step = f"It is waited for; if it does not change for another {span(left)}, it goes to the error folder."
         if left < 1:
             step = "It was waited for long enough and goes to the error folder, unless it changes now."
-        return _no(path, folder, Hindrance.NOT_WHOLE, f"It is not whole yet: {finding.fault.message}", step)
+        return _no(path, folder, SkipReason.NOT_WHOLE, f"It is not whole yet: {finding.fault.message}", step)
     if not isinstance(finding, Whole):
-        return _no(path, folder, Hindrance.UNFIT, finding.fault.message, _TO_ERROR)
+        return _no(path, folder, SkipReason.UNFIT, finding.fault.message, _TO_ERROR)
     try:
         offsets = resolve(folder.preset, finding.size)
     except FileFault as error:
-        return _no(path, folder, Hindrance.UNFIT, error.fault.message, _TO_ERROR)
+        return _no(path, folder, SkipReason.UNFIT, error.fault.message, _TO_ERROR)
     size = offsets.applied_to(finding.size)
-    return _in_line(path, folder, around, f"It is a whole picture of {finding.size} px that is to become {size} px.")
+    return _in_line(path, folder, around, f"It is a whole image of {finding.size} px that is to become {size} px.")
 
 
 _TO_ERROR = "It goes to the error folder, with its reason beside it."
 
 
-def _in_line(path: Path, folder: HotFolder, around: Surroundings, picture: str) -> Untaken:
+def _in_line(path: Path, folder: HotFolder, around: Surroundings, image: str) -> NotPickedUp:
     if not around.running:
-        return _no(path, folder, Hindrance.NOT_RUNNING, f"{picture} expandd does not run.", "Start expandd.")
-    halts = tuple(halt for halt in around.pauses if halt.inbox in {None, folder.inbox})
+        return _no(path, folder, SkipReason.NOT_RUNNING, f"{image} expandd does not run.", "Start expandd.")
+    pauses = tuple(pause for pause in around.pauses if pause.inbox in {None, folder.inbox})
     relative = path.relative_to(folder.inbox)
     if (folder.inbox, relative) in around.paused:
-        halts = (*halts, paused_file(folder.inbox, relative))
-    if halts:
+        pauses = (*pauses, paused_file(folder.inbox, relative))
+    if pauses:
         step = "It is taken when that is over."
-        return _no(path, folder, Hindrance.PAUSE, f"{picture} It waits.", step, halts=halts)
+        return _no(path, folder, SkipReason.PAUSE, f"{image} It waits.", step, pauses=pauses)
     line = "".join(f" {words}" for words in _place_in_line(path, folder, around))
     step = f"It is taken once one of the {around.settings.workers} places in flight is free."
-    return _no(path, folder, Hindrance.IN_LINE, f"{picture} It waits for its turn.{line}", step)
+    return _no(path, folder, SkipReason.IN_LINE, f"{image} It waits for its turn.{line}", step)
 
 
 def _place_in_line(path: Path, folder: HotFolder, around: Surroundings) -> Iterator[str]:

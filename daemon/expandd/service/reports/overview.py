@@ -11,20 +11,20 @@ from decimal import Decimal
 from pathlib import Path
 
 from expandd.adapters.clock import SystemClock
-from expandd.adapters.files.scan import Counting, FolderCount
+from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.reader import Count, JournalReader, reading
-from expandd.domain.commands import Lasting
+from expandd.adapters.store.sqlite.reader import Count, JobReader, reading
+from expandd.domain.commands import HoldKind
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import Blocks, PauseReason
 from expandd.domain.settings import Budget, HotFolder, Settings
 from expandd.domain.spending import Spent, Today
-from expandd.service.reports.snapshot import LoopFailing, ShutGate, Snapshot, last_snapshot, live_snapshot
-from expandd.service.runtime.rebuild import JOURNAL
+from expandd.service.reports.snapshot import ActivePause, LoopFailing, Snapshot, last_snapshot, live_snapshot
+from expandd.service.runtime.rebuild import STORE
 
 OTHER = "other"
-"""Folders that are no longer configured but have images in hand."""
+"""Folders that are no longer configured but have images in progress."""
 
 ALL = "all"
 
@@ -37,7 +37,7 @@ def labels_of(inboxes: Sequence[Path]) -> Mapping[Path, str]:
 
 
 def _short(inbox: Path) -> str:
-    """`stories` for /srv/expand/stories/inbox, `in` for /srv/print/in."""
+    """`histories` for /srv/expand/stories/inbox, `in` for /srv/print/in."""
     known = inbox.parent if inbox.name == "inbox" else inbox
     return printable(known.name or inbox)
 
@@ -140,7 +140,7 @@ class Pace:
 class Overview:
     """All of it, as it was `at` (epoch seconds). `running` names the process that works, "" when none does.
 
-    Of each kind of job at most MOST_LISTED are listed: the oldest in hand and held, the youngest of the others.
+    Of each kind of job at most MOST_LISTED are listed: the oldest in progress and held, the youngest of the others.
     """
 
     at: float
@@ -149,7 +149,7 @@ class Overview:
     pauses: tuple[Pause, ...]
     money: Money
     pace: Pace
-    in_hand: tuple[Job, ...]
+    in_progress: tuple[Job, ...]
     done: tuple[Job, ...]
     failed: tuple[Job, ...]
     differing: tuple[Job, ...]
@@ -168,8 +168,8 @@ class Overview:
 
 
 _ORDERED = {
-    Lasting.PAUSED: (PauseReason.PAUSED, "A person has paused this."),
-    Lasting.HELD: (
+    HoldKind.PAUSED: (PauseReason.PAUSED, "A person has paused this."),
+    HoldKind.HELD: (
         PauseReason.BURST,
         f"More files came at once than the folder's burst guard allows. {PauseReason.BURST.remedy}",
     ),
@@ -179,46 +179,48 @@ _DAY = 86400.0
 
 
 def current_pauses(
-    settings: Settings, journal: JournalReader | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
+    settings: Settings, store: JobReader | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
 ) -> Iterator[Pause]:
-    """What holds things up: as the running daemon tells it, else as the journal and the folders show it."""
+    """What holds things up: as the running daemon tells it, else as the job database and the folders show it."""
     if snapshot is not None:
-        yield from (_of_gate(gate) for gate in snapshot.gates)
+        yield from (_of_breaker(pause) for pause in snapshot.pauses)
     else:
-        yield from _ordered(settings, journal)
+        yield from _ordered(settings, store)
         for folder, count in zip(settings.folders, counts, strict=True):
             if count.pause:
                 why = f"{count.pause} lies in the inbox and pauses this folder."
-                yield _halt(folder.inbox, PauseReason.PAUSED, why, 0.0)
+                yield _pause(folder.inbox, PauseReason.PAUSED, why, 0.0)
     known = (
-        {gate.inbox for gate in snapshot.gates if gate.reason is PauseReason.INBOX_UNAVAILABLE} if snapshot else set()
+        {pause.inbox for pause in snapshot.pauses if pause.reason is PauseReason.INBOX_UNAVAILABLE}
+        if snapshot
+        else set()
     )
     for folder, count in zip(settings.folders, counts, strict=True):
         if count.away and folder.inbox not in known:
-            yield _halt(folder.inbox, PauseReason.INBOX_UNAVAILABLE, count.away, 0.0)
+            yield _pause(folder.inbox, PauseReason.INBOX_UNAVAILABLE, count.away, 0.0)
 
 
-def _ordered(settings: Settings, journal: JournalReader | None) -> Iterator[Pause]:
+def _ordered(settings: Settings, store: JobReader | None) -> Iterator[Pause]:
     """What people have paused, and what a burst guard holds."""
     inboxes = {None, *(folder.inbox for folder in settings.folders)}
-    for order in journal.standing_orders() if journal else ():
-        if order.lasting in _ORDERED and order.inbox in inboxes and order.relative is None:
-            reason, why = _ORDERED[order.lasting]
-            yield _halt(order.inbox, reason, why, order.at)
+    for command in store.holds() if store else ():
+        if command.kind in _ORDERED and command.inbox in inboxes and command.relative is None:
+            reason, why = _ORDERED[command.kind]
+            yield _pause(command.inbox, reason, why, command.at)
 
 
-def _halt(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
+def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
     return Pause(inbox=inbox, reason=reason, why=why, since=since, lifts=reason.remedy)
 
 
-def _of_gate(gate: ShutGate) -> Pause:
+def _of_breaker(pause: ActivePause) -> Pause:
     return Pause(
-        inbox=gate.inbox,
-        reason=gate.reason,
-        why=gate.why,
-        since=gate.since,
-        lifts=gate.reason.remedy,
-        again_at=gate.again_at,
+        inbox=pause.inbox,
+        reason=pause.reason,
+        why=pause.why,
+        since=pause.since,
+        lifts=pause.reason.remedy,
+        again_at=pause.again_at,
     )
 
 
@@ -271,23 +273,23 @@ MOST_PACE = 50
 """Images done last that tell how long one is in flight."""
 
 
-def build_overview(settings: Settings, counting: Counting) -> Overview:
+def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
     """How it goes now, with the daemon and without. Blocks; call it off an event loop.
 
-    `counting` is kept by whoever asks again. Raises JournalAway.
+    `counting` is kept by whoever asks again. Raises DatabaseAway.
     """
     running, snapshot = live_snapshot(settings.state_dir)
     counts = counting.of(settings.folders)
-    with reading(settings.state_dir / JOURNAL) as journal:
+    with reading(settings.state_dir / STORE) as store:
         clock = SystemClock()
         return overview_of(
-            settings, journal, counts, running=running, snapshot=snapshot, today=clock.today(), now=clock.wall()
+            settings, store, counts, running=running, snapshot=snapshot, today=clock.today(), now=clock.wall()
         )
 
 
 def overview_of(
     settings: Settings,
-    journal: JournalReader | None,
+    store: JobReader | None,
     counts: Sequence[FolderCount],
     *,
     running: str,
@@ -296,15 +298,15 @@ def overview_of(
     now: float,
 ) -> Overview:
     """The overview of these facts; `snapshot` is that of the process that is `running`, if any."""
-    facts = _facts(journal, today, now)
+    facts = _facts(store, today, now)
     folders = tuple(
         _folder(folder, count, facts, snapshot) for folder, count in zip(settings.folders, counts, strict=True)
     )
-    halts = tuple(current_pauses(settings, journal, snapshot, counts))
-    done = tuple(journal.done(MOST_PACE)) if journal else ()
-    failed = tuple(journal.failed(MOST_LISTED)) if journal else ()
+    pauses = tuple(current_pauses(settings, store, snapshot, counts))
+    done = tuple(store.done(MOST_PACE)) if store else ()
+    failed = tuple(store.failed(MOST_LISTED)) if store else ()
     left = sum(folder.waiting + folder.in_flight for folder in folders)
-    moving = bool(running) and all(halt.inbox is not None for halt in halts)
+    moving = bool(running) and all(pause.inbox is not None for pause in pauses)
     return Overview(
         at=now,
         running=running,
@@ -313,21 +315,21 @@ def overview_of(
         account_shared_with=snapshot.account_shared_with if snapshot else "",
         lost_log_lines=snapshot.lost_log_lines if snapshot else 0,
         folders=folders,
-        pauses=halts,
+        pauses=pauses,
         money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),
         pace=_pace(done, facts.done_in_the_last_hour, left if moving else 0, settings.workers),
-        in_hand=tuple(journal.open_jobs(MOST_LISTED)) if journal else (),
-        held=tuple(journal.held(MOST_LISTED)) if journal else (),
+        in_progress=tuple(store.open_jobs(MOST_LISTED)) if store else (),
+        held=tuple(store.held(MOST_LISTED)) if store else (),
         done=done[:MOST_LISTED],
         failed=_in_error(failed),
         lost=tuple(job for job in (*done, *failed) if job.original_lost)[:MOST_LISTED],
-        differing=tuple(journal.differing(MOST_LISTED)) if journal else (),
+        differing=tuple(store.differing(MOST_LISTED)) if store else (),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the journal counts, read once: jobs since midnight, images done within the hour, this month's ledger."""
+    """What the job database counts, read once: jobs since midnight, images done within the hour, this month's ledger."""
 
     now: float
     day: str
@@ -337,17 +339,17 @@ class _Facts:
     duplicates: Counter[Path]
 
 
-def _facts(journal: JournalReader | None, today: Today, now: float) -> _Facts:
-    if journal is None:
+def _facts(store: JobReader | None, today: Today, now: float) -> _Facts:
+    if store is None:
         return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=(), duplicates=Counter())
-    lately = journal.counts(now - HOUR)
+    lately = store.counts(now - HOUR)
     return _Facts(
         now=now,
         day=today.day,
-        counts=journal.counts(today.day_began),
+        counts=store.counts(today.day_began),
         done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
-        spent=journal.spent(today),
-        duplicates=journal.duplicates(today.day_began),
+        spent=store.spent(today),
+        duplicates=store.duplicates(today.day_began),
     )
 
 
@@ -417,9 +419,9 @@ def seconds_each(done: Sequence[Job]) -> float | None:
     spans = [
         end - start
         for job in done
-        if not job.twin
+        if not job.reused_from
         and (start := job.entered(JobState.CLAIMED)) is not None
-        and (end := job.entered(JobState.VAULTED)) is not None
+        and (end := job.entered(JobState.DOWNLOADED)) is not None
         and end >= start
     ]
     return sum(spans) / len(spans) if spans else None

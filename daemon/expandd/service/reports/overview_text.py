@@ -48,8 +48,8 @@ def headlines(overview: Overview) -> Iterator[str]:
             f"Account shared: {printable(overview.account_shared_with)} worked with the same one when this began. The "
             "API's limits hold for both together, and each may have to wait for the other."
         )
-    for halt in overview.pauses:
-        yield sentence(halt, overview.at)
+    for pause in overview.pauses:
+        yield sentence(pause, overview.at)
 
 
 def footlines(overview: Overview) -> Iterator[str]:
@@ -58,10 +58,10 @@ def footlines(overview: Overview) -> Iterator[str]:
     yield pace_line(overview.pace)
     for job in overview.held:
         yield f"needs you  {printable(job.relative)}: {ended(printable(job.note))} {asked(job)}"
-    for job in overview.in_hand:
+    for job in overview.in_progress:
         if not job.held:
             why = f": {printable(job.note)}" if job.note else ""
-            yield f"in hand    {job.state.value:<9} {printable(job.relative)}{why}"
+            yield f"in progress    {job.state.value:<9} {printable(job.relative)}{why}"
     for job in overview.failed:
         yield f"error      {printable(job.relative)}: {job.fault.message if job.fault else ''}"
     for job in overview.lost:

@@ -18,11 +18,11 @@ from expandd.adapters.config.load import load
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folder_errors import folder_away
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.scan import Counting, Looking
+from expandd.adapters.files.scan import FolderCounter, Scanner
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.responsiveness import AnsweringRoots, silent_roots
-from expandd.adapters.store.sqlite.reader import JournalReader, reading
-from expandd.domain.commands import Lasting
+from expandd.adapters.store.sqlite.reader import JobReader, reading
+from expandd.domain.commands import HoldKind
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.image import Size, Unfinished, Whole
 from expandd.domain.naming import numbered, printable, result_name
@@ -31,7 +31,7 @@ from expandd.domain.settings import Duplicates, HotFolder, Settings
 from expandd.engine.ports import Images
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.overview import Overview, build_overview, clock, sentence, span
-from expandd.service.runtime.rebuild import JOURNAL
+from expandd.service.runtime.rebuild import STORE
 
 AT_ONCE = 4
 """Files that are looked into at once; the answers come in the order of the files all the same."""
@@ -80,17 +80,15 @@ class Planned:
 class Planner:
     """Plans file after file, knowing what those before take: names, and bytes that are paid for once only."""
 
-    def __init__(
-        self, settings: Settings, journal: JournalReader | None, images: Images, roots: Roots | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, store: JobReader | None, images: Images, roots: Roots | None = None) -> None:
         self._settings = settings
-        self._journal = journal
+        self._store = store
         self._images = images
-        self._looking = Looking(roots or Roots.of(settings.folders, settings.state_dir))
+        self._looking = Scanner(roots or Roots.of(settings.folders, settings.state_dir))
         self._taken: set[Path] = set()
         self._planned: dict[tuple[str, Offsets], str] = {}
-        orders = journal.standing_orders() if journal else ()
-        self._again = {order.sha256 for order in orders if order.lasting is Lasting.AGAIN}
+        commands = store.holds() if store else ()
+        self._again = {command.sha256 for command in commands if command.kind is HoldKind.AGAIN}
 
     async def plan(self, folder: HotFolder) -> AsyncIterator[Planned]:
         """The files that wait in this folder, by name. Raises FolderAway."""
@@ -146,7 +144,7 @@ class Planner:
         )
 
     def _duplicate(self, folder: HotFolder, looked: _Looked) -> tuple[Fate, str]:
-        job = self._journal.paid_before(looked.sha256, looked.offsets) if self._journal else None
+        job = self._store.paid_before(looked.sha256, looked.offsets) if self._store else None
         before = job.id if job else self._planned.get((looked.sha256, looked.offsets), "")
         if not before:
             return Fate.NEW, ""
@@ -158,7 +156,7 @@ class Planner:
         return (Fate.REUSED if kept else Fate.AGAIN), before
 
     def _kept(self, sha256: str) -> bool:
-        return (self._settings.state_dir / "vault" / "kept" / sha256).is_file()
+        return (self._settings.state_dir / "spool" / "kept" / sha256).is_file()
 
     def _name(self, folder: HotFolder, relative: Path, whole: Whole, result: Size) -> Path | None:
         """None where the outbox cannot be looked at: nobody can tell which names are free there."""
@@ -183,7 +181,7 @@ class Planner:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A whole picture, and the digest of its bytes."""
+    """A whole image, and the digest of its bytes."""
 
     whole: Whole
     offsets: Offsets
@@ -193,7 +191,7 @@ class _Looked:
 def run_plan(config: Path, *, as_json: bool) -> int:
     """Print the plan."""
     settings = load(config)
-    overview = build_overview(settings, Counting())
+    overview = build_overview(settings, FolderCounter())
     printer = _Json() if as_json else _Text()
     fates = asyncio.run(_plan(settings, overview, printer))
     printer.end(fates, overview, settings)
@@ -203,10 +201,10 @@ def run_plan(config: Path, *, as_json: bool) -> int:
 async def _plan(settings: Settings, overview: Overview, printer: _Text | _Json) -> Counter[Fate]:
     fates: Counter[Fate] = Counter()
     counted = {folder.inbox for folder in overview.folders if folder.counted}
-    with reading(settings.state_dir / JOURNAL) as journal:
+    with reading(settings.state_dir / STORE) as store:
         roots = AnsweringRoots.but(silent_roots(settings.folders), settings.folders, settings.state_dir)
         async with PillowImages(open_file=roots.open_file) as images:
-            planner = Planner(settings, journal, images, roots)
+            planner = Planner(settings, store, images, roots)
             for folder in settings.folders:
                 if folder.inbox not in counted:
                     continue
@@ -260,8 +258,8 @@ def totals(fates: Counter[Fate], overview: Overview, settings: Settings) -> Iter
     if to_pay:
         yield from _money(to_pay, overview)
         yield from _time(to_pay, overview, settings)
-    for halt in overview.pauses:
-        yield sentence(halt, overview.at)
+    for pause in overview.pauses:
+        yield sentence(pause, overview.at)
     if not overview.running:
         yield "expandd does not run: nothing of this happens until it does."
 
@@ -312,7 +310,7 @@ class _Json:
             "credits_per_image": _text(price),
             "seconds": None if each is None else each * to_pay / settings.workers,
             "running": overview.running,
-            "waits_on": [sentence(halt, overview.at) for halt in overview.pauses],
+            "waits_on": [sentence(pause, overview.at) for pause in overview.pauses],
         }
         opened = "" if self._begun else '{"files": ['
         click.echo(f'{opened}\n], "totals": {json.dumps(values, ensure_ascii=False)}}}')

@@ -22,21 +22,21 @@ from expandd.domain.events import Event
 from expandd.domain.pauses import PauseReason
 from expandd.engine.engine import Engine
 from expandd.service.reports.ledger import Price
-from expandd.service.runtime.app import Announcer
+from expandd.service.runtime.app import EventBus
 from expandd.service.runtime.systemd import either
 
 FILE = "snapshot.json"
 LOCK = "lock"
 MOST_BYTES = 16 << 20
-"""Of the file: it names every job in hand, and the files of each inbox that come next."""
+"""Of the file: it names every job in progress, and the files of each inbox that come next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShutGate:
-    """A gate that is shut for one folder, or for all (`inbox` is None). Times are epoch seconds."""
+class ActivePause:
+    """A pause that is shut for one folder, or for all (`inbox` is None). Times are epoch seconds."""
 
     inbox: Path | None
-    gate: str
+    pause: str
     reason: PauseReason
     why: str
     since: float
@@ -61,7 +61,7 @@ class InboxNow:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """When a job in hand is looked at next, epoch seconds."""
+    """When a job in progress is looked at next, epoch seconds."""
 
     job_id: str
     at: float
@@ -86,7 +86,7 @@ class Snapshot:
     at: float
     process: str
     stopping: bool = False
-    gates: tuple[ShutGate, ...] = ()
+    pauses: tuple[ActivePause, ...] = ()
     inboxes: tuple[InboxNow, ...] = ()
     due: tuple[Due, ...] = ()
     credits: Decimal | None = None
@@ -140,7 +140,7 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
         at=float(found["at"]),
         process=str(found["process"]),
         stopping=bool(found["stopping"]),
-        gates=tuple(_gates(found["gates"])),
+        pauses=tuple(_pauses(found["pauses"])),
         inboxes=tuple(_read_inboxes(found["inboxes"])),
         due=tuple(Due(str(one["job_id"]), float(one["at"])) for one in found["due"]),
         credits=_decimal(found["credits"]),
@@ -152,10 +152,10 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
     )
 
 
-def _gates(found: list[Mapping[str, Any]]) -> Iterator[ShutGate]:
+def _pauses(found: list[Mapping[str, Any]]) -> Iterator[ActivePause]:
     for one in found:
         inbox = None if one["inbox"] is None else Path(one["inbox"])
-        yield ShutGate(**{**one, "inbox": inbox, "reason": PauseReason(one["reason"])})
+        yield ActivePause(**{**one, "inbox": inbox, "reason": PauseReason(one["reason"])})
 
 
 def _read_inboxes(found: list[Mapping[str, Any]]) -> Iterator[InboxNow]:
@@ -233,8 +233,8 @@ class Snapshots:
         return Snapshot(
             at=now,
             process=self._process,
-            stopping=self._engine.gates.stopping,
-            gates=tuple(_shut(self._engine, now)),
+            stopping=self._engine.breakers.stopping,
+            pauses=tuple(_shut(self._engine, now)),
             inboxes=tuple(_inboxes(self._engine)),
             due=tuple(_due(self._engine, now)),
             credits=left,
@@ -271,9 +271,9 @@ class Snapshots:
 
 
 @asynccontextmanager
-async def published(snapshots: Snapshots, announcer: Announcer) -> AsyncIterator[None]:
+async def published(snapshots: Snapshots, event_bus: EventBus) -> AsyncIterator[None]:
     """Write snapshots as long as the body lasts."""
-    announcer.also(snapshots)
+    event_bus.also(snapshots)
     task = asyncio.create_task(snapshots.kept())
     try:
         yield
@@ -284,17 +284,17 @@ async def published(snapshots: Snapshots, announcer: Announcer) -> AsyncIterator
         task.result()
 
 
-def _shut(engine: Engine, now: float) -> Iterator[ShutGate]:
+def _shut(engine: Engine, now: float) -> Iterator[ActivePause]:
     in_use = engine.in_use
-    for gate in engine.gates.shut():
-        if gate.shut is not None and (gate.inbox is None or gate.inbox in in_use):
-            yield ShutGate(
-                inbox=gate.inbox,
-                gate=gate.name,
-                reason=gate.shut.reason,
-                why=gate.shut.why,
-                since=gate.shut.since,
-                again_at=None if math.isinf(gate.shut.probe_at) else round(now + gate.wait()),
+    for pause in engine.breakers.shut():
+        if pause.shut is not None and (pause.inbox is None or pause.inbox in in_use):
+            yield ActivePause(
+                inbox=pause.inbox,
+                pause=pause.name,
+                reason=pause.shut.reason,
+                why=pause.shut.why,
+                since=pause.shut.since,
+                again_at=None if math.isinf(pause.shut.probe_at) else round(now + pause.wait()),
             )
 
 
@@ -312,6 +312,6 @@ def _inboxes(engine: Engine) -> Iterator[InboxNow]:
 
 def _due(engine: Engine, now: float) -> Iterator[Due]:
     for _, job in zip(range(MOST_DUE), engine.jobs, strict=False):
-        seconds = engine.dispatcher.due_in(job.id)
+        seconds = engine.scheduler.due_in(job.id)
         if seconds is not None:
             yield Due(job.id, round(now + seconds))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from expandd.adapters.files.scan import Counting
+from expandd.adapters.files.scan import FolderCounter
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
@@ -22,7 +22,7 @@ from expandd.service.reports.overview_text import difference, lines
 
 def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     """Print the status, once, or with `watch` every `every` seconds until it is interrupted."""
-    settings, counting = as_loaded(config), Counting()
+    settings, counting = as_loaded(config), FolderCounter()
     if not watch:
         overview = build_overview(settings, counting)
         click.echo(
@@ -36,7 +36,7 @@ def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> in
     return ExitCode.FINE
 
 
-def _watch(settings: Settings, counting: Counting, *, as_json: bool, every: float) -> None:
+def _watch(settings: Settings, counting: FolderCounter, *, as_json: bool, every: float) -> None:
     if not as_json and sys.stdout.isatty():
         from expandd.service.reports.status_table import watch_on_terminal  # noqa: PLC0415 - a table needs a terminal library
 
@@ -63,7 +63,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
         ],
         "account_shared_with": printable(overview.account_shared_with),
         "lost_log_lines": overview.lost_log_lines,
-        "pauses": [_pause_values(halt, overview.at) for halt in overview.pauses],
+        "pauses": [_pause_values(pause, overview.at) for pause in overview.pauses],
         "folders": [_folder_values(folder) for folder in overview.folders],
         "money": {
             "paid_today": money.paid_today,
@@ -80,22 +80,22 @@ def as_values(overview: Overview) -> dict[str, Any]:
             "seconds_left": overview.pace.seconds_left,
         },
         "needs_you": [_job_values(job) | {"note": printable(job.note)} for job in overview.held],
-        "open": [_job_values(job) | {"held": job.held, "note": printable(job.note)} for job in overview.in_hand],
+        "open": [_job_values(job) | {"held": job.held, "note": printable(job.note)} for job in overview.in_progress],
         "failed": [_job_values(job) | {"message": job.fault.message if job.fault else ""} for job in overview.failed],
         "original_lost": [_job_values(job) | {"noticed": job.stamps[-1].at} for job in overview.lost],
         "size_differs": [_job_values(job) | {"difference": difference(job)} for job in overview.differing],
     }
 
 
-def _pause_values(halt: Pause, now: float) -> dict[str, Any]:
+def _pause_values(pause: Pause, now: float) -> dict[str, Any]:
     return {
-        "inbox": None if halt.inbox is None else printable(halt.inbox),
-        "reason": halt.reason.value,
-        "why": printable(halt.why),
-        "since": halt.since or None,
-        "again_at": halt.again_at,
-        "lifts": halt.lifts,
-        "sentence": sentence(halt, now),
+        "inbox": None if pause.inbox is None else printable(pause.inbox),
+        "reason": pause.reason.value,
+        "why": printable(pause.why),
+        "since": pause.since or None,
+        "again_at": pause.again_at,
+        "lifts": pause.lifts,
+        "sentence": sentence(pause, now),
     }
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import click
 
 from expandd.adapters.files.roots import WORK
-from expandd.adapters.files.scan import Counting, Looking
+from expandd.adapters.files.scan import FolderCounter, Scanner
 from expandd.adapters.files.sidecars import sidecar_path
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.responsiveness import BRIEF, silent, silent_roots
 from expandd.adapters.store.sqlite.reader import reading
-from expandd.domain.commands import Lasting
+from expandd.domain.commands import HoldKind
 from expandd.domain.image import Size
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
@@ -29,51 +29,51 @@ from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.job_history import (
     WORDS,
-    JobStory,
+    JobHistory,
     Lying,
     Surroundings,
     absolute_path,
+    history_of,
     names_of,
     paid_words,
     real_path,
-    story_of,
 )
-from expandd.service.reports.not_picked_up import Untaken, untaken
+from expandd.service.reports.not_picked_up import NotPickedUp, not_picked_up
 from expandd.service.reports.overview import Pause, build_overview, clock, ended, sentence, span
 from expandd.service.reports.snapshot import live_snapshot
-from expandd.service.runtime.rebuild import JOURNAL
+from expandd.service.runtime.rebuild import STORE
 
 
-def untaken_lines(file: Untaken, now: float) -> Iterator[str]:
+def not_picked_up_lines(file: NotPickedUp, now: float) -> Iterator[str]:
     """A file that no open job has."""
-    yield f"{printable(file.path)} is not taken{' yet' if file.hindrance.passes else ''}."
+    yield f"{printable(file.path)} is not taken{' yet' if file.skip_reason.passes else ''}."
     yield f"  Why:  {file.why}"
-    yield from (f"  Waits on:  {sentence(halt, now)}" for halt in file.waits_on)
+    yield from (f"  Waits on:  {sentence(pause, now)}" for pause in file.waits_on)
     yield f"  Next: {file.next}"
 
 
-def job_lines(story: JobStory, now: float) -> Iterator[str]:
+def job_lines(history: JobHistory, now: float) -> Iterator[str]:
     """A job, from its first state to what comes next."""
-    job = story.job
+    job = history.job
     over = "" if not job.closed else ", over"
     yield f"{printable(job.relative)}, dropped into {printable(job.place.inbox)} (job {job.id}{over})"
-    for step in story.steps:
+    for step in history.steps:
         lasted = "" if step.seconds is None else f" ({span(step.seconds)})"
         yield f"  {_when(step.at)}  {step.state.value:<9}  {WORDS[step.state]}{lasted}"
     yield from (f"  {line}" for line in _facts(job))
-    yield from (f"  {_lying_text(lying)}" for lying in story.lying)
-    yield from (f"  Waits on: {sentence(halt, now)}" for halt in story.waits_on)
+    yield from (f"  {_lying_text(lying)}" for lying in history.lying)
+    yield from (f"  Waits on: {sentence(pause, now)}" for pause in history.waits_on)
     again = ""
-    if story.next_at is not None and story.next_at > now:
-        again = f" Looked at again in {span(story.next_at - now)}."
-    yield f"  Next: {story.next}{again}"
+    if history.next_at is not None and history.next_at > now:
+        again = f" Looked at again in {span(history.next_at - now)}."
+    yield f"  Next: {history.next}{again}"
 
 
 def _facts(job: Job) -> Iterator[str]:
     source = job.source
     kind = f"{source.format.value}, " if source.format else ""
     size = f", {source.size} px" if source.size else ""
-    yield f"Picture: {kind}{source.identity.size} bytes{size}; preset {job.place.preset_name}."
+    yield f"Image: {kind}{source.identity.size} bytes{size}; preset {job.place.preset_name}."
     if source.size and not job.offsets.nothing:
         yield f"Offsets: {job.offsets}; the result is to be {job.offsets.applied_to(source.size)} px."
     if job.image_id:
@@ -104,20 +104,20 @@ def _when(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def untaken_values(file: Untaken, now: float) -> dict[str, Any]:
+def not_picked_up_values(file: NotPickedUp, now: float) -> dict[str, Any]:
     return {
         "path": printable(file.path),
         "inbox": None if file.inbox is None else printable(file.inbox),
-        "hindrance": file.hindrance.value,
+        "hindrance": file.skip_reason.value,
         "why": file.why,
-        "waits_on": [_halt(halt, now) for halt in file.waits_on],
+        "waits_on": [_pause(pause, now) for pause in file.waits_on],
         "next": file.next,
     }
 
 
-def job_values(story: JobStory, now: float) -> dict[str, Any]:
+def job_values(history: JobHistory, now: float) -> dict[str, Any]:
     """Times in ISO 8601, UTC; durations in seconds; file names escaped."""
-    job, source, result = story.job, story.job.source, story.job.result
+    job, source, result = history.job, history.job.source, history.job.result
     return {
         "job": job.id,
         "inbox": printable(job.place.inbox),
@@ -126,7 +126,7 @@ def job_values(story: JobStory, now: float) -> dict[str, Any]:
         "state": job.state.value,
         "over": job.closed,
         "needs_you": job.held,
-        "states": [{"state": step.state.value, "at": _iso(step.at), "seconds": step.seconds} for step in story.steps],
+        "states": [{"state": step.state.value, "at": _iso(step.at), "seconds": step.seconds} for step in history.steps],
         "bytes": source.identity.size,
         "sha256": source.sha256,
         "size": _pixels(source.size),
@@ -141,17 +141,17 @@ def job_values(story: JobStory, now: float) -> dict[str, Any]:
         "image_id": job.image_id,
         "task_id": job.task_id,
         "paid": job.paid,
-        "same_as": job.twin or None,
+        "same_as": job.reused_from or None,
         "tries": job.tries,
         "original_lost": job.original_lost,
         "note": printable(job.note),
         "code": job.fault.code.value if job.fault else None,
         "message": job.fault.message if job.fault else None,
         "what_to_do": job.fault.what_to_do if job.fault else None,
-        "lies": [{"what": one.what, "path": printable(one.path), "there": one.there} for one in story.lying],
-        "waits_on": [_halt(halt, now) for halt in story.waits_on],
-        "next": story.next,
-        "next_at": None if story.next_at is None else _iso(story.next_at),
+        "lies": [{"what": one.what, "path": printable(one.path), "there": one.there} for one in history.lying],
+        "waits_on": [_pause(pause, now) for pause in history.waits_on],
+        "next": history.next,
+        "next_at": None if history.next_at is None else _iso(history.next_at),
     }
 
 
@@ -159,9 +159,9 @@ def _pixels(size: Size | None) -> dict[str, int] | None:
     return None if size is None else {"width": size.width, "height": size.height}
 
 
-def _halt(halt: Pause, now: float) -> dict[str, Any]:
-    since = clock(halt.since, now) if halt.since else None
-    return {"reason": halt.reason.value, "since": since, "sentence": sentence(halt, now)}
+def _pause(pause: Pause, now: float) -> dict[str, Any]:
+    since = clock(pause.since, now) if pause.since else None
+    return {"reason": pause.reason.value, "since": since, "sentence": sentence(pause, now)}
 
 
 def _iso(at: float) -> str:
@@ -176,12 +176,12 @@ MOST = 10
 class Told:
     """All that is known of a name: files that lie there and no open job has, and jobs, the youngest first."""
 
-    files: tuple[Untaken, ...]
-    jobs: tuple[JobStory, ...]
+    files: tuple[NotPickedUp, ...]
+    jobs: tuple[JobHistory, ...]
 
 
 def run_why(file: str, config: Path, *, as_json: bool) -> int:
-    """Tell the story of whatever `file` names. Exit code 2 when nothing is known of it."""
+    """Tell the history of whatever `file` names. Exit code 2 when nothing is known of it."""
     settings = as_loaded(config)
     around = surroundings(settings)
     told = asyncio.run(tell(file, around))
@@ -189,7 +189,7 @@ def run_why(file: str, config: Path, *, as_json: bool) -> int:
         values: dict[str, Any] = {
             "name": printable(file),
             "running": around.running,
-            "files": [untaken_values(one, around.now) for one in told.files],
+            "files": [not_picked_up_values(one, around.now) for one in told.files],
             "jobs": [job_values(one, around.now) for one in told.jobs],
         }
         click.echo(json.dumps(values, indent=2, ensure_ascii=False))
@@ -199,10 +199,10 @@ def run_why(file: str, config: Path, *, as_json: bool) -> int:
 
 
 def surroundings(settings: Settings) -> Surroundings:
-    """What the stories are told with, as it is now."""
-    overview = build_overview(settings, Counting())
-    with reading(settings.state_dir / JOURNAL) as journal:
-        orders = journal.standing_orders() if journal else ()
+    """What the histories are told with, as it is now."""
+    overview = build_overview(settings, FolderCounter())
+    with reading(settings.state_dir / STORE) as store:
+        commands = store.holds() if store else ()
     return Surroundings(
         settings=settings,
         running=overview.running,
@@ -211,33 +211,33 @@ def surroundings(settings: Settings) -> Surroundings:
         away=frozenset(folder.inbox for folder in overview.folders if not folder.counted),
         silent=frozenset(silent_roots(settings.folders)),
         paused=frozenset(
-            (order.inbox, order.relative)
-            for order in orders
-            if order.lasting is Lasting.PAUSED and order.inbox is not None and order.relative is not None
+            (command.inbox, command.relative)
+            for command in commands
+            if command.kind is HoldKind.PAUSED and command.inbox is not None and command.relative is not None
         ),
         now=overview.at,
     )
 
 
 async def tell(file: str, around: Surroundings) -> Told:
-    """What the journal and the folders know of `file`."""
-    with reading(around.settings.state_dir / JOURNAL) as journal:
-        jobs = journal.named(names_of(file), MOST) if journal else ()
-    stories = tuple(story_of(job, around) for job in jobs)
-    lying = {lying.path for story in stories for lying in story.lying}
+    """What the job database and the folders know of `file`."""
+    with reading(around.settings.state_dir / STORE) as store:
+        jobs = store.named(names_of(file), MOST) if store else ()
+    histories = tuple(history_of(job, around) for job in jobs)
+    lying = {lying.path for history in histories for lying in history.lying}
     known = lying | {sidecar_path(path) for path in lying}
-    looking = Looking(around.roots)
+    looking = Scanner(around.roots)
     paths = [path for path in dict.fromkeys(_places(file, around)) if path not in known and _lies(looking, path)]
     async with PillowImages(processes=1, open_file=around.roots.open_file) as images:
         files = []
         for path in paths:
             # One that is gone was taken just now.
             with contextlib.suppress(FileNotFoundError):
-                files.append(await untaken(path, around, images))
-    return Told(tuple(_news(files, jobs)), stories)
+                files.append(await not_picked_up(path, around, images))
+    return Told(tuple(_news(files, jobs)), histories)
 
 
-def _lies(looking: Looking, path: Path) -> bool:
+def _lies(looking: Scanner, path: Path) -> bool:
     """Whether anything lies there; where one may not look, nothing is said to."""
     try:
         return looking.there(path)
@@ -245,8 +245,8 @@ def _lies(looking: Looking, path: Path) -> bool:
         return False
 
 
-def _news(files: Sequence[Untaken], jobs: Sequence[Job]) -> Iterator[Untaken]:
-    """Leave out what lies outside of hot folders when a hot folder or the journal knows better."""
+def _news(files: Sequence[NotPickedUp], jobs: Sequence[Job]) -> Iterator[NotPickedUp]:
+    """Leave out what lies outside of hot folders when a hot folder or the job database knows better."""
     better = bool(jobs) or any(file.inbox is not None for file in files)
     for file in files:
         if file.inbox is not None or not better:
@@ -268,7 +268,7 @@ def _places(file: str, around: Surroundings) -> Iterator[Path]:
         for root in (folder.inbox, folder.error):
             yield root / below
         if len(below.parts) == 1:
-            found = Looking(around.roots).batches(folder.inbox, recursive=True, leave_out=WORK)
+            found = Scanner(around.roots).batches(folder.inbox, recursive=True, leave_out=WORK)
             yield from (folder.inbox / one for batch in found for one in batch if one.name == below.name)
 
 
@@ -277,12 +277,12 @@ def _lines(file: str, told: Told, around: Surroundings) -> Iterator[str]:
         keep = around.settings.keep.journal
         memory = "for ever" if keep is None else f"for {keep / 86400:g} days"
         yield (
-            f"Nothing is known of {printable(file)}: no such file lies in an inbox, and the journal, which remembers "
+            f"Nothing is known of {printable(file)}: no such file lies in an inbox, and the job database, which remembers "
             f"{memory}, has none of that name. Was it dropped into another folder?"
         )
     for number, one in enumerate(told.files):
         yield from ([""] if number else [])
-        yield from untaken_lines(one, around.now)
-    for number, story in enumerate(told.jobs):
+        yield from not_picked_up_lines(one, around.now)
+    for number, history in enumerate(told.jobs):
         yield from ([""] if number or told.files else [])
-        yield from job_lines(story, around.now)
+        yield from job_lines(history, around.now)

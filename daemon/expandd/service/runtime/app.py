@@ -13,7 +13,7 @@ from pathlib import Path
 
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.bulkheads import Bulkheads, shared_threads
-from expandd.adapters.clock import SystemChance, SystemClock
+from expandd.adapters.clock import SystemClock, SystemRandomness
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
@@ -21,20 +21,20 @@ from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.mount_guard import Standing
 from expandd.adapters.files.permissions import close_to_others
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.spool import FileVault
+from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.locks import account_locked, account_told, locked
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.domain.errors import ExpanddError, FolderAway, InstanceRunning, JournalAway
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.engine import Engine
 from expandd.engine.ports import Outside
-from expandd.service.runtime.rebuild import JOURNAL, prove_journal
+from expandd.service.runtime.rebuild import STORE, prove_store
 
 
-class Premises:
+class FolderAccess:
     """Close it to let go of all."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ MOST_WAITING = 10_000
 """Events that wait for subscribers; they are handed on at the loop's next turn."""
 
 
-class Announcer:
+class EventBus:
     """Hands each event to every subscriber, in order, and outside the call stack of whoever announces it.
 
     A subscriber that fails does so alone: it is told of the next event as always, and `fails` hears of it once.
@@ -139,7 +139,7 @@ async def built(
     environ: Mapping[str, str],
     announce: Subscriber,
     *,
-    premises: Premises | None = None,
+    folder_access: FolderAccess | None = None,
     disk: Disk | None = None,
     around: Callable[[Outside], Outside] = lambda outside: outside,
 ) -> AsyncIterator[Engine]:
@@ -147,7 +147,7 @@ async def built(
 
     `around` may put something between the engine and the outside, such as what measures it; at it and at `disk` tests
     make the real thing fail. Raises ConfigurationError (no
-    credentials), InstanceRunning, JournalAway.
+    credentials), InstanceRunning, DatabaseAway.
     """
 
     def credentials() -> Credentials:
@@ -156,23 +156,23 @@ async def built(
     asyncio.get_running_loop().set_default_executor(_threads())
     given = credentials()
     async with AsyncExitStack() as stack:
-        vault = prepare_state(settings.state_dir)
+        spool = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
         stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
         if shared := stack.enter_context(account_told(settings.api.base_url, given.email)):
             announce(AccountShared(shared))
-        premises = premises or Premises()
-        stack.callback(premises.close)
+        folder_access = folder_access or FolderAccess()
+        stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
-        await premises.admit(settings.folders, bulkheads)
+        await folder_access.admit(settings.folders, bulkheads)
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run, bulkheads.mount_of)
-        disk.roots = premises.roots
+        disk.roots = folder_access.roots
         stack.callback(watcher.close)
-        await asyncio.to_thread(prove_journal, settings)
-        journal = SqliteJournal(settings.state_dir / JOURNAL)
-        stack.callback(journal.close)
+        await asyncio.to_thread(prove_store, settings)
+        store = SqliteJobStore(settings.state_dir / STORE)
+        stack.callback(store.close)
         images = await stack.enter_async_context(
-            PillowImages(open_file=premises.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
+            PillowImages(open_file=folder_access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
         )
         api = await stack.enter_async_context(
             MagicExpand(
@@ -180,18 +180,18 @@ async def built(
                 credentials=credentials,
                 state_dir=settings.state_dir,
                 clock=clock,
-                open_file=premises.roots.open_file,
+                open_file=folder_access.roots.open_file,
                 run=bulkheads.run,
             ),
         )
         outside = Outside(
             api=api,
-            chance=SystemChance(),
+            randomness=SystemRandomness(),
             clock=clock,
-            folders=LocalFolders(disk, premises.standing, premises.locks, bulkheads.run),
+            folders=LocalFolders(disk, folder_access.standing, folder_access.locks, bulkheads.run),
             images=images,
-            journal=journal,
-            vault=FileVault(vault, disk, bulkheads.run),
+            store=store,
+            spool=FileSpool(spool, disk, bulkheads.run),
             watcher=watcher,
             mount_of=bulkheads.mount_of,
         )
@@ -210,18 +210,24 @@ def _threads() -> ThreadPoolExecutor:
         ) from error
 
 
+EARLIER_SPOOL = "vault"
+"""The spool's name before version 0.3: what was paid for may still lie there."""
+
+
 def prepare_state(state_dir: Path) -> Path:
-    """Make the state directory and its vault, for this user's eyes only; returns the vault."""
-    vault = state_dir / "vault"
+    """Make the state directory and its spool, for this user's eyes only; returns the spool."""
+    spool = state_dir / "spool"
     try:
         state_dir.mkdir(mode=0o700, exist_ok=True)
         close_to_others(state_dir)
-        vault.mkdir(mode=0o700, exist_ok=True)
-        if not os.access(vault, os.W_OK | os.X_OK):
-            raise PermissionError(13, "not writable", str(vault))
+        if (earlier := state_dir / EARLIER_SPOOL).is_dir() and not spool.exists():
+            earlier.rename(spool)
+        spool.mkdir(mode=0o700, exist_ok=True)
+        if not os.access(spool, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable", str(spool))
     except OSError as error:
-        raise JournalAway(f"The state directory {state_dir} cannot be used: {error}.") from error
-    return vault
+        raise DatabaseAway(f"The state directory {state_dir} cannot be used: {error}.") from error
+    return spool
 
 
 async def run_until(engine: Engine, stop: asyncio.Event) -> None:

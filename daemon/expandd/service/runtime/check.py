@@ -106,7 +106,7 @@ def _say_problems(error: ConfigurationError, say: Say) -> None:
     for problem in error.problems:
         say(str(problem))
     number = len(error.problems)
-    what = "1 mistake" if number == 1 else f"{number} mistakes"
+    what = "1 error" if number == 1 else f"{number} errors"
     say(f"Found {what}. Nothing was started; correct the above and check again.")
 
 

@@ -27,14 +27,14 @@ from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
 from expandd.engine.ports import Outside
 from expandd.service.exit_codes import ExitCode
-from expandd.service.observability.hooks import GRACE, Teller, telling
+from expandd.service.observability.hooks import GRACE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Log
-from expandd.service.observability.metrics import MeteredApi, Metrics, Publisher
+from expandd.service.observability.metrics import InstrumentedApi, Metrics, Publisher
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.snapshot import Snapshots, last_snapshot
-from expandd.service.runtime.app import Announcer, Premises, built, run_until
+from expandd.service.runtime.app import EventBus, FolderAccess, built, run_until
 from expandd.service.runtime.reload import Reloader, remember
-from expandd.service.runtime.systemd import Failures, Heart, Notifier, either
+from expandd.service.runtime.systemd import Failures, Notifier, Watchdog, either
 
 FIRST = 5.0
 """Seconds before the third start in a row; systemd's own pause comes on top, and is all there is before the second."""
@@ -163,7 +163,7 @@ class Given:
 
 
 async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: Log) -> int:
-    """Work until told to stop. Raises ConfigurationError, InstanceRunning, JournalAway when it cannot start."""
+    """Work until told to stop. Raises ConfigurationError, InstanceRunning, DatabaseAway when it cannot start."""
     # The watchdog ends a process that is stuck by SIGABRT: then each thread says where it was.
     faulthandler.enable(STDERR)
     asyncio.get_running_loop().set_exception_handler(LoopErrors(log.lines))
@@ -191,37 +191,39 @@ async def _wait_after(crashes: int, given: Given) -> None:
 
 
 async def _work(settings: Settings, given: Given) -> None:
-    failures, premises = Failures(), Premises()
-    metrics, teller = Metrics(settings), Teller(given.log, lambda: settings.hooks)
+    failures, folder_access = Failures(), FolderAccess()
+    metrics, hook_runner = Metrics(settings), HookRunner(given.log, lambda: settings.hooks)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
 
     def fails(error: Exception) -> None:
         given.log.error("bug.found", where="a subscriber of events", exc_info=error)
 
-    announcer = Announcer(EventLog(given.log), failures, metrics, price, teller, fails=fails)
-    _count_losses(metrics, given, announcer, teller)
+    event_bus = EventBus(EventLog(given.log), failures, metrics, price, hook_runner, fails=fails)
+    _count_losses(metrics, given, event_bus, hook_runner)
 
     def metered(outside: Outside) -> Outside:
-        return replace(outside, api=MeteredApi(outside.api, metrics.called))
+        return replace(outside, api=InstrumentedApi(outside.api, metrics.called))
 
-    async with built(settings, given.environ, announcer, premises=premises, around=metered) as engine:
+    async with built(settings, given.environ, event_bus, folder_access=folder_access, around=metered) as engine:
         await asyncio.to_thread(remember, given.config, settings.state_dir, given.log)
         for loose in await asyncio.to_thread(list, looseness(settings.folders, settings.state_dir)):
             given.log.warning("permissions.loose", why=loose)
-        teller.hooks = lambda: engine.settings.hooks
-        heart = Heart(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
-        reloader = Reloader(given.config, engine, premises=premises, systemd=given.systemd, heart=heart, log=given.log)
+        hook_runner.hooks = lambda: engine.settings.hooks
+        heart = Watchdog(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
+        reloader = Reloader(
+            given.config, engine, folder_access=folder_access, systemd=given.systemd, heart=heart, log=given.log
+        )
         snapshots = Snapshots(
             engine, before=before, price=price, log=given.log, wall=time.time, lost_log_lines=given.lost_lines
         )
-        announcer.also(snapshots)
+        event_bus.also(snapshots)
 
         async def day() -> None:
             await _day(engine, heart, reloader, given)
 
         publisher = Publisher(metrics, lambda: engine.settings, given.log)
-        with _page(engine, given, announcer, publisher) as page:
+        with _page(engine, given, event_bus, publisher) as page:
             keep = engine.supervisor.keep
             beside = _beside(
                 keep("heartbeat", day),
@@ -230,22 +232,22 @@ async def _work(settings: Settings, given: Given) -> None:
                 keep("metrics", publisher.run),
                 keep("page", page),
             )
-            async with beside, telling(teller, GRACE, keep=keep):
+            async with beside, telling(hook_runner, GRACE, keep=keep):
                 await run_until(engine, given.stop)
-                announcer.flush()
+                event_bus.flush()
         given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
 
-def _count_losses(metrics: Metrics, given: Given, announcer: Announcer, teller: Teller) -> None:
+def _count_losses(metrics: Metrics, given: Given, event_bus: EventBus, hook_runner: HookRunner) -> None:
     metrics.loses("log_lines", given.lost_lines)
-    metrics.loses("events", lambda: announcer.dropped)
-    metrics.loses("subscriber_calls", lambda: announcer.failed)
-    metrics.loses("hook_events", lambda: teller.dropped)
+    metrics.loses("events", lambda: event_bus.dropped)
+    metrics.loses("subscriber_calls", lambda: event_bus.failed)
+    metrics.loses("hook_events", lambda: hook_runner.dropped)
 
 
 @contextmanager
 def _page(
-    engine: Engine, given: Given, announcer: Announcer, publisher: Publisher
+    engine: Engine, given: Given, event_bus: EventBus, publisher: Publisher
 ) -> Iterator[Callable[[], Awaitable[None]]]:
     """The page for the browser, if there is to be one. Raises ConfigurationError when it never may listen."""
     if engine.settings.page is None:
@@ -253,20 +255,20 @@ def _page(
         return
     # A daemon without a page needs no web server.
     from expandd.service.page.page import opened  # noqa: PLC0415
-    from expandd.service.page.reader import JournalRecords  # noqa: PLC0415
+    from expandd.service.page.reader import DatabaseRecords  # noqa: PLC0415
 
     def open_file(path: Path) -> int:
         return Roots.of(engine.settings.folders).open_file(path)
 
     with (
         opened(engine.settings.page, given.config, given.log) as page,
-        closing(JournalRecords(lambda: engine.settings)) as records,
+        closing(DatabaseRecords(lambda: engine.settings)) as records,
     ):
-        announcer.also(page.foresight)
+        event_bus.also(page.prefetch)
         yield partial(page.show, records, publisher.text, open_file, engine.supervisor.keep)
 
 
-async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
+async def _day(engine: Engine, heart: Watchdog, reloader: Reloader, given: Given) -> None:
     """From the start to the stop, as systemd is told of it."""
     ready = asyncio.create_task(engine.started())
     stopping = asyncio.create_task(given.stop.wait())
@@ -278,11 +280,11 @@ async def _day(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -
         ready.cancel()
         stopping.cancel()
     seconds = engine.settings.stop_timeout
-    given.log.info("expandd.stopping", in_hand=len(engine.jobs), seconds=seconds)
+    given.log.info("expandd.stopping", in_progress=len(engine.jobs), seconds=seconds)
     await heart.run_down(seconds)
 
 
-async def _go_on(engine: Engine, heart: Heart, reloader: Reloader, given: Given) -> None:
+async def _go_on(engine: Engine, heart: Watchdog, reloader: Reloader, given: Given) -> None:
     settings = engine.settings
     given.systemd.ready(heart.sentence())
     given.log.info(

@@ -18,18 +18,18 @@ from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials
-from expandd.adapters.files.scan import Counting
+from expandd.adapters.files.scan import FolderCounter
 from expandd.domain.events import Event, JobClosed, JobMoved
 from expandd.domain.job import AWAITING_RESULT, JobState
 from expandd.domain.pauses import Lifted
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
 from expandd.service.exit_codes import ExitCode
-from expandd.service.observability.hooks import PATIENCE, Teller, telling
+from expandd.service.observability.hooks import PATIENCE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, to_stderr
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.snapshot import Snapshots, last_snapshot, published
-from expandd.service.runtime.app import Announcer, Subscriber, built, prepare_state, run_until
+from expandd.service.runtime.app import EventBus, Subscriber, built, prepare_state, run_until
 from expandd.service.runtime.daemon import serve, stopped_by_signals
 from expandd.service.runtime.progress import Progress, Silent
 
@@ -37,7 +37,7 @@ LOOK = 0.2
 """Longest time, in seconds, between two looks at whether all is done."""
 
 PERSON_PATIENCE = 5.0
-"""Seconds after which a gate that a person must open counts as an outage; others get the whole patience."""
+"""Seconds after which a circuit breaker that a person must open counts as an outage; others get the whole patience."""
 
 
 class Tally:
@@ -92,7 +92,7 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
     jobs = list(engine.jobs)
     if jobs and all(job.held for job in jobs):
         return True
-    reasons = {gate.shut.reason for gate in engine.gates.shut() if gate.shut is not None}
+    reasons = {breaker.shut.reason for breaker in engine.breakers.shut() if breaker.shut is not None}
     repair = any(reason.lifted is Lifted.BY_REPAIR for reason in reasons)
     if repair and not engine.jobs.in_state(*AWAITING_RESULT):
         return quiet > min(patience, PERSON_PATIENCE)
@@ -100,10 +100,10 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
     outage = any(reason.lifted is not Lifted.BY_DECISION for reason in reasons)
     if engine.at_a_stand:
         return quiet > min(patience, PERSON_PATIENCE)
-    put_off = all(job.held or job.attempts or engine.dispatcher.gets_nowhere(job.id) for job in jobs)
+    retry_later = all(job.held or job.attempts or engine.scheduler.gets_nowhere(job.id) for job in jobs)
     left = [inbox for inbox in engine.inboxes if not inbox.idle]
-    put_off = put_off and (bool(jobs) or (bool(left) and all(inbox.is_baffled for inbox in left)))
-    return quiet > patience and (outage or put_off)
+    retry_later = retry_later and (bool(jobs) or (bool(left) and all(inbox.is_baffled for inbox in left)))
+    return quiet > patience and (outage or retry_later)
 
 
 Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContextManager[Engine]]
@@ -141,17 +141,17 @@ async def batch(
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
     bar = Progress(expected=_waiting(settings)) if sys.stderr.isatty() else Silent()
-    teller = Teller(log, lambda: settings.hooks)
+    hook_runner = HookRunner(log, lambda: settings.hooks)
     with bar:
         shown = bar if sys.stderr.isatty() else EventLog(log)
-        announcer = Announcer(shown, tally, price, teller)
+        event_bus = EventBus(shown, tally, price, hook_runner)
         async with (
-            build(settings, environ, announcer) as engine,
-            published(Snapshots(engine, before=before, price=price, log=log, wall=time.time), announcer),
-            telling(teller, PATIENCE, stop, keep=engine.supervisor.keep),
+            build(settings, environ, event_bus) as engine,
+            published(Snapshots(engine, before=before, price=price, log=log, wall=time.time), event_bus),
+            telling(hook_runner, PATIENCE, stop, keep=engine.supervisor.keep),
         ):
             code = await run_once(engine, tally, patience, stop)
-            announcer.flush()
+            event_bus.flush()
     # Where it cannot be said, it is done all the same.
     with contextlib.suppress(OSError):
         click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
@@ -162,7 +162,7 @@ async def batch(
 
 def _waiting(settings: Settings) -> int:
     """How many files lie in the inboxes now."""
-    return sum(count.waiting for count in Counting().of(settings.folders))
+    return sum(count.waiting for count in FolderCounter().of(settings.folders))
 
 
 @asynccontextmanager

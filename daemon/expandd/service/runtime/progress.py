@@ -19,28 +19,28 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from expandd.domain.events import Event, GateOpened, GateShut, JobClosed, JobHeld, JobMoved, Recovered
+from expandd.domain.events import Event, JobClosed, JobHeld, JobMoved, PauseEnded, PauseStarted, Recovered
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 
 SHARE = {
     JobState.CLAIMED: 0.05,
     JobState.UPLOADED: 0.3,
-    JobState.INTENT: 0.35,
+    JobState.SUBMITTING: 0.35,
     JobState.UNKNOWN: 0.4,
     JobState.ACCEPTED: 0.4,
     JobState.RENDERED: 0.7,
-    JobState.VAULTED: 0.85,
+    JobState.DOWNLOADED: 0.85,
     JobState.DELIVERED: 0.95,
 }
-"""How much of a picture's way lies behind it in each state."""
+"""How much of an image's way lies behind it in each state."""
 
 WIDTH = 40
 """Characters of a file name that are shown."""
 
 
 class Rate(ProgressColumn):
-    """How many pictures come in a second or minute; nothing for the lines of single ones."""
+    """How many images come in a second or minute; nothing for the lines of single ones."""
 
     def render(self, task: Task) -> Text:
         if task.fields.get("single") or not task.speed:
@@ -49,9 +49,9 @@ class Rate(ProgressColumn):
 
 
 class Progress:
-    """One bar for all, one line for each picture in hand. A subscriber like any other.
+    """One bar for all, one line for each image in progress. A subscriber like any other.
 
-    `expected` is how many files wait at the start, so that the time left is that of all and not of those in hand.
+    `expected` is how many files wait at the start, so that the time left is that of all and not of those in progress.
     """
 
     def __init__(self, console: Console | None = None, expected: int = 0) -> None:
@@ -73,7 +73,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._bars.start()
-        self._all = self._bars.add_task("pictures", total=None)
+        self._all = self._bars.add_task("images", total=None)
         return self
 
     def __exit__(
@@ -92,9 +92,9 @@ class Progress:
                 self._advance(job)
             case JobClosed(job):
                 self._end(job)
-            case GateShut(_, _, why) | JobHeld(_, why):
+            case PauseStarted(_, _, why) | JobHeld(_, why):
                 self._bars.console.print(f"waiting: {printable(why)}", style="yellow", markup=False)
-            case GateOpened():
+            case PauseEnded():
                 self._bars.console.print("going on", style="green")
 
     def _begin(self, job: Job) -> None:

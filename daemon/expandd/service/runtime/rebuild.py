@@ -1,4 +1,4 @@
-"""Owns the journal that is lost or broken: noticing it before anything is paid, and `rebuild`, which begins anew."""
+"""Owns the job database that is lost or broken: noticing it before anything is paid, and `rebuild`, which begins anew."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import click
 from expandd.adapters.config.load import load
 from expandd.adapters.files.recovery_record import mark_beside
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.scan import MARK, Looking
+from expandd.adapters.files.scan import MARK, Scanner
 from expandd.adapters.locks import locked
 from expandd.adapters.responsiveness import silent
 from expandd.adapters.store.sqlite.job_store import begin_anew, damage
-from expandd.domain.errors import JournalAway
+from expandd.domain.errors import DatabaseAway
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
 
-JOURNAL = "journal.sqlite"
+STORE = "journal.sqlite"
 
 
-def prove_journal(settings: Settings) -> None:
-    """Raise JournalAway when the journal is broken, or gone while files in work may have been paid for."""
-    path = settings.state_dir / JOURNAL
+def prove_store(settings: Settings) -> None:
+    """Raise DatabaseAway when the job database is broken, or gone while files in work may have been paid for."""
+    path = settings.state_dir / STORE
     marks = _marks(settings)
     if not path.exists() and marks:
-        raise JournalAway(
-            f"The journal {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk of "
+        raise DatabaseAway(
+            f"The job database {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk of "
             "the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
             "good: `expandd rebuild`, which asks the service about those files and pays for none of them again.",
         )
     if path.exists() and (found := damage(path)):
-        raise JournalAway(
-            f"The journal {path} is damaged ({found}). Look at the disk first; then `expandd rebuild` puts it "
+        raise DatabaseAway(
+            f"The job database {path} is damaged ({found}). Look at the disk first; then `expandd rebuild` puts it "
             "aside and goes on from what lies beside the files in work. Nothing is paid until then.",
         )
 
 
 def run_rebuild(config: Path) -> int:
-    """Put a damaged journal aside and begin a new one; the next start adopts the files in work."""
+    """Put a damaged job database aside and begin a new one; the next start adopts the files in work."""
     settings = load(config)
-    path = settings.state_dir / JOURNAL
+    path = settings.state_dir / STORE
     settings.state_dir.mkdir(mode=0o700, exist_ok=True)
     with locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"):
         if path.exists() and not damage(path):
-            click.echo("The journal is whole; there is nothing to rebuild.")
+            click.echo("The job database is whole; there is nothing to rebuild.")
             return ExitCode.FINE
         begin_anew(path)
     marks = len(_marks(settings))
     click.echo(
-        f"A new journal is begun. {marks} files in work may have been paid for: at the next start the service is"
+        f"A new job database is begun. {marks} files in work may have been paid for: at the next start the service is"
     )
     click.echo("asked about them, and none is paid for again unless it proves that nothing was made.")
     click.echo(
@@ -69,7 +69,7 @@ def _marks(settings: Settings) -> list[Path]:
 def _marks_in(folder: HotFolder, roots: Roots) -> list[Path]:
     """None where the folder is away, or does not answer, or its work folder is not ours: it waits."""
     try:
-        jobs = [folder.work / job_id for job_id in Looking(roots).work_directories(folder.inbox)]
+        jobs = [folder.work / job_id for job_id in Scanner(roots).work_directories(folder.inbox)]
         return [job / MARK for job in jobs if mark_beside(roots, job) is not None]
     except OSError:
         return []

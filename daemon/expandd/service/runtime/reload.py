@@ -13,8 +13,8 @@ from expandd.adapters.config.load import keep_loaded, load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
 from expandd.domain.settings import ApiSettings, Settings
 from expandd.engine.engine import Engine
-from expandd.service.runtime.app import Premises
-from expandd.service.runtime.systemd import Heart, Notifier, either
+from expandd.service.runtime.app import FolderAccess
+from expandd.service.runtime.systemd import Notifier, Watchdog, either
 
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""
@@ -37,15 +37,15 @@ class Reloader:
         config: Path,
         engine: Engine,
         *,
-        premises: Premises,
+        folder_access: FolderAccess,
         systemd: Notifier,
-        heart: Heart,
+        heart: Watchdog,
         log: FilteringBoundLogger,
         read: Callable[[Path], Settings] = load,
     ) -> None:
         self._config = config
         self._engine = engine
-        self._premises = premises
+        self._folder_access = folder_access
         self._systemd = systemd
         self._heart = heart
         self._log = log
@@ -54,8 +54,8 @@ class Reloader:
     async def run(self, asked: asyncio.Event) -> None:
         """Until cancelled: a reload each time `asked` is set; requests during one are one more."""
         while True:
-            # Only a folder that was left, and has jobs in hand, is looked after.
-            await either(asked, LOOK if self._premises.locks.held - self._served() else None)
+            # Only a folder that was left, and has jobs in progress, is looked after.
+            await either(asked, LOOK if self._folder_access.locks.held - self._served() else None)
             if asked.is_set():
                 self._systemd.reloading()
                 # Only now: one that could not even be begun is still asked for.
@@ -63,7 +63,7 @@ class Reloader:
                 await self.reload()
                 self._systemd.ready(self._heart.sentence())
             # Others may have a folder that is no longer served, once its last job is over.
-            for inbox in sorted(self._premises.keep_only(self._engine.in_use)):
+            for inbox in sorted(self._folder_access.keep_only(self._engine.in_use)):
                 self._log.info("folder.left", inbox=inbox)
 
     def _served(self) -> frozenset[Path]:
@@ -75,7 +75,7 @@ class Reloader:
         try:
             settings = await asyncio.to_thread(self._read, self._config)
             prove_reloadable(before, settings, self._config)
-            await self._premises.admit(settings.folders)
+            await self._folder_access.admit(settings.folders)
         except ConfigurationError as error:
             self._refuse([str(problem) for problem in error.problems])
             return
@@ -93,19 +93,19 @@ class Reloader:
 
     def _refuse(self, problems: Sequence[str]) -> None:
         for problem in problems:
-            self._log.error("reload.mistake", message=problem)
+            self._log.error("reload.error", message=problem)
         number = len(problems)
         self._log.error(
             "reload.refused",
-            mistakes=number,
+            config_errors=number,
             what_to_do="Correct them and reload again; until then everything goes on as it was configured before.",
         )
-        mistakes = "1 mistake" if number == 1 else f"{number} mistakes"
-        self._heart.remark = f"new configuration refused at {time.strftime('%H:%M')}: {mistakes}, see the log"
+        config_errors = "1 error" if number == 1 else f"{number} errors"
+        self._heart.remark = f"new configuration refused at {time.strftime('%H:%M')}: {config_errors}, see the log"
 
 
 def remember(config: Path, state_dir: Path, log: FilteringBoundLogger) -> None:
-    """Keep what was loaded for the verbs that look and steer while the file has mistakes."""
+    """Keep what was loaded for the verbs that look and steer while the file has errors."""
     try:
         keep_loaded(config, state_dir)
     except OSError as error:

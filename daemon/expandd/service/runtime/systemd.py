@@ -50,10 +50,10 @@ def _in_flight(engine: Engine) -> int:
 
 def _troubles(engine: Engine, now: float) -> Iterator[str]:
     in_use = engine.in_use
-    shut = [gate for gate in engine.gates.shut() if gate.inbox is None or gate.inbox in in_use]
-    for gate in sorted(shut, key=lambda gate: str(gate.inbox or "")):
-        if gate.shut is not None:
-            yield _trouble(gate.inbox, gate.shut, now)
+    shut = [breaker for breaker in engine.breakers.shut() if breaker.inbox is None or breaker.inbox in in_use]
+    for breaker in sorted(shut, key=lambda breaker: str(breaker.inbox or "")):
+        if breaker.shut is not None:
+            yield _trouble(breaker.inbox, breaker.shut, now)
     held = sum(job.held for job in engine.jobs)
     if held:
         yield f"{held} need{'s' if held == 1 else ''} you: `expandd status`"
@@ -140,7 +140,7 @@ class Failures:
         self.count += isinstance(event, JobClosed) and event.job.state is JobState.FAILED
 
 
-class Heart:
+class Watchdog:
     """Tells systemd how it goes, when that changes, and that all is alive, while it is so."""
 
     def __init__(
@@ -171,7 +171,7 @@ class Heart:
     async def run(self, stop: asyncio.Event) -> None:
         """Heartbeat until `stop` is set."""
         while not stop.is_set():
-            self.beat()
+            self.heartbeat()
             before = self._told
             if self.sentence() != before:
                 self._systemd.status(self._told)
@@ -183,11 +183,11 @@ class Heart:
         end = loop.time() + seconds
         self._systemd.stopping(how_it_stops(self._engine, seconds))
         while True:
-            self.beat()
+            self.heartbeat()
             await asyncio.sleep(min(1.0, self._pause()))
             self._systemd.status(how_it_stops(self._engine, max(0.0, end - loop.time())))
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Ping, unless a loop is stuck: then say which, once, and leave the rest to systemd."""
         self._engine.heartbeats.nudge()
         stuck = frozenset(self._engine.heartbeats.stale(asyncio.get_running_loop().time()))

@@ -1,4 +1,4 @@
-// The function node: at most WORKERS pictures at once, the rest in a queue.
+// The function node: at most WORKERS images at once, the rest in a queue.
 const { path, fs, env, fetch, FormData, Blob } = Object.fromEntries(
     ["path", "fs", "env", "fetch", "FormData", "Blob"].map((name) => [name, global.get(name)]));
 const queue = context.get("queue") || [];

@@ -6,21 +6,21 @@ import os
 import sqlite3
 from pathlib import Path
 
-from expandd.domain.commands import Lasting, Order, StandingOrder, Verb
+from expandd.domain.commands import Command, Hold, HoldKind, Verb
 
 
-def write_order(connection: sqlite3.Connection, order: Order) -> None:
+def write_command(connection: sqlite3.Connection, command: Command) -> None:
     connection.execute(
-        "INSERT INTO orders (verb, at, job, inbox, relative) VALUES (?, ?, ?, ?, ?)",
-        (order.verb.value, order.at, order.job_id, _maybe_bytes(order.inbox), _maybe_bytes(order.relative)),
+        "INSERT INTO commands (verb, at, job, inbox, relative) VALUES (?, ?, ?, ?, ?)",
+        (command.verb.value, command.at, command.job_id, _maybe_bytes(command.inbox), _maybe_bytes(command.relative)),
     )
 
 
-def orders(connection: sqlite3.Connection) -> list[Order]:
+def commands(connection: sqlite3.Connection) -> list[Command]:
     """All that nobody has carried out yet, oldest first."""
-    rows = connection.execute("SELECT * FROM orders ORDER BY number")
+    rows = connection.execute("SELECT * FROM commands ORDER BY number")
     return [
-        Order(
+        Command(
             verb=Verb(row["verb"]),
             at=row["at"],
             job_id=row["job"],
@@ -32,15 +32,15 @@ def orders(connection: sqlite3.Connection) -> list[Order]:
     ]
 
 
-def forget_order(connection: sqlite3.Connection, order: Order) -> None:
-    connection.execute("DELETE FROM orders WHERE number = ?", (order.number,))
+def forget_command(connection: sqlite3.Connection, command: Command) -> None:
+    connection.execute("DELETE FROM commands WHERE number = ?", (command.number,))
 
 
-def standing_orders(connection: sqlite3.Connection) -> list[StandingOrder]:
-    rows = connection.execute("SELECT * FROM standing_orders ORDER BY at")
+def holds(connection: sqlite3.Connection) -> list[Hold]:
+    rows = connection.execute("SELECT * FROM holds ORDER BY at")
     return [
-        StandingOrder(
-            lasting=Lasting(row["lasting"]),
+        Hold(
+            kind=HoldKind(row["kind"]),
             at=row["at"],
             inbox=_maybe_path(row["inbox"]),
             relative=_maybe_path(row["relative"]),
@@ -50,23 +50,23 @@ def standing_orders(connection: sqlite3.Connection) -> list[StandingOrder]:
     ]
 
 
-def stand(connection: sqlite3.Connection, order: StandingOrder) -> None:
-    """Write down an order that lasts; one that stands already is as old as the new one."""
-    connection.execute("INSERT OR REPLACE INTO standing_orders VALUES (?, ?, ?, ?, ?)", _row(order))
+def stand(connection: sqlite3.Connection, hold: Hold) -> None:
+    """Write down a hold; one of this kind about the same thing gets its age."""
+    connection.execute("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?)", _row(hold))
 
 
-def lift(connection: sqlite3.Connection, order: StandingOrder) -> None:
-    lasting, _, inbox, relative, sha256 = _row(order)
+def lift(connection: sqlite3.Connection, hold: Hold) -> None:
+    kind, _, inbox, relative, sha256 = _row(hold)
     connection.execute(
-        "DELETE FROM standing_orders WHERE lasting = ? AND inbox = ? AND relative = ? AND sha256 = ?",
-        (lasting, inbox, relative, sha256),
+        "DELETE FROM holds WHERE kind = ? AND inbox = ? AND relative = ? AND sha256 = ?",
+        (kind, inbox, relative, sha256),
     )
 
 
-def _row(order: StandingOrder) -> tuple[str, float, bytes, bytes, str]:
+def _row(hold: Hold) -> tuple[str, float, bytes, bytes, str]:
     """Empty bytes where there is no path: a key has no NULL."""
-    inbox, relative = _maybe_bytes(order.inbox) or b"", _maybe_bytes(order.relative) or b""
-    return order.lasting.value, order.at, inbox, relative, order.sha256
+    inbox, relative = _maybe_bytes(hold.inbox) or b"", _maybe_bytes(hold.relative) or b""
+    return hold.kind.value, hold.at, inbox, relative, hold.sha256
 
 
 def _maybe_bytes(path: Path | None) -> bytes | None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from expandd.adapters.bulkheads import begun
-from expandd.adapters.store.sqlite.commands import forget_order, lift, orders, stand, standing_orders
+from expandd.adapters.store.sqlite.commands import commands, forget_command, holds, lift, stand
 from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, paid_before, paid_here, spent, to_row, write_payments
 from expandd.adapters.store.sqlite.schema import VERSION, steps_from
-from expandd.domain.commands import Order, StandingOrder
-from expandd.domain.errors import JournalAway, RowRefused, StaleJob
+from expandd.domain.commands import Command, Hold
+from expandd.domain.errors import DatabaseAway, RowRefused, StaleJob
 from expandd.domain.job import Job, JobState
 from expandd.domain.spending import Spent, Today
 
@@ -38,7 +38,7 @@ _OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingErr
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Write:
     """A piece of work for the writer thread, and where its outcome goes."""
 
     work: Callable[[sqlite3.Connection], Any]
@@ -57,16 +57,16 @@ class _Wish:
         self.loop.call_soon_threadsafe(settle)
 
 
-class SqliteJournal:
+class SqliteJobStore:
     """WAL with synchronous=FULL: a write that returned survives a power cut. Close it to end its thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         try:
-            self._thread = begun(self._serve, name="journal")
+            self._thread = begun(self._serve, name="store")
         except OSError as error:
-            raise JournalAway(f"The journal cannot be opened: {error.strerror}.") from error
+            raise DatabaseAway(f"The job database cannot be opened: {error.strerror}.") from error
 
     async def add(self, job: Job) -> None:
         row = to_row(job)
@@ -100,7 +100,7 @@ class SqliteJournal:
         query = "SELECT * FROM whole_jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
         return await self._one(query, image_id)
 
-    async def twin(self, job: Job) -> Job | None:
+    async def reused_from(self, job: Job) -> Job | None:
         return await self._do(lambda connection: paid_before(connection, job.source.sha256, job.offsets, job.id))
 
     async def paid_here(self, job: Job) -> Job | None:
@@ -116,27 +116,27 @@ class SqliteJournal:
     async def spent(self, today: Today) -> Sequence[Spent]:
         return await self._do(lambda connection: spent(connection, today))
 
-    async def orders(self) -> Sequence[Order]:
-        return await self._do(orders)
+    async def commands(self) -> Sequence[Command]:
+        return await self._do(commands)
 
-    async def carried_out(self, order: Order) -> None:
-        await self._do(lambda connection: forget_order(connection, order))
+    async def carried_out(self, command: Command) -> None:
+        await self._do(lambda connection: forget_command(connection, command))
 
-    async def standing_orders(self) -> Sequence[StandingOrder]:
-        return await self._do(standing_orders)
+    async def holds(self) -> Sequence[Hold]:
+        return await self._do(holds)
 
-    async def stand(self, order: StandingOrder) -> None:
-        await self._do(lambda connection: stand(connection, order))
+    async def stand(self, command: Hold) -> None:
+        await self._do(lambda connection: stand(connection, command))
 
-    async def lift(self, order: StandingOrder) -> None:
-        await self._do(lambda connection: lift(connection, order))
+    async def lift(self, command: Hold) -> None:
+        await self._do(lambda connection: lift(connection, command))
 
     async def prune(self, before: float) -> int:
         return await self._do(lambda connection: _prune(connection, before))
 
     def close(self) -> None:
         """Finish what was asked for, then end the thread."""
-        self._wishes.put(None)
+        self._requests.put(None)
         self._thread.join()
 
     async def _one(self, query: str, *values: str | int) -> Job | None:
@@ -146,7 +146,7 @@ class SqliteJournal:
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._wishes.put(_Wish(work, loop, future))
+        self._requests.put(_Write(work, loop, future))
         # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
         return await asyncio.shield(future)
 
@@ -156,26 +156,26 @@ class SqliteJournal:
         while not closing:
             group = self._next_group()
             closing = group[-1] is None
-            wishes = [wish for wish in group if wish is not None]
+            requests = [request for request in group if request is not None]
             try:
-                connection = connection or open_journal(self._path)
-                _commit(connection, wishes, self._path)
+                connection = connection or open_store(self._path)
+                _commit(connection, requests, self._path)
             except Exception as error:  # noqa: BLE001 - whatever it is, each write hears of it, and the thread lives on
-                for wish in wishes:
-                    wish.tell(None, _away(self._path, error))
+                for request in requests:
+                    request.tell(None, _away(self._path, error))
         if connection is not None:
             connection.close()
 
-    def _next_group(self) -> list[_Wish | None]:
+    def _next_group(self) -> list[_Write | None]:
         """All that is asked for by now, at least one; a None ends it."""
-        group = [self._wishes.get()]
-        while group[-1] is not None and not self._wishes.empty():
-            group.append(self._wishes.get())
+        group = [self._requests.get()]
+        while group[-1] is not None and not self._requests.empty():
+            group.append(self._requests.get())
         return group
 
 
-def open_journal(path: Path) -> sqlite3.Connection:
-    """The journal at `path`, made if there is none. Raises sqlite3.Error, or JournalAway when it is too new."""
+def open_store(path: Path) -> sqlite3.Connection:
+    """The job database at `path`, made if there is none. Raises sqlite3.Error, or DatabaseAway when it is too new."""
     # Of this user alone from its first instant, whatever the umask is; what SQLite puts beside it takes its mode. One
     # that is there is not opened: to close it again would end the locks that SQLite holds on it in this process.
     with contextlib.suppress(OSError):
@@ -195,35 +195,35 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
-        raise JournalAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
+        raise DatabaseAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
     if version < VERSION:
         connection.executescript(steps_from(version))
 
 
-def _commit(connection: sqlite3.Connection, wishes: Sequence[_Wish], path: Path) -> None:
+def _commit(connection: sqlite3.Connection, requests: Sequence[_Write], path: Path) -> None:
     """All wishes in one transaction. Where that fails each has one of its own: a failure is told to nobody else."""
     try:
-        outcomes = _transacted(connection, wishes)
+        outcomes = _transacted(connection, requests)
     except (sqlite3.Error, OSError):
-        if len(wishes) == 1:
+        if len(requests) == 1:
             raise
-        for wish in wishes:
-            _commit_alone(connection, wish, path)
+        for request in requests:
+            _commit_alone(connection, request, path)
         return
-    for wish, outcome, failure in outcomes:
-        wish.tell(outcome, failure)
+    for request, outcome, failure in outcomes:
+        request.tell(outcome, failure)
 
 
-def _commit_alone(connection: sqlite3.Connection, wish: _Wish, path: Path) -> None:
+def _commit_alone(connection: sqlite3.Connection, request: _Write, path: Path) -> None:
     try:
-        _commit(connection, [wish], path)
+        _commit(connection, [request], path)
     except (sqlite3.Error, OSError) as error:
-        wish.tell(None, _away(path, error))
+        request.tell(None, _away(path, error))
 
 
-def _away(path: Path, error: Exception) -> JournalAway:
-    away = JournalAway(
-        f"The journal {path} cannot be used ({error}). Nothing is paid until it can be written: "
+def _away(path: Path, error: Exception) -> DatabaseAway:
+    away = DatabaseAway(
+        f"The job database {path} cannot be used ({error}). Nothing is paid until it can be written: "
         "see to its disk, and make room there; expandd goes on by itself.",
     )
     away.__cause__ = error
@@ -231,11 +231,11 @@ def _away(path: Path, error: Exception) -> JournalAway:
 
 
 def _transacted(
-    connection: sqlite3.Connection, wishes: Sequence[_Wish]
-) -> list[tuple[_Wish, object, BaseException | None]]:
+    connection: sqlite3.Connection, requests: Sequence[_Write]
+) -> list[tuple[_Write, object, BaseException | None]]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = [(wish, *_outcome(connection, wish)) for wish in wishes]
+        outcomes = [(request, *_outcome(connection, request)) for request in requests]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -244,15 +244,15 @@ def _transacted(
     return outcomes
 
 
-def _outcome(connection: sqlite3.Connection, wish: _Wish) -> tuple[object, BaseException | None]:
+def _outcome(connection: sqlite3.Connection, request: _Write) -> tuple[object, BaseException | None]:
     """What one wish comes to. One that is stale or cannot be written changes nothing; a failing disk raises."""
     connection.execute("SAVEPOINT wish")
     outcome: object = None
     failure: BaseException | None = None
     try:
-        outcome = wish.work(connection)
+        outcome = request.work(connection)
     except (*_OF_THE_ROW, OverflowError) as error:
-        failure = RowRefused(f"The journal does not take this change: {error}.")
+        failure = RowRefused(f"The job database does not take this change: {error}.")
         failure.__cause__ = error
     except (sqlite3.Error, OSError):
         raise
@@ -287,9 +287,9 @@ _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 
 def damage(path: Path) -> str:
-    """What is wrong with the journal, or "". One that is busy or on a full disk is not broken: that mends itself."""
+    """What is wrong with the job database, or "". One that is busy or on a full disk is not broken: that mends itself."""
     try:
-        connection = open_journal(path)
+        connection = open_store(path)
         try:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
@@ -300,13 +300,13 @@ def damage(path: Path) -> str:
 
 
 def begin_anew(path: Path) -> None:
-    """Put what lies at `path` aside, under a name that says so, and make an empty journal. Raises JournalAway."""
+    """Put what lies at `path` aside, under a name that says so, and make an empty job database. Raises DatabaseAway."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
         for ending in ("", "-wal", "-shm"):
             part = path.with_name(path.name + ending)
             if part.exists():
                 part.rename(path.with_name(f"{path.name}.broken-{stamp}{ending}"))
-        open_journal(path).close()
+        open_store(path).close()
     except (OSError, sqlite3.Error) as error:
-        raise JournalAway(f"No new journal could be made at {path}: {error}.") from error
+        raise DatabaseAway(f"No new job database could be made at {path}: {error}.") from error

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.store.sqlite.commands import standing_orders, write_order
-from expandd.adapters.store.sqlite.job_store import open_journal
+from expandd.adapters.store.sqlite.commands import holds, write_command
+from expandd.adapters.store.sqlite.job_store import open_store
 from expandd.adapters.store.sqlite.rows import from_row, paid_before, spent
 from expandd.adapters.store.sqlite.schema import VERSION
-from expandd.domain.commands import Order, StandingOrder
-from expandd.domain.errors import JournalAway
+from expandd.domain.commands import Command, Hold
+from expandd.domain.errors import DatabaseAway
 from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.spending import Spent, Today
@@ -68,8 +68,8 @@ class Hour:
     failed: int
 
 
-class JournalReader:
-    """A read-only view. Raises JournalAway when there is a journal that cannot be read."""
+class JobReader:
+    """A read-only view. Raises DatabaseAway when there is a job database that cannot be read."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -113,7 +113,7 @@ class JournalReader:
         return [from_row(row) for row in self._connection.execute(query, (folder,))]
 
     def named(self, names: Names, most: int) -> Sequence[Job]:
-        """The youngest jobs that have or had one of these names. Reads the whole journal."""
+        """The youngest jobs that have or had one of these names. Reads the whole job database."""
         ids, paths, tails = list(names.ids), list(map(os.fsencode, names.paths)), list(map(os.fsencode, names.tails))
         ways = [
             f"id IN ({_marks(ids)})",
@@ -146,9 +146,9 @@ class JournalReader:
         )
         return Counter({Path(os.fsdecode(row[0])): row[1] for row in rows})
 
-    def standing_orders(self) -> Sequence[StandingOrder]:
+    def holds(self) -> Sequence[Hold]:
         """What people, or a burst guard, ordered to go on holding."""
-        return standing_orders(self._connection)
+        return holds(self._connection)
 
     def ledger(self, since: str, until: str = "9999") -> Sequence[LedgerLine]:
         """The lines of the ledger from one day to another (YYYY-MM-DD, both counted), by folder and day."""
@@ -207,8 +207,8 @@ def _marks(values: Sequence[object]) -> str:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[JournalReader | None]:
-    """The journal at `path` for reading, or None when there is none yet."""
+def reading(path: Path) -> Iterator[JobReader | None]:
+    """The job database at `path` for reading, or None when there is none yet."""
     if not path.exists():
         yield None
         return
@@ -219,38 +219,38 @@ def reading(path: Path) -> Iterator[JournalReader | None]:
             connection.execute("PRAGMA query_only = ON")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             _prove_version(path, version)
-            yield JournalReader(connection) if version else None
+            yield JobReader(connection) if version else None
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise JournalAway(f"The journal {path} cannot be read: {error}.") from error
+        raise DatabaseAway(f"The job database {path} cannot be read: {error}.") from error
 
 
 def _prove_version(path: Path, version: int) -> None:
     """Read only what is of this version: a reader changes nothing."""
     if version > VERSION:
-        raise JournalAway(f"The journal {path} was written by a newer expandd. Use that version to read it.")
+        raise DatabaseAway(f"The job database {path} was written by a newer expandd. Use that version to read it.")
     # 0 is one that the daemon is just making.
     if 0 < version < VERSION:
-        raise JournalAway(
-            f"The journal {path} was written by an older expandd and is brought up to date when this one starts: "
+        raise DatabaseAway(
+            f"The job database {path} was written by an older expandd and is brought up to date when this one starts: "
             "`systemctl restart expandd`, then ask again."
         )
 
 
-def write_orders(path: Path, orders: Sequence[Order]) -> None:
-    """Leave orders for the daemon, running or not, all or none. Raises JournalAway."""
+def write_commands(path: Path, commands: Sequence[Command]) -> None:
+    """Leave commands for the daemon, running or not, all or none. Raises DatabaseAway."""
     if not path.exists():
         # One that is made here would hide from the next start that the old one is gone.
-        raise JournalAway(f"The journal {path} is not there. Has expandd run with it, and is its disk mounted?")
+        raise DatabaseAway(f"The job database {path} is not there. Has expandd run with it, and is its disk mounted?")
     try:
-        connection = open_journal(path)
+        connection = open_store(path)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for order in orders:
-                write_order(connection, order)
+            for command in commands:
+                write_command(connection, command)
             connection.execute("COMMIT")
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise JournalAway(f"The journal {path} cannot be written: {error}.") from error
+        raise DatabaseAway(f"The job database {path} cannot be written: {error}.") from error

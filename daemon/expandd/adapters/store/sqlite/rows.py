@@ -80,7 +80,7 @@ COLUMNS = (
     "changed",
     "duplicates",
     "sidecar",
-    "twin",
+    "reused_from",
     "duplicate_of",
     "strikes",
 )
@@ -119,7 +119,7 @@ def _values(job: Job) -> dict[str, Any]:
         "strikes": job.strikes,
         "stamps": json.dumps([[stamp.state.value, stamp.at] for stamp in job.stamps]),
         "changed": job.stamps[-1].at if job.stamps else 0.0,
-        "twin": job.twin,
+        "reused_from": job.reused_from,
         "duplicate_of": job.duplicate_of,
         "payments": json.dumps([[number, paid.at, paid.outcome.value] for number, paid in enumerate(job.payments)]),
         **_place_row(job.place),
@@ -154,7 +154,7 @@ def from_row(row: Row) -> Job:
         tries=row["tries"],
         uploads=row["uploads"],
         strikes=row["strikes"],
-        twin=row["twin"],
+        reused_from=row["reused_from"],
         closed=bool(row["closed"]),
         duplicate_of=row["duplicate_of"],
         stamps=tuple(Stamp(JobState(state), moment(at) or 0.0) for state, at in json.loads(row["stamps"])),
@@ -294,7 +294,7 @@ def spent(connection: sqlite3.Connection, today: Today) -> Sequence[Spent]:
 def paid_here(connection: sqlite3.Connection, job: Job) -> Job | None:
     """The youngest other job of the same inbox that is done with a result for the same bytes."""
     found = connection.execute(
-        "SELECT * FROM whole_jobs WHERE state = 'done' AND sha256 = ? AND id != ? AND inbox = ? AND twin = '' "
+        "SELECT * FROM whole_jobs WHERE state = 'done' AND sha256 = ? AND id != ? AND inbox = ? AND reused_from = '' "
         "AND result_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1",
         (job.source.sha256, job.id, os.fsencode(job.place.inbox)),
     ).fetchone()

@@ -9,7 +9,7 @@
   let later = 0;
   let forget = 0;
 
-  // What has not changed keeps its element, so that no picture is loaded twice and no open list is shut.
+  // What has not changed keeps its element, so that no image is loaded twice and no open list is shut.
   function replace(part, html) {
     const drawn = new DOMParser().parseFromString(html, "text/html").body;
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";

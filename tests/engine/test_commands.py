@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from expandd.domain.commands import Order, Verb
-from expandd.domain.errors import AccountAway, FaultCode, JournalAway
-from expandd.domain.events import BugFound, GateOpened, GateShut, JobClosed
+from expandd.domain.commands import Command, Verb
+from expandd.domain.errors import AccountAway, DatabaseAway, FaultCode
+from expandd.domain.events import BugFound, JobClosed, PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -23,13 +23,13 @@ NUMBERS = count(1)
 MINUTE = 60.0
 
 
-def order(workshop: Workshop, verb: Verb, **about: Any) -> None:
-    """Leave an order as a person does: it is in the journal, and the engine finds it there."""
-    workshop.journal.wishes.append(Order(verb=verb, at=workshop.clock.wall(), number=next(NUMBERS), **about))
+def command(workshop: Workshop, verb: Verb, **about: Any) -> None:
+    """Leave a command as a person does: it is in the job database, and the engine finds it there."""
+    workshop.store.requests.append(Command(verb=verb, at=workshop.clock.wall(), number=next(NUMBERS), **about))
 
 
 def shut(workshop: Workshop) -> set[PauseReason]:
-    return {gate.shut.reason for gate in workshop.engine.gates.shut() if gate.shut is not None}
+    return {breaker.shut.reason for breaker in workshop.engine.breakers.shut() if breaker.shut is not None}
 
 
 # --- pause and resume ---
@@ -40,13 +40,13 @@ async def test_nothing_that_is_paused_is_begun_until_it_is_resumed(workshop: Wor
     about = {"all": {}, "folder": {"inbox": workshop.hot[0].inbox}}.get(
         what, {"inbox": workshop.hot[0].inbox, "relative": Path("pic.png")}
     )
-    order(workshop, Verb.PAUSE, **about)
+    command(workshop, Verb.PAUSE, **about)
     workshop.start()
     await workshop.advance(5.0)
     workshop.drop("pic.png")
     await workshop.advance(10 * MINUTE)
     meanwhile = (workshop.names("inbox"), len(workshop.api.called("upload")))
-    order(workshop, Verb.RESUME, **about)
+    command(workshop, Verb.RESUME, **about)
     await workshop.closed("pic.png", within=MINUTE)
 
     assert meanwhile == (["pic.png"], 0)
@@ -54,7 +54,7 @@ async def test_nothing_that_is_paused_is_begun_until_it_is_resumed(workshop: Wor
 
 
 async def test_a_pause_outlives_a_crash(workshop: Workshop) -> None:
-    order(workshop, Verb.PAUSE)
+    command(workshop, Verb.PAUSE)
     workshop.start()
     await workshop.advance(5.0)
     await workshop.crash()
@@ -64,7 +64,7 @@ async def test_a_pause_outlives_a_crash(workshop: Workshop) -> None:
 
     assert workshop.names("inbox") == ["pic.png"]
     assert shut(workshop) == {PauseReason.PAUSED}
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
 
 
 async def test_what_is_paid_for_is_delivered_during_a_pause(workshop: Workshop) -> None:
@@ -72,7 +72,7 @@ async def test_what_is_paid_for_is_delivered_during_a_pause(workshop: Workshop) 
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
-    order(workshop, Verb.PAUSE)
+    command(workshop, Verb.PAUSE)
     await workshop.closed("pic.png", within=2 * MINUTE)
 
     assert workshop.names("outbox") == ["pic.png"]
@@ -83,8 +83,8 @@ async def test_a_paused_folder_holds_no_slot_of_the_others(make_workshop: Callab
     workshop.api.script("generate", *[Refuse(AccountAway(PauseReason.NO_CREDITS, "no credits"))] * 6)
     workshop.start()
     workshop.drop("a.png")
-    await workshop.event(lambda event: isinstance(event, GateShut))
-    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
+    command(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
     await workshop.advance(5.0)
     workshop.drop("b.png", folder=1)
     await workshop.closed("b.png", within=10 * MINUTE)
@@ -96,14 +96,14 @@ async def test_a_paused_folder_holds_no_slot_of_the_others(make_workshop: Callab
 async def test_resuming_everything_resumes_folders_and_files_too(workshop: Workshop) -> None:
     inbox = workshop.hot[0].inbox
     for about in ({}, {"inbox": inbox}, {"inbox": inbox, "relative": Path("pic.png")}):
-        order(workshop, Verb.PAUSE, **about)
+        command(workshop, Verb.PAUSE, **about)
     workshop.start()
     workshop.drop("pic.png")
     await workshop.advance(MINUTE)
-    order(workshop, Verb.RESUME)
+    command(workshop, Verb.RESUME)
     await workshop.closed("pic.png", within=MINUTE)
 
-    assert workshop.journal.standing == {}
+    assert workshop.store.standing == {}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_something_named_pause_in_the_inbox_pauses_its_folder(
     workshop.drop("pic.png")
     await workshop.advance(10 * MINUTE)
     meanwhile = workshop.names("inbox")
-    why = [event.why for event in workshop.recorder.of(GateShut)]
+    why = [event.why for event in workshop.recorder.of(PauseStarted)]
     (path.rmdir if directory else path.unlink)()
     await workshop.closed("pic.png", within=MINUTE)
 
@@ -150,7 +150,7 @@ async def test_a_waiting_file_that_is_cancelled_goes_to_the_error_folder_and_oth
     for name in ("b.png", "c.png"):
         workshop.drop(name)
     await workshop.advance(10.0)
-    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox, relative=Path("b.png"))
+    command(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox, relative=Path("b.png"))
     await workshop.closed("a.png", "b.png", "c.png")
 
     assert workshop.names("outbox") == ["a.png", "c.png"]
@@ -169,14 +169,14 @@ async def test_a_cancelled_folder_is_emptied_of_all_that_is_not_paid_for(
     for number in range(400):
         workshop.drop(f"{number:03d}.png")
     await workshop.event(lambda event: getattr(getattr(event, "job", None), "state", None) is S.ACCEPTED)
-    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox)
     await workshop.finished()
     workshop.drop("later.png")
     await workshop.closed("later.png")
 
     assert len(workshop.names("outbox")) == 2
     assert len([name for name in workshop.names("error") if not name.endswith(".json")]) == 399
-    assert workshop.journal.standing == {}
+    assert workshop.store.standing == {}
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.UPLOADED, S.ACCEPTED, S.UNKNOWN])
@@ -186,7 +186,7 @@ async def test_a_job_is_cancelled_only_while_nothing_can_have_been_paid(workshop
     workshop.drop("pic.png")
     await workshop.reached("pic.png", state if state is not S.UNKNOWN else S.ACCEPTED)
     [job] = workshop.engine.jobs
-    order(workshop, Verb.CANCEL, job_id=job.id)
+    command(workshop, Verb.CANCEL, job_id=job.id)
     await workshop.closed("pic.png")
     paid = len(workshop.api.paid)
 
@@ -201,11 +201,11 @@ async def test_a_job_is_cancelled_only_while_nothing_can_have_been_paid(workshop
 
 async def test_a_file_in_error_is_retried_without_anybody_moving_it(workshop: Workshop) -> None:
     workshop.start()
-    workshop.drop("pic.png", b"no picture at all")
+    workshop.drop("pic.png", b"no image at all")
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
+    [job] = workshop.store.rows.values()
     (workshop.hot[0].error / "pic.png").write_bytes(workshop.drop("other.png").read_bytes())
-    order(workshop, Verb.RETRY, job_id=job.id)
+    command(workshop, Verb.RETRY, job_id=job.id)
     await workshop.event(
         lambda event: (
             isinstance(event, JobClosed) and event.job.relative.name == "pic.png" and event.job.state is S.DONE
@@ -223,9 +223,9 @@ async def test_all_files_in_error_of_a_folder_are_retried_and_no_others(
     workshop.start()
     for folder in (0, 1):
         for name in ("a.gif", "b.gif"):
-            workshop.drop(name, b"no picture", folder=folder)
+            workshop.drop(name, b"no image", folder=folder)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 4)
-    order(workshop, Verb.RETRY, inbox=workshop.hot[1].inbox)
+    command(workshop, Verb.RETRY, inbox=workshop.hot[1].inbox)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 6)
     again = [event.job.place.inbox for event in workshop.recorder.of(JobClosed)][4:]
 
@@ -233,13 +233,13 @@ async def test_all_files_in_error_of_a_folder_are_retried_and_no_others(
     assert workshop.names("error", 1) == ["a.gif", "a.gif.error.json", "b.gif", "b.gif.error.json"]
 
 
-async def test_what_is_put_off_is_tried_at_once(workshop: Workshop) -> None:
+async def test_what_is_retrying_is_tried_at_once(workshop: Workshop) -> None:
     workshop.api.script("upload", *[Refuse(AccountAway(PauseReason.RATE_LIMITED, "slow", 3000.0))])
     workshop.start()
     workshop.drop("pic.png")
-    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
     [job] = workshop.engine.jobs
-    order(workshop, Verb.RETRY, job_id=job.id)
+    command(workshop, Verb.RETRY, job_id=job.id)
     await workshop.advance(10.0)
     [after] = workshop.engine.jobs
 
@@ -251,67 +251,67 @@ async def test_a_redo_pays_once_more_also_where_duplicates_are_reused(make_works
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
-    order(workshop, Verb.REDO, job_id=job.id)
+    [job] = workshop.store.rows.values()
+    command(workshop, Verb.REDO, job_id=job.id)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
 
     assert len(workshop.api.paid) == 2
     assert workshop.names("outbox") == ["pic-2.png", "pic.png"]
     assert workshop.names("done") == ["pic.png"]
-    assert workshop.journal.standing == {}
+    assert workshop.store.standing == {}
 
 
 async def test_another_file_under_the_name_of_an_original_is_not_taken_for_it(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
-    (workshop.hot[0].done / "pic.png").write_bytes(picture(note="another one"))
-    order(workshop, Verb.REDO, job_id=job.id)
+    [job] = workshop.store.rows.values()
+    (workshop.hot[0].done / "pic.png").write_bytes(an_image(note="another one"))
+    command(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(MINUTE)
 
     assert workshop.names("done") == ["pic.png"]
     assert len(workshop.api.paid) == 1
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
 
 
-async def test_an_order_about_a_folder_that_is_away_waits_for_it(workshop: Workshop) -> None:
+async def test_an_command_about_a_folder_that_is_away_waits_for_it(workshop: Workshop) -> None:
     workshop.start()
-    workshop.drop("pic.gif", b"no picture")
+    workshop.drop("pic.gif", b"no image")
     await workshop.closed("pic.gif")
-    [job] = workshop.journal.rows.values()
+    [job] = workshop.store.rows.values()
     aside = workshop.hot[0].inbox.with_name("aside")
     workshop.hot[0].inbox.rename(aside)
-    order(workshop, Verb.RETRY, job_id=job.id)
+    command(workshop, Verb.RETRY, job_id=job.id)
     await workshop.advance(MINUTE)
     meanwhile = workshop.names("error")
     aside.rename(workshop.hot[0].inbox)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
 
     assert meanwhile == ["pic.gif", "pic.gif.error.json"]
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
 
 
 # --- what is opened is said ---
 
 
 async def test_each_pause_is_told_once_and_so_is_its_end(workshop: Workshop) -> None:
-    order(workshop, Verb.PAUSE)
-    order(workshop, Verb.PAUSE)
+    command(workshop, Verb.PAUSE)
+    command(workshop, Verb.PAUSE)
     workshop.start()
     await workshop.advance(MINUTE)
-    order(workshop, Verb.RESUME)
+    command(workshop, Verb.RESUME)
     await workshop.advance(MINUTE)
 
-    assert [event.reason for event in workshop.recorder.of(GateShut)] == [PauseReason.PAUSED]
-    assert [event.reason for event in workshop.recorder.of(GateOpened)] == [PauseReason.PAUSED]
+    assert [event.reason for event in workshop.recorder.of(PauseStarted)] == [PauseReason.PAUSED]
+    assert [event.reason for event in workshop.recorder.of(PauseEnded)] == [PauseReason.PAUSED]
 
 
-async def test_a_folder_that_is_not_served_any_more_leaves_no_barrier_behind(
+async def test_a_folder_that_is_not_served_any_more_leaves_no_pause_behind(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(folders=2)
-    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
     workshop.start()
     await workshop.advance(MINUTE)
     workshop.engine.reconfigure(replace(workshop.settings, folders=workshop.hot[1:]))
@@ -329,12 +329,12 @@ async def test_a_retry_of_everything_brings_each_file_back_once_also_while_a_fol
     workshop = make_workshop(folders=2)
     workshop.start()
     for folder in (0, 1):
-        workshop.drop("pic.gif", b"no picture", folder=folder)
+        workshop.drop("pic.gif", b"no image", folder=folder)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
     aside = workshop.hot[1].inbox.with_name("aside")
     workshop.hot[1].inbox.rename(aside)
     await workshop.advance(MINUTE)
-    order(workshop, Verb.RETRY)
+    command(workshop, Verb.RETRY)
     await workshop.advance(10 * MINUTE)
     meanwhile = len(workshop.recorder.of(JobClosed))
     await workshop.crash()
@@ -345,10 +345,10 @@ async def test_a_retry_of_everything_brings_each_file_back_once_also_while_a_fol
     await workshop.advance(10 * MINUTE)
 
     assert (meanwhile, after_a_restart, len(workshop.recorder.of(JobClosed))) == (3, 3, 4)
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
 
 
-async def test_a_redo_whose_order_cannot_be_crossed_out_pays_once_more_and_no_more(
+async def test_a_redo_whose_command_cannot_be_crossed_out_pays_once_more_and_no_more(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(settle=0.25)
@@ -356,16 +356,16 @@ async def test_a_redo_whose_order_cannot_be_crossed_out_pays_once_more_and_no_mo
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
-    crossed_out = workshop.journal.carried_out
+    [job] = workshop.store.rows.values()
+    crossed_out = workshop.store.carried_out
 
-    async def fails(order: Order) -> None:
-        raise JournalAway("the journal is away for a moment")
+    async def fails(command: Command) -> None:
+        raise DatabaseAway("the store is away for a moment")
 
-    workshop.journal.carried_out = fails  # type: ignore[method-assign]
-    order(workshop, Verb.REDO, job_id=job.id)
+    workshop.store.carried_out = fails  # type: ignore[method-assign]
+    command(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(10 * MINUTE)
-    workshop.journal.carried_out = crossed_out  # type: ignore[method-assign]
+    workshop.store.carried_out = crossed_out  # type: ignore[method-assign]
     await workshop.advance(10 * MINUTE)
 
     assert len(workshop.api.paid) == 2
@@ -377,24 +377,24 @@ async def test_what_failed_in_a_folder_that_is_not_served_any_more_stays_in_its_
 ) -> None:
     workshop = make_workshop(folders=2)
     workshop.start()
-    workshop.drop("pic.gif", b"no picture")
+    workshop.drop("pic.gif", b"no image")
     await workshop.closed("pic.gif")
     workshop.engine.reconfigure(replace(workshop.settings, folders=workshop.hot[1:]))
-    order(workshop, Verb.RETRY)
+    command(workshop, Verb.RETRY)
     await workshop.advance(MINUTE)
 
     assert workshop.names("error") == ["pic.gif", "pic.gif.error.json"]
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
 
 
 async def test_a_redo_waits_for_a_done_folder_that_is_away(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
+    [job] = workshop.store.rows.values()
     aside = workshop.hot[0].done.with_name("aside")
     workshop.hot[0].done.rename(aside)
-    order(workshop, Verb.REDO, job_id=job.id)
+    command(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(MINUTE)
     aside.rename(workshop.hot[0].done)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
@@ -410,15 +410,15 @@ async def test_a_redo_of_an_original_that_is_gone_makes_no_later_duplicate_cost_
     workshop.start()
     content = workshop.drop("pic.png").read_bytes()
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
+    [job] = workshop.store.rows.values()
     (workshop.hot[0].done / "pic.png").unlink()
-    order(workshop, Verb.REDO, job_id=job.id)
+    command(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(MINUTE)
     workshop.drop("again.png", content)
     await workshop.closed("again.png")
 
     assert len(workshop.api.paid) == 1
-    assert workshop.journal.standing == {}
+    assert workshop.store.standing == {}
 
 
 async def test_a_redo_that_waits_for_its_budget_over_a_day_is_still_a_redo(
@@ -428,22 +428,22 @@ async def test_a_redo_that_waits_for_its_budget_over_a_day_is_still_a_redo(
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
-    [job] = workshop.journal.rows.values()
+    [job] = workshop.store.rows.values()
     workshop.api.script("generate", *[Refuse(AccountAway(PauseReason.NO_CREDITS, "402"))] * 1)
     workshop.api.credits = 0
-    order(workshop, Verb.REDO, job_id=job.id)
+    command(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(25 * 60 * MINUTE)
     workshop.api.credits = None
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
 
     assert len(workshop.api.paid) == 2
-    assert workshop.journal.standing == {}
+    assert workshop.store.standing == {}
 
 
 async def test_a_folder_that_is_served_again_is_paused_as_before(make_workshop: Callable[..., Workshop]) -> None:
     workshop = make_workshop(folders=2)
     workshop.start()
-    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
     await workshop.advance(5.0)
     for number in range(40):
         workshop.drop(f"{number}.png")
@@ -457,7 +457,7 @@ async def test_a_folder_that_is_served_again_is_paused_as_before(make_workshop: 
 
 async def test_a_pause_of_a_folder_that_is_not_served_shuts_nothing(make_workshop: Callable[..., Workshop]) -> None:
     workshop = make_workshop(folders=2)
-    order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox)
     workshop.settings = replace(workshop.settings, folders=workshop.hot[1:])
     workshop.start()
     await workshop.advance(MINUTE)
@@ -492,12 +492,12 @@ async def test_what_waits_for_a_pause_file_to_go_is_not_begun_by_a_restart(
 
 async def test_a_paused_file_can_be_cancelled(workshop: Workshop) -> None:
     about = {"inbox": workshop.hot[0].inbox, "relative": Path("pic.png")}
-    order(workshop, Verb.PAUSE, **about)
+    command(workshop, Verb.PAUSE, **about)
     workshop.start()
     await workshop.advance(5.0)
     workshop.drop("pic.png")
     await workshop.advance(MINUTE)
-    order(workshop, Verb.CANCEL, **about)
+    command(workshop, Verb.CANCEL, **about)
     await workshop.closed("pic.png")
 
     assert workshop.names("error") == ["pic.png", "pic.png.error.json"]
@@ -505,7 +505,7 @@ async def test_a_paused_file_can_be_cancelled(workshop: Workshop) -> None:
 
 async def test_many_paused_files_hold_up_no_others(workshop: Workshop) -> None:
     for number in range(300):
-        order(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox, relative=Path(f"{number:03d}.png"))
+        command(workshop, Verb.PAUSE, inbox=workshop.hot[0].inbox, relative=Path(f"{number:03d}.png"))
     workshop.start()
     await workshop.advance(5.0)
     for number in range(300):
@@ -523,7 +523,7 @@ async def test_a_held_folder_whose_files_are_cancelled_takes_new_ones(make_works
     for number in range(20):
         workshop.drop(f"{number:02d}.png")
     await workshop.advance(MINUTE)
-    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox)
     await workshop.finished()
     await workshop.advance(10.0)
     workshop.drop("new.png")
@@ -532,19 +532,19 @@ async def test_a_held_folder_whose_files_are_cancelled_takes_new_ones(make_works
     assert "new.png" in workshop.names("outbox")
 
 
-async def test_an_order_that_meets_a_bug_is_let_go_of_and_others_are_carried_out(workshop: Workshop) -> None:
+async def test_an_command_that_meets_a_bug_is_let_go_of_and_others_are_carried_out(workshop: Workshop) -> None:
     workshop.bugs_expected = True
     workshop.start()
-    workshop.drop("pic.gif", b"no picture")
+    workshop.drop("pic.gif", b"no image")
     await workshop.closed("pic.gif")
-    [job] = workshop.journal.rows.values()
-    workshop.journal.rows[job.id] = job.with_(stamps=())
-    order(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
-    order(workshop, Verb.PAUSE)
+    [job] = workshop.store.rows.values()
+    workshop.store.rows[job.id] = job.with_(stamps=())
+    command(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.PAUSE)
     await workshop.advance(MINUTE)
 
     assert shut(workshop) == {PauseReason.PAUSED}
-    assert workshop.journal.wishes == []
+    assert workshop.store.requests == []
     assert len(workshop.recorder.of(BugFound)) == 1
 
 
@@ -552,33 +552,33 @@ async def test_a_retry_of_a_whole_folder_leaves_alone_what_a_person_sent_to_the_
     workshop: Workshop,
 ) -> None:
     workshop.start()
-    order(workshop, Verb.PAUSE)
+    command(workshop, Verb.PAUSE)
     await workshop.advance(5.0)
     workshop.drop("pic.png")
-    workshop.drop("bad.gif", b"no picture")
+    workshop.drop("bad.gif", b"no image")
     await workshop.closed("bad.gif")
-    order(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox, relative=Path("pic.png"))
+    command(workshop, Verb.CANCEL, inbox=workshop.hot[0].inbox, relative=Path("pic.png"))
     await workshop.closed("pic.png")
-    order(workshop, Verb.RESUME)
-    order(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
+    command(workshop, Verb.RESUME)
+    command(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 3)
     await workshop.advance(MINUTE)
     left = workshop.names("error")
-    [job] = [job for job in workshop.journal.rows.values() if job.relative.name == "pic.png"]
-    order(workshop, Verb.RETRY, job_id=job.id)
+    [job] = [job for job in workshop.store.rows.values() if job.relative.name == "pic.png"]
+    command(workshop, Verb.RETRY, job_id=job.id)
     await workshop.until(lambda: workshop.names("outbox") == ["pic.png"])
 
     assert left == ["bad.gif", "bad.gif.error.json", "pic.png", "pic.png.error.json"]
 
 
-async def test_nothing_is_finished_before_the_orders_that_were_left_are_carried_out(workshop: Workshop) -> None:
+async def test_nothing_is_finished_before_the_commands_that_were_left_are_carried_out(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")
     await workshop.crash()
-    [job] = workshop.journal.rows.values()
-    order(workshop, Verb.REDO, job_id=job.id)
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 5.0
+    [job] = workshop.store.rows.values()
+    command(workshop, Verb.REDO, job_id=job.id)
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 5.0
     workshop.start()
     await workshop.finished()
 

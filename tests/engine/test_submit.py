@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from expandd.domain.errors import AccountAway, Fault, FaultCode, FileFault, ImageIdRefused, Later
-from expandd.domain.events import FileSettled, GateShut
+from expandd.domain.events import FileSettled, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Refuse, Slow
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -43,7 +43,7 @@ async def test_an_upload_older_than_23_hours_is_repeated_before_the_paid_call(wo
     workshop.api.credits = 0
     workshop.start()
     workshop.drop("pic.png")
-    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
     workshop.clock.step_wall(23.5 * 3600.0)
     workshop.api.credits = 5
     await workshop.closed("pic.png")
@@ -73,7 +73,7 @@ async def test_paid_calls_that_are_refused_again_and_again_do_not_make_an_upload
     assert len(workshop.api.called("generate")) > 20
 
 
-async def test_days_without_credits_never_send_a_picture_to_the_error_folder(workshop: Workshop) -> None:
+async def test_days_without_credits_never_send_a_image_to_the_error_folder(workshop: Workshop) -> None:
     workshop.api.credits = 0
     workshop.start()
     workshop.drop("pic.png")
@@ -93,7 +93,7 @@ async def test_a_wall_clock_that_was_set_back_only_costs_an_upload(workshop: Wor
     workshop.api.credits = 0
     workshop.start()
     workshop.drop("pic.png")
-    await workshop.event(lambda event: isinstance(event, GateShut))
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
     workshop.clock.step_wall(-7 * 24 * 3600.0)
     workshop.api.credits = 5
     await workshop.closed("pic.png")
@@ -108,18 +108,18 @@ async def test_a_late_writer_gets_the_file_back_and_nothing_is_paid(workshop: Wo
     with workshop.drop("pic.png").open("r+b") as writer:
         await workshop.until(lambda: bool(workshop.api.called("upload")))
         # An SMB client that still has the file open writes on after the claim has renamed it.
-        writer.write(b"pic")
+        writer.write(b"ima")
         writer.truncate()
-        await workshop.reached("pic.png", S.WITHDRAWN)
+        await workshop.reached("pic.png", S.RETURNED)
         await workshop.until(lambda: workshop.names("inbox") == ["pic.png"])
         nothing_paid = not workshop.api.called("generate")
         writer.seek(0)
-        writer.write(picture(note="whole at last"))
+        writer.write(an_image(note="whole at last"))
     await workshop.reached("pic.png", S.DONE)
 
     assert nothing_paid
     assert workshop.names("done") == ["pic.png"]
-    assert (workshop.hot[0].done / "pic.png").read_bytes() == picture(note="whole at last")
+    assert (workshop.hot[0].done / "pic.png").read_bytes() == an_image(note="whole at last")
     assert len(workshop.api.paid) == 1
 
 
@@ -131,23 +131,23 @@ async def test_a_file_that_a_person_takes_away_before_it_is_paid_is_let_go(works
     next(path for path in workshop.hot[0].work.rglob("pic.png")).unlink()
     await workshop.closed("pic.png")
 
-    assert workshop.recorder.states_of("pic.png")[-1] is S.WITHDRAWN
+    assert workshop.recorder.states_of("pic.png")[-1] is S.RETURNED
     assert workshop.api.paid == []
     assert list(workshop.hot[0].work.iterdir()) == []
 
 
 async def test_a_file_that_changes_at_the_moment_of_the_claim_is_put_back(workshop: Workshop) -> None:
-    workshop.journal.clock, workshop.journal.seconds = workshop.clock, 1.0
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 1.0
     workshop.start()
     path = workshop.drop("pic.png")
     await workshop.event(lambda event: isinstance(event, FileSettled))
     # The job is being written down; its file is renamed after that.
     await workshop.advance(0.5)
-    path.write_bytes(picture(note="a newer version, longer"))
+    path.write_bytes(an_image(note="a newer version, longer"))
     await workshop.reached("pic.png", S.DONE)
 
-    assert workshop.recorder.states_of("pic.png")[:2] == [S.CLAIMED, S.WITHDRAWN]
-    assert (workshop.hot[0].done / "pic.png").read_bytes() == picture(note="a newer version, longer")
+    assert workshop.recorder.states_of("pic.png")[:2] == [S.CLAIMED, S.RETURNED]
+    assert (workshop.hot[0].done / "pic.png").read_bytes() == an_image(note="a newer version, longer")
     assert len(workshop.api.paid) == 1
 
 
@@ -161,7 +161,7 @@ async def test_what_is_not_the_claimed_file_any_more_is_not_paid_for_whatever_it
     workshop.api.heal()
     await workshop.reached("pic.png", S.DONE)
 
-    assert workshop.recorder.states_of("pic.png").count(S.WITHDRAWN) == 1
+    assert workshop.recorder.states_of("pic.png").count(S.RETURNED) == 1
     assert len(workshop.api.paid) == 1
     assert workshop.names("done") == ["pic.png"]
 
@@ -169,12 +169,12 @@ async def test_what_is_not_the_claimed_file_any_more_is_not_paid_for_whatever_it
 @pytest.mark.parametrize(
     "refusal",
     [
-        # 413, 422: this picture is refused
-        FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this picture.", "Save it again.")),
+        # 413, 422: this image is refused
+        FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this image.", "Save it again.")),
     ],
 )
 @pytest.mark.parametrize("endpoint", ["upload", "generate"])
-async def test_a_picture_the_service_refuses_goes_to_the_error_folder_unpaid(
+async def test_a_image_the_service_refuses_goes_to_the_error_folder_unpaid(
     workshop: Workshop, endpoint: str, refusal: FileFault
 ) -> None:
     workshop.api.script(endpoint, Refuse(refusal))
@@ -238,13 +238,13 @@ async def test_nothing_is_bought_that_the_done_folder_cannot_take(workshop: Work
     assert before == 0
 
 
-async def test_nothing_is_bought_that_the_vault_cannot_take(workshop: Workshop) -> None:
-    workshop.vault.full = True
+async def test_nothing_is_bought_that_the_spool_cannot_take(workshop: Workshop) -> None:
+    workshop.spool.full = True
     workshop.start()
     workshop.drop("pic.png")
     await workshop.advance(3600.0)
     before = len(workshop.api.called("generate"))
-    workshop.vault.full = False
+    workshop.spool.full = False
     await workshop.closed("pic.png")
 
     assert before == 0
@@ -261,7 +261,7 @@ async def test_a_folder_that_cannot_store_stops_itself_and_no_other(make_worksho
     await workshop.closed(*(f"free-{number}.png" for number in range(5)))
 
     assert len(workshop.api.paid) == 5
-    # Those that were claimed before the gate shut probe; the others stay where a person sees them.
+    # Those that were claimed before the circuit breaker shut probe; the others stay where a person sees them.
     assert len(workshop.names("inbox", 0)) >= 3
 
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import httpx
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches, with_json
 
-LOGIN = {"PIKTID_EMAIL": "practice@example.com", "PIKTID_PASSWORD": "practice"}
-TOKEN = "practice-access"
+LOGIN = {"PIKTID_EMAIL": "simulator@example.com", "PIKTID_PASSWORD": "simulator"}
+TOKEN = "simulator-access"
 
 
-class Practice:
+class SimulatorProcess:
     """The server as a benchmark sees it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -35,7 +35,7 @@ class Practice:
         self.url = self._answers.readline().strip()
         if not self.url:
             raise RuntimeError("the simulator did not start")
-        self._control = httpx.Client(base_url=f"{self.url}/practice", timeout=60.0)
+        self._control = httpx.Client(base_url=f"{self.url}/simulator", timeout=60.0)
 
     @property
     def api_url(self) -> str:
@@ -62,17 +62,17 @@ class Practice:
 
 
 @contextmanager
-def practice(**switches: Any) -> Iterator[Practice]:
+def simulator(**switches: Any) -> Iterator[SimulatorProcess]:
     """A new server that knows nothing yet, with these switches; gone at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.practice", json.dumps(switches)],
+        [sys.executable, "-m", "tests.benchmarks.simulator", json.dumps(switches)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     try:
-        yield Practice(process)
+        yield SimulatorProcess(process)
     finally:
         process.kill()
         process.communicate()
@@ -90,7 +90,7 @@ def calls(counts: dict[str, Any], name: str) -> int:
 
 def main() -> None:
     switches = with_json(Switches(pro=True, credits=Decimal(10**9), plain=True), json.loads(sys.argv[1]))
-    server = PracticeServer(switches)
+    server = Simulator(switches)
     server.start()
     print(server.url, flush=True)
     for order in sys.stdin:

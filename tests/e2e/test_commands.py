@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from tests.support.daemon import PATIENCE, House, names
-from tests.support.pictures import picture
+from tests.support.images import an_image
 
 
-def paid(server: PracticeServer) -> int:
+def paid(server: Simulator) -> int:
     return server.counts().generates_accepted
 
 
@@ -22,19 +22,19 @@ def seen(house: House, words: str) -> str:
 
 
 def test_a_folder_is_paused_resumed_and_its_failed_files_are_retried_while_the_daemon_runs(
-    house: House, server: PracticeServer
+    house: House, server: Simulator
 ) -> None:
     inbox = house.folder() / "inbox"
     with house.running() as daemon:
         outcome = house.call("pause", str(house.folder()))
-        daemon.wait_for("gate.shut", lambda line: line["reason"] == "paused")
-        (inbox / "pic.png").write_bytes(picture("png"))
+        daemon.wait_for("pause.started", lambda line: line["reason"] == "paused")
+        (inbox / "pic.png").write_bytes(an_image("png"))
         status = seen(house, "A person has paused this")
         resumed = house.call("resume", str(inbox))
         daemon.finished()
-        (inbox / "bad.png").write_bytes(b"GIF89a no picture of ours")
+        (inbox / "bad.png").write_bytes(b"GIF89a no image of ours")
         daemon.wait_for("job.failed")
-        (house.folder() / "error" / "bad.png").write_bytes(picture("png", seed=2))
+        (house.folder() / "error" / "bad.png").write_bytes(an_image("png", seed=2))
         retried = house.call("retry", "bad.png")
         daemon.finished(times=2)
 
@@ -47,12 +47,12 @@ def test_a_folder_is_paused_resumed_and_its_failed_files_are_retried_while_the_d
 
 
 def test_orders_that_are_left_while_nothing_runs_are_carried_out_at_the_next_start(
-    house: House, server: PracticeServer
+    house: House, server: Simulator
 ) -> None:
-    (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
+    (house.folder() / "inbox" / "a.png").write_bytes(an_image("png"))
     house.call("once")
     left = house.call("pause")
-    (house.folder() / "inbox" / "b.png").write_bytes(picture("png", seed=2))
+    (house.folder() / "inbox" / "b.png").write_bytes(an_image("png", seed=2))
     waits = house.call("once", "--patience", "1")
     house.call("resume")
     goes = house.call("once")
@@ -62,8 +62,8 @@ def test_orders_that_are_left_while_nothing_runs_are_carried_out_at_the_next_sta
     assert paid(server) == 2
 
 
-def test_a_redo_says_what_it_costs_and_pays_only_once_it_is_confirmed(house: House, server: PracticeServer) -> None:
-    (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
+def test_a_redo_says_what_it_costs_and_pays_only_once_it_is_confirmed(house: House, server: Simulator) -> None:
+    (house.folder() / "inbox" / "a.png").write_bytes(an_image("png"))
     house.call("once")
     asked = house.call("redo", "a.png")
     refused = house.call("redo", "a.png", answer="n\n")
@@ -82,13 +82,13 @@ def test_a_redo_says_what_it_costs_and_pays_only_once_it_is_confirmed(house: Hou
     assert names(house.folder() / "done") == ["a.png"]
 
 
-def test_what_is_held_as_a_burst_is_cancelled_or_released(house: House, server: PracticeServer) -> None:
+def test_what_is_held_as_a_burst_is_cancelled_or_released(house: House, server: Simulator) -> None:
     house.build(folders={"hot": "offsets: {top: 10}, burst: {files: 2, within: 10m}"})
     inbox = house.folder() / "inbox"
     for number in range(9):
-        (inbox / f"{number}.png").write_bytes(picture("png", seed=number))
+        (inbox / f"{number}.png").write_bytes(an_image("png", seed=number))
     with house.running() as daemon:
-        daemon.wait_for("gate.shut", lambda line: line["reason"] == "burst")
+        daemon.wait_for("pause.started", lambda line: line["reason"] == "burst")
         house.call("cancel", "8.png")
         daemon.wait_for("job.failed")
         house.call("release", str(house.folder()))
@@ -101,9 +101,9 @@ def test_what_is_held_as_a_burst_is_cancelled_or_released(house: House, server: 
 
 def test_what_cannot_be_done_is_said_with_what_can(house: House) -> None:
     house.call("once")
-    (house.folder() / "inbox" / "wait.png").write_bytes(picture("png"))
-    wishes = ("retry nothing.png", "retry wait.png", "redo wait.png --yes", "release wait.png", "retry", "pause a b")
-    answers = {words: house.call(*words.split()) for words in wishes}
+    (house.folder() / "inbox" / "wait.png").write_bytes(an_image("png"))
+    requests = ("retry nothing.png", "retry wait.png", "redo wait.png --yes", "release wait.png", "retry", "pause a b")
+    answers = {words: house.call(*words.split()) for words in requests}
 
     assert {answer.returncode for answer in answers.values()} == {2}
     assert "Nothing is known of nothing.png" in answers["retry nothing.png"].stderr
@@ -111,21 +111,21 @@ def test_what_cannot_be_done_is_said_with_what_can(house: House) -> None:
     assert "no original" in answers["redo wait.png --yes"].stderr
 
 
-def test_once_leaves_what_waits_for_a_person_and_does_all_the_rest(house: House, server: PracticeServer) -> None:
+def test_once_leaves_what_waits_for_a_person_and_does_all_the_rest(house: House, server: Simulator) -> None:
     house.build(
         folders={"a": "offsets: {left: 10}", "b": "offsets: {left: 10}, settle: 7s, settle_max: 60s"},
         defaults="settle: 200ms, settle_max: 2s",
     )
-    (house.folder("a") / "inbox" / "first.png").write_bytes(picture("png"))
+    (house.folder("a") / "inbox" / "first.png").write_bytes(an_image("png"))
     house.call("once")
     house.call("pause", str(house.folder("a")))
     nothing_waits = house.call("once")
-    (house.folder("b") / "inbox" / "slow.png").write_bytes(picture("png", seed=2))
+    (house.folder("b") / "inbox" / "slow.png").write_bytes(an_image("png", seed=2))
     while_another_is_paused = house.call("once")
     house.call("resume")
-    (house.folder("a") / "inbox" / "held.png").write_bytes(picture("png", seed=3))
+    (house.folder("a") / "inbox" / "held.png").write_bytes(an_image("png", seed=3))
     house.call("pause", str(house.folder("a") / "inbox" / "held.png"))
-    (house.folder("a") / "inbox" / "other.png").write_bytes(picture("png", seed=4))
+    (house.folder("a") / "inbox" / "other.png").write_bytes(an_image("png", seed=4))
     by_name = house.call("once")
 
     assert (nothing_waits.returncode, while_another_is_paused.returncode, by_name.returncode) == (0, 0, 4)
@@ -134,8 +134,8 @@ def test_once_leaves_what_waits_for_a_person_and_does_all_the_rest(house: House,
     assert names(house.folder("a") / "inbox") == ["held.png"]
 
 
-def test_no_verb_makes_a_journal_where_none_is(house: House) -> None:
-    (house.folder() / "inbox" / "a.png").write_bytes(picture("png"))
+def test_no_verb_makes_a_store_where_none_is(house: House) -> None:
+    (house.folder() / "inbox" / "a.png").write_bytes(an_image("png"))
     house.call("once")
     (house.state_dir / "journal.sqlite").unlink()
     outcome = house.call("pause")
@@ -148,9 +148,9 @@ def test_no_verb_makes_a_journal_where_none_is(house: House) -> None:
 def test_status_names_each_file_in_error_once_and_none_that_came_through(house: House) -> None:
     inbox, error = house.folder() / "inbox", house.folder() / "error"
     for name in ("stays.png", "comes.png"):
-        (inbox / name).write_bytes(b"GIF89a no picture of ours")
+        (inbox / name).write_bytes(b"GIF89a no image of ours")
     house.call("once")
-    (error / "comes.png").write_bytes(picture("png"))
+    (error / "comes.png").write_bytes(an_image("png"))
     house.call("retry", "--all")
     house.call("once")
     said = house.call("status").stdout.splitlines()

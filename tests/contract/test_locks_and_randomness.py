@@ -11,26 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.clock import SystemChance
+from expandd.adapters.clock import SystemRandomness
 from expandd.adapters.files.inbox_locks import ATTRIBUTE, InboxLocks
 from expandd.adapters.locks import hold, holder, locked
 from expandd.domain.errors import InstanceRunning
-from expandd.engine.ports import Chance
-from tests.support.fakes import FixedChance
+from expandd.engine.ports import Randomness
+from tests.support.fakes import FixedRandomness
 
 
 @pytest.fixture(params=["fixed", "system"])
-def chance(request: pytest.FixtureRequest) -> Chance:
-    return FixedChance() if request.param == "fixed" else SystemChance()
+def randomness(request: pytest.FixtureRequest) -> Randomness:
+    return FixedRandomness() if request.param == "fixed" else SystemRandomness()
 
 
-def test_a_fraction_is_at_least_nothing_and_less_than_one(chance: Chance) -> None:
-    assert all(0.0 <= chance.fraction() < 1.0 for _ in range(1000))
+def test_a_fraction_is_at_least_nothing_and_less_than_one(randomness: Randomness) -> None:
+    assert all(0.0 <= randomness.fraction() < 1.0 for _ in range(1000))
 
 
-def test_job_ids_differ_sort_by_time_and_are_safe_as_file_names(chance: Chance) -> None:
-    first = chance.job_id()
-    ids = {chance.job_id() for _ in range(1000)}
+def test_job_ids_differ_sort_by_time_and_are_safe_as_file_names(randomness: Randomness) -> None:
+    first = randomness.job_id()
+    ids = {randomness.job_id() for _ in range(1000)}
 
     assert len(ids) == 1000
     assert all(20 <= len(one) <= 40 and one.replace("-", "").isalnum() for one in ids)
@@ -141,10 +141,10 @@ def test_those_who_ask_in_vain_do_not_open_a_lock(tmp_path: Path) -> None:
         locks.take(inbox)
         name = name_of(inbox)
         for _ in range(8):
-            asking = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            asking.setblocking(False)
+            reconciler = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            reconciler.setblocking(False)
             with suppress(BlockingIOError):
-                asking.connect(f"\0{name}")
+                reconciler.connect(f"\0{name}")
         with closing(InboxLocks()) as others, pytest.raises(InstanceRunning):
             others.take(inbox)
 

@@ -1,6 +1,6 @@
-"""Journal: commits for each image, and which part of its way an image spends waiting for the journal.
+"""Job database: commits for each image, and which part of its way an image spends waiting for the job database.
 
-The daemon's own parts run in this process, with a stopwatch around the journal. The way of an image is its time from
+The daemon's own parts run in this process, with a stopwatch around the job database. The way of an image is its time from
 claim to end without the wait for the service's result.
 """
 
@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from expandd.adapters.config.load import load
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
-from expandd.engine.ports import Journal, Outside
+from expandd.engine.ports import JobStore, Outside
 from expandd.service.runtime.app import built
 from tests.benchmarks import daemon, photos, table
-from tests.benchmarks.practice import LOGIN, practice
+from tests.benchmarks.simulator import LOGIN, simulator
 from tests.benchmarks.yard import yard
 
 T = TypeVar("T")
@@ -52,9 +52,9 @@ class Commits:
 
 @dataclass(slots=True)
 class Timed:
-    """A journal with a stopwatch. Only writes are timed and counted."""
+    """A job database with a stopwatch. Only writes are timed and counted."""
 
-    inner: Journal
+    inner: JobStore
     writes: int = 0
     seconds: float = 0.0
 
@@ -94,13 +94,13 @@ class Ways:
 
 
 async def measure(images: int, workers: int, api_url: str, place: Any) -> list[table.Cell]:
-    config = daemon.configure(place, api_url, daemon.Manners(workers=workers, poll=0.5, settle=0.2))
+    config = daemon.configure(place, api_url, daemon.FolderDefaults(workers=workers, poll=0.5, settle=0.2))
     ways, commits, timed = Ways(images), Commits(), []
     sys.addaudithook(commits.remember)
 
     def around(outside: Outside) -> Outside:
-        timed.append(Timed(outside.journal))
-        return replace(outside, journal=timed[0])
+        timed.append(Timed(outside.store))
+        return replace(outside, store=timed[0])
 
     async with built(load(config), {**os.environ, **LOGIN}, ways, around=around) as engine:
         running = asyncio.create_task(engine.run())
@@ -112,17 +112,17 @@ async def measure(images: int, workers: int, api_url: str, place: Any) -> list[t
         took, number = time.monotonic() - began, commits.count - before
         running.cancel()
         await asyncio.wait({running})
-    [journal] = timed
+    [store] = timed
     way = sum(ways.seconds)
     return [
         images,
         workers,
-        journal.writes / images,
+        store.writes / images,
         number / images,
-        journal.seconds / journal.writes * 1000,
-        journal.seconds / images * 1000,
+        store.seconds / store.writes * 1000,
+        store.seconds / images * 1000,
         way / images * 1000,
-        f"{journal.seconds / way:.0%}",
+        f"{store.seconds / way:.0%}",
         images / took,
     ]
 
@@ -148,9 +148,9 @@ def main() -> None:
     print(table.machine())
     rows: list[Sequence[table.Cell]] = []
     for workers in chosen.workers:
-        with practice(poll_limit=0.0, generate_min=0.5, generate_max=0.5) as service, yard() as place:
+        with simulator(poll_limit=0.0, generate_min=0.5, generate_max=0.5) as service, yard() as place:
             rows.append(asyncio.run(measure(chosen.images, workers, service.api_url, place)))
-    table.show("The journal's part", COLUMNS, rows)
+    table.show("The job database's part", COLUMNS, rows)
 
 
 if __name__ == "__main__":

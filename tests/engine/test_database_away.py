@@ -9,14 +9,14 @@ from tests.support.workshop import Workshop
 S = JobState
 
 
-async def test_nothing_is_spent_while_the_journal_is_away(workshop: Workshop) -> None:
+async def test_nothing_is_spent_while_the_store_is_away(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.CLAIMED)
-    workshop.journal.away = True
+    workshop.store.away = True
     await workshop.advance(3600.0)
     paid_meanwhile = len(workshop.api.called("generate"))
-    workshop.journal.away = False
+    workshop.store.away = False
     await workshop.closed("pic.png")
 
     assert paid_meanwhile == 0
@@ -24,15 +24,15 @@ async def test_nothing_is_spent_while_the_journal_is_away(workshop: Workshop) ->
     assert workshop.names("outbox") == ["pic.png"]
 
 
-async def test_a_file_that_comes_while_the_journal_is_away_waits_where_it_is(workshop: Workshop) -> None:
+async def test_a_file_that_comes_while_the_store_is_away_waits_where_it_is(workshop: Workshop) -> None:
     workshop.start()
     await workshop.advance(1.0)
-    workshop.journal.away = True
+    workshop.store.away = True
     workshop.drop("pic.png")
-    workshop.drop("notes.txt", b"no picture at all")
+    workshop.drop("notes.txt", b"no image at all")
     await workshop.advance(3600.0)
     waiting = workshop.names("inbox")
-    workshop.journal.away = False
+    workshop.store.away = False
     await workshop.closed("pic.png", "notes.txt")
 
     assert waiting == ["notes.txt", "pic.png"]
@@ -40,28 +40,28 @@ async def test_a_file_that_comes_while_the_journal_is_away_waits_where_it_is(wor
     assert workshop.names("error") == ["notes.txt", "notes.txt.error.json"]
 
 
-async def test_every_slot_is_free_again_after_the_journal_was_away(workshop: Workshop) -> None:
+async def test_every_slot_is_free_again_after_the_store_was_away(workshop: Workshop) -> None:
     workshop.start()
     await workshop.advance(1.0)
-    workshop.journal.away = True
+    workshop.store.away = True
     names = [f"pic-{number}.png" for number in range(8)]
     for name in names:
         workshop.drop(name)
     await workshop.advance(600.0)
-    workshop.journal.away = False
+    workshop.store.away = False
     await workshop.closed(*names)
 
     assert workshop.engine.slots.spare == workshop.settings.workers
 
 
-async def test_a_result_that_comes_while_the_journal_is_away_is_taken_afterwards(workshop: Workshop) -> None:
+async def test_a_result_that_comes_while_the_store_is_away_is_taken_afterwards(workshop: Workshop) -> None:
     workshop.api.fate = Fate(seconds=5.0)
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
-    workshop.journal.away = True
+    workshop.store.away = True
     await workshop.advance(300.0)
-    workshop.journal.away = False
+    workshop.store.away = False
     await workshop.closed("pic.png")
 
     assert len(workshop.api.paid) == 1
@@ -73,7 +73,7 @@ async def test_a_result_that_comes_while_the_journal_is_away_is_taken_afterwards
 async def test_one_failed_write_wherever_it_is_neither_loses_nor_pays_twice(
     workshop: Workshop, write: int, lies: bool
 ) -> None:
-    (workshop.journal.lies if lies else workshop.journal.fails).add(write)
+    (workshop.store.lies if lies else workshop.store.fails).add(write)
     workshop.start()
     workshop.drop("pic.png")
     await workshop.until(lambda: workshop.names("done") == ["pic.png"])
@@ -90,11 +90,11 @@ async def test_a_job_that_somebody_else_has_taken_over_is_let_go_of(workshop: Wo
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
-    [job] = workshop.journal.rows.values()
-    workshop.journal.rows[job.id] = job.with_(owner="another host", epoch=1)
+    [job] = workshop.store.rows.values()
+    workshop.store.rows[job.id] = job.with_(owner="another host", epoch=1)
     await workshop.advance(600.0)
 
     assert len(workshop.engine.jobs) == 0
-    assert workshop.journal.rows[job.id].owner == "another host"
-    assert workshop.journal.rows[job.id].state is S.ACCEPTED
+    assert workshop.store.rows[job.id].owner == "another host"
+    assert workshop.store.rows[job.id].state is S.ACCEPTED
     assert workshop.api.deleted == []

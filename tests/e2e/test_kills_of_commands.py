@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.files.scan import Looking
-from expandd.adapters.store.sqlite.job_store import SqliteJournal
-from expandd.adapters.store.sqlite.reader import write_orders
-from expandd.domain.commands import Order, Verb
+from expandd.adapters.files.scan import Scanner
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.adapters.store.sqlite.reader import write_commands
+from expandd.domain.commands import Command, Verb
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets
-from expandd.simulator.server import PracticeServer
+from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support import doomed
-from tests.support.daemon import House, names, practice_login
+from tests.support.daemon import House, names, simulator_login
 from tests.support.doomed import Nursery
+from tests.support.images import an_image
 from tests.support.jobs import a_job_in, a_place, a_result, a_source
-from tests.support.pictures import picture
 
 POINTS = (
     "journal.stand",
@@ -32,33 +32,33 @@ POINTS = (
     "journal.carried_out",
     "journal.lift",
     "folders.write_result_sidecar",
-    "vault.keep",
-    "vault.reuse",
-    "journal.move.claimed>vaulted",
+    "spool.keep",
+    "spool.reuse",
+    "journal.move.claimed>downloaded",
     "journal.move.claimed>delivered",
 )
-"""What only orders, duplicates and sidecars do."""
+"""What only commands, duplicates and sidecars do."""
 
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("share", range(3))
-def test_a_kill_at_any_point_of_an_order_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
+def test_a_kill_at_any_point_of_an_command_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
     points = [f"{point}:{side}#1" for point in POINTS for side in ("before", "after")][share::3]
-    with PracticeServer(switches) as server, Nursery(practice_login()) as nursery:
+    with Simulator(switches) as server, Nursery(simulator_login()) as nursery:
         scenes = [Scene(tmp_path / f"kill{n}", server, nursery, seed=100 * share + n) for n in range(len(points))]
         for scene, point in zip(scenes, points, strict=True):
             scene.killed_at(point)
         counts = server.counts()
 
-    # The redo of one picture; the reused and the skipped copies of the other cost nothing.
+    # The redo of one image; the reused and the skipped copies of the other cost nothing.
     assert counts.generates_by_source == {scene.digest: 1 for scene in scenes}
 
 
 class Scene:
-    """Folders with a picture that is done and to be redone, a file in error to be retried, and two duplicates."""
+    """Folders with an image that is done and to be redone, a file in error to be retried, and two duplicates."""
 
-    def __init__(self, root: Path, server: PracticeServer, nursery: Nursery, seed: int) -> None:
+    def __init__(self, root: Path, server: Simulator, nursery: Nursery, seed: int) -> None:
         root.mkdir()
         self.nursery = nursery
         self.log = root / "log"
@@ -71,17 +71,17 @@ class Scene:
                 "skip": "offsets: {left: 10}, duplicates: skip",
             },
         )
-        manners = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
-        self.house.config.write_text(manners, encoding="utf-8")
+        defaults = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
+        self.house.config.write_text(defaults, encoding="utf-8")
         self.reuse, self.skip = self.house.folder("reuse"), self.house.folder("skip")
-        self.again, self.twice = picture("png", seed=2 * seed), picture("png", seed=2 * seed + 1)
+        self.again, self.twice = an_image("png", seed=2 * seed), an_image("png", seed=2 * seed + 1)
         self.digest = hashlib.sha256(self.again).hexdigest()
         self._remember()
         (self.reuse / "inbox" / "copy.png").write_bytes(self.twice)
         (self.skip / "inbox" / "copy.png").write_bytes(self.twice)
 
     def run(self, verb: str, what: str) -> int:
-        return self.nursery.run(doomed.Order(str(self.house.config), verb, what, log=str(self.log)))
+        return self.nursery.run(doomed.Command(str(self.house.config), verb, what, log=str(self.log)))
 
     def killed_at(self, point: str) -> None:
         code, again = self.run("kill", point), self.run("finish", "")
@@ -100,7 +100,7 @@ class Scene:
         assert sorted(os.listdir(self.reuse / "error")) == ["notes.txt", "notes.txt.error.json"], point
         for inbox in (self.reuse / "inbox", self.skip / "inbox"):
             assert names(inbox) == os.listdir(inbox / ".expandd") == [], point
-        assert os.listdir(self.house.state_dir / "vault") == ["kept"], point
+        assert os.listdir(self.house.state_dir / "spool") == ["kept"], point
         assert json.loads((self.reuse / "outbox" / "copy.png.json").read_bytes())["paid"] is False, point
         with sqlite3.connect(self.house.state_dir / "journal.sqlite") as connection:
             left = [connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES]
@@ -108,12 +108,12 @@ class Scene:
         assert left == [(0,), (0,)], point
 
     def _remember(self) -> None:
-        """What an earlier run left: two pictures that are done, a file in error, and what a person orders now."""
-        kept = self.house.state_dir / "vault" / "kept"
+        """What an earlier run left: two images that are done, a file in error, and what a person commands now."""
+        kept = self.house.state_dir / "spool" / "kept"
         kept.mkdir(parents=True)
         done = [self._done(name, content, kept) for name, content in (("again", self.again), ("twice", self.twice))]
         notes = self.reuse / "error" / "notes.txt"
-        notes.write_text("no picture")
+        notes.write_text("no image")
         failed = a_job_in(
             JobState.FAILED,
             "job-notes",
@@ -127,13 +127,13 @@ class Scene:
         failed = failed.with_(stamps=done[0].stamps[:1])
         path = self.house.state_dir / "journal.sqlite"
         asyncio.run(_written(path, (*done, failed)))
-        redo = Order(verb=Verb.REDO, at=time.time(), job_id=done[0].id)
-        write_orders(path, [redo, Order(verb=Verb.RETRY, at=time.time(), inbox=self.reuse / "inbox")])
+        redo = Command(verb=Verb.REDO, at=time.time(), job_id=done[0].id)
+        write_commands(path, [redo, Command(verb=Verb.RETRY, at=time.time(), inbox=self.reuse / "inbox")])
 
     def _done(self, name: str, content: bytes, kept: Path) -> Job:
         original, result = self.reuse / "done" / f"{name}.png", self.reuse / "outbox" / f"{name}.png"
         original.write_bytes(content)
-        drawn = picture("png", width=106, seed=sum(content))
+        drawn = an_image("png", width=106, seed=sum(content))
         result.write_bytes(drawn)
         digest = hashlib.sha256(drawn).hexdigest()
         (kept / digest).write_bytes(drawn)
@@ -151,17 +151,17 @@ class Scene:
         return job.with_(result=a_result(sha256=digest, bytes=len(drawn)))
 
 
-TABLES = ("orders", "standing_orders")
+TABLES = ("commands", "holds")
 
 
 def _identity(path: Path) -> FileIdentity:
-    found = Looking().identity_of(path)
+    found = Scanner().identity_of(path)
     assert found is not None
     return found
 
 
 async def _written(path: Path, jobs: tuple[Job, ...]) -> None:
-    journal = SqliteJournal(path)
+    store = SqliteJobStore(path)
     for job in jobs:
-        await journal.add(job)
-    journal.close()
+        await store.add(job)
+    store.close()

@@ -1,4 +1,4 @@
-"""Pictures that are odd, or made to do harm: files of several pictures, of many parts, of texts that swell."""
+"""Images that are odd, or made to do harm: files of several images, of many parts, of texts that swell."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import zlib
 
 from PIL import Image
 
-from tests.support.pictures import chunk, encoded, picture
+from tests.support.images import an_image, chunk, encoded
 
 
-def several_pictures(width: int = 300, height: int = 200, *, orientation: int = 1) -> tuple[bytes, bytes]:
-    """A JPEG of two pictures, as phones and cameras write it (MPF), and the first of them as a file of its own."""
-    first = picture("jpeg", width, height, orientation=orientation)
-    second = picture("jpeg", width // 2, height // 2, seed=9)
-    # Where in the first picture the list lies: behind JFIF's segment, as ever.
+def several_images(width: int = 300, height: int = 200, *, orientation: int = 1) -> tuple[bytes, bytes]:
+    """A JPEG of two images, as phones and cameras write it (MPF), and the first of them as a file of its own."""
+    first = an_image("jpeg", width, height, orientation=orientation)
+    second = an_image("jpeg", width // 2, height // 2, seed=9)
+    # Where in the first image the list lies: behind JFIF's segment, as ever.
     at = 2 + 2 + int.from_bytes(first[4:6])
     entries = [(0xB000, 7, 4, int.from_bytes(b"0100", "little")), (0xB001, 4, 1, 2), (0xB002, 7, 32, 50)]
     index = b"II*\0" + struct.pack("<IH", 8, 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
@@ -38,7 +38,7 @@ def many_scans(scans: int, width: int = 256, height: int = 256) -> bytes:
 
 def many_chunks(chunks: int, kind: bytes = b"IDAT") -> bytes:
     """A PNG with so many empty chunks of a kind before its end."""
-    whole = picture("png")
+    whole = an_image("png")
     return whole[:-12] + chunk(kind, b"") * chunks + whole[-12:]
 
 
@@ -53,7 +53,7 @@ def with_chunk(png: bytes, kind: bytes, body: bytes, *, harmed: bool = False) ->
 def swelling_text(size: int, kind: bytes = b"zTXt") -> bytes:
     """A PNG that carries a text, or a profile, which unpacks to so many bytes."""
     before = b"Comment\0\1\0\0\0" if kind == b"iTXt" else b"Comment\0\0"
-    return with_chunk(picture("png"), kind, before + _packed(size))
+    return with_chunk(an_image("png"), kind, before + _packed(size))
 
 
 @functools.cache
@@ -64,7 +64,7 @@ def _packed(size: int) -> bytes:
 
 def apple_png() -> bytes:
     """A PNG as iPhone apps carry them: with a chunk before the header, and data without zlib's head and sum."""
-    whole = picture("png")
+    whole = an_image("png")
     return whole[:8] + chunk(b"CgBI", b"\x50\0\x20\6") + whole[8:]
 
 
@@ -79,5 +79,5 @@ def webp_with_exif(zeros: int, *, beside: int = 0) -> bytes:
     """A WEBP whose EXIF ends in so many zeros; `beside`: zeros behind its last chunk, which its header counts in."""
     exif = Image.Exif()
     exif[0x010F] = "A camera"
-    whole = picture("webp", 200, 100, exif=exif.tobytes() + bytes(zeros)) + bytes(beside)
+    whole = an_image("webp", 200, 100, exif=exif.tobytes() + bytes(zeros)) + bytes(beside)
     return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]

@@ -1,4 +1,4 @@
-"""Owns the pictures that tests use: small files of every format, whole ones and ones to be refused."""
+"""Owns the images that tests use: small files of every format, whole ones and ones to be refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 CORNERS: tuple[tuple[int, int, int], ...] = ((220, 20, 20), (20, 200, 20), (20, 20, 220), (230, 210, 20))
-"""Colours of the top left, top right, bottom left and bottom right quarter, as a person sees the picture."""
+"""Colours of the top left, top right, bottom left and bottom right quarter, as a person sees the image."""
 
 # What was done to the pixels before storing, so that the orientation tag of the same number undoes it.
 _UNDONE: dict[int, Image.Transpose] = {
@@ -25,7 +25,7 @@ _UNDONE: dict[int, Image.Transpose] = {
 }
 
 
-def picture(
+def an_image(
     format: str = "jpeg",  # noqa: A002, the word everybody uses
     width: int = 96,
     height: int = 80,
@@ -49,7 +49,7 @@ def picture(
 
 
 def drawing(width: int, height: int, seed: int = 0) -> Image.Image:
-    """The picture itself, RGB: each quarter in its colour of CORNERS, with specks by `seed` at the centre."""
+    """The image itself, RGB: each quarter in its colour of CORNERS, with specks by `seed` at the centre."""
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
     middle = (width // 2, height // 2)

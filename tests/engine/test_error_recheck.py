@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.events import BroughtBack
-from tests.support.fakes import picture
+from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
-WHOLE = picture(note="whole")
+WHOLE = an_image(note="whole")
 HALF = WHOLE[: len(WHOLE) // 2]
 
 
@@ -79,7 +79,7 @@ async def test_what_does_not_change_or_is_still_not_whole_stays_and_is_looked_in
 
 async def test_a_file_that_failed_for_another_reason_stays_whatever_becomes_of_it(workshop: Workshop) -> None:
     workshop.start()
-    workshop.drop("slow.png", b"no picture at all")
+    workshop.drop("slow.png", b"no image at all")
     await workshop.closed("slow.png")
     (workshop.hot[0].error / "slow.png").write_bytes(WHOLE)
     await workshop.advance(1800.0)

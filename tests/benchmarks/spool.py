@@ -1,4 +1,4 @@
-"""Keeping: what becomes of files that lie there before the start, come during an outage, or are in hand at a SIGKILL.
+"""Keeping: what becomes of files that lie there before the start, come during an outage, or are in progress at a SIGKILL.
 
 Kept is what lies in the outbox in the end, without anybody lending a hand. What was paid for without a result in the
 outbox, and what was paid for twice, the service has counted.
@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.benchmarks import contenders, photos, table
 from tests.benchmarks.contenders import Contender, Task
-from tests.benchmarks.practice import Practice, practice
+from tests.benchmarks.simulator import SimulatorProcess, simulator
 from tests.benchmarks.yard import Crew, Yard, until, yard
 
 GENERATION = 1.0
@@ -24,16 +24,16 @@ QUIET, LONGEST = 12.0, 150.0
 """Seconds without a new result after which no more are expected, and seconds in all."""
 
 Start = Callable[[], None]
-Story = Callable[[Yard, Practice, Crew, Start, Sequence[Path]], None]
+Story = Callable[[Yard, SimulatorProcess, Crew, Start, Sequence[Path]], None]
 
 
-def there_before(place: Yard, _practice: Practice, _crew: Crew, start: Start, files: Sequence[Path]) -> None:
+def there_before(place: Yard, _simulator: SimulatorProcess, _crew: Crew, start: Start, files: Sequence[Path]) -> None:
     """The files lie in the inbox when the program starts."""
     place.drop(files)
     start()
 
 
-def service_away(place: Yard, service: Practice, _crew: Crew, start: Start, files: Sequence[Path]) -> None:
+def service_away(place: Yard, service: SimulatorProcess, _crew: Crew, start: Start, files: Sequence[Path]) -> None:
     """Half of the files come before the service goes away, half while it is away."""
     start()
     half = len(files) // 2
@@ -45,7 +45,7 @@ def service_away(place: Yard, service: Practice, _crew: Crew, start: Start, file
     service.come_back()
 
 
-def killed(place: Yard, service: Practice, crew: Crew, start: Start, files: Sequence[Path]) -> None:
+def killed(place: Yard, service: SimulatorProcess, crew: Crew, start: Start, files: Sequence[Path]) -> None:
     """SIGKILL to every process in the middle of a burst, then a new start."""
     start()
     place.drop(files)
@@ -62,16 +62,16 @@ STORIES: dict[str, tuple[int, Story]] = {
 }
 
 
-def measure(one: Contender, number: int, story: Story) -> dict[str, Any]:
+def measure(one: Contender, number: int, history: Story) -> dict[str, Any]:
     """How many were kept, paid for in vain and paid for twice."""
     seconds = {"generate_min": GENERATION, "generate_max": GENERATION}
-    with practice(poll_limit=0.0, **seconds) as service, yard() as place:
+    with simulator(poll_limit=0.0, **seconds) as service, yard() as place:
         crew, base = Crew(place.log), Crew(place.root / "service-log")
         try:
             if one.service:
                 one.service(place, base)
             files = photos.stage(place.staging, number)
-            story(place, service, crew, lambda: one.start(place, service, TASK, crew), files)
+            history(place, service, crew, lambda: one.start(place, service, TASK, crew), files)
             until(lambda: len(place.results()) >= number, 20.0)
             place.quiet(QUIET, LONGEST)
         finally:
@@ -94,7 +94,7 @@ def main() -> None:
     chosen = parser.parse_args()
     print(table.machine())
     rows = [
-        [one.name, *(told(measure(one, number, story)) for number, story in STORIES.values())]
+        [one.name, *(told(measure(one, number, history)) for number, history in STORIES.values())]
         for one in contenders.present(chosen.only)
     ]
     table.show("Results in the outbox, of those dropped", ["contender", *STORIES], rows)

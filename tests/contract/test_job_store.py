@@ -1,0 +1,595 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.adapters.store.sqlite.reader import write_commands
+from expandd.adapters.store.sqlite.rows import to_row
+from expandd.adapters.store.sqlite.schema import STEPS, VERSION
+from expandd.domain.commands import Command, Hold, HoldKind, Verb
+from expandd.domain.errors import DatabaseAway, Fault, FaultCode, RowRefused, StaleJob
+from expandd.domain.job import JobState, Stamp, moved
+from expandd.domain.offsets import Offsets
+from expandd.domain.spending import Outcome, Payment, Spent, Today
+from expandd.engine.ports import JobStore
+from tests.support.fakes import MemoryJobStore
+from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source
+from tests.support.manual_clock import START
+
+S = JobState
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+    with ExitStack() as stack:
+        if request.param == "memory":
+            yield MemoryJobStore()
+        else:
+            yield stack.enter_context(closing(SqliteJobStore(tmp_path / "journal.sqlite")))
+
+
+@pytest.fixture
+def open_store(tmp_path: Path) -> Iterator[Callable[[], SqliteJobStore]]:
+    """Opens the job database of one file, again and again."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(SqliteJobStore(tmp_path / "journal.sqlite")))
+
+
+# --- what every job database does ---
+
+
+@pytest.mark.parametrize("state", list(S))
+async def test_a_job_comes_back_as_it_was_written(store: JobStore, state: JobState) -> None:
+    job = a_job_in(state, held=True, note="why", attempts=3, tries=5, notifications=(7, 9), task_id="task")
+    await store.add(job)
+
+    assert await store.get(job.id) == job
+
+
+async def test_what_was_never_written_is_none(store: JobStore) -> None:
+    assert await store.get("nobody") is None
+    assert await store.by_image_id("nobody") is None
+    assert list(await store.open_jobs()) == []
+
+
+async def test_a_save_replaces_the_row(store: JobStore) -> None:
+    job = a_job()
+    await store.add(job)
+    after = moved(job, S.UPLOADED, 2.0, image_id="image")
+    await store.save(after, S.CLAIMED)
+
+    assert await store.get(job.id) == after
+
+
+@pytest.mark.parametrize(
+    ("expected", "changes"),
+    [
+        (S.UPLOADED, {}),  # another state than the one there
+        (S.CLAIMED, {"owner": "host-b"}),  # another owner's job
+        (S.CLAIMED, {"epoch": 1}),  # the same owner, who had lost it in between
+        (S.CLAIMED, {"id": "job-2"}),  # no such job
+    ],
+)
+async def test_a_save_by_somebody_who_is_out_of_date_changes_nothing(
+    store: JobStore, expected: JobState, changes: dict[str, Any]
+) -> None:
+    job = a_job()
+    await store.add(job)
+    with pytest.raises(StaleJob):
+        await store.save(job.with_(note="stale", **changes), expected)
+
+    assert await store.get(job.id) == job
+    assert await store.get("job-2") is None
+
+
+async def test_of_many_that_move_a_job_at_once_one_wins(store: JobStore) -> None:
+    job = a_job_in(S.UPLOADED)
+    await store.add(job)
+    rivals = [moved(job, S.SUBMITTING, 3.0, note=f"rival {number}") for number in range(20)]
+    outcomes = await asyncio.gather(*(store.save(rival, S.UPLOADED) for rival in rivals), return_exceptions=True)
+    winners = [rival for rival, outcome in zip(rivals, outcomes, strict=True) if outcome is None]
+
+    assert len(winners) == 1
+    assert [type(outcome) for outcome in outcomes].count(StaleJob) == 19
+    assert await store.get(job.id) == winners[0]
+
+
+async def test_open_jobs_are_those_not_closed_oldest_first(store: JobStore) -> None:
+    for job_id in ("0003", "0001", "0004", "0002"):
+        await store.add(a_job(job_id))
+    await store.save(a_job("0002").with_(closed=True), S.CLAIMED)
+
+    assert [job.id for job in await store.open_jobs()] == ["0001", "0003", "0004"]
+
+
+async def test_the_youngest_job_of_an_image_id_is_found_open_or_closed(store: JobStore) -> None:
+    await store.add(a_job_in(S.DONE, "0002").with_(image_id="image", closed=True))
+    await store.add(a_job_in(S.DONE, "0001").with_(image_id="image"))
+    await store.add(a_job("0003"))
+    found = await store.by_image_id("image")
+
+    assert found is not None
+    assert found.id == "0002"
+    assert await store.by_image_id("") is None
+
+
+async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_them_fails_alone(
+    store: JobStore,
+) -> None:
+    jobs = [a_job(f"{number:04d}") for number in range(200)]
+    stale = store.save(a_job("9999"), S.CLAIMED)
+    outcomes = await asyncio.gather(*(store.add(job) for job in jobs), stale, return_exceptions=True)
+
+    assert outcomes[:-1] == [None] * 200
+    assert isinstance(outcomes[-1], StaleJob)
+    assert len(await store.open_jobs()) == 200
+
+
+@pytest.mark.parametrize("changes", [{"tries": 2**63}, {"epoch": -(2**70)}, {"stamps": (Stamp(S.CLAIMED, math.inf),)}])
+async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
+    open_store: Callable[[], SqliteJobStore], changes: dict[str, Any]
+) -> None:
+    store = open_store()
+    good = [store.add(a_job(f"{number:04d}")) for number in range(5)]
+    bad = store.add(a_job("9999").with_(**changes))
+    outcomes = await asyncio.gather(*good[:2], bad, *good[2:], return_exceptions=True)
+
+    assert [outcome for outcome in outcomes if outcome is not None] == [outcomes[2]]
+    assert isinstance(outcomes[2], RowRefused)
+    assert len(await store.open_jobs()) == 5
+
+
+async def test_a_new_store_is_this_users_alone_whatever_the_umask(
+    open_store: Callable[[], SqliteJobStore], tmp_path: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        await open_store().add(a_job())
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("journal.sqlite*")}
+    finally:
+        os.umask(before)
+
+    assert modes == {"journal.sqlite": 0o600, "journal.sqlite-shm": 0o600, "journal.sqlite-wal": 0o600}
+
+
+async def test_one_write_that_fails_is_told_to_its_own_asker(open_store: Callable[[], SqliteJobStore]) -> None:
+    """A key that is there already, a job that has moved on, and good ones, all in one group."""
+    store = open_store()
+    await store.add(a_job("0000"))
+    writes = [
+        store.add(a_job("0001")),
+        store.add(a_job("0000", note="another one")),
+        store.save(moved(a_job_in(S.UPLOADED, "0000"), S.SUBMITTING, 3.0), S.UPLOADED),
+        store.save(moved(a_job("0000"), S.UPLOADED, 3.0), S.CLAIMED),
+        store.add(a_job("0002")),
+    ]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), RowRefused, StaleJob, type(None), type(None)]
+    assert [job.id for job in await store.open_jobs()] == ["0000", "0001", "0002"]
+
+
+async def test_a_group_that_the_disk_has_no_room_for_fails_for_those_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJobStore(path)) as store:
+        await store.open_jobs()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON jobs WHEN new.note = 'large' BEGIN SELECT json('{'); END"
+            )
+        large = [store.add(a_job(f"9{number}", note="large")) for number in range(2)]
+        outcomes = await asyncio.gather(
+            store.add(a_job("1")), large[0], store.add(a_job("2")), large[1], return_exceptions=True
+        )
+
+        assert [type(outcome) for outcome in outcomes] == [type(None), DatabaseAway, type(None), DatabaseAway]
+        assert [job.id for job in await store.open_jobs()] == ["1", "2"]
+
+
+async def test_payments_are_appended_and_only_their_outcome_changes(store: JobStore) -> None:
+    job = a_job_in(S.UPLOADED)
+    await store.add(job)
+    way = (S.UPLOADED, S.SUBMITTING, S.UNKNOWN, S.UPLOADED, S.SUBMITTING, S.ACCEPTED)
+    for number, (expected, to) in enumerate(pairwise(way)):
+        job = moved(job, to, START + 100.0 + number)
+        await store.save(job, expected)
+    found = await store.get(job.id)
+
+    assert found == job
+    assert job.payments == (Payment(START + 100.0, Outcome.NOT_MADE), Payment(START + 103.0, Outcome.TAKEN))
+
+
+async def test_a_write_whose_asker_went_away_is_whole_or_absent(store: JobStore) -> None:
+    job = a_job()
+    writing = asyncio.create_task(_do(store.add(job)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait({writing})
+
+    assert await store.get(job.id) in {None, job}
+
+
+@pytest.mark.parametrize("words", ["\udce4", "half \ud83d", "zero \x00 zero", "new\nline", "日本"])
+async def test_any_words_from_outside_can_be_written_down(store: JobStore, words: str) -> None:
+    fault = Fault(FaultCode.FAILED_AT_API, words, words)
+    await store.add(a_job(note=words, image_id=words, task_id=words, link=words, fault=fault))
+    [job] = await store.open_jobs()
+
+    assert job.fault is not None
+    assert job.fault.code is FaultCode.FAILED_AT_API
+
+
+async def test_the_largest_numbers_of_a_file_system_fit(store: JobStore) -> None:
+    identity = a_source().identity.__class__(device=2**64 - 1, inode=2**64 - 1, size=2**62, mtime_ns=-(2**62))
+    job = a_job(source=a_source(identity=identity))
+    await store.add(job)
+
+    assert await store.get(job.id) == job
+
+
+names = st.binary(min_size=1, max_size=255).filter(
+    lambda raw: not {0, ord("/")} & set(raw) and raw not in {b".", b".."}
+)
+
+
+@given(name=names)
+def test_names_of_any_bytes_come_back_as_they_were(name: bytes) -> None:
+    path = Path(os.fsdecode(name))
+    job = a_job(
+        relative=path,
+        place=a_place(Path("/srv") / path),
+        target=Path("/out") / path,
+        resting=Path("/done") / path,
+        result=a_result(),
+    )
+
+    async def there_and_back() -> None:
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+            for store in (MemoryJobStore(), SqliteJobStore(Path(directory) / "journal.sqlite")):
+                await store.add(job)
+                found = await store.get(job.id)
+                if isinstance(store, SqliteJobStore):
+                    store.close()
+
+                assert found == job
+
+    asyncio.run(there_and_back())
+
+
+# --- what only a disk can do ---
+
+
+async def test_what_was_written_survives_a_reopening(open_store: Callable[[], SqliteJobStore]) -> None:
+    first = open_store()
+    job = a_job_in(S.DOWNLOADED)
+    await first.add(job)
+    first.close()
+    second = open_store()
+
+    assert list(await second.open_jobs()) == [job]
+
+
+async def test_what_was_written_survives_a_process_that_never_closed_it(
+    open_store: Callable[[], SqliteJobStore],
+) -> None:
+    job = a_job_in(S.SUBMITTING)
+    await open_store().add(job)
+
+    assert list(await open_store().open_jobs()) == [job]
+
+
+async def test_every_write_is_synced_before_it_returns(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJobStore(path)) as store:
+        await store.add(a_job())
+        with closing(sqlite3.connect(path)) as reader:
+            mode = reader.execute("PRAGMA journal_mode").fetchone()
+            rows = reader.execute("SELECT count(*) FROM jobs").fetchone()
+
+    assert mode == ("wal",)
+    assert rows == (1,)
+
+
+async def test_many_writers_share_their_syncs(tmp_path: Path) -> None:
+    """Two hundred writes of their own syncs would take seconds on a disk; in groups they are a handful."""
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJobStore(path)) as store:
+        await store.get("x")
+        await asyncio.gather(*(store.add(a_job(f"{number:04d}")) for number in range(200)))
+        frames = (path.with_name(path.name + "-wal").stat().st_size - 32) // (4096 + 24)
+
+    # Each commit writes at least the last page of the table anew.
+    assert frames < 200
+
+
+def directory_in_its_place(path: Path) -> None:
+    path.mkdir()
+
+
+def something_else(path: Path) -> None:
+    path.write_bytes(b"this is no database, and long enough to be sure of it" * 100)
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+
+
+@pytest.mark.parametrize("spoil", [directory_in_its_place, something_else, newer])
+async def test_a_file_that_is_no_store_is_said_to_be_away(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    path = tmp_path / "journal.sqlite"
+    spoil(path)
+    with closing(SqliteJobStore(path)) as store:
+        for call in (store.add(a_job()), store.save(a_job(), S.CLAIMED), store.open_jobs()):
+            with pytest.raises(DatabaseAway, match=r"journal\.sqlite"):
+                await call
+
+
+async def test_a_directory_that_cannot_be_written_is_said_to_be_away() -> None:
+    with closing(SqliteJobStore(Path("/proc/journal.sqlite"))) as store, pytest.raises(DatabaseAway):
+        await store.add(a_job())
+
+
+async def test_a_newer_store_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    newer(path)
+    with closing(SqliteJobStore(path)) as store, pytest.raises(DatabaseAway, match="newer"):
+        await store.open_jobs()
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    assert tables == (0,)
+
+
+async def test_a_store_whose_directory_comes_back_works_again(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with closing(SqliteJobStore(state / "journal.sqlite")) as store:
+        with pytest.raises(DatabaseAway):
+            await store.add(a_job())
+        state.mkdir()
+        await store.add(a_job())
+
+        assert await store.get("job-1") == a_job()
+
+
+async def test_a_store_that_another_process_writes_into_waits_for_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJobStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        await store.add(a_job("0001"))
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.create_task(_do(store.add(a_job("0002"))))
+        await asyncio.sleep(0)
+        other.execute("COMMIT")
+        await adding
+
+        assert len(await store.open_jobs()) == 2
+
+
+async def _do(work: Awaitable[None]) -> None:
+    await work
+
+
+# --- what people decide, and what is forgotten ---
+
+
+def an_command(verb: Verb = Verb.RETRY, **changes: Any) -> Command:
+    return Command(**{"verb": verb, "at": 5.0, **changes})
+
+
+async def test_commands_come_in_command_and_are_forgotten_once_carried_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    odd = Path(os.fsdecode(b"caf\xe9.png"))
+    with closing(SqliteJobStore(path)) as store:
+        await store.open_jobs()
+    write_commands(
+        path, [an_command(Verb.PAID, job_id="job-1"), an_command(Verb.CANCEL, inbox=Path("/in"), relative=odd)]
+    )
+    with closing(SqliteJobStore(path)) as store:
+        first, second = await store.commands()
+        await store.carried_out(first)
+        await store.carried_out(first)
+
+        assert first == an_command(Verb.PAID, job_id="job-1", number=1)
+        assert second == an_command(Verb.CANCEL, inbox=Path("/in"), relative=odd, number=2)
+        assert list(await store.commands()) == [second]
+
+
+def test_an_command_makes_no_store_where_none_is(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseAway, match="is its disk mounted"):
+        write_commands(tmp_path / "journal.sqlite", [an_command(job_id="job-1")])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_command_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJobStore(path)) as store:
+        before = list(await store.commands())
+        await asyncio.to_thread(write_commands, path, [an_command(job_id="job-1")])
+
+        assert before == []
+        assert [command.job_id for command in await store.commands()] == ["job-1"]
+
+
+async def test_holds_are_one_of_each_kind_about_each_thing(store: JobStore) -> None:
+    inbox = Path("/in")
+    all_paused = Hold(kind=HoldKind.PAUSED, at=1.0)
+    one_paused = Hold(kind=HoldKind.PAUSED, at=2.0, inbox=inbox)
+    file_paused = Hold(kind=HoldKind.PAUSED, at=3.0, inbox=inbox, relative=Path("a.png"))
+    again = Hold(kind=HoldKind.AGAIN, at=4.0, sha256="ab" * 32)
+    for command in (all_paused, one_paused, file_paused, again, replace(one_paused, at=5.0)):
+        await store.stand(command)
+    await store.lift(all_paused)
+    await store.lift(all_paused)
+
+    assert list(await store.holds()) == [file_paused, again, replace(one_paused, at=5.0)]
+
+
+# --- what was paid for ---
+
+JANUARY = Today(
+    day="2027-01-15", day_began=START, month_began=START - 1e6, day_ends=START + 86400.0, month_ends=START + 1e6
+)
+
+
+async def test_what_was_spent_is_counted_by_inbox_also_of_jobs_that_are_forgotten(store: JobStore) -> None:
+    await store.add(a_job_in(S.DONE, "1", closed=True))
+    await store.add(a_job_in(S.DONE, "2", closed=True, place=a_place(Path("/other"))))
+    await store.add(a_job_in(S.ACCEPTED, "3"))
+    await store.add(a_job_in(S.RETURNED, "4", closed=True))
+    refused = moved(a_job_in(S.SUBMITTING, "5"), S.UPLOADED, START + 9)
+    await store.add(moved(refused, S.SUBMITTING, START + 10))
+    before = _by_inbox(await store.spent(JANUARY))
+    await store.prune(START + 1e6)
+
+    # Also what is open counts, and of a job whose first call was refused the second.
+    assert before == {Path("/srv/hot/inbox"): 3, Path("/other/inbox"): 1}
+    assert _by_inbox(await store.spent(JANUARY)) == before
+
+
+async def test_what_was_spent_before_the_month_is_not_counted(store: JobStore) -> None:
+    await store.add(a_job_in(S.DONE, closed=True))
+    february = replace(JANUARY, day="2027-02-15", day_began=START + 3e6, month_began=START + 2e6)
+    before = list(await store.spent(february))
+    await store.prune(START + 1e6)
+
+    assert before == []
+    assert list(await store.spent(february)) == []
+
+
+def _by_inbox(spent: Sequence[Spent]) -> dict[Path, int]:
+    counts: Counter[Path] = Counter()
+    for one in spent:
+        counts[one.inbox] += one.images
+    return dict(counts)
+
+
+async def test_a_duplicate_is_the_youngest_done_job_of_the_same_bytes_and_offsets(store: JobStore) -> None:
+    source = a_source(sha256="cd" * 32)
+    await store.add(a_job_in(S.DONE, "1", source=source, closed=True))
+    await store.add(a_job_in(S.DONE, "2", source=source, closed=True))
+    await store.add(a_job_in(S.ACCEPTED, "3", source=source))
+    await store.add(a_job_in(S.DONE, "4", source=source, offsets=Offsets(top=1), closed=True))
+    await store.add(a_job_in(S.DONE, "5", source=a_source(sha256="ef" * 32), closed=True))
+    reused_from = await store.reused_from(a_job("6", source=source))
+
+    assert reused_from is not None
+    assert reused_from.id == "2"
+    assert await store.reused_from(a_job("7", source=a_source(sha256="99" * 32))) is None
+
+
+async def test_bytes_that_a_folder_has_paid_for_are_found_whatever_the_offsets_were(store: JobStore) -> None:
+    source = a_source(sha256="cd" * 32)
+    await store.add(a_job_in(S.DONE, "1", source=source, offsets=Offsets(top=1), closed=True))
+    await store.add(a_job_in(S.DONE, "2", source=source, place=a_place(Path("/other")), closed=True))
+    await store.add(a_job_in(S.DONE, "3", source=source, reused_from="1", closed=True))
+    await store.add(a_job_in(S.ACCEPTED, "4", source=source))
+    found = await store.paid_here(a_job("5", source=source))
+
+    assert found is not None
+    assert found.id == "1"
+    assert await store.paid_here(a_job("6", source=a_source(sha256="99" * 32))) is None
+
+
+async def test_a_store_of_the_first_format_is_read_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    job = a_job_in(S.ACCEPTED)
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"BEGIN; {STEPS[0]} PRAGMA user_version = 1; COMMIT;")
+        known = [row[1] for row in old.execute("PRAGMA table_info(jobs)")]
+        row = to_row(job)
+        row["stamps"] = row["stamps"].replace('"submitting"', '"intent"')
+        marks = ", ".join("?" for _ in known)
+        names = ", ".join(f'"{name}"' for name in known)
+        old.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", [row[name] for name in known])
+        old.execute("INSERT INTO decisions (job, verdict) VALUES ('job-1', 'not-paid')")
+        old.commit()
+    with closing(SqliteJobStore(path)) as store:
+        assert list(await store.open_jobs()) == [job]
+        assert [(command.verb, command.job_id) for command in await store.commands()] == [(Verb.NOT_PAID, "job-1")]
+
+
+OLD = Path(__file__).parent / "old" / "journal_of_format_2.sql"
+"""What the version before wrote: a job in each state, and some that have gone other ways."""
+
+COUNTED_OF_OLD = {
+    **dict.fromkeys(("in-accepted", "in-rendered", "in-vaulted", "in-delivered", "in-done"), Outcome.TAKEN),
+    **dict.fromkeys(("resolved-as-paid", "failed-at-api", "no-result-for-a-day"), Outcome.TAKEN),
+    **dict.fromkeys(("in-intent", "in-unknown"), Outcome.SENT),
+}
+
+
+THIRD = OLD.with_name("journal_of_format_3.sql")
+"""The same jobs and payments, with a command that nobody has carried out and two holds, in the words of that time."""
+
+
+async def test_the_third_format_is_taken_over_in_the_words_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(THIRD.read_text())
+        states = dict(old.execute("SELECT id, state FROM jobs"))
+    with closing(SqliteJobStore(path)) as store:
+        jobs = [await store.get(job_id) for job_id in states]
+        commands, holds = await store.commands(), await store.holds()
+
+    today = {"intent": S.SUBMITTING, "vaulted": S.DOWNLOADED, "withdrawn": S.RETURNED}
+    assert {job.id: job.state for job in jobs if job} == {
+        name: today.get(state) or S(state) for name, state in states.items()
+    }
+    assert all(job and job.state in [stamp.state for stamp in job.stamps] for job in jobs)
+    assert [job.reused_from for job in jobs if job and job.reused_from] == ["in-done"]
+    assert [(one.verb, one.at, one.job_id) for one in commands] == [(Verb.RETRY, 1700000002.25, "in-failed")]
+    assert [(one.kind, one.inbox, one.sha256) for one in holds] == [
+        (HoldKind.PAUSED, Path("/srv/expand/shop/inbox"), ""),
+        (HoldKind.AGAIN, None, "ab" * 32),
+    ]
+
+
+async def test_the_payments_of_the_second_format_are_taken_over_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    query = "SELECT inbox, day, sum(paid), sum(unknown) FROM ledger_lines GROUP BY inbox, day"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(OLD.read_text())
+        jobs = [row[0] for row in old.execute("SELECT id FROM jobs")]
+        lines = old.execute(query).fetchall()
+    for _ in ("migrated", "opened again"):
+        with closing(SqliteJobStore(path)) as store:
+            known = [await store.get(job_id) for job_id in jobs]
+            spent = await store.spent(JANUARY)
+
+        assert {job.id: job.payments[-1].outcome for job in known if job and job.payments} == COUNTED_OF_OLD
+        assert sum(one.images for one in spent) == len(COUNTED_OF_OLD)
+        assert all(job and job.spent_at in {None, job.entered(S.SUBMITTING)} for job in known)
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute(query).fetchall() == lines
+
+
+async def test_only_closed_jobs_are_forgotten_and_only_old_ones(store: JobStore) -> None:
+    jobs = [
+        a_job_in(S.DONE, "old", at=1_000.0, closed=True),
+        a_job_in(S.DONE, "young", at=9_000.0, closed=True),
+        a_job_in(S.UNKNOWN, "open", at=1_000.0),
+    ]
+    for job in jobs:
+        await store.add(job)
+    forgotten = await store.prune(5_000.0)
+
+    assert forgotten == 1
+    assert await store.get("old") is None
+    assert await store.get("young") is not None
+    assert await store.get("open") is not None
