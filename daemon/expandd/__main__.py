@@ -1,4 +1,4 @@
-"""Owns the way in: `python -m expandd`, and the installed command."""
+"""The entry point: `python -m expandd`, and the installed command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping: what becomes of files that lie there before the start, come during an outage, or are in progress at a SIGKILL.
+"""Keeping: what becomes of files that are there before the start, come in an outage, or are in progress at a SIGKILL.
 
 Kept is what lies in the outbox in the end, without anybody lending a hand. What was paid for without a result in the
 outbox, and what was paid for twice, the service has counted.

@@ -1,4 +1,4 @@
-"""What SIGHUP does to a running daemon: the new configuration, whole or not at all, and nothing to the work in progress."""
+"""SIGHUP gives a running daemon its new configuration, whole or not at all, and leaves the work in progress alone."""
 
 from __future__ import annotations
 

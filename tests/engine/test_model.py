@@ -1,4 +1,4 @@
-"""Anything may happen in any command: files, faults, crashes, clocks, commands. What is promised holds after every step.
+"""Anything may happen in any order: files, faults, crashes, clocks, commands. What is promised holds after each step.
 
 `EXPANDD_STORM=1` runs more and longer examples, `EXPANDD_MODEL=1000x60` as many and as long ones as it says.
 """

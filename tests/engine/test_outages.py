@@ -46,7 +46,7 @@ async def test_while_credits_are_used_up_the_free_question_is_asked_and_not_the_
     refused, asked = len(workshop.api.called("generate")), len(workshop.api.called("account"))
     await workshop.advance(4 * 3600.0)
 
-    # Those that were under way when the circuit breaker shut are refused; from then on only /me is asked, once a minute at most.
+    # Those that were under way when the breaker shut are refused; then only /me is asked, once a minute at most.
     assert refused <= 4
     assert len(workshop.api.called("generate")) == refused
     assert 4 * 60 * 0.4 < len(workshop.api.called("account")) - asked < 4 * 60 * 2

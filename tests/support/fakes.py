@@ -31,7 +31,7 @@ from expandd.engine.ports import Clock
 
 
 class MemoryJobStore:
-    """A job database without a disk. `away` makes every call fail, `fails` and `lies` single writes, by their number."""
+    """A job database in memory. `away` makes every call fail, `fails` and `lies` single writes, by their number."""
 
     def __init__(self, *jobs: Job) -> None:
         self.rows: dict[str, Job] = {job.id: job for job in jobs}

@@ -1,4 +1,4 @@
-"""Owns the credentials and where they come from: systemd, a file, or the environment. Never the configuration."""
+"""The credentials, from systemd, a file or the environment. Never from the configuration."""
 
 from __future__ import annotations
 

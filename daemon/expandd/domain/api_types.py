@@ -1,4 +1,4 @@
-"""Owns what the API can tell us, once read: notifications, history, account. Values only."""
+"""What the API can say, as values: notifications, history, account."""
 
 from __future__ import annotations
 

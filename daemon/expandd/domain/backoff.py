@@ -1,4 +1,4 @@
-"""Owns how long to wait before the next try: capped, exponential, with full jitter."""
+"""The wait before the next try: capped, exponential, with full jitter."""
 
 from __future__ import annotations
 

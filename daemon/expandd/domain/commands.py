@@ -1,4 +1,4 @@
-"""Owns what a person can command while the work goes on: the verbs, what each is about, and commands that stand."""
+"""The commands that people give: their verbs, what each is about, and holds, which last."""
 
 from __future__ import annotations
 

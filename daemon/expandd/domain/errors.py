@@ -1,4 +1,4 @@
-"""Owns the error tree, cut by what happens next.
+"""The errors, by what happens next.
 
 ExpanddError
 ├── ConfigurationError   nothing starts: the person corrects the file (exit 78)

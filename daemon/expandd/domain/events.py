@@ -1,4 +1,4 @@
-"""Owns the facts the engine announces: past tense, frozen, for logs, status and tests alike."""
+"""What the engine emits: facts in the past tense, frozen, for log, status and tests alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the job: one dropped file on its way to one result, its states and the moves between them."""
+"""The job: one dropped file on its way to one result, its states and the moves between them."""
 
 from __future__ import annotations
 
@@ -175,11 +175,11 @@ NO_OFFSETS = Offsets()
 class Job:
     """One dropped file on its way to one result.
 
-    `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in progress, `tries`
-    those of the whole job, `uploads` the uploads that the API took, `strikes` the failures in a row of this image
-    alone, while the API served. `target` (the result) and `resting` (the original) are chosen final paths, written down
-    before a file is put there. `reused_from` is the earlier job for whose bytes and offsets was paid, where nothing is paid
-    for this one; `duplicate_of` where this one is paid for all the same.
+    `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in progress,
+    `tries` those of the whole job, `uploads` the uploads that the API took, `strikes` the failures in a row of this
+    image alone, while the API served. `target` (the result) and `resting` (the original) are chosen final paths,
+    written down before a file is put there. `reused_from` is the earlier job with the same bytes and offsets whose
+    result this one gets for nothing; `duplicate_of` the earlier one where this one is paid for all the same.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Owns the names of what expandd writes: templates, numbers for taken names, the length a file system allows."""
+"""Names of the files that expandd writes: templates, numbers for taken names, the longest that is legal."""
 
 from __future__ import annotations
 

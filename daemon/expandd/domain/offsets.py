@@ -1,4 +1,4 @@
-"""Owns sizes, offsets and presets: from what a person configures to four integers for one image."""
+"""Sizes, offsets and presets: from what a person configures to four integers for one image."""
 
 from __future__ import annotations
 

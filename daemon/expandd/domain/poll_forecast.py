@@ -1,4 +1,4 @@
-"""Owns the aim of the polls: at the moment at which results wait for it least, by how long earlier ones took."""
+"""Forecasts when results will be there, by how long earlier ones took, so that polls meet them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns which names are never picked up: hidden files, droppings of systems, files that others are still writing."""
+"""Names that are never picked up: hidden files, system files, files that others are still writing."""
 
 from __future__ import annotations
 

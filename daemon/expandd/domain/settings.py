@@ -1,4 +1,4 @@
-"""Owns what a person configures, as values: checked, complete, without a trace of YAML."""
+"""The configuration as values: checked and complete, without a trace of YAML."""
 
 from __future__ import annotations
 

@@ -406,7 +406,7 @@ class Engine:
                 inbox.look_again()
 
     def _go_on(self) -> None:
-        """What waited at a circuit breaker goes on now, not when the circuit breaker would have been probed next; not all in one instant."""
+        """Let go on, spread over a while, what waited at a breaker: it does not wait for the next probe."""
         spread = min(MOST_SPREAD, SPREAD * len(self.jobs))
         for job in self.jobs:
             self.scheduler.wake(job.id, spread * self._outside.randomness.fraction())

@@ -1,4 +1,4 @@
-"""Owns what is forgotten in time: rows of jobs that are over, kept results, and, where asked for, old originals."""
+"""Deletes what is old: rows of closed jobs, kept results and, where configured, originals in done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what the engine needs of the outside, and nothing more: the contracts that adapters and fakes fulfil."""
+"""The ports: what the engine needs of the outside, as protocols that adapters and fakes fulfil."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the comparison of the job database with the work folders, both ways, at the start and whenever an inbox is back."""
+"""Compares the database with the work folders, both ways, at the start and whenever an inbox is back."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Recovery:
         return True
 
     async def _heed_record(self, job: Job) -> None:
-        """A job database from a backup may not know that this one was paid for. Its step looks again where this fails."""
+        """A database from a backup may not know that this one was paid for. Its step looks again where this fails."""
         try:
             await self._records.says_more(job)
         except FolderAway as error:

@@ -93,8 +93,8 @@ def _waiting(what: str, settings: Settings) -> Target | None:
 def _not_one(what: str, jobs: Sequence[Job]) -> str:
     if not jobs:
         return (
-            f"Nothing is known of {printable(what)}: it is no hot folder, lies in no inbox, and the job database has none "
-            "of that name."
+            f"Nothing is known of {printable(what)}: it is no hot folder, lies in no inbox, and the job database has "
+            "none of that name."
         )
     listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
     return f"{printable(what)} names more than one file; name one by its id:\n{listed}"
@@ -121,7 +121,8 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
     path = settings.state_dir / STORE
     if not path.exists():
         raise click.UsageError(
-            f"There is no job database {path}: expandd has never run with this state directory, or its disk is not mounted."
+            f"There is no job database {path}: expandd has never run with this state directory, or its disk is not "
+            "mounted."
         )
     with reading(path) as store:
         about = target(what, settings, store)

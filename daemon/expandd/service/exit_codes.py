@@ -1,4 +1,4 @@
-"""Owns what the exit codes of all commands mean."""
+"""The exit codes of all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what an answer that is no success amounts to: endpoint and answer in, one error of the domain out.
+"""Judges answers that are no success: endpoint and answer in, one error of the domain out.
 
 What each status proves about a generate:
 

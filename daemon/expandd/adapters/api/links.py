@@ -1,4 +1,4 @@
-"""Owns the link rule: where a result may be fetched from, judged before a byte is sent there."""
+"""Checks where a result may be downloaded from, before a byte is sent there."""
 
 from __future__ import annotations
 

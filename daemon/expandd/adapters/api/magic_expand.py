@@ -1,4 +1,4 @@
-"""Owns the Magic Expand API as the engine sees it: seven calls, each ending in a value or an error of the domain."""
+"""The Magic Expand API as the engine sees it: seven calls, each ending in a value or an error of the domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how an answer of the API is read: any bytes in, values of the domain out. Never raises, whatever it is given."""
+"""Reads answers of the API: any bytes in, values of the domain out. Never raises."""
 
 from __future__ import annotations
 

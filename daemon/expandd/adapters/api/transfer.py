@@ -1,4 +1,4 @@
-"""Owns the two ends of a transfer on disk: a file read as a multipart body, a body written as a file; both hash."""
+"""The two ends of a transfer on disk: a file read as a multipart body, a body written as a file; both hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how it is written what expandd tells, and where: hooks, the page for the browser."""
+"""The keys of what expandd tells others: hooks, and the page."""
 
 from __future__ import annotations
 

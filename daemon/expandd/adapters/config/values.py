@@ -1,4 +1,4 @@
-"""Owns what one value of the configuration may be: durations, amounts, ratios, words, paths, addresses."""
+"""The types of single values of the configuration: durations, amounts, ratios, words, paths, addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns YAML text: what it says as plain values, and on which line, in which words, each of them stands."""
+"""Reads YAML: plain values, and the line and the words in which each of them stands."""
 
 from __future__ import annotations
 

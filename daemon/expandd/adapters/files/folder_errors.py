@@ -1,4 +1,4 @@
-"""Owns what an OSError in a hot folder means: the folder is away, or full, and what a person does about it."""
+"""Says what an OSError in a hot folder means: the folder is away or full, and what a person does about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the locks that keep a second instance away from an inbox.
+"""Locks that keep a second instance away from an inbox.
 
 The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that is
 stands in an attribute of the inbox's work folder, or in a file in it where the file system has none, where nobody else

@@ -1,4 +1,4 @@
-"""Owns the mark beside a file that may be paid for: its job, readable without the job database."""
+"""The recovery record beside a file in work: its job, readable without the database."""
 
 from __future__ import annotations
 

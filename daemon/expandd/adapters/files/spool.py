@@ -1,4 +1,4 @@
-"""Owns the spool: paid bytes on the local disk, until their job is over."""
+"""The spool: paid results on the local disk until their job is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the names, in plain words, of the file types that cannot be expanded, told by their first bytes."""
+"""Names of file types that cannot be expanded, told by their first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the child process that decodes: its limits, and the messages in which it is asked and answers.
+"""The decoder process: its limits, and the messages in which it is asked and answers.
 
 One JSON line asks, with the open files it is about beside it; one answers, in ASCII. Its first line says that it is
 ready. The end of its input ends the process, so it dies with its daemon.

@@ -1,4 +1,4 @@
-"""Owns carrying out what people command while the work goes on."""
+"""Carries out the commands that people give while the daemon works."""
 
 from __future__ import annotations
 

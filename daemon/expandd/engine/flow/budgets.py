@@ -1,4 +1,4 @@
-"""Owns the budgets: what may still be spent today and this month, by folder and in all, reserved before it is spent."""
+"""Budgets: what may still be spent today and this month, by folder and in all, reserved before it is spent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Used:
 
 
 class Budgets:
-    """Counts by what the job database and the open jobs say, so that nothing is counted twice and a restart forgets nothing.
+    """Counts payments from the job database and the open jobs: none twice, and none is forgotten by a restart.
 
     `inbox` is None where all folders are meant.
     """

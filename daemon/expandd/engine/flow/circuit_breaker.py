@@ -81,7 +81,7 @@ class CircuitBreaker:
             self._probe_later(self.shut, self._backoff.cap)
 
     def let_go(self) -> None:
-        """The probe is over. Where it said nothing about what shut the circuit breaker, the next one follows after a back-off."""
+        """The probe is over. Where it said nothing about what shut the breaker, the next follows after a back-off."""
         if self.shut is not None and self._probing:
             self._probing = False
             self._probe_later(self.shut, self._backoff.wait(max(self._failures, 1), self._randomness.fraction()))
@@ -90,7 +90,7 @@ class CircuitBreaker:
         self.failed(error.reason, str(error))
 
     def failed(self, reason: PauseReason, why: str, retry_after: float | None = None, *, is_want: bool = False) -> None:
-        """Count a failure. Most shut the circuit breaker at once, an unreachable service and a want only when they persist."""
+        """Count a failure. Most shut the breaker at once, an unreachable API and a want only when they persist."""
         self._failures += 1
         self._probing = False
         if (reason is PauseReason.API_UNREACHABLE or is_want) and self._failures < PATIENCE and self.shut is None:
@@ -122,10 +122,10 @@ class CircuitBreaker:
 
 
 class CircuitBreakers:
-    """All circuit breakers: the service (every call), spending (uploads and paid calls), two for each hot folder, the pauses.
+    """All circuit breakers: the API (every call), spending (uploads and paid calls), two for each hot folder.
 
     The decoder's circuit breaker is shut while no process that decodes can be started.
-    A folder's inbox circuit breaker is shut while its inbox is away, its storage circuit breaker while nothing can be put away for it.
+    A folder's inbox breaker is shut while its inbox is away, its storage breaker while nothing can be put away for it.
 
     `draining` is True from the start until the first poll, while an earlier run's paid results may wait to be
     fetched: nothing is paid before they are known. `stopping` ends all new work.
@@ -159,7 +159,7 @@ class CircuitBreakers:
 
     @staticmethod
     def enter(*breakers: CircuitBreaker | Pause, after_others: bool = False) -> float:
-        """Seconds until the caller may pass all of `circuit breakers`; 0 when it may now, as their probe if they are shut.
+        """Seconds until the caller may pass all of `breakers`; 0 when it may now, as their probe if they are shut.
 
         With `after_others` others may be the probe first: a file that has failed would say little.
         """

@@ -1,4 +1,4 @@
-"""Owns whose an error is: notifications of errors name no image, so the API is asked again, image by image."""
+"""Finds the job of an error notification: it names no image, so the API is asked again, image by image."""
 
 from __future__ import annotations
 

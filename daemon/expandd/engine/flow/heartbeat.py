@@ -1,4 +1,4 @@
-"""Owns whether the engine is alive: every loop counts its rounds, and one whose count stands still is stuck."""
+"""Heartbeats of the engine's loops: a loop whose count stands still is stuck."""
 
 from __future__ import annotations
 

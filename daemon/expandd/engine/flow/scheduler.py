@@ -27,7 +27,7 @@ SLOT_WAIT: Turn = 1.0
 
 
 FREE = 3
-"""Looks in a row that may come to nothing before the next one waits: a name that was taken, a circuit breaker that opened."""
+"""Activations in a row that may come to nothing before the next waits: a name was taken, a breaker opened."""
 
 FORGET = 600.0
 """Seconds without such a look after which a job begins with a clean slate."""
@@ -81,7 +81,7 @@ class IdleBackoff:
         elif failed and slate.idle:
             slate.last = now
         seconds = max(seconds, slate.last + self._gap(slate) - now)
-        # What a failure has planned stands: a short wait at a circuit breaker in between does not make the next look a due one.
+        # What a failure has planned stands: a short wait at a breaker in between does not make the next look due.
         slate.planned = now + seconds if failed or is_news else max(slate.planned, now + seconds)
         return seconds
 

@@ -1,4 +1,4 @@
-"""Owns the candidates of one inbox: files seen but not yet claimed, never more than a window of them."""
+"""The candidates of one inbox: files seen but not yet claimed, at most a window of them."""
 
 from __future__ import annotations
 

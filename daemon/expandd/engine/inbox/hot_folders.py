@@ -1,4 +1,4 @@
-"""Owns which inboxes are served: begun, ended and exchanged one by one while everything else goes on."""
+"""The inboxes that are served: begun, ended and exchanged one by one while all else goes on."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SPARINGLY = 60.0
 """Seconds between two new ones all the same, where the service serves: all those before may be at fault."""
 
 MOST_STANDING = 64
-"""Unpaid jobs of one folder without a slot, such as those that wait for a duplicate; with so many the rest stays put."""
+"""Unpaid jobs of one folder without a slot, as those that wait for a duplicate; with so many the rest stays."""
 
 MOST_STUCK = 512
 """Files of one folder that cannot be claimed, each for a fault of its own, beside which others still are."""
@@ -153,8 +153,8 @@ class Intake:
         if self._standing(inbox.folder.inbox) >= MOST_STANDING:
             return False
         probing = any(breaker.shut is not None for breaker in self._breakers.of(inbox.folder.inbox))
-        # One file is enough to probe a shut circuit breaker with; the others stay in the inbox. One that has failed often or may
-        # not go on now does not count.
+        # One file is enough to probe a shut breaker with; the others stay in the inbox. One that has failed often
+        # or may not go on now does not count.
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
         fresh = (job for job in unpaid if job.attempts < FRESH and not self._fault_scope.is_stuck(job.id))
         return not (probing and any(not self._admission.denied(job) for job in fresh))

@@ -1,4 +1,4 @@
-"""Owns images that were paid for before: the same bytes with the same offsets, delivered again or passed over."""
+"""Finds images that were paid for before: the same bytes with the same offsets are reused or skipped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Deduplicator:
         self._budgets = budgets
 
     async def settled(self, job: Job) -> float | None:
-        """Settle an unpaid job by its duplicate; seconds until its next activation, or None when it must be paid for."""
+        """Settle an unpaid job by an earlier one; seconds to its next activation, or None when it must be paid for."""
         if job.place.duplicates is Duplicates.EXPAND:
             await self._tell(job)
             return None

@@ -1,4 +1,4 @@
-"""Owns the last steps: the result into the outbox, the original to its rest, the notification last."""
+"""Delivers: the result into the outbox, the original into done, the notification deleted last."""
 
 from __future__ import annotations
 

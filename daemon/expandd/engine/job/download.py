@@ -1,4 +1,4 @@
-"""Owns the way of a result from its link into the spool: whole and checked, or not at all."""
+"""Downloads a result from its link into the spool: whole and checked, or not at all."""
 
 from __future__ import annotations
 

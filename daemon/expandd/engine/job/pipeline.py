@@ -165,7 +165,7 @@ class Pipeline:
         """Shut the folder's circuit breaker unless the file alone is at fault; what to say of it."""
         if await self._fault_scope.is_files(job, error):
             return words(job, error, printable(job.work_dir))
-        # A want of descriptors may meet one job while others pass: the circuit breaker would shut and open with each of them.
+        # A want of descriptors may meet one job while others pass: the breaker would shut and open with each.
         self._breakers.storage(job.place.inbox).failed(error.reason, str(error), is_want=error.is_want)
         return str(error)
 

@@ -1,4 +1,4 @@
-"""Owns the asking: results that no notification announced, and paid calls whose answer was lost."""
+"""Asks the API for results that no notification announced, and whether an unknown paid call made anything."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class WorkFolders:
 
 
 class Records:
-    """Looked into before each upload and each paid call: whatever brought the job database back, nothing is paid twice."""
+    """Reads recovery records before each upload and each paid call: a restored database pays nothing twice."""
 
     def __init__(self, *, jobs: Jobs, folders: Folders) -> None:
         self._jobs = jobs

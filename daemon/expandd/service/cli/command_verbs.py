@@ -1,4 +1,4 @@
-"""Owns the verbs that steer: what they take on the command line. What they do is imported when they are called."""
+"""The steering commands on the command line: their arguments. Their work is imported when they run."""
 
 # ruff: noqa: PLC0415 - `expandd --help` must not wait for a database and a validator
 

@@ -1,4 +1,4 @@
-"""Owns as whom a verb works: called by root, as the user whom the state belongs to."""
+"""Runs a command that root calls as the user whom the state directory belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the verbs that only look: none of them pays or changes anything."""
+"""The reading commands on the command line: none of them pays or changes anything."""
 
 # ruff: noqa: PLC0415 - `expandd --help` must not wait for an HTTP client, a validator and an image library
 

@@ -29,7 +29,7 @@ from expandd.service.reports.overview import asked
 
 _SENTENCES = {
     "expandd.started": "Started. Hot folders: {folders}; images in flight at most: {workers}.",
-    "expandd.stopping": "Stopping: {in_progress} in progress; what is paid for is fetched and saved, for {seconds} s at most.",
+    "expandd.stopping": "Stopping: {in_progress} in progress; what is paid for is saved, for {seconds} s at most.",
     "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
     "permissions.loose": "{why}",
     "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",

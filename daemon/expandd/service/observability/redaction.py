@@ -1,4 +1,4 @@
-"""Owns what never leaves the program: tokens, passwords and signed links, and control characters in names."""
+"""Removes what never leaves the program: tokens, passwords, signed links, control characters in names."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def last_days(now: float) -> Iterator[date]:
 
 
 def _hours(now: float) -> Iterator[str]:
-    """The last 24 hours as the job database names them, the earliest first; where clocks go back, one is named twice."""
+    """The last 24 hours as the database names them, the earliest first; where clocks go back, one is named twice."""
     for back in reversed(range(HOURS)):
         yield time.strftime(HOUR_FORMAT, time.localtime(now - back * SECONDS))
 

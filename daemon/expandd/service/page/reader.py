@@ -1,4 +1,4 @@
-"""Owns what the page asks and commands: the overview, jobs, the past and commands, off the loop and never for long."""
+"""What the page reads and commands: overview, jobs, past and commands, in threads and with time-outs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how the page says times, durations, counts, names and states to the people who look at it."""
+"""Times, durations, counts, names and states as the page shows them."""
 
 from __future__ import annotations
 

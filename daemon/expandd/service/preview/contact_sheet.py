@@ -1,4 +1,4 @@
-"""Owns the contact sheet: each source beside its result, at one scale, with the source's place marked in it."""
+"""The contact sheet: each source beside its result, at one scale, with the source's place marked in it."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Lying:
-    """Where a file of the job lies, or lay when the job database heard of it last; `there` is None where nobody can look."""
+    """Where a file of the job lies, or lay when it was last seen; `there` is None where nobody can look."""
 
     what: str
     path: Path
@@ -226,7 +226,7 @@ def _open(job: Job, around: Surroundings) -> str:
 _NEXT = {
     S.CLAIMED: "It is uploaded once one of the {workers} places in flight is free; that costs nothing.",
     S.UPLOADED: "It is paid for once it is proven that the outbox can take the result.",
-    S.SUBMITTING: "The answer to the paid call is awaited. If it is lost it is found out by asking, never by paying again.",
+    S.SUBMITTING: "The answer to the paid call is awaited. If it is lost the API is asked; it is never paid again.",
     S.ACCEPTED: "The service is asked for the result every {poll} s at most, for all images at once.",
     S.UNKNOWN: "The service is asked whether it made it, for {patience} min at most; nothing is paid on a guess.",
     S.RENDERED: "The result is fetched and checked; that is repeated until it is right, free of charge.",

@@ -1,4 +1,4 @@
-"""Owns why a file that lies somewhere is not picked up, or not yet: the rule, and what would change it."""
+"""Why a file is not picked up, or not yet: the rule, and what would change it."""
 
 from __future__ import annotations
 

@@ -329,7 +329,7 @@ def overview_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the job database counts, read once: jobs since midnight, images done within the hour, this month's ledger."""
+    """What the database counts, read once: jobs since midnight, images done within the hour, this month's ledger."""
 
     now: float
     day: str

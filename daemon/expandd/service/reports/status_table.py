@@ -1,4 +1,4 @@
-"""Owns the live status on a terminal: a table of the folders between what waits and what needs a person."""
+"""The live status on a terminal: a table of the folders, what waits, and what needs a person."""
 
 from __future__ import annotations
 

@@ -277,8 +277,8 @@ def _lines(file: str, told: Told, around: Surroundings) -> Iterator[str]:
         keep = around.settings.keep.journal
         memory = "for ever" if keep is None else f"for {keep / 86400:g} days"
         yield (
-            f"Nothing is known of {printable(file)}: no such file lies in an inbox, and the job database, which remembers "
-            f"{memory}, has none of that name. Was it dropped into another folder?"
+            f"Nothing is known of {printable(file)}: no such file lies in an inbox, and the job database, which "
+            f"remembers {memory}, has none of that name. Was it dropped into another folder?"
         )
     for number, one in enumerate(told.files):
         yield from ([""] if number else [])

@@ -1,4 +1,4 @@
-"""Owns the check command: configuration, folders, credentials, login, credits, clock. Starts nothing, pays nothing."""
+"""`check`: configuration, folders, credentials, login, credits, clock. Starts nothing, pays nothing."""
 
 from __future__ import annotations
 

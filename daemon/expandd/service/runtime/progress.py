@@ -1,4 +1,4 @@
-"""Owns the progress display: what `once` and `demo` show on a terminal while they work."""
+"""The progress display of `once` and `demo` on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the job database that is lost or broken: noticing it before anything is paid, and `rebuild`, which begins anew."""
+"""Notices a lost or broken job database before anything is paid; `rebuild` begins a new one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def prove_store(settings: Settings) -> None:
     marks = _marks(settings)
     if not path.exists() and marks:
         raise DatabaseAway(
-            f"The job database {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk of "
-            "the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
+            f"The job database {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk "
+            "of the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
             "good: `expandd rebuild`, which asks the service about those files and pays for none of them again.",
         )
     if path.exists() and (found := damage(path)):

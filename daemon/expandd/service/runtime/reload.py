@@ -1,4 +1,4 @@
-"""Owns the reload: a new configuration is taken whole, or not at all and with every reason."""
+"""Reloads: a new configuration is taken whole, or not at all and with every reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `unit`: the systemd drop-in that opens the configured directories to the service and waits for their disks."""
+"""`unit`: the systemd drop-in that opens the configured directories to the service and waits for their disks."""
 
 from __future__ import annotations
 

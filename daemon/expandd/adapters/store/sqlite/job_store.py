@@ -287,7 +287,7 @@ _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 
 def damage(path: Path) -> str:
-    """What is wrong with the job database, or "". One that is busy or on a full disk is not broken: that mends itself."""
+    """What is wrong with the job database, or "". One that is busy or on a full disk is not broken."""
     try:
         connection = open_store(path)
         try:
