@@ -16,7 +16,7 @@ from expandd.adapters.bulkheads import Bulkheads
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import lives
-from expandd.adapters.files.mount_guard import Mounts, Standing, file_system_type, is_mount_point, mount_id
+from expandd.adapters.files.mount_guard import MountGuard, Mounts, file_system_type, is_mount_point, mount_id
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
@@ -108,7 +108,7 @@ def test_a_mount_that_cannot_be_told_is_not_absent(tmp_path: Path, ask: Callable
 
 async def test_a_folder_whose_mount_cannot_be_told_waits_without_being_called_unmounted(tmp_path: Path) -> None:
     folder = hot_folder(tmp_path, require_mount=tmp_path)
-    folders = LocalFolders(Disk(), Standing((folder,)))
+    folders = LocalFolders(Disk(), MountGuard((folder,)))
     with pytest.raises(FolderAway, match="Nothing is mounted"):
         await folders.strays(folder.inbox)
 

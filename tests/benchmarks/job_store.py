@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from expandd.adapters.config.load import load
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
-from expandd.engine.ports import JobStore, Outside
+from expandd.engine.ports import JobStore, Ports
 from expandd.service.runtime.app import built
 from tests.benchmarks import daemon, photos, table
 from tests.benchmarks.simulator import LOGIN, simulator
@@ -98,9 +98,9 @@ async def measure(images: int, workers: int, api_url: str, place: Any) -> list[t
     ways, commits, timed = Ways(images), Commits(), []
     sys.addaudithook(commits.remember)
 
-    def around(outside: Outside) -> Outside:
-        timed.append(Timed(outside.store))
-        return replace(outside, store=timed[0])
+    def around(ports: Ports) -> Ports:
+        timed.append(Timed(ports.store))
+        return replace(ports, store=timed[0])
 
     async with built(load(config), {**os.environ, **LOGIN}, ways, around=around) as engine:
         running = asyncio.create_task(engine.run())

@@ -9,7 +9,7 @@ import pytest
 from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.job import JobState
-from expandd.engine.flow.scheduler import Advance, FileStat, Scheduler, Standing
+from expandd.engine.flow.scheduler import Advance, FileStat, Progress, Scheduler
 from tests.support.fakes import FixedRandomness
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -196,7 +196,7 @@ HOURLY = 80
 
 
 def stands(state: JobState = JobState.DOWNLOADED, tries: int = 0) -> FileStat:
-    return lambda _: Standing(state, tries)
+    return lambda _: Progress(state, tries)
 
 
 async def test_a_job_that_asks_for_the_next_look_at_once_and_gets_nowhere_is_held_back(desk: Desk) -> None:
@@ -216,7 +216,7 @@ async def test_a_job_that_goes_to_and_fro_between_two_states_is_held_back(desk: 
         states.reverse()
         return 0.0
 
-    desk.run(advance, comes=lambda _: Standing(states[0], 0)).wake("a")
+    desk.run(advance, comes=lambda _: Progress(states[0], 0)).wake("a")
     await desk.clock.advance(3600.0)
 
     assert 40 < len(desk.looks) < HOURLY
@@ -247,7 +247,7 @@ async def test_a_breaker_that_opens_and_shuts_in_one_step_does_not_make_its_job_
         tries[0] += 1
         return 60.0
 
-    scheduler = desk.run(advance, comes=lambda _: Standing(JobState.DELIVERED, tries[0]))
+    scheduler = desk.run(advance, comes=lambda _: Progress(JobState.DELIVERED, tries[0]))
     scheduler.wake("a")
     await desk.clock.advance(3600.0)
 
@@ -261,7 +261,7 @@ async def test_what_has_waited_by_its_own_plan_goes_on_at_once_when_it_is_woken(
         tries[0] += 1
         return 60.0
 
-    scheduler = desk.run(advance, comes=lambda _: Standing(JobState.CLAIMED, tries[0]))
+    scheduler = desk.run(advance, comes=lambda _: Progress(JobState.CLAIMED, tries[0]))
     scheduler.wake("a")
     await desk.clock.advance(3 * 3600.0 + 30.0)
     scheduler.wake("a")
@@ -276,7 +276,7 @@ async def test_a_job_that_has_moved_on_is_looked_at_at_once_however_long_it_got_
     async def advance(job_id: str) -> float | None:
         return 0.0
 
-    scheduler = desk.run(advance, comes=lambda _: Standing(state[0], 0))
+    scheduler = desk.run(advance, comes=lambda _: Progress(state[0], 0))
     scheduler.wake("a")
     await desk.clock.advance(1800.0)
     state[0] = JobState.RENDERED
@@ -297,7 +297,7 @@ async def test_a_wait_at_a_breaker_between_two_failures_does_not_make_the_next_o
         scheduler.wake(job_id)
         return 60.0
 
-    scheduler = desk.run(advance, comes=lambda _: Standing(JobState.UPLOADED, tries[0]))
+    scheduler = desk.run(advance, comes=lambda _: Progress(JobState.UPLOADED, tries[0]))
     scheduler.wake("a")
     await desk.clock.advance(3600.0)
 

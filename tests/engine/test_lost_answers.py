@@ -199,7 +199,7 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever
     began = clock.monotonic()
     while not recorder.of(JobHeld):
         [job] = jobs
-        turn = await reconciler.expect(job)
+        turn = await reconciler.await_result(job)
         await clock.advance(turn or 0.0)
     [job] = jobs
 

@@ -21,7 +21,7 @@ folders:
   - root: /nowhere/hot
     preset: storey
 presets:
-  history: {aspect: "9:16"}
+  story: {aspect: "9:16"}
 """
 
 

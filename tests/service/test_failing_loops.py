@@ -1,4 +1,4 @@
-"""A part of the daemon that keeps failing is named to whoever asks for the status."""
+"""A part of the daemon that keeps failing is named to the caller for the status."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from expandd.domain.events import JobClosed, JobMoved
 from expandd.domain.job import JobState
-from expandd.service.runtime.entry import Tally
+from expandd.service.runtime.entry import Outcomes
 from tests.support.jobs import a_job_in
 
 S = JobState
@@ -12,7 +12,7 @@ S = JobState
 
 def test_a_job_that_goes_to_and_fro_makes_no_progress() -> None:
     now = [0.0]
-    tally = Tally(lambda: now[0])
+    tally = Outcomes(lambda: now[0])
     for state in (S.RENDERED, S.DOWNLOADED):
         now[0] += 1.0
         tally(JobMoved(a_job_in(state), None))
@@ -25,7 +25,7 @@ def test_a_job_that_goes_to_and_fro_makes_no_progress() -> None:
 
 def test_the_end_of_a_job_and_another_job_are_progress() -> None:
     now = [0.0]
-    tally = Tally(lambda: now[0])
+    tally = Outcomes(lambda: now[0])
     tally(JobMoved(a_job_in(S.DOWNLOADED), None))
     now[0] = 5.0
     tally(JobMoved(a_job_in(S.DOWNLOADED, "job-2"), None))

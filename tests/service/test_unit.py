@@ -58,7 +58,7 @@ def values(printed: list[str], key: str) -> list[str]:
 
 
 def test_the_directory_around_a_hot_folder_is_opened_so_that_its_parts_can_be_made_anew() -> None:
-    assert values(lines(hot("/srv/expand/histories")), "ReadWritePaths") == ["-/srv/expand/histories"]
+    assert values(lines(hot("/srv/expand/stories")), "ReadWritePaths") == ["-/srv/expand/stories"]
 
 
 def test_of_a_directory_that_is_shared_with_others_only_the_parts_are_opened() -> None:

@@ -23,7 +23,7 @@ from typing import IO, Any, NoReturn, Self
 from expandd.adapters.config.load import load
 from expandd.adapters.files.durable_io import Content, Disk
 from expandd.domain.job import Job, JobState
-from expandd.engine.ports import Outside
+from expandd.engine.ports import Ports
 from expandd.service.observability.logs import to_stderr
 from expandd.service.runtime.app import built
 from expandd.service.runtime.entry import Build, batch
@@ -109,13 +109,13 @@ class Doomed:
         return call if method in {"scan", "incoming", "path"} else announced
 
 
-def around(outside: Outside, point: Point) -> Outside:
+def around(ports: Ports, point: Point) -> Ports:
     return replace(
-        outside,
-        api=Doomed(outside.api, lambda method, _: f"api.{method}", point),
-        folders=Doomed(outside.folders, lambda method, _: f"folders.{method}" if method in _NEWER else None, point),
-        store=Doomed(outside.store, _store_point, point),
-        spool=Doomed(outside.spool, lambda method, _: f"spool.{method}", point),
+        ports,
+        api=Doomed(ports.api, lambda method, _: f"api.{method}", point),
+        folders=Doomed(ports.folders, lambda method, _: f"folders.{method}" if method in _NEWER else None, point),
+        store=Doomed(ports.store, _store_point, point),
+        spool=Doomed(ports.spool, lambda method, _: f"spool.{method}", point),
     )
 
 

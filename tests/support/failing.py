@@ -36,7 +36,7 @@ from expandd.domain.api_types import Fetched
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
 from expandd.domain.spending import Today
-from expandd.engine.ports import Outside, Watcher
+from expandd.engine.ports import Ports, Watcher
 from expandd.service.observability.logs import EventLog, set_up
 from expandd.service.runtime.app import EventBus, built, run_until
 from expandd.service.runtime.daemon import stopped_by_signals
@@ -258,17 +258,17 @@ class FastClock:
         await self._real.wait(event, None if seconds is None else seconds / self._times)
 
 
-def around(outside: Outside, rules: Rules, numbers: dict[str, int]) -> Outside:
+def around(ports: Ports, rules: Rules, numbers: dict[str, int]) -> Ports:
     """`outside` with these troubles."""
     if "cap" in numbers:
-        assert isinstance(outside.api, MagicExpand)
-        outside.api.most_bytes = numbers["cap"]
+        assert isinstance(ports.api, MagicExpand)
+        ports.api.most_bytes = numbers["cap"]
     return replace(
-        outside,
-        api=Bombed(outside.api, numbers.get("bomb", 0)),
+        ports,
+        api=Bombed(ports.api, numbers.get("bomb", 0)),
         clock=FastClock(numbers.get("clock", 1)),
-        folders=FailingFolders(outside.folders, rules),
-        watcher=TroubledWatcher(outside.watcher, queue=numbers.get("queue", 0), raises=numbers.get("raise", 0)),
+        folders=FailingFolders(ports.folders, rules),
+        watcher=TroubledWatcher(ports.watcher, queue=numbers.get("queue", 0), raises=numbers.get("raise", 0)),
     )
 
 

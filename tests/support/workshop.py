@@ -18,7 +18,7 @@ from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
 from expandd.domain.settings import ApiSettings, HotFolder, Settings
 from expandd.engine.engine import Engine
-from expandd.engine.ports import Folders, Outside
+from expandd.engine.ports import Folders, Ports
 from tests.support.fake_api import FakeApi
 from tests.support.fakes import FakeImages, FixedRandomness, MemoryJobStore, MemorySpool, SilentWatcher, an_image
 from tests.support.manual_clock import ManualClock, at_once, inline
@@ -89,7 +89,7 @@ class Workshop:
     def start(self) -> None:
         inline()
         self._runs += 1
-        outside = Outside(
+        ports = Ports(
             api=self.api,
             randomness=FixedRandomness(prefix=f"run-{self._runs:04d}"),
             clock=self.clock,
@@ -99,7 +99,7 @@ class Workshop:
             spool=self.spool,
             watcher=self.watcher,
         )
-        self._engine = Engine(self.settings, outside, self.recorder)
+        self._engine = Engine(self.settings, ports, self.recorder)
         self._running = asyncio.create_task(self._engine.run())
 
     async def crash(self) -> None:

@@ -12,7 +12,7 @@ from tests.support.images import an_image
 from tests.systemd.machine import ASK, PATIENCE, Machine
 
 SOURCE = "/run/share/expandd"
-HOT = "/srv/expand/histories"
+HOT = "/srv/expand/stories"
 PARTS = ("inbox", "outbox", "done", "error")
 LOGIN = "PIKTID_EMAIL=simulator@example.com\nPIKTID_PASSWORD=simulator\n"
 

@@ -88,7 +88,7 @@ def user(number: int) -> Iterator[None]:
 
 @contextmanager
 def dropper() -> Iterator[None]:
-    """Whoever may drop files; also in the middle of what the daemon does."""
+    """Those who may drop files; also in the middle of what the daemon does."""
     now = os.geteuid()
     os.seteuid(0)
     try:

@@ -1,4 +1,4 @@
-"""Whoever may drop files reaches nothing else: what the audit saw, and the same at each other step of a job."""
+"""Those who may drop files reaches nothing else: what the audit saw, and the same at each other step of a job."""
 
 from __future__ import annotations
 

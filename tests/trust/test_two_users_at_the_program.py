@@ -1,4 +1,4 @@
-"""The real program as one user, and whoever may drop files as another, in an installation as loose as old ones are.
+"""The real program as one user, and those who may drop files as another, in an installation as loose as old ones are.
 
 The inboxes are not sticky here, so that the dropper may rename the work folder: the daemon must hold by itself.
 """

@@ -53,7 +53,7 @@ def begun(call: Callable[..., object], *arguments: object, name: str | None = No
 def ask_each(calls: Iterable[Callable[[], object]], seconds: float) -> None:
     """Make each call in a thread of its own, and wait for all of them together for so long.
 
-    Where the system has no thread left the rest is not made: whoever asks takes it for calls that do not return.
+    Where the system has no thread left the rest is not made: the caller takes it for calls that do not return.
     """
     deadline, threads = time.monotonic() + seconds, []
     for call in calls:
@@ -310,13 +310,13 @@ class Bulkheads:
 
 
 def one_mount(path: Path) -> str:
-    """The name of the only mount, for whoever works on one disk alone."""
+    """The name of the only mount, for work on one disk alone."""
     del path
     return "/"
 
 
 async def in_thread(path: Path, call: Callable[..., T], *arguments: object) -> T:
-    """The same without bulkheads, for whoever works on one disk alone."""
+    """The same without bulkheads, for work on one disk alone."""
     del path
     return await asyncio.to_thread(call, *arguments)
 

@@ -53,7 +53,7 @@ def hold(name: str) -> socket.socket:
     held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         held.bind(_address(name))
-        # Whoever comes second connects, only to be told by the kernel who listens.
+        # The one that comes second connects, only to be told by the kernel who listens.
         held.listen(1)
     except OSError as error:
         held.close()
@@ -96,7 +96,7 @@ PAUSE = 0.01
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, which names its holder for whoever comes second.
+    """Hold an exclusive lock on the file `path`, which names its holder for the one that comes second.
 
     Raises InstanceRunning, naming the first, when another process has it. The kernel lets go of it when a process
     dies, however it dies, so that a lock is never stale.

@@ -21,7 +21,7 @@ PATIENCE = 2.0
 """Seconds that all directories together are waited for."""
 
 BRIEF = 1.0
-"""Seconds that whoever asks about one path is waited for."""
+"""Seconds that the caller about one path is waited for."""
 
 LANES = 32
 """Threads that look at paths at once, each at those of some directories."""
@@ -44,7 +44,7 @@ def silent(
 
 
 def silent_roots(folders: Iterable[HotFolder]) -> set[Path]:
-    """The directories of hot folders that give no answer now, for whoever looks on."""
+    """The directories of hot folders that give no answer now, for readers."""
     return silent((root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)), BRIEF)
 
 

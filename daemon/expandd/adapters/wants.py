@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 WANTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Refusals that say nothing of what was asked for: no descriptor, or no memory, was left to ask with."""
+"""RequestRefusals that say nothing of what was asked for: no descriptor, or no memory, was left to ask with."""
 
 
 def raise_want(error: OSError) -> None:

@@ -13,14 +13,14 @@ from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.control.command_handler import CommandHandler
 from expandd.engine.control.holds import Cause, Holds
-from expandd.engine.flow.account import Account, Probing
+from expandd.engine.flow.account import Account, Probe
 from expandd.engine.flow.admission import Admission
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.flow.circuit_breaker import CircuitBreakers, Decoders
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.flow.poller import Poller
-from expandd.engine.flow.scheduler import Scheduler, standing
+from expandd.engine.flow.scheduler import Scheduler
 from expandd.engine.flow.slots import SlotKeeping, Slots
 from expandd.engine.inbox.error_recheck import ErrorRecheck
 from expandd.engine.inbox.hot_folders import HotFolders
@@ -35,28 +35,28 @@ from expandd.engine.job.download import Downloader
 from expandd.engine.job.failures import FaultScope, ImageFailures
 from expandd.engine.job.pipeline import Pipeline
 from expandd.engine.job.reconcile import Reconciler
-from expandd.engine.job.submit import Refusals, Submitter
+from expandd.engine.job.submit import RequestRefusals, Submitter
 from expandd.engine.job.work_folder import Presence, WorkFolders
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Emit, Outside
+from expandd.engine.ports import Emit, Ports
 from expandd.engine.recovery import Recovery
 from expandd.engine.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
+class EngineParts:
     """What all parts share: the open jobs, the circuit breakers, and what has a say in what may be begun."""
 
-    outside: Outside
+    ports: Ports
     emit: Emit
     jobs: Jobs
     breakers: CircuitBreakers
     commands: Holds
     budgets: Budgets
     account: Account
-    probing: Probing
+    probing: Probe
     image_failures: ImageFailures
-    refusals: Refusals
+    refusals: RequestRefusals
     deduplicator: Deduplicator
     leave: Admission
     presence: Presence
@@ -64,20 +64,20 @@ class Basis:
     decoders: Decoders
 
 
-def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
-    breakers = CircuitBreakers(outside.clock, outside.randomness, emit)
-    jobs = Jobs(outside.store, outside.clock, emit)
-    commands = Holds(outside.store, breakers.pauses)
+def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
+    breakers = CircuitBreakers(ports.clock, ports.randomness, emit)
+    jobs = Jobs(ports.store, ports.clock, emit)
+    commands = Holds(ports.store, breakers.pauses)
     budgets = Budgets(
-        settings, jobs=jobs, store=outside.store, commands=commands, pauses=breakers.pauses, clock=outside.clock
+        settings, jobs=jobs, store=ports.store, commands=commands, pauses=breakers.pauses, clock=ports.clock
     )
     deduplicator = Deduplicator(
-        jobs=jobs, store=outside.store, folders=outside.folders, spool=outside.spool, commands=commands, budgets=budgets
+        jobs=jobs, store=ports.store, folders=ports.folders, spool=ports.spool, commands=commands, budgets=budgets
     )
-    account = Account(settings, api=outside.api, breakers=breakers, clock=outside.clock)
-    probing = Probing(account, breakers, outside.clock)
-    return Basis(
-        outside=outside,
+    account = Account(settings, api=ports.api, breakers=breakers, clock=ports.clock)
+    probing = Probe(account, breakers, ports.clock)
+    return EngineParts(
+        ports=ports,
         emit=emit,
         jobs=jobs,
         breakers=breakers,
@@ -86,17 +86,17 @@ def basis(settings: Settings, outside: Outside, emit: Emit) -> Basis:
         account=account,
         probing=probing,
         image_failures=ImageFailures(jobs=jobs, breakers=breakers, probing=probing),
-        refusals=Refusals(settings.api.generate_extra),
+        refusals=RequestRefusals(settings.api.generate_extra),
         deduplicator=deduplicator,
         leave=Admission(commands=commands, pauses=breakers.pauses, budgets=budgets, deduplicator=deduplicator),
-        presence=Presence(outside.clock),
-        fault_scope=FaultScope(outside.folders),
-        decoders=Decoders(outside.images, breakers.decoder, outside.clock),
+        presence=Presence(ports.clock),
+        fault_scope=FaultScope(ports.folders),
+        decoders=Decoders(ports.images, breakers.decoder, ports.clock),
     )
 
 
-def pipeline(on: Basis, *, slots: Slots, reconciler: Reconciler) -> Pipeline:
-    out = on.outside
+def pipeline(on: EngineParts, *, slots: Slots, reconciler: Reconciler) -> Pipeline:
+    out = on.ports
     work = WorkFolders(out.folders, on.presence)
     downloader = Downloader(
         jobs=on.jobs,
@@ -149,9 +149,9 @@ def pipeline(on: Basis, *, slots: Slots, reconciler: Reconciler) -> Pipeline:
 
 
 def inbox_of(
-    folder: HotFolder, on: Basis, *, reject: Reject, look_after: LookAfter, changed: asyncio.Event, inboxes: int
+    folder: HotFolder, on: EngineParts, *, reject: Reject, look_after: LookAfter, changed: asyncio.Event, inboxes: int
 ) -> Inbox:
-    out = on.outside
+    out = on.ports
     watching = InboxWatch(
         folder,
         watcher=out.watcher,
@@ -188,8 +188,8 @@ def inbox_of(
     )
 
 
-def second_look(on: Basis, inboxes: Callable[[], tuple[Inbox, ...]]) -> ErrorRecheck:
-    out = on.outside
+def error_recheck(on: EngineParts, inboxes: Callable[[], tuple[Inbox, ...]]) -> ErrorRecheck:
+    out = on.ports
     return ErrorRecheck(
         store=out.store, folders=out.folders, images=out.images, clock=out.clock, emit=on.emit, inboxes=inboxes
     )
@@ -204,32 +204,32 @@ MOST_SPREAD = 5.0
 class Engine:
     """All parts, wired. `run` until cancelled; `stop` lets what is under way come to a safe point first."""
 
-    def __init__(self, settings: Settings, outside: Outside, emit: Emit) -> None:
+    def __init__(self, settings: Settings, ports: Ports, emit: Emit) -> None:
         self._settings = settings
-        self._outside = outside
+        self._ports = ports
         self._emit_on = emit
         self._changed = asyncio.Event()
         self._recovered = asyncio.Event()
         self.heartbeats = Heartbeats()
-        self.supervisor = Supervisor(outside.clock, outside.randomness, self._emit)
-        self._basis = basis(settings, outside, self._emit)
-        self.breakers, self.jobs, self.commands = self._basis.breakers, self._basis.jobs, self._basis.commands
-        self.budgets, self.account = self._basis.budgets, self._basis.account
+        self.supervisor = Supervisor(ports.clock, ports.randomness, self._emit)
+        self._parts = build_parts(settings, ports, self._emit)
+        self.breakers, self.jobs, self.commands = self._parts.breakers, self._parts.jobs, self._parts.commands
+        self.budgets, self.account = self._parts.budgets, self._parts.account
         self.account.waiting = lambda: not self.finished
         self.slots = Slots(settings.workers, self._changed)
         self._error_matching = ErrorMatching()
         self.reconciler = Reconciler(
             jobs=self.jobs,
             breakers=self.breakers,
-            api=outside.api,
-            clock=outside.clock,
+            api=ports.api,
+            clock=ports.clock,
             error_matching=self._error_matching,
             settings=settings.api,
         )
         self.scheduler = Scheduler(
-            pipeline(self._basis, slots=self.slots, reconciler=self.reconciler).advance,
-            outside.clock,
-            outside.randomness,
+            pipeline(self._parts, slots=self.slots, reconciler=self.reconciler).advance,
+            ports.clock,
+            ports.randomness,
             self._emit,
             at_once=_activations(settings.workers),
             look=lambda job_id: standing(self.jobs.get(job_id)),
@@ -238,24 +238,22 @@ class Engine:
         self.intake = self._intake()
         self.command_handler = CommandHandler(
             jobs=self.jobs,
-            store=outside.store,
-            folders=outside.folders,
+            store=ports.store,
+            folders=ports.folders,
             commands=self.commands,
             inboxes=lambda: self.inboxes,
             waker=self.scheduler,
-            clock=outside.clock,
+            clock=ports.clock,
             emit=self._emit,
         )
-        self.janitor = Janitor(
-            settings, store=outside.store, spool=outside.spool, folders=outside.folders, clock=outside.clock
-        )
-        self.second_look = second_look(self._basis, lambda: self.inboxes)
+        self.janitor = Janitor(settings, store=ports.store, spool=ports.spool, folders=ports.folders, clock=ports.clock)
+        self.second_look = error_recheck(self._parts, lambda: self.inboxes)
         self.recovery = Recovery(
             jobs=self.jobs,
             slots=self.slots,
             breakers=self.breakers,
-            folders=outside.folders,
-            spool=outside.spool,
+            folders=ports.folders,
+            spool=ports.spool,
             emit=self._emit,
         )
         self.hot_folders = HotFolders(
@@ -291,8 +289,8 @@ class Engine:
             ("second look", self.second_look.run, None),
             ("budgets", self.budgets.run, None),
             ("account", self.account.run, None),
-            ("decoders", self._basis.decoders.run, None),
-            ("probes", self._basis.probing.run, None),
+            ("decoders", self._parts.decoders.run, None),
+            ("probes", self._parts.probing.run, None),
         )
 
     async def started(self) -> None:
@@ -364,7 +362,7 @@ class Engine:
         """Whether all that is left waits for a person's word or for a budget."""
         left = (inbox for inbox in self.inboxes if not inbox.idle)
         stopped = all(inbox.held_back or self.breakers.pauses.stop(inbox.folder.inbox) for inbox in left)
-        return stopped and all(job.held or self._basis.leave.denied(job) for job in self.jobs)
+        return stopped and all(job.held or self._parts.leave.denied(job) for job in self.jobs)
 
     def _emit(self, event: Event) -> None:
         match event:
@@ -376,7 +374,7 @@ class Engine:
                     self.breakers.made(job)
                     self.reconciler.made(job)
             case PauseStarted():
-                self._basis.probing.needed.set()
+                self._parts.probing.needed.set()
             case PauseEnded():
                 self._go_on()
             case JobClosed(job) if job.state is JobState.RETURNED:
@@ -409,7 +407,7 @@ class Engine:
         """Let go on, spread over a while, what waited at a breaker: it does not wait for the next probe."""
         spread = min(MOST_SPREAD, SPREAD * len(self.jobs))
         for job in self.jobs:
-            self.scheduler.wake(job.id, spread * self._outside.randomness.fraction())
+            self.scheduler.wake(job.id, spread * self._ports.randomness.fraction())
         self._changed.set()
 
     def _heartbeats_of(self) -> tuple[tuple[str, Heartbeat], ...]:
@@ -425,11 +423,11 @@ class Engine:
             jobs=self.jobs,
             slots=self.slots,
             breakers=self.breakers,
-            leave=self._basis.leave,
-            fault_scope=self._basis.fault_scope,
+            leave=self._parts.leave,
+            fault_scope=self._parts.fault_scope,
             waker=self.scheduler,
-            clock=self._outside.clock,
-            randomness=self._outside.randomness,
+            clock=self._ports.clock,
+            randomness=self._ports.randomness,
             changed=self._changed,
             emit=self._emit,
         )
@@ -437,7 +435,7 @@ class Engine:
     def _inbox(self, folder: HotFolder) -> Inbox:
         return inbox_of(
             folder,
-            self._basis,
+            self._parts,
             reject=self.intake.reject,
             look_after=self.recovery.look_after,
             changed=self._changed,
@@ -445,7 +443,7 @@ class Engine:
         )
 
     def _poller(self) -> Poller:
-        out = self._outside
+        out = self._ports
         return Poller(
             jobs=self.jobs,
             store=out.store,
@@ -455,7 +453,7 @@ class Engine:
             emit=self._emit,
             waker=self.scheduler,
             error_matching=self._error_matching,
-            probing=self._basis.probing,
+            probing=self._parts.probing,
             randomness=out.randomness,
             interval=self._settings.api.poll_interval,
         )

@@ -30,7 +30,7 @@ Count = Callable[[Path, float, int], None]
 """Told of an inbox in which so many more images were paid for, at that time (epoch seconds); fewer, where negative."""
 
 
-class Tally:
+class JobCounts:
     """What the open jobs add up to. Only the one door through which each of them changes may call `change`."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Jobs:
         self._emit = emit
         self._away_since: float | None = None
         self._open: dict[str, Job] = {}
-        self.tally = Tally()
+        self.tally = JobCounts()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def __iter__(self) -> Iterator[Job]:

@@ -1,4 +1,4 @@
-"""The ports: what the engine needs of the outside, as protocols that adapters and fakes fulfil."""
+"""The ports: what the engine needs of the ports, as protocols that adapters and fakes fulfil."""
 
 from __future__ import annotations
 
@@ -384,8 +384,8 @@ def _one_for_all(path: Path) -> Hashable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """Everything the engine needs of the outside."""
+class Ports:
+    """Everything the engine needs of the ports."""
 
     api: Api
     randomness: Randomness

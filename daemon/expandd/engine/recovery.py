@@ -14,7 +14,7 @@ from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.slots import HOLDS_SLOT, Slots
-from expandd.engine.job.work_folder import Records
+from expandd.engine.job.work_folder import RecoveryRecords
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Emit, Folders, Spool
 
@@ -40,7 +40,7 @@ class Recovery:
         self._spool = spool
         self._emit = emit
         self._stuck: dict[tuple[Path, str], str] = {}
-        self._records = Records(jobs=jobs, folders=folders)
+        self._records = RecoveryRecords(jobs=jobs, folders=folders)
 
     async def run(self, hot_folders: Sequence[HotFolder]) -> None:
         """Load the open jobs, keep their slots, hold back paid calls until the first poll, return stray files.

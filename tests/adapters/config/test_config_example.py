@@ -33,7 +33,7 @@ def example() -> yaml_marks.Document:
 
 
 def test_the_example_loads(tmp_path: Path) -> None:
-    directories(tmp_path / "expand/histories")
+    directories(tmp_path / "expand/stories")
     directories(tmp_path / "expand/print", "in", "out", "done", "error")
     text = EXAMPLE.read_text().replace("/srv/expand", f"{tmp_path}/expand").replace("/var/lib", str(tmp_path))
     path = tmp_path / "config.yaml"

@@ -49,9 +49,9 @@ from tests.support.configurations import config_errors, directories, loaded
         ("folders: {root: hot}", ["config.yaml:2: folders: expected a list, each item beginning with '- ', found a section (root)."]),
         ("folders: [{root: hot}]", ["config.yaml:2: folders.0: expected either preset or offsets, found neither. There are none under presets: yet."]),
         ("folders: [{root: hot, preset: {top: 1}}]", ["config.yaml:2: folders.0.preset: expected the name of a preset, found a section (top). Sides given in place belong under offsets:."]),
-        ("presets: {history: {top: 1}}\nfolders: [{root: hot, preset: stroy}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'stroy'. Did you mean 'history'?"]),
-        ("presets: {history: {top: 1}}\nfolders: [{root: hot, preset: x}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'x'. Presets are history."]),
-        ("presets: {history: {top: 1}}\nfolders: [{root: hot, preset: history, offsets: {top: 1}}]", ["config.yaml:3: folders.0: expected either preset or offsets, found both. Keep one of them."]),
+        ("presets: {story: {top: 1}}\nfolders: [{root: hot, preset: stroy}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'stroy'. Did you mean 'history'?"]),
+        ("presets: {story: {top: 1}}\nfolders: [{root: hot, preset: x}]", ["config.yaml:3: folders.0.preset: expected the name of a preset, found 'x'. Presets are history."]),
+        ("presets: {story: {top: 1}}\nfolders: [{root: hot, preset: story, offsets: {top: 1}}]", ["config.yaml:3: folders.0: expected either preset or offsets, found both. Keep one of them."]),
         ("folders: [{inbox: hot/inbox, offsets: {top: 1}}]", ["config.yaml:2: folders.0: expected root, or each of inbox, outbox, done and error, found no outbox, no done and no error. root: DIR stands for DIR/inbox, DIR/outbox, DIR/done, DIR/error."]),
         ("folders: [{root: hot, offsets: {tpo: 1}}]", ["config.yaml:2: folders.0.offsets.tpo: expected a key that belongs here, found 'tpo'. Did you mean 'top'?"]),
         ("workers: [", ["config.yaml:4: the file: expected YAML text, found an error in its form (did not find expected ',' or ']'). Look for a missing colon, bracket or quote, and compare the indentation nearby."]),
@@ -96,7 +96,7 @@ def test_all_config_errors_are_named_at_once_in_the_order_of_the_file(tmp_path: 
 workers: four
 api: {timout: 3s, poll_interval: 1s}
 presets:
-  history: {aspect: 9:16}
+  story: {aspect: 9:16}
 folders:
   - {root: hot, preset: stroy, settle: 11m}
   - {root: gone, offsets: {top: 1}}
@@ -106,7 +106,7 @@ folders:
         "config.yaml:3: workers:",
         "config.yaml:4: api.timout:",
         "config.yaml:4: api.poll_interval:",
-        "config.yaml:6: presets.history.aspect:",
+        "config.yaml:6: presets.story.aspect:",
         "config.yaml:8: folders.0.preset:",
         "config.yaml:8: folders.0.settle:",
         "config.yaml:9: folders.1.root:",

@@ -164,7 +164,7 @@ def _name(user: int) -> str:
 def _work(place: Place, mounts: Mounts) -> Iterator[ConfigError]:
     work = place.directory / WORK
     if is_link(work):
-        # Whoever may drop files may have made it: its folder waits and says so, and the others go on.
+        # Those who may drop files may have made it: its folder waits and says so, and the others go on.
         return
     try:
         same = work.stat().st_dev == place.directory.stat().st_dev and work.is_dir()

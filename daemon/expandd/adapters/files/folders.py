@@ -15,7 +15,7 @@ from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folder_errors import folder_away, prove_room, translated
 from expandd.adapters.files.inbox_locks import InboxLocks
-from expandd.adapters.files.mount_guard import Standing
+from expandd.adapters.files.mount_guard import MountGuard
 from expandd.adapters.files.recovery_record import mark_beside, read, written
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.files.scan import MARK, NOTHING, Scanner, events_reach, first_in
@@ -136,7 +136,7 @@ class LocalFolders:
     """Hot folders of the local file system. Blocking calls run in threads, and only where the right disk is mounted."""
 
     def __init__(
-        self, disk: Disk, standing: Standing | None = None, locks: InboxLocks | None = None, run: Run = in_thread
+        self, disk: Disk, standing: MountGuard | None = None, locks: InboxLocks | None = None, run: Run = in_thread
     ) -> None:
         self._run = run
         self._disk = disk
@@ -144,7 +144,7 @@ class LocalFolders:
         self._looking = Scanner(disk.roots)
         self._claimed = Originals(disk)
         self._returning = Returns(disk)
-        self._standing = standing or Standing()
+        self._standing = standing or MountGuard()
         self._locks = locks
 
     async def look(self, path: Path) -> FileStat | None:

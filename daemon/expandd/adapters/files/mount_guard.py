@@ -128,7 +128,7 @@ class _Seen:
     point: Path
 
 
-class Standing:
+class MountGuard:
     """Knows the directories of `folders`, and through which mount each was reached first. For threads."""
 
     def __init__(self, folders: Iterable[HotFolder] = ()) -> None:

@@ -37,7 +37,7 @@ class _How(ctypes.Structure):
 
 
 def opened_without_links(path: str, flags: int) -> int | None:
-    """A descriptor; None where a link lies on the way, or the kernel cannot tell: whoever asks walks then."""
+    """A descriptor; None where a link lies on the way, or the kernel cannot tell: the caller walks then."""
     how = _How(flags, 0, _NO_SYMLINKS)
     found: int = _syscall()(_OPENAT2, _CWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
     if found >= 0:
@@ -122,7 +122,7 @@ class Roots:
 
     @classmethod
     def of(cls, folders: Iterable[HotFolder], state_dir: Path | None = None) -> Roots:
-        """Those of hot folders, for whoever looks on; the daemon's user is the one that `state_dir` belongs to."""
+        """Those of hot folders, for readers; the daemon's user is the one that `state_dir` belongs to."""
         roots = cls(owner=_owner_of(state_dir))
         roots.know_folders(folders)
         return roots
@@ -138,7 +138,7 @@ class Roots:
             self._known = self._known | new
 
     def open_file(self, path: Path) -> int:
-        """A regular file, open for reading; whoever asks closes it. FileNotFoundError for anything else."""
+        """A regular file, open for reading; the caller closes it. FileNotFoundError for anything else."""
         with self.spot(path) as spot:
             return opened(spot, path)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.adapters.bulkheads import begun
-from expandd.adapters.files.mount_guard import Standing, file_system_type
+from expandd.adapters.files.mount_guard import MountGuard, file_system_type
 from expandd.adapters.files.roots import WORK, Roots, Spot, user_name
 from expandd.adapters.files.sidecars import ERROR_ENDING, is_sidecar
 from expandd.domain.bounds import word
@@ -320,7 +320,7 @@ class _Count:
 
 
 class FolderCounter:
-    """Counts again and again, for whoever refreshes; a folder that hangs is asked once and then waited for."""
+    """Counts again and again, for callers that refresh; a folder that hangs is asked once and then waited for."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
@@ -344,7 +344,7 @@ class FolderCounter:
 def counted(folder: HotFolder) -> FolderCount:
     """Count what waits in the inbox and what lies in the error folder."""
     try:
-        Standing([folder]).check(folder.inbox)
+        MountGuard([folder]).check(folder.inbox)
         looking = Scanner(Roots.of([folder]))
         waiting, ages = 0, _Ages()
         for found in looking.waiting_files(folder.inbox, recursive=folder.recursive):

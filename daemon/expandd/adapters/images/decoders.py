@@ -431,7 +431,7 @@ class PillowImages:
 
     async def _start_one(self) -> None:
         async with self._places:
-            # Whoever asks for an image tries again, and is told why it cannot be.
+            # The caller for an image tries again, and is told why it cannot be.
             with contextlib.suppress(DecoderAway):
                 self._let_rest(await Child.start(self._program, self._python))
 

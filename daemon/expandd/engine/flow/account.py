@@ -187,7 +187,7 @@ TURN = 3.0
 """Seconds for which calls wait with a probe of their own, at every other probe: the free question goes first."""
 
 
-class Probing:
+class Probe:
     """The question what the account is worth costs nothing, and no image can make it fail.
 
     At every other probe the calls that wait have their turn first, in case the free question itself is what fails.

@@ -25,7 +25,7 @@ class Heartbeat:
 
 
 class Heartbeats:
-    """All loops that run now, by name. It has no clock: whoever asks says what time it is."""
+    """All loops that run now, by name. It has no clock: the caller says what time it is."""
 
     def __init__(self) -> None:
         self._loops: dict[str, Heartbeat] = {}

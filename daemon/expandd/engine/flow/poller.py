@@ -14,7 +14,7 @@ from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.poll_forecast import PollForecast, borne_out
 from expandd.domain.spending import Outcome, known
-from expandd.engine.flow.account import Probing
+from expandd.engine.flow.account import Probe
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.heartbeat import Heartbeat
@@ -79,7 +79,7 @@ class Poller:
         emit: Emit,
         waker: Waker,
         error_matching: ErrorMatching,
-        probing: Probing,
+        probing: Probe,
         randomness: Randomness,
         interval: float,
     ) -> None:

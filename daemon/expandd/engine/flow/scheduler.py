@@ -30,11 +30,11 @@ FREE = 3
 """Activations in a row that may come to nothing before the next waits: a name was taken, a breaker opened."""
 
 FORGET = 600.0
-"""Seconds without such a look after which a job begins with a clean slate."""
+"""Seconds without such a look after which a job begins with a clean activity."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Progress:
     """How far a job has come: its state, and how many tries have failed in all."""
 
     state: JobState
@@ -42,7 +42,7 @@ class Standing:
 
 
 @dataclass(slots=True)
-class _Slate:
+class _Activity:
     seen: set[JobState] = field(default_factory=set)
     idle: int = 0
     last: float = -math.inf
@@ -58,62 +58,62 @@ class IdleBackoff:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._slates: dict[str, _Slate] = {}
+        self._activities: dict[str, _Activity] = {}
 
-    def begun(self, job_id: str, before: Standing) -> bool:
+    def begun(self, job_id: str, before: Progress) -> bool:
         """A look begins; whether it comes before the time that the last one planned."""
-        slate = self._slates.setdefault(job_id, _Slate())
-        slate.seen.add(before.state)
-        return self._clock.monotonic() < slate.planned
+        activity = self._activities.setdefault(job_id, _Activity())
+        activity.seen.add(before.state)
+        return self._clock.monotonic() < activity.planned
 
-    def ended(self, job_id: str, after: Standing, seconds: float, *, early: bool, failed: bool) -> float:
+    def ended(self, job_id: str, after: Progress, seconds: float, *, early: bool, failed: bool) -> float:
         """A look has ended and the next is wanted in `seconds`; the seconds until it may come."""
         now = self._clock.monotonic()
-        slate = self._slates.setdefault(job_id, _Slate())
-        if now - slate.last >= FORGET:
-            slate.idle = 0
-        is_news = after.state not in slate.seen
+        activity = self._activities.setdefault(job_id, _Activity())
+        if now - activity.last >= FORGET:
+            activity.idle = 0
+        is_news = after.state not in activity.seen
         if is_news:
-            slate.seen.add(after.state)
-            slate.idle = 0
+            activity.seen.add(after.state)
+            activity.idle = 0
         elif seconds <= 0 or (failed and early):
-            slate.idle, slate.last = slate.idle + 1, now
-        elif failed and slate.idle:
-            slate.last = now
-        seconds = max(seconds, slate.last + self._gap(slate) - now)
+            activity.idle, activity.last = activity.idle + 1, now
+        elif failed and activity.idle:
+            activity.last = now
+        seconds = max(seconds, activity.last + self._gap(activity) - now)
         # What a failure has planned stands: a short wait at a breaker in between does not make the next look due.
-        slate.planned = now + seconds if failed or is_news else max(slate.planned, now + seconds)
+        activity.planned = now + seconds if failed or is_news else max(activity.planned, now + seconds)
         return seconds
 
-    def earliest(self, job_id: str, now: Standing | None) -> float:
+    def earliest(self, job_id: str, now: Progress | None) -> float:
         """The monotonic second before which nobody may have the job looked at that has come as far as this."""
-        slate = self._slates.get(job_id)
-        if slate is None or now is None or now.state not in slate.seen:
+        activity = self._activities.get(job_id)
+        if activity is None or now is None or now.state not in activity.seen:
             return -math.inf
-        return slate.last + self._gap(slate)
+        return activity.last + self._gap(activity)
 
     def holds_back(self, job_id: str) -> bool:
         """Whether this job has got nowhere so often that it waits for nothing but that."""
-        slate = self._slates.get(job_id)
-        return slate is not None and slate.idle > FREE
+        activity = self._activities.get(job_id)
+        return activity is not None and activity.idle > FREE
 
     def forget(self, job_id: str) -> None:
-        self._slates.pop(job_id, None)
+        self._activities.pop(job_id, None)
 
-    def _gap(self, slate: _Slate) -> float:
+    def _gap(self, activity: _Activity) -> float:
         # Never a random share of it: this is the bound, and each job's own back-off has its jitter.
-        return JOB.wait(slate.idle - FREE, 1.0) if slate.idle > FREE else 0.0
+        return JOB.wait(activity.idle - FREE, 1.0) if activity.idle > FREE else 0.0
 
 
-def standing(job: Job | None) -> Standing | None:
+def progress_of(job: Job | None) -> Progress | None:
     """How far this job has come; None for one that is over."""
-    return None if job is None else Standing(job.state, job.tries)
+    return None if job is None else Progress(job.state, job.tries)
 
 
 Advance = Callable[[str], Awaitable[float | None]]
 """One activation of a job: the seconds until its next, or None when it is over."""
 
-FileStat = Callable[[str], Standing | None]
+FileStat = Callable[[str], Progress | None]
 """How far a job has come; None for one that is not known."""
 
 ALLOWANCE = 60.0

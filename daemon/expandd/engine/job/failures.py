@@ -11,7 +11,7 @@ from typing import TypeVar
 from expandd.domain.errors import AccountAway, Fault, FaultCode, FileFault, FolderAway, Later, OutcomeUnknown
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.pauses import PauseReason
-from expandd.engine.flow.account import Probing
+from expandd.engine.flow.account import Probe
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders
@@ -116,7 +116,7 @@ class ImageFailures:
     outage, and clears the image: it begins anew. Nothing that was paid for is ever given up here.
     """
 
-    def __init__(self, *, jobs: Jobs, breakers: CircuitBreakers, probing: Probing) -> None:
+    def __init__(self, *, jobs: Jobs, breakers: CircuitBreakers, probing: Probe) -> None:
         self._jobs = jobs
         self._breakers = breakers
         self._probing = probing

@@ -14,7 +14,7 @@ from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.engine.control.holds import LOOK
-from expandd.engine.flow.account import Probing
+from expandd.engine.flow.account import Probe
 from expandd.engine.flow.admission import Admission
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
@@ -73,7 +73,7 @@ class Pipeline:
         *,
         jobs: Jobs,
         slots: SlotKeeping,
-        probing: Probing,
+        probing: Probe,
         breakers: CircuitBreakers,
         randomness: Randomness,
         leave: Admission,
@@ -100,7 +100,7 @@ class Pipeline:
             JobState.CLAIMED: (sends, submitter.upload),
             JobState.UPLOADED: (sends, submitter.pay),
             JobState.SUBMITTING: (None, submitter.mark_unknown),
-            JobState.ACCEPTED: (None, reconciler.expect),
+            JobState.ACCEPTED: (None, reconciler.await_result),
             JobState.UNKNOWN: (None, reconciler.resolve_unknown),
             JobState.RENDERED: (fetches, downloader.fetch),
             JobState.DOWNLOADED: (delivers, delivery.deliver),

@@ -84,7 +84,7 @@ class Reconciler:
         wait = self._waits.get(job.id)
         return wait is not None and wait.entry == job.stamps[-1] and wait.in_vain
 
-    async def expect(self, job: Job) -> Turn:
+    async def await_result(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
         waited = self._waited(job)
         due = self._next_question(job)

@@ -29,7 +29,7 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.failures import FaultScope, ImageFailures, Step
-from expandd.engine.job.work_folder import Records, WorkFolders
+from expandd.engine.job.work_folder import RecoveryRecords, WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Folders, Images, Spool
 
@@ -46,7 +46,7 @@ _OF_ONE_IMAGE = re.compile(r"[0-9a-f-]{8,}|\d+", re.IGNORECASE)
 """Ids and numbers in a refusal: they differ from image to image."""
 
 
-class Refusals:
+class RequestRefusals:
     """Judges refused paid calls while fields of `api.generate_extra` (`added`) are sent and none was accepted yet."""
 
     def __init__(self, added: Collection[str]) -> None:
@@ -111,7 +111,7 @@ class Submitter:
         work: WorkFolders,
         fault_scope: FaultScope,
         image_failures: ImageFailures,
-        refusals: Refusals,
+        refusals: RequestRefusals,
     ) -> None:
         self._jobs = jobs
         self._breakers = breakers
@@ -127,7 +127,7 @@ class Submitter:
         self._fault_scope = fault_scope
         self._image_failures = image_failures
         self._refusals = refusals
-        self._records = Records(jobs=jobs, folders=folders)
+        self._records = RecoveryRecords(jobs=jobs, folders=folders)
         self._deaths: dict[str, int] = {}
 
     async def upload(self, job: Job) -> Turn:

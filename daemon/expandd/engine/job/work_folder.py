@@ -82,7 +82,7 @@ class WorkFolders:
             )
 
 
-class Records:
+class RecoveryRecords:
     """Reads recovery records before each upload and each paid call: a restored database pays nothing twice."""
 
     def __init__(self, *, jobs: Jobs, folders: Folders) -> None:

@@ -276,7 +276,7 @@ MOST_PACE = 50
 def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
     """How it goes now, with the daemon and without. Blocks; call it off an event loop.
 
-    `counting` is kept by whoever asks again. Raises DatabaseAway.
+    `counting` is kept by the caller again. Raises DatabaseAway.
     """
     running, snapshot = live_snapshot(settings.state_dir)
     counts = counting.of(settings.folders)

@@ -18,7 +18,7 @@ from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
-from expandd.adapters.files.mount_guard import Standing
+from expandd.adapters.files.mount_guard import MountGuard
 from expandd.adapters.files.permissions import close_to_others
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.spool import FileSpool
@@ -30,7 +30,7 @@ from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, Instan
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.engine import Engine
-from expandd.engine.ports import Outside
+from expandd.engine.ports import Ports
 from expandd.service.runtime.rebuild import STORE, prove_store
 
 
@@ -38,7 +38,7 @@ class FolderAccess:
     """Close it to let go of all."""
 
     def __init__(self) -> None:
-        self.standing = Standing()
+        self.mount_guard = MountGuard()
         self.roots = Roots()
         self.locks = InboxLocks(self.roots)
         self.bulkheads = Bulkheads()
@@ -52,18 +52,18 @@ class FolderAccess:
         self.bulkheads = bulkheads or self.bulkheads
         roots = [root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)]
         await asyncio.to_thread(self.bulkheads.know, roots)
-        held, standing = self.locks.held, Standing(folders)
+        held, mount_guard = self.locks.held, MountGuard(folders)
         self.roots.know_folders(folders)
         try:
-            await asyncio.gather(*(self._admit(folder.inbox, standing) for folder in folders))
+            await asyncio.gather(*(self._admit(folder.inbox, mount_guard) for folder in folders))
         except InstanceRunning:
             self.locks.keep_only(held)
             raise
-        self.standing.know(folders)
+        self.mount_guard.know(folders)
 
-    async def _admit(self, inbox: Path, standing: Standing) -> None:
+    async def _admit(self, inbox: Path, mount_guard: MountGuard) -> None:
         def take() -> None:
-            standing.check(inbox)
+            mount_guard.check(inbox)
             self.locks.take(inbox)
 
         with contextlib.suppress(FolderAway, OSError):
@@ -85,7 +85,7 @@ MOST_WAITING = 10_000
 
 
 class EventBus:
-    """Hands each event to every subscriber, in order, and outside the call stack of whoever announces it.
+    """Hands each event to every subscriber, in order, and outside the call stack of the emitter.
 
     A subscriber that fails does so alone: it is told of the next event as always, and `fails` hears of it once.
     """
@@ -141,11 +141,11 @@ async def built(
     *,
     folder_access: FolderAccess | None = None,
     disk: Disk | None = None,
-    around: Callable[[Outside], Outside] = lambda outside: outside,
+    around: Callable[[Ports], Ports] = lambda ports: ports,
 ) -> AsyncIterator[Engine]:
     """The engine on real adapters, its folders locked. Everything is closed again at the end.
 
-    `around` may put something between the engine and the outside, such as what measures it; at it and at `disk` tests
+    `around` may put something between the engine and the ports, such as what measures it; at it and at `disk` tests
     make the real thing fail. Raises ConfigurationError (no
     credentials), InstanceRunning, DatabaseAway.
     """
@@ -184,18 +184,18 @@ async def built(
                 run=bulkheads.run,
             ),
         )
-        outside = Outside(
+        ports = Ports(
             api=api,
             randomness=SystemRandomness(),
             clock=clock,
-            folders=LocalFolders(disk, folder_access.standing, folder_access.locks, bulkheads.run),
+            folders=LocalFolders(disk, folder_access.mount_guard, folder_access.locks, bulkheads.run),
             images=images,
             store=store,
             spool=FileSpool(spool, disk, bulkheads.run),
             watcher=watcher,
             mount_of=bulkheads.mount_of,
         )
-        engine = Engine(settings, around(outside), announce)
+        engine = Engine(settings, around(ports), announce)
         engine.account.shared_with = shared
         yield engine
 

@@ -25,7 +25,7 @@ from expandd.adapters.files.roots import Roots
 from expandd.domain.errors import ConfigurationError, InstanceRunning
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
-from expandd.engine.ports import Outside
+from expandd.engine.ports import Ports
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Log
@@ -149,8 +149,8 @@ START = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What a run is given from outside."""
+class DaemonContext:
+    """What a run is context from ports."""
 
     config: Path
     environ: Mapping[str, str]
@@ -168,78 +168,83 @@ async def serve(config: Path, settings: Settings, environ: Mapping[str, str], lo
     faulthandler.enable(STDERR)
     asyncio.get_running_loop().set_exception_handler(LoopErrors(log.lines))
     stop, asked = stopped_by_signals(), reloaded_by_signals()
-    given = Given(config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked)
-    await _wait_after(given.crashes.begin(), given)
+    context = DaemonContext(config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked)
+    await _wait_after(context.crashes.begin(), context)
     if not stop.is_set():
         try:
-            await _work(settings, given)
+            await _work(settings, context)
         except (ConfigurationError, InstanceRunning):
-            given.crashes.ended_well()
+            context.crashes.ended_well()
             raise
-    given.crashes.ended_well()
+    context.crashes.ended_well()
     return ExitCode.FINE
 
 
-async def _wait_after(crashes: int, given: Given) -> None:
+async def _wait_after(crashes: int, context: DaemonContext) -> None:
     """What has crashed again and again may do so at once: the machine and the service are spared that."""
     seconds = delay(crashes)
     if seconds:
-        given.log.warning("expandd.waiting", crashes=crashes, seconds=seconds)
+        context.log.warning("expandd.waiting", crashes=crashes, seconds=seconds)
         why = f"waiting {seconds:.0f} s: it has crashed {crashes} times in a row"
-        given.systemd.starts_later(seconds + START, why)
-        await either(given.stop, seconds)
+        context.systemd.starts_later(seconds + START, why)
+        await either(context.stop, seconds)
 
 
-async def _work(settings: Settings, given: Given) -> None:
+async def _work(settings: Settings, context: DaemonContext) -> None:
     failures, folder_access = Failures(), FolderAccess()
-    metrics, hook_runner = Metrics(settings), HookRunner(given.log, lambda: settings.hooks)
+    metrics, hook_runner = Metrics(settings), HookRunner(context.log, lambda: settings.hooks)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
 
     def fails(error: Exception) -> None:
-        given.log.error("bug.found", where="a subscriber of events", exc_info=error)
+        context.log.error("bug.found", where="a subscriber of events", exc_info=error)
 
-    event_bus = EventBus(EventLog(given.log), failures, metrics, price, hook_runner, fails=fails)
-    _count_losses(metrics, given, event_bus, hook_runner)
+    event_bus = EventBus(EventLog(context.log), failures, metrics, price, hook_runner, fails=fails)
+    _count_losses(metrics, context, event_bus, hook_runner)
 
-    def metered(outside: Outside) -> Outside:
-        return replace(outside, api=InstrumentedApi(outside.api, metrics.called))
+    def instrumented(ports: Ports) -> Ports:
+        return replace(ports, api=InstrumentedApi(ports.api, metrics.called))
 
-    async with built(settings, given.environ, event_bus, folder_access=folder_access, around=metered) as engine:
-        await asyncio.to_thread(remember, given.config, settings.state_dir, given.log)
+    async with built(settings, context.environ, event_bus, folder_access=folder_access, around=instrumented) as engine:
+        await asyncio.to_thread(remember, context.config, settings.state_dir, context.log)
         for loose in await asyncio.to_thread(list, looseness(settings.folders, settings.state_dir)):
-            given.log.warning("permissions.loose", why=loose)
+            context.log.warning("permissions.loose", why=loose)
         hook_runner.hooks = lambda: engine.settings.hooks
-        heart = Watchdog(engine, systemd=given.systemd, failures=failures, log=given.log, wall=time.time)
+        watchdog = Watchdog(engine, systemd=context.systemd, failures=failures, log=context.log, wall=time.time)
         reloader = Reloader(
-            given.config, engine, folder_access=folder_access, systemd=given.systemd, heart=heart, log=given.log
+            context.config,
+            engine,
+            folder_access=folder_access,
+            systemd=context.systemd,
+            watchdog=watchdog,
+            log=context.log,
         )
         snapshots = Snapshots(
-            engine, before=before, price=price, log=given.log, wall=time.time, lost_log_lines=given.lost_lines
+            engine, before=before, price=price, log=context.log, wall=time.time, lost_log_lines=context.lost_lines
         )
         event_bus.also(snapshots)
 
         async def day() -> None:
-            await _day(engine, heart, reloader, given)
+            await _day(engine, watchdog, reloader, context)
 
-        publisher = Publisher(metrics, lambda: engine.settings, given.log)
-        with _page(engine, given, event_bus, publisher) as page:
+        publisher = Publisher(metrics, lambda: engine.settings, context.log)
+        with _page(engine, context, event_bus, publisher) as page:
             keep = engine.supervisor.keep
             beside = _beside(
                 keep("heartbeat", day),
-                keep("crash counter", lambda: _lasting(given.crashes)),
+                keep("crash counter", lambda: _lasting(context.crashes)),
                 snapshots.kept(),
                 keep("metrics", publisher.run),
                 keep("page", page),
             )
             async with beside, telling(hook_runner, GRACE, keep=keep):
-                await run_until(engine, given.stop)
+                await run_until(engine, context.stop)
                 event_bus.flush()
-        given.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
+        context.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
 
-def _count_losses(metrics: Metrics, given: Given, event_bus: EventBus, hook_runner: HookRunner) -> None:
-    metrics.loses("log_lines", given.lost_lines)
+def _count_losses(metrics: Metrics, context: DaemonContext, event_bus: EventBus, hook_runner: HookRunner) -> None:
+    metrics.loses("log_lines", context.lost_lines)
     metrics.loses("events", lambda: event_bus.dropped)
     metrics.loses("subscriber_calls", lambda: event_bus.failed)
     metrics.loses("hook_events", lambda: hook_runner.dropped)
@@ -247,7 +252,7 @@ def _count_losses(metrics: Metrics, given: Given, event_bus: EventBus, hook_runn
 
 @contextmanager
 def _page(
-    engine: Engine, given: Given, event_bus: EventBus, publisher: Publisher
+    engine: Engine, context: DaemonContext, event_bus: EventBus, publisher: Publisher
 ) -> Iterator[Callable[[], Awaitable[None]]]:
     """The page for the browser, if there is to be one. Raises ConfigurationError when it never may listen."""
     if engine.settings.page is None:
@@ -261,37 +266,37 @@ def _page(
         return Roots.of(engine.settings.folders).open_file(path)
 
     with (
-        opened(engine.settings.page, given.config, given.log) as page,
+        opened(engine.settings.page, context.config, context.log) as page,
         closing(DatabaseRecords(lambda: engine.settings)) as records,
     ):
         event_bus.also(page.prefetch)
         yield partial(page.show, records, publisher.text, open_file, engine.supervisor.keep)
 
 
-async def _day(engine: Engine, heart: Watchdog, reloader: Reloader, given: Given) -> None:
+async def _day(engine: Engine, watchdog: Watchdog, reloader: Reloader, context: DaemonContext) -> None:
     """From the start to the stop, as systemd is told of it."""
     ready = asyncio.create_task(engine.started())
-    stopping = asyncio.create_task(given.stop.wait())
+    stopping = asyncio.create_task(context.stop.wait())
     try:
         await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            await _go_on(engine, heart, reloader, given)
+            await _go_on(engine, watchdog, reloader, context)
     finally:
         ready.cancel()
         stopping.cancel()
     seconds = engine.settings.stop_timeout
-    given.log.info("expandd.stopping", in_progress=len(engine.jobs), seconds=seconds)
-    await heart.run_down(seconds)
+    context.log.info("expandd.stopping", in_progress=len(engine.jobs), seconds=seconds)
+    await watchdog.run_down(seconds)
 
 
-async def _go_on(engine: Engine, heart: Watchdog, reloader: Reloader, given: Given) -> None:
+async def _go_on(engine: Engine, watchdog: Watchdog, reloader: Reloader, context: DaemonContext) -> None:
     settings = engine.settings
-    given.systemd.ready(heart.sentence())
-    given.log.info(
+    context.systemd.ready(watchdog.sentence())
+    context.log.info(
         "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
     )
-    async with _beside(engine.supervisor.keep("reload", partial(reloader.run, given.asked))):
-        await heart.run(given.stop)
+    async with _beside(engine.supervisor.keep("reload", partial(reloader.run, context.asked))):
+        await watchdog.run(context.stop)
 
 
 async def _lasting(crashes: Crashes) -> None:

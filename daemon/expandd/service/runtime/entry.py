@@ -40,7 +40,7 @@ PERSON_PATIENCE = 5.0
 """Seconds after which a circuit breaker that a person must open counts as an outage; others get the whole patience."""
 
 
-class Tally:
+class Outcomes:
     """Counts what became of the files, and when something last moved (seconds of the loop's clock)."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -64,26 +64,28 @@ class Tally:
             self.failed += event.job.state is JobState.FAILED
 
 
-async def run_once(engine: Engine, tally: Tally, patience: float, stop: asyncio.Event) -> ExitCode:
+async def run_once(engine: Engine, outcomes: Outcomes, patience: float, stop: asyncio.Event) -> ExitCode:
     """Work until every file is answered, or an outage has lasted `patience` seconds, or `stop` is set."""
     finished = asyncio.Event()
-    watching = asyncio.create_task(_watch(engine, tally, patience, stop, finished))
+    watching = asyncio.create_task(_watch(engine, outcomes, patience, stop, finished))
     try:
         await run_until(engine, finished)
     finally:
         watching.cancel()
     if not engine.finished:
         return ExitCode.SOME_WAIT
-    return ExitCode.SOME_FAILED if tally.failed else ExitCode.FINE
+    return ExitCode.SOME_FAILED if outcomes.failed else ExitCode.FINE
 
 
-async def _watch(engine: Engine, tally: Tally, patience: float, stop: asyncio.Event, finished: asyncio.Event) -> None:
+async def _watch(
+    engine: Engine, outcomes: Outcomes, patience: float, stop: asyncio.Event, finished: asyncio.Event
+) -> None:
     now = asyncio.get_running_loop().time
-    while not (stop.is_set() or engine.finished or _stuck(engine, now() - tally.progress_at, patience)):
-        tally.changed.clear()
+    while not (stop.is_set() or engine.finished or _stuck(engine, now() - outcomes.progress_at, patience)):
+        outcomes.changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK):
-                await tally.changed.wait()
+                await outcomes.changed.wait()
     finished.set()
 
 
@@ -137,24 +139,24 @@ async def batch(
 ) -> int:
     """The work of `once`, on an engine that `build` makes."""
     stop = stopped_by_signals()
-    tally = Tally(asyncio.get_running_loop().time)
+    outcomes = Outcomes(asyncio.get_running_loop().time)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
     bar = Progress(expected=_waiting(settings)) if sys.stderr.isatty() else Silent()
     hook_runner = HookRunner(log, lambda: settings.hooks)
     with bar:
         shown = bar if sys.stderr.isatty() else EventLog(log)
-        event_bus = EventBus(shown, tally, price, hook_runner)
+        event_bus = EventBus(shown, outcomes, price, hook_runner)
         async with (
             build(settings, environ, event_bus) as engine,
             published(Snapshots(engine, before=before, price=price, log=log, wall=time.time), event_bus),
             telling(hook_runner, PATIENCE, stop, keep=engine.supervisor.keep),
         ):
-            code = await run_once(engine, tally, patience, stop)
+            code = await run_once(engine, outcomes, patience, stop)
             event_bus.flush()
     # Where it cannot be said, it is done all the same.
     with contextlib.suppress(OSError):
-        click.echo(f"{tally.finished} expanded, {tally.failed} to the error folder.", err=True)
+        click.echo(f"{outcomes.finished} expanded, {outcomes.failed} to the error folder.", err=True)
         if code is ExitCode.SOME_WAIT:
             click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
     return code

@@ -39,7 +39,7 @@ class Reloader:
         *,
         folder_access: FolderAccess,
         systemd: Notifier,
-        heart: Watchdog,
+        watchdog: Watchdog,
         log: FilteringBoundLogger,
         read: Callable[[Path], Settings] = load,
     ) -> None:
@@ -47,7 +47,7 @@ class Reloader:
         self._engine = engine
         self._folder_access = folder_access
         self._systemd = systemd
-        self._heart = heart
+        self._watchdog = watchdog
         self._log = log
         self._read = read
 
@@ -61,7 +61,7 @@ class Reloader:
                 # Only now: one that could not even be begun is still asked for.
                 asked.clear()
                 await self.reload()
-                self._systemd.ready(self._heart.sentence())
+                self._systemd.ready(self._watchdog.sentence())
             # Others may have a folder that is no longer served, once its last job is over.
             for inbox in sorted(self._folder_access.keep_only(self._engine.in_use)):
                 self._log.info("folder.left", inbox=inbox)
@@ -88,7 +88,7 @@ class Reloader:
             return
         self._engine.reconfigure(settings)
         await asyncio.to_thread(remember, self._config, settings.state_dir, self._log)
-        self._heart.remark = ""
+        self._watchdog.remark = ""
         self._log.info("reload.done", **_changes(before, settings))
 
     def _refuse(self, problems: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class Reloader:
             what_to_do="Correct them and reload again; until then everything goes on as it was configured before.",
         )
         config_errors = "1 error" if number == 1 else f"{number} errors"
-        self._heart.remark = f"new configuration refused at {time.strftime('%H:%M')}: {config_errors}, see the log"
+        self._watchdog.remark = f"new configuration refused at {time.strftime('%H:%M')}: {config_errors}, see the log"
 
 
 def remember(config: Path, state_dir: Path, log: FilteringBoundLogger) -> None:
