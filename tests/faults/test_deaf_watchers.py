@@ -333,8 +333,8 @@ def says(words: str, line: Line) -> bool:
     return words in line["why"]
 
 
-def of_breaker(breaker: str, line: Line) -> bool:
-    return breaker in line["circuit breaker"]
+def of_pause(pause: str, line: Line) -> bool:
+    return pause in line["pause"]
 
 
 def test_removed_folders_are_waited_for(quick: House, server: Simulator) -> None:
@@ -393,9 +393,9 @@ def test_a_stale_handle_is_a_folder_that_is_away(quick: House, server: Simulator
     rules = [f"folders.{method}:ESTALE:1:3@{method}" for method in methods]
     with quick.running(program(quick.config, FAST, *rules)) as daemon:
         for hot in folders.values():
-            shut = daemon.wait_for("pause.started", partial(of_breaker, str(hot)))
+            shut = daemon.wait_for("pause.started", partial(of_pause, str(hot)))
             assert "tale file handle" in shut["why"]
-            daemon.wait_for("pause.ended", partial(of_breaker, shut["circuit breaker"]))
+            daemon.wait_for("pause.ended", partial(of_pause, shut["pause"]))
         daemon.finished(times=len(methods))
 
     for hot in folders.values():

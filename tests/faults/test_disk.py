@@ -263,7 +263,7 @@ def test_a_full_state_directory_stops_spending_and_says_so(quick: House, server:
 
 
 @needs_mounts
-def test_a_state_directory_that_fills_up_after_submitter_keeps_the_result(quick: House, server: Simulator) -> None:
+def test_a_state_directory_that_fills_up_after_paying_keeps_the_result(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     quick.state_dir.mkdir()
     server.switch(generate_min=0.6, generate_max=0.6)
@@ -273,10 +273,10 @@ def test_a_state_directory_that_fills_up_after_submitter_keeps_the_result(quick:
         ballast = fill(quick.state_dir)
         # Not even the job database can be written: nothing moves, nothing is lost.
         shut = daemon.wait_for("pause.started", partial(in_words, quick.state_dir))
-        assert shut["circuit breaker"] == "store"
+        assert shut["pause"] == "job database"
         assert names(hot / "outbox") == []
         room_again(ballast)
-        daemon.wait_for("pause.ended", lambda line: line["circuit breaker"] == "store")
+        daemon.wait_for("pause.ended", lambda line: line["pause"] == "job database")
         daemon.finished()
     assert names(hot / "outbox") == names(hot / "done") == ["pic.png"]
     assert_good_client(server, images=1)

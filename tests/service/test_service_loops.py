@@ -89,7 +89,7 @@ def reload(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object
         workshop.engine,
         folder_access=FolderAccess(),
         systemd=StumblingNotifier(stumble),
-        heart=heart(workshop, workshop.clock.wall),
+        watchdog=heart(workshop, workshop.clock.wall),
         log=LOG,
     )
     asked = asyncio.Event()

@@ -20,7 +20,7 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers, Decoders
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.flow.poller import Poller
-from expandd.engine.flow.scheduler import Scheduler
+from expandd.engine.flow.scheduler import Scheduler, progress_of
 from expandd.engine.flow.slots import SlotKeeping, Slots
 from expandd.engine.inbox.error_recheck import ErrorRecheck
 from expandd.engine.inbox.hot_folders import HotFolders
@@ -232,7 +232,7 @@ class Engine:
             ports.randomness,
             self._emit,
             at_once=_activations(settings.workers),
-            look=lambda job_id: standing(self.jobs.get(job_id)),
+            look=lambda job_id: progress_of(self.jobs.get(job_id)),
         )
         self.poller = self._poller()
         self.intake = self._intake()

@@ -99,7 +99,7 @@ class JobCounts:
                 count(after.place.inbox, at, number)
 
 
-STORE = "job_store"
+STORE = "job database"
 """The name under which the job database is said to be away, like a circuit breaker."""
 
 

@@ -97,7 +97,7 @@ class Reloader:
         number = len(problems)
         self._log.error(
             "reload.refused",
-            config_errors=number,
+            errors=number,
             what_to_do="Correct them and reload again; until then everything goes on as it was configured before.",
         )
         config_errors = "1 error" if number == 1 else f"{number} errors"

@@ -1,4 +1,4 @@
-// What makes the page live: parts drawn by the server replace those shown, and orders are sent without leaving the page.
+// What makes the page live: parts drawn by the server replace those shown, and commands are sent without leaving the page.
 "use strict";
 
 (() => {
@@ -52,13 +52,13 @@
 
   async function send(event) {
     const form = event.target;
-    if (form.getAttribute("action") !== "/orders") return;
+    if (form.getAttribute("action") !== "/commands") return;
     event.preventDefault();
     const button = form.querySelector("button");
     button.setAttribute("aria-disabled", "true");
     try {
       const body = new URLSearchParams(new FormData(form));
-      const answer = await fetch("/orders", { method: "POST", body, headers: { Accept: "text/plain" } });
+      const answer = await fetch("/commands", { method: "POST", body, headers: { Accept: "text/plain" } });
       tell((await answer.text()).trim());
     } catch {
       tell("That did not arrive: expandd does not answer. Nothing was changed.");
