@@ -409,14 +409,14 @@ async def test_commands_come_in_command_and_are_forgotten_once_carried_out(tmp_p
         assert list(await store.commands()) == [second]
 
 
-def test_an_command_makes_no_store_where_none_is(tmp_path: Path) -> None:
+def test_a_command_makes_no_store_where_none_is(tmp_path: Path) -> None:
     with pytest.raises(DatabaseAway, match="is its disk mounted"):
         write_commands(tmp_path / "journal.sqlite", [an_command(job_id="job-1")])
 
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_an_command_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
+async def test_a_command_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     with closing(SqliteJobStore(path)) as store:
         before = list(await store.commands())

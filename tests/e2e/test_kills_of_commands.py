@@ -42,7 +42,7 @@ POINTS = (
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("share", range(3))
-def test_a_kill_at_any_point_of_an_command_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
+def test_a_kill_at_any_point_of_a_command_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
     points = [f"{point}:{side}#1" for point in POINTS for side in ("before", "after")][share::3]
     with Simulator(switches) as server, Nursery(simulator_login()) as nursery:

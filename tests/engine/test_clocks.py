@@ -163,7 +163,7 @@ async def test_a_machine_that_sleeps_for_hours_at_any_state_goes_on_when_it_wake
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.UPLOADED])
-async def test_a_image_the_service_forgot_during_a_long_sleep_is_uploaded_again(
+async def test_an_image_the_service_forgot_during_a_long_sleep_is_uploaded_again(
     workshop: Workshop, state: JobState
 ) -> None:
     at(workshop, state, lambda: workshop.clock.suspend(25 * HOUR))

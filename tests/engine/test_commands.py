@@ -275,7 +275,7 @@ async def test_another_file_under_the_name_of_an_original_is_not_taken_for_it(wo
     assert workshop.store.requests == []
 
 
-async def test_an_command_about_a_folder_that_is_away_waits_for_it(workshop: Workshop) -> None:
+async def test_a_command_about_a_folder_that_is_away_waits_for_it(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.gif", b"no image")
     await workshop.closed("pic.gif")
@@ -532,7 +532,7 @@ async def test_a_held_folder_whose_files_are_cancelled_takes_new_ones(make_works
     assert "new.png" in workshop.names("outbox")
 
 
-async def test_an_command_that_meets_a_bug_is_let_go_of_and_others_are_carried_out(workshop: Workshop) -> None:
+async def test_a_command_that_meets_a_bug_is_let_go_of_and_others_are_carried_out(workshop: Workshop) -> None:
     workshop.bugs_expected = True
     workshop.start()
     workshop.drop("pic.gif", b"no image")

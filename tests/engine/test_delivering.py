@@ -105,7 +105,7 @@ async def test_a_torn_download_is_repeated_and_never_delivered(workshop: Worksho
     assert (workshop.hot[0].outbox / "pic.png").read_bytes() == an_image(140, 100, note="made of 'pic.png'")
 
 
-async def test_a_page_instead_of_a_image_is_never_delivered(workshop: Workshop) -> None:
+async def test_a_page_instead_of_an_image_is_never_delivered(workshop: Workshop) -> None:
     workshop.api.results["pic.png"].extend([b"<html>sorry</html>"] * 6)
     workshop.start()
     workshop.drop("pic.png")

@@ -318,7 +318,7 @@ async def test_a_file_that_vanishes_while_it_settles_is_forgotten(workshop: Work
     assert workshop.recorder.of(JobMoved) == []
 
 
-async def test_a_image_that_cannot_be_opened_just_now_is_looked_at_again(workshop: Workshop) -> None:
+async def test_an_image_that_cannot_be_opened_just_now_is_looked_at_again(workshop: Workshop) -> None:
     workshop.images.busy = 3
     workshop.start()
     workshop.drop("pic.png")

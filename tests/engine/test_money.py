@@ -463,7 +463,7 @@ async def test_many_copies_of_one_image_wait_for_it_in_their_inbox(make_workshop
     assert len(workshop.names("outbox")) == 500
 
 
-async def test_other_folders_go_on_while_one_waits_for_a_image_that_it_has_many_times(make_workshop: Make) -> None:
+async def test_other_folders_go_on_while_one_waits_for_an_image_that_it_has_many_times(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, workers=2, folders=2)
     workshop.api.fate = Fate(seconds=10 * MINUTE)
     workshop.start()

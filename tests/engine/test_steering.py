@@ -23,7 +23,7 @@ async def held(workshop: Workshop) -> str:
     return event.job.id
 
 
-async def test_a_image_that_a_person_calls_not_paid_is_paid_once(workshop: Workshop) -> None:
+async def test_an_image_that_a_person_calls_not_paid_is_paid_once(workshop: Workshop) -> None:
     job_id = await held(workshop)
     workshop.store.requests.append(Command(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
     await workshop.closed("pic.png", within=60.0)
@@ -33,7 +33,7 @@ async def test_a_image_that_a_person_calls_not_paid_is_paid_once(workshop: Works
     assert workshop.store.requests == []
 
 
-async def test_a_image_that_a_person_calls_paid_goes_to_the_error_folder_and_is_never_paid_again(
+async def test_an_image_that_a_person_calls_paid_goes_to_the_error_folder_and_is_never_paid_again(
     workshop: Workshop,
 ) -> None:
     job_id = await held(workshop)

@@ -73,7 +73,7 @@ async def test_paid_calls_that_are_refused_again_and_again_do_not_make_an_upload
     assert len(workshop.api.called("generate")) > 20
 
 
-async def test_days_without_credits_never_send_a_image_to_the_error_folder(workshop: Workshop) -> None:
+async def test_days_without_credits_never_send_an_image_to_the_error_folder(workshop: Workshop) -> None:
     workshop.api.credits = 0
     workshop.start()
     workshop.drop("pic.png")
@@ -174,7 +174,7 @@ async def test_what_is_not_the_claimed_file_any_more_is_not_paid_for_whatever_it
     ],
 )
 @pytest.mark.parametrize("endpoint", ["upload", "generate"])
-async def test_a_image_the_service_refuses_goes_to_the_error_folder_unpaid(
+async def test_an_image_the_service_refuses_goes_to_the_error_folder_unpaid(
     workshop: Workshop, endpoint: str, refusal: FileFault
 ) -> None:
     workshop.api.script(endpoint, Refuse(refusal))

@@ -170,7 +170,7 @@ def most_memory(daemon: Daemon) -> int:
     return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def test_ten_gigabytes_with_the_head_of_a_image_are_not_read(quick: House, server: Simulator) -> None:
+def test_ten_gigabytes_with_the_head_of_an_image_are_not_read(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     with (hot / "inbox" / "huge.png").open("wb") as file:
         file.write(an_image("png"))

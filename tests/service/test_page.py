@@ -114,7 +114,7 @@ async def test_images_are_small_and_are_asked_for_by_job_and_kind_alone(tmp_path
     assert {answer.status_code for answer in strange} == {404}
 
 
-async def test_a_image_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_page_lives(tmp_path: Path) -> None:
+async def test_an_image_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_page_lives(tmp_path: Path) -> None:
     gone, linked, bomb, other = (done_job(tmp_path / name, f"job-{name}") for name in "abcd")
     for job in (gone, linked, bomb, other):
         assert job.target is not None
@@ -139,7 +139,7 @@ async def test_a_image_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_pa
         assert "no longer" in answer.text
 
 
-async def test_a_image_once_shown_stays_when_its_file_is_taken_away(tmp_path: Path) -> None:
+async def test_an_image_once_shown_stays_when_its_file_is_taken_away(tmp_path: Path) -> None:
     records = FakeRecords()
     job = done_job(tmp_path)
     records.know(job)
@@ -210,7 +210,7 @@ async def test_metrics_are_there_only_when_there_are_some() -> None:
 # --- what it takes commands for ---
 
 
-async def test_an_command_about_a_job_is_left_for_the_daemon() -> None:
+async def test_a_command_about_a_job_is_left_for_the_daemon() -> None:
     verbs = (Verb.RETRY, Verb.CANCEL, Verb.PAID, Verb.NOT_PAID)
     records = FakeRecords()
     records.know(failed_job("job-2"))
@@ -224,7 +224,7 @@ async def test_an_command_about_a_job_is_left_for_the_daemon() -> None:
     assert re.search(r'role="status" class="said">It is tried again', again.text)
 
 
-async def test_an_command_about_a_folder_names_it_by_its_key_and_all_by_all() -> None:
+async def test_a_command_about_a_folder_names_it_by_its_key_and_all_by_all() -> None:
     verbs = (Verb.PAUSE, Verb.RESUME, Verb.RELEASE)
     async with shown() as page:
         for verb in verbs:

@@ -213,7 +213,7 @@ def test_a_download_may_be_a_page_of_html(desk: Desk) -> None:
     assert desk.server.counts().downloads == {}
 
 
-def test_a_download_may_be_a_image_of_the_wrong_size(desk: Desk) -> None:
+def test_a_download_may_be_an_image_of_the_wrong_size(desk: Desk) -> None:
     link = desk.link()
     desk.server.set_fault("link:wrong-size")
     assert opened(desk.plain.get(link).content).size == (96, 80)

@@ -241,7 +241,7 @@ def test_folders_of_somebody_else_are_refused_with_what_to_do(service: Service) 
     assert "which the user expandd may not read and write" in told
 
 
-def test_a_image_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
+def test_an_image_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
     service.start()
     service.drop("pic.png", umask="077")
     told = service.wait_for("job.failed")["MESSAGE"]

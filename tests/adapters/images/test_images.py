@@ -283,7 +283,7 @@ class TestSizes:
 
 class TestUnfinished:
     @pytest.mark.parametrize("name", FORMATS)
-    async def test_a_image_cut_anywhere_is_unfinished(self, images: PillowImages, tmp_path: Path, name: str) -> None:
+    async def test_an_image_cut_anywhere_is_unfinished(self, images: PillowImages, tmp_path: Path, name: str) -> None:
         data = an_image(name, 200, 150)
         for cut in {0, 1, 5, 11, 30, *range(40, len(data), len(data) // 40), len(data) - 1}:
             path = written(tmp_path, data[:cut])

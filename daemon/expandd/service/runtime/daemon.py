@@ -150,7 +150,7 @@ START = 300.0
 
 @dataclass(frozen=True, slots=True)
 class DaemonContext:
-    """What a run is context from ports."""
+    """What a run of the daemon is given from outside."""
 
     config: Path
     environ: Mapping[str, str]
