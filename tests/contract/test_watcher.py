@@ -247,7 +247,7 @@ async def test_after_a_hint_that_raised_all_inboxes_can_be_watched_again(
 async def _gone(is_there: Callable[[], Awaitable[bool]]) -> None:
     """A thread ends in its own time, and says so to nobody."""
     async with asyncio.timeout(10.0):
-        while await is_there():  # noqa: ASYNC110
+        while await is_there():  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.005)
 
 

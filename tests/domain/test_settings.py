@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
-import pytest
-
 from expandd.domain.offsets import Sides
-from expandd.domain.settings import ApiSettings, HotFolder, Settings
+from expandd.domain.settings import HotFolder, Settings
 
 FOLDER = HotFolder(
     inbox=Path("/srv/in"),
@@ -20,13 +17,6 @@ FOLDER = HotFolder(
 
 def test_the_work_folder_is_inside_the_inbox_so_that_a_claim_is_a_rename() -> None:
     assert FOLDER.work == Path("/srv/in/.expandd")
-
-
-def test_settings_never_change_under_a_running_engine() -> None:
-    with pytest.raises(FrozenInstanceError):
-        FOLDER.recursive = True  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        ApiSettings().generate_extra["watermark"] = False  # type: ignore[index]
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:

@@ -27,7 +27,7 @@ async def make_workshop(ground: Path) -> AsyncIterator[Callable[..., Workshop]]:
     async with AsyncExitStack() as stack:
 
         def make(**options: object) -> Workshop:
-            workshop = Workshop(ground, **options)  # type: ignore[arg-type]
+            workshop = Workshop(ground, **options)  # type: ignore[arg-type]  # keywords of any type
             stack.push_async_callback(workshop.close)
             return workshop
 

@@ -362,10 +362,10 @@ async def test_a_redo_whose_command_cannot_be_crossed_out_pays_once_more_and_no_
     async def fails(command: Command) -> None:
         raise DatabaseAway("the store is away for a moment")
 
-    workshop.store.carried_out = fails  # type: ignore[method-assign]
+    workshop.store.carried_out = fails  # type: ignore[method-assign]  # one call of one fake
     command(workshop, Verb.REDO, job_id=job.id)
     await workshop.advance(10 * MINUTE)
-    workshop.store.carried_out = crossed_out  # type: ignore[method-assign]
+    workshop.store.carried_out = crossed_out  # type: ignore[method-assign]  # one call of one fake
     await workshop.advance(10 * MINUTE)
 
     assert len(workshop.api.paid) == 2
@@ -482,7 +482,7 @@ async def test_what_waits_for_a_pause_file_to_go_is_not_begun_by_a_restart(
         await workshop.clock.sleep(5.0)
         return await look(directory, names)
 
-    workshop.folders.first_there = slowly  # type: ignore[method-assign]
+    workshop.folders.first_there = slowly  # type: ignore[method-assign]  # one call of one fake
     before = len(workshop.api.called("generate"))
     workshop.start()
     await workshop.advance(10 * MINUTE)

@@ -120,7 +120,7 @@ async def test_what_is_clearly_no_image_goes_to_the_error_folder_as_soon_as_it_h
 async def test_a_preset_that_changes_nothing_is_an_error_before_anything_is_uploaded(
     make_workshop: Callable[..., Workshop],
 ) -> None:
-    from expandd.domain.offsets import Sides  # noqa: PLC0415
+    from expandd.domain.offsets import Sides  # noqa: PLC0415 - one test needs it
 
     workshop = make_workshop(preset=Sides())
     workshop.start()

@@ -507,7 +507,7 @@ async def test_the_same_bytes_uploaded_side_by_side_are_paid_once(make_workshop:
             await workshop.clock.sleep(5.0)
         return await digest(path)
 
-    workshop.folders.digest = slowly  # type: ignore[method-assign]
+    workshop.folders.digest = slowly  # type: ignore[method-assign]  # one call of one fake
     workshop.api.script("upload", Slow(10.0))
     workshop.start()
     twice(workshop)

@@ -13,7 +13,7 @@ S = JobState
 
 
 def reconfigure(workshop: Workshop, **changes: object) -> None:
-    workshop.settings = replace(workshop.settings, **changes)  # type: ignore[arg-type]
+    workshop.settings = replace(workshop.settings, **changes)  # type: ignore[arg-type]  # keywords of any type
     workshop.engine.reconfigure(workshop.settings)
 
 

@@ -78,7 +78,7 @@ async def test_days_without_credits_never_send_an_image_to_the_error_folder(work
     workshop.start()
     workshop.drop("pic.png")
     for day in range(1, 6):
-        await workshop.until(lambda day=day: len(workshop.api.called("upload")) == day)  # type: ignore[misc]
+        await workshop.until(lambda day=day: len(workshop.api.called("upload")) == day)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
         await workshop.advance(120.0)
         workshop.clock.step_wall(24 * 3600.0)
     workshop.api.credits = 5

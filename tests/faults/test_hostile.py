@@ -88,7 +88,7 @@ def test_what_is_no_regular_file_is_left_where_it_is(quick: House, server: Simul
         os.link(secret, hot / "inbox" / "second name.png")
         daemon.finished()
         for name, kind in kinds.items():
-            line = daemon.wait_for("file.ignored", lambda line, name=name: line["file"] == name)  # type: ignore[misc]
+            line = daemon.wait_for("file.ignored", lambda line, name=name: line["file"] == name)  # type: ignore[misc]  # mypy infers no type of a lambda with a default
             assert kind in line["why"]
         assert daemon.stop() == 0
         assert names(hot / "inbox") == sorted([*kinds, "folder.png"])

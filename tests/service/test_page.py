@@ -288,7 +288,7 @@ async def test_what_changes_is_sent_and_only_that() -> None:
 async def _parts(lines: object, until: str) -> dict[str, str]:
     parts: dict[str, str] = {}
     name = ""
-    async for line in lines:  # type: ignore[attr-defined]
+    async for line in lines:  # type: ignore[attr-defined]  # httpx types no stream of lines
         if line.startswith("event: "):
             name = line.removeprefix("event: ")
             parts[name] = ""

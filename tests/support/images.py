@@ -71,14 +71,14 @@ def converted(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def encoded(image: Image.Image, format: str, **save: Any) -> bytes:  # noqa: A002
+def encoded(image: Image.Image, format: str, **save: Any) -> bytes:  # noqa: A002 - the word of its callers
     """`image` as a file of `format`: jpeg, png, webp, or any other name that Pillow writes."""
     out = io.BytesIO()
     image.save(out, format=format.upper(), **save)
     return out.getvalue()
 
 
-def animated(format: str, width: int = 96, height: int = 80, frames: int = 3) -> bytes:  # noqa: A002
+def animated(format: str, width: int = 96, height: int = 80, frames: int = 3) -> bytes:  # noqa: A002 - the word of its callers
     """An animated PNG or WEBP."""
     first, *rest = (drawing(width, height, seed) for seed in range(frames))
     return encoded(first, format, save_all=True, append_images=rest, duration=100)

@@ -80,7 +80,7 @@ def a_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the field's
     return claimed(Job(id=id, **{**facts, **changes}), START)
 
 
-def a_job_in(state: JobState, id: str = "job-1", *, at: float = START, **changes: Any) -> Job:  # noqa: A002
+def a_job_in(state: JobState, id: str = "job-1", *, at: float = START, **changes: Any) -> Job:  # noqa: A002 - the word of its callers
     """A job that came to `state` on the usual way, a second a step, knowing what it would know there."""
     job = a_job(id)
     for number, (_, to) in enumerate(pairwise((S.CLAIMED, *WAYS[state])), 1):

@@ -56,7 +56,7 @@ def faults(often: float) -> Iterator[Fault]:
     """Every kind of fault at every call, each with a small probability; `often` is that of the usual ones."""
 
     def fault(endpoint: Endpoint, kind: FaultKind, probability: float, **more: object) -> Fault:
-        return Fault(endpoint, kind, times=None, probability=probability, **more)  # type: ignore[arg-type]
+        return Fault(endpoint, kind, times=None, probability=probability, **more)  # type: ignore[arg-type]  # keywords of any type
 
     for endpoint in ANY:
         for kind in (FaultKind.SERVER_ERROR, FaultKind.BAD_GATEWAY, FaultKind.UNAVAILABLE):

@@ -197,7 +197,7 @@ async def test_a_subfolder_that_became_a_link_while_its_file_settled_shows_nothi
         seen = [path async for batch in folders.scan(inbox, recursive=True) for path in batch]
         look, claimed = await folders.look(inbox / job.relative), await folders.claim(job)
         with pytest.raises(NotADirectoryError):
-            yard.folders()._disk.roots.open_file(inbox / job.relative)  # noqa: SLF001
+            yard.folders()._disk.roots.open_file(inbox / job.relative)  # noqa: SLF001 - the roots that the folders use
 
     assert Path("sub/tokens.json") not in seen
     assert (look, claimed) == (None, None)

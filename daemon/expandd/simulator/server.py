@@ -203,7 +203,7 @@ class _Server(uvicorn.Server):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 # Uvicorn keeps plain sets, which announce nothing.
-                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - nothing tells when
                     await asyncio.sleep(0.002)
         for connection in list(self.server_state.connections):
             connection.transport.abort()

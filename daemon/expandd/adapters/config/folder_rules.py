@@ -19,15 +19,15 @@ from expandd.domain.naming import printable
 
 
 def is_there(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110
+    return os.path.exists(path)  # noqa: PTH110 - pathlib raises here
 
 
 def is_directory(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib raises here
 
 
 def is_link(path: Path) -> bool:
-    return os.path.islink(path)  # noqa: PTH114
+    return os.path.islink(path)  # noqa: PTH114 - pathlib raises here
 
 
 WORK = ".expandd"

@@ -222,7 +222,7 @@ class Connection(H11Protocol):
         self.since = 0.0
         """When it began to wait for a request, in the loop's time."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own stub is narrower
         super().connection_made(transport)
         self._wait_for_request(self._limits.receiving)
         if len(self.connections) > self._limits.most:

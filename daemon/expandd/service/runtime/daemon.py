@@ -259,8 +259,8 @@ def _page(
         yield partial(asyncio.sleep, 0)
         return
     # A daemon without a page needs no web server.
-    from expandd.service.page.page import opened  # noqa: PLC0415
-    from expandd.service.page.reader import DatabaseRecords  # noqa: PLC0415
+    from expandd.service.page.page import opened  # noqa: PLC0415 - only a page needs a web server
+    from expandd.service.page.reader import DatabaseRecords  # noqa: PLC0415 - only a page needs a web server
 
     def open_file(path: Path) -> int:
         return Roots.of(engine.settings.folders).open_file(path)
