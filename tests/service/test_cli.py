@@ -52,7 +52,7 @@ def test_all_config_errors_of_a_configuration_are_told_at_once(tmp_path: Path) -
     assert "bad.yaml:2: wokers" in outcome.output
     assert "'workers'" in outcome.output
     assert "bad.yaml:5" in outcome.output
-    assert "'history'" in outcome.output
+    assert "'story'" in outcome.output
 
 
 def test_what_the_store_reads_begins_with_how_grave_it_is(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_root_did_by_hand_the_service_can_go_on_with(service: Service) -> N
     service.start()
     service.end()
     service.machine.write(f"{service.state_dir}/journal.sqlite", b"no journal " * 1000)
-    assert "A new journal is begun" in service.expandd("rebuild")
+    assert "A new job database is begun" in service.expandd("rebuild")
     owners = service.machine.run("find", service.state_dir, "-printf", "%u %P\n").stdout.splitlines()
     service.start()
     service.drop("pic.png")

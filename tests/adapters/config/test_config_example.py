@@ -39,7 +39,7 @@ def test_the_example_loads(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     settings = load(path)
-    assert [folder.preset_name for folder in settings.folders] == ["history", "top 10, bottom 10, left 5%, right 5%"]
+    assert [folder.preset_name for folder in settings.folders] == ["story", "top 10, bottom 10, left 5%, right 5%"]
 
 
 def test_the_example_shows_every_key_of_the_model() -> None:
