@@ -1,4 +1,4 @@
-"""What is installed with expandd: bounded on both sides, and locked by hash for the service."""
+"""What is installed with expandd: bounded on both sides, and locked by hash for the API."""
 
 from __future__ import annotations
 

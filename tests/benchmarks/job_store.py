@@ -1,7 +1,7 @@
 """Job database: commits for each image, and which part of its way an image spends waiting for the job database.
 
 The daemon's own parts run in this process, with a stopwatch around the job database. The way of an image is its time
-from claim to end without the wait for the service's result.
+from claim to end without the wait for the API's result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makespan: how long many images take, over what the service alone would take.
+"""Makespan: how long many images take, over what the API alone would take.
 
 The ideal has the same generation times handed to as many workers one by one, and everything else at no cost. For
 constant times that is images × seconds / workers.

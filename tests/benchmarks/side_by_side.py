@@ -1,6 +1,6 @@
 """Side by side: the same images, the same service, the same concurrency, each contender with the whole job.
 
-The peers poll once in three seconds for each image. The service lets them: were the limit counted for the account, as
+The peers poll once in three seconds for each image. The API lets them: were the limit counted for the account, as
 expandd does, most of their polls would be refused.
 """
 

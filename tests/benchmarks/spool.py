@@ -1,7 +1,7 @@
 """Keeping: what becomes of files that are there before the start, come in an outage, or are in progress at a SIGKILL.
 
 Kept is what lies in the outbox in the end, without anybody lending a hand. What was paid for without a result in the
-outbox, and what was paid for twice, the service has counted.
+outbox, and what was paid for twice, the API has counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def there_before(place: Yard, _simulator: SimulatorProcess, _crew: Crew, start: 
 
 
 def service_away(place: Yard, service: SimulatorProcess, _crew: Crew, start: Start, files: Sequence[Path]) -> None:
-    """Half of the files come before the service goes away, half while it is away."""
+    """Half of the files come before the API goes away, half while it is away."""
     start()
     half = len(files) // 2
     place.drop(files[:half])

@@ -86,7 +86,7 @@ def test_images_that_fail_each_time_end_unpaid_and_hold_up_nobody(house: House, 
         drop_good(house)
         daemon.finished(times=GOOD)
         assert [line for line in daemon.lines if line["event"] == "pause.started"] == []
-        # What passes after they have failed shows that the service takes others: without it each needs minutes.
+        # What passes after they have failed shows that the API takes others: without it each needs minutes.
         for name in bad:
             daemon.wait_for("job.retrying", is_about(name))
         drop(house, "late.png", an_image("png", seed=50), "other")

@@ -87,7 +87,7 @@ def recorded(scene: Scene) -> list[str]:
     """The first passing of every named point, in order, and of those with nothing between them the former.
 
     What is done is done between a point "before" and its "after". To die at a "before", or at the point that was passed
-    just before it, is the same to the disk, the job database and the service.
+    just before it, is the same to the disk, the job database and the API.
     """
     target = scene.house.root / "points"
     assert scene.run("record", str(target)) == 3

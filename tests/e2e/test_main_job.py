@@ -249,7 +249,7 @@ def test_the_log_has_one_line_that_tells_all_and_no_secret(house: House) -> None
 
 
 def assert_good_client(server: Simulator, *, images: int) -> None:
-    """What the service saw: each image paid once, nothing deleted too early, no token where it must not be."""
+    """What the API saw: each image paid once, nothing deleted too early, no token where it must not be."""
     counts = server.counts()
     assert sum(counts.generates_by_image.values()) == images
     assert set(counts.generates_by_source.values()) <= {1}

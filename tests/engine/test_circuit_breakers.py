@@ -250,7 +250,7 @@ def test_a_folders_breakers_concern_that_folder(breakers: CircuitBreakers) -> No
         (None, True),  # an answer
         (FILE_FAULT, True),  # it refused this image: it serves
         (ImageIdRefused("gone"), True),  # the same
-        (Later("this call only"), False),  # says nothing of the service
+        (Later("this call only"), False),  # says nothing of the API
         (AccountAway(R.API_UNREACHABLE, "no route"), False),  # counted by whoever made the call
         (OutcomeUnknown("reset"), False),  # an outage, rather
     ],

@@ -80,7 +80,7 @@ async def test_folders_take_turns_however_full_one_of_them_is(make_workshop: Cal
 async def test_a_backlog_is_never_held_in_memory(workshop: Workshop) -> None:
     for number in range(5_000):
         (workshop.hot[0].inbox / f"pic-{number:04d}.png").write_bytes(an_image())
-    workshop.api.away["*"] = Later("the service takes its time")
+    workshop.api.away["*"] = Later("the API takes its time")
     workshop.start()
     sizes, jobs = [], []
     for _ in range(45):
@@ -112,7 +112,7 @@ async def test_a_job_that_cannot_go_on_gives_its_slot_to_others(make_workshop: C
     workshop.api.script("upload", *[Refuse(Later("not this one, not now"))] * 12)
     workshop.drop("stuck.png")
     await workshop.until(lambda: len(workshop.api.called("upload")) == 4)
-    workshop.api._scripts["upload"].clear()  # noqa: SLF001 - the service is well again
+    workshop.api._scripts["upload"].clear()  # noqa: SLF001 - the API is well again
     workshop.drop("next.png")
     await workshop.closed("next.png")
     await workshop.closed("stuck.png")

@@ -22,7 +22,7 @@ MOST_CALLS = 90
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How the service is away: what every call but the paid one raises, and how long each takes to fail."""
+    """How the API is away: what every call but the paid one raises, and how long each takes to fail."""
 
     why: str
     takes: float = 0.125

@@ -240,7 +240,7 @@ async def test_results_that_never_come_do_not_stop_the_others_for_a_day(make_wor
 async def test_a_lost_call_is_not_paid_again_while_one_that_was_accepted_earlier_is_unfinished(
     workshop: Workshop,
 ) -> None:
-    """The service has one worker: what is sent last is made last, and /history shows nothing of it till then."""
+    """The API has one worker: what is sent last is made last, and /history shows nothing of it till then."""
     patience = workshop.settings.api.unknown_wait
     workshop.api.fates = {"first.png": Fate(seconds=2.5 * patience), "last.png": Fate(seconds=4.9 * patience)}
     workshop.api.script("generate", None, Lose())

@@ -60,7 +60,7 @@ HEARD = st.booleans()
 UNREACHABLE = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
 SLOWED = AccountAway(PauseReason.RATE_LIMITED, "429", 20.0)
 LOST = OutcomeUnknown("the connection was reset")
-REFUSED = FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this image.", "Save it again."))
+REFUSED = FileFault(Fault(FaultCode.REFUSED_BY_API, "The API refused this image.", "Save it again."))
 
 UNREACHABLE_FOR_A_MOMENT = (Refuse(UNREACHABLE), Refuse(SLOWED), Lose(UNREACHABLE), Slow(20.0))
 OUTCOMES: dict[str, tuple[Outcome, ...]] = {
@@ -314,7 +314,7 @@ class World(RuleBasedStateMachine):
         for kept in self.ground.glob("spool/kept-*"):
             kept.write_bytes(b"damaged")
 
-    # --- what the service and the world do ---
+    # --- what the API and the world do ---
 
     @rule(faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4))
     def spoil(self, faults: list[tuple[str, Outcome]]) -> None:
@@ -397,7 +397,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_paid_twice(self) -> None:
-        # A job that failed at the service is told of once, and /history has nothing of it: where that word and the
+        # A job that failed at the API is told of once, and /history has nothing of it: where that word and the
         # paid call's answer are both lost, it is the same as one that never was.
         paid = [one for one in self.shop.api.paid if not one.fate.error]
         assert max(Counter(one.image_id for one in paid).values(), default=0) <= 1

@@ -57,7 +57,7 @@ async def test_crashes_again_and_again_neither_lose_nor_pay_twice(workshop: Work
 
 
 class Past:
-    """What an earlier run left behind: one job in the job database, and a disk and a service that match it."""
+    """What an earlier run left behind: one job in the job database, and a disk and an API that match it."""
 
     def __init__(self, workshop: Workshop, state: JobState) -> None:
         self.workshop = workshop

@@ -85,7 +85,7 @@ async def test_a_decision_that_meets_a_result_on_its_way_harms_nobody(workshop: 
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.UNKNOWN)
     [job] = workshop.engine.jobs
-    # The result of an earlier try, or of one the service took after all, comes while a person decides.
+    # The result of an earlier try, or of one the API took after all, comes while a person decides.
     workshop.store.clock, workshop.store.seconds = workshop.clock, 1.0
     await workshop.advance(eighths / 8)
     workshop.api.announce_result(job.image_id)

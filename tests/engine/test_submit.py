@@ -66,7 +66,7 @@ async def test_paid_calls_that_are_refused_again_and_again_do_not_make_an_upload
         uploads.append(len(workshop.api.called("upload")))
         workshop.clock.step_wall(11.9 * 3600.0)
 
-    # The service will have let go of the first upload soon; it is repeated before that.
+    # The API will have let go of the first upload soon; it is repeated before that.
     await workshop.advance(600.0)
 
     assert uploads == [1, 1, 2]
@@ -170,7 +170,7 @@ async def test_what_is_not_the_claimed_file_any_more_is_not_paid_for_whatever_it
     "refusal",
     [
         # 413, 422: this image is refused
-        FileFault(Fault(FaultCode.REFUSED_BY_API, "The service refused this image.", "Save it again.")),
+        FileFault(Fault(FaultCode.REFUSED_BY_API, "The API refused this image.", "Save it again.")),
     ],
 )
 @pytest.mark.parametrize("endpoint", ["upload", "generate"])

@@ -197,7 +197,7 @@ def bytes_read(daemon: Daemon) -> int:
 
 
 def received(daemon: Daemon, server: Simulator) -> None:
-    """Until the service has a whole upload, whose answer it still keeps back."""
+    """Until the API has a whole upload, whose answer it still keeps back."""
     daemon.wait_for("job.claimed")
     end = time.monotonic() + 10.0
     while not server.counts().uploads and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Owns the fake API: it keeps images, jobs, notifications and history as the service does, and fails as told."""
+"""Owns the fake API: it keeps images, jobs, notifications and history as the API does, and fails as told."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Fate:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One call, as the service saw it; `ended` is None while it is under way."""
+    """One call, as the API saw it; `ended` is None while it is under way."""
 
     endpoint: str
     about: str
@@ -97,7 +97,7 @@ class Paid:
 
 @dataclass(slots=True, kw_only=True)
 class Item:
-    """A notification in the service's store: `owner` is whose it really is, also where it names nobody."""
+    """A notification in the API's store: `owner` is whose it really is, also where it names nobody."""
 
     notification: Notification
     owner: str

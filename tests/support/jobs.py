@@ -18,7 +18,7 @@ S = JobState
 SIZE = Size(100, 80)
 OFFSETS = Offsets(top=10, bottom=10, left=20, right=20)
 EXPECTED = OFFSETS.applied_to(SIZE)
-FAULT = Fault(FaultCode.REFUSED_BY_API, "The service refused this image.", "Save it again and drop that.")
+FAULT = Fault(FaultCode.REFUSED_BY_API, "The API refused this image.", "Save it again and drop that.")
 
 WAYS: dict[JobState, tuple[JobState, ...]] = {
     S.CLAIMED: (),

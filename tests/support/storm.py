@@ -1,6 +1,6 @@
 """Owns the storm: images dropped in every way while the daemon is killed again and again and every call may fail.
 
-All chance comes from one seed. What the service counts and what lies on the disk decide; the log only helps to see why.
+All chance comes from one seed. What the API counts and what lies on the disk decide; the log only helps to see why.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ class Storm:
         self._count()
 
     def assert_nothing_happened(self) -> None:
-        """Pay once, lose nothing: from the service's counts and the disk alone."""
+        """Pay once, lose nothing: from the API's counts and the disk alone."""
         assert not self.bugs(), self.bugs()[:3]
         self._assert_every_image_is_answered()
         self._assert_every_broken_file_is_in_error()

@@ -10,7 +10,7 @@ ExpanddError
 │   └── DecoderAway      no process that decodes can be started: everything that needs one waits
 ├── SpoolDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
 ├── FolderAway           this folder is away: its files wait, the others go on
-├── AccountAway          the account or the service is away: everything waits, one gentle probe
+├── AccountAway          the account or the API is away: everything waits, one gentle probe
 ├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
 ├── DatabaseAway          the job database cannot be written: stop spending, say so
 ├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
@@ -135,7 +135,7 @@ class FolderAway(ExpanddError):
 
 
 class AccountAway(ExpanddError):
-    """The service or the account cannot serve anybody now.
+    """The API or the account cannot serve anybody now.
 
     `retry_after` is in seconds, from the server, or None when it named no time.
     """
@@ -179,7 +179,7 @@ CANCELLED = Fault(
 GIVEN_UP = Fault(
     FaultCode.GIVEN_UP_BY_PERSON,
     "A person has said that this image was paid for; its result never came.",
-    "Ask the service about it. Moving the file back into the inbox expands it anew, which costs again.",
+    "Ask the API about it. Moving the file back into the inbox expands it anew, which costs again.",
 )
 
 READER_DIES = Fault(

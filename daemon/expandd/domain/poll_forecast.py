@@ -10,7 +10,7 @@ FEWEST = 4
 """Generation times that must be known before a poll waits longer than it has to."""
 
 MOST = 32
-"""Generation times that are remembered; older ones are forgotten, for the service gets faster and slower."""
+"""Generation times that are remembered; older ones are forgotten, for the API gets faster and slower."""
 
 WORTH = 0.6
 """Times the cost of polling now that a later aim may cost: ends that are spread evenly are nothing to aim at."""
@@ -67,7 +67,7 @@ def _wait(end: int, aim: int) -> int:
 
 
 def borne_out(announced: float, *, missing: float, there: float) -> bool:
-    """Whether a generation can have taken as long as the service's clock says.
+    """Whether a generation can have taken as long as the API's clock says.
 
     A poll saw nothing of it after `missing` seconds, and the next one saw its result after `there`.
     """

@@ -260,7 +260,7 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
     job = found[0]
     if verdict is Verb.NOT_PAID and job.state is not JobState.UNKNOWN:
         click.echo(
-            f"{printable(job.relative)} was paid for: the service has expanded it, only its result cannot be fetched. "
+            f"{printable(job.relative)} was paid for: the API has expanded it, only its result cannot be fetched. "
             "`--paid` gives it up; then `expandd retry` expands it anew, which costs again.",
             err=True,
         )

@@ -28,7 +28,7 @@ class Simulator:
     """The API and the link host on two sockets, served by one background thread. Port 0 takes a free one.
 
     `start` and `stop` may be called again and again: ports and everything the server knows are kept in
-    between, as with a service that was away for a while. OSError when a port is taken.
+    between, as with an API that was away for a while. OSError when a port is taken.
     """
 
     def __init__(

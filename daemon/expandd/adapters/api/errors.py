@@ -202,7 +202,7 @@ def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
 
 
 def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None) -> AccountAway:
-    """The service cannot be used now; `what` goes on from "The API"."""
+    """The API cannot be used now; `what` goes on from "The API"."""
     return AccountAway(
         PauseReason.API_UNREACHABLE,
         f"The API {what} (“{endpoint.value}”).",

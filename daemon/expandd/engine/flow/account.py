@@ -71,7 +71,7 @@ class Account:
             old = ago >= ROUND
             # Whoever probes the circuit breaker asks the same question: one a minute is enough for both.
             wanted = old or (ago >= FRESH and self._short and self.waiting())
-            # A question for information is no probe: it neither opens nor shuts a circuit breaker of the service.
+            # A question for information is no probe: it neither opens nor shuts a circuit breaker of the API.
             if self._breakers.service.shut is None and wanted:
                 with contextlib.suppress(AccountAway, Later):
                     await self._ask_for_more()
@@ -167,7 +167,7 @@ class Account:
         elif self.at is not None and self.credits is None:
             self._pause.close(
                 PauseReason.CREDITS_RESERVED,
-                "The service does not say how many credits the account has, so `keep_credits` cannot be kept.",
+                "The API does not say how many credits the account has, so `keep_credits` cannot be kept.",
             )
         elif self.credits is not None and self.credits - self._price < keep:
             self._pause.close(
@@ -203,7 +203,7 @@ class Probe:
         self.needed = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled: probe the service's circuit breaker whenever it is shut."""
+        """Until cancelled: probe the API's circuit breaker whenever it is shut."""
         while True:
             await self._clock.wait(self.needed, None)
             self.needed.clear()

@@ -23,7 +23,7 @@ from expandd.engine.ports import Clock, Emit, Images, Randomness
 T = TypeVar("T")
 
 PATIENCE = 3
-"""Failures in a row, of whatever jobs, after which the service counts as unreachable for all."""
+"""Failures in a row, of whatever jobs, after which the API counts as unreachable for all."""
 
 LEAST = 1e-6
 """Seconds below which a wait is none: one that is lost in rounding would have its caller ask again and again."""
@@ -170,9 +170,9 @@ class CircuitBreakers:
         return seconds
 
     async def through(self, call: Awaitable[T]) -> T:
-        """The outcome of an API call; whatever shows that the service serves opens its circuit breaker.
+        """The outcome of an API call; whatever shows that the API serves opens its circuit breaker.
 
-        What a call that fails says of the service, whoever made it judges: it may be about one image.
+        What a call that fails says of the API, whoever made it judges: it may be about one image.
         """
         was_open = self.service.shut is None
         try:
@@ -187,7 +187,7 @@ class CircuitBreakers:
         return answer
 
     def _served(self, *, was_open: bool) -> None:
-        # A call that was under way when the service asked for a pause does not end the pause.
+        # A call that was under way when the API asked for a pause does not end the pause.
         shut = self.service.shut
         if not (was_open and shut is not None and shut.reason is PauseReason.RATE_LIMITED):
             self.service.passed()

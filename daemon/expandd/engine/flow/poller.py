@@ -49,7 +49,7 @@ class PollSlowdown:
 
 
 ALLOWANCE = 600.0
-"""Seconds that one poll may take: a service that answers slowly, a login on the way, its answers written down."""
+"""Seconds that one poll may take: an API that answers slowly, a login on the way, its answers written down."""
 
 
 _NOT_MADE = Outcome.NOT_MADE
@@ -229,7 +229,7 @@ class Poller:
     async def _fail(self, job: Job, item: Notification) -> None:
         fault = Fault(
             FaultCode.FAILED_AT_API,
-            f"The service tried to expand this image and reported an error: {item.message or 'no reason given'}",
+            f"The API tried to expand this image and reported an error: {item.message or 'no reason given'}",
             "Look at the image; to try once more, move it back into the inbox. A new try may cost a credit.",
         )
         # An error that the API tells of says that it took the call, whatever it had shown of it before.

@@ -30,7 +30,7 @@ MOST_TROUBLED = 64
 """Unpaid jobs that fail again and again; with so many of them it is no fault of one file, and new ones stay put."""
 
 SPARINGLY = 60.0
-"""Seconds between two new ones all the same, where the service serves: all those before may be at fault."""
+"""Seconds between two new ones all the same, where the API serves: all those before may be at fault."""
 
 MOST_STANDING = 64
 """Unpaid jobs of one folder without a slot, as those that wait for a duplicate; with so many the rest stays."""

@@ -199,5 +199,5 @@ class Delivery:
 
     async def _delete(self, number: int) -> None:
         if self._breakers.enter(self._breakers.service):
-            raise Later("the service is away; the notification is deleted later")
+            raise Later("the API is away; the notification is deleted later")
         await self._breakers.through(self._api.delete_notification(number))

@@ -26,7 +26,7 @@ GONE_PAUSE = 3600.0
 """Seconds between tries once it does: they cost nothing, and links have come back from the dead."""
 
 _GONE = (
-    "This image was paid for and expanded, but for a day its link was dead and the service named no other. "
+    "This image was paid for and expanded, but for a day its link was dead and the API named no other. "
     "It is tried again each hour, free of charge."
 )
 
@@ -120,7 +120,7 @@ class Downloader:
         raise Later("the result could not be downloaded yet; it is paid for and will be asked for again")
 
     def _is_gone(self, job: Job) -> bool:
-        """Whether a dead link has been tried for so long that the service holds the result no more.
+        """Whether a dead link has been tried for so long that the API holds the result no more.
 
         Neither a clock that jumps nor a burst of tries says so alone.
         """

@@ -154,7 +154,7 @@ class ImageFailures:
         return bool(job.strikes) and self._passed[step] > self._passed_before.get((job.id, step), 0)
 
     async def _lost(self, job: Job, step: Step, why: str) -> None:
-        """The answer to a paid call is lost: the image's own fault where the service serves."""
+        """The answer to a paid call is lost: the image's own fault where the API serves."""
         served = await self._probing.serves()
         if not served:
             self._breakers.service.failed(PauseReason.API_UNREACHABLE, why)

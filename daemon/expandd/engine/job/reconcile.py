@@ -37,7 +37,7 @@ class _Wait:
     """One job's wait: its entry into the state it waits in, since when (monotonic), and what there was before.
 
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
-    `asked` counts the questions, whoever makes the job look again in between. `in_vain` once the service was asked
+    `asked` counts the questions, whoever makes the job look again in between. `in_vain` once the API was asked
     after `unknown_wait` and showed no result. `behind` is when a job that was accepted earlier was last seen
     unfinished (monotonic), and `queue` how long such a one had waited then, in seconds.
     """
@@ -79,7 +79,7 @@ class Reconciler:
     def is_overdue(self, job: Job) -> bool:
         """Whether the job has waited so long, and was asked for in vain, that its result was probably lost on the way.
 
-        While the service is away, time alone proves nothing.
+        While the API is away, time alone proves nothing.
         """
         wait = self._waits.get(job.id)
         return wait is not None and wait.entry == job.stamps[-1] and wait.in_vain
@@ -92,7 +92,7 @@ class Reconciler:
             return max(due - waited, LEAST)
         if waited >= RESULT_LIFE:
             # In one write: an unknown job that is not held could be paid for again, and this one was taken.
-            why = "The service took this image and has shown no result for a day."
+            why = "The API took this image and has shown no result for a day."
             await self._jobs.hold(await self._jobs.move(job, JobState.UNKNOWN, held=True), why)
             return NOW
         return await self._ask(job)
@@ -117,7 +117,7 @@ class Reconciler:
         return await self._ask(job)
 
     def made(self, job: Job) -> None:
-        """A result has come: how long the service took says how long a lost call may be on its way."""
+        """A result has come: how long the API took says how long a lost call may be on its way."""
         wait = self._waits.get(job.id)
         if wait is not None:
             self._took.append(self._clock.monotonic() - wait.since)
@@ -161,7 +161,7 @@ class Reconciler:
             # One that fails alone lets others go first: its next call may be lost too.
             return OTHERS_FIRST if job.strikes else NOW
         elif last:
-            await self._jobs.hold(job, "Nobody can tell whether this image was paid for: the service does not say.")
+            await self._jobs.hold(job, "Nobody can tell whether this image was paid for: the API does not say.")
         else:
             await self._jobs.note(job, attempts=job.attempts + 1)
         return NOW

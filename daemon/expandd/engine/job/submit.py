@@ -327,7 +327,7 @@ class Submitter:
             raise FileFault(
                 Fault(
                     FaultCode.REFUSED_BY_API,
-                    f"The service took this image {job.uploads} times but would not expand it: {why}",
+                    f"The API took this image {job.uploads} times but would not expand it: {why}",
                     "Open the image, save it again as a new JPEG or PNG, and drop that. Nothing was paid.",
                 ),
             )

@@ -64,7 +64,7 @@ def cli() -> None:
       1   a fault of expandd's own, or of the disk its state is on
       2   usage
       3   once: some files went to the error folder
-      4   once: some files still wait; check: the service is away
+      4   once: some files still wait; check: the API is away
       75  another instance holds the state directory or an inbox
       78  configuration: nothing was started
     """  # noqa: D301 - click looks for the control character

@@ -125,7 +125,7 @@ def release(what: str | None, config: Path) -> int:
 def resolve(file: str, *, paid: bool, config: Path) -> int:
     """Say whether FILE was paid for, when only you can tell.
 
-    For an image that `expandd status` says needs you: the answer to its paid call was lost, and the service does not
+    For an image that `expandd status` says needs you: the answer to its paid call was lost, and the API does not
     tell. Look into your account there. --paid sends it to the error folder with a note, and nothing more is paid;
     --not-paid pays for it and expands it as if it were new.
     """

@@ -22,7 +22,7 @@ def check(config: Path, *, offline: bool) -> int:
     """Check configuration, folders, login, credits and clock.
 
     It names every error of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
-    code 4 says that the service cannot be reached just now, 78 that there is something to correct.
+    code 4 says that the API cannot be reached just now, 78 that there is something to correct.
     """
     from expandd.service.runtime.entry import run_check
 

@@ -145,7 +145,7 @@ async def _show(root: Path, console: Console, closed: _Closed) -> int:
         return ExitCode.SOME_WAIT
     sheet = root / "contact-sheet.png"
     await asyncio.to_thread(contact_sheet, [_row(job) for job in done], sheet)
-    console.print(f"\n{len(done)} images expanded; nothing was paid: the service was the simulator.")
+    console.print(f"\n{len(done)} images expanded; nothing was paid: the API was the simulator.")
     for words, path in (
         ("each source beside its result", sheet),
         ("results", root / "stories" / "outbox"),

@@ -55,7 +55,7 @@ _SENTENCES = {
     "job.claimed": "{file}: taken.",
     "job.uploaded": "{file}: uploaded.",
     "job.submitting": "{file}: about to be paid for.",
-    "job.accepted": "{file}: the service has taken it.",
+    "job.accepted": "{file}: the API has taken it.",
     "job.unknown": "{file}: the answer to the paid call was lost; it is found out by asking.",
     "job.rendered": "{file}: the result is there.",
     "job.downloaded": "{file}: the result is saved.",

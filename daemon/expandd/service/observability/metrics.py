@@ -155,7 +155,7 @@ class Metrics:
             self._counted.unknown.labels(label).inc()
 
     def called(self, call: str, outcome: str, seconds: float) -> None:
-        """One request to the service is over."""
+        """One request to the API is over."""
         self._counted.requests.labels(call, outcome).inc()
         self._counted.request_seconds.labels(call).observe(seconds)
 
@@ -191,7 +191,7 @@ class _Counted:
             return Histogram(f"expandd_{name}", words, (label,), registry=registry, buckets=buckets)
 
         self.finished = counter("jobs_finished", "Images that are over.", "folder", "outcome")
-        self.paid = counter("paid", "Images that the service took a paid call for.", "folder")
+        self.paid = counter("paid", "Images that the API took a paid call for.", "folder")
         self.unknown = counter("unknown_outcomes", "Answers to a paid call that were lost.", "folder")
         self.retry_later = counter("retries", "Steps that did not work out and are tried again.", "folder")
         self.settled = counter("files_settled", "Files that stopped changing and were looked into.", "folder")
@@ -204,7 +204,7 @@ class _Counted:
         )
         self.notifications = counter("notifications", "Notifications that polls brought.", "kind")
         self.bugs = counter("bugs", "Faults of expandd's own.")
-        self.requests = counter("api_requests", "Calls to the service.", "call", "outcome")
+        self.requests = counter("api_requests", "Calls to the API.", "call", "outcome")
         self.request_seconds = histogram("api_request_seconds", "How long calls took.", "call", CALLS)
         self.state_seconds = histogram("job_seconds", "How long images stayed in each state.", "state", STEPS)
         self.image_seconds = histogram("image_seconds", "From the inbox to all done.", "folder", STEPS)

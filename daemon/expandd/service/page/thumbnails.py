@@ -101,7 +101,7 @@ MOST = 16
 """Images that wait to be made. Where more come than can be made, the newest are what people look at."""
 
 _TIMES = {JobState.ACCEPTED: Kind.SOURCE, JobState.DELIVERED: Kind.RESULT}
-"""The original is made small while the service draws, the result as soon as it has its name."""
+"""The original is made small while the API draws, the result as soon as it has its name."""
 
 
 class Prefetch:

@@ -150,7 +150,7 @@ def image_view(job: Job, now: float) -> ImageView:
     after = result.size if result else None
     differs = ""
     if result is not None and result.differs:
-        differs = f"The service made {result.size} px; the folder asks for {result.expected} px."
+        differs = f"The API made {result.size} px; the folder asks for {result.expected} px."
     return ImageView(
         job=job.id,
         name=name,
@@ -180,13 +180,13 @@ def held_view(job: Job, now: float) -> JobView:
     name = printable(job.relative.name)
     if job.lost_result:
         given_up = Button(Verb.PAID.value, "Give it up", f"{name} goes to the error folder", job=job.id)
-        advice = "Ask the service for its result. Nothing more is paid for it."
+        advice = "Ask the API for its result. Nothing more is paid for it."
         return _job(job, now, words=safe_text(job.note), advice=advice, buttons=(given_up,))
     return _job(
         job,
         now,
         words="Nobody can tell whether this image was paid for; nothing more is paid for it meanwhile.",
-        advice="Look into your account at the service, then say here what you found.",
+        advice="Look into your account at PiktID, then say here what you found.",
         buttons=(
             Button(Verb.PAID.value, "It was paid", f"{name} goes to the error folder", job=job.id),
             Button(Verb.NOT_PAID.value, "It was not paid", f"{name} is expanded, and paid for", job=job.id),

@@ -50,7 +50,7 @@ class Price:
         self._paid += isinstance(event, JobMoved) and event.job.state is JobState.ACCEPTED
 
     def look(self, left: Decimal | None, at: float | None) -> None:
-        """The credits as the service told them `at` that time (epoch seconds)."""
+        """The credits as the API told them `at` that time (epoch seconds)."""
         if left is None or at == self._at:
             return
         if self._credits is not None and left <= self._credits:
@@ -123,7 +123,7 @@ def _text(rows: Sequence[Row]) -> str:
 
 
 _LEGEND = (
-    "paid: images that the service was paid for, or may have been; delivered: results in the outbox; failed: files in",
+    "paid: images that the API was paid for, or may have been; delivered: results in the outbox; failed: files in",
     "the error folder; unknown: nobody knows yet whether they were paid for; saved: not paid for a second time.",
 )
 

@@ -42,11 +42,9 @@ def _short(inbox: Path) -> str:
     return printable(known.name or inbox)
 
 
-_RESULT = (
-    "Ask the service for its result, or give it up with `expandd resolve FILE --paid`; nothing more is paid for it."
-)
+_RESULT = "Ask the API for its result, or give it up with `expandd resolve FILE --paid`; nothing more is paid for it."
 _PAID = (
-    "Look into your account at the service, then `expandd resolve FILE --paid` or `--not-paid`; nothing more is paid "
+    "Look into your account at PiktID, then `expandd resolve FILE --paid` or `--not-paid`; nothing more is paid "
     "for it until you decide."
 )
 

@@ -80,7 +80,7 @@ class LoopFailing:
 class Snapshot:
     """All of it, as it was `at` (epoch seconds) in `process`, the words of the lock's holder.
 
-    `credits` are those that the service told last, at `credits_at`; `price` is what one image took of them lately.
+    `credits` are those that the API told last, at `credits_at`; `price` is what one image took of them lately.
     """
 
     at: float
@@ -183,7 +183,7 @@ MOST_DUE = 200
 class Snapshots:
     """Writes the snapshot of an engine to the state directory, beside the engine's work.
 
-    `before` is the last one of an earlier run: its credits are the last seen until the service tells of them anew.
+    `before` is the last one of an earlier run: its credits are the last seen until the API tells of them anew.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ def _facts(job: Job) -> Iterator[str]:
         yield f"Offsets: {job.offsets}; the result is to be {job.offsets.applied_to(source.size)} px."
     if job.image_id:
         task = f", task id {printable(job.task_id)}" if job.task_id else ""
-        yield f"At the service: image id {printable(job.image_id)}{task}."
+        yield f"At the API: image id {printable(job.image_id)}{task}."
     yield f"Money: {paid_words(job)}."
     if job.tries:
         yield f"Tries that did not work out: {job.tries}, {job.attempts} of them of the present step."

@@ -28,7 +28,7 @@ def prove_store(settings: Settings) -> None:
         raise DatabaseAway(
             f"The job database {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk "
             "of the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
-            "good: `expandd rebuild`, which asks the service about those files and pays for none of them again.",
+            "good: `expandd rebuild`, which asks the API about those files and pays for none of them again.",
         )
     if path.exists() and (found := damage(path)):
         raise DatabaseAway(
@@ -49,7 +49,7 @@ def run_rebuild(config: Path) -> int:
         begin_anew(path)
     marks = len(_marks(settings))
     click.echo(
-        f"A new job database is begun. {marks} files in work may have been paid for: at the next start the service is"
+        f"A new job database is begun. {marks} files in work may have been paid for: at the next start the API is"
     )
     click.echo("asked about them, and none is paid for again unless it proves that nothing was made.")
     click.echo(
