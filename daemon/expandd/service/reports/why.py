@@ -59,7 +59,7 @@ def job_lines(history: JobHistory, now: float) -> Iterator[str]:
     yield f"{printable(job.relative)}, dropped into {printable(job.place.inbox)} (job {job.id}{over})"
     for step in history.steps:
         lasted = "" if step.seconds is None else f" ({span(step.seconds)})"
-        yield f"  {_when(step.at)}  {step.state.value:<9}  {WORDS[step.state]}{lasted}"
+        yield f"  {_when(step.at)}  {step.state.value:<10}  {WORDS[step.state]}{lasted}"
     yield from (f"  {line}" for line in _facts(job))
     yield from (f"  {_lying_text(lying)}" for lying in history.lying)
     yield from (f"  Waits on: {sentence(pause, now)}" for pause in history.waits_on)
