@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expandd.adapters.files.recovery_record import read, written
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.adapters.store.sqlite.reader import write_commands
 from expandd.adapters.store.sqlite.rows import to_row
@@ -558,6 +559,16 @@ async def test_the_third_format_is_taken_over_in_the_words_of_today(tmp_path: Pa
         (HoldKind.PAUSED, Path("/srv/expand/shop/inbox"), ""),
         (HoldKind.AGAIN, None, "ab" * 32),
     ]
+
+
+def test_a_record_in_the_words_of_earlier_versions_is_read() -> None:
+    job = a_job_in(S.SUBMITTING).with_(relative=Path("pic.png"), reused_from="earlier")
+    text = written(job).decode()
+    earlier = text.replace("submitting", "intent").replace('"reused_from"', '"twin"')
+
+    assert earlier != text
+    assert read(earlier.encode(), job.id) == read(text.encode(), job.id)
+    assert read(text.encode(), job.id) is not None
 
 
 async def test_the_payments_of_the_second_format_are_taken_over_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from expandd.adapters.files.spool import FileSpool
 from expandd.domain.errors import AccountAway
 from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Spool
+from expandd.service.runtime.app import prepare_state
 from tests.support.fakes import MemorySpool, sha256
 
 
@@ -105,3 +106,15 @@ async def test_more_than_the_disk_has_is_refused_in_words_that_name_the_disk(dir
         await FileSpool(directory, Disk()).prove(1 << 60)
 
     assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
+
+
+def test_the_spool_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    earlier = tmp_path / "state" / "vault"
+    earlier.mkdir(parents=True)
+    (earlier / "job-1").write_bytes(b"paid for")
+    spool = prepare_state(tmp_path / "state")
+    again = prepare_state(tmp_path / "state")
+
+    assert spool == again
+    assert (spool / "job-1").read_bytes() == b"paid for"
+    assert not earlier.exists()

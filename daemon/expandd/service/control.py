@@ -96,8 +96,7 @@ def _not_one(what: str, jobs: Sequence[Job]) -> str:
             f"Nothing is known of {printable(what)}: it is no hot folder, lies in no inbox, and the job database has "
             "none of that name."
         )
-    listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
-    return f"{printable(what)} names more than one file; name one by its id:\n{listed}"
+    return f"{printable(what)} names more than one file; name one by its id:\n{_listed(jobs)}"
 
 
 _WHEN_ALL = {
@@ -279,5 +278,8 @@ def _names(job: Job, file: str) -> bool:
 def _not_one_unknown(file: str, jobs: Sequence[Job]) -> str:
     if not jobs:
         return "No image waits for such a decision. `expandd status` shows what is in progress."
-    listed = "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
-    return f"{printable(file)} does not name exactly one of the images that wait for a decision:\n{listed}"
+    return f"{printable(file)} does not name exactly one of the images that wait for a decision:\n{_listed(jobs)}"
+
+
+def _listed(jobs: Sequence[Job]) -> str:
+    return "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)

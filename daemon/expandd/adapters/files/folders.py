@@ -41,7 +41,7 @@ class Returns:
         directory = self._disk.make_directories(inbox, self._looking.passable(inbox, relative.parent))
         for name in numbered(relative.name):
             try:
-                self._disk.move(held, directory / name, _spare_beside(held))
+                self._disk.move(held, directory / name, _spare(held.parent.name))
             except FileExistsError:
                 if not self._is_same(directory / name, held):
                     continue
@@ -66,7 +66,7 @@ class Returns:
                     # Never over a file, and over a directory only when that is empty.
                     self._disk.rename(held, target)
                 else:
-                    self._disk.move(held, target, _spare_beside(held))
+                    self._disk.move(held, target, _spare(held.parent.name))
             except OSError as error:
                 if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
                     raise
@@ -76,10 +76,6 @@ class Returns:
     def _is_directory(self, held: Path) -> bool:
         with self._disk.roots.spot(held) as spot:
             return stat.S_ISDIR(spot.lstat().st_mode)
-
-
-def _spare_beside(held: Path) -> str:
-    return f".expandd-{held.parent.name}.part"
 
 
 class Originals:

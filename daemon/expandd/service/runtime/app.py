@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.bulkheads import Bulkheads, shared_threads
 from expandd.adapters.clock import SystemClock, SystemRandomness
-from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.credentials import find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
@@ -146,13 +147,9 @@ async def built(
     """The engine on real adapters, its folders locked. Everything is closed again at the end.
 
     `around` may put something between the engine and the ports, such as what measures it; at it and at `disk` tests
-    make the real thing fail. Raises ConfigurationError (no
-    credentials), InstanceRunning, DatabaseAway.
+    make the real thing fail. Raises ConfigurationError (no credentials), InstanceRunning, DatabaseAway.
     """
-
-    def credentials() -> Credentials:
-        return find_credentials(settings.api, environ)
-
+    credentials = partial(find_credentials, settings.api, environ)
     asyncio.get_running_loop().set_default_executor(_threads())
     given = credentials()
     async with AsyncExitStack() as stack:
