@@ -9,15 +9,34 @@ from expandd.domain.errors import Fault
 
 
 class ImageFormat(Enum):
-    """The three formats the API takes, by content."""
+    """The formats that are read, by content; the value is the word for it in the job database."""
 
     JPEG = "jpeg"
     PNG = "png"
     WEBP = "webp"
+    TIFF = "tiff"
+    HEIC = "heic"
+    AVIF = "avif"
+    BMP = "bmp"
+    GIF = "gif"
+    JPEG2000 = "jpeg2000"
 
     @property
     def extension(self) -> str:
-        return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
+        return _EXTENSIONS.get(self, f".{self.value}")
+
+    @property
+    def title(self) -> str:
+        """Its name in sentences."""
+        return "JPEG 2000" if self is ImageFormat.JPEG2000 else self.name
+
+    @property
+    def taken_by_api(self) -> bool:
+        return self in _TAKEN_BY_API
+
+
+_EXTENSIONS = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif", ImageFormat.JPEG2000: ".jp2"}
+_TAKEN_BY_API = frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +49,26 @@ class Size:
     def __str__(self) -> str:
         return f"{self.width}×{self.height}"
 
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """The file is a complete image the API takes. `size` is as a person sees it, orientation applied."""
+    """The file is a complete image. `size` is as a person sees it, orientation applied.
+
+    `converts` where its format, its mode (CMYK, Lab, 16 bit, palette) or its colour profile is none that the API is
+    sent. `several` where more images follow the first: pages, or the frames of a GIF. `metadata` where it carries a
+    colour profile, EXIF, XMP, IPTC or a resolution that its result is to have, too.
+    """
 
     format: ImageFormat
     size: Size
     orientation: int
+    converts: bool = False
+    several: bool = False
+    metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +86,12 @@ class Unfit:
 
 
 Finding = Whole | Unfinished | Unfit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The copy that the API is sent in place of the file. `exact` where its pixels are the original's, one by one."""
+
+    format: ImageFormat
+    size: Size
+    exact: bool

@@ -1,0 +1,90 @@
+"""What a folder asks of its results: whose pixels, which format, how much metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from expandd.domain.image import ImageFormat
+
+
+class Accept(Enum):
+    """Which formats are taken."""
+
+    ALL = "all"
+    """All that can be read; what the API does not take is sent as a copy."""
+    API = "api"
+    """JPEG, PNG and WEBP, which the API takes itself."""
+
+
+class Oversize(Enum):
+    """What happens to an image that is larger than the API takes."""
+
+    REDUCE = "reduce"
+    """The API is sent a smaller copy, and the result gets the full size."""
+    ERROR = "error"
+
+
+class Pixels(Enum):
+    """Whose pixels lie where the original was."""
+
+    AUTO = "auto"
+    """The original's where the API saw a copy whose pixels are others, else those that the API sent back."""
+    ORIGINAL = "original"
+    API = "api"
+
+
+class ResultFormat(Enum):
+    """The format of the result."""
+
+    AUTO = "auto"
+    """The API's where it saw the original itself, else the original's or the nearest to it."""
+    SOURCE = "source"
+    """The original's, or the nearest to it."""
+    API = "api"
+    """What the API sends."""
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    TIFF = "tiff"
+
+
+class Metadata(Enum):
+    """Whether EXIF, XMP and IPTC of the original come along; its colour profile and resolution always do."""
+
+    KEEP = "keep"
+    STRIP = "strip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRules:
+    """`quality` (1 to 100) is that of JPEG and WEBP results that are written here."""
+
+    pixels: Pixels = Pixels.AUTO
+    format: ResultFormat = ResultFormat.AUTO
+    quality: int = 95
+    metadata: Metadata = Metadata.KEEP
+
+
+def nearest(source: ImageFormat) -> ImageFormat:
+    """The format nearest to `source` that results are written in."""
+    match source:
+        case ImageFormat.JPEG | ImageFormat.HEIC | ImageFormat.AVIF:
+            return ImageFormat.JPEG
+        case ImageFormat.WEBP | ImageFormat.TIFF:
+            return source
+        case _:
+            return ImageFormat.PNG
+
+
+def format_of(wanted: ResultFormat, *, source: ImageFormat, api: ImageFormat, touched: bool) -> ImageFormat:
+    """The format of a result. `touched` where the API saw a copy with other pixels than the original's."""
+    match wanted:
+        case ResultFormat.API:
+            return api
+        case ResultFormat.AUTO:
+            return nearest(source) if touched else api
+        case ResultFormat.SOURCE:
+            return nearest(source)
+        case _:
+            return ImageFormat(wanted.value)
