@@ -58,8 +58,19 @@ CLOCK_CALLS = frozenset({"sleep", "timeout", "wait_for", "to_thread"})
 
 ENGINE_NEVER_CALLS = frozenset({"lstat", "read_bytes", "write_bytes", "unlink", "mkdir", "iterdir", "exists"})
 
-HEAVY = ("httpx", "jinja2", "pydantic", "PIL", "starlette", "uvicorn", "watchdog", "rich", "structlog", "yaml")
-"""What a person who asks for help, or makes a typing error, should not wait for."""
+FOR_PEOPLE = frozenset({"jinja2", "PIL", "rich", "starlette", "uvicorn"})
+"""What only a page, a drawing or a terminal needs: a daemon without one spares the time and the memory."""
+
+FOR_WORK = frozenset({"httpx", "prometheus_client", "structlog", "watchdog"})
+
+NEEDLESS = {
+    "cli.cli": FOR_PEOPLE | FOR_WORK | {"pydantic", "yaml"},
+    "reports.status": FOR_PEOPLE | FOR_WORK,
+    "reports.why": FOR_PEOPLE | FOR_WORK,
+    "control": FOR_PEOPLE | FOR_WORK,
+    "runtime.entry": FOR_PEOPLE,
+}
+"""Modules of the service, and what whoever starts the program for them should not wait for."""
 
 CHANGING = frozenset({"append", "add", "update", "pop", "clear", "extend", "setdefault", "remove", "discard", "insert"})
 CONTAINERS = frozenset({"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "Counter"})
@@ -137,11 +148,18 @@ def test_the_source_root_is_no_package() -> None:
     assert not (DAEMON / "__init__.py").exists()
 
 
-def test_reconciler_for_help_loads_nothing_heavy() -> None:
-    code = f"import sys, expandd.service.cli.cli; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
+@pytest.mark.parametrize("module", NEEDLESS)
+def test_a_start_loads_nothing_needless(module: str) -> None:
+    code = f"import sys, expandd.service.{module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DAEMON)
 
-    assert loaded.stdout.split() == []
+    assert NEEDLESS[module] & set(loaded.stdout.split()) == set()
+
+
+def test_what_a_library_was_not_to_load_can_be_loaded_afterwards() -> None:
+    code = "import expandd.service.runtime.entry, rich.progress, httpx._main"
+
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=DAEMON)
 
 
 # --- size and state ---

@@ -19,9 +19,9 @@ from expandd.service.observability.hooks import HookRunner
 from expandd.service.observability.logs import set_up
 from expandd.service.observability.metrics import Metrics, Publisher
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.snapshot import Snapshots
 from expandd.service.runtime.app import FolderAccess
 from expandd.service.runtime.reload import Reloader
+from expandd.service.runtime.snapshots import Snapshots
 from expandd.service.runtime.systemd import Failures, Notifier, Watchdog
 from tests.support.fakes import FixedRandomness
 from tests.support.jobs import a_job_in

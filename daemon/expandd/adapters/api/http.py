@@ -18,10 +18,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin
 
-import httpx
-
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
 from expandd.adapters.api.transfer import CHUNK, opened_sink
+from expandd.adapters.lean_import import absent
 from expandd.domain.errors import ExpanddError
 
 if TYPE_CHECKING:
@@ -30,6 +29,10 @@ if TYPE_CHECKING:
 
     from expandd.adapters.api.links import LinkRule
     from expandd.adapters.api.transfer import FilePart, Sink
+
+# Its command line would load rich and pygments.
+with absent("httpx._main"):
+    import httpx
 
 
 class TransportError(ExpanddError):

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from expandd.adapters.clock import SystemClock, SystemRandomness
 from expandd.adapters.hooks import post, run_command
 from expandd.domain.backoff import Backoff
@@ -24,7 +22,7 @@ from expandd.domain.job import JobState
 from expandd.domain.naming import printable
 from expandd.domain.settings import Hook, Hooks
 from expandd.engine.ports import Clock, Randomness
-from expandd.service.observability.logs import canonical
+from expandd.service.observability.logs import Logger, canonical
 from expandd.service.observability.redaction import safe_text
 
 PREFIX = "EXPANDD"
@@ -160,7 +158,7 @@ class HookRunner:
 
     def __init__(
         self,
-        log: FilteringBoundLogger,
+        log: Logger,
         hooks: Callable[[], Hooks],
         *,
         clock: Clock | None = None,

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor
-
+from expandd.adapters.lean_import import absent
 from expandd.domain import events as e
 from expandd.domain.job import Job, JobState
 from expandd.service.observability.log_writer import (
@@ -26,6 +24,13 @@ from expandd.service.observability.log_writer import (
 )
 from expandd.service.observability.redaction import redact
 from expandd.service.reports.overview import asked
+
+# It would load rich for tracebacks in boxes: a log has them as values, a terminal in plain lines.
+with absent("rich"):
+    import structlog
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+Logger = FilteringBoundLogger
 
 _SENTENCES = {
     "expandd.started": "Started. Hot folders: {folders}; images in flight at most: {workers}.",
@@ -101,9 +106,7 @@ class _Facts(dict[str, Any]):
 _SECONDS = 3
 
 
-def set_up(
-    stream: TextIO, *, pretty: bool | None = None, level: int = logging.INFO, sink: object = None
-) -> FilteringBoundLogger:
+def set_up(stream: TextIO, *, pretty: bool | None = None, level: int = logging.INFO, sink: object = None) -> Logger:
     """A logger that writes to `stream`: pretty on a terminal, one JSON object a line otherwise."""
     if pretty is None:
         pretty = stream.isatty()
@@ -117,13 +120,13 @@ def set_up(
     return _logger(sink or structlog.PrintLogger(stream), stamped, level)
 
 
-def set_up_journal(journal: Journal, *, level: int = logging.INFO) -> FilteringBoundLogger:
+def set_up_journal(journal: Journal, *, level: int = logging.INFO) -> Logger:
     """A logger whose lines are entries of systemd's journal, which knows by itself when and by whom."""
     return _logger(JournalLogger(journal), (_TRACEBACKS, redact, _entry), level)
 
 
-def _logger(sink: object, processors: Sequence[Processor], level: int) -> FilteringBoundLogger:
-    logger: FilteringBoundLogger = structlog.wrap_logger(
+def _logger(sink: object, processors: Sequence[Processor], level: int) -> Logger:
+    logger: Logger = structlog.wrap_logger(
         sink,
         processors=[structlog.processors.add_log_level, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -196,7 +199,7 @@ def _in_order(_: object, __: str, event: EventDict) -> EventDict:
 class Log:
     """Where lines go, and how many could not be written since the start."""
 
-    lines: FilteringBoundLogger
+    lines: Logger
     lost: Callable[[], int]
 
 
@@ -221,7 +224,7 @@ def _with_priority(_: object, name: str, line: Any) -> str:
 class EventLog:
     """Turns each event into its line; a subscriber like any other."""
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
 
     def __call__(self, event: e.Event) -> None:

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
-from structlog.typing import FilteringBoundLogger
 
 from expandd import __version__
 from expandd.adapters.files.scan import FolderCounter
@@ -24,6 +23,7 @@ from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings
 from expandd.domain.spending import Outcome
 from expandd.engine.ports import Api
+from expandd.service.observability.logs import Logger
 from expandd.service.reports.overview import ALL, OTHER, FolderOverview, Overview, build_overview, labels_of
 
 T = TypeVar("T")
@@ -300,7 +300,7 @@ PAUSE = 15.0
 class Publisher:
     """Brings the metrics up to date and hands them out. `text` is for threads; `run` writes the file."""
 
-    def __init__(self, metrics: Metrics, settings: Callable[[], Settings], log: FilteringBoundLogger) -> None:
+    def __init__(self, metrics: Metrics, settings: Callable[[], Settings], log: Logger) -> None:
         self._metrics = metrics
         self._settings = settings
         self._log = log

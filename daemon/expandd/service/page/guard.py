@@ -20,9 +20,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.typing import FilteringBoundLogger
 
 from expandd.domain.errors import ExpanddError
+from expandd.service.observability.logs import Logger
 from expandd.service.observability.redaction import safe_text
 from expandd.service.page.server import Address, is_loopback
 
@@ -140,7 +140,7 @@ class Guard:
         address: Address,
         hosts: Iterable[str],
         password: Password | None,
-        log: FilteringBoundLogger,
+        log: Logger,
     ) -> None:
         self._app = app
         self._names = {host.lower() for host in (*hosts, *ALWAYS, address.host) if host}

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.opening import OpenFile, open_plainly
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.hooks import Keep, alone
+from expandd.service.observability.logs import Logger
 from expandd.service.page.guard import Guard, Password
 from expandd.service.page.reader import Records
 from expandd.service.page.server import Address, AddressTaken, Limits, bound, limits_here, serve_http
@@ -27,7 +26,7 @@ LISTEN_AGAIN = 15.0
 
 
 @contextmanager
-def opened(page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits | None = None) -> Iterator[Page]:
+def opened(page: PageSettings, config: Path, log: Logger, limits: Limits | None = None) -> Iterator[Page]:
     """The page, listening where it can but not answering yet. Raises ConfigurationError when it never may."""
     with ExitStack() as stack:
         showing = Page(page, config, log, limits or limits_here())
@@ -40,7 +39,7 @@ class Page:
     """What is shown at an address. `place` is where it listens already."""
 
     def __init__(
-        self, page: PageSettings, config: Path, log: FilteringBoundLogger, limits: Limits, again: float = LISTEN_AGAIN
+        self, page: PageSettings, config: Path, log: Logger, limits: Limits, again: float = LISTEN_AGAIN
     ) -> None:
         self._page = page
         self._config = config

@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
-from structlog.typing import FilteringBoundLogger
 
 from expandd import __version__
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import ExpanddError
+from expandd.service.observability.logs import Logger
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
 from expandd.service.page.reader import Past, Records
 from expandd.service.page.text import number
@@ -173,7 +173,7 @@ class Live:
     """Parts of the page by name, drawn by `draw` and sent as server-sent events where they have changed."""
 
     def __init__(
-        self, draw: Draw, log: FilteringBoundLogger, *, most: int = MOST, pause: float = PAUSE, silence: float = SILENCE
+        self, draw: Draw, log: Logger, *, most: int = MOST, pause: float = PAUSE, silence: float = SILENCE
     ) -> None:
         self._draw = draw
         self._log = log
@@ -264,7 +264,7 @@ class Site:
         self,
         records: Records,
         thumbnails: Thumbnails,
-        log: FilteringBoundLogger,
+        log: Logger,
         *,
         metrics: Metrics | None = None,
         live: Callable[..., Live] = Live,

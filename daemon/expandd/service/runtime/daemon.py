@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.files.roots import Roots
 from expandd.domain.errors import ConfigurationError, InstanceRunning
@@ -28,12 +26,13 @@ from expandd.engine.engine import Engine
 from expandd.engine.ports import Ports
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, HookRunner, telling
-from expandd.service.observability.logs import EventLog, Log
+from expandd.service.observability.logs import EventLog, Log, Logger
 from expandd.service.observability.metrics import InstrumentedApi, Metrics, Publisher
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.snapshot import Snapshots, last_snapshot
+from expandd.service.reports.snapshot import last_snapshot
 from expandd.service.runtime.app import EventBus, FolderAccess, built, run_until
 from expandd.service.runtime.reload import Reloader, remember
+from expandd.service.runtime.snapshots import Snapshots
 from expandd.service.runtime.systemd import Failures, Notifier, Watchdog, either
 
 FIRST = 5.0
@@ -123,7 +122,7 @@ MOST = 100
 class LoopErrors:
     """An exception handler for `loop.set_exception_handler`."""
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
         self._told: dict[str, float] = {}
 
@@ -154,7 +153,7 @@ class DaemonContext:
 
     config: Path
     environ: Mapping[str, str]
-    log: FilteringBoundLogger
+    log: Logger
     lost_lines: Callable[[], int]
     systemd: Notifier
     crashes: Crashes

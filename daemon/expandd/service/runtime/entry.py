@@ -8,11 +8,10 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import click
-from structlog.typing import FilteringBoundLogger
 
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
@@ -26,12 +25,12 @@ from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import PATIENCE, HookRunner, telling
-from expandd.service.observability.logs import EventLog, to_stderr
+from expandd.service.observability.logs import EventLog, Logger, to_stderr
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.snapshot import Snapshots, last_snapshot, published
+from expandd.service.reports.snapshot import last_snapshot
 from expandd.service.runtime.app import EventBus, Subscriber, built, prepare_state, run_until
 from expandd.service.runtime.daemon import serve, stopped_by_signals
-from expandd.service.runtime.progress import Progress, Silent
+from expandd.service.runtime.snapshots import Snapshots, published
 
 LOOK = 0.2
 """Longest time, in seconds, between two looks at whether all is done."""
@@ -133,7 +132,7 @@ def run_check(config: Path, environ: Mapping[str, str], *, offline: bool) -> int
 async def batch(
     settings: Settings,
     environ: Mapping[str, str],
-    log: FilteringBoundLogger,
+    log: Logger,
     patience: float,
     build: Build = built,
 ) -> int:
@@ -142,10 +141,8 @@ async def batch(
     outcomes = Outcomes(asyncio.get_running_loop().time)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
-    bar = Progress(expected=_waiting(settings)) if sys.stderr.isatty() else Silent()
     hook_runner = HookRunner(log, lambda: settings.hooks)
-    with bar:
-        shown = bar if sys.stderr.isatty() else EventLog(log)
+    with _display(settings, log) as shown:
         event_bus = EventBus(shown, outcomes, price, hook_runner)
         async with (
             build(settings, environ, event_bus) as engine,
@@ -160,6 +157,15 @@ async def batch(
         if code is ExitCode.SOME_WAIT:
             click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
     return code
+
+
+def _display(settings: Settings, log: Logger) -> AbstractContextManager[Subscriber]:
+    """What shows the events: a progress bar on a terminal, else the log."""
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext(EventLog(log))
+    from expandd.service.runtime.progress import Progress  # noqa: PLC0415 - only a terminal needs bars
+
+    return Progress(expected=_waiting(settings))
 
 
 def _waiting(settings: Settings) -> int:

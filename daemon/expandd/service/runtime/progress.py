@@ -124,18 +124,3 @@ class Progress:
     def _words(self, job: Job) -> str:
         name = printable(job.relative)
         return f"{job.state.value:>9}  {name if len(name) <= WIDTH else name[: WIDTH - 1] + '…'}"
-
-
-class Silent:
-    """No display: where nobody looks, the log speaks."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def __call__(self, event: Event) -> None:
-        """Nothing to show."""

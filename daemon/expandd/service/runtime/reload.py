@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from expandd.adapters.config.load import keep_loaded, load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
 from expandd.domain.settings import ApiSettings, Settings
 from expandd.engine.engine import Engine
+from expandd.service.observability.logs import Logger
 from expandd.service.runtime.app import FolderAccess
 from expandd.service.runtime.systemd import Notifier, Watchdog, either
 
@@ -40,7 +39,7 @@ class Reloader:
         folder_access: FolderAccess,
         systemd: Notifier,
         watchdog: Watchdog,
-        log: FilteringBoundLogger,
+        log: Logger,
         read: Callable[[Path], Settings] = load,
     ) -> None:
         self._config = config
@@ -104,7 +103,7 @@ class Reloader:
         self._watchdog.remark = f"new configuration refused at {time.strftime('%H:%M')}: {config_errors}, see the log"
 
 
-def remember(config: Path, state_dir: Path, log: FilteringBoundLogger) -> None:
+def remember(config: Path, state_dir: Path, log: Logger) -> None:
     """Keep what was loaded for the verbs that look and steer while the file has errors."""
     try:
         keep_loaded(config, state_dir)

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import MAYBE_PAID, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.engine.control.holds import Shut
 from expandd.engine.engine import Engine
+from expandd.service.observability.logs import Logger
 
 _DAY = 86400.0
 
@@ -149,7 +148,7 @@ class Watchdog:
         *,
         systemd: Notifier,
         failures: Failures,
-        log: FilteringBoundLogger,
+        log: Logger,
         wall: Callable[[], float],
     ) -> None:
         self._engine = engine
