@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from expandd.adapters.api.tokens import Pair, TokenFile
 from expandd.adapters.files import recovery_record
 from expandd.adapters.files.sidecars import sidecar, sidecar_path, text
-from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, to_row, write_payments
-from expandd.adapters.store.sqlite.schema import steps_from
+from expandd.adapters.store.sqlite.rows import from_row, insert_job
+from expandd.adapters.store.sqlite.schema import bring_up_to_date
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, Stamp
@@ -68,7 +69,7 @@ def jobs(draw: st.DrawFn) -> Job:
         task_id=draw(WORDS),
         link=draw(WORDS),
         note=draw(WORDS),
-        notifications=tuple(draw(st.lists(st.integers(), max_size=4))),
+        notifications=tuple(draw(st.lists(st.integers(0, 2**64 - 1), max_size=4))),
         result=draw(st.none() | RESULTS),
         target=draw(st.none() | PATHS),
         resting=draw(st.none() | PATHS),
@@ -105,11 +106,8 @@ def as_kept(job: Job) -> Job:
 def test_any_job_comes_back_from_the_store_as_it_was(job: Job) -> None:
     with sqlite3.connect(":memory:") as connection:
         connection.row_factory = sqlite3.Row
-        connection.executescript(steps_from(0))
-        names = ", ".join(f'"{name}"' for name in COLUMNS)
-        values = ", ".join(f":{name}" for name in COLUMNS)
-        connection.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", to_row(job))
-        write_payments(connection, to_row(job))
+        bring_up_to_date(connection)
+        insert_job(connection, job)
         [row] = connection.execute("SELECT * FROM whole_jobs")
         found = from_row(row)
     connection.close()
@@ -152,17 +150,44 @@ VALUES = st.recursive(
 )
 
 
-@given(jobs(), st.sampled_from(COLUMNS), VALUES)
-@example(a_job_in(JobState.SUBMITTING), "stamps", "[" * 100_000)
-@example(a_job_in(JobState.SUBMITTING), "stamps", "[[0]]")
-@example(a_job_in(JobState.SUBMITTING), "stamps", '[["claimed", 1e300]]')
-@example(a_job_in(JobState.SUBMITTING), "stamps", '[["claimed", NaN], ["intent", -1e12]]')
-@example(a_job_in(JobState.SUBMITTING), "notifications", "7")
-@example(a_job_in(JobState.SUBMITTING), "device", "1e400")
-@example(a_job_in(JobState.SUBMITTING), "inode", float("inf"))
-def test_a_mark_with_anything_in_a_column_is_read_or_no_job(job: Job, column: str, value: Any) -> None:
-    row = json.loads(recovery_record.written(job))
-    read = recovery_record.read(json.dumps({**row, column: value}).encode(), job.id)
+EARLIER = json.loads((Path(__file__).parent.parent / "contract" / "old" / "record_of_format_4.json").read_text())
+"""The facts of a job by column, as they stood in records up to format 4."""
+
+PLACES = ("stamps", "notifications", "state", "source", "source.identity", "source.identity.inode", "result.size.width")
+
+
+@given(jobs(), st.sampled_from([*(field.name for field in fields(Job)), *PLACES]), VALUES)
+@example(a_job_in(JobState.SUBMITTING), "stamps", [0])
+@example(a_job_in(JobState.SUBMITTING), "stamps", [{"state": "claimed", "at": 1e300}])
+@example(a_job_in(JobState.SUBMITTING), "stamps", [{"state": "claimed", "at": float("nan")}])
+@example(a_job_in(JobState.SUBMITTING), "stamps", [{"state": "claimed", "at": -1e12}])
+@example(a_job_in(JobState.SUBMITTING), "notifications", 7)
+@example(a_job_in(JobState.SUBMITTING), "source.identity.device", "1e400")
+@example(a_job_in(JobState.SUBMITTING), "source.identity.inode", float("inf"))
+def test_a_mark_with_anything_in_a_field_is_read_or_no_job(job: Job, field: str, value: Any) -> None:
+    facts = json.loads(recovery_record.written(job))
+    *way, last = field.split(".")
+    inner = facts
+    for name in way:
+        inner = inner.get(name) or {}
+    inner[last] = value
+    _assert_is_read_or_no_job(facts, job.id)
+
+
+@given(st.sampled_from(sorted(EARLIER)), VALUES)
+@example("stamps", "[" * 100_000)
+@example("stamps", "[[0]]")
+@example("stamps", '[["claimed", 1e300]]')
+@example("stamps", '[["claimed", NaN], ["intent", -1e12]]')
+@example("notifications", "7")
+@example("device", "1e400")
+@example("inode", float("inf"))
+def test_an_earlier_mark_with_anything_in_a_column_is_read_or_no_job(column: str, value: Any) -> None:
+    _assert_is_read_or_no_job({**EARLIER, column: value}, EARLIER["id"])
+
+
+def _assert_is_read_or_no_job(facts: dict[str, Any], job_id: str) -> None:
+    read = recovery_record.read(json.dumps(facts).encode(), job_id)
 
     assert read is None or json.loads(sidecar(read, Path("/srv/error/pic.png")))
     assert read is None or json.loads(text(read, a_result(), Path("/srv/outbox/pic.png")))

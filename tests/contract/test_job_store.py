@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import sqlite3
@@ -17,15 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandd.adapters.files.recovery_record import read, written
+from expandd.adapters.files.recovery_record import read
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.adapters.store.sqlite.reader import write_commands
-from expandd.adapters.store.sqlite.rows import to_row
 from expandd.adapters.store.sqlite.schema import STEPS, VERSION
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
 from expandd.domain.errors import DatabaseAway, Fault, FaultCode, RowRefused, StaleJob
-from expandd.domain.job import JobState, Stamp, moved
+from expandd.domain.image import ImageFormat, Size
+from expandd.domain.job import FileIdentity, Job, JobState, Source, Stamp, moved
 from expandd.domain.offsets import Offsets
+from expandd.domain.settings import Duplicates, Originals
 from expandd.domain.spending import Outcome, Payment, Spent, Today
 from expandd.engine.ports import JobStore
 from tests.support.fakes import MemoryJobStore
@@ -141,7 +143,9 @@ async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_th
     assert len(await store.open_jobs()) == 200
 
 
-@pytest.mark.parametrize("changes", [{"tries": 2**63}, {"epoch": -(2**70)}, {"stamps": (Stamp(S.CLAIMED, math.inf),)}])
+@pytest.mark.parametrize(
+    "changes", [{"tries": 2**64}, {"epoch": 2**63}, {"epoch": -(2**70)}, {"stamps": (Stamp(S.CLAIMED, math.inf),)}]
+)
 async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
     open_store: Callable[[], SqliteJobStore], changes: dict[str, Any]
 ) -> None:
@@ -191,7 +195,8 @@ async def test_a_group_that_the_disk_has_no_room_for_fails_for_those_that_do_not
         await store.open_jobs()
         with closing(sqlite3.connect(path)) as other:
             other.execute(
-                "CREATE TRIGGER full BEFORE INSERT ON jobs WHEN new.note = 'large' BEGIN SELECT json('{'); END"
+                "CREATE TRIGGER full BEFORE INSERT ON jobs WHEN json_extract(new.facts, '$.note') = 'large' "
+                "BEGIN SELECT json('{'); END"
             )
         large = [store.add(a_job(f"9{number}", note="large")) for number in range(2)]
         outcomes = await asyncio.gather(
@@ -509,19 +514,17 @@ async def test_bytes_that_a_folder_has_paid_for_are_found_whatever_the_offsets_w
 
 async def test_a_store_of_the_first_format_is_read_with_all_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    job = a_job_in(S.ACCEPTED)
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"BEGIN; {STEPS[0]} PRAGMA user_version = 1; COMMIT;")
-        known = [row[1] for row in old.execute("PRAGMA table_info(jobs)")]
-        row = to_row(job)
-        row["stamps"] = row["stamps"].replace('"submitting"', '"intent"')
-        marks = ", ".join("?" for _ in known)
-        names = ", ".join(f'"{name}"' for name in known)
-        old.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", [row[name] for name in known])
+    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(":memory:")) as second:
+        second.executescript(OLD.read_text())
+        STEPS[0](old)
+        names = ", ".join(f'"{row[1]}"' for row in old.execute("PRAGMA table_info(jobs)"))
+        row = second.execute(f"SELECT {names} FROM jobs WHERE id = 'in-accepted'").fetchone()
+        old.execute(f"INSERT INTO jobs ({names}) VALUES ({', '.join('?' * len(row))})", row)
         old.execute("INSERT INTO decisions (job, verdict) VALUES ('job-1', 'not-paid')")
+        old.execute("PRAGMA user_version = 1")
         old.commit()
     with closing(SqliteJobStore(path)) as store:
-        assert list(await store.open_jobs()) == [job]
+        assert list(await store.open_jobs()) == [a_job_in(S.ACCEPTED, "in-accepted", relative=Path("picture.png"))]
         assert [(command.verb, command.job_id) for command in await store.commands()] == [(Verb.NOT_PAID, "job-1")]
 
 
@@ -561,14 +564,169 @@ async def test_the_third_format_is_taken_over_in_the_words_of_today(tmp_path: Pa
     ]
 
 
-def test_a_record_in_the_words_of_earlier_versions_is_read() -> None:
-    job = a_job_in(S.SUBMITTING).with_(relative=Path("pic.png"), reused_from="earlier")
-    text = written(job).decode()
-    earlier = text.replace("submitting", "intent").replace('"reused_from"', '"twin"')
+FOURTH = OLD.with_name("journal_of_format_4.sql")
+"""The last with a column for each fact: a job in each state, one that knows everything and one that knows nothing."""
 
-    assert earlier != text
-    assert read(earlier.encode(), job.id) == read(text.encode(), job.id)
-    assert read(text.encode(), job.id) is not None
+ODD = Path(os.fsdecode(b"caf\xe9/\xe6\x97\xa5 \xff.png"))
+EVERYTHING = Job(
+    id="everything",
+    place=a_place(
+        Path("/srv") / ODD,
+        name="{stem}-é{ext}",
+        preset_name='w"ide\n',
+        originals=Originals.DELETE,
+        duplicates=Duplicates.REUSE,
+        sidecar=True,
+    ),
+    relative=ODD,
+    source=Source(
+        identity=FileIdentity(2**64 - 1, 2**64 - 2, 2**40, -(2**62)),
+        format=ImageFormat.WEBP,
+        size=Size(7, 9),
+        orientation=6,
+        sha256="cd" * 32,
+    ),
+    state=S.DONE,
+    owner="host-a",
+    epoch=3,
+    offsets=Offsets(top=-1, bottom=2, left=-3, right=4),
+    image_id="image ü",
+    task_id="task",
+    link="https://links.example/a?b=c",
+    notifications=(7, 2**40),
+    result=a_result(format=ImageFormat.JPEG, size=Size(3, 4)),
+    target=Path("/out") / ODD,
+    resting=Path("/done") / ODD,
+    fault=Fault(FaultCode.NOT_WHOLE, 'a "message"\n', "do"),
+    held=True,
+    note="a note",
+    attempts=1,
+    tries=2,
+    uploads=3,
+    strikes=4,
+    reused_from="in-done",
+    duplicate_of="in-delivered",
+    closed=True,
+    stamps=(Stamp(S.CLAIMED, 1800000000.123), Stamp(S.DONE, 1800000001.4567891)),
+    payments=(
+        Payment(1800000000.125, Outcome.REFUSED),
+        Payment(1800000000.25, Outcome.NOT_MADE),
+        Payment(1800000000.5, Outcome.TAKEN),
+    ),
+)
+
+
+def _by_columns(path: Path, columns: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"SELECT {columns} FROM jobs ORDER BY id").fetchall()
+
+
+async def test_the_fourth_format_is_taken_over_with_every_fact_and_found_by_all_that_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    path, anew = tmp_path / "journal.sqlite", tmp_path / "anew.sqlite"
+    jobs = [*(a_job_in(state, f"in-{state.value}") for state in S), EVERYTHING]
+    jobs.append(a_job("nothing-known", source=Source(identity=FileIdentity(1, 2, 0, 0)), offsets=Offsets()))
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(FOURTH.read_text())
+    with closing(SqliteJobStore(path)) as store, closing(SqliteJobStore(anew)) as new:
+        found = [await store.get(job.id) for job in jobs]
+        for job in jobs:
+            await new.add(job)
+        again = await store.reused_from(EVERYTHING.with_(id="another"))
+        commands, holds, spent = await store.commands(), await store.holds(), await store.spent(JANUARY)
+
+    assert found == jobs
+    assert again == EVERYTHING
+    columns = ", ".join(f'"{row[1]}"' for row in _columns(path) if row[1] != "facts")
+    assert _by_columns(path, columns) == _by_columns(anew, columns)
+    assert [(one.verb, one.job_id) for one in commands] == [(Verb.RETRY, "in-failed")]
+    assert [one.kind for one in holds] == [HoldKind.PAUSED, HoldKind.AGAIN]
+    assert sum(one.images for one in spent) == sum(paid.counts for job in jobs for paid in job.payments)
+
+
+def _columns(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA table_info(jobs)").fetchall()
+
+
+def _spoilt(path: Path, change: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE jobs SET facts = {change}")
+        connection.commit()
+
+
+async def test_a_field_that_a_stored_job_lacks_has_its_default_and_one_of_a_later_version_is_left_out(
+    open_store: Callable[[], SqliteJobStore], tmp_path: Path
+) -> None:
+    store = open_store()
+    await store.add(a_job(strikes=2, note="why"))
+    _spoilt(tmp_path / "journal.sqlite", "json_insert(json_remove(facts, '$.strikes'), '$.later', 7)")
+
+    assert await store.get("job-1") == a_job(note="why")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "'{'",
+        "'[]'",
+        "json_set(facts, '$.state', 'nowhere')",
+        "json_set(facts, '$.place.originals', 'burn')",
+        "json_set(facts, '$.tries', '3')",
+        "json_set(facts, '$.tries', 3.5)",
+        "json_set(facts, '$.held', 1)",
+        "json_set(facts, '$.note', 7)",
+        "json_set(facts, '$.target', 7)",
+        "json_set(facts, '$.notifications', 7)",
+        "json_set(facts, '$.stamps[0].at', 'noon')",
+        "json_set(facts, '$.source.identity', NULL)",
+        "json_remove(facts, '$.place.inbox')",
+    ],
+)
+async def test_a_job_that_is_damaged_is_named_and_another_is_read(
+    open_store: Callable[[], SqliteJobStore], tmp_path: Path, change: str
+) -> None:
+    store = open_store()
+    await store.add(a_job())
+    _spoilt(tmp_path / "journal.sqlite", change)
+    await store.add(a_job("job-2"))
+
+    with pytest.raises(DatabaseAway, match=r"damaged.* job-1"):
+        await store.get("job-1")
+    assert await store.get("job-2") == a_job("job-2")
+
+
+OLD_RECORD = json.loads(OLD.with_name("record_of_format_4.json").read_text())
+"""What lay beside the file of the job that knows everything."""
+
+
+def _read_record(facts: dict[str, Any]) -> Job | None:
+    return read(json.dumps(facts).encode(), "everything")
+
+
+def test_a_record_with_a_fact_for_each_column_is_read() -> None:
+    stamps = (EVERYTHING.stamps[0], Stamp(S.DONE, 1800000001.456789))
+
+    assert _read_record(OLD_RECORD) == EVERYTHING.with_(stamps=stamps)
+
+
+def test_a_record_in_the_words_of_earlier_versions_is_read() -> None:
+    facts = {**OLD_RECORD, "state": "vaulted", "stamps": '[["intent", 2.0], ["vaulted", 3.0]]', "twin": "first"}
+    del facts["reused_from"]
+    stamps = (Stamp(S.SUBMITTING, 2.0), Stamp(S.DOWNLOADED, 3.0))
+
+    assert _read_record(facts) == EVERYTHING.with_(state=S.DOWNLOADED, stamps=stamps, reused_from="first")
+
+
+def test_a_record_that_is_older_than_payments_tells_of_one() -> None:
+    later = ("duplicates", "sidecar", "reused_from", "duplicate_of", "strikes", "payments")
+    older = {name: value for name, value in OLD_RECORD.items() if name not in later}
+    found = _read_record({**older, "stamps": '[["claimed", 1.0], ["intent", 2.0004]]'})
+
+    assert found is not None
+    assert found.payments == (Payment(2.0, Outcome.SENT),)
+    assert (found.place.duplicates, found.reused_from, found.strikes) == (Duplicates.EXPAND, "", 0)
 
 
 async def test_the_payments_of_the_second_format_are_taken_over_once(tmp_path: Path) -> None:

@@ -410,7 +410,7 @@ class Storm:
 
     def _open_jobs(self) -> list[tuple[str, str, int, str]]:
         with contextlib.closing(sqlite3.connect(self.house.state_dir / "journal.sqlite")) as store:
-            found = store.execute("SELECT id, state, held, note FROM jobs WHERE closed = 0")
+            found = store.execute("SELECT id, state, held, json_extract(facts, '$.note') FROM jobs WHERE closed = 0")
             return [(str(one), str(state), int(held), str(note)) for one, state, held, note in found]
 
     # --- what the log says ---

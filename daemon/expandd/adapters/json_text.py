@@ -18,7 +18,7 @@ def read_json(file: IO[bytes], most: int = MOST) -> Any:
     return parsed_json(text)
 
 
-def parsed_json(text: bytes) -> Any:
+def parsed_json(text: bytes | str) -> Any:
     """What a text says. Raises ValueError, and nothing else, for whatever is no JSON."""
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_number)

@@ -6,6 +6,7 @@ Whoever reads a number that others wrote (file facts, API answers, sidecars, for
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from typing import Annotated
 
 MOST_DIGITS = 40
 """Characters of a number written as text; a longer one is no number that anybody means."""
@@ -61,3 +62,12 @@ def moment(value: object) -> float | None:
         return None
     # NaN compares as neither.
     return float(value) if 0 <= value <= LAST_MOMENT else None
+
+
+def shown(value: float) -> float:
+    """`value` as a time that a calendar can show: the first one, where it is none."""
+    return moment(value) or 0.0
+
+
+WallTime = Annotated[float, shown]
+"""Seconds since the epoch, UTC. A value that was stored passes the function when it is read."""

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from expandd.domain.bounds import WallTime
 from expandd.domain.errors import Fault, IllegalMove
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.offsets import Offsets
@@ -162,10 +163,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When a state was entered: seconds since the epoch, UTC."""
+    """When a state was entered."""
 
     state: JobState
-    at: float
+    at: WallTime
 
 
 NO_OFFSETS = Offsets()

@@ -10,32 +10,17 @@ from typing import Any
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import MARK
 from expandd.adapters.json_text import parsed_json
-from expandd.adapters.store.sqlite.rows import from_row, to_row
+from expandd.adapters.store.earlier_jobs import facts_of_columns
+from expandd.adapters.store.job_json import from_json, to_json
 from expandd.domain.job import Job, JobState
-from expandd.domain.settings import Duplicates
-from expandd.domain.spending import Outcome
 
-MOST_MARK = 1 << 16
-"""Bytes of a mark that are read; it has a few hundred."""
-
-_SINCE_THEN = (
-    ("duplicates", Duplicates.EXPAND.value),
-    ("sidecar", 0),
-    ("reused_from", ""),
-    ("duplicate_of", ""),
-    ("strikes", 0),
-)
-"""What marks of earlier versions do not tell."""
-
-
-_EARLIER_STATES = {"intent": "submitting", "vaulted": "downloaded", "withdrawn": "returned"}
-"""What states were called in records of earlier versions."""
+MOST_MARK = 1 << 18
+"""Bytes of a mark that are read. It has two thousand, and more where its six paths are as long as paths can be."""
 
 
 def written(job: Job) -> bytes:
     """The mark's text."""
-    row = {name: os.fsdecode(value) if isinstance(value, bytes) else value for name, value in to_row(job).items()}
-    return json.dumps(row, indent=1).encode()
+    return json.dumps(to_json(job), indent=1).encode()
 
 
 def mark_beside(roots: Roots, work_dir: Path) -> bytes | None:
@@ -57,23 +42,20 @@ def read(text: bytes, job_id: str) -> Job | None:
     A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
     """
     try:
-        told = _renamed(parsed_json(text))
-        job = from_row({**dict(_SINCE_THEN), "payments": _payments(told), **told})
+        told = parsed_json(text)
+        job = from_json(_earlier(told) if isinstance(told, dict) and "place" not in told else told)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     leads_away = job.relative.is_absolute() or ".." in job.relative.parts
     return None if job.id != job_id or leads_away else job
 
 
-def _renamed(told: dict[str, Any]) -> dict[str, Any]:
-    """A record in the words of this version."""
-    stamps = [[_EARLIER_STATES.get(state, state), at] for state, at in parsed_json(told["stamps"])]
-    state = _EARLIER_STATES.get(told["state"], told["state"])
-    reused_from = told.get("reused_from", told.get("twin", ""))
-    return {**told, "state": state, "stamps": json.dumps(stamps), "reused_from": reused_from}
-
-
-def _payments(told: dict[str, Any]) -> str:
-    """The payments of a mark that is older than they are: it was written as its paid call was about to be sent."""
-    begun = [at for state, at in parsed_json(told["stamps"]) if state == JobState.SUBMITTING.value]
-    return json.dumps([[0, round(begun[-1], 3), Outcome.SENT.value]] if begun else [])
+def _earlier(columns: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a mark of the time when jobs were columns."""
+    facts = facts_of_columns(columns)
+    if "payments" not in columns:
+        # Older than payments are: it was written as its paid call was about to be sent.
+        begun = [stamp["at"] for stamp in facts["stamps"] if stamp["state"] == JobState.SUBMITTING.value]
+        return {**facts, "payments": [{"at": round(at, 3)} for at in begun[-1:]]}
+    payments = sorted(parsed_json(columns["payments"]))
+    return {**facts, "payments": [{"at": at, "outcome": outcome} for _, at, outcome in payments]}

@@ -15,23 +15,14 @@ from typing import Any, TypeVar
 
 from expandd.adapters.bulkheads import begun
 from expandd.adapters.store.sqlite.commands import commands, forget_command, holds, lift, stand
-from expandd.adapters.store.sqlite.rows import COLUMNS, from_row, paid_before, paid_here, spent, to_row, write_payments
-from expandd.adapters.store.sqlite.schema import VERSION, steps_from
+from expandd.adapters.store.sqlite.rows import from_row, insert_job, paid_before, paid_here, spent, update_job
+from expandd.adapters.store.sqlite.schema import bring_up_to_date
 from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import DatabaseAway, RowRefused, StaleJob
 from expandd.domain.job import Job, JobState
 from expandd.domain.spending import Spent, Today
 
 T = TypeVar("T")
-
-# Built from our own column names alone; "left" and "right" are words of SQL.
-_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-_INSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({', '.join(':' + name for name in COLUMNS)})"  # noqa: S608 - as said
-_SET = ", ".join(f'"{name}" = :{name}' for name in COLUMNS)
-# The guard of every change: whoever believes in an older state, or has lost the job to another owner, changes nothing.
-_GUARD = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
-_UPDATE = f"UPDATE jobs SET {_SET} WHERE {_GUARD}"  # noqa: S608 - as said
-
 
 _OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 """Failures that say something of what was to be written, and nothing of the disk."""
@@ -69,21 +60,12 @@ class SqliteJobStore:
             raise DatabaseAway(f"The job database cannot be opened: {error.strerror}.") from error
 
     async def add(self, job: Job) -> None:
-        row = to_row(job)
-
-        def insert(connection: sqlite3.Connection) -> None:
-            connection.execute(_INSERT, row)
-            write_payments(connection, row)
-
-        await self._do(insert)
+        await self._do(lambda connection: insert_job(connection, job))
 
     async def save(self, job: Job, expected: JobState) -> None:
-        row = {**to_row(job), "expected": expected.value}
-
         def update(connection: sqlite3.Connection) -> None:
-            if connection.execute(_UPDATE, row).rowcount == 0:
+            if not update_job(connection, job, expected.value):
                 raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
-            write_payments(connection, row)
 
         await self._do(update)
 
@@ -193,11 +175,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise DatabaseAway(f"it was written by a newer expandd (format {version}, this one knows {VERSION})")
-    if version < VERSION:
-        connection.executescript(steps_from(version))
+    bring_up_to_date(connection)
 
 
 def _commit(connection: sqlite3.Connection, requests: Sequence[_Write], path: Path) -> None:

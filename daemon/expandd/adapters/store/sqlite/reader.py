@@ -13,7 +13,7 @@ from pathlib import Path
 from expandd.adapters.store.sqlite.commands import holds, write_command
 from expandd.adapters.store.sqlite.job_store import open_store
 from expandd.adapters.store.sqlite.rows import from_row, paid_before, spent
-from expandd.adapters.store.sqlite.schema import VERSION
+from expandd.adapters.store.sqlite.schema import VERSION, version
 from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.job import Job, JobState
@@ -193,8 +193,7 @@ class JobReader:
     def differing(self, most: int) -> Sequence[Job]:
         """The youngest results whose size in px is not what the offsets promise."""
         return self._jobs(
-            "SELECT * FROM whole_jobs WHERE (result_width != expected_width OR result_height != expected_height) "
-            "ORDER BY id DESC LIMIT ?",
+            "SELECT * FROM whole_jobs WHERE differs = 1 ORDER BY id DESC LIMIT ?",
             most,
         )
 
@@ -217,21 +216,21 @@ def reading(path: Path) -> Iterator[JobReader | None]:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA query_only = ON")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            _prove_version(path, version)
-            yield JobReader(connection) if version else None
+            found = version(connection)
+            _prove_version(path, found)
+            yield JobReader(connection) if found else None
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise DatabaseAway(f"The job database {path} cannot be read: {error}.") from error
 
 
-def _prove_version(path: Path, version: int) -> None:
+def _prove_version(path: Path, found: int) -> None:
     """Read only what is of this version: a reader changes nothing."""
-    if version > VERSION:
+    if found > VERSION:
         raise DatabaseAway(f"The job database {path} was written by a newer expandd. Use that version to read it.")
     # 0 is one that the daemon is just making.
-    if 0 < version < VERSION:
+    if 0 < found < VERSION:
         raise DatabaseAway(
             f"The job database {path} was written by an older expandd and is brought up to date when this one starts: "
             "`systemctl restart expandd`, then ask again."

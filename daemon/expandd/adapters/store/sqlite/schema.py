@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from expandd.adapters.store.earlier_jobs import facts_of_columns
+from expandd.domain.errors import DatabaseAway
+
 # Paths are bytes: a file name need not be text. Inodes are text: they may need all 64 bits, unsigned.
 _FIRST = """
 CREATE TABLE jobs (
@@ -60,14 +69,9 @@ CREATE TABLE decisions (
     job TEXT NOT NULL,
     verdict TEXT NOT NULL
 ) STRICT;
-CREATE INDEX over_jobs ON jobs (changed) WHERE closed = 1;
-CREATE INDEX open_jobs ON jobs (id) WHERE closed = 0;
-CREATE INDEX by_image_id ON jobs (image_id) WHERE image_id != '';
-CREATE INDEX by_relative ON jobs (relative);
 """
 
-# `ledger` keeps what is counted of jobs that are forgotten; an empty inbox means: all. In `ledger_lines` a paid call
-# counts on the day it was begun, everything else on the day the job was over.
+# `ledger` keeps what is counted of jobs that are forgotten; an empty inbox means: all.
 _SECOND = """
 ALTER TABLE jobs ADD COLUMN duplicates TEXT NOT NULL DEFAULT 'expand';
 ALTER TABLE jobs ADD COLUMN sidecar INTEGER NOT NULL DEFAULT 0;
@@ -77,10 +81,6 @@ UPDATE jobs SET spent_at = (
     SELECT json_extract(value, '$[1]') FROM json_each(stamps)
     WHERE json_extract(value, '$[0]') IN ('intent', 'unknown') LIMIT 1
 ) WHERE state != 'failed' OR json_extract(stamps, '$[#-2][0]') != 'intent';
-CREATE INDEX spent_jobs ON jobs (spent_at) WHERE spent_at IS NOT NULL;
-CREATE INDEX by_content ON jobs (sha256) WHERE state = 'done';
-CREATE INDEX failed_jobs ON jobs (id) WHERE state = 'failed';
-CREATE INDEX differing_jobs ON jobs (id) WHERE result_width != expected_width OR result_height != expected_height;
 CREATE TABLE orders (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     verb TEXT NOT NULL,
@@ -109,18 +109,6 @@ CREATE TABLE ledger (
     saved INTEGER NOT NULL,
     PRIMARY KEY (inbox, day)
 ) STRICT;
-CREATE VIEW job_lines AS
-    SELECT id, inbox, date(spent_at, 'unixepoch', 'localtime') AS day,
-           1 AS paid, 0 AS delivered, 0 AS failed, 0 AS unknown, 0 AS saved
-    FROM jobs WHERE spent_at IS NOT NULL
-    UNION ALL
-    SELECT id, inbox, date(changed, 'unixepoch', 'localtime'),
-           0, state = 'done' AND target IS NOT NULL, state = 'failed', state = 'unknown', state = 'done' AND twin != ''
-    FROM jobs WHERE closed = 1 OR state = 'unknown';
-CREATE VIEW ledger_lines AS
-    SELECT inbox, day, paid, delivered, failed, unknown, saved FROM job_lines
-    UNION ALL
-    SELECT inbox, day, paid, delivered, failed, unknown, saved FROM ledger;
 """
 
 # A payment is a row of its own from the instant before its call is sent; what the old stamps tell is taken over once.
@@ -139,37 +127,14 @@ INSERT INTO payments SELECT id, 0, inbox, round(spent_at, 3),
         SELECT 1 FROM json_each(stamps) WHERE json_extract(value, '$[0]') = 'accepted'
     ) THEN 'sent' ELSE 'taken' END
 FROM jobs WHERE spent_at IS NOT NULL;
-DROP VIEW ledger_lines;
-DROP VIEW job_lines;
-DROP INDEX spent_jobs;
+DROP INDEX IF EXISTS spent_jobs;
 ALTER TABLE jobs DROP COLUMN spent_at;
 ALTER TABLE jobs ADD COLUMN duplicate_of TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN strikes INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX duplicates_paid ON jobs (changed) WHERE duplicate_of != '';
-CREATE VIEW counted_payments AS SELECT job, inbox, at FROM payments WHERE outcome IN ('sent', 'taken');
-CREATE VIEW whole_jobs AS
-    SELECT jobs.*, (SELECT json_group_array(json_array(number, at, outcome)) FROM payments WHERE job = jobs.id)
-        AS payments
-    FROM jobs;
-CREATE VIEW job_lines AS
-    SELECT job AS id, inbox, date(at, 'unixepoch', 'localtime') AS day,
-           1 AS paid, 0 AS delivered, 0 AS failed, 0 AS unknown, 0 AS saved
-    FROM counted_payments
-    UNION ALL
-    SELECT id, inbox, date(changed, 'unixepoch', 'localtime'),
-           0, state = 'done' AND target IS NOT NULL, state = 'failed', state = 'unknown', state = 'done' AND twin != ''
-    FROM jobs WHERE closed = 1 OR state = 'unknown';
-CREATE VIEW ledger_lines AS
-    SELECT inbox, day, paid, delivered, failed, unknown, saved FROM job_lines
-    UNION ALL
-    SELECT inbox, day, paid, delivered, failed, unknown, saved FROM ledger;
 """
 
 # The words of today: states, tables and columns were called otherwise. Stamps hold names of states and numbers alone.
 _FOURTH = """
-DROP VIEW ledger_lines;
-DROP VIEW job_lines;
-DROP VIEW whole_jobs;
 ALTER TABLE jobs RENAME COLUMN twin TO reused_from;
 UPDATE jobs SET
     state = CASE state WHEN 'intent' THEN 'submitting' WHEN 'vaulted' THEN 'downloaded' WHEN 'withdrawn' THEN 'returned'
@@ -179,9 +144,65 @@ UPDATE jobs SET
 ALTER TABLE orders RENAME TO commands;
 ALTER TABLE standing_orders RENAME TO holds;
 ALTER TABLE holds RENAME COLUMN lasting TO kind;
+"""
+
+# A job is one JSON text. Beside it stand the columns that queries look for; `differs` is NULL without a result.
+_FIFTH = """
+ALTER TABLE jobs RENAME TO earlier_jobs;
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    closed INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    inbox BLOB NOT NULL,
+    relative BLOB NOT NULL,
+    target BLOB,
+    resting BLOB,
+    sha256 TEXT NOT NULL,
+    "top" INTEGER NOT NULL,
+    "bottom" INTEGER NOT NULL,
+    "left" INTEGER NOT NULL,
+    "right" INTEGER NOT NULL,
+    image_id TEXT NOT NULL,
+    differs INTEGER,
+    reused_from TEXT NOT NULL,
+    duplicate_of TEXT NOT NULL,
+    changed REAL NOT NULL,
+    facts TEXT NOT NULL
+) STRICT;
+"""
+
+_INTO_THE_FIFTH = """
+INSERT INTO jobs SELECT id, state, closed, held, owner, epoch, inbox, relative, target, resting, sha256,
+    "top", "bottom", "left", "right", image_id,
+    CASE WHEN result_sha256 IS NOT NULL THEN result_width != expected_width OR result_height != expected_height END,
+    reused_from, duplicate_of, changed, ?
+FROM earlier_jobs WHERE id = ?
+"""
+
+_INDEXES_OF_THE_FIFTH = """
+DROP TABLE earlier_jobs;
+CREATE INDEX over_jobs ON jobs (changed) WHERE closed = 1;
+CREATE INDEX open_jobs ON jobs (id) WHERE closed = 0;
+CREATE INDEX by_image_id ON jobs (image_id) WHERE image_id != '';
+CREATE INDEX by_relative ON jobs (relative);
+CREATE INDEX by_content ON jobs (sha256) WHERE state = 'done';
+CREATE INDEX failed_jobs ON jobs (id) WHERE state = 'failed';
+CREATE INDEX differing_jobs ON jobs (id) WHERE differs = 1;
+CREATE INDEX duplicates_paid ON jobs (changed) WHERE duplicate_of != '';
+"""
+
+# Made anew after the last step, as they read what all of them left. In `job_lines` a paid call counts on the day it was
+# begun, everything else on the day the job was over.
+_VIEWS = """
+CREATE VIEW counted_payments AS SELECT job, inbox, at FROM payments WHERE outcome IN ('sent', 'taken');
 CREATE VIEW whole_jobs AS
-    SELECT jobs.*, (SELECT json_group_array(json_array(number, at, outcome)) FROM payments WHERE job = jobs.id)
-        AS payments
+    SELECT jobs.*, (
+        SELECT json_group_array(json_object('number', number, 'at', at, 'outcome', outcome))
+        FROM payments WHERE job = jobs.id
+    ) AS payments
     FROM jobs;
 CREATE VIEW job_lines AS
     SELECT job AS id, inbox, date(at, 'unixepoch', 'localtime') AS day,
@@ -197,12 +218,68 @@ CREATE VIEW ledger_lines AS
     SELECT inbox, day, paid, delivered, failed, unknown, saved FROM ledger;
 """
 
-STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_NO_VIEWS = """
+DROP VIEW IF EXISTS ledger_lines;
+DROP VIEW IF EXISTS job_lines;
+DROP VIEW IF EXISTS whole_jobs;
+DROP VIEW IF EXISTS counted_payments;
+"""
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    # One by one: what runs a whole script commits before it.
+    for statement in statements.split(";"):
+        connection.execute(statement)
+
+
+def _into_the_fifth(connection: sqlite3.Connection) -> None:
+    _run(connection, _FIFTH)
+    rows = connection.execute("SELECT * FROM earlier_jobs")
+    names = [column[0] for column in rows.description]
+    told = (dict(zip(names, row, strict=True)) for row in rows)
+    connection.executemany(_INTO_THE_FIFTH, ((_facts(row), row["id"]) for row in told))
+    _run(connection, _INDEXES_OF_THE_FIFTH)
+
+
+def _facts(row: dict[str, Any]) -> str:
+    try:
+        return json.dumps(facts_of_columns(row))
+    except (ValueError, TypeError):
+        # Damaged: it is kept for a person to look at, and whoever reads it is told.
+        return json.dumps(row, default=repr)
+
+
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    *(partial(_run, statements=statements) for statements in (_FIRST, _SECOND, _THIRD, _FOURTH)),
+    _into_the_fifth,
+)
 """What leads from each version to the next."""
 
 VERSION = len(STEPS)
 
 
-def steps_from(version: int) -> str:
-    """The statements that make a job database of `version` (0: an empty file) one of today, in one transaction."""
-    return f"BEGIN IMMEDIATE; {''.join(STEPS[version:])} PRAGMA user_version = {VERSION}; COMMIT;"
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make an empty or older job database one of today, in one transaction. Raises DatabaseAway when it is newer."""
+    if not _missing(connection):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        _run(connection, _NO_VIEWS)
+        # Asked again: another process may have done it meanwhile.
+        for step in _missing(connection):
+            step(connection)
+        _run(connection, _VIEWS)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _missing(connection: sqlite3.Connection) -> tuple[Callable[[sqlite3.Connection], None], ...]:
+    found = version(connection)
+    if found > VERSION:
+        raise DatabaseAway(f"it was written by a newer expandd (format {found}, this one knows {VERSION})")
+    return STEPS[found:]
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The format of a job database; 0 of an empty one."""
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found

@@ -1,0 +1,165 @@
+"""Writes a job as JSON and reads it back, by the fields that its dataclasses declare: a new field needs nothing here.
+
+What is read is checked strictly. A field that is missing has its default, one that is unknown is left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from expandd.domain.errors import RowRefused
+from expandd.domain.job import Job
+
+BITS = 64
+"""Of the largest number that is written: files and disks are numbered by that many."""
+
+
+def to_json(job: Job) -> dict[str, Any]:
+    """The facts of a job as JSON has them. Raises RowRefused for what could not be read back."""
+    try:
+        facts: dict[str, Any] = _codec(Job).write(job)
+    except ValueError as error:
+        raise RowRefused(f"A job cannot be written down: {error}.") from error
+    return facts
+
+
+def from_json(facts: object) -> Job:
+    """The job of these facts. Raises ValueError where they are none of a job."""
+    job: Job = _codec(Job).read(facts)
+    return job
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """Writes values of one type, and reads them. Both raise ValueError."""
+
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+@functools.cache
+def _codec(kind: Any) -> _Codec:
+    """The codec of a type. Raises TypeError for one that none is known of: it must be added here."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _ranged(_codec(arguments[0]), arguments[1])
+    if origin in {Union, UnionType} and arguments[1:] == (NoneType,):
+        return _optional(_codec(arguments[0]))
+    if origin is tuple and arguments[1:] == (...,):
+        return _sequence(_codec(arguments[0]))
+    if is_dataclass(kind):
+        return _record(kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _Codec(lambda member: member.value, kind)
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    raise TypeError(f"it is not known how {kind} is written as JSON")
+
+
+def _record(kind: Any) -> _Codec:
+    hints = get_type_hints(kind, include_extras=True)
+    codecs = {field.name: _codec(hints[field.name]) for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if not _has_default(field)}
+
+    def write(value: object) -> dict[str, Any]:
+        if not isinstance(value, kind):
+            raise _wrong(value, kind.__name__)
+        return {name: _named(name, codec.write, getattr(value, name)) for name, codec in codecs.items()}
+
+    def read(told: object) -> Any:
+        if not isinstance(told, dict):
+            raise _wrong(told, kind.__name__)
+        if missing := needed - told.keys():
+            raise ValueError(f"{', '.join(sorted(missing))} is missing")
+        return kind(**{name: _named(name, codec.read, told[name]) for name, codec in codecs.items() if name in told})
+
+    return _Codec(write, read)
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _named(name: str, do: Callable[[Any], Any], value: object) -> Any:
+    try:
+        return do(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _ranged(inner: _Codec, ranged: Callable[[Any], Any]) -> _Codec:
+    """What is read passes the function that the type is annotated with."""
+    return _Codec(inner.write, lambda told: ranged(inner.read(told)))
+
+
+def _optional(inner: _Codec) -> _Codec:
+    return _Codec(
+        lambda value: None if value is None else inner.write(value),
+        lambda told: None if told is None else inner.read(told),
+    )
+
+
+def _sequence(inner: _Codec) -> _Codec:
+    def read(told: object) -> tuple[Any, ...]:
+        if not isinstance(told, list):
+            raise _wrong(told, "a list")
+        return tuple(map(inner.read, told))
+
+    return _Codec(lambda values: list(map(inner.write, values)), read)
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(value, "true or false")
+    return value
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value.bit_length() > BITS:
+        raise _wrong(value, f"a whole number of at most {BITS} bits")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong(value, "a number")
+    return float(value)
+
+
+def _words(value: object) -> str:
+    """Text that any database takes: half characters, of a broken name or answer, are escaped."""
+    if not isinstance(value, str):
+        raise _wrong(value, "text")
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _path_words(path: Path) -> str:
+    # By its bytes: how a name that is no text looks depends on the language that the process was started in.
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or "\0" in value:
+        raise _wrong(value, "a path")
+    return Path(os.fsdecode(value.encode("utf-8", "surrogateescape")))
+
+
+_PLAIN = {
+    bool: _Codec(_truth, _truth),
+    int: _Codec(_whole, _whole),
+    float: _Codec(_number, _number),
+    str: _Codec(_words, _words),
+    Path: _Codec(_path_words, _path),
+}
+
+
+def _wrong(value: object, wanted: str) -> ValueError:
+    return ValueError(f"{str(value)[:40]!r} is not {wanted}")
