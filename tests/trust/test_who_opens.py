@@ -38,6 +38,7 @@ OWN = {
     "adapters/config/folder_rules.py": "roots, before anything is done in them",
     "adapters/config/load.py": "state_dir; the configuration",
     "adapters/config/rules.py": "files that the configuration names",
+    "adapters/config/values.py": "paths that the configuration names, made absolute",
     "adapters/credentials.py": "credentials",
     "adapters/files/permissions.py": "state_dir",
     "adapters/images/decoders.py": "/proc",

@@ -1,16 +1,57 @@
-"""The configuration as values: checked and complete, without a trace of YAML."""
+"""The configuration as values, checked and complete: the one place where each of its keys is declared.
+
+A key is one field: its name, how it is written, its default, and below it the sentence that `expandd schema` shows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 from expandd.domain.offsets import Preset
 
-Scalar = str | int | float | bool | None
+MOST = 10_000_000
+"""No count is larger: a number beyond it is a slip of the finger."""
+
+
+class Written(Enum):
+    """How a value stands in the file, where its type alone does not tell. `adapters/config/values.py` checks each."""
+
+    NOT_NULL = auto()
+    """None is a key that was left out; null is refused."""
+    DURATION = auto()
+    DURATION_OR_FOREVER = auto()
+    NAME_TEMPLATE = auto()
+    PRESET_NAME = auto()
+    PRESET = auto()
+    BASE_URL = auto()
+    URL_PATH = auto()
+    SCALAR = auto()
+    COMMAND = auto()
+    HOOK_URL = auto()
+    LISTEN = auto()
+    HOSTS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A whole number within bounds. `what` says in messages what it counts; `or_null`: null is no limit."""
+
+    lowest: int
+    highest: int
+    what: str = "a whole number"
+    or_null: bool = False
+
+
+Seconds = Annotated[float, Written.DURATION]
+SecondsOrForever = Annotated[float | None, Written.DURATION_OR_FOREVER]
+Images = Annotated[int | None, Between(0, MOST, "a number of images", or_null=True)]
+PresetName = Annotated[str, Written.PRESET_NAME]
+Scalar = Annotated[str | int | float | bool | None, Written.SCALAR]
 
 
 class Originals(Enum):
@@ -41,26 +82,59 @@ class Duplicates(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How many images may be paid for in a calendar day and month, local time; None is no limit."""
+    """How many images may be paid for; each a number or null, which is no limit. Days and months are local time."""
 
-    day: int | None = None
-    month: int | None = None
+    day: Images = None
+    """Images paid for in one calendar day, at most; null is no limit."""
+    month: Images = None
+    """Images paid for in one calendar month, at most; null is no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
-    """More than `files` that arrive `within` seconds are held until a person releases them."""
+    """How many files may arrive within how long, before what is more is held until a person releases it."""
 
-    files: int
-    within: float
+    files: Annotated[int, Between(1, MOST, "a number of files")]
+    """Files that may arrive within that time."""
+    within: Seconds
+    """The time in which the files are counted."""
 
 
 NO_LIMIT = Budget()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HotFolder:
-    """A configured hot folder: its four directories (absolute), its preset and its manners. Durations in seconds."""
+class FolderDefaults:
+    """What hot folders do unless they say otherwise."""
+
+    name: Annotated[str, Written.NAME_TEMPLATE] = "{stem}{ext}"
+    """The result's name; fields are {stem}, {ext} (by content), {width}, {height} and {preset}."""
+    originals: Originals = Originals.MOVE
+    """What happens to a delivered image's original: move it to done, or delete it."""
+    recursive: bool = False
+    """Whether subfolders of the inbox are worked on and mirrored."""
+    watch: Watch = Watch.AUTO
+    """How new files are noticed: events, poll (network drives), or auto to find out."""
+    settle: Seconds = 2.0
+    """How long a file must not change before it is taken."""
+    settle_max: Seconds = 600.0
+    """How long an unfinished file may stay unchanged before it fails."""
+    scan_interval: Seconds = 60.0
+    """How often the inbox is read for files that no event announced."""
+    duplicates: Duplicates = Duplicates.EXPAND
+    """What happens to an image already expanded by the same offsets: expand it anew and pay anew, reuse the earlier
+    result for nothing, or skip it."""
+    sidecar: bool = False
+    """Whether each result gets a <result>.json beside it, with what was done and paid."""
+    budget: Budget = NO_LIMIT
+    """How many images of this folder may be paid for; a folder's own stands in place of the default."""
+    burst: Burst | None = None
+    """More files than this within this time are held until a person releases them; null is no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotFolder(FolderDefaults):
+    """A hot folder: its four directories (absolute), its preset and its manners. Durations in seconds."""
 
     inbox: Path
     outbox: Path
@@ -68,20 +142,7 @@ class HotFolder:
     error: Path
     preset: Preset
     preset_name: str
-    name: str = "{stem}{ext}"
-    originals: Originals = Originals.MOVE
-    recursive: bool = False
-    watch: Watch = Watch.AUTO
-    settle: float = 2.0
-    settle_max: float = 600.0
-    scan_interval: float = 60.0
     require_mount: Path | None = None
-    """What must be a mount point before any of the four is touched."""
-    duplicates: Duplicates = Duplicates.EXPAND
-    sidecar: bool = False
-    """Whether each result gets a `<result>.json` beside it, with what was done and paid."""
-    budget: Budget = NO_LIMIT
-    burst: Burst | None = None
 
     @property
     def work(self) -> Path:
@@ -91,75 +152,108 @@ class HotFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """How the API is reached. Durations in seconds."""
+    """How the Magic Expand API is reached."""
 
-    base_url: str = "https://api.piktid.com/api"
-    generate_path: str = "/edit/generate"
+    base_url: Annotated[str, Written.BASE_URL] = "https://api.piktid.com/api"
+    """Where the API is; http or https."""
+    generate_path: Annotated[str, Written.URL_PATH] = "/edit/generate"
+    """The path of the paid call below base_url. The vendor may ask for /expand/generate."""
     generate_extra: Mapping[str, Scalar] = field(default_factory=lambda: MappingProxyType({}))
-    poll_interval: float = 3.0
-    timeout: float = 30.0
-    unknown_wait: float = 900.0
+    """Fields to send along with the paid call, as the vendor tells you (such as one for the watermark)."""
+    poll_interval: Seconds = 3.0
+    """How often the account is asked for finished images; never below 3s against the real API."""
+    timeout: Seconds = 30.0
+    """How long one answer of the API may take."""
+    unknown_wait: Seconds = 900.0
+    """How long an image whose paid answer was lost is watched for before its history decides."""
     credentials_file: Path | None = None
+    """A file with PIKTID_…=value lines. Credentials themselves never stand in the configuration."""
     allow_private_links: bool = False
+    """Whether result links may point to loopback or private addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How long what is over is kept, in seconds; None is for ever."""
+    """What is over, and how long it is remembered or kept; each a time or forever."""
 
-    journal: float | None = 90 * 86400.0
-    done: float | None = None
-    results: float | None = 30 * 86400.0
-    """Results in the spool of folders that reuse them."""
+    journal: SecondsOrForever = 90 * 86400.0
+    """How long the job database remembers files that are over; or forever."""
+    done: SecondsOrForever = None
+    """How long originals stay in done before they are deleted; or forever."""
+    results: SecondsOrForever = 30 * 86400.0
+    """How long the results of folders with duplicates: reuse stay in the spool; or forever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """What is told of an event: a command (argv, no shell), or a webhook (https) signed with the secret of a file."""
+    """What is told of an event: a command, or a webhook."""
 
-    command: tuple[str, ...] = ()
-    url: str = ""
-    secret_file: Path | None = None
-    timeout: float = 30.0
+    command: Annotated[tuple[str, ...], Written.COMMAND] = ()
+    """A program's absolute path and its arguments; no shell. Facts come as EXPANDD_… and JSON on stdin."""
+    url: Annotated[str, Written.HOOK_URL] = ""
+    """Where the facts are sent as JSON, by POST; https."""
+    secret_file: Annotated[Path | None, Written.NOT_NULL] = None
+    """A file with the secret that the webhook's requests are signed with; only for url."""
+    timeout: Seconds = 30.0
+    """How long the command, or one request, may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is told of each finished image, each one in error, and each pause."""
+    """What is told of each finished image, each one in error, and each pause; null is nothing."""
 
     on_done: Hook | None = None
+    """Told of each image whose result is delivered."""
     on_error: Hook | None = None
+    """Told of each image that went to the error folder."""
     on_paused: Hook | None = None
+    """Told when everything, or one folder, has to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSettings:
-    """Where the page for the browser listens: "HOST:PORT" or "unix:/path". `hosts` are names it answers to besides.
+    """The page for the browser."""
 
-    Off loopback a password is required.
-    """
-
-    listen: str
-    hosts: tuple[str, ...] = ()
+    listen: Annotated[str, Written.LISTEN]
+    """Where it listens: "HOST:PORT", or unix:/path for a socket."""
+    hosts: Annotated[tuple[str, ...], Written.HOSTS] = ()
+    """Host names it answers to, besides the address it listens on."""
     password_file: Path | None = None
+    """A file with the password it asks for; required unless only this machine can reach it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SharedSettings:
+    """What holds for all folders together."""
+
+    state_dir: Path = Path("/var/lib/expandd")
+    """Where the job database, paid results and the refreshed login are kept: a local disk."""
+    workers: Annotated[int, Between(1, 256)] = 4
+    """Images in flight at once, for the whole account."""
+    stop_timeout: Seconds = 20.0
+    """How long a stop waits for images that are paid for; TimeoutStopSec= of the unit must be longer."""
+    api: ApiSettings = field(default_factory=ApiSettings)
+    """How the API is reached."""
+    keep: Keep = field(default_factory=Keep)
+    """How long what is over is kept."""
+    budget: Budget = NO_LIMIT
+    """How many images of all folders together may be paid for."""
+    keep_credits: Annotated[int | None, Between(0, MOST, "a number of credits", or_null=True)] = None
+    """Nothing more is paid for when the account has this many credits or fewer; null is no limit."""
+    hooks: Hooks = field(default_factory=Hooks)
+    """Commands or webhooks that are told what happened."""
+    page: PageSettings | None = None
+    """The page for the browser; null is none."""
+    metrics_file: Path | None = None
+    """A file that a node exporter's textfile collector reads; its name ends in .prom."""
+    presets: Mapping[PresetName, Annotated[Preset, Written.PRESET]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Presets by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SharedSettings):
     """The whole configuration."""
 
-    state_dir: Path
-    workers: int = 4
-    stop_timeout: float = 20.0
-    """Seconds that a stop waits for what is paid for."""
-    api: ApiSettings = field(default_factory=ApiSettings)
-    keep: Keep = field(default_factory=Keep)
-    budget: Budget = NO_LIMIT
-    keep_credits: int | None = None
-    """Nothing more is paid for while the account has this many credits or fewer; None is to the last one."""
-    hooks: Hooks = field(default_factory=Hooks)
-    page: PageSettings | None = None
-    metrics_file: Path | None = None
-    """Where the metrics are written for a node exporter's textfile collector."""
-    presets: Mapping[str, Preset] = field(default_factory=lambda: MappingProxyType({}))
     folders: tuple[HotFolder, ...] = ()

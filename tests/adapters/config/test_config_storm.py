@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expandd.adapters.config.load import load
-from expandd.adapters.config.model import ApiKeys, BudgetKeys, BurstKeys, ConfigKeys, FolderKeys, KeepKeys, PresetKeys
-from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
+from expandd.adapters.config.model import ConfigKeys, FolderKeys, keys_of
+from expandd.adapters.config.presets import PresetKeys
 from expandd.domain.errors import ConfigurationError, Problem
+from expandd.domain.settings import ApiSettings, Budget, Burst, Hook, Hooks, Keep, PageSettings
 from tests.support.examples import MORE, examples
 
-MODELS = (ConfigKeys, ApiKeys, KeepKeys, FolderKeys, PresetKeys, BudgetKeys, BurstKeys, HookKeys, HooksKeys, PageKeys)
-KEYS = sorted({key for model in MODELS for key in model.model_fields})
+SECTIONS = (ConfigKeys, ApiSettings, Keep, FolderKeys, PresetKeys, Budget, Burst, Hook, Hooks, PageSettings)
+KEYS = sorted({key for section in SECTIONS for key in keys_of(section)})
 SIGNS = "abz09 \n\t:-{}[],\"'#&*!|>%@`<~?./\\_\x00\x85é€😀"
 
 scalars = st.one_of(
@@ -71,7 +72,7 @@ def test_arbitrary_bytes_raise_only_a_configuration_error(raw: bytes) -> None:
 
 
 @settings(max_examples=examples(MORE))
-@given(st.dictionaries(st.sampled_from(sorted(ConfigKeys.model_fields)), trees))
+@given(st.dictionaries(st.sampled_from(sorted(keys_of(ConfigKeys))), trees))
 def test_arbitrary_values_for_real_keys_raise_only_a_configuration_error(tree: dict[str, Any]) -> None:
     raises_nothing_else(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
 

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from pydantic_core import PydanticCustomError
+
+REFUSED = "refused"
+"""The type of every error that a check of one value raises; its context holds `expected` and `hint`."""
+
 KeyPath = tuple[str | int, ...]
 """The way to a key: ("folders", 0, "settle")."""
 
@@ -23,6 +28,11 @@ class ConfigError:
     hint: str = ""
     line: int | None = None
     stands: bool = False
+
+
+def refused(expected: str, hint: str = "") -> PydanticCustomError:
+    """The error for a value that is not what the sentence fragment `expected` says."""
+    return PydanticCustomError(REFUSED, "{expected}", {"expected": expected, "hint": hint})
 
 
 def dotted(path: KeyPath) -> str:

@@ -7,9 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,27 +16,16 @@ from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.config_errors import ConfigError, KeyPath, dotted
 from expandd.adapters.config.folder_rules import Place, Role, folder_config_errors
 from expandd.adapters.config.messages import config_errors_in
-from expandd.adapters.config.model import (
-    DIRECTORIES,
-    ConfigKeys,
-    FolderKeys,
-    budget_of,
-    burst_of,
-    description,
-    preset_of,
-    schema,
-)
-from expandd.adapters.config.output_keys import hooks_of, page_of
-from expandd.adapters.config.rules import defaults_of, rule_config_errors, telling_config_errors
+from expandd.adapters.config.model import ConfigKeys, FolderKeys, checked, keys_of
+from expandd.adapters.config.presets import description
+from expandd.adapters.config.rules import DIRECTORIES, rule_config_errors, telling_config_errors
 from expandd.adapters.config.yaml_marks import MOST_BYTES, Document
 from expandd.adapters.files.mount_guard import is_mount_point
 from expandd.adapters.json_text import read_json
 from expandd.adapters.responsiveness import silent
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
-from expandd.domain.settings import ApiSettings, HotFolder, Keep, Originals, Settings
-
-__all__ = ["load", "schema", "settings_in", "settings_of", "state_dir_of"]
+from expandd.domain.settings import FolderDefaults, HotFolder, Originals, Settings, SharedSettings
 
 
 def load(path: Path) -> Settings:
@@ -46,47 +33,17 @@ def load(path: Path) -> Settings:
 
     Relative paths in it are taken from the file's own directory. Raises ConfigurationError with all errors.
     """
-    document = _read(path)
-    config, config_errors = _validated(document)
-    base = path.absolute().parent
-    if isinstance(document.data, dict):
-        bad = {config_error.path for config_error in config_errors if not config_error.stands}
-        config_errors += rule_config_errors(config, document, bad)
-        config_errors += _folder_config_errors(path, config, document, bad)
-        config_errors += telling_config_errors(config, document, bad, partial(_absolute, base=base))
-    if config_errors:
-        raise ConfigurationError(_problems(path, document, config_errors))
-    return _settings(config, base)
-
-
-def _folder_config_errors(path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath]) -> list[ConfigError]:
-    """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
-    try:
-        return list(folder_config_errors(list(_places(config, path.absolute().parent, bad)), document.line))
-    except OSError as error:
-        expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
-        raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
+    return _loaded(path, _read(path), path.absolute().parent, surroundings=True)
 
 
 def settings_of(path: Path) -> Settings:
     """What stands in `path`, whatever is wrong with the directories it names. Raises ConfigurationError."""
-    return _alone(path, _read(path), path.absolute().parent)
+    return _loaded(path, _read(path), path.absolute().parent)
 
 
 def settings_in(text: bytes, base: Path) -> Settings:
     """The same of a text whose relative paths are taken from `base`. Raises ConfigurationError."""
-    return _alone(base, yaml_marks.read(text), base)
-
-
-def _alone(path: Path, document: Document, base: Path) -> Settings:
-    config, config_errors = _validated(document)
-    if isinstance(document.data, dict):
-        config_errors += rule_config_errors(
-            config, document, {config_error.path for config_error in config_errors if not config_error.stands}
-        )
-    if config_errors:
-        raise ConfigurationError(_problems(path, document, config_errors))
-    return _settings(config, base)
+    return _loaded(base, yaml_marks.read(text), base)
 
 
 def state_dir_of(path: Path) -> Path | None:
@@ -94,9 +51,31 @@ def state_dir_of(path: Path) -> Path | None:
 
     Raises ConfigurationError when the file cannot be read.
     """
-    config, config_errors = _validated(_read(path))
+    config, config_errors = _validated(_read(path), path.absolute().parent)
     wrong = any(config_error.path in {(), ("state_dir",)} for config_error in config_errors)
-    return None if wrong else _absolute(config.state_dir, path.absolute().parent)
+    return None if wrong else config.state_dir
+
+
+def _loaded(path: Path, document: Document, base: Path, *, surroundings: bool = False) -> Settings:
+    config, config_errors = _validated(document, base)
+    if isinstance(document.data, dict):
+        bad = {config_error.path for config_error in config_errors if not config_error.stands}
+        config_errors += rule_config_errors(config, document, bad)
+        if surroundings:
+            config_errors += _folder_config_errors(path, config, document, bad)
+            config_errors += telling_config_errors(config, document, bad)
+    if config_errors:
+        raise ConfigurationError(_problems(path, document, config_errors))
+    return _settings(config)
+
+
+def _folder_config_errors(path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath]) -> list[ConfigError]:
+    """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
+    try:
+        return list(folder_config_errors(list(_places(config, bad)), document.line))
+    except OSError as error:
+        expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
+        raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
 
 
 def _read(path: Path) -> Document:
@@ -115,8 +94,8 @@ def _cannot(path: Path, error: OSError, expected: str, hint: str) -> Problem:
     return Problem(where=printable(path), path=dotted(()), expected=expected, found=found, hint=hint)
 
 
-def _validated(document: Document) -> tuple[ConfigKeys, list[ConfigError]]:
-    """What is valid in the document, and what is not.
+def _validated(document: Document, base: Path) -> tuple[ConfigKeys, list[ConfigError]]:
+    """What is valid in the document, its folders completed by the defaults, and what is not.
 
     The invalid parts are taken out, so that the rules between keys can be applied to the rest in the same go.
     """
@@ -129,14 +108,20 @@ def _validated(document: Document) -> tuple[ConfigKeys, list[ConfigError]]:
     data = copy.deepcopy(document.data)
     _take_out_all(data, config_errors)
     try:
-        return ConfigKeys.model_validate(data), config_errors
+        checked(ConfigKeys, data, base)
     except ValidationError as error:
         config_errors += config_errors_in(error, document)
-    _take_out_all(data, config_errors)
+        _take_out_all(data, config_errors)
+    _inherit(data)
     try:
-        return ConfigKeys.model_validate(data), config_errors
+        return checked(ConfigKeys, data, base), config_errors
     except ValidationError:
         return ConfigKeys(), config_errors
+
+
+def _inherit(data: dict[str, Any]) -> None:
+    if data.get("folders") and data.get("defaults"):
+        data["folders"] = [{**data["defaults"], **folder} for folder in data["folders"]]
 
 
 def _take_out_all(data: Any, config_errors: Iterable[ConfigError]) -> None:
@@ -177,98 +162,48 @@ def _printable_path(path: KeyPath) -> str:
     return printable(dotted(path))
 
 
-def _places(config: ConfigKeys, base: Path, bad: set[KeyPath]) -> Iterator[Place]:
+def _places(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[Place]:
     if ("state_dir",) not in bad:
-        yield Place(("state_dir",), Role.STATE, _absolute(config.state_dir, base))
+        yield Place(("state_dir",), Role.STATE, config.state_dir)
     # What hangs is not touched: it waits, as what is not mounted does.
-    required_anywhere = (_required(folder, base) for folder in config.folders)
-    hanging = silent(one for one in required_anywhere if one is not None)
+    hanging = silent(folder.require_mount for folder in config.folders if folder.require_mount)
     for number, folder in enumerate(config.folders):
-        keeps = defaults_of(folder, config.defaults).originals is Originals.MOVE
         for role in DIRECTORIES:
-            own = getattr(folder, role)
-            path: KeyPath = ("folders", number, role if own else "root")
-            if (own or folder.root) and (own or keeps or role != "done"):
-                directory, required = _directory(folder, role, base), _required(folder, base)
+            own, required = getattr(folder, role), folder.require_mount
+            if (own or folder.root) and (own or role != "done" or folder.originals is Originals.MOVE):
+                directory = _directory(folder, role)
                 waits = (
                     required is not None
                     and directory.is_relative_to(required)
                     and (required in hanging or not is_mount_point(required))
                 )
-                yield Place(path, Role(role), directory, waits=waits)
+                yield Place(("folders", number, role if own else "root"), Role(role), directory, waits=waits)
 
 
-def _directory(folder: FolderKeys, role: str, base: Path) -> Path:
-    own = getattr(folder, role)
-    if own:
-        return _absolute(own, base)
-    if folder.root:
-        return _absolute(folder.root, base) / role
+def _directory(folder: FolderKeys, role: str) -> Path:
+    own: Path | None = getattr(folder, role)
     # Only `done` may be left out, and only where nothing is ever put into it.
-    return _directory(folder, "inbox", base).parent / role
+    return own or (folder.root or _directory(folder, "inbox").parent) / role
 
 
-def _required(folder: FolderKeys, base: Path) -> Path | None:
-    return _absolute(folder.require_mount, base) if folder.require_mount else None
+def _settings(config: ConfigKeys) -> Settings:
+    folders = tuple(_hot_folder(folder, config) for folder in config.folders)
+    return Settings(**_taken(SharedSettings, config), folders=folders)
 
 
-def _absolute(text: str, base: Path) -> Path:
-    """Below `base` unless absolute; `..` is followed as the kernel does, through symlinks."""
-    path = base / text
-    return Path(os.path.realpath(path)) if ".." in path.parts else path
-
-
-def _settings(config: ConfigKeys, base: Path) -> Settings:
-    api = config.api
-    return Settings(
-        state_dir=_absolute(config.state_dir, base),
-        workers=config.workers,
-        stop_timeout=config.stop_timeout,
-        api=ApiSettings(
-            base_url=api.base_url,
-            generate_path=api.generate_path,
-            generate_extra=MappingProxyType(dict(api.generate_extra)),
-            poll_interval=api.poll_interval,
-            timeout=api.timeout,
-            unknown_wait=api.unknown_wait,
-            credentials_file=_absolute(api.credentials_file, base) if api.credentials_file else None,
-            allow_private_links=api.allow_private_links,
-        ),
-        keep=Keep(journal=config.keep.journal, done=config.keep.done, results=config.keep.results),
-        budget=budget_of(config.budget),
-        keep_credits=config.keep_credits,
-        hooks=hooks_of(config.hooks, partial(_absolute, base=base)),
-        page=page_of(config.page, partial(_absolute, base=base)),
-        metrics_file=_absolute(config.metrics_file, base) if config.metrics_file else None,
-        presets=MappingProxyType({name: preset_of(keys) for name, keys in config.presets.items()}),
-        folders=tuple(_hot_folder(folder, config, base) for folder in config.folders),
-    )
-
-
-def _hot_folder(folder: FolderKeys, config: ConfigKeys, base: Path) -> HotFolder:
-    keys = folder.offsets or config.presets[folder.preset or ""]
-    preset = preset_of(keys)
-    defaults = defaults_of(folder, config.defaults)
+def _hot_folder(folder: FolderKeys, config: ConfigKeys) -> HotFolder:
+    preset = folder.offsets or config.presets[folder.preset or ""]
+    directories = {role: _directory(folder, role) for role in DIRECTORIES}
     return HotFolder(
-        inbox=_directory(folder, "inbox", base),
-        outbox=_directory(folder, "outbox", base),
-        done=_directory(folder, "done", base),
-        error=_directory(folder, "error", base),
+        **(_taken(FolderDefaults, folder) | directories),
         preset=preset,
         preset_name=folder.preset or description(preset),
-        name=defaults.name,
-        originals=defaults.originals,
-        recursive=defaults.recursive,
-        watch=defaults.watch,
-        settle=defaults.settle,
-        settle_max=defaults.settle_max,
-        scan_interval=defaults.scan_interval,
-        require_mount=_required(folder, base),
-        duplicates=defaults.duplicates,
-        sidecar=defaults.sidecar,
-        budget=budget_of(defaults.budget),
-        burst=burst_of(defaults.burst),
+        require_mount=folder.require_mount,
     )
+
+
+def _taken(section: type, values: Any) -> dict[str, Any]:
+    return {key: getattr(values, key) for key in keys_of(section)}
 
 
 FILE = "configuration.json"

@@ -7,20 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from expandd.adapters.config.config_errors import ConfigError, KeyPath, did_you_mean
-from expandd.adapters.config.model import (
-    ApiKeys,
-    ConfigKeys,
-    FolderDefaults,
-    FolderKeys,
-    KeepKeys,
-    PresetKeys,
-    section_at,
-)
-from expandd.adapters.config.output_keys import HookKeys, HooksKeys, PageKeys
-from expandd.adapters.config.values import REFUSED
+from expandd.adapters.config.config_errors import REFUSED, ConfigError, KeyPath, did_you_mean
+from expandd.adapters.config.model import ConfigKeys, FolderKeys, keys_of, section_at
+from expandd.adapters.config.presets import PresetKeys
 from expandd.adapters.config.yaml_marks import Document
 from expandd.domain.naming import printable
+from expandd.domain.settings import ApiSettings, FolderDefaults, Hook, Hooks, Keep, PageSettings
 
 WHERE_CREDENTIALS_BELONG = (
     "Credentials never stand in this file: put them in the file that api.credentials_file names, "
@@ -36,14 +28,14 @@ _SECRET = re.compile(r"token|passw|secret|e-?mail|api_?key|login|user|credential
 
 _HOMES = (
     ("the top level", ConfigKeys),
-    ("api:", ApiKeys),
+    ("api:", ApiSettings),
     ("defaults: or a folder", FolderDefaults),
     ("a folder", FolderKeys),
     ("a preset or offsets:", PresetKeys),
-    ("keep:", KeepKeys),
-    ("hooks:", HooksKeys),
-    ("a hook", HookKeys),
-    ("page:", PageKeys),
+    ("keep:", Keep),
+    ("hooks:", Hooks),
+    ("a hook", Hook),
+    ("page:", PageSettings),
 )
 
 _SHAPES = {
@@ -51,7 +43,6 @@ _SHAPES = {
     "too_short": "at least one hot folder",
     "dict_type": "a section with keys below it",
     "model_type": "a section with keys below it",
-    "model_attributes_type": "a section with keys below it",
 }
 
 
@@ -92,10 +83,10 @@ def _unknown_key(path: KeyPath) -> ConfigError:
         hint = _WHERE_SECRETS_BELONG.get(path[0], WHERE_CREDENTIALS_BELONG)
         return ConfigError(path=path, expected="no credentials", found=found, hint=hint)
     section = section_at(path[:-1])
-    known = list(section.model_fields) if section else []
+    known = keys_of(section) if section else ()
     hint = _home(key) or did_you_mean(key, known) or f"Keys here are {', '.join(known)}."
     return ConfigError(path=path, expected="a key that belongs here", found=found, hint=hint)
 
 
 def _home(key: str) -> str:
-    return next((f"It belongs under {home}." for home, model in _HOMES if key in model.model_fields), "")
+    return next((f"It belongs under {home}." for home, section in _HOMES if key in keys_of(section)), "")

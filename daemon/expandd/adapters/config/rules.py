@@ -10,22 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from expandd.adapters.config.addresses import reaches_beyond, socket_of
 from expandd.adapters.config.config_errors import ConfigError, KeyPath, did_you_mean, listed
 from expandd.adapters.config.folder_rules import is_directory, is_there
 from expandd.adapters.config.messages import WHERE_CREDENTIALS_BELONG, looks_secret
-from expandd.adapters.config.model import (
-    DIRECTORIES,
-    ApiKeys,
-    ConfigKeys,
-    FolderDefaults,
-    FolderKeys,
-    PresetKeys,
-    preset_config_error,
-)
-from expandd.adapters.config.output_keys import Absolute, HookKeys, HooksKeys, PageKeys, reaches_beyond, socket_of
+from expandd.adapters.config.model import ConfigKeys, FolderKeys, keys_of
+from expandd.adapters.config.presets import preset_config_errors
 from expandd.adapters.config.yaml_marks import Document
 from expandd.domain.naming import printable
-from expandd.domain.settings import Originals
+from expandd.domain.settings import ApiSettings, FolderDefaults, Hook, Hooks, Originals, PageSettings
+
+DIRECTORIES = ("inbox", "outbox", "done", "error")
 
 METRICS = ".prom"
 """What the name of a file must end in for a node exporter to read it."""
@@ -34,25 +29,21 @@ RUNTIME = re.compile(r"/run/expandd(-[^/]+)?")
 """The unit's RuntimeDirectory=, an instance's with its name: made at each start of the service, gone when it stops."""
 
 
-def telling_config_errors(
-    config: ConfigKeys, document: Document, bad: set[KeyPath], absolute: Absolute
-) -> Iterator[ConfigError]:
+def telling_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     """What is wrong with what expandd shall tell. Values at `bad` are reported already. Reads no file's content."""
-    for name in HooksKeys.model_fields:
+    for name in keys_of(Hooks):
         hook = getattr(config.hooks, name)
         if hook is not None:
-            yield from _hook(("hooks", name), hook, document, bad, absolute)
+            yield from _hook(("hooks", name), hook, document, bad)
     if config.page is not None:
-        yield from _page(("page",), config.page, bad, absolute)
+        yield from _page(("page",), config.page, bad)
     if config.metrics_file is not None:
-        yield from _metrics(("metrics_file",), absolute(config.metrics_file))
+        yield from _metrics(("metrics_file",), config.metrics_file)
 
 
-def _hook(
-    path: KeyPath, hook: HookKeys, document: Document, bad: set[KeyPath], absolute: Absolute
-) -> Iterator[ConfigError]:
+def _hook(path: KeyPath, hook: Hook, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     given = [key for key in ("command", "url") if document.given((*path, key))]
-    misspelt = any(other[:-1] == path and other[-1] not in HookKeys.model_fields for other in bad if other)
+    misspelt = any(other[:-1] == path and other[-1] not in keys_of(Hook) for other in bad if other)
     if len(given) != 1 and not misspelt and path not in bad:
         found = "both" if given else "neither"
         hint = "Keep one of them." if given else "Or write null: nothing is told then."
@@ -63,7 +54,7 @@ def _hook(
         hint = "It signs what is sent to a url; a command needs none."
         yield ConfigError(path=(*path, "secret_file"), expected="no secret_file beside command", found="one", hint=hint)
     elif hook.secret_file:
-        yield from _secret((*path, "secret_file"), absolute(hook.secret_file), "a secret")
+        yield from _secret((*path, "secret_file"), hook.secret_file, "a secret")
 
 
 def _program(path: KeyPath, program: Path) -> Iterator[ConfigError]:
@@ -108,9 +99,9 @@ def _open_to_all(file: Path) -> tuple[str, str] | None:
     return None
 
 
-def _page(path: KeyPath, page: PageKeys, bad: set[KeyPath], absolute: Absolute) -> Iterator[ConfigError]:
+def _page(path: KeyPath, page: PageSettings, bad: set[KeyPath]) -> Iterator[ConfigError]:
     if page.password_file:
-        yield from _secret((*path, "password_file"), absolute(page.password_file), "a password")
+        yield from _secret((*path, "password_file"), page.password_file, "a password")
     elif reaches_beyond(page.listen) and (*path, "password_file") not in bad:
         expected = "a password_file beside an address that other machines can reach"
         hint = "Everybody there could see the images. Name a file with a password, or listen on 127.0.0.1."
@@ -150,12 +141,6 @@ FASTEST_POLL = 3.0
 GENERATE_FIELDS = ("id_image", "top", "bottom", "left", "right")
 
 
-def defaults_of(folder: FolderKeys, defaults: FolderDefaults) -> FolderDefaults:
-    """The folder's manners: its own where it states them, else the defaults."""
-    own = {key: getattr(folder, key) for key in folder.model_fields_set if key in FolderDefaults.model_fields}
-    return defaults.model_copy(update=own)
-
-
 def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     """What is wrong between keys. `config` lacks the values at `bad`, which are reported already."""
     if not document.given(("folders",)):
@@ -164,33 +149,28 @@ def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]
         )
     yield from _api(config.api, document, bad)
     for name, preset in config.presets.items():
-        yield from _preset(("presets", name), preset, document, bad)
+        path: KeyPath = ("presets", name)
+        yield from preset_config_errors(path, document.value(path), preset, bad)
     yield from _settle(("defaults",), config.defaults, document, bad)
     for number, folder in enumerate(config.folders):
         if ("folders", number) not in bad:
-            yield from _folder(number, folder, config, document, bad)
+            yield from _folder(("folders", number), folder, document, bad)
 
 
-def _folder(
-    number: int,
-    folder: FolderKeys,
-    config: ConfigKeys,
-    document: Document,
-    bad: set[KeyPath],
-) -> Iterator[ConfigError]:
-    path: KeyPath = ("folders", number)
-    yield from _directories(path, defaults_of(folder, config.defaults), document)
+def _folder(path: KeyPath, folder: FolderKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
+    yield from _directories(path, folder, document)
     yield from _one_preset(path, folder, document)
     if folder.offsets is not None:
-        yield from _preset((*path, "offsets"), folder.offsets, document, bad)
-    if folder.model_fields_set & {"settle", "settle_max"}:
-        yield from _settle(path, defaults_of(folder, config.defaults), document, bad)
+        offsets = (*path, "offsets")
+        yield from preset_config_errors(offsets, document.value(offsets), folder.offsets, bad)
+    if any(document.given((*path, key)) for key in ("settle", "settle_max")):
+        yield from _settle(path, folder, document, bad)
 
 
-def _directories(path: KeyPath, defaults: FolderDefaults, document: Document) -> Iterator[ConfigError]:
+def _directories(path: KeyPath, folder: FolderKeys, document: Document) -> Iterator[ConfigError]:
     if document.given((*path, "root")):
         return
-    needed = [key for key in DIRECTORIES if key != "done" or defaults.originals is Originals.MOVE]
+    needed = [key for key in DIRECTORIES if key != "done" or folder.originals is Originals.MOVE]
     lacking = [key for key in needed if not document.given((*path, key))]
     if lacking:
         found = listed(f"no {key}" for key in lacking)
@@ -200,7 +180,8 @@ def _directories(path: KeyPath, defaults: FolderDefaults, document: Document) ->
 
 def _one_preset(path: KeyPath, folder: FolderKeys, document: Document) -> Iterator[ConfigError]:
     given = [key for key in ("preset", "offsets") if document.given((*path, key))]
-    known = list(document.value(("presets",)) or ()) if isinstance(document.value(("presets",)), dict) else []
+    presets = document.value(("presets",))
+    known = list(presets) if isinstance(presets, dict) else []
     if len(given) != 1:
         found = "both" if given else "neither"
         hint = "Keep one of them." if given else _known_presets(known)
@@ -215,15 +196,6 @@ def _known_presets(known: list[str]) -> str:
     return f"Presets are {listed(known)}." if known else "There are none under presets: yet."
 
 
-def _preset(path: KeyPath, preset: PresetKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
-    written = document.value(path)
-    given = set(written) & set(PresetKeys.model_fields) if isinstance(written, dict) else set()
-    config_error = preset_config_error(path, given, preset)
-    misspelt = any(other[:-1] == path and other[-1] not in PresetKeys.model_fields for other in bad if other)
-    if config_error and not misspelt:
-        yield config_error
-
-
 def _settle(path: KeyPath, defaults: FolderDefaults, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     own = [(*path, key) for key in ("settle", "settle_max")]
     if defaults.settle <= defaults.settle_max or bad & {*own, ("defaults", "settle"), ("defaults", "settle_max")}:
@@ -234,7 +206,7 @@ def _settle(path: KeyPath, defaults: FolderDefaults, document: Document, bad: se
     yield ConfigError(path=where, expected="settle no longer than settle_max", found=found, hint=hint)
 
 
-def _api(api: ApiKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
+def _api(api: ApiSettings, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
     for key in api.generate_extra:
         yield from _extra(("api", "generate_extra", key), key)
     address = urlsplit(api.base_url)

@@ -1,31 +1,30 @@
-"""The types of single values of the configuration: durations, amounts, ratios, words, paths, addresses."""
+"""Checks single values of the configuration, and says for editors how each is written."""
 
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from fractions import Fraction
-from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from expandd.adapters.config.config_errors import did_you_mean, listed
+from expandd.adapters.config import addresses
+from expandd.adapters.config.config_errors import did_you_mean, listed, refused
 from expandd.domain.naming import FIELDS, template_config_error
-from expandd.domain.offsets import Amount, Anchor, Unit
-from expandd.domain.settings import Duplicates, Originals, Watch
-
-REFUSED = "refused"
-"""The type of every error raised here; its context holds `expected` and `hint`."""
+from expandd.domain.offsets import Amount, Unit
+from expandd.domain.settings import Between, Written
 
 LONGEST = 365 * 86400.0
 MOST_PIXELS = 100_000
 MOST_PERCENT = 10_000
-MOST_WORKERS = 256
 WIDEST = 100
+FOREVER = "forever"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d|)")
@@ -33,14 +32,9 @@ _PERCENT = re.compile(r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%")
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?: ?([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 
 _A_DURATION = "a time such as 500ms, 2s, 10m, 1.5h or 1d"
-FOREVER = "forever"
 _AN_AMOUNT = "a whole number of pixels, or a percentage such as 25%"
 _A_RATIO = 'a ratio such as "9:16" or "1.91:1", or a number such as 1.5'
-
-
-def refused(expected: str, hint: str = "") -> PydanticCustomError:
-    """The error for a value that is not what the sentence fragment `expected` says."""
-    return PydanticCustomError(REFUSED, "{expected}", {"expected": expected, "hint": hint})
+_A_COMMAND = "a list of the program's absolute path and its arguments, such as [/usr/local/bin/tell, done]"
 
 
 def duration(value: Any) -> float:
@@ -68,16 +62,10 @@ def amount(value: Any) -> Amount:
     """One side of a preset: whole pixels, or percent of the image's side; negative crops."""
     if isinstance(value, int) and not isinstance(value, bool):
         return Amount(_bounded(Fraction(value), MOST_PIXELS, "pixels"))
-    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if not match:
-        raise refused(_AN_AMOUNT, _amount_hint(value))
-    return Amount(_bounded(Fraction(match[1]), MOST_PERCENT, "percent"), Unit.PERCENT)
-
-
-def _amount_hint(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+ ?(px)?", value):
-        return "Write the number alone, without quotes and without px."
-    return ""
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        return Amount(_bounded(Fraction(match[1]), MOST_PERCENT, "percent"), Unit.PERCENT)
+    quoted = isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+ ?(px)?", value)
+    raise refused(_AN_AMOUNT, "Write the number alone, without quotes and without px." if quoted else "")
 
 
 def _bounded(value: Fraction, most: int, unit: str) -> Fraction:
@@ -107,39 +95,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(lowest: int, highest: int, what: str) -> Callable[[Any], int]:
-    """A check for whole numbers; `what` names them in the message."""
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise refused(f"{what} from {lowest} to {highest}")
-        return value
-
-    return check
-
-
 def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise refused("true or false", "Leave out the quotes." if str(value).lower() in {"true", "false"} else "")
     return value
 
 
-ChoiceT = TypeVar("ChoiceT", bound=Enum)
-
-
-def choice(words: dict[str, ChoiceT]) -> Callable[[Any], ChoiceT]:
-    """A check for one of a few words."""
-
-    def check(value: Any) -> ChoiceT:
-        if not isinstance(value, str) or value not in words:
-            raise refused(listed(words, "or"), did_you_mean(str(value), words))
-        return words[value]
-
-    return check
-
-
-def path_text(value: Any) -> str:
-    """A path, not yet absolute."""
+def path(value: Any, info: ValidationInfo[Path]) -> Path:
+    """A path, below the directory of the configuration unless it is absolute."""
     expected = "the path of a directory or file, such as /srv/expand/in"
     if not isinstance(value, str):
         raise refused(expected, "" if value is None else "Put quotes around it.")
@@ -148,7 +111,9 @@ def path_text(value: Any) -> str:
     if value.startswith("~"):
         # The daemon's user is seldom the one who writes the file: `~` would silently be another directory.
         raise refused("a path without '~'", "Write it in full: a service has another home directory than you.")
-    return value
+    absolute = info.context / value
+    # `..` is followed as the kernel does, through symlinks.
+    return Path(os.path.realpath(absolute)) if ".." in absolute.parts else absolute
 
 
 def name_template(value: Any) -> str:
@@ -159,14 +124,9 @@ def name_template(value: Any) -> str:
     if not config_error and not value.isprintable():
         config_error = "it contains a control character"
     if config_error:
-        raise refused(f"{example} ({config_error})", did_you_mean_field(value))
+        unknown = next((word for word in re.findall(r"\{(\w+)\}", value) if word not in FIELDS), None)
+        raise refused(f"{example} ({config_error})", did_you_mean(unknown, FIELDS) if unknown else "")
     return value
-
-
-def did_you_mean_field(template: str) -> str:
-    """The nearest field for the first unknown one in `template`."""
-    words = re.findall(r"\{(\w+)\}", template)
-    return next((did_you_mean(word, FIELDS) for word in words if word not in FIELDS), "")
 
 
 def preset_name(value: Any) -> str:
@@ -179,27 +139,6 @@ def preset_name(value: Any) -> str:
     return value
 
 
-def base_url(value: Any) -> str:
-    """An http(s) address without credentials, query or trailing slash."""
-    expected = "an address such as https://api.piktid.com/api"
-    try:
-        parts = urlsplit(value if isinstance(value, str) else "")
-        plain = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 0) >= 0
-    except ValueError:
-        raise refused(expected) from None
-    if not plain or parts.query or parts.fragment or not re.fullmatch(r"[!-~]+", value):
-        raise refused(expected, "It begins with https:// (or http:// for the simulator).")
-    if "@" in parts.netloc:
-        raise refused(expected + ", without a name or password in it")
-    return str(value).rstrip("/")
-
-
-def url_path(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"/[!-~]+", value) or "?" in value or "#" in value:
-        raise refused("a path such as /edit/generate", "It begins with '/' and is added to base_url.")
-    return value
-
-
 def scalar(value: Any) -> Any:
     """A value JSON can carry that is neither a list nor a section."""
     if value is None or isinstance(value, str | bool) or _is_number(value):
@@ -207,72 +146,82 @@ def scalar(value: Any) -> Any:
     raise refused("one word, number, true or false", "Lists and sections cannot be sent here.")
 
 
-_DURATION_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)?$"},
-        {"type": "number", "exclusiveMinimum": 0},
-    ],
-}
-_AMOUNT_SCHEMA = {
-    "anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[-+]?[0-9]+(\.[0-9]+)? ?%$"}],
-}
-_RATIO_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?: ?[0-9]+(\.[0-9]+)?$"},
-        {"type": "number", "exclusiveMinimum": 0},
-    ],
-}
+def command(value: Any) -> tuple[str, ...]:
+    """An argv: no shell ever reads it."""
+    if isinstance(value, str):
+        raise refused(_A_COMMAND, "No shell reads it: write each word as an item of its own.")
+    if not isinstance(value, list) or not value:
+        raise refused(_A_COMMAND)
+    if not all(isinstance(word, str) for word in value):
+        raise refused(_A_COMMAND, "Put quotes around each item that is not a word.")
+    if not value[0].startswith("/") or any("\0" in word for word in value):
+        raise refused(_A_COMMAND, "Write the program's path in full, beginning with '/'.")
+    return tuple(value)
+
+
+def checked_by(check: Callable[..., Any], schema: dict[str, Any]) -> Any:
+    """A type for pydantic whose values `check` judges and makes, and `schema` describes to editors."""
+    return Annotated[Any, PlainValidator(check), WithJsonSchema(schema)]
+
+
+def whole(bounds: Between) -> Any:
+    """The type of a whole number within `bounds`."""
+    expected = f"{bounds.what} from {bounds.lowest} to {bounds.highest}"
+
+    def check(value: Any) -> int | None:
+        if value is None and bounds.or_null:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not bounds.lowest <= value <= bounds.highest:
+            raise refused(expected + (", or null for no limit" if bounds.or_null else ""))
+        return value
+
+    kind = ["integer", "null"] if bounds.or_null else "integer"
+    return checked_by(check, {"type": kind, "minimum": bounds.lowest, "maximum": bounds.highest})
+
+
+def word(member: Enum) -> str:
+    """How a person writes one of a few choices."""
+    return str(getattr(member, "label", member.value))
+
+
+def choice(choices: type[Enum]) -> Any:
+    """The type of one of a few words."""
+    words = {word(member): member for member in choices}
+
+    def check(value: Any) -> Enum:
+        if not isinstance(value, str) or value not in words:
+            raise refused(listed(words, "or"), did_you_mean(str(value), words))
+        return words[value]
+
+    return checked_by(check, {"enum": list(words)})
+
+
+def _number_or(pattern: str) -> dict[str, Any]:
+    return {"anyOf": [{"type": "string", "pattern": pattern}, {"type": "number", "exclusiveMinimum": 0}]}
+
+
+_DURATION_SCHEMA = _number_or(r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)?$")
+_RATIO_SCHEMA = _number_or(r"^[0-9]+(\.[0-9]+)? ?: ?[0-9]+(\.[0-9]+)?$")
+_AMOUNT_SCHEMA = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[-+]?[0-9]+(\.[0-9]+)? ?%$"}]}
 _TEXT = {"type": "string", "minLength": 1}
+_WORDS = {"type": "array", "items": {"type": "string"}}
 
-
-def words(choices: type[Duplicates | Originals | Watch]) -> dict[str, Any]:
-    return {member.value: member for member in choices}
-
-
-ANCHORS = {anchor.label: anchor for anchor in Anchor}
-
-# "| None" is for a key that was left out; null itself is refused by every validator.
-Duration = Annotated[float, PlainValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
-DurationOrForever = Annotated[
-    float | None,
-    PlainValidator(duration_or_forever),
-    WithJsonSchema({"anyOf": [{"const": FOREVER}, _DURATION_SCHEMA]}),
-]
-Side = Annotated[Amount | None, PlainValidator(amount), WithJsonSchema(_AMOUNT_SCHEMA)]
-Ratio = Annotated[Fraction | None, PlainValidator(ratio), WithJsonSchema(_RATIO_SCHEMA)]
-Pixels = Annotated[
-    int | None,
-    PlainValidator(whole(1, MOST_PIXELS, "a whole number of pixels")),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST_PIXELS}),
-]
-Workers = Annotated[
-    int,
-    PlainValidator(whole(1, MOST_WORKERS, "a whole number")),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}),
-]
-Flag = Annotated[bool, PlainValidator(boolean), WithJsonSchema({"type": "boolean"})]
-AnchorWord = Annotated[Anchor | None, PlainValidator(choice(ANCHORS)), WithJsonSchema({"enum": list(ANCHORS)})]
-OriginalsWord = Annotated[
-    Originals,
-    PlainValidator(choice(words(Originals))),
-    WithJsonSchema({"enum": list(words(Originals))}),
-]
-DuplicatesWord = Annotated[
-    Duplicates,
-    PlainValidator(choice(words(Duplicates))),
-    WithJsonSchema({"enum": list(words(Duplicates))}),
-]
-WatchWord = Annotated[Watch, PlainValidator(choice(words(Watch))), WithJsonSchema({"enum": list(words(Watch))})]
-PathText = Annotated[str, PlainValidator(path_text), WithJsonSchema(_TEXT)]
-PathOrNull = Annotated[PathText | None, WithJsonSchema({"type": ["string", "null"], "minLength": 1})]
-MaybePath = Annotated[str | None, PlainValidator(path_text), WithJsonSchema(_TEXT)]
-NameTemplate = Annotated[str, PlainValidator(name_template), WithJsonSchema({"type": "string", "pattern": r"\{stem\}"})]
-PresetName = Annotated[str, PlainValidator(preset_name), WithJsonSchema(_TEXT)]
-MaybePreset = Annotated[str | None, PlainValidator(preset_name), WithJsonSchema(_TEXT)]
-BaseUrl = Annotated[str, PlainValidator(base_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
-UrlPath = Annotated[str, PlainValidator(url_path), WithJsonSchema({"type": "string", "pattern": "^/."})]
-ScalarValue = Annotated[
-    Any,
-    PlainValidator(scalar),
-    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
-]
+CHECKED: Mapping[object, Any] = {
+    bool: checked_by(boolean, {"type": "boolean"}),
+    str: str,
+    Path: checked_by(path, _TEXT),
+    Amount: checked_by(amount, _AMOUNT_SCHEMA),
+    Fraction: checked_by(ratio, _RATIO_SCHEMA),
+    Written.DURATION: checked_by(duration, _DURATION_SCHEMA),
+    Written.DURATION_OR_FOREVER: checked_by(duration_or_forever, {"anyOf": [{"const": FOREVER}, _DURATION_SCHEMA]}),
+    Written.NAME_TEMPLATE: checked_by(name_template, {"type": "string", "pattern": r"\{stem\}"}),
+    Written.PRESET_NAME: checked_by(preset_name, _TEXT),
+    Written.SCALAR: checked_by(scalar, {"type": ["string", "number", "boolean", "null"]}),
+    Written.COMMAND: checked_by(command, {**_WORDS, "minItems": 1}),
+    Written.BASE_URL: checked_by(addresses.base_url, {"type": "string", "pattern": "^https?://"}),
+    Written.URL_PATH: checked_by(addresses.url_path, {"type": "string", "pattern": "^/."}),
+    Written.HOOK_URL: checked_by(addresses.hook_url, {"type": "string", "pattern": "^https?://"}),
+    Written.LISTEN: checked_by(addresses.listen, {"type": "string", "pattern": "^unix:/.|:[0-9]+$"}),
+    Written.HOSTS: checked_by(addresses.hosts, _WORDS),
+}
+"""What a value of a type, or one so written, passes through."""

@@ -145,7 +145,7 @@ def unit(config: Path, *, instance: str, output: Path | None) -> int:
 @told
 def schema() -> int:
     """Print the JSON Schema of the configuration, for editors."""
-    from expandd.adapters.config.load import schema as text
+    from expandd.adapters.config.model import schema as text
 
     click.echo(text())
     return ExitCode.FINE

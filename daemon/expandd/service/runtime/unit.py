@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
+from expandd.adapters.config.addresses import port_of, socket_of
 from expandd.adapters.config.load import load
-from expandd.adapters.config.model import DEFAULT_STATE_DIR
-from expandd.adapters.config.output_keys import port_of, socket_of
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import Hook, HotFolder, Settings
@@ -137,7 +136,7 @@ def _mounts(settings: Settings) -> Iterator[str]:
 
 def _writable(settings: Settings, instance: str) -> list[Path]:
     paths = [path for folder in settings.folders for path in _opened(folder)]
-    if settings.state_dir != Path(DEFAULT_STATE_DIR) / instance:
+    if settings.state_dir != Settings().state_dir / instance:
         paths.append(settings.state_dir)
     return _outermost([*paths, *_told_into(settings)])
 
