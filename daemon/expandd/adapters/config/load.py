@@ -149,17 +149,13 @@ def _problems(path: Path, document: Document, config_errors: Iterable[ConfigErro
     return tuple(
         Problem(
             where=f"{printable(path)}:{line}",
-            path=_printable_path(config_error.path),
+            path=printable(dotted(config_error.path)),
             expected=config_error.expected,
             found=config_error.found,
             hint=config_error.hint,
         )
         for config_error, line in sorted(lines.items(), key=lambda item: item[1])
     )
-
-
-def _printable_path(path: KeyPath) -> str:
-    return printable(dotted(path))
 
 
 def _places(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[Place]:

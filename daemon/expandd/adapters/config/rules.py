@@ -49,7 +49,10 @@ def _hook(path: KeyPath, hook: Hook, document: Document, bad: set[KeyPath]) -> I
         hint = "Keep one of them." if given else "Or write null: nothing is told then."
         yield ConfigError(path=path, expected="either command or url", found=found, hint=hint)
     if hook.command:
-        yield from _program((*path, "command"), Path(hook.command[0]))
+        program = Path(hook.command[0])
+        yield from _without_flaw(
+            (*path, "command"), program, "a program that exists and can be run", _unusable(program, os.X_OK)
+        )
     if hook.secret_file and given == ["command"]:
         hint = "It signs what is sent to a url; a command needs none."
         yield ConfigError(path=(*path, "secret_file"), expected="no secret_file beside command", found="one", hint=hint)
@@ -57,20 +60,15 @@ def _hook(path: KeyPath, hook: Hook, document: Document, bad: set[KeyPath]) -> I
         yield from _secret((*path, "secret_file"), hook.secret_file, "a secret")
 
 
-def _program(path: KeyPath, program: Path) -> Iterator[ConfigError]:
-    flaw = _unusable(program, os.X_OK)
+def _without_flaw(path: KeyPath, place: Path, expected: str, flaw: tuple[str, str] | None) -> Iterator[ConfigError]:
     if flaw:
         found, hint = flaw
-        expected = "a program that exists and can be run"
-        yield ConfigError(path=path, expected=expected, found=f"{printable(program)}, {found}", hint=hint)
+        yield ConfigError(path=path, expected=expected, found=f"{printable(place)}, {found}", hint=hint)
 
 
 def _secret(path: KeyPath, file: Path, what: str) -> Iterator[ConfigError]:
-    flaw = _unusable(file, os.R_OK) or _open_to_all(file)
-    if flaw:
-        found, hint = flaw
-        expected = f"a file with {what} in it that only expandd's user can read"
-        yield ConfigError(path=path, expected=expected, found=f"{printable(file)}, {found}", hint=hint)
+    expected = f"a file with {what} in it that only expandd's user can read"
+    yield from _without_flaw(path, file, expected, _unusable(file, os.R_OK) or _open_to_all(file))
 
 
 def _unusable(file: Path, access: int) -> tuple[str, str] | None:
@@ -120,20 +118,15 @@ def _metrics(path: KeyPath, file: Path) -> Iterator[ConfigError]:
 
 
 def _directory(path: KeyPath, directory: Path, what: str) -> Iterator[ConfigError]:
-    expected = f"a directory for the {what} that exists and can be written"
-    quoted = shlex.quote(printable(directory))
+    quoted, flaw = shlex.quote(printable(directory)), None
     if RUNTIME.fullmatch(str(directory)) and not is_there(directory):
         return
     if not is_directory(directory):
-        hint = f"Make it: mkdir -p {quoted}."
-        yield ConfigError(path=path, expected=expected, found=f"{printable(directory)}, which is not there", hint=hint)
+        flaw = "which is not there", f"Make it: mkdir -p {quoted}."
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        hint = (
-            f"Allow expandd's user to write there; to a systemd service `expandd unit` opens it. See: ls -ld {quoted}."
-        )
-        yield ConfigError(
-            path=path, expected=expected, found=f"{printable(directory)}, which may not be written", hint=hint
-        )
+        allow = "Allow expandd's user to write there; to a systemd service `expandd unit` opens it."
+        flaw = "which may not be written", f"{allow} See: ls -ld {quoted}."
+    yield from _without_flaw(path, directory, f"a directory for the {what} that exists and can be written", flaw)
 
 
 REAL_SERVICE = "piktid.com"
