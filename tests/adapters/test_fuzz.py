@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from expandd.adapters.api.tokens import Pair, TokenFile
 from expandd.adapters.files import recovery_record
 from expandd.adapters.files.sidecars import sidecar, sidecar_path, text
-from expandd.adapters.store.sqlite.rows import from_row, insert_job
+from expandd.adapters.store.sqlite.changes import Changes
 from expandd.adapters.store.sqlite.schema import bring_up_to_date
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size
@@ -107,9 +107,9 @@ def test_any_job_comes_back_from_the_store_as_it_was(job: Job) -> None:
     with sqlite3.connect(":memory:") as connection:
         connection.row_factory = sqlite3.Row
         bring_up_to_date(connection)
-        insert_job(connection, job)
-        [row] = connection.execute("SELECT * FROM whole_jobs")
-        found = from_row(row)
+        database = Changes(connection)
+        database.add(job)
+        found = database.job(job.id)
     connection.close()
 
     assert found == as_kept(job)

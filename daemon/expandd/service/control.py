@@ -12,7 +12,8 @@ import click
 from expandd.adapters.config.load import load
 from expandd.adapters.locks import holder
 from expandd.adapters.responsiveness import BRIEF, lying, silent
-from expandd.adapters.store.sqlite.reader import JobReader, reading, write_commands
+from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode
 from expandd.domain.job import MAYBE_PAID, Job, JobState
@@ -41,7 +42,7 @@ class Target:
 EVERYTHING = Target(called="Everything")
 
 
-def target(what: str | None, settings: Settings, store: JobReader | None) -> Target:
+def target(what: str | None, settings: Settings, store: Queries | None) -> Target:
     """What `what` names. Raises click.UsageError for what names nothing, or more than one thing."""
     if what is None:
         return EVERYTHING
@@ -143,7 +144,7 @@ def _needs_reconciler(verb: Verb, about: Target) -> bool:
     return verb is Verb.REDO or (verb is Verb.CANCEL and whole)
 
 
-def _commands(verb: Verb, about: Target, store: JobReader | None, served: frozenset[Path]) -> tuple[list[Command], str]:
+def _commands(verb: Verb, about: Target, store: Queries | None, served: frozenset[Path]) -> tuple[list[Command], str]:
     """The commands to leave and what they mean; or none, and why not. `served` are the inboxes of the configuration."""
     if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.place.inbox not in served:
         return [], _not_served(about.job, about.called)
@@ -206,7 +207,7 @@ def _cancel(job: Job, called: str, command: Command) -> tuple[list[Command], str
     return [command], f"{called} goes to the error folder, unless its paid call is faster. Nothing is paid for it."
 
 
-def _redo(about: Target, store: JobReader | None, served: frozenset[Path]) -> tuple[list[Command], str]:
+def _redo(about: Target, store: Queries | None, served: frozenset[Path]) -> tuple[list[Command], str]:
     jobs = [job for job in _over(about, store) if job.resting is not None]
     lies = lying(job.resting for job in jobs if job.resting is not None)
     there = [job for job in jobs if job.resting in lies and job.place.inbox in served]
@@ -223,7 +224,7 @@ def _redo(about: Target, store: JobReader | None, served: frozenset[Path]) -> tu
     return commands, f"{about.called}: {images} to expand once more and TO PAY FOR ONCE MORE.{gone}"
 
 
-def _over(about: Target, store: JobReader | None) -> Sequence[Job]:
+def _over(about: Target, store: Queries | None) -> Sequence[Job]:
     if about.job is not None:
         return [about.job] if about.job.closed else []
     if about.relative is not None or store is None:

@@ -11,7 +11,8 @@ from typing import Generic, Protocol, TypeVar
 
 from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.reader import Hour, JobReader, LedgerLine, reading, write_commands
+from expandd.adapters.store.sqlite.queries import Hour, LedgerLine, Queries
+from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command
 from expandd.domain.job import Job
 from expandd.domain.settings import Settings
@@ -74,7 +75,7 @@ class DatabaseRecords:
     async def budget(self) -> int | None:
         return self._settings().budget.day
 
-    def _read(self, look: Callable[[JobReader], T]) -> T | None:
+    def _read(self, look: Callable[[Queries], T]) -> T | None:
         with reading(self._settings().state_dir / STORE) as store:
             return look(store) if store else None
 
@@ -92,11 +93,11 @@ def _still_failed(overview: Overview) -> Overview:
     )
 
 
-def _hours(store: JobReader) -> tuple[Hour, ...]:
+def _hours(store: Queries) -> tuple[Hour, ...]:
     return tuple(store.hours(time.time() - HOURS * SECONDS))
 
 
-def _ledger(store: JobReader) -> tuple[LedgerLine, ...]:
+def _ledger(store: Queries) -> tuple[LedgerLine, ...]:
     return tuple(store.ledger(next(last_days(time.time())).isoformat()))
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from expandd.adapters.store.sqlite.reader import LedgerLine, reading
+from expandd.adapters.store.sqlite.queries import LedgerLine
+from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.naming import printable

@@ -13,7 +13,8 @@ from pathlib import Path
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.reader import Count, JobReader, reading
+from expandd.adapters.store.sqlite.queries import Count, Queries
+from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
@@ -177,7 +178,7 @@ _DAY = 86400.0
 
 
 def current_pauses(
-    settings: Settings, store: JobReader | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
+    settings: Settings, store: Queries | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
 ) -> Iterator[Pause]:
     """What holds things up: as the running daemon tells it, else as the job database and the folders show it."""
     if snapshot is not None:
@@ -198,7 +199,7 @@ def current_pauses(
             yield _pause(folder.inbox, PauseReason.INBOX_UNAVAILABLE, count.away, 0.0)
 
 
-def _ordered(settings: Settings, store: JobReader | None) -> Iterator[Pause]:
+def _ordered(settings: Settings, store: Queries | None) -> Iterator[Pause]:
     """What people have paused, and what a burst guard holds."""
     inboxes = {None, *(folder.inbox for folder in settings.folders)}
     for command in store.holds() if store else ():
@@ -287,7 +288,7 @@ def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
 
 def overview_of(
     settings: Settings,
-    store: JobReader | None,
+    store: Queries | None,
     counts: Sequence[FolderCount],
     *,
     running: str,
@@ -337,7 +338,7 @@ class _Facts:
     duplicates: Counter[Path]
 
 
-def _facts(store: JobReader | None, today: Today, now: float) -> _Facts:
+def _facts(store: Queries | None, today: Today, now: float) -> _Facts:
     if store is None:
         return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=(), duplicates=Counter())
     lately = store.counts(now - HOUR)

@@ -21,7 +21,8 @@ from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import FolderCounter, Scanner
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.responsiveness import AnsweringRoots, silent_roots
-from expandd.adapters.store.sqlite.reader import JobReader, reading
+from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.image import Size, Unfinished, Whole
@@ -80,7 +81,7 @@ class Planned:
 class Planner:
     """Plans file after file, knowing what those before take: names, and bytes that are paid for once only."""
 
-    def __init__(self, settings: Settings, store: JobReader | None, images: Images, roots: Roots | None = None) -> None:
+    def __init__(self, settings: Settings, store: Queries | None, images: Images, roots: Roots | None = None) -> None:
         self._settings = settings
         self._store = store
         self._images = images

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from expandd.adapters.bulkheads import begun
-from expandd.adapters.store.sqlite.commands import commands, forget_command, holds, lift, stand
-from expandd.adapters.store.sqlite.rows import from_row, insert_job, paid_before, paid_here, spent, update_job
+from expandd.adapters.store.sqlite.changes import Changes
 from expandd.adapters.store.sqlite.schema import bring_up_to_date
 from expandd.domain.commands import Command, Hold
-from expandd.domain.errors import DatabaseAway, RowRefused, StaleJob
+from expandd.domain.errors import DatabaseAway, RowRefused
 from expandd.domain.job import Job, JobState
 from expandd.domain.spending import Spent, Today
 
@@ -32,7 +31,7 @@ _OF_THE_ROW = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingErr
 class _Write:
     """A piece of work for the writer thread, and where its outcome goes."""
 
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[Changes], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -60,72 +59,56 @@ class SqliteJobStore:
             raise DatabaseAway(f"The job database cannot be opened: {error.strerror}.") from error
 
     async def add(self, job: Job) -> None:
-        await self._do(lambda connection: insert_job(connection, job))
+        await self._do(lambda database: database.add(job))
 
     async def save(self, job: Job, expected: JobState) -> None:
-        def update(connection: sqlite3.Connection) -> None:
-            if not update_job(connection, job, expected.value):
-                raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
-
-        await self._do(update)
+        await self._do(lambda database: database.save(job, expected))
 
     async def get(self, job_id: str) -> Job | None:
-        return await self._one("SELECT * FROM whole_jobs WHERE id = ?", job_id)
+        return await self._do(lambda database: database.job(job_id))
 
     async def open_jobs(self) -> Sequence[Job]:
-        return await self._do(
-            lambda connection: _all(connection, "SELECT * FROM whole_jobs WHERE closed = 0 ORDER BY id")
-        )
+        return await self._do(Changes.open_jobs)
 
     async def by_image_id(self, image_id: str) -> Job | None:
-        # The second condition is the index's own: without it SQLite reads the whole table.
-        query = "SELECT * FROM whole_jobs WHERE image_id = ? AND image_id != '' ORDER BY id DESC LIMIT 1"
-        return await self._one(query, image_id)
+        return await self._do(lambda database: database.by_image_id(image_id))
 
     async def reused_from(self, job: Job) -> Job | None:
-        return await self._do(lambda connection: paid_before(connection, job.source.sha256, job.offsets, job.id))
+        return await self._do(lambda database: database.paid_before(job.source.sha256, job.offsets, job.id))
 
     async def paid_here(self, job: Job) -> Job | None:
-        return await self._do(lambda connection: paid_here(connection, job))
+        return await self._do(lambda database: database.paid_here(job))
 
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
-        query = (
-            "SELECT * FROM whole_jobs WHERE closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox) ORDER BY id"
-        )
-        folder = None if inbox is None else os.fsencode(inbox)
-        return await self._do(lambda connection: _all(connection, query, folder))
+        return await self._do(lambda database: database.failed_in(inbox))
 
     async def spent(self, today: Today) -> Sequence[Spent]:
-        return await self._do(lambda connection: spent(connection, today))
+        return await self._do(lambda database: database.spent(today))
 
     async def commands(self) -> Sequence[Command]:
-        return await self._do(commands)
+        return await self._do(Changes.commands)
 
     async def carried_out(self, command: Command) -> None:
-        await self._do(lambda connection: forget_command(connection, command))
+        await self._do(lambda database: database.forget(command))
 
     async def holds(self) -> Sequence[Hold]:
-        return await self._do(holds)
+        return await self._do(Changes.holds)
 
     async def stand(self, command: Hold) -> None:
-        await self._do(lambda connection: stand(connection, command))
+        await self._do(lambda database: database.stand(command))
 
     async def lift(self, command: Hold) -> None:
-        await self._do(lambda connection: lift(connection, command))
+        await self._do(lambda database: database.lift(command))
 
     async def prune(self, before: float) -> int:
-        return await self._do(lambda connection: _prune(connection, before))
+        return await self._do(lambda database: database.prune(before))
 
     def close(self) -> None:
         """Finish what was asked for, then end the thread."""
         self._requests.put(None)
         self._thread.join()
 
-    async def _one(self, query: str, *values: str | int) -> Job | None:
-        found = await self._do(lambda connection: _all(connection, query, *values))
-        return found[0] if found else None
-
-    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _do(self, work: Callable[[Changes], T]) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._requests.put(_Write(work, loop, future))
@@ -228,7 +211,7 @@ def _outcome(connection: sqlite3.Connection, request: _Write) -> tuple[object, B
     outcome: object = None
     failure: BaseException | None = None
     try:
-        outcome = request.work(connection)
+        outcome = request.work(Changes(connection))
     except (*_OF_THE_ROW, OverflowError) as error:
         failure = RowRefused(f"The job database does not take this change: {error}.")
         failure.__cause__ = error
@@ -240,25 +223,6 @@ def _outcome(connection: sqlite3.Connection, request: _Write) -> tuple[object, B
         connection.execute("ROLLBACK TO wish")
     connection.execute("RELEASE wish")
     return outcome, failure
-
-
-def _prune(connection: sqlite3.Connection, before: float) -> int:
-    """What is forgotten of jobs is still counted: in the same transaction, or not at all."""
-    connection.execute(
-        "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
-        "FROM job_lines JOIN jobs USING (id, inbox) WHERE jobs.closed = 1 AND jobs.changed < ? GROUP BY inbox, day "
-        "ON CONFLICT DO UPDATE SET paid = paid + excluded.paid, delivered = delivered + excluded.delivered, "
-        "failed = failed + excluded.failed, unknown = unknown + excluded.unknown, saved = saved + excluded.saved",
-        (before,),
-    )
-    connection.execute(
-        "DELETE FROM payments WHERE job IN (SELECT id FROM jobs WHERE closed = 1 AND changed < ?)", (before,)
-    )
-    return connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
-
-
-def _all(connection: sqlite3.Connection, query: str, *values: str | bytes | int | None) -> list[Job]:
-    return [from_row(row) for row in connection.execute(query, values)]
 
 
 _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})

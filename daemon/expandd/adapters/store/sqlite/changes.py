@@ -1,0 +1,78 @@
+"""Everything that changes in the job database."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sqlite.rows import command_row, hold_row, to_row
+from expandd.domain.commands import Command, Hold
+from expandd.domain.errors import StaleJob
+from expandd.domain.job import Job, JobState
+
+
+class Changes(Queries):
+    """Writes over a connection, within the transaction of its caller. Raises sqlite3.Error."""
+
+    def add(self, job: Job) -> None:
+        """Write down a new job. Raises RowRefused for a value that could not be read back."""
+        self._insert("jobs", to_row(job))
+        self._write_payments(job)
+
+    def save(self, job: Job, expected: JobState) -> None:
+        """Replace the row of a job. Raises RowRefused, and StaleJob for one of another state, owner or epoch."""
+        row = to_row(job)
+        changes = ", ".join(f'"{name}" = :{name}' for name in row)
+        # Whoever believes in an older state, or has lost the job to another owner, changes nothing.
+        guard = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
+        query = f"UPDATE jobs SET {changes} WHERE {guard}"  # noqa: S608 - of our own names of columns alone
+        if self._connection.execute(query, {**row, "expected": expected.value}).rowcount == 0:
+            raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
+        self._write_payments(job)
+
+    def _write_payments(self, job: Job) -> None:
+        """New ones, and what has become of the old ones. None goes away."""
+        inbox = os.fsencode(job.place.inbox)
+        self._connection.executemany(
+            "INSERT INTO payments (job, number, inbox, at, outcome) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET outcome = excluded.outcome WHERE outcome != excluded.outcome",
+            [(job.id, number, inbox, paid.at, paid.outcome.value) for number, paid in enumerate(job.payments)],
+        )
+
+    def prune(self, before: float) -> int:
+        """Forget the jobs that were over before this time; how many. What they count for goes into the ledger."""
+        self._connection.execute(
+            "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
+            "FROM job_lines JOIN jobs USING (id, inbox) WHERE jobs.closed = 1 AND jobs.changed < ? GROUP BY inbox, day "
+            "ON CONFLICT DO UPDATE SET paid = paid + excluded.paid, delivered = delivered + excluded.delivered, "
+            "failed = failed + excluded.failed, unknown = unknown + excluded.unknown, saved = saved + excluded.saved",
+            (before,),
+        )
+        self._connection.execute(
+            "DELETE FROM payments WHERE job IN (SELECT id FROM jobs WHERE closed = 1 AND changed < ?)", (before,)
+        )
+        return self._connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
+
+    def leave(self, command: Command) -> None:
+        """Write down a command that is to be carried out."""
+        self._insert("commands", command_row(command))
+
+    def forget(self, command: Command) -> None:
+        self._connection.execute("DELETE FROM commands WHERE number = ?", (command.number,))
+
+    def stand(self, hold: Hold) -> None:
+        """Write down a hold; one of this kind about the same thing gets its age."""
+        self._insert("holds", hold_row(hold), instead="OR REPLACE ")
+
+    def lift(self, hold: Hold) -> None:
+        self._connection.execute(
+            "DELETE FROM holds WHERE kind = :kind AND inbox = :inbox AND relative = :relative AND sha256 = :sha256",
+            hold_row(hold),
+        )
+
+    def _insert(self, table: str, row: dict[str, Any], *, instead: str = "") -> None:
+        # "left" and "right" are words of SQL.
+        names, values = ", ".join(f'"{name}"' for name in row), ", ".join(f":{name}" for name in row)
+        query = f"INSERT {instead}INTO {table} ({names}) VALUES ({values})"  # noqa: S608 - of our own names alone
+        self._connection.execute(query, row)

@@ -1,0 +1,231 @@
+"""Everything that is asked of the job database, by the daemon's writer and by reports alike."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.adapters.store.sqlite.rows import command_of, from_row, hold_of, maybe_bytes
+from expandd.domain.commands import Command, Hold
+from expandd.domain.job import Job, JobState
+from expandd.domain.offsets import Offsets
+from expandd.domain.spending import Spent, Today
+
+ALL = -1
+"""As many as there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many jobs of one inbox are in one state."""
+
+    inbox: bytes
+    state: JobState
+    closed: bool
+    jobs: int
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """What became of one folder's images on one day (YYYY-MM-DD, local time)."""
+
+    inbox: Path
+    day: str
+    paid: int
+    delivered: int
+    failed: int
+    unknown: int
+    saved: int
+    """Images that were not paid for again because their bytes and offsets were already paid for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a person may call a file: ids of the job or the image, absolute paths, last parts of a path."""
+
+    ids: frozenset[str] = frozenset()
+    paths: frozenset[Path] = frozenset()
+    tails: frozenset[Path] = frozenset()
+
+
+HOUR_FORMAT = "%Y-%m-%d %H"
+"""How an hour is named, in local time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """How many images were done, and how many went to the error folder, in one hour."""
+
+    begins: str
+    done: int
+    failed: int
+
+
+class Queries:
+    """Reads over a connection. A job that is damaged raises DatabaseAway, and a database that fails sqlite3.Error."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    # --- jobs ---
+
+    def job(self, job_id: str) -> Job | None:
+        """The job of that id, open or over."""
+        return self._first("id = ?", job_id)
+
+    def by_image_id(self, image_id: str) -> Job | None:
+        """The youngest job, open or over, that the API knows under this id."""
+        # The second condition is the index's own: without it SQLite reads the whole table. So are others below.
+        return self._first("image_id = ? AND image_id != ''", image_id)
+
+    def open_jobs(self, most: int = ALL) -> Sequence[Job]:
+        """The oldest open jobs."""
+        return self._jobs("closed = 0", most=most)
+
+    def unknown(self) -> Sequence[Job]:
+        """The open jobs of which nobody can tell whether they were paid for."""
+        return self._jobs("closed = 0 AND state = 'unknown'")
+
+    def held(self, most: int) -> Sequence[Job]:
+        """The oldest open jobs that need a person."""
+        return self._jobs("closed = 0 AND held = 1", most=most)
+
+    def done(self, most: int) -> Sequence[Job]:
+        """The jobs that were done last, youngest first."""
+        return self._jobs("closed = 1 AND state = 'done'", order="changed DESC", most=most)
+
+    def failed(self, most: int) -> Sequence[Job]:
+        """The youngest jobs whose file went to the error folder."""
+        return self._jobs("closed = 1 AND state = 'failed'", order="id DESC", most=most)
+
+    def done_in(self, inbox: Path | None) -> Sequence[Job]:
+        """All jobs of one inbox, or of all, that are done and whose original was kept, oldest first."""
+        return self._jobs(
+            "closed = 1 AND state = 'done' AND resting IS NOT NULL AND inbox = coalesce(?, inbox)", maybe_bytes(inbox)
+        )
+
+    def failed_in(self, inbox: Path | None) -> Sequence[Job]:
+        """All jobs of one inbox, or of all, that are over and went to the error folder, oldest first."""
+        return self._jobs("closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox)", maybe_bytes(inbox))
+
+    def differing(self, most: int) -> Sequence[Job]:
+        """The youngest results whose size in px is not what the offsets promise."""
+        return self._jobs("differs = 1", order="id DESC", most=most)
+
+    def paid_before(self, sha256: str, offsets: Offsets, besides: str = "") -> Job | None:
+        """The youngest job, `besides` the one of this id, that is done with a result for these bytes and offsets."""
+        return self._first(
+            "state = 'done' AND sha256 = ? AND id != ? AND differs IS NOT NULL "
+            'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ?',
+            *(sha256, besides, offsets.top, offsets.bottom, offsets.left, offsets.right),
+        )
+
+    def paid_here(self, job: Job) -> Job | None:
+        """The youngest other job of the same inbox that is done with a result of its own for the same bytes."""
+        return self._first(
+            "state = 'done' AND sha256 = ? AND id != ? AND inbox = ? AND reused_from = '' AND differs IS NOT NULL",
+            *(job.source.sha256, job.id, maybe_bytes(job.place.inbox)),
+        )
+
+    def named(self, names: Names, most: int) -> Sequence[Job]:
+        """The youngest jobs that have or had one of these names. Reads the whole job database."""
+        ids, paths, tails = list(names.ids), list(map(os.fsencode, names.paths)), list(map(os.fsencode, names.tails))
+        ways = [
+            f"id IN ({_marks(ids)})",
+            f"(image_id != '' AND image_id IN ({_marks(ids)}))",
+            f"target IN ({_marks(paths)})",
+            f"resting IN ({_marks(paths)})",
+            # Joined, they are text to SQLite until they are said to be bytes.
+            f"CAST(inbox || x'2F' || relative AS BLOB) IN ({_marks(paths)})",
+            f"relative IN ({_marks(tails)})",
+        ]
+        values: list[str | bytes | int] = [*ids, *ids, *paths, *paths, *paths, *tails]
+        for tail in tails:
+            ways += [f"substr({column}, ?) = ?" for column in ("relative", "target", "resting")]
+            values += [-len(tail) - 1, b"/" + tail] * 3
+        return self._jobs(" OR ".join(ways), *values, order="id DESC", most=most)
+
+    def _first(self, where: str, *values: str | bytes | int | None) -> Job | None:
+        return next(iter(self._jobs(where, *values, order="id DESC", most=1)), None)
+
+    def _jobs(self, where: str, *values: str | bytes | int | None, order: str = "id", most: int = ALL) -> Sequence[Job]:
+        query = f"SELECT id, facts, payments FROM whole_jobs WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608 - of words in this module
+        return [from_row(row) for row in self._connection.execute(query, (*values, most))]
+
+    # --- what is counted ---
+
+    def counts(self, since: float) -> Sequence[Count]:
+        """Jobs by inbox and state: all open ones, and those that were closed after `since` (epoch seconds)."""
+        rows = self._connection.execute(
+            # Two halves, so that each finds its jobs by its own index.
+            "SELECT inbox, state, closed, held, count(*) FROM jobs WHERE closed = 0 GROUP BY inbox, state, held "
+            "UNION ALL SELECT inbox, state, closed, 0, count(*) FROM jobs WHERE closed = 1 AND changed >= ? "
+            "GROUP BY inbox, state",
+            (since,),
+        )
+        return [Count(row[0], JobState(row[1]), bool(row[2]), row[4], held=bool(row[3])) for row in rows]
+
+    def spent(self, today: Today) -> Sequence[Spent]:
+        """What was paid for since the month began, by inbox and day."""
+        rows = self._connection.execute(
+            "SELECT inbox, date(at, 'unixepoch', 'localtime') AS day, count(*) FROM counted_payments "
+            "WHERE at >= ? GROUP BY inbox, day "
+            "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0",
+            (today.month_began, f"{today.month}-01"),
+        )
+        return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
+
+    def duplicates(self, since: float) -> Counter[Path]:
+        """How many jobs that changed since then (epoch seconds) were paid for though their folder had paid before."""
+        rows = self._connection.execute(
+            "SELECT inbox, count(*) FROM jobs WHERE duplicate_of != '' AND changed >= ? GROUP BY inbox", (since,)
+        )
+        return Counter({Path(os.fsdecode(row[0])): row[1] for row in rows})
+
+    def ledger(self, since: str, until: str = "9999") -> Sequence[LedgerLine]:
+        """The lines of the ledger from one day to another (YYYY-MM-DD, both counted), by folder and day."""
+        rows = self._connection.execute(
+            "SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) FROM ledger_lines "
+            "WHERE day BETWEEN ? AND ? GROUP BY inbox, day ORDER BY inbox, day",
+            (since, until),
+        )
+        return [
+            LedgerLine(
+                inbox=Path(os.fsdecode(row[0])),
+                day=row[1],
+                paid=row[2],
+                delivered=row[3],
+                failed=row[4],
+                unknown=row[5],
+                saved=row[6],
+            )
+            for row in rows
+        ]
+
+    def hours(self, since: float) -> Sequence[Hour]:
+        """The hours since `since` (epoch seconds) in which jobs ended, in order."""
+        rows = self._connection.execute(
+            "SELECT strftime(?, changed, 'unixepoch', 'localtime') AS hour, sum(state = 'done'), sum(state = 'failed') "
+            "FROM jobs WHERE closed = 1 AND changed >= ? GROUP BY hour ORDER BY hour",
+            (HOUR_FORMAT, since),
+        )
+        return [Hour(begins=row[0], done=row[1], failed=row[2]) for row in rows]
+
+    # --- what people have ordered ---
+
+    def commands(self) -> Sequence[Command]:
+        """All that nobody has carried out yet, oldest first."""
+        return [command_of(row) for row in self._connection.execute("SELECT * FROM commands ORDER BY number")]
+
+    def holds(self) -> Sequence[Hold]:
+        """What people, or a burst guard, ordered to go on holding, oldest first."""
+        return [hold_of(row) for row in self._connection.execute("SELECT * FROM holds ORDER BY at")]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
