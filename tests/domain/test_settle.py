@@ -1,11 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from expandd.domain.settle import FileStat, Observation, SettleDecision, settle_decision
+from expandd.domain.errors import Fault, FaultCode
+from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.offsets import Amount, Canvas, Offsets, Preset, Sides
+from expandd.domain.settings import HotFolder
+from expandd.domain.settle import (
+    Expandable,
+    FileStat,
+    Observation,
+    SettleDecision,
+    content_decision,
+    settle_decision,
+)
 
 LOOK = FileStat(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
 QUIET = Observation(LOOK, 100.0)
@@ -53,3 +66,43 @@ def test_a_file_that_goes_on_changing_is_never_examined() -> None:
         observation = observation.updated(replace(LOOK, size=size + 10), now)
 
         assert settle_decision(observation, now, settle=2.0, settle_max=600.0) is SettleDecision.WAIT
+
+
+SIZE = Size(100, 80)
+ENDS_EARLY = Unfinished(Fault(FaultCode.NOT_WHOLE, "The image ends too early.", "Copy it again."))
+TEXT = Unfit(Fault(FaultCode.UNSUPPORTED_TYPE, "It is a text.", "Drop an image."))
+
+
+def found_in(found: Finding, preset: Preset) -> Expandable | Unfinished | Unfit:
+    base = Path("/srv/hot")
+    folder = HotFolder(
+        inbox=base / "in", outbox=base / "out", done=base / "done", error=base / "error", preset=preset, preset_name="p"
+    )
+    return content_decision(found, folder)
+
+
+def test_a_whole_image_is_expanded_by_the_offsets_of_its_folders_preset() -> None:
+    whole = Whole(format=ImageFormat.PNG, size=SIZE, orientation=1)
+    decision = found_in(whole, Canvas(width=120))
+
+    assert decision == Expandable(whole, Offsets(left=10, right=10))
+    assert decision.result_size == Size(120, 80)
+
+
+@pytest.mark.parametrize(
+    ("preset", "code"),
+    [
+        (Canvas(width=100, height=80), FaultCode.NOTHING_TO_DO),
+        (Sides(left=Amount(Fraction(-100))), FaultCode.OFFSETS_LEAVE_NOTHING),
+    ],
+)
+def test_a_whole_image_that_its_preset_does_not_fit_is_unfit(preset: Preset, code: FaultCode) -> None:
+    decision = found_in(Whole(format=ImageFormat.PNG, size=SIZE, orientation=1), preset)
+
+    assert isinstance(decision, Unfit)
+    assert decision.fault.code is code
+
+
+@pytest.mark.parametrize("found", [ENDS_EARLY, TEXT])
+def test_what_is_no_whole_image_stays_what_was_found(found: Finding) -> None:
+    assert found_in(found, Canvas(width=120)) is found

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,18 @@ async def test_a_settled_file_says_what_it_is_and_where_it_stands_in_line(tmp_pa
     assert "100×80 px that is to become 100×81 px" in found["whole.png"].why
     assert "number 2 in line" in found["whole.png"].why
     assert "GIF" in found["bad.gif"].why
+    assert "if it does not change for another" in found["half.png"].next
+
+
+async def test_a_file_that_is_not_whole_is_given_up_after_the_longest_time(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "defaults: {settle: 1s, settle_max: 1h}\n")
+    settings.state_dir.mkdir()
+    dropped(settings, "half.png", an_image("png", 100, 80)[:300])
+    around = surroundings(settings)
+    [found] = (await tell("half.png", replace(around, now=around.now + 3601.0))).files
+
+    assert found.skip_reason.value == "not_whole"
+    assert "goes to the error folder, unless it changes now" in found.next
 
 
 async def test_a_folder_that_is_away_is_told_and_not_looked_into(settings: Settings) -> None:

@@ -1,9 +1,14 @@
-"""The settle rule, and what an inbox and its files can be seen to be."""
+"""The rules by which a file in an inbox is taken: when it has settled, and whether what it holds can be expanded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+
+from expandd.domain.errors import FileFault
+from expandd.domain.image import Finding, Size, Unfinished, Unfit, Whole
+from expandd.domain.offsets import Offsets, resolve
+from expandd.domain.settings import HotFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,15 @@ class FileStat:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A candidate as last seen: since when it has not changed (monotonic seconds), and when it was found unfinished."""
+    """A candidate as last seen: since when it has not changed, in seconds, and in which way it was found unfinished."""
 
     look: FileStat
     quiet_since: float
     unfinished: str = ""
+
+    def quiet(self, now: float) -> float:
+        """For how long it has not changed, in seconds."""
+        return now - self.quiet_since
 
     def updated(self, look: FileStat, now: float) -> Observation:
         """This observation after another look at `now`: any change starts the settle time anew."""
@@ -42,13 +51,36 @@ class SettleDecision(Enum):
 
 
 def settle_decision(observation: Observation, now: float, *, settle: float, settle_max: float) -> SettleDecision:
-    """The decision at `now`; all in monotonic seconds."""
-    quiet = now - observation.quiet_since
+    """The decision at `now`, by the clock of the observation; all in seconds."""
+    quiet = observation.quiet(now)
     if quiet < settle:
         return SettleDecision.WAIT
     if not observation.unfinished:
         return SettleDecision.EXAMINE
     return SettleDecision.GIVE_UP if quiet >= settle_max else SettleDecision.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Expandable:
+    """The file is an image that can be expanded, by these offsets."""
+
+    image: Whole
+    offsets: Offsets
+
+    @property
+    def result_size(self) -> Size:
+        """What the result is to have, in px."""
+        return self.offsets.applied_to(self.image.size)
+
+
+def content_decision(finding: Finding, folder: HotFolder) -> Expandable | Unfinished | Unfit:
+    """What is to become of a file in `folder` by what was found in it."""
+    if not isinstance(finding, Whole):
+        return finding
+    try:
+        return Expandable(finding, resolve(folder.preset, finding.size))
+    except FileFault as error:
+        return Unfit(error.fault)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from expandd.domain.commands import Hold, HoldKind
-from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, FileFault, Later, LookTooLong, ReaderDied
+from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, Later, LookTooLong, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
-from expandd.domain.image import Finding, Unfinished, Unfit, Whole
-from expandd.domain.offsets import resolve
+from expandd.domain.image import Finding, Unfinished, Unfit
 from expandd.domain.selection import path_ignored_because
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import FileStat, Observation, SettleDecision, settle_decision
+from expandd.domain.settle import Expandable, FileStat, Observation, SettleDecision, content_decision, settle_decision
 from expandd.domain.spending import Arrivals
 from expandd.engine.control.holds import Holds
 from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Ready, Told
@@ -348,12 +347,13 @@ class Settler:
         return True
 
     async def _sort(self, candidate: Candidate, look: FileStat, finding: Finding) -> None:
-        if isinstance(finding, Unfinished):
-            self._wait_for_the_rest(candidate, look, finding)
-        elif isinstance(finding, Unfit):
-            await self._give_up(candidate, look, finding.fault)
+        decision = content_decision(finding, self._folder)
+        if isinstance(decision, Unfinished):
+            self._wait_for_the_rest(candidate, look, decision)
+        elif isinstance(decision, Unfit):
+            await self._give_up(candidate, look, decision.fault)
         else:
-            await self._make_ready(candidate, look, finding)
+            self._make_ready(candidate, look, decision)
 
     def _wait_for_the_rest(self, candidate: Candidate, look: FileStat, finding: Unfinished) -> None:
         assert candidate.observation is not None
@@ -364,14 +364,9 @@ class Settler:
         if self._told.is_news(candidate.relative, finding.fault.message):
             self._emit(FileUnfinished(self._folder.inbox, candidate.relative, finding.fault.message))
 
-    async def _make_ready(self, candidate: Candidate, look: FileStat, whole: Whole) -> None:
-        try:
-            offsets = resolve(self._folder.preset, whole.size)
-        except FileFault as error:
-            await self._give_up(candidate, look, error.fault)
-            return
+    def _make_ready(self, candidate: Candidate, look: FileStat, found: Expandable) -> None:
         self.candidates.drop(candidate.relative)
-        self.ready.append(Ready(relative=candidate.relative, look=look, whole=whole, offsets=offsets))
+        self.ready.append(Ready(relative=candidate.relative, look=look, whole=found.image, offsets=found.offsets))
         self._changed.set()
 
     async def _give_up(self, candidate: Candidate, look: FileStat, fault: Fault) -> None:

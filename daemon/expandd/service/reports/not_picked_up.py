@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.files.scan import Scanner
 from expandd.adapters.files.sidecars import ERROR_ENDING, sidecar_path, told_in
-from expandd.domain.errors import FileFault, Later
-from expandd.domain.image import Finding, Unfinished, Whole
+from expandd.domain.errors import Later
+from expandd.domain.image import Finding, Unfinished, Unfit
 from expandd.domain.naming import printable
-from expandd.domain.offsets import resolve
 from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
+from expandd.domain.settle import FileStat, Observation, SettleDecision, content_decision, settle_decision
 from expandd.engine.ports import Images
 from expandd.service.reports.job_history import Surroundings, paused_file
 from expandd.service.reports.overview import Pause, span
@@ -144,36 +144,44 @@ async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: I
     look = Scanner(around.roots).look_at(path)
     if look is None:
         raise FileNotFoundError(path)
-    quiet = around.now - look.ctime_ns / 1e9
-    if 0 <= quiet < folder.settle:
-        why = f"It is settling: unchanged for {span(quiet)} of {span(folder.settle)}."
+    seen = Observation(look, _quiet_since(look, folder, around.now))
+    if _decision(seen, folder, around) is SettleDecision.WAIT:
+        why = f"It is settling: unchanged for {span(seen.quiet(around.now))} of {span(folder.settle)}."
         return _no(path, folder, SkipReason.SETTLING, why, "It is looked into when it has not changed for that long.")
     try:
         finding = await images.examine(path)
     except Later as error:
         step = "It is looked at again by itself."
         return _no(path, folder, SkipReason.NOT_WHOLE, f"It cannot be looked into just now: {error}", step)
-    return _by_content(path, folder, around, finding, quiet)
+    return _by_content(path, folder, around, finding, seen)
 
 
-def _by_content(path: Path, folder: HotFolder, around: Surroundings, finding: Finding, quiet: float) -> NotPickedUp:
-    if isinstance(finding, Unfinished):
-        left = max(0.0, folder.settle_max - quiet)
-        step = f"It is waited for; if it does not change for another {span(left)}, it goes to the error folder."
-        if left < 1:
+def _quiet_since(look: FileStat, folder: HotFolder, now: float) -> float:
+    """Since when it has not changed, by its ctime; one that lies ahead tells nothing, and such a file has settled."""
+    changed = look.ctime_ns / 1e9
+    return changed if changed <= now else now - folder.settle
+
+
+def _decision(seen: Observation, folder: HotFolder, around: Surroundings) -> SettleDecision:
+    return settle_decision(seen, around.now, settle=folder.settle, settle_max=folder.settle_max)
+
+
+def _by_content(
+    path: Path, folder: HotFolder, around: Surroundings, finding: Finding, seen: Observation
+) -> NotPickedUp:
+    decision = content_decision(finding, folder)
+    if isinstance(decision, Unfinished):
+        message = decision.fault.message
+        left = span(folder.settle_max - seen.quiet(around.now))
+        step = f"It is waited for; if it does not change for another {left}, it goes to the error folder."
+        if _decision(replace(seen, unfinished=message), folder, around) is SettleDecision.GIVE_UP:
             step = "It was waited for long enough and goes to the error folder, unless it changes now."
-        return _no(path, folder, SkipReason.NOT_WHOLE, f"It is not whole yet: {finding.fault.message}", step)
-    if not isinstance(finding, Whole):
-        return _no(path, folder, SkipReason.UNFIT, finding.fault.message, _TO_ERROR)
-    try:
-        offsets = resolve(folder.preset, finding.size)
-    except FileFault as error:
-        return _no(path, folder, SkipReason.UNFIT, error.fault.message, _TO_ERROR)
-    size = offsets.applied_to(finding.size)
-    return _in_line(path, folder, around, f"It is a whole image of {finding.size} px that is to become {size} px.")
-
-
-_TO_ERROR = "It goes to the error folder, with its reason beside it."
+        return _no(path, folder, SkipReason.NOT_WHOLE, f"It is not whole yet: {message}", step)
+    if isinstance(decision, Unfit):
+        step = "It goes to the error folder, with its reason beside it."
+        return _no(path, folder, SkipReason.UNFIT, decision.fault.message, step)
+    image = f"It is a whole image of {decision.image.size} px that is to become {decision.result_size} px."
+    return _in_line(path, folder, around, image)
 
 
 def _in_line(path: Path, folder: HotFolder, around: Surroundings, image: str) -> NotPickedUp:

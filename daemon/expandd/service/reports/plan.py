@@ -24,11 +24,12 @@ from expandd.adapters.responsiveness import AnsweringRoots, silent_roots
 from expandd.adapters.store.sqlite.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
-from expandd.domain.errors import FileFault, Later
-from expandd.domain.image import Size, Unfinished, Whole
+from expandd.domain.errors import Later
+from expandd.domain.image import Size, Unfinished, Unfit, Whole
 from expandd.domain.naming import numbered, printable, result_name
-from expandd.domain.offsets import Offsets, resolve
+from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Duplicates, HotFolder, Settings
+from expandd.domain.settle import Expandable, content_decision
 from expandd.engine.ports import Images
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.overview import Overview, build_overview, clock, sentence, span
@@ -114,16 +115,14 @@ class Planner:
         path = folder.inbox / relative
         try:
             finding = await self._images.examine(path)
-            if not isinstance(finding, Whole):
-                fate = Fate.UNFINISHED if isinstance(finding, Unfinished) else Fate.REFUSED
-                return Planned(folder=folder, relative=relative, fate=fate, why=finding.fault.message)
-            offsets = resolve(folder.preset, finding.size)
+            decision = content_decision(finding, folder)
+            if isinstance(decision, Unfinished | Unfit):
+                fate = Fate.UNFINISHED if isinstance(decision, Unfinished) else Fate.REFUSED
+                return Planned(folder=folder, relative=relative, fate=fate, why=decision.fault.message)
             sha256 = await asyncio.to_thread(Disk(self._looking.roots).digest, path)
-        except FileFault as error:
-            return Planned(folder=folder, relative=relative, fate=Fate.REFUSED, why=error.fault.message)
         except (Later, OSError) as error:
             return Planned(folder=folder, relative=relative, fate=Fate.UNFINISHED, why=str(error))
-        return _Looked(finding, offsets, sha256)
+        return _Looked(decision, sha256)
 
     def _names(self, folder: HotFolder) -> deque[Path]:
         found = self._looking.waiting_files(folder.inbox, recursive=folder.recursive)
@@ -131,22 +130,22 @@ class Planner:
 
     def _fate(self, folder: HotFolder, relative: Path, looked: _Looked) -> Planned:
         fate, before = self._duplicate(folder, looked)
-        self._planned.setdefault((looked.sha256, looked.offsets), str(relative))
-        result = looked.offsets.applied_to(looked.whole.size)
+        self._planned.setdefault(looked.key, str(relative))
+        result = looked.found.result_size
         return Planned(
             folder=folder,
             relative=relative,
             fate=fate,
-            size=looked.whole.size,
-            offsets=looked.offsets,
+            size=looked.found.image.size,
+            offsets=looked.found.offsets,
             result=result,
-            name=None if fate is Fate.SKIPPED else self._name(folder, relative, looked.whole, result),
+            name=None if fate is Fate.SKIPPED else self._name(folder, relative, looked.found.image, result),
             before=before,
         )
 
     def _duplicate(self, folder: HotFolder, looked: _Looked) -> tuple[Fate, str]:
-        job = self._store.paid_before(looked.sha256, looked.offsets) if self._store else None
-        before = job.id if job else self._planned.get((looked.sha256, looked.offsets), "")
+        job = self._store.paid_before(*looked.key) if self._store else None
+        before = job.id if job else self._planned.get(looked.key, "")
         if not before:
             return Fate.NEW, ""
         if folder.duplicates is Duplicates.EXPAND or looked.sha256 in self._again:
@@ -182,11 +181,15 @@ class Planner:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A whole image, and the digest of its bytes."""
+    """An image that can be expanded, and the digest of its bytes."""
 
-    whole: Whole
-    offsets: Offsets
+    found: Expandable
     sha256: str
+
+    @property
+    def key(self) -> tuple[str, Offsets]:
+        """What is paid for once only."""
+        return self.sha256, self.found.offsets
 
 
 def run_plan(config: Path, *, as_json: bool) -> int:
