@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -72,27 +72,31 @@ def _record(kind: Any) -> _Codec:
     def write(value: object) -> dict[str, Any]:
         if not isinstance(value, kind):
             raise _wrong(value, kind.__name__)
-        return {name: _named(name, codec.write, getattr(value, name)) for name, codec in codecs.items()}
+        return _each((name, codec.write, getattr(value, name)) for name, codec in codecs.items())
 
     def read(told: object) -> Any:
         if not isinstance(told, dict):
             raise _wrong(told, kind.__name__)
         if missing := needed - told.keys():
             raise ValueError(f"{', '.join(sorted(missing))} is missing")
-        return kind(**{name: _named(name, codec.read, told[name]) for name, codec in codecs.items() if name in told})
+        return kind(**_each((name, codec.read, told[name]) for name, codec in codecs.items() if name in told))
 
     return _Codec(write, read)
 
 
-def _has_default(field: Field[Any]) -> bool:
-    return field.default is not MISSING or field.default_factory is not MISSING
-
-
-def _named(name: str, do: Callable[[Any], Any], value: object) -> Any:
+def _each(told: Iterable[tuple[str, Callable[[Any], Any], Any]]) -> dict[str, Any]:
+    """What becomes of each field; one that is wrong is named."""
+    done, name = {}, ""
     try:
-        return do(value)
+        for name, do, value in told:
+            done[name] = do(value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    return done
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 def _ranged(inner: _Codec, ranged: Callable[[Any], Any]) -> _Codec:
