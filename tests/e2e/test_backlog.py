@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from tests.support.daemon import House
+from tests.support.daemon import House, installed
 from tests.support.images import an_image
 
 FILES = 5_000
@@ -16,7 +16,7 @@ def test_thousands_of_files_neither_delay_the_first_nor_fill_the_memory(house: H
     content = an_image("png")
     for number in range(FILES):
         (house.folder() / "inbox" / f"{number:05}.png").write_bytes(content + str(number).encode())
-    with house.running() as daemon:
+    with house.running(installed(house)) as daemon:
         first = daemon.wait_for("job.uploaded")
         daemon.finished(times=8)
         memory = resident_kilobytes(daemon.process.pid)

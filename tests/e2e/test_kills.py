@@ -9,8 +9,8 @@ import pytest
 
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
-from tests.support.daemon import House, names, simulator_login
-from tests.support.doomed import Command, Nursery
+from tests.support import doomed
+from tests.support.daemon import House, names
 from tests.support.images import an_image
 
 EACH = os.environ.get("EXPANDD_STORM") == "1"
@@ -24,10 +24,10 @@ SHARES = 4
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
-    with Simulator(switches) as server, Nursery(simulator_login()) as nursery:
-        points = recorded(Scene(tmp_path / "record", server, nursery, seed=0))
+    with Simulator(switches) as server:
+        points = recorded(Scene(tmp_path / "record", server, seed=0))
         mine = points[share::SHARES]
-        scenes = [Scene(tmp_path / f"kill{n}", server, nursery, seed=1000 * share + n + 1) for n in range(len(mine))]
+        scenes = [Scene(tmp_path / f"kill{n}", server, seed=1000 * share + n + 1) for n in range(len(mine))]
         died = sum(scene.killed_at(point) for scene, point in zip(scenes, mine, strict=True))
         counts = server.counts()
 
@@ -41,9 +41,8 @@ def test_a_kill_at_any_point_loses_nothing_and_pays_once(share: int, tmp_path: P
 class Scene:
     """A house with one plain image, one that must be turned upright, and one file that is no image."""
 
-    def __init__(self, root: Path, server: Simulator, nursery: Nursery, seed: int) -> None:
+    def __init__(self, root: Path, server: Simulator, seed: int) -> None:
         root.mkdir()
-        self.nursery = nursery
         self.house = House(root, server.api_url)
         self.house.build(api="unknown_wait: 600ms", defaults="settle: 50ms, settle_max: 1s")
         defaults = self.house.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", "poll_interval: 60ms")
@@ -53,24 +52,20 @@ class Scene:
             "turned.jpg": an_image("jpeg", seed=seed, orientation=6),
         }
         self.hot = self.house.folder()
-        self.log = root / "log"
         for name, content in self.dropped.items():
             (self.hot / "inbox" / name).write_bytes(content)
         (self.hot / "inbox" / "notes.txt").write_text("no image")
 
-    def run(self, verb: str, what: str) -> int:
-        return self.nursery.run(Command(str(self.house.config), verb, what, log=str(self.log)))
-
     def killed_at(self, point: str) -> bool:
         """Run until the kill, then to the end; whether the point was passed at all."""
-        code = self.run("kill", point)
-        assert code in {-9, 3}, (point, code)
-        if code == -9:
-            again = self.run("finish", "")
+        first = doomed.run(self.house.config, "kill", point)
+        assert first.returncode in {-9, 3}, (point, first)
+        if first.returncode == -9:
+            again = doomed.run(self.house.config, "finish")
             # 0 where the text file had been put away before the kill.
-            assert again in {0, 3}, (point, self.log.read_text(encoding="utf-8"))
+            assert again.returncode in {0, 3}, (point, first.stderr, again.stderr)
         self.assert_all_in_place(point)
-        return code == -9
+        return first.returncode == -9
 
     def assert_all_in_place(self, point: str) -> None:
         assert names(self.hot / "outbox") == ["plain.png", "turned.jpg"], point
@@ -90,7 +85,7 @@ def recorded(scene: Scene) -> list[str]:
     just before it, is the same to the disk, the job database and the API.
     """
     target = scene.house.root / "points"
-    assert scene.run("record", str(target)) == 3
+    assert doomed.run(scene.house.config, "record", str(target)).returncode == 3
     passed = target.read_text(encoding="utf-8").splitlines()
     first = [point for point in passed if point.endswith("#1")]
     assert first, "no point was passed"

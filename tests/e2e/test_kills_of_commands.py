@@ -21,8 +21,7 @@ from expandd.domain.offsets import Offsets
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support import doomed
-from tests.support.daemon import House, names, simulator_login
-from tests.support.doomed import Nursery
+from tests.support.daemon import House, names
 from tests.support.images import an_image
 from tests.support.jobs import a_job_in, a_place, a_result, a_source
 
@@ -45,8 +44,8 @@ POINTS = (
 def test_a_kill_at_any_point_of_a_command_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
     points = [f"{point}:{side}#1" for point in POINTS for side in ("before", "after")][share::3]
-    with Simulator(switches) as server, Nursery(simulator_login()) as nursery:
-        scenes = [Scene(tmp_path / f"kill{n}", server, nursery, seed=100 * share + n) for n in range(len(points))]
+    with Simulator(switches) as server:
+        scenes = [Scene(tmp_path / f"kill{n}", server, seed=100 * share + n) for n in range(len(points))]
         for scene, point in zip(scenes, points, strict=True):
             scene.killed_at(point)
         counts = server.counts()
@@ -58,10 +57,8 @@ def test_a_kill_at_any_point_of_a_command_or_a_duplicate_pays_for_neither_twice(
 class Scene:
     """Folders with an image that is done and to be redone, a file in error to be retried, and two duplicates."""
 
-    def __init__(self, root: Path, server: Simulator, nursery: Nursery, seed: int) -> None:
+    def __init__(self, root: Path, server: Simulator, seed: int) -> None:
         root.mkdir()
-        self.nursery = nursery
-        self.log = root / "log"
         self.house = House(root, server.api_url)
         self.house.build(
             api="unknown_wait: 600ms",
@@ -80,15 +77,12 @@ class Scene:
         (self.reuse / "inbox" / "copy.png").write_bytes(self.twice)
         (self.skip / "inbox" / "copy.png").write_bytes(self.twice)
 
-    def run(self, verb: str, what: str) -> int:
-        return self.nursery.run(doomed.Command(str(self.house.config), verb, what, log=str(self.log)))
-
     def killed_at(self, point: str) -> None:
-        code, again = self.run("kill", point), self.run("finish", "")
+        first, again = doomed.run(self.house.config, "kill", point), doomed.run(self.house.config, "finish")
 
-        assert code == -9, (point, code)
+        assert first.returncode == -9, (point, first)
         # 0 where the text file had been put away before the kill.
-        assert again in {0, 3}, (point, self.log.read_text(encoding="utf-8"))
+        assert again.returncode in {0, 3}, (point, first.stderr, again.stderr)
         self.assert_all_in_place(point)
 
     def assert_all_in_place(self, point: str) -> None:

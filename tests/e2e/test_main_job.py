@@ -12,14 +12,14 @@ from PIL import Image
 
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import ResultType
-from tests.support.daemon import House, names
+from tests.support.daemon import House, installed, names
 from tests.support.images import CORNERS, an_image
 
 
 def test_images_dropped_into_a_folder_come_out_expanded(house: House, server: Simulator) -> None:
     hot = house.folder()
     dropped = {f"pic.{kind}": an_image(kind, 120, 80) for kind in ("jpeg", "png", "webp")}
-    with house.running() as daemon:
+    with house.running(installed(house)) as daemon:
         for name, content in dropped.items():
             (hot / "inbox" / name).write_bytes(content)
         daemon.finished(times=3)

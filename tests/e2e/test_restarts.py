@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from expandd.simulator.server import Simulator
 from tests.e2e.test_main_job import assert_good_client
-from tests.support.daemon import House, names
+from tests.support.daemon import House, installed, names
 from tests.support.images import an_image
 
 
@@ -33,7 +33,7 @@ def test_a_kill_while_the_service_works_is_not_paid_twice(house: House, server: 
     with house.running() as daemon:
         daemon.wait_for("job.accepted", times=3)
         daemon.kill()
-    with house.running() as daemon:
+    with house.running(installed(house)) as daemon:
         daemon.finished(times=3)
         assert daemon.stop() == 0
 

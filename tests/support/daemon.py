@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked import PYTHON, Forked, begun, completed
+
 PARTS = ("inbox", "outbox", "done", "error")
 PATIENCE = 30.0
 Line = dict[str, Any]
@@ -65,15 +67,8 @@ class House:
         self, *arguments: str, seconds: float = 60.0, answer: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end. `answer` is what a person types."""
-        return subprocess.run(
-            [*command(), arguments[0], "--config", str(self.config), *arguments[1:]],
-            env=self._environ(),
-            input=answer,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        line = [*command(), arguments[0], "--config", str(self.config), *arguments[1:]]
+        return completed(line, self._environ(), answer, seconds)
 
     @contextmanager
     def running(self, program: Sequence[str] = ()) -> Iterator[Daemon]:
@@ -85,7 +80,8 @@ class House:
     @contextmanager
     def starting(self, program: Sequence[str] = ()) -> Iterator[Daemon]:
         """The same, from its first instant on."""
-        daemon = Daemon([*(program or [*command(), "run", "--verbose", "--config", str(self.config)])], self._environ())
+        line = [*(program or [*command(), "run", "--verbose", "--config", str(self.config)])]
+        daemon = Daemon(begun(line, self._environ()))
         try:
             yield daemon
         finally:
@@ -99,8 +95,8 @@ class House:
 class Daemon:
     """A running process; its log lines can be waited for."""
 
-    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(arguments, env=dict(environ), stderr=subprocess.PIPE, text=True)
+    def __init__(self, process: subprocess.Popen[str] | Forked) -> None:
+        self.process = process
         self.lines: list[Line] = []
         self._new: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -159,7 +155,13 @@ class Daemon:
 
 
 def command() -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "expandd"]
+    """What runs the program; House forks it, anything else starts it."""
+    return [*PYTHON, "expandd"]
+
+
+def installed(house: House) -> list[str]:
+    """`run` as people start it, for what is to be true of a start: its imports, its memory."""
+    return [str(Path(sys.executable).with_name("expandd")), "run", "--verbose", "--config", str(house.config)]
 
 
 def names(directory: Path) -> list[str]:

@@ -1,24 +1,18 @@
-"""Owns processes that are killed at a named point: the real program, each of its effects announced before and after.
-
-Run as a program it is what they are forked from: with everything loaded, so that each costs its work and not a start.
-"""
+"""Owns processes that are killed at a named point: the real program, each of its effects announced before and after."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self
+from typing import IO, Any
 
 from expandd.adapters.config.load import load
 from expandd.adapters.files.durable_io import Content, Disk
@@ -27,8 +21,13 @@ from expandd.engine.ports import Ports
 from expandd.service.observability.logs import to_stderr
 from expandd.service.runtime.app import built
 from expandd.service.runtime.entry import Build, batch
+from tests.support.daemon import simulator_login
+from tests.support.forked import PYTHON, completed_fork
 
 Point = Callable[[str], None]
+
+SECONDS = 60.0
+"""Longer than any run takes."""
 
 
 class Doom:
@@ -135,78 +134,27 @@ def _store_point(method: str, arguments: tuple[Any, ...]) -> str | None:
     return f"journal.{kind}.{expected.value}>{job.state.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One run of `once`: `record` writes the points it passes to the file `what`, one a line; `kill` sends SIGKILL to
-    itself at the point `what`; `finish` lets nobody look on.
+def run(config: Path, verb: str, what: str = "") -> subprocess.CompletedProcess[str]:
+    """A run of `once` to its end.
+
+    `record` writes the points it passes to the file `what`, one a line; `kill` sends SIGKILL to itself at the point
+    `what`; `finish` lets nobody look on.
     """
-
-    config: str
-    verb: str
-    what: str
-    log: str
-    """Where its log goes."""
+    command = [*PYTHON, "tests.support.doomed", str(config), verb, what]
+    return completed_fork(command, {**os.environ, **simulator_login()}, None, SECONDS)
 
 
-class Nursery:
-    """Runs commands, each in a process of its own."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.support.doomed"],
-            env={**os.environ, **environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
-
-    def run(self, command: Command) -> int:
-        """The exit code, or minus the signal that ended it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(asdict(command)), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+def main(config: str, verb: str, what: str) -> int:
+    log = to_stderr(os.environ).lines
+    return asyncio.run(batch(load(Path(config)), os.environ, log, 30.0, _build(verb, what)))
 
 
-def main() -> None:
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _carry_out(Command(**json.loads(line)))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-def _carry_out(command: Command) -> NoReturn:
-    code = 1
-    try:
-        descriptor = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        for standard in (1, 2):
-            os.dup2(descriptor, standard)
-        code = asyncio.run(
-            batch(load(Path(command.config)), os.environ, to_stderr(os.environ).lines, 30.0, _build(command))
-        )
-    except BaseException:  # noqa: BLE001 - whatever it is, it must not run on as the parent
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _build(command: Command) -> Build:
-    if command.verb == "finish":
+def _build(verb: str, what: str) -> Build:
+    if verb == "finish":
         return built
-    doom = Doom(kill_at=command.what) if command.verb == "kill" else Doom(record=Path(command.what))
+    doom = Doom(kill_at=what) if verb == "kill" else Doom(record=Path(what))
     return partial(built, disk=DoomedDisk(doom), around=partial(around, point=doom))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(*sys.argv[1:]))

@@ -40,6 +40,7 @@ from expandd.engine.ports import Ports, Watcher
 from expandd.service.observability.logs import EventLog, set_up
 from expandd.service.runtime.app import EventBus, built, run_until
 from expandd.service.runtime.daemon import stopped_by_signals
+from tests.support.forked import PYTHON
 from tests.support.images import png_claiming
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -285,7 +286,7 @@ async def serve(settings: Settings, rules: Rules, numbers: dict[str, int]) -> No
 
 def program(config: Path, *rules: str) -> list[str]:
     """The command line that runs this with `rules`."""
-    return [sys.executable, "-m", "tests.support.failing", str(config), *rules]
+    return [*PYTHON, "tests.support.failing", str(config), *rules]
 
 
 def main(config: str, *texts: str) -> int:

@@ -22,6 +22,7 @@ from expandd.domain.job import JobState
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.daemon import PARTS, Daemon, House, Line, command
+from tests.support.forked import begun
 from tests.support.images import an_image
 from tests.support.jobs import a_job_in, a_place
 from tests.support.mounting import needs_mounts
@@ -106,7 +107,7 @@ class Day:
 
     def start(self) -> None:
         line = [*as_user(DAEMON), *command(), "run", "--verbose", "--config", str(self.house.config)]
-        self.daemon = Daemon(line, {**os.environ, **self.house.environ})
+        self.daemon = Daemon(begun(line, {**os.environ, **self.house.environ}))
         self.daemon.wait_for("expandd.started")
 
     def stop(self) -> None:

@@ -1,0 +1,237 @@
+"""Owns processes of the real program that cost their work and not a start: forked from one that has loaded all of it.
+
+Each is a process of its own with its own arguments, environment, directory, standard streams, signals and end, as if
+it had been started; only the interpreter and the modules are there already. Run as a program this is what they are
+forked from.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import importlib
+import itertools
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+PYTHON = (sys.executable, "-W", "error", "-m")
+"""How a command begins that can be forked: a module and its arguments follow."""
+
+MOST = 1 << 18
+"""Bytes of one order or answer."""
+
+HEEDED_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC")
+"""Beginnings of variables that an interpreter heeds when it starts."""
+
+
+class Forked:
+    """A process, as subprocess.Popen shows one."""
+
+    def __init__(self, source: Source, pid: int, stderr: IO[str] | None = None) -> None:
+        self.pid = pid
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._source = source
+        self._over = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        return self._ended(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("expandd", timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _ended(self, seconds: float | None) -> int | None:
+        if self.returncode is None:
+            ready = select.poll()
+            ready.register(self._over, select.POLLIN)
+            if ready.poll(None if seconds is None else seconds * 1000):
+                self.returncode = self._source.code_of(self.pid)
+                os.close(self._over)
+        return self.returncode
+
+
+class Source:
+    """The process that has loaded the program, from which others are forked."""
+
+    def __init__(self) -> None:
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._one_at_a_time = threading.Lock()
+        self._numbers = itertools.count()
+        self._heeded = _heeded(os.environ)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*PYTHON, "tests.support.forked"], stdin=theirs.fileno(), start_new_session=True
+            )
+
+    def fits(self, environ: Mapping[str, str]) -> bool:
+        """Whether an interpreter would start in this environment as this one has."""
+        return _heeded(environ) == self._heeded
+
+    def fork(self, module: Sequence[str], environ: Mapping[str, str], streams: Sequence[int]) -> int:
+        """Run a module with its arguments; `streams` are its standard input, output and error. Its process id."""
+        umask = os.umask(0)
+        os.umask(umask)
+        order = {"module": [*module], "environ": dict(environ), "directory": str(Path.cwd()), "umask": umask}
+        return self._ask(order, streams)
+
+    def code_of(self, pid: int) -> int:
+        """The exit code of a process that has ended, or minus the signal that ended it."""
+        return self._ask({"ended": pid})
+
+    def close(self) -> None:
+        self._orders.close()
+        self._process.wait()
+
+    def _ask(self, order: Mapping[str, object], streams: Sequence[int] = ()) -> int:
+        with self._one_at_a_time:
+            number = next(self._numbers)
+            socket.send_fds(self._orders, [json.dumps({**order, "number": number}).encode()], [*streams])
+            while True:
+                text = self._orders.recv(MOST)
+                assert text, "the process that all are forked from has ended"
+                about, answer = map(int, text.split())
+                # A test that ran out of time may have asked and not waited.
+                if about == number:
+                    return answer
+
+
+def _heeded(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(HEEDED_AT_START)}
+
+
+@functools.cache
+def source() -> Source:
+    """One for each process that runs tests, from its first use on."""
+    started = Source()
+    atexit.register(started.close)
+    return started
+
+
+def can_fork(command: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether a fork is the same as a start of this command. With EXPANDD_STORM=1 everything is started."""
+    if tuple(command[: len(PYTHON)]) != PYTHON or os.environ.get("EXPANDD_STORM") == "1":
+        return False
+    return source().fits(environ)
+
+
+def begun(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[str] | Forked:
+    """A process whose standard error can be read."""
+    if not can_fork(command, environ):
+        return subprocess.Popen(command, env=dict(environ), stderr=subprocess.PIPE, text=True)
+    readable, writable = os.pipe()
+    try:
+        pid = source().fork(command[len(PYTHON) :], environ, (0, 1, writable))
+    finally:
+        os.close(writable)
+    return Forked(source(), pid, os.fdopen(readable, encoding="utf-8"))
+
+
+def completed(
+    command: Sequence[str], environ: Mapping[str, str], answer: str | None, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """A process that has run to its end. `answer` is what a person types."""
+    if not can_fork(command, environ):
+        return subprocess.run(
+            command, env=environ, input=answer, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    return completed_fork(command, environ, answer, seconds)
+
+
+def completed_fork(
+    command: Sequence[str], environ: Mapping[str, str], answer: str | None, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """The same, always forked."""
+    with _text() as typed, _text() as out, _text() as err:
+        typed.write(answer or "")
+        typed.seek(0)
+        streams = (0 if answer is None else typed.fileno(), out.fileno(), err.fileno())
+        process = Forked(source(), source().fork(command[len(PYTHON) :], environ, streams))
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        for written in (out, err):
+            written.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
+
+
+def _text() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8")
+
+
+def main() -> None:
+    import expandd  # noqa: PLC0415 - the process that runs tests need not load what it does not test
+
+    for module in pkgutil.walk_packages(expandd.__path__, "expandd."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    # What tests run in the program's place needs this too.
+    importlib.import_module("tests.support.images")
+    # What is there now is there for good: no child need look through it, and copy its pages for that.
+    gc.freeze()
+    with socket.socket(fileno=os.dup(0)) as orders:
+        module_to_be = _forked(orders)
+    if module_to_be:
+        runpy.run_module(module_to_be, run_name="__main__", alter_sys=True)
+
+
+def _forked(orders: socket.socket) -> str:
+    """Carry out orders until there are no more of them; returns, in each child, the module that it is to run."""
+    while True:
+        text, streams, _, _ = socket.recv_fds(orders, MOST, 3)
+        if not text:
+            return ""
+        order = json.loads(text)
+        if pid := order.get("ended"):
+            answer = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                return _become(order, streams)
+            for descriptor in streams:
+                os.close(descriptor)
+        orders.send(f"{order['number']} {answer}".encode())
+
+
+def _become(order: Mapping[str, Any], streams: Sequence[int]) -> str:
+    for standard, descriptor in enumerate(streams):
+        os.dup2(descriptor, standard)
+    for descriptor in streams:
+        os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(order["environ"])
+    time.tzset()
+    os.chdir(order["directory"])
+    os.umask(order["umask"])
+    sys.argv = [*order["module"]]
+    return sys.argv[0]
+
+
+if __name__ == "__main__":
+    main()
