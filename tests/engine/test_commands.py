@@ -16,7 +16,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Burst, Duplicates
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import an_image
-from tests.support.workshop import Workshop
+from tests.support.workshop import A_WHILE, HOUR, Workshop
 
 S = JobState
 NUMBERS = count(1)
@@ -432,7 +432,9 @@ async def test_a_redo_that_waits_for_its_budget_over_a_day_is_still_a_redo(
     workshop.api.script("generate", *[Refuse(AccountAway(PauseReason.NO_CREDITS, "402"))] * 1)
     workshop.api.credits = 0
     command(workshop, Verb.REDO, job_id=job.id)
-    await workshop.advance(25 * 60 * MINUTE)
+    await workshop.advance(A_WHILE)
+    workshop.clock.suspend(24 * HOUR)
+    await workshop.advance(A_WHILE)
     workshop.api.credits = None
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 2)
 

@@ -4,7 +4,7 @@ import pytest
 
 from expandd.domain.job import JobState
 from tests.support.fake_api import Fate
-from tests.support.workshop import Workshop
+from tests.support.workshop import A_WHILE, Workshop
 
 S = JobState
 
@@ -14,7 +14,7 @@ async def test_nothing_is_spent_while_the_store_is_away(workshop: Workshop) -> N
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.CLAIMED)
     workshop.store.away = True
-    await workshop.advance(3600.0)
+    await workshop.advance(A_WHILE)
     paid_meanwhile = len(workshop.api.called("generate"))
     workshop.store.away = False
     await workshop.closed("pic.png")
@@ -30,7 +30,7 @@ async def test_a_file_that_comes_while_the_store_is_away_waits_where_it_is(works
     workshop.store.away = True
     workshop.drop("pic.png")
     workshop.drop("notes.txt", b"no image at all")
-    await workshop.advance(3600.0)
+    await workshop.advance(A_WHILE)
     waiting = workshop.names("inbox")
     workshop.store.away = False
     await workshop.closed("pic.png", "notes.txt")

@@ -10,7 +10,7 @@ from expandd.domain.job import JobState
 from expandd.domain.settings import Originals
 from tests.support.fake_api import Fate, Refuse
 from tests.support.fakes import an_image
-from tests.support.workshop import Workshop
+from tests.support.workshop import A_WHILE, Workshop
 
 S = JobState
 
@@ -24,7 +24,7 @@ async def test_a_full_outbox_waits_and_nothing_is_paid_again(make_workshop: Call
     outbox.rmdir()
     workshop.drop("other.png", folder=1)
     await workshop.closed("other.png")
-    await workshop.advance(3 * 3600.0)
+    await workshop.advance(3 * A_WHILE)
     waiting = workshop.recorder.states_of("pic.png")[-1]
     kept = len(list(workshop.spool.path("x").parent.iterdir()))
     outbox.mkdir()

@@ -7,7 +7,7 @@ import pytest
 from expandd.domain.job import JobState
 from expandd.domain.settings import Originals
 from tests.support.fakes import an_image
-from tests.support.workshop import Workshop
+from tests.support.workshop import A_WHILE, Workshop
 
 S = JobState
 
@@ -144,7 +144,7 @@ async def test_files_that_lay_there_before_the_start_pass_the_same_breaker(works
 
 async def test_an_idle_engine_asks_the_service_nothing(workshop: Workshop) -> None:
     workshop.start()
-    await workshop.advance(4 * 3600.0)
+    await workshop.advance(4 * A_WHILE)
 
     assert workshop.api.calls == []
 

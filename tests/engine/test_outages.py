@@ -8,7 +8,7 @@ from expandd.domain.events import PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Lose, Refuse
-from tests.support.workshop import Workshop
+from tests.support.workshop import A_WHILE, Workshop
 
 S = JobState
 
@@ -44,12 +44,12 @@ async def test_while_credits_are_used_up_the_free_question_is_asked_and_not_the_
     await workshop.event(lambda event: isinstance(event, PauseStarted))
     await workshop.advance(60.0)
     refused, asked = len(workshop.api.called("generate")), len(workshop.api.called("account"))
-    await workshop.advance(4 * 3600.0)
+    await workshop.advance(4 * A_WHILE)
 
     # Those that were under way when the breaker shut are refused; then only /me is asked, once a minute at most.
     assert refused <= 4
     assert len(workshop.api.called("generate")) == refused
-    assert 4 * 60 * 0.4 < len(workshop.api.called("account")) - asked < 4 * 60 * 2
+    assert 4 * A_WHILE / 60 * 0.4 < len(workshop.api.called("account")) - asked < 4 * A_WHILE / 60 * 2
 
 
 async def test_one_file_probes_for_credits_and_the_others_stay_in_the_inbox(
@@ -74,7 +74,7 @@ async def test_everything_goes_on_by_itself_once_there_are_credits(make_workshop
     names = [f"pic-{number}.png" for number in range(6)]
     for name in names:
         workshop.drop(name)
-    await workshop.advance(3 * 3600.0)
+    await workshop.advance(3 * A_WHILE)
     workshop.api.credits = 100
     await workshop.closed(*names, within=600.0)
 
@@ -195,7 +195,7 @@ async def test_a_rejected_token_waits_and_costs_no_file(workshop: Workshop) -> N
     workshop.api.away["*"] = AccountAway(PauseReason.LOGIN_REFUSED, "the token was rejected")
     workshop.start()
     workshop.drop("pic.png")
-    await workshop.advance(3 * 3600.0)
+    await workshop.advance(3 * A_WHILE)
     del workshop.api.away["*"]
     await workshop.closed("pic.png")
 

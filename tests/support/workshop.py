@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -40,6 +41,9 @@ IN_FLIGHT = frozenset(
 )
 
 HOUR = 3600.0
+
+A_WHILE = HOUR if os.environ.get("EXPANDD_STORM") == "1" else HOUR / 6
+"""Long enough for all to happen that is going to, whatever is tried again and again."""
 
 
 def hot_folder(base: Path, **changes: Any) -> HotFolder:
