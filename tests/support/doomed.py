@@ -21,7 +21,6 @@ from expandd.engine.ports import Ports
 from expandd.service.observability.logs import to_stderr
 from expandd.service.runtime.app import built
 from expandd.service.runtime.entry import Build, batch
-from tests.support.daemon import simulator_login
 from tests.support.forked import PYTHON, completed_fork
 
 Point = Callable[[str], None]
@@ -141,7 +140,7 @@ def run(config: Path, verb: str, what: str = "") -> subprocess.CompletedProcess[
     `what`; `finish` lets nobody look on.
     """
     command = [*PYTHON, "tests.support.doomed", str(config), verb, what]
-    return completed_fork(command, {**os.environ, **simulator_login()}, None, SECONDS)
+    return completed_fork(command, {**os.environ, "PIKTID_ACCESS_TOKEN": "simulator-access"}, None, SECONDS)
 
 
 def main(config: str, verb: str, what: str) -> int:

@@ -38,6 +38,10 @@ HEEDED_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC")
 """Beginnings of variables that an interpreter heeds when it starts."""
 
 
+LOADED_LATER = ("httpcore", "anyio._backends._asyncio", "tests.support.images")
+"""What the program, or a test in its place, loads while it works."""
+
+
 class Forked:
     """A process, as subprocess.Popen shows one."""
 
@@ -191,8 +195,9 @@ def main() -> None:
     for module in pkgutil.walk_packages(expandd.__path__, "expandd."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    # What tests run in the program's place needs this too.
-    importlib.import_module("tests.support.images")
+    for name in LOADED_LATER:
+        importlib.import_module(name)
+    importlib.import_module("expandd.adapters.config.model").schema()
     # What is there now is there for good: no child need look through it, and copy its pages for that.
     gc.freeze()
     with socket.socket(fileno=os.dup(0)) as orders:
