@@ -10,7 +10,7 @@ import pytest
 
 from expandd.adapters.credentials import Credentials
 from expandd.adapters.images.sandbox import Wall
-from expandd.adapters.locks import account_told, locked
+from expandd.adapters.locks import account_told, locked, name_of_account
 from expandd.domain.api_types import Account
 from expandd.domain.errors import AccountAway, DecoderAway, Later
 from expandd.domain.pauses import PauseReason
@@ -109,7 +109,7 @@ async def test_a_good_configuration_is_told_line_by_line(tmp_path: Path) -> None
 async def test_another_daemon_on_the_same_account_is_named_and_ones_own_is_not(tmp_path: Path) -> None:
     environ = {"PIKTID_EMAIL": "studio@example.com", "PIKTID_PASSWORD": "hunter2"}
     path = configured(tmp_path)
-    with account_told(URL, "studio@example.com"):
+    with account_told(name_of_account(URL, "studio@example.com")):
         _, other = await checked(path, account(), environ=environ)
         (tmp_path / "state").mkdir()
         with locked(tmp_path / "state" / "lock", "The state directory"):

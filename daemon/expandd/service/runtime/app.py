@@ -25,7 +25,7 @@ from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.locks import account_locked, account_told, locked
+from expandd.adapters.locks import account_locked, account_told, locked, name_of_account
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
@@ -156,8 +156,7 @@ async def built(
         spool = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
         stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
-        if shared := stack.enter_context(account_told(settings.api.base_url, given.email)):
-            announce(AccountShared(shared))
+        naming = asyncio.create_task(asyncio.to_thread(name_of_account, settings.api.base_url, given.email))
         folder_access = folder_access or FolderAccess()
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
@@ -168,6 +167,8 @@ async def built(
         await asyncio.to_thread(prove_store, settings)
         store = SqliteJobStore(settings.state_dir / STORE)
         stack.callback(store.close)
+        if shared := stack.enter_context(account_told(await naming)):
+            announce(AccountShared(shared))
         images = await stack.enter_async_context(
             PillowImages(open_file=folder_access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
         )
