@@ -6,7 +6,8 @@ import asyncio
 import io
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,26 +82,29 @@ async def judged(images: PillowImages, directory: Path, data: bytes) -> Finding:
     return found
 
 
-BOMBS = {
-    "webp of 2^24 px squared": webp_claiming(1 << 24, 1 << 24),
-    "webp of 2^16 px squared": webp_claiming(1 << 16, 1 << 16),
-    "webp of one long side": webp_claiming(1 << 24, 100),
-    "png of 2^31 px squared": png_claiming((1 << 31) - 1, (1 << 31) - 1),
-    "jpeg of 40,000 scans": many_scans(40_000),
-    "jpeg of 101 scans more": many_scans(101),
-    "png of a million chunks": many_chunks(1_000_000),
-    "png of 50,000 chunks that nobody knows": many_chunks(50_000, b"teSt"),
-    "png of 50,000 texts": many_chunks(50_000, b"tEXt"),
-    "png with 100 MB of zTXt": swelling_text(100 << 20),
-    "png with 100 MB of iTXt": swelling_text(100 << 20, b"iTXt"),
-    "png with 100 MB of iCCP": swelling_text(100 << 20, b"iCCP"),
-    "png of Apple's": apple_png(),
+Made = Callable[[], bytes]
+"""Makes the file once its test runs: each process that runs tests collects all of them."""
+
+BOMBS: Mapping[str, Made] = {
+    "webp of 2^24 px squared": partial(webp_claiming, 1 << 24, 1 << 24),
+    "webp of 2^16 px squared": partial(webp_claiming, 1 << 16, 1 << 16),
+    "webp of one long side": partial(webp_claiming, 1 << 24, 100),
+    "png of 2^31 px squared": partial(png_claiming, (1 << 31) - 1, (1 << 31) - 1),
+    "jpeg of 40,000 scans": partial(many_scans, 40_000),
+    "jpeg of 101 scans more": partial(many_scans, 101),
+    "png of a million chunks": partial(many_chunks, 1_000_000),
+    "png of 50,000 chunks that nobody knows": partial(many_chunks, 50_000, b"teSt"),
+    "png of 50,000 texts": partial(many_chunks, 50_000, b"tEXt"),
+    "png with 100 MB of zTXt": partial(swelling_text, 100 << 20),
+    "png with 100 MB of iTXt": partial(swelling_text, 100 << 20, b"iTXt"),
+    "png with 100 MB of iCCP": partial(swelling_text, 100 << 20, b"iCCP"),
+    "png of Apple's": apple_png,
 }
 
 
-@pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS)
-async def test_what_is_made_to_do_harm_is_unfit_at_once(images: PillowImages, tmp_path: Path, data: bytes) -> None:
-    found = await judged(images, tmp_path, data)
+@pytest.mark.parametrize("made", BOMBS.values(), ids=BOMBS)
+async def test_what_is_made_to_do_harm_is_unfit_at_once(images: PillowImages, tmp_path: Path, made: Made) -> None:
+    found = await judged(images, tmp_path, made())
 
     assert isinstance(found, Unfit)
     assert found.fault.message.isprintable()
@@ -108,25 +112,25 @@ async def test_what_is_made_to_do_harm_is_unfit_at_once(images: PillowImages, tm
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("made", "words"),
     [
-        (apple_png(), "CgBI"),
-        (swelling_text(100 << 20), "packed text"),
-        (many_scans(40_000), "scans"),
-        (many_chunks(1_000_000), "chunks"),
-        (webp_claiming(1 << 24, 1 << 24), "16777216×16777216 px"),
+        (apple_png, "CgBI"),
+        (partial(swelling_text, 100 << 20), "packed text"),
+        (partial(many_scans, 40_000), "scans"),
+        (partial(many_chunks, 1_000_000), "chunks"),
+        (partial(webp_claiming, 1 << 24, 1 << 24), "16777216×16777216 px"),
     ],
 )
-async def test_it_is_said_as_what_it_is(images: PillowImages, tmp_path: Path, data: bytes, words: str) -> None:
-    found = await judged(images, tmp_path, data)
+async def test_it_is_said_as_what_it_is(images: PillowImages, tmp_path: Path, made: Made, words: str) -> None:
+    found = await judged(images, tmp_path, made())
 
     assert isinstance(found, Unfit)
     assert words in found.fault.message
 
 
-ODD = {
+ODD: Mapping[str, Made] = {
     **{
-        f"png with a wrong sum in {kind.decode()}": with_chunk(an_image("png"), kind, body, harmed=True)
+        f"png with a wrong sum in {kind.decode()}": partial(with_chunk, an_image("png"), kind, body, harmed=True)
         for kind, body in (
             (b"pHYs", bytes(9)),
             (b"iCCP", b"p\0\0nonsense"),
@@ -139,20 +143,20 @@ ODD = {
             (b"teSt", b""),
         )
     },
-    "png with a text that cannot be unpacked": with_chunk(an_image("png"), b"zTXt", b"Comment\0\0nonsense"),
-    "png with a header of a text that is too short": with_chunk(an_image("png"), b"pHYs", b""),
-    "png with 20 MB of text": swelling_text(20 << 20),
-    "webp whose EXIF ends in 2 KB of zeros": webp_with_exif(2048),
-    "webp whose EXIF ends in 60 KB of zeros": webp_with_exif(60_000),
-    "webp with 4 KB of zeros behind its last chunk": webp_with_exif(0, beside=4096),
-    "jpeg of 20 scans more": many_scans(20),
-    "png of 1,000 chunks": many_chunks(1000),
+    "png with a text that cannot be unpacked": partial(with_chunk, an_image("png"), b"zTXt", b"Comment\0\0nonsense"),
+    "png with a header of a text that is too short": partial(with_chunk, an_image("png"), b"pHYs", b""),
+    "png with 20 MB of text": partial(swelling_text, 20 << 20),
+    "webp whose EXIF ends in 2 KB of zeros": partial(webp_with_exif, 2048),
+    "webp whose EXIF ends in 60 KB of zeros": partial(webp_with_exif, 60_000),
+    "webp with 4 KB of zeros behind its last chunk": partial(webp_with_exif, 0, beside=4096),
+    "jpeg of 20 scans more": partial(many_scans, 20),
+    "png of 1,000 chunks": partial(many_chunks, 1000),
 }
 
 
-@pytest.mark.parametrize("data", ODD.values(), ids=ODD)
-async def test_what_every_viewer_shows_is_whole(images: PillowImages, tmp_path: Path, data: bytes) -> None:
-    assert isinstance(await images.examine(written(tmp_path, data)), Whole)
+@pytest.mark.parametrize("made", ODD.values(), ids=ODD)
+async def test_what_every_viewer_shows_is_whole(images: PillowImages, tmp_path: Path, made: Made) -> None:
+    assert isinstance(await images.examine(written(tmp_path, made())), Whole)
     assert isinstance(await images.examine_result(tmp_path / "image"), Whole)
     assert (await images.thumbnail(tmp_path / "image", 50)).of.width
 
