@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import Job, JobState
@@ -17,15 +18,17 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self._of: defaultdict[type, list[Any]] = defaultdict(list)
         self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
+        self._of[type(event)].append(event)
         self._changed.set()
 
     def of(self, kind: type[E]) -> list[E]:
         """All events of one kind."""
-        return [event for event in self.events if isinstance(event, kind)]
+        return [*self._of[kind]]
 
     async def until(self, predicate: Callable[[Event], bool], *, after: int = 0) -> Event:
         """The first event, past or to come, that `predicate` accepts; the first `after` events do not count."""
