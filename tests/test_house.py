@@ -58,10 +58,10 @@ CLOCK_CALLS = frozenset({"sleep", "timeout", "wait_for", "to_thread"})
 
 ENGINE_NEVER_CALLS = frozenset({"lstat", "read_bytes", "write_bytes", "unlink", "mkdir", "iterdir", "exists"})
 
-FOR_PEOPLE = frozenset({"jinja2", "PIL", "rich", "starlette", "uvicorn"})
-"""What only a page, a drawing or a terminal needs: a daemon without one spares the time and the memory."""
+FOR_PEOPLE = frozenset({"jinja2", "PIL", "prometheus_client", "rich", "starlette", "uvicorn"})
+"""What only a page, metrics, a drawing or a terminal needs: a daemon without one spares the time and the memory."""
 
-FOR_WORK = frozenset({"httpx", "prometheus_client", "structlog", "watchdog"})
+FOR_WORK = frozenset({"httpx", "structlog", "watchdog"})
 
 NEEDLESS = {
     "cli.cli": FOR_PEOPLE | FOR_WORK | {"pydantic", "yaml"},

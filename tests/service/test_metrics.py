@@ -9,7 +9,7 @@ import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,10 +19,11 @@ from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
 from expandd.domain.events import BugFound, Event, FileSettled, JobClosed, JobMoved, PauseStarted
 from expandd.domain.job import JobState, Place
 from expandd.domain.pauses import PauseReason
-from expandd.domain.settings import Settings
+from expandd.domain.settings import PageSettings, Settings
 from expandd.engine.ports import Api
 from expandd.service.observability.logs import set_up
-from expandd.service.observability.metrics import InstrumentedApi, Metrics, Publisher
+from expandd.service.observability.metering import InstrumentedApi, Metering, Publisher
+from expandd.service.observability.metrics import Metrics
 from expandd.service.reports.overview import build_overview, labels_of
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
@@ -121,6 +122,27 @@ def test_what_could_not_be_told_is_read_where_it_is_counted(settings: Settings) 
     assert after["expandd_lost_total{what=log_lines}"] == 2
 
 
+@pytest.mark.parametrize("named", [{}, {"metrics_file": Path("/m.prom")}, {"page": PageSettings(listen="127.0.0.1:1")}])
+def test_nothing_is_counted_for_nobody_and_from_the_first_reader_on_all_is(
+    settings: Settings, named: dict[str, Any]
+) -> None:
+    settings = replace(settings, **named)
+    metering, event = Metering(settings), JobClosed(a_job_in(S.DONE, place=Place.of(settings.folders[0])))
+    metering.loses("log_lines", lambda: 3)
+    metering(event)
+    metering.called("generate", "ok", 1.0)
+    before = samples(metering.begun(settings))
+    metering(event)
+    metering.called("generate", "ok", 1.0)
+    after = samples(metering.begun(settings))
+
+    finished = "expandd_jobs_finished_total{folder=hot,outcome=done}"
+    requests = "expandd_api_requests_total{call=generate,outcome=ok}"
+    assert before[finished] == (1 if named else 0)
+    assert (after[finished] - before[finished], after[requests] - before.get(requests, 0)) == (1, 1)
+    assert after["expandd_lost_total{what=log_lines}"] == 3
+
+
 class FailingApi:
     """Every call that is asked for ends with the error it was given, if any."""
 
@@ -155,7 +177,7 @@ async def test_the_file_is_written_whole_for_other_users_and_a_full_disk_is_told
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "out" / "expandd.prom"
-    publisher = Publisher(Metrics(settings), lambda: replace(settings, metrics_file=file), set_up(sys.stderr))
+    publisher = Publisher(Metering(settings), lambda: replace(settings, metrics_file=file), set_up(sys.stderr))
     for _ in range(2):
         await publisher.publish(file)
     file.parent.mkdir()

@@ -17,7 +17,7 @@ from expandd.domain.settings import Hook, Hooks
 from expandd.engine.supervisor import LOOP, Supervisor
 from expandd.service.observability.hooks import HookRunner
 from expandd.service.observability.logs import set_up
-from expandd.service.observability.metrics import Metrics, Publisher
+from expandd.service.observability.metering import Metering, Publisher
 from expandd.service.reports.ledger import Price
 from expandd.service.runtime.app import FolderAccess
 from expandd.service.runtime.reload import Reloader
@@ -75,7 +75,7 @@ def snapshot(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[obje
 
 def metrics(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object]:
     stumble.answer = workshop.settings
-    return keep("loop", Publisher(Metrics(workshop.settings), stumble, LOG).run)
+    return keep("loop", Publisher(Metering(workshop.settings), stumble, LOG).run)
 
 
 def heartbeat(workshop: Workshop, stumble: Stumble, keep: Keep) -> Awaitable[object]:

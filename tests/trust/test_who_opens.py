@@ -71,7 +71,7 @@ OWN = {
     "service/reports/snapshot.py": "state_dir",
     "service/control.py": "state_dir",
     "service/observability/logs.py": "the job database's socket",
-    "service/observability/metrics.py": "the metrics file that the configuration names",
+    "service/observability/metering.py": "the metrics file that the configuration names",
 }
 """What touches other paths, and which."""
 

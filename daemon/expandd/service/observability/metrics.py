@@ -1,12 +1,9 @@
-"""Metrics for Prometheus: counted from events and API calls, read from the overview, written to a file."""
+"""Metrics for Prometheus: counted from events, read from the overview."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
@@ -14,79 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from expandd import __version__
-from expandd.adapters.files.scan import FolderCounter
 from expandd.domain import events as e
-from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
-from expandd.domain.errors import AccountAway, DatabaseAway, FileFault, ImageIdRefused, Later, OutcomeUnknown
 from expandd.domain.job import TELLING, Job, JobState
-from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings
 from expandd.domain.spending import Outcome
-from expandd.engine.ports import Api
-from expandd.service.observability.logs import Logger
-from expandd.service.reports.overview import ALL, OTHER, FolderOverview, Overview, build_overview, labels_of
-
-T = TypeVar("T")
-
-Called = Callable[[str, str, float], None]
-"""Is told of each call: its name, its outcome, its seconds."""
-
-
-class InstrumentedApi:
-    """The API behind it, call for call."""
-
-    def __init__(self, api: Api, called: Called) -> None:
-        self._api = api
-        self._called = called
-
-    async def upload(self, source: Path, name: str) -> Uploaded:
-        return await self._metered("upload", self._api.upload(source, name))
-
-    async def generate(self, image_id: str, offsets: Offsets) -> str:
-        return await self._metered("generate", self._api.generate(image_id, offsets))
-
-    async def notifications(self, image_id: str = "") -> Sequence[Notification]:
-        return await self._metered("notifications", self._api.notifications(image_id))
-
-    async def delete_notification(self, number: int) -> None:
-        await self._metered("delete_notification", self._api.delete_notification(number))
-
-    async def history(self, image_id: str) -> History:
-        return await self._metered("history", self._api.history(image_id))
-
-    async def download(self, link: str, target: Path) -> Fetched:
-        return await self._metered("download", self._api.download(link, target))
-
-    async def account(self) -> Account:
-        return await self._metered("account", self._api.account())
-
-    async def _metered(self, name: str, call: Awaitable[T]) -> T:
-        loop = asyncio.get_running_loop()
-        began, outcome = loop.time(), "ok"
-        try:
-            return await call
-        except BaseException as error:
-            outcome = _outcome(error)
-            raise
-        finally:
-            self._called(name, outcome, loop.time() - began)
-
-
-def _outcome(error: BaseException) -> str:
-    """A word of a few: the reason for which the account waits, or what becomes of this call."""
-    match error:
-        case AccountAway(reason=reason):
-            return str(reason.value)
-        case OutcomeUnknown():
-            return "unknown"
-        case FileFault() | ImageIdRefused():
-            return "refused"
-        case Later():
-            return "later"
-        case asyncio.CancelledError():
-            return "cancelled"
-    return "bug"
-
+from expandd.service.reports.overview import ALL, OTHER, FolderOverview, Overview, labels_of
 
 STEPS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900, 3600)
 """Seconds by which times are sorted: from a local step to an hour of outage."""
@@ -291,55 +220,3 @@ class _Seen:
         for period, left in (("day", day), ("month", month)):
             if left is not None:
                 self._budget.labels(label, period).set(left)
-
-
-PAUSE = 15.0
-"""Seconds between two writings of the file, as Prometheus usually asks."""
-
-
-class Publisher:
-    """Brings the metrics up to date and hands them out. `text` is for threads; `run` writes the file."""
-
-    def __init__(self, metrics: Metrics, settings: Callable[[], Settings], log: Logger) -> None:
-        self._metrics = metrics
-        self._settings = settings
-        self._log = log
-        self._counting = FolderCounter()
-        self._one_at_a_time = threading.Lock()
-        self._failing = False
-
-    def text(self) -> tuple[bytes, str]:
-        """The metrics as they are now, and their media type. Blocks. Raises DatabaseAway."""
-        settings = self._settings()
-        with self._one_at_a_time:
-            self._metrics.see(build_overview(settings, self._counting), settings)
-            return self._metrics.text()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            settings = self._settings()
-            self._metrics.know(settings)
-            if settings.metrics_file is not None:
-                await self.publish(settings.metrics_file)
-            await asyncio.sleep(PAUSE)
-
-    async def publish(self, file: Path) -> None:
-        """Write the file, whole; a disk that does not take it is told of once."""
-        try:
-            await asyncio.to_thread(self._write, file)
-        except (OSError, DatabaseAway) as error:
-            if not self._failing:
-                self._log.warning("metrics.failed", file=file, why=str(error))
-            self._failing = True
-        else:
-            self._failing = False
-
-    def _write(self, file: Path) -> None:
-        text, _ = self.text()
-        # The name of the spare does not end in .prom, so that nobody reads it half written.
-        spare = file.with_name(f".{file.name}.new")
-        spare.write_bytes(text)
-        # Another user's node exporter reads it, whatever the service's umask is for images.
-        spare.chmod(0o644)
-        spare.replace(file)

@@ -27,7 +27,7 @@ from expandd.engine.ports import Ports
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Log, Logger
-from expandd.service.observability.metrics import InstrumentedApi, Metrics, Publisher
+from expandd.service.observability.metering import InstrumentedApi, Metering, Publisher
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.snapshot import last_snapshot
 from expandd.service.runtime.app import EventBus, FolderAccess, built, run_until
@@ -191,18 +191,18 @@ async def _wait_after(crashes: int, context: DaemonContext) -> None:
 
 async def _work(settings: Settings, context: DaemonContext) -> None:
     failures, folder_access = Failures(), FolderAccess()
-    metrics, hook_runner = Metrics(settings), HookRunner(context.log, lambda: settings.hooks)
+    metering, hook_runner = Metering(settings), HookRunner(context.log, lambda: settings.hooks)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
 
     def fails(error: Exception) -> None:
         context.log.error("bug.found", where="a subscriber of events", exc_info=error)
 
-    event_bus = EventBus(EventLog(context.log), failures, metrics, price, hook_runner, fails=fails)
-    _count_losses(metrics, context, event_bus, hook_runner)
+    event_bus = EventBus(EventLog(context.log), failures, metering, price, hook_runner, fails=fails)
+    _count_losses(metering, context, event_bus, hook_runner)
 
     def instrumented(ports: Ports) -> Ports:
-        return replace(ports, api=InstrumentedApi(ports.api, metrics.called))
+        return replace(ports, api=InstrumentedApi(ports.api, metering.called))
 
     async with built(settings, context.environ, event_bus, folder_access=folder_access, around=instrumented) as engine:
         await asyncio.to_thread(remember, context.config, settings.state_dir, context.log)
@@ -226,7 +226,7 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
         async def day() -> None:
             await _day(engine, watchdog, reloader, context)
 
-        publisher = Publisher(metrics, lambda: engine.settings, context.log)
+        publisher = Publisher(metering, lambda: engine.settings, context.log)
         with _page(engine, context, event_bus, publisher) as page:
             keep = engine.supervisor.keep
             beside = _beside(
@@ -242,11 +242,11 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
         context.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
 
-def _count_losses(metrics: Metrics, context: DaemonContext, event_bus: EventBus, hook_runner: HookRunner) -> None:
-    metrics.loses("log_lines", context.lost_lines)
-    metrics.loses("events", lambda: event_bus.dropped)
-    metrics.loses("subscriber_calls", lambda: event_bus.failed)
-    metrics.loses("hook_events", lambda: hook_runner.dropped)
+def _count_losses(metering: Metering, context: DaemonContext, event_bus: EventBus, hook_runner: HookRunner) -> None:
+    metering.loses("log_lines", context.lost_lines)
+    metering.loses("events", lambda: event_bus.dropped)
+    metering.loses("subscriber_calls", lambda: event_bus.failed)
+    metering.loses("hook_events", lambda: hook_runner.dropped)
 
 
 @contextmanager

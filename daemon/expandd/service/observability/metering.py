@@ -1,0 +1,183 @@
+"""Metering: what the daemon does is counted from the moment on that somebody wants to read it.
+
+Until then Prometheus' library is not even loaded, which would be a part of each start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from expandd.adapters.files.scan import FolderCounter
+from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
+from expandd.domain.errors import AccountAway, DatabaseAway, FileFault, ImageIdRefused, Later, OutcomeUnknown
+from expandd.domain.events import Event
+from expandd.domain.offsets import Offsets
+from expandd.domain.settings import Settings
+from expandd.engine.ports import Api
+from expandd.service.observability.logs import Logger
+from expandd.service.reports.overview import build_overview
+
+if TYPE_CHECKING:
+    from expandd.service.observability.metrics import Metrics
+
+T = TypeVar("T")
+
+Called = Callable[[str, str, float], None]
+"""Is told of each call: its name, its outcome, its seconds."""
+
+
+class InstrumentedApi:
+    """The API behind it, call for call."""
+
+    def __init__(self, api: Api, called: Called) -> None:
+        self._api = api
+        self._called = called
+
+    async def upload(self, source: Path, name: str) -> Uploaded:
+        return await self._metered("upload", self._api.upload(source, name))
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        return await self._metered("generate", self._api.generate(image_id, offsets))
+
+    async def notifications(self, image_id: str = "") -> Sequence[Notification]:
+        return await self._metered("notifications", self._api.notifications(image_id))
+
+    async def delete_notification(self, number: int) -> None:
+        await self._metered("delete_notification", self._api.delete_notification(number))
+
+    async def history(self, image_id: str) -> History:
+        return await self._metered("history", self._api.history(image_id))
+
+    async def download(self, link: str, target: Path) -> Fetched:
+        return await self._metered("download", self._api.download(link, target))
+
+    async def account(self) -> Account:
+        return await self._metered("account", self._api.account())
+
+    async def _metered(self, name: str, call: Awaitable[T]) -> T:
+        loop = asyncio.get_running_loop()
+        began, outcome = loop.time(), "ok"
+        try:
+            return await call
+        except BaseException as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            self._called(name, outcome, loop.time() - began)
+
+
+def _outcome(error: BaseException) -> str:
+    """A word of a few: the reason for which the account waits, or what becomes of this call."""
+    match error:
+        case AccountAway(reason=reason):
+            return str(reason.value)
+        case OutcomeUnknown():
+            return "unknown"
+        case FileFault() | ImageIdRefused():
+            return "refused"
+        case Later():
+            return "later"
+        case asyncio.CancelledError():
+            return "cancelled"
+    return "bug"
+
+
+class Metering:
+    """Hands to the metrics what there is to count, once there are any. A subscriber like any other.
+
+    There are, as soon as the settings name a metrics file or a page, or somebody asks.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._metrics: Metrics | None = None
+        self._losses: dict[str, Callable[[], int]] = {}
+        if settings.page is not None or settings.metrics_file is not None:
+            self.begun(settings)
+
+    def begun(self, settings: Settings) -> Metrics:
+        """The metrics; without any yet they begin at 0."""
+        if self._metrics is None:
+            from expandd.service.observability.metrics import Metrics  # noqa: PLC0415 - as said above
+
+            metrics = Metrics(settings)
+            for what, count in self._losses.items():
+                metrics.loses(what, count)
+            self._metrics = metrics
+        return self._metrics
+
+    def know(self, settings: Settings) -> None:
+        """Count by the folders of these settings from now on."""
+        if self._metrics is not None:
+            self._metrics.know(settings)
+
+    def __call__(self, event: Event) -> None:
+        if self._metrics is not None:
+            self._metrics(event)
+
+    def called(self, call: str, outcome: str, seconds: float) -> None:
+        """One request to the API is over."""
+        if self._metrics is not None:
+            self._metrics.called(call, outcome, seconds)
+
+    def loses(self, what: str, count: Callable[[], int]) -> None:
+        """Tell how much of this was lost since the start, as `count` says it whenever somebody asks."""
+        self._losses[what] = count
+        if self._metrics is not None:
+            self._metrics.loses(what, count)
+
+
+PAUSE = 15.0
+"""Seconds between two writings of the file, as Prometheus usually asks."""
+
+
+class Publisher:
+    """Brings the metrics up to date and hands them out. `text` is for threads; `run` writes the file."""
+
+    def __init__(self, metering: Metering, settings: Callable[[], Settings], log: Logger) -> None:
+        self._metering = metering
+        self._settings = settings
+        self._log = log
+        self._counting = FolderCounter()
+        self._one_at_a_time = threading.Lock()
+        self._failing = False
+
+    def text(self) -> tuple[bytes, str]:
+        """The metrics as they are now, and their media type. Blocks. Raises DatabaseAway."""
+        settings = self._settings()
+        with self._one_at_a_time:
+            metrics = self._metering.begun(settings)
+            metrics.see(build_overview(settings, self._counting), settings)
+            return metrics.text()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            settings = self._settings()
+            self._metering.know(settings)
+            if settings.metrics_file is not None:
+                await self.publish(settings.metrics_file)
+            await asyncio.sleep(PAUSE)
+
+    async def publish(self, file: Path) -> None:
+        """Write the file, whole; a disk that does not take it is told of once."""
+        try:
+            await asyncio.to_thread(self._write, file)
+        except (OSError, DatabaseAway) as error:
+            if not self._failing:
+                self._log.warning("metrics.failed", file=file, why=str(error))
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _write(self, file: Path) -> None:
+        text, _ = self.text()
+        # The name of the spare does not end in .prom, so that nobody reads it half written.
+        spare = file.with_name(f".{file.name}.new")
+        spare.write_bytes(text)
+        # Another user's node exporter reads it, whatever the service's umask is for images.
+        spare.chmod(0o644)
+        spare.replace(file)
