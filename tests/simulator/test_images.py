@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageStat
 
+from expandd.simulator.switches import ResultMetadata, ResultType, Switches
 from tests.simulator.desk import Desk, an_image, opened
 
 
@@ -96,6 +97,61 @@ def test_the_exif_orientation_is_ignored(pro: Desk) -> None:
 def test_a_colour_profile_is_kept(pro: Desk) -> None:
     result = expanded(pro, an_image(kind="PNG", icc_profile=b"a profile"), left=10)
     assert result.info["icc_profile"] == b"a profile"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("wanted", [ResultType.SAME, ResultType.JPEG, ResultType.PNG, ResultType.WEBP])
+def test_what_is_kept_of_the_metadata_is_a_switch(
+    make_desk: Callable[..., Desk], kind: str, wanted: ResultType
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    data = an_image(kind=kind, icc_profile=b"a profile", exif=exif, dpi=(300, 300))
+    none, profile, everything = (
+        expanded(make_desk(pro=True, result_type=wanted, result_metadata=kept), data, left=10)
+        for kept in (ResultMetadata.NONE, ResultMetadata.PROFILE, ResultMetadata.ALL)
+    )
+    assert not {"icc_profile", "exif", "dpi"} & none.info.keys()
+    assert profile.info["icc_profile"] == b"a profile"
+    assert not {"exif", "dpi"} & profile.info.keys()
+    assert everything.info["icc_profile"] == b"a profile"
+    assert everything.getexif()[0x010F] == "a maker"
+    # A WEBP has no place for dpi outside of its EXIF.
+    if "WEBP" not in (kind, everything.format):
+        assert everything.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_colours_can_be_shifted_inside_of_the_source_too(make_desk: Callable[..., Desk]) -> None:
+    data = encoded(Image.new("RGB", (80, 70), (100, 254, 1)))
+    result = expanded(make_desk(pro=True, plain=True, colour_shift=3), data, left=10)
+    assert result.getcolors() == [(90 * 70, (103, 255, 0))]
+
+
+def test_a_shift_of_colours_leaves_transparency_alone(make_desk: Callable[..., Desk]) -> None:
+    data = encoded(Image.new("RGBA", (80, 70), (100, 100, 100, 77)))
+    result = expanded(make_desk(pro=True, plain=True, colour_shift=-5), data, left=10)
+    assert result.getcolors() == [(90 * 70, (95, 95, 105, 77))]
+
+
+def test_details_can_be_blurred_inside_of_the_source_too(make_desk: Callable[..., Desk]) -> None:
+    data = an_image(noise=True)
+    sharp, soft = (
+        ImageStat.Stat(expanded(make_desk(pro=True, blur=blur), data, left=10).crop((20, 10, 80, 60)))
+        for blur in (0.0, 1.0)
+    )
+    assert soft.stddev[0] < sharp.stddev[0] / 2
+    assert soft.mean[0] == pytest.approx(sharp.mean[0], abs=3)
+
+
+def test_a_negative_blur_is_refused() -> None:
+    with pytest.raises(ValueError, match="blur"):
+        Switches(blur=-1)
+
+
+def test_the_first_image_of_several_in_a_jpeg_is_taken_as_the_jpeg_it_is(pro: Desk) -> None:
+    first, second = (opened(an_image(80, 70, "JPEG", seed=seed)) for seed in (1, 2))
+    data = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert expanded(pro, data, left=10).format == "JPEG"
 
 
 def test_transparency_is_kept(pro: Desk) -> None:

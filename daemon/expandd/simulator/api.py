@@ -52,7 +52,6 @@ from expandd.simulator.switches import (
     HistoryShape,
     Naming,
     Order,
-    ResultType,
     Switches,
     UploadId,
     json_or_text,
@@ -350,7 +349,7 @@ class Links:
     def __init__(self, state: State, closing: asyncio.Event) -> None:
         self._state = state
         self._closing = closing
-        self._rendered: dict[tuple[str, bool, ResultType], tuple[bytes, str]] = {}
+        self._rendered: dict[tuple[str, bool, Switches], tuple[bytes, str]] = {}
 
     async def get(self, request: Request) -> Response:
         if request.method != "GET":
@@ -383,14 +382,12 @@ class Links:
         return job, source
 
     async def _render(self, job: Job, source: Source, *, wrong_size: bool) -> tuple[bytes, str]:
-        wanted, plain = self._state.switches.result_type, self._state.switches.plain
-        key = (job.id_task, wrong_size, wanted)
+        switches = self._state.switches
+        key = (job.id_task, wrong_size, switches)
         if key not in self._rendered:
             sides = job.offsets
             offsets = Offsets(sides.top, sides.bottom, sides.left, sides.right + wrong_size)
-            result = await run_in_threadpool(
-                make_result, source.data, offsets, wanted, watermark=not job.pro, plain=plain
-            )
+            result = await run_in_threadpool(make_result, source.data, offsets, switches, watermark=not job.pro)
             while len(self._rendered) >= _KEPT_RESULTS:
                 del self._rendered[next(iter(self._rendered))]
             self._rendered[key] = result

@@ -3,17 +3,21 @@
 import io
 import math
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from expandd.simulator.state import Offsets
-from expandd.simulator.switches import ResultType
+from expandd.simulator.switches import ResultMetadata, ResultType, Switches
 
 _FORMATS = ("WEBP", "JPEG", "PNG")
 _SAVING = {"JPEG": {"quality": 92}, "WEBP": {"quality": 90, "method": 2}, "PNG": {"compress_level": 3}}
 
 # What Pillow raises for bytes that are no image, or one that is damaged, cut short or a bomb.
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+_EXIF = b"Exif\0\0"
 
 _MARGIN = 0.05  # how much of the source is mirrored beyond its border, as a part of its side
 _BLURS = (0.004, 0.014, 0.04)  # the further out the softer: radius as a part of the canvas' mean side
@@ -42,24 +46,54 @@ def measure(data: bytes, min_side: int, max_side: int) -> tuple[int, int]:
     return width, height
 
 
-def make_result(
-    data: bytes, offsets: Offsets, wanted: ResultType, *, watermark: bool, plain: bool
-) -> tuple[bytes, str]:
+def make_result(data: bytes, offsets: Offsets, switches: Switches, *, watermark: bool) -> tuple[bytes, str]:
     """The source expanded and cropped by the offsets, as an encoded image and its media type.
 
-    Inside, its pixels are untouched unless watermarked.
+    Inside, its pixels are untouched unless watermarked, shifted or blurred.
     """
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        kind = str(image.format) if wanted is ResultType.SAME else wanted.value.upper()
-        profile = image.info.get("icc_profile")
-        result = _expanded(_as_rgb(image), offsets, plain=plain)
+        kind = _kind(image, switches.result_type)
+        metadata = _metadata(image, switches.result_metadata)
+        result = _expanded(_as_rgb(image), offsets, plain=switches.plain)
+    result = _generated(result, switches.colour_shift, switches.blur)
     if watermark:
         _watermark(result)
     if kind == "JPEG" and result.mode == "RGBA":
         result = Image.alpha_composite(Image.new("RGBA", result.size, "white"), result).convert("RGB")
     buffer = io.BytesIO()
-    result.save(buffer, kind, icc_profile=profile, **_SAVING[kind])
+    result.save(buffer, kind, **metadata, **_SAVING[kind])
     return buffer.getvalue(), f"image/{kind.lower()}"
+
+
+def _kind(source: Image.Image, wanted: ResultType) -> str:
+    """The format of the result, by Pillow's name."""
+    if wanted is not ResultType.SAME:
+        return f"{wanted.value}".upper()
+    # Pillow's name for a JPEG with further images behind the first.
+    return "JPEG" if source.format == "MPO" else str(source.format)
+
+
+def _metadata(source: Image.Image, kept: ResultMetadata) -> dict[str, Any]:
+    """What of the source's metadata goes into the result, as arguments of `save`."""
+    info: Mapping[Any, Any] = {} if kept is ResultMetadata.NONE else source.info
+    # Said also where there is none: without it, a PNG takes the profile that came along with the pixels.
+    found: dict[str, Any] = {"icc_profile": info.get("icc_profile")}
+    if kept is ResultMetadata.ALL:
+        found |= {name: info[name] for name in ("exif", "dpi") if name in info}
+        if "exif" in found:
+            # Pillow reads it with the prefix that a JPEG needs from some formats, without from others.
+            found["exif"] = _EXIF + found["exif"].removeprefix(_EXIF)
+    return found
+
+
+def _generated(image: Image.Image, shift: int, blur: float) -> Image.Image:
+    """The image as a generative model hands it back: colours a few steps off, details softer."""
+    if blur:
+        image = image.filter(ImageFilter.GaussianBlur(blur))
+    if shift:
+        steps = [shift, shift, -shift, 0][: len(image.mode)]
+        image = image.point([min(255, max(0, level + step)) for step in steps for level in range(256)])
+    return image
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -99,6 +99,14 @@ class ResultType(Enum):
     WEBP = "webp"
 
 
+class ResultMetadata(Enum):
+    """What a result keeps of its source's metadata: nothing, its colour profile, or profile, EXIF and dpi."""
+
+    NONE = "none"
+    PROFILE = "profile"
+    ALL = "all"
+
+
 class Spread(Enum):
     """How generation times lie between their bounds: evenly, or most near the least (mean: a fifth of the way up)."""
 
@@ -158,6 +166,9 @@ class Switches:
     history: HistoryAnswer = HistoryAnswer.LINKS
     history_shape: HistoryShape = HistoryShape.OBJECTS
     result_type: ResultType = ResultType.SAME
+    result_metadata: ResultMetadata = ResultMetadata.PROFILE
+    colour_shift: int = 0  # steps by which red and green are brighter and blue is darker, inside the source too
+    blur: float = 0.0  # radius by which all is softer, inside the source too
     plain: bool = False  # surrounds images by one colour, at next to no cost
     redirects: int = 0  # hops before a result
 
@@ -166,6 +177,8 @@ class Switches:
             raise ValueError("switch generate_min must lie between 0 and generate_max")
         if not self.generate_path.startswith("/"):
             raise ValueError("switch generate_path must begin with a slash")
+        if self.blur < 0:
+            raise ValueError("switch blur must not be negative")
 
     def generation(self, fraction: float) -> float:
         """Seconds that a generation takes, by a random number in [0, 1]."""
