@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.domain.errors import FaultCode, FileFault
-from expandd.domain.finishing import LARGEST, Finishing, finishing, in_proportion, require_fit, scaled, sent_size
+from expandd.domain.finishing import LARGEST, Finishing, finishing, in_proportion, scaled, sent_size
+from expandd.domain.fit import require_fit
 from expandd.domain.image import ImageFormat, Prepared, Size, Whole
 from expandd.domain.offsets import Offsets
 from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultFormat, ResultRules

@@ -213,4 +213,5 @@ def test_a_result_of_another_size_differs() -> None:
 
 
 def test_endings_are_those_people_know() -> None:
-    assert [kind.extension for kind in ImageFormat] == [".jpg", ".png", ".webp"]
+    assert [kind.extension for kind in ImageFormat if kind.taken_by_api] == [".jpg", ".png", ".webp"]
+    assert (ImageFormat.TIFF.extension, ImageFormat.HEIC.extension) == (".tif", ".heic")

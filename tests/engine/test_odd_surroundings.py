@@ -168,7 +168,7 @@ async def test_another_file_under_the_name_of_one_that_cannot_be_claimed_is_take
     await workshop.until(lambda: folders.calls > 0)
     (workshop.hot[0].inbox / "bad.png").unlink()
     await workshop.advance(60.0)
-    workshop.drop("bad.png", an_image(60, 60))
+    workshop.drop("bad.png", an_image(70, 70))
     folders.heal()
     await workshop.until(lambda: workshop.names("done") == ["bad.png"] and not len(workshop.engine.jobs))
 

@@ -23,7 +23,8 @@ from expandd.domain.errors import (
     ReaderDied,
     StaleJob,
 )
-from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.finishing import Finishing, sent_size
+from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
 from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.spending import Spent, Today
@@ -177,6 +178,9 @@ class MemorySpool:
     def path(self, job_id: str) -> Path:
         return self._directory / job_id
 
+    def finished(self, job_id: str) -> Path:
+        return self._directory / f"{job_id}.finished"
+
     async def admit(self, job_id: str) -> None:
         self.incoming(job_id).rename(self.path(job_id))
 
@@ -188,8 +192,8 @@ class MemorySpool:
             raise AccountAway(PauseReason.STORAGE_UNAVAILABLE, "The spool is full.")
 
     async def drop(self, job_id: str) -> None:
-        self.incoming(job_id).unlink(missing_ok=True)
-        self.path(job_id).unlink(missing_ok=True)
+        for path in (self.incoming(job_id), self.finished(job_id), self.path(job_id)):
+            path.unlink(missing_ok=True)
 
     async def keep(self, job_id: str, sha256: str) -> None:
         if self.path(job_id).exists():
@@ -278,6 +282,10 @@ class FakeImages:
     """How many more looks end in Later."""
     deaths: int = 0
     """How many more looks their reader dies of."""
+    finished: int = 0
+    """Finishings so far."""
+    unfinishable: int = 0
+    """How many more finishings their reader dies of."""
     away: str = ""
     """Why nothing can be decoded."""
     slow: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -314,14 +322,25 @@ class FakeImages:
         await self.prove()
         return self._find(path)
 
-    async def make_upright(self, source: Path, target: Path) -> None:
-        found = _IMAGE.fullmatch(source.read_bytes())
-        assert found, "only a whole image is turned"
-        target.write_bytes(an_image(int(found[1]), int(found[2]), note="upright"))
-
-    async def first_image(self, source: Path, target: Path) -> bool:
+    async def prepare(self, source: Path, target: Path) -> Prepared:
         await self.prove()
-        return False
+        found = _IMAGE.fullmatch(source.read_bytes())
+        assert found, "only a whole image is prepared"
+        sent = sent_size(Size(int(found[1]), int(found[2])))
+        target.write_bytes(an_image(sent.width, sent.height, note="upright"))
+        return Prepared(format=ImageFormat.PNG, size=sent, exact=sent == Size(int(found[1]), int(found[2])))
+
+    async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:
+        await self.prove()
+        self.finished += 1
+        if self.unfinishable:
+            self.unfinishable -= 1
+            raise ReaderDied("it died of SIGKILL")
+        assert original.is_file()
+        assert made.is_file()
+        size = plan.size
+        target.write_bytes(an_image(size.width, size.height, note="finished"))
+        return True
 
     def _find(self, path: Path) -> Finding:
         try:

@@ -85,6 +85,14 @@ class OriginalLost:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishFailed:
+    """The API's own bytes are delivered: putting the original's pixels and metadata back has failed."""
+
+    job: Job
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class BroughtBack:
     """A file that was given up unfinished has become whole in the error folder and is back in its inbox."""
 
@@ -169,6 +177,7 @@ Event = (
     | JobHeld
     | JobClosed
     | OriginalLost
+    | FinishFailed
     | BroughtBack
     | StrayStuck
     | PauseStarted

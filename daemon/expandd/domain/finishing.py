@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from expandd.domain.errors import Fault, FaultCode, FileFault
-from expandd.domain.image import ImageFormat, Prepared, Size, Whole
+from expandd.domain.image import ImageFormat, Prepared, Size
 from expandd.domain.offsets import Offsets, round_half_up
-from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultRules, format_of
+from expandd.domain.result_rules import Metadata, Pixels, ResultRules, format_of
 
 SMALLEST, LARGEST = 64, 4096
 """The least and the most px that the API takes on each side (API.md, Facts)."""
@@ -31,27 +30,6 @@ def sent_size(size: Size) -> Size:
         return size
     scale = Fraction(LARGEST, longer)
     return Size(round_half_up(size.width * scale), round_half_up(size.height * scale))
-
-
-def require_fit(whole: Whole, accept: Accept, oversize: Oversize) -> None:
-    """Raises FileFault for an image that its folder does not take."""
-    size, sides = whole.size, f"{SMALLEST} to {LARGEST} px"
-    takes = f"The image is {size} px; only images of {sides} on each side can be expanded."
-    if accept is Accept.API and not whole.format.taken_by_api:
-        message = f"This is a {whole.format.title} image; this folder takes only JPEG, PNG and WEBP (`accept: api`)."
-        raise FileFault(Fault(FaultCode.UNSUPPORTED_TYPE, message, "Export it as JPEG, PNG or WEBP and drop that."))
-    if min(size.width, size.height) < SMALLEST:
-        what = f"Export it with at least {SMALLEST} px on its shorter side and drop that."
-        raise FileFault(Fault(FaultCode.TOO_SMALL, takes, what))
-    sent = sent_size(size)
-    if sent == size:
-        return
-    if oversize is Oversize.ERROR:
-        what = f"Export it with at most {LARGEST} px on its longer side and drop that."
-        raise FileFault(Fault(FaultCode.TOO_LARGE, takes, what))
-    if min(sent.width, sent.height) < SMALLEST:
-        message = f"The image is {size} px: reduced to {LARGEST} px it is only {sent}, and the API takes {sides}."
-        raise FileFault(Fault(FaultCode.TOO_SMALL, message, "Cut it into shorter pieces and drop those."))
 
 
 def scaled(offsets: Offsets, original: Size, sent: Size) -> Offsets:
@@ -133,7 +111,6 @@ def in_proportion(made: Size, plan: Finishing) -> bool:
     return abs(ratio - 1) <= MOST_OFF
 
 
-def room(size: Size, image_format: ImageFormat, *, converts: bool) -> int:
-    """Bytes that a result of `size` px can take at most: four channels, of two bytes where the format has them."""
-    deep = converts and image_format in {ImageFormat.PNG, ImageFormat.TIFF}
-    return size.pixels * (8 if deep else 4)
+def most_bytes(size: Size, *, converts: bool) -> int:
+    """Bytes that a result of `size` px can take at most: four channels, of two bytes where it may be so deep."""
+    return size.pixels * (8 if converts else 4)

@@ -9,8 +9,10 @@ from typing import Any
 
 from expandd.domain.bounds import WallTime
 from expandd.domain.errors import Fault, IllegalMove
-from expandd.domain.image import ImageFormat, Size
+from expandd.domain.finishing import Finishing, finishing, most_bytes, scaled, sent_size
+from expandd.domain.image import ImageFormat, Prepared, Size
 from expandd.domain.offsets import Offsets
+from expandd.domain.result_rules import AS_A_RULE, ResultRules
 from expandd.domain.settings import Duplicates, HotFolder, Originals
 from expandd.domain.spending import Outcome, Payments, begun, known
 
@@ -108,18 +110,30 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The dropped image: its size in px as a person sees it, and its EXIF orientation (1 to 8)."""
+    """The dropped image: its size in px as a person sees it, and its EXIF orientation (1 to 8).
+
+    `converts`, `several` and `metadata` as in `Whole`.
+    """
 
     identity: FileIdentity
     format: ImageFormat | None = None
     size: Size | None = None
     orientation: int = 1
     sha256: str = ""
+    converts: bool = False
+    several: bool = False
+    metadata: bool = False
+
+    @property
+    def needs_copy(self) -> bool:
+        """Whether the API is sent a copy that is made of it."""
+        too_large = self.size is not None and sent_size(self.size) != self.size
+        return self.orientation != 1 or self.converts or self.several or too_large
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The paid bytes in the spool. `expected` is the size in px that the offsets promise."""
+    """An image in the spool: the paid bytes, or what was made of them. `expected` is the size in px of the result."""
 
     sha256: str
     bytes: int
@@ -145,6 +159,7 @@ class Place:
     originals: Originals
     duplicates: Duplicates = Duplicates.EXPAND
     sidecar: bool = False
+    result: ResultRules = AS_A_RULE
 
     @classmethod
     def of(cls, folder: HotFolder) -> Place:
@@ -158,6 +173,7 @@ class Place:
             originals=folder.originals,
             duplicates=folder.duplicates,
             sidecar=folder.sidecar,
+            result=folder.result,
         )
 
 
@@ -178,7 +194,9 @@ class Job:
 
     `relative` is its path below the inbox as it was dropped. `attempts` counts the tries of the step in progress,
     `tries` those of the whole job, `uploads` the uploads that the API took, `strikes` the failures in a row of this
-    image alone, while the API served. `target` (the result) and `resting` (the original) are chosen final paths,
+    image alone, while the API served. `prepared` is the copy that the API was sent, None for the file itself. `result`
+    are the API's own bytes, `finished` what was made of them, and `finish_failed` why the API's bytes are delivered
+    without that. `target` (the result) and `resting` (the original) are chosen final paths,
     written down before a file is put there. `reused_from` is the earlier job with the same bytes and offsets whose
     result this one gets for nothing; `duplicate_of` the earlier one where this one is paid for all the same.
     """
@@ -195,7 +213,10 @@ class Job:
     task_id: str = ""
     link: str = ""
     notifications: tuple[int, ...] = ()
+    prepared: Prepared | None = None
     result: Result | None = None
+    finished: Result | None = None
+    finish_failed: str = ""
     target: Path | None = None
     resting: Path | None = None
     fault: Fault | None = None
@@ -218,6 +239,45 @@ class Job:
     @property
     def work_file(self) -> Path:
         return self.work_dir / self.relative.name
+
+    @property
+    def asked(self) -> Offsets:
+        """What the API is asked to add to what it is sent."""
+        if self.source.size is None or self.prepared is None:
+            return self.offsets
+        return scaled(self.offsets, self.source.size, self.prepared.size)
+
+    @property
+    def room(self) -> int:
+        """Bytes that its result can take at most; 0 where its size is not known."""
+        if self.source.size is None:
+            return 0
+        return most_bytes(self.offsets.applied_to(self.source.size), converts=self.source.converts)
+
+    @property
+    def as_made(self) -> bool:
+        """Whether the API's own bytes are what is delivered."""
+        return self.finished is None or self.finished == self.result
+
+    @property
+    def final(self) -> Result | None:
+        """What is delivered, or was: the finished image, else the API's own."""
+        return self.finished or self.result
+
+    @property
+    def finishing(self) -> Finishing | None:
+        """How the API's image becomes the result; None where it is the result as it is, or nothing is known of it."""
+        if self.result is None or self.source.size is None or self.source.format is None:
+            return None
+        plan = finishing(
+            rules=self.place.result,
+            source=self.source.format,
+            original=self.source.size,
+            offsets=self.offsets,
+            prepared=self.prepared,
+            made=self.result.format,
+        )
+        return plan if plan.canvas or self.source.metadata else None
 
     @property
     def paid(self) -> bool:
@@ -298,6 +358,7 @@ def believing(job: Job, record: Job, now: float) -> Job:
         image_id=record.image_id,
         task_id=record.task_id,
         uploads=record.uploads,
+        prepared=record.prepared,
         offsets=record.offsets,
         source=replace(record.source, identity=job.source.identity),
         fault=None,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated
 
 from expandd.domain.image import ImageFormat
+from expandd.domain.written import Between
 
 
 class Accept(Enum):
@@ -58,12 +60,20 @@ class Metadata(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRules:
-    """`quality` (1 to 100) is that of JPEG and WEBP results that are written here."""
+    """What results are made of, and how they are written."""
 
     pixels: Pixels = Pixels.AUTO
+    """Whose pixels lie where the original was: the original's, the API's, or the original's only where the API saw a
+    copy with other pixels."""
     format: ResultFormat = ResultFormat.AUTO
-    quality: int = 95
+    """The format: the API's for originals it saw themselves and the original's for others, or one of the others."""
+    quality: Annotated[int, Between(1, 100, "a quality")] = 95
+    """The quality of JPEG and WEBP results that are written here."""
     metadata: Metadata = Metadata.KEEP
+    """Whether EXIF, XMP and IPTC of the original come along; its colour profile and resolution always do."""
+
+
+AS_A_RULE = ResultRules()
 
 
 def nearest(source: ImageFormat) -> ImageFormat:

@@ -7,51 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
 from expandd.domain.offsets import Preset
-
-MOST = 10_000_000
-"""No count is larger: a number beyond it is a slip of the finger."""
-
-
-class Written(Enum):
-    """How a value stands in the file, where its type alone does not tell. `adapters/config/values.py` checks each."""
-
-    NOT_NULL = auto()
-    """None is a key that was left out; null is refused."""
-    DURATION = auto()
-    DURATION_OR_FOREVER = auto()
-    NAME_TEMPLATE = auto()
-    PRESET_NAME = auto()
-    PRESET = auto()
-    BASE_URL = auto()
-    URL_PATH = auto()
-    SCALAR = auto()
-    COMMAND = auto()
-    HOOK_URL = auto()
-    LISTEN = auto()
-    HOSTS = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """A whole number within bounds. `what` says in messages what it counts; `or_null`: null is no limit."""
-
-    lowest: int
-    highest: int
-    what: str = "a whole number"
-    or_null: bool = False
-
-
-Seconds = Annotated[float, Written.DURATION]
-SecondsOrForever = Annotated[float | None, Written.DURATION_OR_FOREVER]
-Images = Annotated[int | None, Between(0, MOST, "a number of images", or_null=True)]
-PresetName = Annotated[str, Written.PRESET_NAME]
-Scalar = Annotated[str | int | float | bool | None, Written.SCALAR]
+from expandd.domain.result_rules import AS_A_RULE, Accept, Oversize, ResultRules
+from expandd.domain.written import (
+    MOST,
+    Between,
+    Images,
+    PresetName,
+    Scalar,
+    Seconds,
+    SecondsOrForever,
+    Written,
+)
 
 
 class Originals(Enum):
@@ -130,6 +102,12 @@ class FolderDefaults:
     """How many images of this folder may be paid for; a folder's own stands in place of the default."""
     burst: Burst | None = None
     """More files than this within this time are held until a person releases them; null is no limit."""
+    accept: Accept = Accept.ALL
+    """Which images are taken: all that can be read, or those that the API takes itself (JPEG, PNG, WEBP)."""
+    oversize: Oversize = Oversize.REDUCE
+    """What happens to an image over 4096 px: the API sees a smaller copy and the result has the full size, or error."""
+    result: ResultRules = AS_A_RULE
+    """What results are made of, and how they are written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from expandd.domain.errors import FileFault
+from expandd.domain.fit import require_fit
 from expandd.domain.image import Finding, Size, Unfinished, Unfit, Whole
 from expandd.domain.offsets import Offsets, resolve
 from expandd.domain.settings import HotFolder
@@ -78,6 +79,7 @@ def content_decision(finding: Finding, folder: HotFolder) -> Expandable | Unfini
     if not isinstance(finding, Whole):
         return finding
     try:
+        require_fit(finding, folder.accept, folder.oversize)
         return Expandable(finding, resolve(folder.preset, finding.size))
     except FileFault as error:
         return Unfit(error.fault)

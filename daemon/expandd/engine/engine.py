@@ -33,6 +33,7 @@ from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.deliver import Delivery
 from expandd.engine.job.download import Downloader
 from expandd.engine.job.failures import FaultScope, ImageFailures
+from expandd.engine.job.finish import Finisher
 from expandd.engine.job.pipeline import Pipeline
 from expandd.engine.job.reconcile import Reconciler
 from expandd.engine.job.submit import RequestRefusals, Submitter
@@ -136,6 +137,7 @@ def pipeline(on: EngineParts, *, slots: Slots, reconciler: Reconciler) -> Pipeli
         ),
         reconciler=reconciler,
         downloader=downloader,
+        finisher=Finisher(jobs=on.jobs, folders=out.folders, images=on.decoders, spool=out.spool, work=work),
         delivery=Delivery(
             jobs=on.jobs,
             breakers=on.breakers,

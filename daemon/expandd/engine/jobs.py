@@ -12,6 +12,7 @@ from typing import Any
 from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import (
     DuplicateFound,
+    FinishFailed,
     JobClosed,
     JobHeld,
     JobMoved,
@@ -211,6 +212,10 @@ class Jobs:
         after = await self.note(job, note=why)
         self._emit(OriginalLost(after))
         return after
+
+    async def deliver_as_made(self, job: Job, why: str) -> None:
+        """Write down that the API's own bytes are delivered, since they could not be finished."""
+        self._emit(FinishFailed(await self.note(job, finish_failed=why), why))
 
     async def duplicate(self, job: Job, earlier: Job) -> None:
         """Write down that a job is paid for though its folder has paid for the same bytes before."""

@@ -11,7 +11,8 @@ from typing import Protocol
 from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
 from expandd.domain.commands import Command, Hold
 from expandd.domain.events import Event
-from expandd.domain.image import Finding
+from expandd.domain.finishing import Finishing
+from expandd.domain.image import Finding, Prepared
 from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, InboxState
@@ -116,12 +117,18 @@ class Images(Protocol):
         """The same of a downloaded result: complete, of any size in pixels. Raises Later."""
         ...
 
-    async def make_upright(self, source: Path, target: Path) -> None:
-        """Write a copy with its EXIF orientation applied to the pixels: what a person sees is what the API gets."""
+    async def prepare(self, source: Path, target: Path) -> Prepared:
+        """Write the copy that the API is sent: the first image of `source`, upright, in sRGB, at most 4096 px a side.
+
+        The same file gives the same bytes. Raises FileFault when it cannot be decoded, Later, ReaderDied.
+        """
         ...
 
-    async def first_image(self, source: Path, target: Path) -> bool:
-        """Write the first image of a file that holds several; False, and nothing written, where it holds one."""
+    async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:
+        """Write the result of `original` and of the API's image at `made` to `target`, as `plan` says.
+
+        False, and nothing written, where the API's own bytes are the result. Raises FileFault, Later, ReaderDied.
+        """
         ...
 
 
@@ -289,7 +296,13 @@ class Spool(Protocol):
         """Where an unfinished download may be written."""
         ...
 
-    def path(self, job_id: str) -> Path: ...
+    def path(self, job_id: str) -> Path:
+        """Where the downloaded bytes are."""
+        ...
+
+    def finished(self, job_id: str) -> Path:
+        """Where what is made of them is."""
+        ...
 
     async def admit(self, job_id: str) -> None:
         """Make the incoming file the downloaded one, durably. Repeating it is fine."""
@@ -304,7 +317,7 @@ class Spool(Protocol):
         ...
 
     async def drop(self, job_id: str) -> None:
-        """Forget the bytes of a job that is over."""
+        """Forget the bytes of a job that is over, and what was made of them."""
         ...
 
     async def keep(self, job_id: str, sha256: str) -> None:

@@ -11,6 +11,7 @@ from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.load import load
 from expandd.adapters.config.model import ConfigKeys, FolderKeys, checked, keys_of, schema
 from expandd.adapters.config.presets import PresetKeys
+from expandd.domain.result_rules import ResultRules
 from expandd.domain.settings import ApiSettings, Budget, Burst, FolderDefaults, Hook, Hooks, Keep, PageSettings
 from tests.support.configurations import directories
 
@@ -38,8 +39,17 @@ def test_the_example_loads(tmp_path: Path) -> None:
 def test_the_example_shows_every_key() -> None:
     data = example().data
     folder = {**data["folders"][0], **data["folders"][1], **data["defaults"]}
-    shown = [data, data["api"], data["keep"], data["defaults"], folder, data["hooks"], data["budget"]]
-    sections = (ConfigKeys, ApiSettings, Keep, FolderDefaults, FolderKeys, Hooks, Budget)
+    shown = [
+        data,
+        data["api"],
+        data["keep"],
+        data["defaults"],
+        folder,
+        data["hooks"],
+        data["budget"],
+        data["defaults"]["result"],
+    ]
+    sections = (ConfigKeys, ApiSettings, Keep, FolderDefaults, FolderKeys, Hooks, Budget, ResultRules)
     for keys, section in zip(shown, sections, strict=True):
         assert set(keys) == set(keys_of(section))
     presets = [*data["presets"].values(), data["folders"][1]["offsets"]]

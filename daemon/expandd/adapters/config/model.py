@@ -21,7 +21,8 @@ from expandd.adapters.config.config_errors import KeyPath
 from expandd.adapters.config.presets import PresetKeys, one_way
 from expandd.adapters.config.values import CHECKED, FOREVER, choice, whole, word
 from expandd.domain.offsets import Amount, Preset
-from expandd.domain.settings import Between, FolderDefaults, Hook, SecondsOrForever, SharedSettings, Written
+from expandd.domain.settings import FolderDefaults, Hook, SharedSettings
+from expandd.domain.written import Between, SecondsOrForever, Written
 
 MaybePath = Annotated[Path | None, Written.NOT_NULL]
 

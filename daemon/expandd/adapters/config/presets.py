@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from expandd.adapters.config.config_errors import ConfigError, KeyPath, listed
 from expandd.adapters.config.values import MOST_PIXELS
 from expandd.domain.offsets import NOTHING, Amount, Anchor, Aspect, Canvas, Preset, Sides, Unit
-from expandd.domain.settings import Between, Written
+from expandd.domain.written import Between, Written
 
 SIDES = ("top", "bottom", "left", "right")
 CANVAS = ("width", "height")

@@ -18,7 +18,7 @@ from expandd.adapters.config import addresses
 from expandd.adapters.config.config_errors import did_you_mean, listed, refused
 from expandd.domain.naming import FIELDS, template_config_error
 from expandd.domain.offsets import Amount, Unit
-from expandd.domain.settings import Between, Written
+from expandd.domain.written import Between, Written
 
 LONGEST = 365 * 86400.0
 MOST_PIXELS = 100_000

@@ -40,6 +40,9 @@ class FileSpool:
     def path(self, job_id: str) -> Path:
         return self._directory / job_id
 
+    def finished(self, job_id: str) -> Path:
+        return self._directory / f"{job_id}.finished"
+
     async def admit(self, job_id: str) -> None:
         await self._off_loop(self._disk.rename, self.incoming(job_id), self.path(job_id))
 
@@ -59,11 +62,11 @@ class FileSpool:
             )
 
     async def drop(self, job_id: str) -> None:
-        def both() -> None:
-            self.incoming(job_id).unlink(missing_ok=True)
-            self.path(job_id).unlink(missing_ok=True)
+        def all_of_it() -> None:
+            for path in (self.incoming(job_id), self.finished(job_id), self.path(job_id)):
+                path.unlink(missing_ok=True)
 
-        await self._off_loop(both)
+        await self._off_loop(all_of_it)
 
     async def keep(self, job_id: str, sha256: str) -> None:
         await self._off_loop(self._keep, self.path(job_id), self._kept / sha256)

@@ -180,7 +180,8 @@ def _decoded(file: BinaryIO, found: Structure) -> Finding:
         return _swelling(found)
     except Exception as error:  # noqa: BLE001, decoders raise whatever a hostile file makes them stumble over
         return damaged(found.format, error)
-    return Whole(format=found.format, size=as_seen(found.size, orientation), orientation=orientation)
+    size = as_seen(found.size, orientation)
+    return Whole(format=found.format, size=size, orientation=orientation, several=found.several)
 
 
 def _swelling(found: Structure) -> Unfit:

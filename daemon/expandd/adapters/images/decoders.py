@@ -38,7 +38,8 @@ from expandd.adapters.images.process import (
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.images.shares import PATIENCE, SPARE, Share
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
-from expandd.domain.image import Finding, Unfinished, Unfit, Whole
+from expandd.domain.finishing import Finishing
+from expandd.domain.image import Finding, ImageFormat, Prepared, Unfinished, Unfit, Whole
 
 # The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
 # from a lack of memory, SIGBUS from a file that shrank while it was read.
@@ -362,12 +363,19 @@ class PillowImages:
         except OutOfTime:
             return _tiring()
 
-    async def make_upright(self, source: Path, target: Path) -> None:
-        """Write a copy of `source` with its EXIF orientation applied to the pixels.
+    async def prepare(self, source: Path, target: Path) -> Prepared:
+        found = await self.examine(source)
+        if not isinstance(found, Whole):
+            raise FileFault(found.fault)
+        exact = found.orientation == 1 or found.format is not ImageFormat.JPEG
+        await self._write(Task.FIRST_IMAGE if found.orientation == 1 else Task.MAKE_UPRIGHT, source, target)
+        return Prepared(format=found.format, size=found.size, exact=exact)
 
-        It is synced, whole or not at all, of the same format, with the colour profile and the other EXIF.
-        Raises FileFault for a source that cannot be decoded, Later when it cannot be done just now.
-        """
+    async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:  # noqa: ARG002, a port
+        return False
+
+    async def make_upright(self, source: Path, target: Path) -> None:
+        """Write a synced copy of `source` with its EXIF orientation applied to the pixels. Raises FileFault, Later."""
         await self._write(Task.MAKE_UPRIGHT, source, target)
 
     async def first_image(self, source: Path, target: Path) -> bool:

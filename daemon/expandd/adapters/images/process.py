@@ -116,16 +116,9 @@ def parse_ready(line: bytes) -> Ready:
 
 def answer_line(answer: Answer) -> bytes:
     match answer:
-        case Whole(format=image_format, size=size, orientation=orientation):
-            return _line(
-                {
-                    "is": "whole",
-                    "format": image_format.value,
-                    "width": size.width,
-                    "height": size.height,
-                    "orientation": orientation,
-                }
-            )
+        case Whole(size=size):
+            facts = asdict(answer) | {"format": answer.format.value, "size": (size.width, size.height)}
+            return _line({"is": "whole"} | facts)
         case Unfinished(fault=fault) | Unfit(fault=fault):
             kind = "unfit" if isinstance(answer, Unfit) else "unfinished"
             return _line({"is": kind, **asdict(fault), "code": fault.code.value})
@@ -145,8 +138,8 @@ def parse_answer(line: bytes) -> Answer:
     fields = json.loads(line)
     match fields["is"]:
         case "whole":
-            size = Size(fields["width"], fields["height"])
-            return Whole(format=ImageFormat(fields["format"]), size=size, orientation=fields["orientation"])
+            del fields["is"]
+            return Whole(**fields | {"format": ImageFormat(fields["format"]), "size": Size(*fields["size"])})
         case "unfit" | "unfinished" as kind:
             fault = Fault(FaultCode(fields["code"]), fields["message"], fields["what_to_do"])
             return Unfit(fault) if kind == "unfit" else Unfinished(fault)

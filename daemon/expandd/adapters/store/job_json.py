@@ -50,7 +50,9 @@ def _codec(kind: Any) -> _Codec:
     """The codec of a type. Raises TypeError for one that none is known of: it must be added here."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _ranged(_codec(arguments[0]), arguments[1])
+        value, check = _codec(arguments[0]), arguments[1]
+        # Other annotations say how a value stands in the configuration.
+        return _ranged(value, check) if callable(check) else value
     if origin in {Union, UnionType} and arguments[1:] == (NoneType,):
         return _optional(_codec(arguments[0]))
     if origin is tuple and arguments[1:] == (...,):

@@ -13,7 +13,8 @@ from typing import TypeVar
 from expandd.domain.backoff import ACCOUNT, FOLDER, Backoff
 from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, ImageIdRefused, Later
 from expandd.domain.events import PauseEnded, PauseStarted
-from expandd.domain.image import Finding
+from expandd.domain.finishing import Finishing
+from expandd.domain.image import Finding, Prepared
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
@@ -244,11 +245,11 @@ class Decoders:
     async def examine_result(self, path: Path) -> Finding:
         return await self._through(lambda: self._images.examine_result(path))
 
-    async def make_upright(self, source: Path, target: Path) -> None:
-        await self._through(lambda: self._images.make_upright(source, target))
+    async def prepare(self, source: Path, target: Path) -> Prepared:
+        return await self._through(lambda: self._images.prepare(source, target))
 
-    async def first_image(self, source: Path, target: Path) -> bool:
-        return await self._through(lambda: self._images.first_image(source, target))
+    async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:
+        return await self._through(lambda: self._images.finish(original, made, target, plan))
 
     async def run(self) -> None:
         """Try again and again while none can be started. Until cancelled."""

@@ -180,6 +180,9 @@ class Intake:
             format=ready.whole.format,
             size=ready.whole.size,
             orientation=ready.whole.orientation,
+            converts=ready.whole.converts,
+            several=ready.whole.several,
+            metadata=ready.whole.metadata,
         )
         job = Job(
             id=self._randomness.job_id(),

@@ -60,7 +60,13 @@ class Deduplicator:
             return NOW
         if not await self._spool.reuse(reused_from.result.sha256, job.id):
             return None
-        await self._jobs.move(job, JobState.DOWNLOADED, reused_from=reused_from.id, result=reused_from.result)
+        await self._jobs.move(
+            job,
+            JobState.DOWNLOADED,
+            reused_from=reused_from.id,
+            result=reused_from.result,
+            prepared=reused_from.prepared,
+        )
         return NOW
 
     async def _tell(self, job: Job) -> None:

@@ -48,20 +48,25 @@ class Delivery:
 
     async def deliver(self, job: Job) -> Turn:
         """Put the result into the outbox, never over another file."""
-        result = job.result
+        result = job.final
         assert result is not None, "a downloaded job has its result written down"
+        bytes_of = self._spool.path if job.as_made else self._spool.finished
         target = job.target or await self._choose_target(job, result)
         if not await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox)):
             await self._jobs.note(job, target=None)
             return NOW
         try:
-            published = await self._folders.publish(self._spool.path(job.id), target, result.sha256)
+            published = await self._folders.publish(bytes_of(job.id), target, result.sha256)
         except SpoolDamaged as error:
+            if not job.as_made:
+                # The API's own bytes are there: it is made of them anew.
+                await self._jobs.note(job, finished=None, target=None, note=str(error))
+                return NOW
             await self._spool.drop(job.id)
             # The bytes of a duplicate cannot be fetched again: what is settled by it begins anew.
             again = {"reused_from": "", "result": None} if job.reused_from else {}
             to = JobState.CLAIMED if job.reused_from else JobState.RENDERED
-            await self._jobs.move(job, to, target=None, note=str(error), **again)
+            await self._jobs.move(job, to, target=None, finished=None, finish_failed="", note=str(error), **again)
             return NOW
         if not published:
             await self._jobs.note(job, target=None)
@@ -78,9 +83,9 @@ class Delivery:
         await self._work.prove(job)
         removing = job.place.originals is Originals.DELETE
         lost = await self._is_lost(job)
-        if job.place.sidecar and job.result is not None and job.target is not None:
+        if job.place.sidecar and job.final is not None and job.target is not None:
             known = job.with_(resting=None if lost else job.resting or job.work_file)
-            await self._folders.write_result_sidecar(known, job.result, job.target)
+            await self._folders.write_result_sidecar(known, job.final, job.target)
         if not lost:
             job = await self._appointed(job, None if removing else job.place.done)
         if removing:

@@ -62,7 +62,7 @@ class Downloader:
 
     async def fetch(self, job: Job) -> Turn:
         """Download, check, spool."""
-        await self._spool.prove(self._room(job))
+        await self._spool.prove(job.room)
         try:
             fetched = await self._download(job)
             result = await self._checked(job, fetched)
@@ -95,7 +95,7 @@ class Downloader:
         if not isinstance(finding, Whole):
             raise Later(f"the downloaded result is no whole image: {finding.fault.message}")
         expected = job.offsets.applied_to(job.source.size) if job.source.size else finding.size
-        if finding.size.width * finding.size.height > MOST_TIMES * expected.width * expected.height:
+        if finding.size.pixels > MOST_TIMES * expected.pixels:
             raise Later(f"the downloaded result claims {finding.size} px where {expected} were ordered")
         return Result(
             sha256=fetched.sha256,
@@ -127,9 +127,3 @@ class Downloader:
         rendered = job.entered(JobState.RENDERED)
         old = rendered is not None and self._clock.wall() - rendered >= RESULT_LIFE
         return old and job.attempts >= MOST_DEAD
-
-    def _room(self, job: Job) -> int:
-        if job.source.size is None:
-            return 0
-        result = job.offsets.applied_to(job.source.size)
-        return 4 * result.width * result.height

@@ -22,6 +22,7 @@ from expandd.engine.flow.slots import SlotKeeping
 from expandd.engine.job.deliver import Delivery
 from expandd.engine.job.download import Downloader
 from expandd.engine.job.failures import FaultScope, words
+from expandd.engine.job.finish import Finisher
 from expandd.engine.job.reconcile import Reconciler
 from expandd.engine.job.submit import Submitter
 from expandd.engine.jobs import Jobs
@@ -35,6 +36,7 @@ class Bounds:
     uploads: int = 4
     downloads: int = 4
     deliveries: int = 2
+    finishes: int = 2
 
 
 class _Shares:
@@ -46,6 +48,9 @@ class _Shares:
 
     def of(self, job: Job) -> asyncio.Semaphore:
         return self._bounds[self._disk_of(job)]
+
+
+_Step = tuple[_Shares | None, Callable[[Job], Awaitable[Turn]]]
 
 
 def _only(job: Job) -> Hashable:
@@ -80,6 +85,7 @@ class Pipeline:
         submitter: Submitter,
         reconciler: Reconciler,
         downloader: Downloader,
+        finisher: Finisher,
         delivery: Delivery,
         fault_scope: FaultScope,
         mount_of: Callable[[Path], Hashable],
@@ -91,12 +97,14 @@ class Pipeline:
         self._breakers = breakers
         self._reconciler = reconciler
         self._downloader = downloader
+        self._finisher = finisher
         self._randomness = randomness
         self._admission = leave
         self._fault_scope = fault_scope
         sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
         delivers = _Shares(bounds.deliveries, _moves(mount_of))
-        self._steps: dict[JobState, tuple[_Shares | None, Callable[[Job], Awaitable[Turn]]]] = {
+        self._finish: _Step = (_Shares(bounds.finishes, _reads(mount_of)), finisher.finish)
+        self._steps: dict[JobState, _Step] = {
             JobState.CLAIMED: (sends, submitter.upload),
             JobState.UPLOADED: (sends, submitter.pay),
             JobState.SUBMITTING: (None, submitter.mark_unknown),
@@ -125,7 +133,7 @@ class Pipeline:
             return away
         if not self._slots.has_slot(job):
             return FAILING_WAIT if job.strikes else SLOT_WAIT
-        bound, step = self._steps[job.state]
+        bound, step = self._step(job)
         if bound is None:
             turn = await self._tried(job, step)
         else:
@@ -133,6 +141,11 @@ class Pipeline:
                 turn = await self._tried(job, step)
         self._slots.settle(job_id)
         return turn
+
+    def _step(self, job: Job) -> _Step:
+        if job.state is JobState.DOWNLOADED and self._finisher.wants(job):
+            return self._finish
+        return self._steps[job.state]
 
     async def _tried(self, job: Job, step: Callable[[Job], Awaitable[Turn]]) -> Turn:
         try:

@@ -19,7 +19,7 @@ from expandd.domain.errors import (
     OutcomeUnknown,
     ReaderDied,
 )
-from expandd.domain.image import ImageFormat
+from expandd.domain.image import Prepared
 from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.engine.control.holds import LOOK
@@ -86,7 +86,8 @@ MOST_UPLOADS = 3
 Uploads that were repeated for their age alone do not count.
 """
 
-UPRIGHT = ".upright"
+COPY = ".prepared"
+"""The name beside the file of the copy that the API is sent."""
 
 PAUSE = 1.0
 """Seconds until a job that only waits for a general permission looks again."""
@@ -214,7 +215,7 @@ class Submitter:
         return NOW
 
     async def _send(self, job: Job) -> Turn:
-        sent, sha256 = await self._prepared(job)
+        sent, sha256, prepared = await self._prepared(job)
         try:
             uploaded = await self._image_failures.call(job, Step.UPLOAD, self._api.upload(sent, job.relative.name))
         except FileFault:
@@ -228,35 +229,27 @@ class Submitter:
             JobState.UPLOADED,
             image_id=uploaded.image_id,
             source=source,
+            prepared=prepared,
             uploads=job.uploads + 1,
             strikes=0,
         )
         return NOW
 
-    async def _prepared(self, job: Job) -> tuple[Path, str]:
-        """What is sent, and the digest of the file it is made from where it is not that file itself."""
+    async def _prepared(self, job: Job) -> tuple[Path, str, Prepared | None]:
+        """What is sent; the digest of the file and what is known of its copy where that is sent in its place."""
+        if not job.source.needs_copy:
+            return job.work_file, "", None
+        copy = job.work_dir / COPY
+        sha256 = await self._digest(job)
         try:
-            sent = await self._to_send(job)
+            prepared = await self._images.prepare(job.work_file, copy)
         except ReaderDied as error:
             self._deaths[job.id] = self._deaths.get(job.id, 0) + 1
             if self._deaths[job.id] >= MOST_DEATHS:
                 raise FileFault(READER_DIES) from error
             raise
         self._deaths.pop(job.id, None)
-        return sent
-
-    async def _to_send(self, job: Job) -> tuple[Path, str]:
-        source, made = job.work_file, job.work_dir / UPRIGHT
-        if job.source.orientation != 1:
-            sha256 = await self._digest(job)
-            await self._images.make_upright(source, made)
-            return made, sha256
-        if job.source.format is ImageFormat.JPEG and await self._images.first_image(source, made):
-            # Once more, now that it is known of which bytes: somebody may still be writing them.
-            sha256 = await self._digest(job)
-            await self._images.first_image(source, made)
-            return made, sha256
-        return source, ""
+        return copy, sha256, prepared
 
     async def _digest(self, job: Job) -> str:
         try:
@@ -282,16 +275,14 @@ class Submitter:
         return None if sha256 == job.source.sha256 else "the file was still being written"
 
     async def _prove_storage(self, job: Job) -> None:
-        if job.source.size is None:
-            return
-        result = job.offsets.applied_to(job.source.size)
-        room = 4 * result.width * result.height
+        room = job.room
         breaker = self._breakers.storage(job.place.inbox)
         await self._folders.prove(job.place.outbox, room)
         await self._folders.prove(job.place.done, job.source.identity.size)
         self._fault_scope.prove_stores(job.place.inbox)
         breaker.passed()
-        await self._spool.prove(room)
+        # The API's own bytes stay beside what is made of them.
+        await self._spool.prove(2 * room if job.source.needs_copy else room)
 
     async def _generate(self, job: Job) -> Turn:
         try:
@@ -301,7 +292,7 @@ class Submitter:
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
             raise
         try:
-            call = self._api.generate(job.image_id, job.offsets)
+            call = self._api.generate(job.image_id, job.asked)
             task_id = await self._image_failures.call(job, Step.GENERATE, call)
         except OutcomeUnknown as error:
             await self._jobs.move(job, JobState.UNKNOWN, note=str(error))

@@ -229,16 +229,10 @@ class EventLog:
 
     def __call__(self, event: e.Event) -> None:
         match event:
-            case e.JobMoved(job, before) if job.state not in {JobState.DONE, JobState.FAILED}:
+            case e.JobMoved(job, before):
                 self._moved(job, before)
-            case e.JobRetrying(job, why, seconds):
-                self._log.info("job.retrying", **job_context(job), why=why, again_in=round(seconds, 1))
-            case e.JobHeld(job, why):
-                self._log.warning("job.held", **job_context(job), why=why, what_to_do=asked(job))
             case e.JobClosed(job):
                 self._closed(job)
-            case e.OriginalLost(job):
-                self._log.warning("job.original_lost", **job_context(job), delivered_to=job.target)
             case e.PauseStarted(pause, reason, why):
                 self._log.warning("pause.started", pause=pause, reason=reason.value, why=why)
             case e.PauseEnded(pause, reason, seconds):
@@ -247,10 +241,18 @@ class EventLog:
                 self._log.error("bug.found", where=where, exc_info=error)
             case e.Recovered(open_jobs, returned):
                 self._log.info("engine.recovered", open_jobs=open_jobs, returned_files=returned)
+            case e.FileSettled() | e.FileIgnored() | e.FileUnfinished() | e.StrayStuck() | e.WatchRenewed():
+                self._about_inbox(event)
+            case e.AccountShared(holder):
+                self._log.warning("account.shared", holder=holder)
+            case e.NotificationsRead(total, ours, foreign, filtered):
+                self._log.debug("notifications.read", total=total, ours=ours, foreign=foreign, filtered=filtered)
             case _:
-                self._small(event)
+                self._about_job(event)
 
-    def _small(self, event: e.Event) -> None:
+    def _about_inbox(
+        self, event: e.FileSettled | e.FileIgnored | e.FileUnfinished | e.StrayStuck | e.WatchRenewed
+    ) -> None:
         match event:
             case e.FileSettled(inbox, relative, missed):
                 self._log.debug("file.settled", inbox=inbox, file=relative, missed_by_events=missed)
@@ -258,20 +260,29 @@ class EventLog:
                 self._log.info("file.ignored", inbox=inbox, file=relative, why=why)
             case e.FileUnfinished(inbox, relative, why):
                 self._log.info("file.unfinished", inbox=inbox, file=relative, why=why)
-            case e.DuplicateFound(job):
-                self._log.warning("job.duplicate", **job_context(job), duplicate_of=job.duplicate_of)
-            case e.BroughtBack(job):
-                self._log.info("file.brought_back", **job_context(job))
             case e.StrayStuck(inbox, job_id, why):
                 self._log.warning("stray.stuck", inbox=inbox, job=job_id, why=why)
             case e.WatchRenewed(inbox, why):
                 self._log.warning("watch.renewed", inbox=inbox, why=why)
-            case e.AccountShared(holder):
-                self._log.warning("account.shared", holder=holder)
-            case e.NotificationsRead(total, ours, foreign, filtered):
-                self._log.debug("notifications.read", total=total, ours=ours, foreign=foreign, filtered=filtered)
+
+    def _about_job(self, event: e.Event) -> None:
+        match event:
+            case e.JobRetrying(job, why, seconds):
+                self._log.info("job.retrying", **job_context(job), why=why, again_in=round(seconds, 1))
+            case e.JobHeld(job, why):
+                self._log.warning("job.held", **job_context(job), why=why, what_to_do=asked(job))
+            case e.OriginalLost(job):
+                self._log.warning("job.original_lost", **job_context(job), delivered_to=job.target)
+            case e.FinishFailed(job, why):
+                self._log.warning("job.finish_failed", **job_context(job), why=why)
+            case e.DuplicateFound(job):
+                self._log.warning("job.duplicate", **job_context(job), duplicate_of=job.duplicate_of)
+            case e.BroughtBack(job):
+                self._log.info("file.brought_back", **job_context(job))
 
     def _moved(self, job: Job, before: JobState | None) -> None:
+        if job.state in {JobState.DONE, JobState.FAILED}:
+            return  # its one line is written when it is over
         was = before.value if before else None
         line = (
             self._log.info if job.state in {JobState.CLAIMED, JobState.UNKNOWN, JobState.RETURNED} else self._log.debug
@@ -284,7 +295,7 @@ class EventLog:
         facts = canonical(job)
         if job.state is JobState.FAILED:
             self._log.warning("job.failed", **facts)
-        elif job.result is not None and job.result.differs:
+        elif job.final is not None and job.final.differs:
             self._log.warning("job.finished", **facts, size_differs=True)
         else:
             self._log.info("job.finished", **facts)
@@ -305,7 +316,7 @@ def job_context(job: Job) -> dict[str, Any]:
 
 def canonical(job: Job) -> dict[str, Any]:
     """The one line that tells all of a job that is over. Durations in seconds, sizes in px and bytes."""
-    result = job.result
+    result = job.final
     facts: dict[str, Any] = {
         **job_context(job),
         "outcome": job.state.value,

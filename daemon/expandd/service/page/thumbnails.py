@@ -62,7 +62,7 @@ class Thumbnails:
             self._making.pop(key, None)
 
     async def _made(self, job: Job, kind: Kind) -> bytes:
-        expected = job.source.size if kind is Kind.SOURCE else job.result.size if job.result else None
+        expected = job.source.size if kind is Kind.SOURCE else job.final.size if job.final else None
         for path in places(job, kind):
             try:
                 found = await self._images.thumbnail(path, SIDE)

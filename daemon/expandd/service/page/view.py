@@ -146,7 +146,7 @@ _UNDONE = frozenset({JobState.CLAIMED, JobState.UPLOADED})
 def image_view(job: Job, now: float) -> ImageView:
     assert job.target is not None, "delivered"
     name = printable(job.target.name)
-    before, result = job.source.size, job.result
+    before, result = job.source.size, job.final
     after = result.size if result else None
     differs = ""
     if result is not None and result.differs:

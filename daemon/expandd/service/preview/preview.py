@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 from expandd.adapters.config.load import load
 from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import ConfigurationError, FileFault, Later, Problem
+from expandd.domain.fit import require_fit
 from expandd.domain.image import Finding, Size, Whole
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Offsets, Preset, resolve
@@ -274,6 +275,7 @@ def run_preview(image: Path, preset_name: str, output: Path | None, config: Path
         click.echo(f"{finding.fault.message} {finding.fault.what_to_do}", err=True)
         return ExitCode.SOME_FAILED
     try:
+        require_fit(finding)
         offsets = resolve(preset, finding.size)
     except FileFault as error:
         click.echo(f"{error.fault.message} {error.fault.what_to_do}", err=True)

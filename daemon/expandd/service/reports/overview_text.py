@@ -139,5 +139,5 @@ def pace_line(pace: Pace) -> str:
 
 def difference(job: Job) -> str:
     """How a result differs from what was asked for."""
-    assert job.result is not None, "only a job with a result has a size that differs"
-    return f"the API made {job.result.size}, the offsets ask for {job.result.expected}"
+    assert job.final is not None, "only a job with a result has a size that differs"
+    return f"the API made {job.final.size}, the offsets ask for {job.final.expected}"

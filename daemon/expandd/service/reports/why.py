@@ -91,8 +91,8 @@ def _facts(job: Job) -> Iterator[str]:
         yield f"The original is lost: somebody removed it from the work folder. That was noticed on {noticed}."
     elif job.closed and job.state is JobState.DONE and job.resting == job.work_file:
         yield "The original was removed after delivery, as its folder says (`originals: delete`)."
-    if job.result is not None and job.result.differs:
-        yield f"The result is {job.result.size} px instead of {job.result.expected}; it is delivered all the same."
+    if job.final is not None and job.final.differs:
+        yield f"The result is {job.final.size} px instead of {job.final.expected}; it is delivered all the same."
 
 
 def _lying_text(lying: Lying) -> str:
@@ -117,7 +117,7 @@ def not_picked_up_values(file: NotPickedUp, now: float) -> dict[str, Any]:
 
 def job_values(history: JobHistory, now: float) -> dict[str, Any]:
     """Times in ISO 8601, UTC; durations in seconds; file names escaped."""
-    job, source, result = history.job, history.job.source, history.job.result
+    job, source, result = history.job, history.job.source, history.job.final
     return {
         "job": job.id,
         "inbox": printable(job.place.inbox),

@@ -43,7 +43,7 @@ def to_row(job: Job) -> dict[str, Any]:
         "left": job.offsets.left,
         "right": job.offsets.right,
         "image_id": facts["image_id"],
-        "differs": None if job.result is None else job.result.differs,
+        "differs": None if job.final is None else job.final.differs,
         "reused_from": facts["reused_from"],
         "duplicate_of": facts["duplicate_of"],
         "changed": job.stamps[-1].at if job.stamps else 0.0,

@@ -1,0 +1,76 @@
+"""Makes the result of the original and of the API's image: local, free of charge, as often as it takes."""
+
+from __future__ import annotations
+
+from expandd.domain.errors import DecoderAway, FileFault, Later
+from expandd.domain.finishing import Finishing, in_proportion
+from expandd.domain.job import Job, Result
+from expandd.engine.flow.scheduler import NOW, Turn
+from expandd.engine.job.work_folder import WorkFolders
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Folders, Images, Spool
+
+TRIES = 3
+"""Tries of finishing one image, after which the API's own bytes are delivered."""
+
+
+class Finisher:
+    """Finishes downloaded images. The API's bytes stay in the spool, so nothing here can lose what was paid for."""
+
+    def __init__(self, *, jobs: Jobs, folders: Folders, images: Images, spool: Spool, work: WorkFolders) -> None:
+        self._jobs = jobs
+        self._folders = folders
+        self._images = images
+        self._spool = spool
+        self._work = work
+
+    def wants(self, job: Job) -> bool:
+        """Whether the job's image is still to be finished."""
+        return job.finished is None and not job.finish_failed and job.finishing is not None
+
+    async def finish(self, job: Job) -> Turn:
+        """Write the finished image into the spool. Raises DecoderAway, FolderAway and, until TRIES are over, Later."""
+        plan, made = job.finishing, job.result
+        assert plan is not None, "only what wants to be finished is"
+        assert made is not None, "only what was downloaded is finished"
+        if plan.canvas and not in_proportion(made.size, plan):
+            asked = plan.asked.applied_to(plan.sent)
+            return await self._give_up(job, f"the API made {made.size} px, where {asked} px were asked for")
+        identity = await self._folders.identity(job.work_file)
+        if identity is None:
+            await self._work.prove_not_elsewhere(job)
+            return await self._give_up(job, "the original is no longer in the work folder")
+        if not identity.is_same(job.source.identity):
+            return await self._give_up(job, "the original was exchanged for another file")
+        await self._spool.prove(job.room)
+        try:
+            return await self._tried(job, plan, made)
+        except DecoderAway:
+            raise
+        except (FileFault, Later) as error:
+            why = error.fault.message if isinstance(error, FileFault) else str(error)
+            if job.attempts + 1 >= TRIES:
+                return await self._give_up(job, why)
+            raise Later(f"the result could not be finished yet: {why}") from error
+
+    async def _tried(self, job: Job, plan: Finishing, made: Result) -> Turn:
+        target = self._spool.finished(job.id)
+        if not await self._images.finish(job.work_file, self._spool.path(job.id), target, plan):
+            await self._jobs.note(job, finished=made)
+            return NOW
+        identity = await self._folders.identity(target)
+        if identity is None:
+            raise Later("nothing was left behind")
+        finished = Result(
+            sha256=await self._folders.digest(target),
+            bytes=identity.size,
+            format=plan.format if plan.canvas else made.format,
+            size=plan.size if plan.canvas else made.size,
+            expected=made.expected,
+        )
+        await self._jobs.note(job, finished=finished)
+        return NOW
+
+    async def _give_up(self, job: Job, why: str) -> Turn:
+        await self._jobs.deliver_as_made(job, why)
+        return NOW
