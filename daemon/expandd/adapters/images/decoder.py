@@ -19,8 +19,9 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401, named here Pillow need not import its forty other plugins to look for it
 )
 
-from expandd.adapters.images.foreign_types import HEAD
-from expandd.adapters.images.structure import AGAIN, Structure, spliced, structure_of
+from expandd.adapters.images.foreign_types import HEAD, not_taken
+from expandd.adapters.images.formats.common import Structure, spliced
+from expandd.adapters.images.structure import AGAIN, structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 
@@ -141,7 +142,10 @@ def structure_in(file: BinaryIO) -> Structure | Unfinished | Unfit:
     if size > MOST_BYTES:
         return _heavy(file.read(HEAD), size)
     with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-        return structure_of(data)
+        found = structure_of(data)
+    if isinstance(found, Structure) and not found.format.taken_by_api:
+        return Unfit(not_taken(found.format))
+    return found
 
 
 def _heavy(head: bytes, size: int) -> Unfit:

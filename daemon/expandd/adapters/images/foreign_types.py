@@ -6,6 +6,7 @@ import codecs
 import unicodedata
 
 from expandd.domain.errors import Fault, FaultCode
+from expandd.domain.image import ImageFormat
 
 HEAD = 4096
 """How many bytes from the start of a file are enough to name its type."""
@@ -14,31 +15,33 @@ EXPORT = "Export it as JPEG, PNG or WEBP and drop that."
 UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP images that are in it."
 INSTEAD = "Drop a JPEG, PNG or WEBP image instead."
 
+_TAKEN = "JPEG, PNG and WEBP"
+
+# How cameras name their makers, and what their raw files are called.
+_RAWS = {
+    "canon": "Canon CR2",
+    "nikon": "Nikon NEF",
+    "sony": "Sony ARW",
+    "pentax": "Pentax PEF",
+    "samsung": "Samsung SRW",
+    "phase one": "Phase One IIQ",
+}
+
 # (offset, bytes, what it is, what to do); the first that fits wins.
 _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"GIF8", "a GIF image", EXPORT),
-    (8, b"CR\x02", "a camera raw file (Canon CR2)", EXPORT),
-    (0, b"II*\0", "a TIFF image or a camera raw file", EXPORT),
-    (0, b"MM\0*", "a TIFF image or a camera raw file", EXPORT),
-    (0, b"II+\0", "a TIFF image", EXPORT),
-    (0, b"MM\0+", "a TIFF image", EXPORT),
     (0, b"IIRO", "a camera raw file (Olympus ORF)", EXPORT),
     (0, b"IIRS", "a camera raw file (Olympus ORF)", EXPORT),
+    (0, b"MMOR", "a camera raw file (Olympus ORF)", EXPORT),
     (0, b"IIU\0", "a camera raw file (Panasonic RW2)", EXPORT),
     (0, b"FUJIFILMCCD-RAW", "a camera raw file (Fujifilm RAF)", EXPORT),
     (0, b"FOVb", "a camera raw file (Sigma X3F)", EXPORT),
     (4, b"ftypcrx", "a camera raw file (Canon CR3)", EXPORT),
-    (4, b"ftyphei", "a HEIC image", EXPORT),
-    (4, b"ftyphev", "a HEIC image", EXPORT),
-    (4, b"ftypmif1", "a HEIC image", EXPORT),
-    (4, b"ftypmsf1", "a HEIC image", EXPORT),
-    (4, b"ftypavi", "an AVIF image", EXPORT),
+    (4, b"ftypavci", "a HEIF image of a kind that cannot be read", EXPORT),
     (4, b"ftypqt", "a QuickTime video", INSTEAD),
     (4, b"ftyp", "an MP4 video", INSTEAD),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image", EXPORT),
     (0, b"\xff\x0a", "a JPEG XL image", EXPORT),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image", EXPORT),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image", EXPORT),
+    (0, b"II\xbc", "a JPEG XR image", EXPORT),
     (0, b"8BPS", "a Photoshop document", EXPORT),
     (0, b"gimp xcf", "a GIMP document", EXPORT),
     (0, b"\0\0\1\0", "an icon file (ICO)", EXPORT),
@@ -68,22 +71,31 @@ _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
 
 
 def foreign(head: bytes) -> Fault:
-    """The fault of a file that begins with `head` (up to HEAD bytes) and is none of the three formats."""
-    name, what_to_do = _named(head)
-    return Fault(
-        FaultCode.UNSUPPORTED_TYPE,
-        f"This is {name}; only JPEG, PNG and WEBP images can be expanded.",
-        what_to_do,
-    )
+    """The fault of a file that begins with `head` (up to HEAD bytes) and is of none of the formats that are read."""
+    return _fault(*_named(head))
+
+
+def camera_raw(maker: str, *, dng: bool) -> Fault:
+    """The fault of a camera raw file that looks like a TIFF; `maker` as the camera writes it."""
+    name = "DNG" if dng else next((raw for start, raw in _RAWS.items() if maker.lower().startswith(start)), "")
+    return _fault(f"a camera raw file ({name})" if name else "a camera raw file", EXPORT)
+
+
+def not_taken(image_format: ImageFormat) -> Fault:
+    """The fault of an image that can be read and is not taken."""
+    article = "an" if image_format is ImageFormat.AVIF else "a"
+    return _fault(f"{article} {image_format.title} image", EXPORT)
+
+
+def _fault(name: str, what_to_do: str) -> Fault:
+    message = f"This is {name}; only {_TAKEN} images can be expanded."
+    return Fault(FaultCode.UNSUPPORTED_TYPE, message, what_to_do)
 
 
 def _named(head: bytes) -> tuple[str, str]:
     for offset, magic, name, what_to_do in _MAGICS:
         if head.startswith(magic, offset):
             return name, what_to_do
-    # Two letters alone would take any text that begins with BM for an image.
-    if head.startswith(b"BM") and head[6:10] == bytes(4):
-        return "a BMP image", EXPORT
     return _named_text(_text(head))
 
 

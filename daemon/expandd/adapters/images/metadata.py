@@ -18,7 +18,9 @@ from typing import BinaryIO
 from expandd.adapters.images import exif as exif_blocks
 from expandd.adapters.images.boxes import Found, read_heif, read_jp2
 from expandd.adapters.images.exif import Damaged, Dpi, Tiff
-from expandd.adapters.images.structure import MOST_TEXT, RIFF, SIGNATURE, WEBP, most_parts
+from expandd.adapters.images.formats.common import most_parts
+from expandd.adapters.images.formats.png import MOST_TEXT, SIGNATURE
+from expandd.adapters.images.formats.webp import RIFF, WEBP
 from expandd.adapters.images.xmp import merged, upright_xmp
 from expandd.domain.image import ImageFormat, Size
 

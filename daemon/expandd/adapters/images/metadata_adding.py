@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from expandd.adapters.images.exif import Dpi, resolution_of, shortened, with_resolution
+from expandd.adapters.images.formats.png import SIGNATURE
+from expandd.adapters.images.formats.webp import RIFF, WEBP
 from expandd.adapters.images.metadata import (
     APP0,
     APP1,
@@ -36,7 +38,6 @@ from expandd.adapters.images.metadata import (
     segments,
     webp_chunks,
 )
-from expandd.adapters.images.structure import RIFF, SIGNATURE, WEBP
 from expandd.adapters.images.xmp import divided
 from expandd.domain.image import ImageFormat
 

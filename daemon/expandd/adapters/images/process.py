@@ -239,13 +239,14 @@ def load() -> None:
     """Import all that decoding needs: a child is started before its image has settled, and opens no file later."""
     from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401, PLC0415, as above
 
-    from expandd.adapters.images import decoder, structure  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images import decoder  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images.formats.png import MOST_TEXT  # noqa: PLC0415, as above
 
     # The plugins of what is decoded and written here, not the forty others: files are opened with `formats`.
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = structure.MOST_TEXT
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT
 
 
 def main() -> None:

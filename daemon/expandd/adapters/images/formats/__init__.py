@@ -1,0 +1,1 @@
+"""The outer structure of files, by format: read, not decoded."""
