@@ -13,6 +13,7 @@ from expandd.adapters.files.durable_io import Content, Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.domain.job import JobState
 from expandd.domain.settings import Duplicates
+from expandd.engine.job.finish import TRIES
 from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
@@ -52,6 +53,41 @@ async def test_a_result_gets_a_sidecar_with_all_that_was_done(make_workshop: Mak
     ]
     assert job.link
     assert job.link not in json.dumps(facts)
+
+
+async def test_the_sidecar_tells_what_the_api_saw_and_whether_the_originals_pixels_are_back(
+    make_workshop: Make,
+) -> None:
+    workshop = make_workshop(sidecar=True)
+    workshop.start()
+    workshop.drop("small.png")
+    workshop.drop("large.png", an_image(6000, 4000))
+    await workshop.closed("small.png")
+    await workshop.closed("large.png")
+    small, large = sidecar(workshop, "small.png.json"), sidecar(workshop, "large.png.json")
+
+    assert (small["uploaded"]["copy"], small["result"]["original_pixels"]) == (False, False)
+    assert (small["uploaded"]["width"], small["uploaded"]["offsets"]) == (small["source"]["width"], small["offsets"])
+    assert large["uploaded"] == {
+        "copy": True,
+        "width": 4096,
+        "height": 2731,
+        "offsets": {"top": 7, "bottom": 7, "left": 14, "right": 14},
+    }
+    assert (large["result"]["original_pixels"], large["result"]["finish_failed"]) == (True, None)
+    assert (large["result"]["width"], large["expected"]) == (6040, {"width": 6040, "height": 4020})
+
+
+async def test_a_result_that_could_not_be_finished_says_so(make_workshop: Make) -> None:
+    workshop = make_workshop(sidecar=True)
+    workshop.images.unfinishable = TRIES
+    workshop.start()
+    workshop.drop("large.png", an_image(6000, 4000))
+    await workshop.closed("large.png")
+    result = sidecar(workshop, "large.png.json")["result"]
+
+    assert (result["original_pixels"], result["width"]) == (False, 4124)
+    assert "it died of SIGKILL" in result["finish_failed"]
 
 
 @pytest.mark.parametrize(("duplicates", "paid"), [(Duplicates.REUSE, False), (Duplicates.EXPAND, True)])

@@ -29,7 +29,7 @@ from expandd.service.page.view import folder_key
 from expandd.service.reports.overview import Pause
 from tests.support.configurations import loaded
 from tests.support.images import png_claiming
-from tests.support.jobs import EXPECTED, a_job_in
+from tests.support.jobs import EXPECTED, a_camera_job, a_job_in
 from tests.support.manual_clock import START
 from tests.support.shown import FakeRecords, a_folder, done_job, failed_job, shown
 
@@ -195,6 +195,22 @@ async def test_images_have_words_that_say_their_sizes(tmp_path: Path) -> None:
 
     assert 'aria-label="Original of image.png, 100×80 px, on the canvas of its result"' in text
     assert 'aria-label="Result image.png, 140×100 px, adds 10 px above and below, 20 px left and right"' in text
+
+
+async def test_a_copy_that_the_api_saw_is_told_and_whether_the_originals_pixels_are_back(tmp_path: Path) -> None:
+    records, targets = FakeRecords(), {"target": tmp_path / "a.jpg", "resting": tmp_path / "b.jpg"}
+    failed = a_camera_job("job-2", finished=None, finish_failed="token=abcdefgh12345 <b>", **targets)
+    records.know(a_camera_job("job-1", **targets), failed)
+    async with shown(records=records) as page:
+        text = (await page.http.get("/")).text
+
+    assert "6000×4000 → 6040×4020 px" in text
+    assert text.count("The API saw 4096×2731 px; the original&#39;s own pixels are put back") == 1
+    assert text.count("The API saw 4096×2731 px<") == 1
+    assert "6000×4000 → 4124×2745 px" in text
+    assert "it could not be finished" in text
+    assert "abcdefgh12345" not in text
+    assert "<b>" not in text
 
 
 async def test_metrics_are_there_only_when_there_are_some() -> None:

@@ -8,21 +8,23 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.commands import Hold, HoldKind
+from expandd.domain.image import Size
 from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.overview import sentence
 from expandd.service.reports.snapshot import ActivePause, Due, InboxNow, Snapshot, write_snapshot
-from expandd.service.reports.why import Told, run_why, surroundings, tell
+from expandd.service.reports.why import Told, job_lines, job_values, run_why, surroundings, tell
 from tests.support.configurations import loaded
 from tests.support.images import an_image
-from tests.support.jobs import FAULT, a_job_in
+from tests.support.jobs import FAULT, a_camera_job, a_job_in, a_result
 
 S = JobState
 ODD = os.fsdecode(b"caf\xe9.png")
@@ -106,6 +108,41 @@ async def test_a_job_in_progress_says_what_comes_next_when_and_what_it_waits_on(
     assert "Looked at again in" in text
     assert stopped.next.startswith("expandd does not run")
     assert stopped.waits_on == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Result: jpeg, 6040×4020 px; the original's own pixels put back, with"),
+        (
+            {"finished": a_result(size=Size(4124, 2745), bytes=34)},
+            "Result: png, 4124×2745 px; the original's own pixels",
+        ),
+        ({"finished": None}, "Result: jpeg, 4124×2745 px; as the API made it."),
+        (
+            {"finished": None, "finish_failed": "it died\n"},
+            "Result: jpeg, 4124×2745 px; as the API made it, since it could not be finished: it died\\n.",
+        ),
+        ({"prepared": None}, "Result: jpeg, 6040×4020 px; the API's pixels, with the original's colour profile"),
+    ],
+)
+async def test_what_was_uploaded_and_made_of_the_image_is_told(
+    settings: Settings, changes: dict[str, Any], said: str
+) -> None:
+    around = surroundings(settings)
+    await a_store(settings, a_camera_job(target=settings.folders[0].outbox / "image.jpg", **changes))
+    history = (await told(settings, "job-1")).jobs[0]
+    text = "\n".join(job_lines(history, around.now))
+    values = job_values(history, around.now)
+
+    assert said in text
+    assert ("Uploaded: a copy of 4096×2731 px; the API is asked for top 7, bottom 7, left 14" in text) == (
+        "prepared" not in changes
+    )
+    assert values["size"] == {"width": 6000, "height": 4000}
+    assert values["uploaded_size"] == {"width": 4096, "height": 2731}
+    assert values["original_pixels"] is ("original's own" in said)
+    assert values["finish_failed"] == changes.get("finish_failed")
 
 
 async def test_one_file_that_a_person_paused_says_so(settings: Settings) -> None:
@@ -199,19 +236,19 @@ async def test_a_settled_file_says_what_it_is_and_where_it_stands_in_line(tmp_pa
     settings.state_dir.mkdir()
     dropped(settings, "whole.png", an_image("png", 100, 80))
     dropped(settings, "half.png", an_image("png", 100, 80)[:300])
-    dropped(settings, "bad.gif", b"GIF89a and more")
+    dropped(settings, "bad.psd", b"8BPS and more")
     stopped = (await told(settings, "whole.png")).files[0]
     inbox = settings.folders[0].inbox
     live = InboxNow(inbox=inbox, waiting=2, more=False, missed=0, watched=True, ready=(Path("x"), Path("whole.png")))
     write_snapshot(settings.state_dir, Snapshot(at=time.time(), process=this_process(), inboxes=(live,)))
     with locked(settings.state_dir / "lock", "it"):
-        found = {name: (await told(settings, name)).files[0] for name in ("whole.png", "half.png", "bad.gif")}
+        found = {name: (await told(settings, name)).files[0] for name in ("whole.png", "half.png", "bad.psd")}
 
     assert stopped.skip_reason.value == "not_running"
     assert [file.skip_reason.value for file in found.values()] == ["in_line", "not_whole", "unfit"]
     assert "100×80 px that is to become 100×81 px" in found["whole.png"].why
     assert "number 2 in line" in found["whole.png"].why
-    assert "GIF" in found["bad.gif"].why
+    assert "Photoshop" in found["bad.psd"].why
     assert "if it does not change for another" in found["half.png"].next
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.image import ImageFormat, Size
+from expandd.domain.image import ImageFormat, Prepared, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Place, Result, Source, claimed, moved
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Originals
@@ -67,6 +67,22 @@ def a_result(**changes: Any) -> Result:
         "expected": EXPECTED,
     }
     return Result(**{**facts, **changes})
+
+
+CAMERA, SENT = Size(6000, 4000), Size(4096, 2731)
+
+
+def a_camera_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the field's own name
+    """A done job of an image larger than the API takes, with the original's pixels put back."""
+    wanted = OFFSETS.applied_to(CAMERA)
+    facts: dict[str, Any] = {
+        "closed": True,
+        "source": a_source(format=ImageFormat.JPEG, size=CAMERA, metadata=True),
+        "prepared": Prepared(format=ImageFormat.JPEG, size=SENT, exact=False),
+        "result": a_result(format=ImageFormat.JPEG, size=Size(4124, 2745), expected=wanted),
+        "finished": a_result(format=ImageFormat.JPEG, size=wanted, expected=wanted, bytes=34),
+    }
+    return a_job_in(S.DONE, id, **{**facts, **changes})
 
 
 def a_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the field's own name

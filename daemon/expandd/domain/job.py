@@ -265,6 +265,18 @@ class Job:
         return self.finished or self.result
 
     @property
+    def uploaded_size(self) -> Size | None:
+        """The size in px of what the API is sent, or was; None where that of the file is not known."""
+        if self.prepared is not None:
+            return self.prepared.size
+        return sent_size(self.source.size) if self.source.size else None
+
+    @property
+    def has_original_pixels(self) -> bool:
+        """Whether the original's own pixels were put back into what is delivered."""
+        return not self.as_made and self.finishing is not None and self.finishing.pixels
+
+    @property
     def finishing(self) -> Finishing | None:
         """How the API's image becomes the result; None where it is the result as it is, or nothing is known of it."""
         if self.result is None or self.source.size is None or self.source.format is None:

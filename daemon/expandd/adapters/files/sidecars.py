@@ -16,6 +16,7 @@ from expandd.adapters.json_text import read_json
 from expandd.domain.image import Size
 from expandd.domain.job import Job, Result
 from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable
+from expandd.domain.offsets import Offsets
 from expandd.domain.selection import REPORT
 
 ERROR_ENDING = REPORT
@@ -66,12 +67,7 @@ def sidecar(job: Job, failed: Path) -> bytes:
         "bytes": job.source.identity.size,
         "width": job.source.size.width if job.source.size else None,
         "height": job.source.size.height if job.source.size else None,
-        "offsets": {
-            "top": job.offsets.top,
-            "bottom": job.offsets.bottom,
-            "left": job.offsets.left,
-            "right": job.offsets.right,
-        },
+        "offsets": _offsets(job.offsets),
     }
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -131,22 +127,24 @@ def text(job: Job, result: Result, target: Path) -> bytes:
             "sha256": source.sha256,
             "lost": job.resting is None,
         },
+        "uploaded": {
+            "copy": job.prepared is not None,
+            **_size(job.uploaded_size),
+            "offsets": _offsets(job.asked),
+        },
         "result": {
             "file": printable(target.name),
             "format": result.format.value,
             **_size(result.size),
             "bytes": result.bytes,
             "sha256": result.sha256,
+            "original_pixels": job.has_original_pixels,
+            "finish_failed": job.finish_failed or None,
         },
         "expected": _size(result.expected),
         "inbox": printable(job.place.inbox),
         "preset": job.place.preset_name,
-        "offsets": {
-            "top": job.offsets.top,
-            "bottom": job.offsets.bottom,
-            "left": job.offsets.left,
-            "right": job.offsets.right,
-        },
+        "offsets": _offsets(job.offsets),
         "image_id": job.image_id,
         "task_id": job.task_id,
         "paid": job.paid,
@@ -155,6 +153,10 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "times": {stamp.state.value: _time(stamp.at) for stamp in job.stamps},
     }
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _offsets(offsets: Offsets) -> dict[str, int]:
+    return {"top": offsets.top, "bottom": offsets.bottom, "left": offsets.left, "right": offsets.right}
 
 
 def _size(size: Size | None) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class ImageView:
     at: Moment
     sizes: str
     added: str
+    made: str
     canvas: Canvas | None
     source_alt: str
     result_alt: str
@@ -149,7 +150,9 @@ def image_view(job: Job, now: float) -> ImageView:
     before, result = job.source.size, job.final
     after = result.size if result else None
     differs = ""
-    if result is not None and result.differs:
+    if job.finish_failed:
+        differs = f"This is the API's own image; it could not be finished: {safe_text(job.finish_failed)}"
+    elif result is not None and result.differs:
         differs = f"The API made {result.size} px; the folder asks for {result.expected} px."
     return ImageView(
         job=job.id,
@@ -159,12 +162,21 @@ def image_view(job: Job, now: float) -> ImageView:
         at=moment(ended(job), now),
         sizes=f"{before} → {after} px" if before and after else "",
         added=added(job.offsets),
+        made=_made(job),
         canvas=canvas_of(job),
         source_alt=f"Original of {name}, {before} px, on the canvas of its result" if before else f"Original of {name}",
         result_alt=f"Result {name}, {after} px, {added(job.offsets)}" if after else f"Result {name}",
         differs=differs,
         free=bool(job.reused_from),
     )
+
+
+def _made(job: Job) -> str:
+    """What the API saw, and whether the original's pixels are back; nothing where it saw the file itself."""
+    if job.prepared is None:
+        return ""
+    back = "; the original's own pixels are put back" if job.has_original_pixels else ""
+    return f"The API saw {job.prepared.size} px{back}"
 
 
 def in_progress_view(job: Job, now: float) -> JobView:

@@ -14,6 +14,7 @@ from expandd.adapters.files.sidecars import ERROR_ENDING
 from expandd.adapters.responsiveness import AnsweringRoots, answered
 from expandd.adapters.store.sqlite.queries import Names
 from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.naming import printable
 from expandd.domain.pauses import Blocks, PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.overview import Pause, asked
@@ -66,6 +67,17 @@ WORDS = {
     S.FAILED: "it cannot be expanded",
     S.RETURNED: "given up before anything was paid",
 }
+
+
+def made_of(job: Job) -> str:
+    """What was made of the API's image, as the end of a sentence."""
+    if job.finish_failed:
+        return f"as the API made it, since it could not be finished: {printable(job.finish_failed)}"
+    if job.as_made:
+        return "as the API made it"
+    whose = "the original's own pixels put back" if job.has_original_pixels else "the API's pixels"
+    return f"{whose}, with the original's colour profile, resolution and metadata"
+
 
 _UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
 _ASKING = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED})

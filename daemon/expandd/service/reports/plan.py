@@ -25,9 +25,11 @@ from expandd.adapters.store.sqlite.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.errors import Later
-from expandd.domain.image import Size, Unfinished, Unfit, Whole
+from expandd.domain.finishing import sent_size
+from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit, Whole
 from expandd.domain.naming import numbered, printable, result_name
 from expandd.domain.offsets import Offsets
+from expandd.domain.result_rules import format_of, nearest
 from expandd.domain.settings import Duplicates, HotFolder, Settings
 from expandd.domain.settle import Expandable, content_decision
 from expandd.engine.ports import Images
@@ -72,6 +74,7 @@ class Planned:
     fate: Fate
     why: str = ""
     size: Size | None = None
+    uploaded: Size | None = None
     offsets: Offsets | None = None
     result: Size | None = None
     name: Path | None = None
@@ -137,6 +140,7 @@ class Planner:
             relative=relative,
             fate=fate,
             size=looked.found.image.size,
+            uploaded=sent_size(looked.found.image.size),
             offsets=looked.found.offsets,
             result=result,
             name=None if fate is Fate.SKIPPED else self._name(folder, relative, looked.found.image, result),
@@ -163,7 +167,7 @@ class Planner:
         name = result_name(
             folder.name,
             relative.name,
-            extension=whole.format.extension,
+            extension=_result_format(folder, whole).extension,
             size=result,
             preset=folder.preset_name,
         )
@@ -177,6 +181,12 @@ class Planner:
 
     def _is_free(self, target: Path) -> bool:
         return target not in self._taken and not self._looking.there(target)
+
+
+def _result_format(folder: HotFolder, whole: Whole) -> ImageFormat:
+    """The format of its result, where the API answers in that of what it is sent."""
+    touched = whole.converts or sent_size(whole.size) != whole.size
+    return format_of(folder.result.format, source=whole.format, api=nearest(whole.format), touched=touched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +249,9 @@ def _words(one: Planned) -> str:
     if one.size is None:
         return f": {printable(one.why)}"
     as_name = f" as {printable(one.name)}" if one.name is not None else ""
-    return f": {one.size} px becomes {one.result} px{as_name} ({one.offsets}){_ABOUT[one.fate].format(one.before)}"
+    uploaded = f", uploaded as {one.uploaded} px," if one.uploaded != one.size else ""
+    about = _ABOUT[one.fate].format(one.before)
+    return f": {one.size} px{uploaded} becomes {one.result} px{as_name} ({one.offsets}){about}"
 
 
 _ABOUT = {
@@ -324,6 +336,10 @@ def _text(number: Decimal | None) -> str | None:
     return None if number is None else str(number)
 
 
+def _pixels(size: Size | None) -> dict[str, int] | None:
+    return None if size is None else {"width": size.width, "height": size.height}
+
+
 def _values(one: Planned) -> dict[str, Any]:
     offsets = one.offsets
     return {
@@ -332,11 +348,12 @@ def _values(one: Planned) -> dict[str, Any]:
         "preset": one.folder.preset_name,
         "fate": one.fate.value,
         "why": one.why,
-        "size": None if one.size is None else {"width": one.size.width, "height": one.size.height},
+        "size": _pixels(one.size),
+        "uploaded_size": _pixels(one.uploaded),
         "offsets": None
         if offsets is None
         else {"top": offsets.top, "bottom": offsets.bottom, "left": offsets.left, "right": offsets.right},
-        "result_size": None if one.result is None else {"width": one.result.width, "height": one.result.height},
+        "result_size": _pixels(one.result),
         "result_name": None if one.name is None else printable(one.name),
         "paid_before_by": one.before or None,
     }

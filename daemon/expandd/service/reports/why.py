@@ -34,6 +34,7 @@ from expandd.service.reports.job_history import (
     Surroundings,
     absolute_path,
     history_of,
+    made_of,
     names_of,
     paid_words,
     real_path,
@@ -69,13 +70,23 @@ def job_lines(history: JobHistory, now: float) -> Iterator[str]:
     yield f"  Next: {history.next}{again}"
 
 
-def _facts(job: Job) -> Iterator[str]:
-    source = job.source
+def _image_facts(job: Job) -> Iterator[str]:
+    source, result = job.source, job.final
     kind = f"{source.format.value}, " if source.format else ""
     size = f", {source.size} px" if source.size else ""
     yield f"Image: {kind}{source.identity.size} bytes{size}; preset {job.place.preset_name}."
     if source.size and not job.offsets.nothing:
         yield f"Offsets: {job.offsets}; the result is to be {job.offsets.applied_to(source.size)} px."
+    if job.prepared is not None:
+        yield f"Uploaded: a copy of {job.prepared.size} px; the API is asked for {job.asked}."
+    if result is not None and job.target is not None:
+        yield f"Result: {result.format.value}, {result.size} px; {ended(made_of(job))}"
+    if result is not None and result.differs:
+        yield f"The result is {result.size} px instead of {result.expected}; it is delivered all the same."
+
+
+def _facts(job: Job) -> Iterator[str]:
+    yield from _image_facts(job)
     if job.image_id:
         task = f", task id {printable(job.task_id)}" if job.task_id else ""
         yield f"At the API: image id {printable(job.image_id)}{task}."
@@ -91,8 +102,6 @@ def _facts(job: Job) -> Iterator[str]:
         yield f"The original is lost: somebody removed it from the work folder. That was noticed on {noticed}."
     elif job.closed and job.state is JobState.DONE and job.resting == job.work_file:
         yield "The original was removed after delivery, as its folder says (`originals: delete`)."
-    if job.final is not None and job.final.differs:
-        yield f"The result is {job.final.size} px instead of {job.final.expected}; it is delivered all the same."
 
 
 def _lying_text(lying: Lying) -> str:
@@ -130,6 +139,7 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
         "bytes": source.identity.size,
         "sha256": source.sha256,
         "size": _pixels(source.size),
+        "uploaded_size": _pixels(job.uploaded_size),
         "offsets": {
             "top": job.offsets.top,
             "bottom": job.offsets.bottom,
@@ -138,6 +148,8 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
         },
         "expected_size": _pixels(job.offsets.applied_to(source.size) if source.size else None),
         "result_size": _pixels(result.size if result else None),
+        "original_pixels": job.has_original_pixels,
+        "finish_failed": job.finish_failed or None,
         "image_id": job.image_id,
         "task_id": job.task_id,
         "paid": job.paid,
