@@ -75,7 +75,7 @@ class Delivery:
         await self._jobs.move(job, JobState.DELIVERED)
         return NOW
 
-    async def finish(self, job: Job) -> Turn:
+    async def archive(self, job: Job) -> Turn:
         """Put the original away, then let go of the notification, then of everything else.
 
         Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.

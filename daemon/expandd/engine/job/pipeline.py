@@ -112,7 +112,7 @@ class Pipeline:
             JobState.UNKNOWN: (None, reconciler.resolve_unknown),
             JobState.RENDERED: (fetches, downloader.fetch),
             JobState.DOWNLOADED: (delivers, delivery.deliver),
-            JobState.DELIVERED: (delivers, delivery.finish),
+            JobState.DELIVERED: (delivers, delivery.archive),
             JobState.DONE: (None, delivery.close),
             JobState.FAILED: (delivers, delivery.reject),
             JobState.RETURNED: (delivers, delivery.return_file),

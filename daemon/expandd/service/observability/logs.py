@@ -72,6 +72,8 @@ _SENTENCES = {
     "job.duplicate": "{file}: this folder has paid for the same bytes before, as {duplicate_of}, and pays again. "
     "`duplicates: reuse` delivers the earlier result instead, `duplicates: skip` none.",
     "job.retrying": "{file}: {why} Tried again in {again_in} s.",
+    "job.finish_failed": "{file}: the API's own image is delivered as its result, without the original's pixels and "
+    "metadata: {why}",
     "job.original_lost": "{file}: its original is lost: somebody removed it from the work folder of {inbox} before it "
     "could be put away. Its job ends without it.",
     "file.brought_back": "{file}: was given up unfinished, is whole now and goes back into the inbox.",
