@@ -16,7 +16,7 @@ from PIL import Image
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
-from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
 from tests.support.images import CORNERS, an_image, png_claiming
 from tests.support.odd_images import (
     apple_png,
@@ -179,19 +179,17 @@ class TestSeveralImages:
             assert seen.format == "MPO", "other readers see several images too"
         path = written(tmp_path, data)
 
-        assert await images.examine(path) == Whole(format=ImageFormat.JPEG, size=Size(300, 200), orientation=1)
-        assert await images.first_image(path, tmp_path / "first")
+        assert await images.examine(path) == Whole(
+            format=ImageFormat.JPEG, size=Size(300, 200), orientation=1, several=True
+        )
+        prepared = await images.prepare(path, tmp_path / "first")
+        assert prepared == Prepared(format=ImageFormat.JPEG, size=Size(300, 200), exact=True)
         assert (tmp_path / "first").read_bytes() == first
         assert sorted(os.listdir(tmp_path)) == ["first", "image"]
 
-    async def test_a_file_of_one_is_left_as_it_is(self, images: PillowImages, tmp_path: Path) -> None:
-        for data in (an_image("jpeg"), an_image("png"), an_image("webp"), an_image("jpeg") + an_image("jpeg")):
-            assert not await images.first_image(written(tmp_path, data), tmp_path / "first")
-        assert os.listdir(tmp_path) == ["image"]
-
     async def test_a_turned_one_is_turned_alone(self, images: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, several_images(300, 200, orientation=6)[0])
-        await images.make_upright(path, tmp_path / "upright")
+        await images.prepare(path, tmp_path / "upright")
 
         assert await images.examine(tmp_path / "upright") == Whole(
             format=ImageFormat.JPEG, size=Size(300, 200), orientation=1

@@ -1,4 +1,4 @@
-"""Decodes images with Pillow, inside a decoder process: to the last row, upright, or as a thumbnail.
+"""Decodes images with Pillow, inside a decoder process: to the last row, or as a thumbnail.
 
 Runs in a process of its own (`process`), because a decoder may crash, hang or swell on a hostile file. It is given
 open files, never a path.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import mmap
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from typing import BinaryIO
@@ -32,7 +31,6 @@ MOST_BYTES = 1 << 30
 """No image of LARGEST px squared is larger than this; a file that is will not be read."""
 
 _ORIENTATION = 0x0112
-_MOST_EXIF = 65_000  # what fits into one segment of a JPEG
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,11 +41,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ASIDE = frozenset({5, 6, 7, 8})
-_EFFORT = {
-    ImageFormat.JPEG: {"quality": 95, "subsampling": 0},
-    ImageFormat.PNG: {"compress_level": 3},
-    ImageFormat.WEBP: {"lossless": True, "exact": True, "quality": 30, "method": 2},
-}
 
 
 def examine(descriptor: int) -> Finding:
@@ -68,57 +61,6 @@ def examine_result(descriptor: int, most_pixels: int) -> Finding:
         return _decoded(file, found)
 
     return _examined(descriptor, judge)
-
-
-def make_upright(source: int, target: int) -> None:
-    """Write an upright copy of the image open at `source` to the empty file open at `target`, synced.
-
-    Raises FileFault for a source that `examine` would not call whole, Later when a file cannot be read or written just
-    now.
-    """
-    with opened(source) as file:
-        found = _fitting(file)
-        try:
-            image, keep = _turned(file, found)
-            with _emptied(target) as out:
-                image.save(out, found.format.name, **_EFFORT[found.format], **keep)
-            os.fsync(target)
-        except Exception as error:
-            raise FileFault(damaged(found.format, error).fault) from error
-
-
-def first_image(source: int, target: int) -> bool:
-    """Write the first image of a file that holds several to the empty file open at `target`, its bytes as they are.
-
-    It is synced. False, and nothing written, for a file that holds one. Raises as `make_upright`.
-    """
-    with opened(source) as file:
-        found = _fitting(file)
-        if not found.several:
-            return False
-        try:
-            with _emptied(target) as out:
-                shutil.copyfileobj(spliced(file, found.spans), out)
-            os.fsync(target)
-        except OSError as error:
-            raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
-    return True
-
-
-def _emptied(target: int) -> BinaryIO:
-    # Another process may have died of an earlier try.
-    os.ftruncate(target, 0)
-    os.lseek(target, 0, os.SEEK_SET)
-    return os.fdopen(target, "wb", closefd=False)
-
-
-def _fitting(file: BinaryIO) -> Structure:
-    found = structure_in(file)
-    misfit = _misfit(found.size) if isinstance(found, Structure) else found
-    if misfit is not None:
-        raise FileFault(misfit.fault)
-    assert isinstance(found, Structure)
-    return found
 
 
 def _examined(descriptor: int, judge: Callable[[BinaryIO, Structure], Finding]) -> Finding:
@@ -238,28 +180,6 @@ def exif_of(image: Image.Image) -> Image.Exif:
 def orientation_in(exif: Image.Exif) -> int:
     value = exif.get(_ORIENTATION)
     return value if isinstance(value, int) and value in TURNS else 1
-
-
-def _turned(file: BinaryIO, found: Structure) -> tuple[Image.Image, dict[str, object]]:
-    """The pixels upright, and what is to be saved beside them."""
-    with image_in(file, found) as image:
-        image.load()
-        exif = exif_of(image)
-        turn = TURNS.get(orientation_in(exif))
-        upright = image.transpose(turn) if turn is not None else image.copy()
-        kept = {name: image.info[name] for name in ("icc_profile", "transparency") if image.info.get(name) is not None}
-    return upright, kept | _exif_kept(exif)
-
-
-def _exif_kept(exif: Image.Exif) -> dict[str, object]:
-    """The EXIF without its orientation; nothing when it cannot be written again: the pixels matter more."""
-    if _ORIENTATION in exif:
-        del exif[_ORIENTATION]
-    try:
-        written = exif.tobytes()
-    except Exception:  # noqa: BLE001, as in _decoded
-        return {}
-    return {"exif": written} if exif and len(written) < _MOST_EXIF else {}
 
 
 _MOST_PROFILE = 64_000  # bytes beside a thumbnail; those of cameras and screens have a few thousand

@@ -9,238 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import io
 import os
-import signal
-import socket
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from expandd.adapters.bulkheads import Run, in_thread, one_mount, starting_threads
+from expandd.adapters.bulkheads import Run, in_thread, one_mount
+from expandd.adapters.images.child import Child, ChildDied, OutOfTime
+from expandd.adapters.images.limits import LARGE
 from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
-from expandd.adapters.images.process import (
-    Answer,
-    AsItIs,
-    NotNow,
-    Ready,
-    Request,
-    Task,
-    Thumbnail,
-    parse_answer,
-    parse_ready,
-)
+from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Request, Task, Thumbnail
 from expandd.adapters.images.sandbox import Wall
-from expandd.adapters.images.shares import PATIENCE, SPARE, Share
+from expandd.adapters.images.shares import SPARE, Share
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.finishing import Finishing
-from expandd.domain.image import Finding, ImageFormat, Prepared, Unfinished, Unfit, Whole
-
-# The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
-# from a lack of memory, SIGBUS from a file that shrank while it was read.
-_BY_FILE = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS})
-
-MOST_ANSWER = 1 << 21
-"""Bytes of one line. The longest holds a thumbnail."""
-
-START = 60.0
-"""Seconds within which a child must be ready, also on a machine that has much else to do."""
-
-END = 2.0
-"""Seconds for a child that did not become ready to end by itself, so that it can be said how."""
-
-
-class ChildDied(Exception):
-    """The child ended without an answer. `by_file`: in a way that its file can cause."""
-
-    def __init__(self, how: str, *, by_file: bool) -> None:
-        super().__init__(how)
-        self.by_file = by_file
-
-
-class OutOfTime(Exception):
-    """The child has used up the processor time that it was given."""
-
-
-class Child:
-    """A running child. It takes one request at a time."""
-
-    def __init__(self, process: asyncio.subprocess.Process, requests: socket.socket) -> None:
-        assert process.stdout is not None
-        self._process = process
-        self._requests = requests
-        self._answers = process.stdout
-        self._rest: asyncio.TimerHandle | None = None
-        self.ready = Ready(())
-
-    @classmethod
-    async def start(cls, program: Sequence[str], python: str = sys.executable) -> Self:
-        """A new child, ready: `python` with `program` as its arguments. Raises DecoderAway when none can be had."""
-        child = await cls._started(program, python)
-        try:
-            await child.be_ready()
-        except (TimeoutError, ValueError, KeyError, TypeError) as error:
-            how = await child.ended()
-            raise DecoderAway(f"The program that decodes images ({python}) does not start: {how}.") from error
-        except BaseException:
-            child.kill()
-            raise
-        return child
-
-    @classmethod
-    async def _started(cls, program: Sequence[str], python: str) -> Self:
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise DecoderAway(f"No process can be started to decode images: {error.strerror}.") from error
-        with theirs:
-            try:
-                process = await _process(program, python, theirs)
-            except OSError as error:
-                ours.close()
-                raise DecoderAway(
-                    f"The program that decodes images ({python}) cannot be started: {error.strerror}."
-                ) from error
-            except BaseException:
-                ours.close()
-                raise
-        return cls(process, ours)
-
-    async def be_ready(self) -> None:
-        """Wait for the first line of the child. Raises TimeoutError, ValueError, KeyError or TypeError."""
-        async with asyncio.timeout(START):
-            self.ready = parse_ready(await self._answers.readline())
-
-    async def ended(self) -> str:
-        """How a child that did not become ready has ended; one that has not is killed."""
-        self._requests.close()
-        try:
-            async with asyncio.timeout(END):
-                code = await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            return "it says nothing of use"
-        return f"it ended with code {code}" if code >= 0 else f"it died of {signal.Signals(-code).name}"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def ask(self, request: Request, files: Sequence[int], seconds: float) -> Answer:
-        """The answer. Raises ChildDied or OutOfTime when there is none, ReaderDied or Later after `seconds`.
-
-        The child must be killed then.
-        """
-        self._wake()
-        try:
-            line = await self._within(seconds, self._exchanged(request.line(), files))
-        except ValueError as error:
-            raise ChildDied("its answer has no end", by_file=True) from error
-        if not line.endswith(b"\n"):
-            raise _death(await self._process.wait())
-        try:
-            return parse_answer(line)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ChildDied("it answered nonsense", by_file=True) from error
-
-    def rest(self, seconds: float, retire: Callable[[Child], None]) -> None:
-        """Call `retire` unless the child is asked again within `seconds`."""
-        self._rest = asyncio.get_running_loop().call_later(seconds, retire, self)
-
-    async def end(self) -> None:
-        """Let the child run out of input, and wait for its end."""
-        self._wake()
-        self._requests.close()
-        await self._process.wait()
-
-    def kill(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-
-    def _wake(self) -> None:
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
-
-    async def _exchanged(self, line: bytes, files: Sequence[int]) -> bytes:
-        try:
-            # One small message at a time: the socket has room for it, nothing waits.
-            socket.send_fds(self._requests, [line], list(files))
-        except ConnectionError:
-            return b""
-        return await self._answers.readline()
-
-    async def _within(self, seconds: float, exchange: Coroutine[Any, Any, bytes]) -> bytes:
-        """What the child writes. One that waits for a disk, and gets nowhere, is not to blame, and nor is its file."""
-        reading, before = asyncio.ensure_future(exchange), ""
-        try:
-            deadline = time.monotonic() + seconds
-            while (left := deadline - time.monotonic()) > 0:
-                done, _ = await asyncio.wait({reading}, timeout=min(left, PATIENCE))
-                if done:
-                    return reading.result()
-                now = self._wait_for_disk()
-                if now and now == before:
-                    raise Later("It cannot be read just now: its disk does not answer.")
-                before = now
-        finally:
-            reading.cancel()
-        message = f"It was not decoded within {seconds:g} s."
-        raise Later(message) if before else ReaderDied(message)
-
-    def _wait_for_disk(self) -> str:
-        """What changes whenever it gets anywhere, while the kernel holds it for a disk; "" while it does not."""
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text("ascii", "replace")
-        except OSError:
-            return ""
-        return status[status.find("voluntary_ctxt_switches") :] if "\nState:\tD" in status else ""
-
-
-def _death(code: int) -> ChildDied | OutOfTime:
-    if code >= 0:
-        return ChildDied(f"it ended with code {code}", by_file=False)
-    if -code == signal.SIGXCPU:
-        return OutOfTime("it used up its time")
-    return ChildDied(f"it died of {signal.Signals(-code).name}", by_file=-code in _BY_FILE)
-
-
-async def _process(program: Sequence[str], python: str, requests: socket.socket) -> asyncio.subprocess.Process:
-    # On Python 3.11 each process is waited for in a thread.
-    with starting_threads():
-        return await asyncio.create_subprocess_exec(
-            python,
-            # No site, no user site, no current directory: a few ms, and nothing comes in by them.
-            *("-S", "-s", "-P"),
-            *program,
-            stdin=requests.fileno(),
-            stdout=asyncio.subprocess.PIPE,
-            limit=MOST_ANSWER,
-            env=_environment(),
-            # Its own group: Ctrl-C on a terminal goes to the daemon alone.
-            process_group=0,
-        )
-
-
-def _environment() -> dict[str, str]:
-    """What a child needs to find our code and Pillow: none of the daemon's secrets."""
-    homes = [_home("expandd"), _home("PIL")]
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(homes)), "LC_ALL": "C.UTF-8"}
-
-
-def _home(package: str) -> str:
-    """The directory that holds `package`, found without importing it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise DecoderAway(f"The package {package} is not installed.")
-    return str(Path(spec.origin).parent.parent)
-
+from expandd.domain.image import Finding, Prepared, Unfinished, Unfit, Whole
 
 _AGAIN = "Open it in an image editor, export it again as JPEG, PNG or WEBP, and drop that."
 _CRASHES = Unfit(
@@ -251,6 +39,8 @@ _CRASHES = Unfit(
     ),
 )
 
+_ANOTHER = "The process that decodes it gave another answer."
+
 T = TypeVar("T")
 
 _PATIENCE = 5.0  # seconds for all children to end
@@ -260,6 +50,8 @@ SHORT = 2
 LONG = 8
 """Seconds for one that takes longer; more for large files, since their images can be large."""
 MOST = 60
+_PIXELS_A_SECOND = 1_000_000
+"""Px of a large image for which a second more is given."""
 _BYTES_A_SECOND = 4 << 20
 _WALL = 15
 """Seconds that may pass for each of processor time, on a machine that has much else to do."""
@@ -291,6 +83,8 @@ class PillowImages:
         self._mount_of = mount_of
         self._shares: defaultdict[str, Share] = defaultdict(lambda: Share(max(1, processes - SPARE)))
         self._places = asyncio.Semaphore(processes)
+        # Images whose memory is granted by their size: one at a time.
+        self._large = asyncio.Semaphore()
         self._idle = idle
         self._timeout = timeout
         self._most_pixels = most_pixels
@@ -364,26 +158,24 @@ class PillowImages:
             return _tiring()
 
     async def prepare(self, source: Path, target: Path) -> Prepared:
-        found = await self.examine(source)
-        if not isinstance(found, Whole):
-            raise FileFault(found.fault)
-        exact = found.orientation == 1 or found.format is not ImageFormat.JPEG
-        await self._write(Task.FIRST_IMAGE if found.orientation == 1 else Task.MAKE_UPRIGHT, source, target)
-        return Prepared(format=found.format, size=found.size, exact=exact)
+        """Write the copy of `source` that the API is sent: the first image, upright, in sRGB, at most 4096 px.
 
-    async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:  # noqa: ARG002, a port
-        return False
-
-    async def make_upright(self, source: Path, target: Path) -> None:
-        """Write a synced copy of `source` with its EXIF orientation applied to the pixels. Raises FileFault, Later."""
-        await self._write(Task.MAKE_UPRIGHT, source, target)
-
-    async def first_image(self, source: Path, target: Path) -> bool:
-        """Write the first image of a file that holds several to `target`; False for one that holds one.
-
-        Raises as `make_upright`.
+        It is synced, whole or not at all, and the same for the same file. Raises FileFault for a source that cannot be
+        decoded, Later when it cannot be done just now.
         """
-        return not isinstance(await self._write(Task.FIRST_IMAGE, source, target), AsItIs)
+        answer = await self._write(Request(task=Task.PREPARE, cpu=MOST), target, source)
+        if isinstance(answer, Prepared):
+            return answer
+        raise Later(_ANOTHER)
+
+    async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:
+        """Write the result that `plan` makes of the original and of `made`, the API's image.
+
+        False, and nothing written, where `made` is the result as it is. Synced, and raises, as `prepare`.
+        """
+        pixels = max(plan.original.pixels, plan.size.pixels) if plan.canvas else 0
+        request = Request(task=Task.FINISH, cpu=MOST, pixels=pixels, plan=plan)
+        return not isinstance(await self._write(request, target, original, made), AsItIs)
 
     async def thumbnail(self, path: Path, side: int) -> Thumbnail:
         """A small WEBP of the image at `path`, at most `side` px on each side.
@@ -395,13 +187,14 @@ class PillowImages:
             answer = await self._done(request, path, file)
         if isinstance(answer, Thumbnail):
             return answer
-        raise Later("The process that decodes it gave another answer.")
+        raise Later(_ANOTHER)
 
-    async def _write(self, task: Task, source: Path, target: Path) -> Answer:
-        with await self._opened(source) as file:
+    async def _write(self, request: Request, target: Path, *sources: Path) -> Answer:
+        with contextlib.ExitStack() as files:
+            read = [files.enter_context(await self._opened(path)) for path in sources]
             new = await self._on_disk(target, NewFile, target)
             try:
-                answer = await self._done(Request(task=task, cpu=MOST), source, file, new.file)
+                answer = await self._done(request, sources[0], *read, new.file)
                 if not isinstance(answer, AsItIs):
                     await self._on_disk(target, new.keep)
             finally:
@@ -444,6 +237,21 @@ class PillowImages:
                 self._let_rest(await Child.start(self._program, self._python))
 
     async def _ask(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
+        answer: Answer = Large(request.pixels)
+        if request.pixels <= LARGE:
+            answer = await self._ask_one(request, path, *files)
+        if isinstance(answer, Large):
+            # What it takes for the memory of one to be free is no time of the image's own.
+            async with self._large:
+                more = answer.pixels // _PIXELS_A_SECOND
+                answer = await self._ask_one(
+                    replace(request, pixels=answer.pixels, cpu=request.cpu + more), path, *files
+                )
+        if isinstance(answer, Large):
+            raise Later("It has become larger while it was looked into.")
+        return answer
+
+    async def _ask_one(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
         async with self._shares[self._mount_of(path)].place() as ends, self._places:
             try:
                 return await self._ask_child(request, files, ends, self._resting.pop() if self._resting else None)
@@ -464,7 +272,7 @@ class PillowImages:
     ) -> Answer:
         child = child or await Child.start(self._program, self._python)
         try:
-            seconds = min(self._timeout, _WALL * request.cpu)
+            seconds = min(self._timeout + 2 * (request.pixels // _PIXELS_A_SECOND), _WALL * request.cpu)
             answer = await child.ask(request, [file.fileno() for file in files], seconds)
         except BaseException:
             # Also on a cancellation: an answer that nobody read must not meet the next request.

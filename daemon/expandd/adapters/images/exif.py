@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import io
 import struct
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -284,14 +285,14 @@ def with_resolution(exif: bytes, dpi: Dpi) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copied:
+class Entry:
     """A field with its value, or with the fields of the directory that it points at."""
 
     tag: int
     kind: int
     count: int
     value: bytes
-    below: tuple[_Copied, ...] = ()
+    below: tuple[Entry, ...] = ()
 
 
 def standalone(tiff: Tiff, first: Directory, most: int = MOST) -> bytes:
@@ -302,7 +303,11 @@ def standalone(tiff: Tiff, first: Directory, most: int = MOST) -> bytes:
     copied = _copied(tiff, first, _DESCRIPTIVE | {_EXIF, _GPS}, [most - 256])
     if not copied:
         return b""
-    return (b"II*\0" if tiff.order == "<" else b"MM\0*") + struct.pack(tiff.order + "I", 8) + _laid_out(tiff, copied, 8)
+    return (
+        (b"II*\0" if tiff.order == "<" else b"MM\0*")
+        + struct.pack(tiff.order + "I", 8)
+        + laid_out(tiff.order, copied, 8)
+    )
 
 
 def shortened(exif: bytes, most: int) -> bytes:
@@ -311,9 +316,9 @@ def shortened(exif: bytes, most: int) -> bytes:
     return standalone(*opened, most) if opened else exif
 
 
-def _copied(tiff: Tiff, directory: Directory, tags: frozenset[int] | None, room: list[int]) -> tuple[_Copied, ...]:
+def _copied(tiff: Tiff, directory: Directory, tags: frozenset[int] | None, room: list[int]) -> tuple[Entry, ...]:
     """The directory's fields of `tags`, or all, sorted; `room` holds the bytes that may still be taken."""
-    found: dict[int, _Copied] = {}
+    found: dict[int, Entry] = {}
     for field in sorted(directory.fields, key=lambda field: field.length):
         if field.tag in found or (tags is not None and field.tag not in tags) or room[0] < field.length + 14:
             continue
@@ -323,23 +328,40 @@ def _copied(tiff: Tiff, directory: Directory, tags: frozenset[int] | None, room:
             below = tiff.below(directory, field.tag) if tags is not None or field.tag == _INTEROPERABILITY else None
             fields = _copied(tiff, below, None if tags is not None else frozenset({1, 2}), room) if below else ()
             if fields:
-                found[field.tag] = _Copied(field.tag, _LONG, 1, b"", fields)
+                found[field.tag] = Entry(field.tag, _LONG, 1, b"", fields)
         elif field.kind <= _IFD and (value := tiff.value(field, MOST)):
-            found[field.tag] = _Copied(field.tag, field.kind, field.count, value)
+            found[field.tag] = Entry(field.tag, field.kind, field.count, value)
     return tuple(found[tag] for tag in sorted(found))
 
 
-def _laid_out(tiff: Tiff, fields: tuple[_Copied, ...], at: int) -> bytes:
+def entries(exif: bytes, order: str) -> tuple[Entry, ...]:
+    """What the block says of the photo, in a byte order, for the directory of a TIFF; nothing where it is damaged."""
+    opened = _opened(exif)
+    found = _copied(*opened, _DESCRIPTIVE | {_EXIF, _GPS}, [MOST]) if opened else ()
+    return found if opened and opened[0].order == order else tuple(map(_turned_around, found))
+
+
+def _turned_around(entry: Entry) -> Entry:
+    numbers = array(_ARRAYS.get(entry.kind, "B"), entry.value)
+    numbers.byteswap()
+    return replace(entry, value=numbers.tobytes(), below=tuple(map(_turned_around, entry.below)))
+
+
+# What the values of each kind are made of; a rational number is two.
+_ARRAYS = {3: "H", 4: "I", 5: "I", 8: "H", 9: "I", 10: "I", 11: "I", 12: "Q", 13: "I"}
+
+
+def laid_out(order: str, fields: tuple[Entry, ...], at: int) -> bytes:
     """A directory as it is written at `at`: its fields, their values, the directories below."""
-    table, heap = bytearray(struct.pack(tiff.order + "H", len(fields))), bytearray()
+    table, heap = bytearray(struct.pack(order + "H", len(fields))), bytearray()
     heap_at = at + 2 + 12 * len(fields) + 4
     for field in fields:
         here = heap_at + len(heap)
-        value = _laid_out(tiff, field.below, here) if field.below else field.value
-        table += struct.pack(tiff.order + "HHI", field.tag, field.kind, field.count)
+        value = laid_out(order, field.below, here) if field.below else field.value
+        table += struct.pack(order + "HHI", field.tag, field.kind, field.count)
         if len(value) <= 4:  # noqa: PLR2004 - what fits in the place of its offset
             table += value.ljust(4, b"\0")
         else:
-            table += struct.pack(tiff.order + "I", here)
+            table += struct.pack(order + "I", here)
             heap += value + bytes(len(value) % 2)
     return bytes(table) + bytes(4) + bytes(heap)

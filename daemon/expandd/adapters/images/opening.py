@@ -17,7 +17,7 @@ OpenFile = Callable[[Path], int]
 """Opens a regular file for reading and follows no link; raises OSError."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_plainly(path: Path) -> int:
@@ -69,7 +69,7 @@ class NewFile:
             with self._roots.spot(target) as spot:
                 partial = spot.beside(self._partial)
                 _remove(partial)
-                self.file = io.FileIO(os.open(partial.name, _WRITE, 0o600, dir_fd=partial.directory), "wb")
+                self.file = io.FileIO(os.open(partial.name, _WRITE, 0o600, dir_fd=partial.directory), "r+b")
         except OSError as error:
             raise _unwritable(error) from error
 

@@ -19,18 +19,15 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, BinaryIO
 
+from expandd.adapters.images.limits import MOST_MEMORY, MOST_WRITTEN, NeedsRoom, grant
 from expandd.adapters.images.sandbox import Wall, shut_in
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
-from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
-
-MEMORY = 1536 << 20
-"""Bytes of address space: the largest image takes a third of it."""
-
-MOST_WRITTEN = 1 << 30
-"""Bytes of a file that it writes."""
+from expandd.domain.finishing import Finishing
+from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
+from expandd.domain.offsets import Offsets
 
 MOST_OPEN = 32
-"""Descriptors; it is handed two at a time."""
+"""Descriptors; it is handed three at a time."""
 
 MOST_REQUEST = 4096
 
@@ -40,8 +37,8 @@ class Task(Enum):
 
     EXAMINE = "examine"
     EXAMINE_RESULT = "examine_result"
-    MAKE_UPRIGHT = "make_upright"
-    FIRST_IMAGE = "first_image"
+    PREPARE = "prepare"
+    FINISH = "finish"
     THUMBNAIL = "thumbnail"
 
 
@@ -49,17 +46,20 @@ class Task(Enum):
 class Request:
     """One thing to do with the files that come along: the image, and for some tasks a new file to write.
 
-    `cpu` is how many seconds of processor time it may take. `most_pixels` is for EXAMINE_RESULT and THUMBNAIL, `side`
-    the longest side of a THUMBNAIL in px.
+    For FINISH the API's image lies between them, and `plan` says what is to be made. `cpu` is how many seconds of
+    processor time it may take, `pixels` for an image of how many px it may take memory. `most_pixels` is for
+    EXAMINE_RESULT and THUMBNAIL, `side` the longest side of a THUMBNAIL in px.
     """
 
     task: Task
     cpu: int = 60
+    pixels: int = 0
     most_pixels: int = 0
     side: int = 0
+    plan: Finishing | None = None
 
     def line(self) -> bytes:
-        return _line(asdict(self) | {"task": self.task.value})
+        return _line(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,13 @@ class Ready:
     """The child can be asked. `walls` are those that stand around it."""
 
     walls: tuple[Wall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """Nothing was done: the image has so many px, and memory was granted for fewer."""
+
+    pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +101,19 @@ class NotNow:
     reason: str
 
 
-Answer = Finding | Done | AsItIs | Thumbnail | NotNow
+Answer = Finding | Prepared | Done | AsItIs | Thumbnail | NotNow | Large
 
 
 def parse_request(line: bytes) -> Request:
     fields = json.loads(line)
-    return Request(**fields | {"task": Task(fields["task"])})
+    plan = fields["plan"] and _plan(fields["plan"])
+    return Request(**fields | {"task": Task(fields["task"]), "plan": plan})
+
+
+def _plan(fields: dict[str, Any]) -> Finishing:
+    sizes = {name: Size(**fields[name]) for name in ("original", "sent")}
+    offsets = {name: Offsets(**fields[name]) for name in ("offsets", "asked")}
+    return Finishing(**fields | sizes | offsets | {"format": ImageFormat(fields["format"])})
 
 
 def ready_line(ready: Ready) -> bytes:
@@ -116,19 +130,20 @@ def parse_ready(line: bytes) -> Ready:
 
 def answer_line(answer: Answer) -> bytes:
     match answer:
-        case Whole(size=size):
-            facts = asdict(answer) | {"format": answer.format.value, "size": (size.width, size.height)}
-            return _line({"is": "whole"} | facts)
+        case Whole():
+            return _line({"is": "whole", **asdict(answer)})
         case Unfinished(fault=fault) | Unfit(fault=fault):
-            kind = "unfit" if isinstance(answer, Unfit) else "unfinished"
-            return _line({"is": kind, **asdict(fault), "code": fault.code.value})
+            return _line({"is": "unfit" if isinstance(answer, Unfit) else "unfinished", **asdict(fault)})
+        case Prepared():
+            return _line({"is": "prepared", **asdict(answer)})
+        case Large(pixels=pixels):
+            return _line({"is": "large", "pixels": pixels})
         case Done():
             return _line({"is": "done"})
         case AsItIs():
             return _line({"is": "as it is"})
         case Thumbnail(webp=webp, of=of):
-            text = base64.b64encode(webp).decode("ascii")
-            return _line({"is": "thumbnail", "webp": text, "width": of.width, "height": of.height})
+            return _line({"is": "thumbnail", "webp": base64.b64encode(webp).decode("ascii"), "of": asdict(of)})
         case NotNow(reason=reason):
             return _line({"is": "not now", "reason": reason})
 
@@ -136,32 +151,44 @@ def answer_line(answer: Answer) -> bytes:
 def parse_answer(line: bytes) -> Answer:
     """The answer in `line`. Raises ValueError, KeyError or TypeError for one that no child of ours writes."""
     fields = json.loads(line)
-    match fields["is"]:
+    match fields.pop("is"):
         case "whole":
-            del fields["is"]
-            return Whole(**fields | {"format": ImageFormat(fields["format"]), "size": Size(*fields["size"])})
+            return Whole(**fields | _image(fields))
         case "unfit" | "unfinished" as kind:
             fault = Fault(FaultCode(fields["code"]), fields["message"], fields["what_to_do"])
             return Unfit(fault) if kind == "unfit" else Unfinished(fault)
+        case "prepared":
+            return Prepared(**fields | _image(fields))
+        case "large":
+            return Large(fields["pixels"])
         case "done":
             return Done()
         case "as it is":
             return AsItIs()
         case "thumbnail":
-            webp = base64.b64decode(fields["webp"], validate=True)
-            return Thumbnail(webp, Size(fields["width"], fields["height"]))
+            return Thumbnail(base64.b64decode(fields["webp"], validate=True), Size(**fields["of"]))
         case _:
             return NotNow(fields["reason"])
 
 
+def _image(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"format": ImageFormat(fields["format"]), "size": Size(**fields["size"])}
+
+
 def _line(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields).encode("ascii") + b"\n"
+    return json.dumps(fields, default=_word).encode("ascii") + b"\n"
+
+
+def _word(value: Enum) -> Any:
+    return value.value
 
 
 def carry_out(request: Request, files: Sequence[int]) -> Answer:
     # Pillow is wanted in the child only: the daemon imports this module for its lines.
     from expandd.adapters.images import decoder as image_decoder  # noqa: PLC0415 - as said
     from expandd.adapters.images.decoder import thumbnail  # noqa: PLC0415 - as said
+    from expandd.adapters.images.finish import finish  # noqa: PLC0415 - as said
+    from expandd.adapters.images.prepare import prepare  # noqa: PLC0415 - as said
 
     try:
         match request.task:
@@ -169,17 +196,19 @@ def carry_out(request: Request, files: Sequence[int]) -> Answer:
                 return image_decoder.examine(files[0])
             case Task.EXAMINE_RESULT:
                 return image_decoder.examine_result(files[0], request.most_pixels)
-            case Task.MAKE_UPRIGHT:
-                image_decoder.make_upright(files[0], files[1])
-                return Done()
-            case Task.FIRST_IMAGE:
-                return Done() if image_decoder.first_image(files[0], files[1]) else AsItIs()
+            case Task.PREPARE:
+                return prepare(files[0], files[1])
+            case Task.FINISH:
+                assert request.plan is not None, "it is asked with one"
+                return Done() if finish(files[0], files[1], files[2], request.plan) else AsItIs()
             case Task.THUMBNAIL:
                 return Thumbnail(*thumbnail(files[0], request.most_pixels, request.side))
     except FileFault as error:
         return Unfit(error.fault)
     except Later as error:
         return NotNow(str(error))
+    except NeedsRoom as error:
+        return Large(error.pixels)
 
 
 def serve(carry: Callable[[Request, Sequence[int]], Answer], shut: Callable[[], tuple[Wall, ...]] = lambda: ()) -> None:
@@ -188,14 +217,15 @@ def serve(carry: Callable[[Request, Sequence[int]], Answer], shut: Callable[[], 
         answers.write(ready_line(Ready(shut())))
         answers.flush()
         while True:
-            line, files, _, _ = socket.recv_fds(requests, MOST_REQUEST, 2)
+            line, files, _, _ = socket.recv_fds(requests, MOST_REQUEST, 3)
             if not line:
                 break
             request = parse_request(line)
             _allow_time(request.cpu)
+            grant(request.pixels)
             answer = carry(request, files)
             for descriptor in files:
-                # The image's is closed with it.
+                # That of an image is closed with it.
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
             answers.write(answer_line(answer))
@@ -215,7 +245,7 @@ def confine() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     limits = (
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_AS, MOST_MEMORY),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, MOST_WRITTEN),
         (resource.RLIMIT_NOFILE, MOST_OPEN),
@@ -237,13 +267,30 @@ def _allow_time(seconds: int) -> None:
 
 def load() -> None:
     """Import all that decoding needs: a child is started before its image has settled, and opens no file later."""
-    from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401, PLC0415, as above
+    from pi_heif.as_plugin import register_heif_opener  # noqa: PLC0415, as above
+    from PIL import (  # noqa: PLC0415, as above
+        AvifImagePlugin,
+        BmpImagePlugin,  # noqa: F401
+        GifImagePlugin,  # noqa: F401
+        Image,
+        ImageCms,
+        Jpeg2KImagePlugin,  # noqa: F401
+        JpegImagePlugin,  # noqa: F401
+        MpoImagePlugin,  # noqa: F401
+        PngImagePlugin,
+        TiffImagePlugin,  # noqa: F401
+    )
 
-    from expandd.adapters.images import decoder  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images import decoder, finish, prepare  # noqa: F401, PLC0415, as above
     from expandd.adapters.images.formats.png import MOST_TEXT  # noqa: PLC0415, as above
 
-    # The plugins of what is decoded and written here, not the forty others: files are opened with `formats`.
+    # The plugins of what is decoded and written here, not the thirty others: files are opened with `formats`.
     Image.preinit()
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    # Several processes decode at once: each in one thread.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    # It loads the library of colour profiles.
+    ImageCms.createProfile("sRGB")
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT

@@ -1,0 +1,219 @@
+"""One decoder process: how it is started, asked and ended, and what its death says."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from expandd.adapters.bulkheads import starting_threads
+from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
+from expandd.adapters.images.shares import PATIENCE
+from expandd.domain.errors import DecoderAway, Later, ReaderDied
+
+# The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
+# from a lack of memory, SIGBUS from a file that shrank while it was read.
+_BY_FILE = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS})
+
+MOST_ANSWER = 1 << 21
+"""Bytes of one line. The longest holds a thumbnail."""
+
+START = 60.0
+"""Seconds within which a child must be ready, also on a machine that has much else to do."""
+
+END = 2.0
+"""Seconds for a child that did not become ready to end by itself, so that it can be said how."""
+
+
+class ChildDied(Exception):
+    """The child ended without an answer. `by_file`: in a way that its file can cause."""
+
+    def __init__(self, how: str, *, by_file: bool) -> None:
+        super().__init__(how)
+        self.by_file = by_file
+
+
+class OutOfTime(Exception):
+    """The child has used up the processor time that it was given."""
+
+
+class Child:
+    """A running child. It takes one request at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process, requests: socket.socket) -> None:
+        assert process.stdout is not None
+        self._process = process
+        self._requests = requests
+        self._answers = process.stdout
+        self._rest: asyncio.TimerHandle | None = None
+        self.ready = Ready(())
+
+    @classmethod
+    async def start(cls, program: Sequence[str], python: str = sys.executable) -> Self:
+        """A new child, ready: `python` with `program` as its arguments. Raises DecoderAway when none can be had."""
+        child = await cls._started(program, python)
+        try:
+            await child.be_ready()
+        except (TimeoutError, ValueError, KeyError, TypeError) as error:
+            how = await child.ended()
+            raise DecoderAway(f"The program that decodes images ({python}) does not start: {how}.") from error
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    @classmethod
+    async def _started(cls, program: Sequence[str], python: str) -> Self:
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise DecoderAway(f"No process can be started to decode images: {error.strerror}.") from error
+        with theirs:
+            try:
+                process = await _process(program, python, theirs)
+            except OSError as error:
+                ours.close()
+                raise DecoderAway(
+                    f"The program that decodes images ({python}) cannot be started: {error.strerror}."
+                ) from error
+            except BaseException:
+                ours.close()
+                raise
+        return cls(process, ours)
+
+    async def be_ready(self) -> None:
+        """Wait for the first line of the child. Raises TimeoutError, ValueError, KeyError or TypeError."""
+        async with asyncio.timeout(START):
+            self.ready = parse_ready(await self._answers.readline())
+
+    async def ended(self) -> str:
+        """How a child that did not become ready has ended; one that has not is killed."""
+        self._requests.close()
+        try:
+            async with asyncio.timeout(END):
+                code = await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            return "it says nothing of use"
+        return f"it ended with code {code}" if code >= 0 else f"it died of {signal.Signals(-code).name}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ask(self, request: Request, files: Sequence[int], seconds: float) -> Answer:
+        """The answer. Raises ChildDied or OutOfTime when there is none, ReaderDied or Later after `seconds`.
+
+        The child must be killed then.
+        """
+        self._wake()
+        try:
+            line = await self._within(seconds, self._exchanged(request.line(), files))
+        except ValueError as error:
+            raise ChildDied("its answer has no end", by_file=True) from error
+        if not line.endswith(b"\n"):
+            raise _death(await self._process.wait())
+        try:
+            return parse_answer(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ChildDied("it answered nonsense", by_file=True) from error
+
+    def rest(self, seconds: float, retire: Callable[[Child], None]) -> None:
+        """Call `retire` unless the child is asked again within `seconds`."""
+        self._rest = asyncio.get_running_loop().call_later(seconds, retire, self)
+
+    async def end(self) -> None:
+        """Let the child run out of input, and wait for its end."""
+        self._wake()
+        self._requests.close()
+        await self._process.wait()
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    def _wake(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    async def _exchanged(self, line: bytes, files: Sequence[int]) -> bytes:
+        try:
+            # One small message at a time: the socket has room for it, nothing waits.
+            socket.send_fds(self._requests, [line], list(files))
+        except ConnectionError:
+            return b""
+        return await self._answers.readline()
+
+    async def _within(self, seconds: float, exchange: Coroutine[Any, Any, bytes]) -> bytes:
+        """What the child writes. One that waits for a disk, and gets nowhere, is not to blame, and nor is its file."""
+        reading, before = asyncio.ensure_future(exchange), ""
+        try:
+            deadline = time.monotonic() + seconds
+            while (left := deadline - time.monotonic()) > 0:
+                done, _ = await asyncio.wait({reading}, timeout=min(left, PATIENCE))
+                if done:
+                    return reading.result()
+                now = self._wait_for_disk()
+                if now and now == before:
+                    raise Later("It cannot be read just now: its disk does not answer.")
+                before = now
+        finally:
+            reading.cancel()
+        message = f"It was not decoded within {seconds:g} s."
+        raise Later(message) if before else ReaderDied(message)
+
+    def _wait_for_disk(self) -> str:
+        """What changes whenever it gets anywhere, while the kernel holds it for a disk; "" while it does not."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text("ascii", "replace")
+        except OSError:
+            return ""
+        return status[status.find("voluntary_ctxt_switches") :] if "\nState:\tD" in status else ""
+
+
+def _death(code: int) -> ChildDied | OutOfTime:
+    if code >= 0:
+        return ChildDied(f"it ended with code {code}", by_file=False)
+    if -code == signal.SIGXCPU:
+        return OutOfTime("it used up its time")
+    return ChildDied(f"it died of {signal.Signals(-code).name}", by_file=-code in _BY_FILE)
+
+
+async def _process(program: Sequence[str], python: str, requests: socket.socket) -> asyncio.subprocess.Process:
+    # On Python 3.11 each process is waited for in a thread.
+    with starting_threads():
+        return await asyncio.create_subprocess_exec(
+            python,
+            # No site, no user site, no current directory: a few ms, and nothing comes in by them.
+            *("-S", "-s", "-P"),
+            *program,
+            stdin=requests.fileno(),
+            stdout=asyncio.subprocess.PIPE,
+            limit=MOST_ANSWER,
+            env=_environment(),
+            # Its own group: Ctrl-C on a terminal goes to the daemon alone.
+            process_group=0,
+        )
+
+
+def _environment() -> dict[str, str]:
+    """What a child needs to find our code and its libraries: none of the daemon's secrets."""
+    homes = [_home(package) for package in ("expandd", "PIL", "pi_heif")]
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(homes)), "LC_ALL": "C.UTF-8"}
+
+
+def _home(package: str) -> str:
+    """The directory that holds `package`, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise DecoderAway(f"The package {package} is not installed.")
+    return str(Path(spec.origin).parent.parent)

@@ -1,0 +1,141 @@
+"""Converts pixels between the colours of an image's own profile and sRGB, and all modes to those of 8 bits a channel.
+
+Runs in a decoder process: a colour profile is as hostile as its image. One that cannot be read, or is of other
+channels than the image, is as if it were not there, as in every viewer.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable
+from typing import Literal
+
+from PIL import Image, ImageCms
+
+Convert = Callable[[Image.Image], Image.Image]
+"""Takes an image without transparency, which it may change, and returns it in other colours."""
+
+OPAQUE = {"LA": "L", "RGBA": "RGB"}
+"""The modes with transparency, and each without."""
+
+_SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
+_DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+_AWAY = {
+    **dict.fromkeys(_DEEP | {"1"}, "L"),
+    "P": "RGB",
+    "PA": "RGBA",
+    "La": "LA",
+    "RGBa": "RGBA",
+    "LAB": "LAB",
+    "CMYK": "CMYK",
+}
+_OF_TWO_BYTES = 1 / 257
+_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+
+
+def plain_mode(image: Image.Image) -> str:
+    """The mode that `plain` gives it: L, LA, RGB, RGBA, CMYK or LAB."""
+    mode = _AWAY.get(image.mode, image.mode if image.mode in {"L", "LA", "RGBA"} else "RGB")
+    clear = "transparency" in image.info and mode in {"L", "RGB"} and image.mode not in _DEEP
+    return {"L": "LA", "RGB": "RGBA"}[mode] if clear else mode
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """The image in 8 bits a channel, without a palette: in one of six modes."""
+    if image.mode in _DEEP:
+        # Pillow itself cuts off what is more than 255.
+        whole = image if image.mode == "F" else image.convert("I").point(lambda value: value * _OF_TWO_BYTES)
+        return whole.convert("L")
+    mode = plain_mode(image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """A plain image without its transparency, and that."""
+    if image.mode not in OPAQUE:
+        return image, None
+    return image.convert(OPAQUE[image.mode]), image.getchannel("A")
+
+
+def joined(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    if alpha is not None:
+        image.putalpha(alpha)
+    return image
+
+
+def in_srgb(mode: str, icc: bytes) -> bool:
+    """Whether the numbers of an image of this plain mode and profile are those of sRGB already."""
+    return OPAQUE.get(mode, mode) in {"L", "RGB"} and _towards(OPAQUE.get(mode, mode), icc) is None
+
+
+def to_srgb(mode: str, icc: bytes) -> Convert:
+    """What converts an image of `mode` (L, RGB, CMYK or LAB) and profile to RGB in sRGB."""
+    return _applied(_towards(mode, icc), mode, "RGB")
+
+
+def from_srgb(mode: str, icc: bytes) -> Convert:
+    """What converts RGB in sRGB to `mode` (L, RGB, CMYK or LAB) and profile."""
+    profile = None if in_srgb(mode, icc) else _profile(mode, icc)
+    transform = None if profile is None else _transform(_named("sRGB"), profile, "RGB", mode)
+    return _applied(transform, "RGB", mode)
+
+
+def _towards(mode: str, icc: bytes) -> ImageCms.ImageCmsTransform | None:
+    """The conversion to sRGB; None where its colours are those that the numbers alone say."""
+    profile = _profile(mode, icc)
+    transform = None if profile is None else _transform(profile, _named("sRGB"), mode, "RGB")
+    return None if transform is None or _changes_nothing(transform, mode) else transform
+
+
+def _profile(mode: str, icc: bytes) -> ImageCms.ImageCmsProfile | None:
+    if mode == "LAB":
+        # The numbers say the colours themselves.
+        return _named("LAB")
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else None
+    except (OSError, ImageCms.PyCMSError):
+        return None
+    return profile if profile is not None and profile.profile.xcolor_space == _SPACES[mode] else None
+
+
+def _named(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(space))
+
+
+def _transform(
+    source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile, before: str, after: str
+) -> ImageCms.ImageCmsTransform | None:
+    """None for a profile that only goes the other way, as those of scanners do."""
+    try:
+        return ImageCms.buildTransform(source, target, before, after, _INTENT, _FLAGS)
+    except ImageCms.PyCMSError:
+        return None
+
+
+def _applied(transform: ImageCms.ImageCmsTransform | None, before: str, after: str) -> Convert:
+    def convert(image: Image.Image) -> Image.Image:
+        if transform is None:
+            return image if before == after else image.convert(after)
+        if before == after:
+            ImageCms.applyTransform(image, transform, inPlace=True)
+            return image
+        converted = ImageCms.applyTransform(image, transform)
+        assert converted is not None, "a new image"
+        return converted
+
+    return convert
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether colours of all kinds stay as they are, to within a step: most profiles of sRGB are not its equal."""
+    if mode not in {"L", "RGB"}:
+        return False
+    steps = bytes(value for colour in itertools.product(_STEPS, repeat=len(mode)) for value in colour)
+    colours = Image.frombytes(mode, (len(steps) // len(mode), 1), steps)
+    converted = _applied(transform, "", "RGB")(colours).tobytes()
+    return all(abs(one - other) <= 1 for one, other in zip(converted, colours.convert("RGB").tobytes(), strict=True))
+
+
+_STEPS = (0, 16, 48, 96, 160, 224, 255)

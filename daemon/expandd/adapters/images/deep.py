@@ -1,0 +1,171 @@
+"""Reads and writes images of 16 bits a channel, exactly, as two images of 8: one of the high bytes, one of the low.
+
+Pillow decodes colours of 16 bits to their high bytes only, and writes none. Read a second time, as if the bytes were
+the other way around, it gives the low ones; and what is to be written is packed here, with the filter of differences
+to the pixel on the left that both formats have.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from PIL import Image, ImageChops
+
+_OTHER_ORDER = {
+    **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
+    **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
+    # The machine's own, which has its low byte first.
+    **{f"{mode};16N": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
+}
+_GREY = {"I;16": 1, "I;16L": 1, "I;16N": 1, "I;16B": 0}
+"""Where in the two bytes of a pixel the high one lies."""
+
+_LEVEL = 3
+_ROWS = 128
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image that is opened and not decoded has 16 bits a channel and can be read to both bytes."""
+    return "transparency" not in image.info and (image.mode in _GREY or _swapped(image) is not None)
+
+
+def decode_low(image: Image.Image) -> None:
+    """Have an image that is opened and not decoded yet, and is deep and of colour, decoded to the low bytes."""
+    if image.mode not in _GREY:
+        image.tile = _swapped(image)  # type: ignore[attr-defined]
+
+
+def _swapped(image: Image.Image) -> list[Any] | None:
+    tile = list(getattr(image, "tile", ()))
+    swapped = [part._replace(args=_other(part.args)) for part in tile]
+    return swapped if tile and all(one != other for one, other in zip(tile, swapped, strict=True)) else None
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_other(part) for part in value)
+    return _OTHER_ORDER.get(value, value) if isinstance(value, str) else value
+
+
+def high(image: Image.Image) -> Image.Image:
+    """The high bytes of a part of a decoded deep image."""
+    return _byte(image, _GREY[image.mode]) if image.mode in _GREY else image
+
+
+def low(image: Image.Image) -> Image.Image:
+    """The low bytes of a part of a deep image that was decoded to them."""
+    return _byte(image, 1 - _GREY[image.mode]) if image.mode in _GREY else image
+
+
+def _byte(image: Image.Image, at: int) -> Image.Image:
+    return Image.frombytes("L", image.size, image.tobytes()[at::2])
+
+
+def write_png(high_bytes: Image.Image, low_bytes: Image.Image, out: BinaryIO, chunks: bytes = b"") -> None:
+    """Write the two as one PNG; `chunks` come behind its header."""
+    width, height = high_bytes.size
+    colour = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}[high_bytes.mode]
+    out.write(b"\x89PNG\r\n\x1a\n")
+    _chunk(out, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    out.write(chunks)
+    pack = zlib.compressobj(_LEVEL)
+    for top in range(0, height, _ROWS):
+        box = (0, top, width, min(top + _ROWS, height))
+        # Each byte less the same byte of the pixel before.
+        high_less, low_less = (_less_left(part.crop(box)) for part in (high_bytes, low_bytes))
+        rows = _interleaved(high_less, low_less)
+        line = len(rows) // (box[3] - top)
+        filtered = b"".join(b"\1" + rows[at : at + line] for at in range(0, len(rows), line))
+        _chunk(out, b"IDAT", pack.compress(filtered))
+    _chunk(out, b"IDAT", pack.flush())
+    _chunk(out, b"IEND", b"")
+
+
+def _chunk(out: BinaryIO, name: bytes, body: bytes) -> None:
+    if body or name == b"IEND":
+        out.write(struct.pack(">I", len(body)) + name)
+        out.write(body)
+        out.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(name))))
+
+
+def _less_left(image: Image.Image) -> Image.Image:
+    return ImageChops.subtract_modulo(image, _moved(image))
+
+
+def _moved(image: Image.Image) -> Image.Image:
+    """Each pixel in the place of the one on its right; zeros in the first column."""
+    moved = Image.new(image.mode, image.size)
+    moved.paste(image.crop((0, 0, image.width - 1, image.height)), (1, 0))
+    return moved
+
+
+def _interleaved(first: Image.Image, second: Image.Image) -> bytes:
+    rows = bytearray(2 * len(first.getbands()) * first.width * first.height)
+    rows[0::2], rows[1::2] = first.tobytes(), second.tobytes()
+    return bytes(rows)
+
+
+_SHORT, _LONG = 3, 4
+_PHOTOMETRIC = {"L": 1, "RGB": 2, "CMYK": 5}
+_DEFLATE, _DIFFERENCES, _UNASSOCIATED = 8, 2, 2
+
+
+def write_tiff(high_bytes: Image.Image, low_bytes: Image.Image, out: BinaryIO) -> None:
+    """Write the two as one TIFF, in strips."""
+    out.write(struct.pack("<2sHI", b"II", 42, 0))
+    places = [_strip(out, strip) for strip in _strips(high_bytes, low_bytes)]
+    bands = high_bytes.getbands()
+    fields = {
+        256: (_LONG, [high_bytes.width]),
+        257: (_LONG, [high_bytes.height]),
+        258: (_SHORT, [16] * len(bands)),
+        259: (_SHORT, [_DEFLATE]),
+        262: (_SHORT, [_PHOTOMETRIC["".join(bands).removesuffix("A")]]),
+        273: (_LONG, [start for start, _ in places]),
+        277: (_SHORT, [len(bands)]),
+        278: (_LONG, [_ROWS]),
+        279: (_LONG, [length for _, length in places]),
+        284: (_SHORT, [1]),
+        317: (_SHORT, [_DIFFERENCES]),
+    }
+    if "A" in bands:
+        fields[338] = (_SHORT, [_UNASSOCIATED])
+    _directory(out, fields)
+
+
+def _strips(high_bytes: Image.Image, low_bytes: Image.Image) -> Iterator[bytes]:
+    width, height = high_bytes.size
+    for top in range(0, height, _ROWS):
+        box = (0, top, width, min(top + _ROWS, height))
+        upper, lower = high_bytes.crop(box), low_bytes.crop(box)
+        before = _moved(lower)
+        # 1 where the low byte is less than the one before, which the high byte pays for.
+        borrow = ImageChops.subtract(before, lower).point(lambda value: 1 if value else 0)
+        high_less = ImageChops.subtract_modulo(_less_left(upper), borrow)
+        yield zlib.compress(_interleaved(ImageChops.subtract_modulo(lower, before), high_less), _LEVEL)
+
+
+def _strip(out: BinaryIO, strip: bytes) -> tuple[int, int]:
+    start = out.tell()
+    # Strips begin at even places.
+    out.write(strip + bytes(len(strip) % 2))
+    return start, len(strip)
+
+
+def _directory(out: BinaryIO, fields: dict[int, tuple[int, list[int]]]) -> None:
+    """Write the one directory of the file at its end, and where it is into the header."""
+    table = bytearray(struct.pack("<H", len(fields)))
+    for tag, (kind, values) in sorted(fields.items()):
+        packed = struct.pack(f"<{len(values)}{'H' if kind == _SHORT else 'I'}", *values)
+        if len(packed) > 4:  # noqa: PLR2004, what fits in the place of its offset
+            place = out.tell()
+            out.write(packed + bytes(len(packed) % 2))
+            packed = struct.pack("<I", place)
+        table += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    start = out.tell()
+    out.write(table + bytes(4))
+    out.seek(4)
+    out.write(struct.pack("<I", start))

@@ -1,0 +1,116 @@
+"""Makes the result of the original and the API's image: full size, the original's colours, pixels and metadata.
+
+Outside a seam of a few pixels, the original's pixels are exactly its own before they are encoded. An image of 16 bits a
+channel stays one as PNG and TIFF, though the API's part has only 8 bits to give. Grey of 16 bits with transparency,
+which Pillow reads in 8, is finished in 8.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import BinaryIO
+
+from PIL import Image
+
+from expandd.adapters.images import deep
+from expandd.adapters.images.colours import OPAQUE, Convert, plain, plain_mode
+from expandd.adapters.images.decoder import opened
+from expandd.adapters.images.encoding import Canvas, effort, require_writable, write
+from expandd.adapters.images.metadata import Metadata, fitted, read, stripped
+from expandd.adapters.images.metadata_adding import added
+from expandd.adapters.images.placing import (
+    Original,
+    Target,
+    layout,
+    place_made,
+    place_original,
+    strips,
+)
+from expandd.adapters.images.prepare import emptied
+from expandd.adapters.images.source import Source, identified, source_in, writing
+from expandd.domain.finishing import Finishing
+from expandd.domain.image import ImageFormat
+
+_MODES = {
+    ImageFormat.JPEG: frozenset({"L", "RGB", "CMYK"}),
+    ImageFormat.PNG: frozenset({"L", "RGB"}),
+    ImageFormat.WEBP: frozenset({"RGB"}),
+    ImageFormat.TIFF: frozenset({"L", "RGB", "CMYK", "LAB"}),
+}
+"""The modes of each format, transparency aside."""
+
+_DEEP = frozenset({ImageFormat.PNG, ImageFormat.TIFF})
+"""Formats of 16 bits a channel."""
+
+
+def finish(original: int, made: int, target: int, plan: Finishing) -> bool:
+    """Write the result of the images open at `original` and `made` to the empty file open at `target`, synced.
+
+    False, and nothing written, where there is nothing to be added to what the API made. Raises FileFault for an image
+    that cannot be decoded, Later when a file cannot be read or written just now.
+    """
+    with opened(original) as before, opened(made) as after, emptied(target) as out:
+        metadata = _metadata(before, plan)
+        if plan.canvas:
+            _painted(before, after, out, plan, metadata)
+        else:
+            with writing(plan.format):
+                if not added(after, plan.format, metadata, out):
+                    return False
+        with writing(plan.format):
+            out.flush()
+            os.fsync(target)
+        return True
+
+
+def _metadata(original: BinaryIO, plan: Finishing) -> Metadata:
+    metadata = fitted(read(original, identified(original).format), plan.size)
+    return metadata if plan.metadata else stripped(metadata)
+
+
+def _painted(before: BinaryIO, after: BinaryIO, out: BinaryIO, plan: Finishing, metadata: Metadata) -> None:
+    require_writable(plan.format, plan.size)
+    with source_in(before) as found:
+        target = _target(plan.format, plain_mode(found.image), found.metadata.icc)
+        save = effort(found, plan.format, target.mode, plan.quality)
+        is_deep = plan.pixels and target.native and plan.format in _DEEP and deep.is_deep(found.image)
+    canvas = _canvas(before, after, plan, target, is_deep=is_deep)
+    with writing(plan.format):
+        write(canvas, plan.format, metadata if target.native else replace(metadata, icc=b""), out, **save)
+
+
+def _canvas(before: BinaryIO, after: BinaryIO, plan: Finishing, target: Target, *, is_deep: bool) -> Canvas:
+    """The finished pixels; the memory of all others is free again."""
+    place = layout(plan)
+    canvas = Image.new(target.mode, place.size)
+    with source_in(after) as found:
+        place_made(canvas, target, found, plan, place.around())
+    if plan.pixels:
+        with source_in(before) as found:
+            original = _decoded(found, plan, deep.high if is_deep else plain)
+            place_original(canvas, target, original, strips(place.inner))
+            place_original(canvas, target, original, place.seams(), place.weights)
+            del original
+    if not is_deep:
+        return Canvas(canvas)
+    # What the API made has as many low bytes as high ones: 255 of 255 is 65,535 of 65,535.
+    low = canvas.copy()
+    with source_in(before) as found:
+        deep.decode_low(found.image)
+        place_original(low, target, _decoded(found, plan, deep.low), strips(place.inner))
+    return Canvas(canvas, low)
+
+
+def _target(image_format: ImageFormat, mode: str, icc: bytes) -> Target:
+    """The mode and the profile that the result of an original of this mode and profile gets."""
+    colours, clear = OPAQUE.get(mode, mode), mode in OPAQUE and image_format is not ImageFormat.JPEG
+    if colours in _MODES[image_format]:
+        return Target(mode if clear else colours, icc, native=True)
+    return Target("RGBA" if clear else "RGB", b"", native=False)
+
+
+def _decoded(found: Source, plan: Finishing, part: Convert) -> Original:
+    found.load()
+    left, top = plan.offsets.left, plan.offsets.top
+    return Original(found.image, found.orientation, found.metadata.icc, part, left, top)

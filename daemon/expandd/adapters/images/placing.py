@@ -1,0 +1,223 @@
+"""Puts the API's image and the original's pixels in their places on the canvas of the result.
+
+The copy that the API saw covers the original exactly, so its coordinates are those of the original, scaled. The seam
+lies inside the original, on the sides that were expanded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops
+
+from expandd.adapters.images.colours import OPAQUE, Convert, from_srgb, joined, plain, plain_mode, split, to_srgb
+from expandd.adapters.images.source import Box, Source, stored_box, turned
+from expandd.domain.finishing import Finishing
+
+SEAM = 8
+"""Px inside the original's border within which it goes over into the API's image."""
+
+_STRIP = 4_000_000
+"""Px that are worked on at once, so that what is made of them on the way takes little memory."""
+
+_SUPPORT = 3
+"""Px of the source on each side that Lanczos' filter looks at, where it does not reduce."""
+
+_OPAQUE, _WHITE = 255, (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything lies on the canvas: `seen` what is seen of the original, `inner` what is its own alone."""
+
+    size: tuple[int, int]
+    seen: Box
+    inner: Box
+
+    def around(self) -> Iterator[Box]:
+        """What is the API's, and the seams."""
+        (width, height), (left, top, right, bottom) = self.size, self.inner
+        yield from strips((0, 0, width, top))
+        yield from strips((0, top, left, bottom))
+        yield from strips((right, top, width, bottom))
+        yield from strips((0, bottom, width, height))
+
+    def seams(self) -> Iterator[Box]:
+        (first, above, last, below), (left, top, right, bottom) = self.seen, self.inner
+        yield from strips((first, above, last, top))
+        yield from strips((first, top, left, bottom))
+        yield from strips((right, top, last, bottom))
+        yield from strips((first, bottom, last, below))
+
+    def weights(self, box: Box) -> Image.Image:
+        """How much of the original is seen in each px of `box`, 0 to 255."""
+        left, top, right, bottom = box
+        across = self._ramp(left, right, 0)
+        down = self._ramp(top, bottom, 1).transpose(Image.Transpose.TRANSPOSE)
+        size = right - left, bottom - top
+        return ImageChops.multiply(across.resize(size), down.resize(size))
+
+    def _ramp(self, start: int, stop: int, axis: int) -> Image.Image:
+        """The weights from `start` to `stop` along an axis, in a row."""
+        first, last = self.seen[axis], self.seen[axis + 2]
+        from_first, to_last = self.inner[axis] - first, last - self.inner[axis + 2]
+        row = bytes(min(_weight(at - first, from_first), _weight(last - 1 - at, to_last)) for at in range(start, stop))
+        return Image.frombytes("L", (len(row), 1), row)
+
+
+def _weight(at: int, width: int) -> int:
+    """That of the px at `at` from the border, in a seam of so many px: rising softly at both ends."""
+    if at >= width:
+        return _OPAQUE
+    share = (at + 1) / (width + 1)
+    return round(_OPAQUE * share * share * (3 - 2 * share))
+
+
+def layout(plan: Finishing) -> Layout:
+    width, height = plan.size.width, plan.size.height
+    left, right = _side(plan.offsets.left, plan.original.width, width, plan.offsets.right)
+    top, bottom = _side(plan.offsets.top, plan.original.height, height, plan.offsets.bottom)
+    seen = left[0], top[0], right[0], bottom[0]
+    inner = left[1], top[1], right[1], bottom[1]
+    return Layout((width, height), seen, inner if plan.pixels else (0, 0, 0, 0))
+
+
+def _side(before: int, length: int, whole: int, behind: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Along one axis, where what is seen of the original begins and ends, and its inner part."""
+    start, stop = max(0, before), min(whole, before + length)
+    middle = (start + stop) // 2
+    first = min(start + SEAM, middle) if before > 0 else start
+    last = max(stop - SEAM, middle) if behind > 0 else stop
+    return (start, first), (stop, last)
+
+
+def strips(box: Box) -> Iterator[Box]:
+    left, top, right, bottom = box
+    if right <= left:
+        return
+    rows = max(1, _STRIP // (right - left))
+    for start in range(top, bottom, rows):
+        yield left, start, right, min(start + rows, bottom)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the canvas is made of. `icc` is the profile of its colours, empty where they are those of sRGB.
+
+    `native` where they are the original's own, so that its pixels are taken as they are.
+    """
+
+    mode: str
+    icc: bytes
+    native: bool
+
+    @property
+    def colours(self) -> str:
+        return OPAQUE.get(self.mode, self.mode)
+
+    def made_fit(self, image: Image.Image, convert: Convert) -> Image.Image:
+        """The plain `image` in this mode, its colours converted; on white where there is no transparency."""
+        colours, alpha = split(image)
+        colours = convert(colours)
+        if self.mode in OPAQUE:
+            return joined(colours, Image.new("L", colours.size, _OPAQUE) if alpha is None else alpha)
+        return colours if alpha is None else _on_white(colours, alpha, self)
+
+
+def _on_white(image: Image.Image, alpha: Image.Image, target: Target) -> Image.Image:
+    white = from_srgb(target.colours, target.icc)(Image.new("RGB", (1, 1), _WHITE))
+    sheet = white.resize(image.size)
+    sheet.paste(image, mask=alpha)
+    return sheet
+
+
+def place_made(canvas: Image.Image, target: Target, made: Source, plan: Finishing, boxes: Iterable[Box]) -> None:
+    """Draw the API's image, scaled, in these boxes of the canvas."""
+    made.load()
+    scale = _Scale.of(plan, made.image.size)
+    image = plain(made.image)
+    towards = to_srgb(OPAQUE.get(image.mode, image.mode), made.metadata.icc)
+    back = from_srgb(target.colours, target.icc)
+    for box in boxes:
+        piece, inside = scale.cut(image, box)
+        piece = target.made_fit(piece, lambda colours: back(towards(colours)))
+        size = box[2] - box[0], box[3] - box[1]
+        if piece.size != size or inside != (0.0, 0.0, float(size[0]), float(size[1])):
+            piece = piece.resize(size, Image.Resampling.LANCZOS, box=inside)
+        canvas.paste(piece, box[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From the canvas's px to those of the API's image: each times a factor, and a number more."""
+
+    across: float
+    left: float
+    down: float
+    top: float
+
+    @classmethod
+    def of(cls, plan: Finishing, made: tuple[int, int]) -> _Scale:
+        asked = plan.asked.applied_to(plan.sent)
+        # The API may have made another size than it was asked for.
+        wider, higher = made[0] / asked.width, made[1] / asked.height
+        across, down = plan.sent.width / plan.original.width, plan.sent.height / plan.original.height
+        return cls(
+            across * wider,
+            (plan.asked.left - plan.offsets.left * across) * wider,
+            down * higher,
+            (plan.asked.top - plan.offsets.top * down) * higher,
+        )
+
+    def cut(self, image: Image.Image, box: Box) -> tuple[Image.Image, tuple[float, float, float, float]]:
+        """The part of the API's image that `box` of the canvas is made of, and where in it that lies exactly."""
+        left, right = (min(max(at * self.across + self.left, 0), image.width) for at in (box[0], box[2]))
+        top, bottom = (min(max(at * self.down + self.top, 0), image.height) for at in (box[1], box[3]))
+        margin = math.ceil(_SUPPORT * max(self.across, self.down, 1))
+        first, above = max(math.floor(left) - margin, 0), max(math.floor(top) - margin, 0)
+        last, below = min(math.ceil(right) + margin, image.width), min(math.ceil(bottom) + margin, image.height)
+        if (self.across, self.down) == (1, 1) and left.is_integer() and top.is_integer():
+            first, above, last, below = int(left), int(top), int(right), int(bottom)
+        return image.crop((first, above, last, below)), (left - first, top - above, right - first, bottom - above)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The original's decoded pixels and profile, and where it lies on the canvas once it is upright.
+
+    `read` makes a plain image of a part of the pixels.
+    """
+
+    image: Image.Image
+    orientation: int
+    icc: bytes
+    read: Convert
+    left: int
+    top: int
+
+    def part(self, box: Box) -> Image.Image:
+        """What is seen of it in `box` of the canvas."""
+        upright = box[0] - self.left, box[1] - self.top, box[2] - self.left, box[3] - self.top
+        stored = stored_box(upright, self.orientation, self.image.size)
+        return turned(self.read(self.image.crop(stored)), self.orientation)
+
+
+def place_original(
+    canvas: Image.Image,
+    target: Target,
+    original: Original,
+    boxes: Iterable[Box],
+    weights: Callable[[Box], Image.Image] | None = None,
+) -> None:
+    """Put the original's pixels into these boxes of the canvas, by their weights where there are any."""
+    colours = OPAQUE.get(plain_mode(original.image), plain_mode(original.image))
+    convert = _as_they_are if target.native else to_srgb(colours, original.icc)
+    for box in boxes:
+        piece = target.made_fit(original.part(box), convert)
+        canvas.paste(piece, box[:2], weights(box) if weights else None)
+
+
+def _as_they_are(image: Image.Image) -> Image.Image:
+    return image
