@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.credentials import Credentials
+from expandd.adapters.images.process import Ready
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks import account_told, locked, name_of_account
 from expandd.domain.api_types import Account
 from expandd.domain.errors import AccountAway, DecoderAway, Later
+from expandd.domain.image import ImageFormat
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.runtime.check import check
@@ -51,23 +53,26 @@ def configured(base: Path, folders: str = "") -> Path:
     return path
 
 
+ALL = Ready(tuple(Wall), tuple(ImageFormat))
+
+
 class FakeDecoders:
-    """What decodes, behind these walls, or the reason why nothing does."""
+    """What decodes, or the reason why nothing does."""
 
-    def __init__(self, walls: tuple[Wall, ...] | DecoderAway) -> None:
-        self._walls = walls
+    def __init__(self, ready: Ready | DecoderAway) -> None:
+        self._ready = ready
 
-    async def prove(self) -> tuple[Wall, ...]:
-        if isinstance(self._walls, DecoderAway):
-            raise self._walls
-        return self._walls
+    async def prove(self) -> Ready:
+        if isinstance(self._ready, DecoderAway):
+            raise self._ready
+        return self._ready
 
 
 async def checked(
     path: Path,
     answer: Account | Exception,
     environ: dict[str, str] | None = None,
-    walls: tuple[Wall, ...] | DecoderAway = tuple(Wall),
+    ready: Ready | DecoderAway = ALL,
 ) -> tuple[int, list[str]]:
     said: list[str] = []
     api = FakeApi(answer)
@@ -78,7 +83,7 @@ async def checked(
         api_factory=api.factory,
         say=said.append,
         wall=lambda: NOW,
-        decoders_factory=lambda: nullcontext(FakeDecoders(walls)),
+        decoders_factory=lambda: nullcontext(FakeDecoders(ready)),
     )
     assert "hunter2" not in "".join(said)
     return code, [line.replace(f"{path.parent}/", "") for line in said]
@@ -99,6 +104,7 @@ async def test_a_good_configuration_is_told_line_by_line(tmp_path: Path) -> None
             "Folder hot/inbox: preset top 100, left -25%; an image of 1000×800 would become 750×900 "
             "(top 100, bottom 0, left -250, right 0).",
             "Credentials: from the environment.",
+            "Images: JPEG, PNG, WEBP, TIFF, HEIC, AVIF, BMP, GIF and JPEG 2000 can be read.",
             f"Login: accepted by {URL}.",
             "Credits: 12.5.",
             "Clock: agrees with the service's.",
@@ -196,14 +202,27 @@ async def test_what_is_odd_but_not_wrong_is_a_line_and_no_failure(
 
 
 async def test_walls_that_do_not_stand_are_warned_of(tmp_path: Path) -> None:
-    code, said = await checked(configured(tmp_path), account(), walls=(Wall.SECCOMP,))
+    code, said = await checked(configured(tmp_path), account(), ready=Ready((Wall.SECCOMP,), tuple(ImageFormat)))
 
     assert code == 0
     assert [line for line in said if "Landlock" in line and "seccomp" not in line]
 
 
+async def test_the_formats_that_can_be_read_are_said_and_those_that_cannot_are_warned_of(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    _, all_of_them = await checked(config, account())
+    some = tuple(one for one in ImageFormat if one not in {ImageFormat.AVIF, ImageFormat.JPEG2000})
+    code, said = await checked(config, account(), ready=Ready(tuple(Wall), some))
+
+    assert "Images: JPEG, PNG, WEBP, TIFF, HEIC, AVIF, BMP, GIF and JPEG 2000 can be read." in all_of_them
+    assert not [line for line in all_of_them if "cannot be read" in line]
+    assert code == 0
+    assert "Images: JPEG, PNG, WEBP, TIFF, HEIC, BMP and GIF can be read." in said
+    assert [line for line in said if line.startswith("Warning: AVIF and JPEG 2000 cannot be read")]
+
+
 async def test_a_decoder_that_cannot_be_started_is_said(tmp_path: Path) -> None:
-    code, said = await checked(configured(tmp_path), account(), walls=DecoderAway("python is gone"))
+    code, said = await checked(configured(tmp_path), account(), ready=DecoderAway("python is gone"))
 
     assert code == 4
     assert [line for line in said if "python is gone" in line]

@@ -61,7 +61,7 @@ from expandd.adapters.images.decoders import PillowImages
 
 async def main():
     async with PillowImages() as images:
-        print(*(wall.value for wall in await images.prove()))
+        print(*(wall.value for wall in (await images.prove()).walls))
 
 asyncio.run(main())
 """

@@ -210,7 +210,7 @@ class TestSeveralImages:
 
 class TestWalls:
     async def test_both_stand_where_the_kernel_has_them(self, images: PillowImages) -> None:
-        assert await images.prove() == (Wall.LANDLOCK, Wall.SECCOMP)
+        assert (await images.prove()).walls == (Wall.LANDLOCK, Wall.SECCOMP)
 
     @pytest.mark.parametrize(
         "what", ["open", "list", "make", "remove", "network", "local", "start", "fork", "kill", "limit"]
@@ -225,6 +225,9 @@ class TestWalls:
 
 
 class TestStarting:
+    async def test_it_says_which_formats_its_libraries_decode(self, images: PillowImages) -> None:
+        assert (await images.prove()).formats == tuple(ImageFormat)
+
     @pytest.mark.parametrize("made", ["nothing", "no program", "another program", "a broken one"])
     async def test_a_decoder_that_cannot_be_started_is_said_and_no_file_is_blamed(
         self, tmp_path: Path, made: str

@@ -23,8 +23,7 @@ from expandd.adapters.bulkheads import Run, in_thread, one_mount
 from expandd.adapters.images.child import Child, ChildDied, OutOfTime
 from expandd.adapters.images.limits import LARGE
 from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
-from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Request, Task, Thumbnail
-from expandd.adapters.images.sandbox import Wall
+from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Ready, Request, Task, Thumbnail
 from expandd.adapters.images.shares import SPARE, Share
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.finishing import Finishing
@@ -123,12 +122,12 @@ class PillowImages:
         if not self._resting and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
 
-    async def prove(self) -> tuple[Wall, ...]:
-        """Start a child, and say which walls stand around it. Raises DecoderAway."""
+    async def prove(self) -> Ready:
+        """Start a child, and say what it can decode behind which walls. Raises DecoderAway."""
         async with self._places:
             child = await Child.start(self._program, self._python)
             self._let_rest(child)
-            return child.ready.walls
+            return child.ready
 
     async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
         """What the source at `path` is, decoded to its last row.

@@ -64,9 +64,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child can be asked. `walls` are those that stand around it."""
+    """The child can be asked. `walls` are those that stand around it, `formats` those that its libraries can decode."""
 
     walls: tuple[Wall, ...]
+    formats: tuple[ImageFormat, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ def _plan(fields: dict[str, Any]) -> Finishing:
 
 
 def ready_line(ready: Ready) -> bytes:
-    return _line({"is": "ready", "walls": [wall.value for wall in ready.walls]})
+    formats = [one.value for one in ready.formats]
+    return _line({"is": "ready", "walls": [wall.value for wall in ready.walls], "formats": formats})
 
 
 def parse_ready(line: bytes) -> Ready:
@@ -125,7 +127,8 @@ def parse_ready(line: bytes) -> Ready:
     fields = json.loads(line)
     if fields["is"] != "ready":
         raise ValueError("not ready")
-    return Ready(tuple(Wall(wall) for wall in fields["walls"]))
+    formats = tuple(ImageFormat(one) for one in fields["formats"])
+    return Ready(tuple(Wall(wall) for wall in fields["walls"]), formats)
 
 
 def answer_line(answer: Answer) -> bytes:
@@ -211,10 +214,14 @@ def carry_out(request: Request, files: Sequence[int]) -> Answer:
         return Large(error.pixels)
 
 
-def serve(carry: Callable[[Request, Sequence[int]], Answer], shut: Callable[[], tuple[Wall, ...]] = lambda: ()) -> None:
+def serve(
+    carry: Callable[[Request, Sequence[int]], Answer],
+    shut: Callable[[], tuple[Wall, ...]] = lambda: (),
+    formats: tuple[ImageFormat, ...] = (),
+) -> None:
     """Answer requests from standard input, a socket, until it ends, once `shut` has put up walls around the process."""
     with _answers() as answers, socket.socket(fileno=0) as requests:
-        answers.write(ready_line(Ready(shut())))
+        answers.write(ready_line(Ready(shut(), formats)))
         answers.flush()
         while True:
             line, files, _, _ = socket.recv_fds(requests, MOST_REQUEST, 3)
@@ -296,12 +303,32 @@ def load() -> None:
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT
 
 
+_LIBRARIES = {
+    ImageFormat.JPEG: "jpg",
+    ImageFormat.PNG: "zlib",
+    ImageFormat.WEBP: "webp",
+    ImageFormat.TIFF: "libtiff",
+    ImageFormat.AVIF: "avif",
+    ImageFormat.JPEG2000: "jpg_2000",
+}
+"""Formats that Pillow can be built without, and its words for what decodes them."""
+
+
+def readable() -> tuple[ImageFormat, ...]:
+    """The formats that the installed libraries can decode."""
+    from PIL import features  # noqa: PLC0415, as above
+
+    lacking = {image_format for image_format, library in _LIBRARIES.items() if not features.check(library)}
+    return tuple(image_format for image_format in ImageFormat if image_format not in lacking)
+
+
 def main() -> None:
     load()
+    formats = readable()
     confine()
     # A daemon that was killed reads no answer: nobody needs to hear of it.
     with contextlib.suppress(BrokenPipeError):
-        serve(carry_out, shut_in)
+        serve(carry_out, shut_in, formats)
 
 
 if __name__ == "__main__":

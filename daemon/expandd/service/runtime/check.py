@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +12,12 @@ from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.images.decoders import PillowImages
+from expandd.adapters.images.process import Ready
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks import account_holder, holder
 from expandd.domain.api_types import Account
 from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, Later
-from expandd.domain.image import Size
+from expandd.domain.image import ImageFormat, Size
 from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
 from expandd.domain.pauses import PauseReason
@@ -44,7 +45,7 @@ class AccountApi(Protocol):
 class Decoders(Protocol):
     """The one thing that check wants to know of what decodes."""
 
-    async def prove(self) -> tuple[Wall, ...]: ...
+    async def prove(self) -> Ready: ...
 
 
 DecodersFactory = Callable[[], AbstractAsyncContextManager[Decoders]]
@@ -87,19 +88,30 @@ async def check(
 
 
 async def _say_decoders(factory: DecodersFactory, say: Say) -> bool:
-    """Whether images can be read here; a line where they cannot, or not behind all walls."""
+    """Whether images can be read here, and of which formats; a line where they cannot, or not behind all walls."""
     try:
         async with factory() as decoders:
-            walls = await decoders.prove()
+            ready = await decoders.prove()
     except DecoderAway as error:
         say(f"Images: none can be read on this machine ({error}). Until that is mended they wait.")
         return False
-    if missing := [_WALLS[wall] for wall in Wall if wall not in walls]:
+    say(f"Images: {_listed(ready.formats)} can be read.")
+    if lacking := [one for one in ImageFormat if one not in ready.formats]:
+        say(
+            f"Warning: {_listed(lacking)} cannot be read: the Pillow that is installed was built without. Such images "
+            "go to the error folder. Install Pillow from PyPI (`pip install .` does), which has them all."
+        )
+    if missing := [_WALLS[wall] for wall in Wall if wall not in ready.walls]:
         say(
             f"Warning: the processes that read images run without {' and '.join(missing)}: this kernel, or the unit's "
             "SystemCallFilter, does not allow it. An image made to do harm could reach more than itself."
         )
     return True
+
+
+def _listed(formats: Sequence[ImageFormat]) -> str:
+    *first, last = (one.title for one in formats)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _say_problems(error: ConfigurationError, say: Say) -> None:
