@@ -135,9 +135,10 @@ def test_what_a_header_claims_is_reported_and_not_allocated() -> None:
     assert structure_of(png_claiming(60_000, 60_000)) == Structure(ImageFormat.PNG, Size(60_000, 60_000))
 
 
-EXPORT = "Export it as JPEG, PNG or WEBP and drop that."
-UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP images that are in it."
-INSTEAD = "Drop a JPEG, PNG or WEBP image instead."
+EXPORT = "Export it as JPEG, PNG or TIFF and drop that."
+UNPACK = "Unpack it, and drop the images that are in it."
+INSTEAD = "Drop an image instead."
+TAKEN = "JPEG, PNG, WEBP, HEIC, AVIF, TIFF, BMP, GIF and JPEG 2000"
 FOREIGN = [
     (b"II*\0\x10\0\0\0CR\x02\0" + bytes(60), "a camera raw file (Canon CR2)", EXPORT),
     (b"FUJIFILMCCD-RAW 0201", "a camera raw file (Fujifilm RAF)", EXPORT),
@@ -176,7 +177,7 @@ def test_another_type_is_named_and_the_sentence_says_what_to_do(data: bytes, nam
     found = structure_of(data)
     assert isinstance(found, Unfit)
     assert found.fault.code is FaultCode.UNSUPPORTED_TYPE
-    assert found.fault.message == f"This is {name}; only JPEG, PNG and WEBP images can be expanded."
+    assert found.fault.message == f"This is {name}; only {TAKEN} images can be expanded."
     assert found.fault.what_to_do == what_to_do
 
 

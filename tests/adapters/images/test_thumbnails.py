@@ -18,7 +18,7 @@ from tests.support.images import CORNERS, an_image, lossless_jpeg, png_claiming
 
 BABBLING = """
 import sys
-print('{"is":"ready","walls":[]}', flush=True)
+print('{"is":"ready","walls":[],"formats":[]}', flush=True)
 for line in sys.stdin.buffer:
     sys.stdout.buffer.write(b"x" * (4 << 20) + b"\\n")
     sys.stdout.buffer.flush()

@@ -67,7 +67,14 @@ def joined(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
 
 def in_srgb(mode: str, icc: bytes) -> bool:
     """Whether the numbers of an image of this plain mode and profile are those of sRGB already."""
-    return OPAQUE.get(mode, mode) in {"L", "RGB"} and _towards(OPAQUE.get(mode, mode), icc) is None
+    opaque = OPAQUE.get(mode, mode)
+    if opaque not in {"L", "RGB"}:
+        return False
+    profile = _profile(opaque, icc)
+    # Tables that make a transform fast take longer to build than the few colours that are asked about.
+    flags = _FLAGS | ImageCms.Flags.NOOPTIMIZE
+    transform = None if profile is None else _transform(profile, _named("sRGB"), opaque, "RGB", flags)
+    return transform is None or _changes_nothing(transform, opaque)
 
 
 def to_srgb(mode: str, icc: bytes) -> Convert:
@@ -84,9 +91,8 @@ def from_srgb(mode: str, icc: bytes) -> Convert:
 
 def _towards(mode: str, icc: bytes) -> ImageCms.ImageCmsTransform | None:
     """The conversion to sRGB; None where its colours are those that the numbers alone say."""
-    profile = _profile(mode, icc)
-    transform = None if profile is None else _transform(profile, _named("sRGB"), mode, "RGB")
-    return None if transform is None or _changes_nothing(transform, mode) else transform
+    profile = None if in_srgb(mode, icc) else _profile(mode, icc)
+    return None if profile is None else _transform(profile, _named("sRGB"), mode, "RGB")
 
 
 def _profile(mode: str, icc: bytes) -> ImageCms.ImageCmsProfile | None:
@@ -105,11 +111,15 @@ def _named(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
 
 
 def _transform(
-    source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile, before: str, after: str
+    source: ImageCms.ImageCmsProfile,
+    target: ImageCms.ImageCmsProfile,
+    before: str,
+    after: str,
+    flags: ImageCms.Flags = _FLAGS,
 ) -> ImageCms.ImageCmsTransform | None:
     """None for a profile that only goes the other way, as those of scanners do."""
     try:
-        return ImageCms.buildTransform(source, target, before, after, _INTENT, _FLAGS)
+        return ImageCms.buildTransform(source, target, before, after, _INTENT, flags)
     except ImageCms.PyCMSError:
         return None
 

@@ -27,6 +27,11 @@ _LEVEL = 3
 _ROWS = 128
 
 
+def of_two_bytes(image: Image.Image) -> bool:
+    """Whether an image that is opened and not decoded has 16 bits a channel, also where Pillow reads only one byte."""
+    return image.mode in _GREY or any(";16" in str(part.args) for part in getattr(image, "tile", ()))
+
+
 def is_deep(image: Image.Image) -> bool:
     """Whether an image that is opened and not decoded has 16 bits a channel and can be read to both bytes."""
     return "transparency" not in image.info and (image.mode in _GREY or _swapped(image) is not None)

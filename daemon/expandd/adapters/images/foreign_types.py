@@ -6,16 +6,15 @@ import codecs
 import unicodedata
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.image import ImageFormat
 
 HEAD = 4096
 """How many bytes from the start of a file are enough to name its type."""
 
-EXPORT = "Export it as JPEG, PNG or WEBP and drop that."
-UNPACK = "Unpack it, and drop the JPEG, PNG or WEBP images that are in it."
-INSTEAD = "Drop a JPEG, PNG or WEBP image instead."
+EXPORT = "Export it as JPEG, PNG or TIFF and drop that."
+UNPACK = "Unpack it, and drop the images that are in it."
+INSTEAD = "Drop an image instead."
 
-_TAKEN = "JPEG, PNG and WEBP"
+_TAKEN = "JPEG, PNG, WEBP, HEIC, AVIF, TIFF, BMP, GIF and JPEG 2000"
 
 # How cameras name their makers, and what their raw files are called.
 _RAWS = {
@@ -79,12 +78,6 @@ def camera_raw(maker: str, *, dng: bool) -> Fault:
     """The fault of a camera raw file that looks like a TIFF; `maker` as the camera writes it."""
     name = "DNG" if dng else next((raw for start, raw in _RAWS.items() if maker.lower().startswith(start)), "")
     return _fault(f"a camera raw file ({name})" if name else "a camera raw file", EXPORT)
-
-
-def not_taken(image_format: ImageFormat) -> Fault:
-    """The fault of an image that can be read and is not taken."""
-    article = "an" if image_format is ImageFormat.AVIF else "a"
-    return _fault(f"{article} {image_format.title} image", EXPORT)
 
 
 def _fault(name: str, what_to_do: str) -> Fault:

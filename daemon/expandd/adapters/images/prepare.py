@@ -13,6 +13,7 @@ from PIL import Image
 
 from expandd.adapters.images.colours import in_srgb, joined, plain, split, to_srgb
 from expandd.adapters.images.decoder import as_seen, opened
+from expandd.adapters.images.deep import of_two_bytes
 from expandd.adapters.images.formats.common import spliced
 from expandd.adapters.images.source import Source, bare, source_in, turned
 from expandd.domain.finishing import sent_size
@@ -69,8 +70,9 @@ def _copied(found: Source, out: BinaryIO) -> Prepared:
 
 
 def _made(found: Source, out: BinaryIO) -> Prepared:
+    deep = of_two_bytes(found.image)
     found.load(sent_size(found.structure.size))
-    exact = _is_only_turned(found)
+    exact = not deep and _is_only_turned(found)
     image = plain(found.image) if exact else _in_srgb(found, sent_size(found.size))
     image_format = found.format if exact else _format(found.format, image)
     upright = bare(turned(image, found.orientation))

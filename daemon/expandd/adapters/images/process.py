@@ -188,17 +188,17 @@ def _word(value: Enum) -> Any:
 
 def carry_out(request: Request, files: Sequence[int]) -> Answer:
     # Pillow is wanted in the child only: the daemon imports this module for its lines.
-    from expandd.adapters.images import decoder as image_decoder  # noqa: PLC0415 - as said
     from expandd.adapters.images.decoder import thumbnail  # noqa: PLC0415 - as said
+    from expandd.adapters.images.examine import examine, examine_result  # noqa: PLC0415 - as said
     from expandd.adapters.images.finish import finish  # noqa: PLC0415 - as said
     from expandd.adapters.images.prepare import prepare  # noqa: PLC0415 - as said
 
     try:
         match request.task:
             case Task.EXAMINE:
-                return image_decoder.examine(files[0])
+                return examine(files[0])
             case Task.EXAMINE_RESULT:
-                return image_decoder.examine_result(files[0], request.most_pixels)
+                return examine_result(files[0], request.most_pixels)
             case Task.PREPARE:
                 return prepare(files[0], files[1])
             case Task.FINISH:
@@ -288,7 +288,7 @@ def load() -> None:
         TiffImagePlugin,  # noqa: F401
     )
 
-    from expandd.adapters.images import decoder, finish, prepare  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images import decoder, examine, finish, prepare  # noqa: F401, PLC0415, as above
     from expandd.adapters.images.formats.png import MOST_TEXT  # noqa: PLC0415, as above
 
     # The plugins of what is decoded and written here, not the thirty others: files are opened with `formats`.

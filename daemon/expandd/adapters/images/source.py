@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,18 +9,16 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
-from expandd.adapters.images.decoder import TURNS, as_seen, damaged, exif_of, orientation_in
-from expandd.adapters.images.formats.common import Structure, spliced
+from expandd.adapters.images.decoder import TURNS, as_seen, damaged, exif_of, image_in, orientation_in, structure_in
+from expandd.adapters.images.formats.common import Structure
 from expandd.adapters.images.limits import NeedsRoom, require_room
 from expandd.adapters.images.metadata import Metadata, read
-from expandd.adapters.images.structure import structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.image import ImageFormat, Size
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in px."""
 
-_PLUGINS = {ImageFormat.HEIC: "HEIF"}
 _UPRIGHT_ALREADY = frozenset({ImageFormat.HEIC, ImageFormat.TIFF})
 """Formats whose decoders apply the orientation themselves."""
 
@@ -59,25 +56,25 @@ class Source:
 
 def identified(file: BinaryIO) -> Structure:
     """What `file` is. Raises FileFault for what is no whole image."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        structure = structure_of(data)
+    structure = structure_in(file)
     if isinstance(structure, Structure):
         return structure
     raise FileFault(structure.fault)
 
 
 @contextmanager
-def source_in(file: BinaryIO) -> Iterator[Source]:
-    """The image in `file`. Whatever is raised in the block because of the file becomes a FileFault.
+def source_in(file: BinaryIO, structure: Structure | None = None) -> Iterator[Source]:
+    """The image in `file`, whose `structure` may be known already.
+
+    Whatever is raised in the block because of the file becomes a FileFault.
 
     Raises NeedsRoom for one that is larger than this process was granted memory for, Later when it cannot be read or
     written just now.
     """
-    structure = identified(file)
+    structure = structure or identified(file)
     require_room(structure.size)
     try:
-        plugin = _PLUGINS.get(structure.format, structure.format.name)
-        with Image.open(spliced(file, structure.spans), formats=(plugin,)) as image:
+        with image_in(file, structure) as image:
             yield Source(file, structure, image, read(file, structure.format))
     except (FileFault, Later, NeedsRoom):
         raise
