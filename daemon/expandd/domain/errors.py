@@ -186,7 +186,7 @@ READER_DIES = Fault(
     FaultCode.UNREADABLE,
     "The program that looks into the image ended, or hung, without an answer each time: this image takes more than "
     "there is, is damaged, or was made to do harm.",
-    "Open it in an image editor, export it again as JPEG, PNG or WEBP, and drop that.",
+    "Open it in an image editor, export it again as JPEG, PNG or TIFF, and drop that.",
 )
 
 MOST_DEATHS = 3

@@ -29,7 +29,7 @@ from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Late
 from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, Prepared, Unfinished, Unfit, Whole
 
-_AGAIN = "Open it in an image editor, export it again as JPEG, PNG or WEBP, and drop that."
+_AGAIN = "Open it in an image editor, export it again as JPEG, PNG or TIFF, and drop that."
 _CRASHES = Unfit(
     Fault(
         FaultCode.UNREADABLE,
