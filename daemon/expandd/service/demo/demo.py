@@ -7,20 +7,20 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 import click
-from PIL import Image
 from rich.console import Console
 
 from expandd.adapters.config.load import load
+from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.engine.engine import Engine
+from expandd.service.demo.sample_images import write_samples
 from expandd.service.exit_codes import ExitCode
-from expandd.service.preview.contact_sheet import SheetRow, contact_sheet
+from expandd.service.preview.contact_sheet import SIDE, SheetRow, Shown, contact_sheet
 from expandd.service.runtime.app import EventBus, built, run_until
 from expandd.service.runtime.daemon import stopped_by_signals
 from expandd.service.runtime.progress import Progress
@@ -56,32 +56,6 @@ def describe_switches() -> str:
     return "\n".join(f"  {name}={value}" for name, value in defaults.items())
 
 
-NAMES = (
-    "sunset over hills.jpg",
-    "still life.png",
-    "portrait.jpg",
-    "city at night.webp",
-    "poster.png",
-    "beach.webp",
-)
-
-
-def write_samples(directory: Path) -> tuple[Path, ...]:
-    """Write the samples into `directory`, which exists, under their own names; their paths."""
-    return tuple(_written(directory / name) for name in NAMES)
-
-
-def _written(path: Path) -> Path:
-    samples = resources.files(__package__) / "samples"
-    if path.suffix == ".png":
-        # Shipped as WEBP, at a tenth of the size.
-        with (samples / f"{path.name}.webp").open("rb") as file, Image.open(file) as image:
-            image.save(path)
-    else:
-        path.write_bytes((samples / path.name).read_bytes())
-    return path
-
-
 FOLDERS = ("stories", "prints", "banners")
 
 CONFIGURATION = """\
@@ -91,7 +65,7 @@ workers: 4
 api: {{base_url: "{url}", poll_interval: 500ms}}
 presets:
   story: {{aspect: "9:16"}}
-  bleed: {{top: 36, bottom: 36, left: 36, right: 36}}
+  bleed: {{top: 4%, bottom: 4%, left: 4%, right: 4%}}
   wide: {{left: 40%, right: 40%}}
 defaults: {{settle: 500ms}}
 folders:
@@ -116,7 +90,7 @@ def run_demo(keep: Path | None) -> int:
 async def _demo(root: Path, console: Console) -> int:
     _make_folders(root)
     samples = await asyncio.to_thread(write_samples, root / "samples")
-    console.print(f"Six sample images and a text file go into three hot folders in {root}.", markup=False)
+    console.print(f"Six images, one of 24 megapixels, and a text file go into three folders in {root}.", markup=False)
     closed = _Closed(expected=len(samples) + 1)
     switches = Switches(pro=True, poll_limit=0.4, generate_min=1.0, generate_max=2.5)
     with Simulator(switches) as server, Progress(console) as progress:
@@ -144,7 +118,7 @@ async def _show(root: Path, console: Console, closed: _Closed) -> int:
         console.print(f"Stopped before the end. What there is lies in {root}.", markup=False)
         return ExitCode.SOME_WAIT
     sheet = root / "contact-sheet.png"
-    await asyncio.to_thread(contact_sheet, [_row(job) for job in done], sheet)
+    await asyncio.to_thread(contact_sheet, await _rows(done), sheet)
     console.print(f"\n{len(done)} images expanded; nothing was paid: the API was the simulator.")
     for words, path in (
         ("each source beside its result", sheet),
@@ -157,11 +131,27 @@ async def _show(root: Path, console: Console, closed: _Closed) -> int:
     return ExitCode.FINE
 
 
-def _row(job: Job) -> SheetRow:
+async def _rows(jobs: Sequence[Job]) -> list[SheetRow]:
+    async with PillowImages() as images:
+        return [await _row(job, images) for job in jobs]
+
+
+async def _row(job: Job, images: PillowImages) -> SheetRow:
     assert job.resting is not None
     assert job.target is not None
-    title = f"{printable(job.relative)} · {job.place.preset_name}"
-    return SheetRow(source=job.resting, result=job.target, offsets=job.offsets, title=title)
+    assert job.uploaded_size is not None
+    return SheetRow(
+        source=await _shown(job.resting, images),
+        result=await _shown(job.target, images),
+        uploaded=job.uploaded_size,
+        offsets=job.offsets,
+        title=f"{printable(job.target.name)} · {job.place.preset_name}",
+    )
+
+
+async def _shown(path: Path, images: PillowImages) -> Shown:
+    small = await images.thumbnail(path, SIDE)
+    return Shown(name=path.name, size=small.of, small=small.webp)
 
 
 def _make_folders(root: Path) -> None:

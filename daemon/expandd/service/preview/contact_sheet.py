@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
 from expandd.domain.image import Size
 from expandd.domain.offsets import Offsets
@@ -16,23 +17,39 @@ _COLUMNS = 2
 _EDGE, _GAP = 48, 32  # px around the sheet, and between cards
 _PAD, _ARROW = 32, 60  # px inside a card, and between source and result
 _SOURCE, _RESULT = Size(300, 400), Size(440, 400)  # px, the most room for each
-_CAPTION = 78
+_CAPTION = 104
 _THINNEST = 4  # px, of a frame that has room for two lines
+SIDE = 2 * max(_RESULT.width, _RESULT.height)
+"""The longest side in px of what is to be drawn."""
+
 _CARD = Size(2 * _PAD + _SOURCE.width + _ARROW + _RESULT.width, 2 * _PAD + _RESULT.height + _CAPTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SheetRow:
-    """One pair of the sheet; `title` is shown beneath the result, usually the preset."""
+class Shown:
+    """An image: its name, its own upright size in px, and a small WEBP of it, as the decoders make it."""
 
-    source: Path
-    result: Path
+    name: str
+    size: Size
+    small: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetRow:
+    """One pair of the sheet; `title` is shown beneath the result, usually the preset.
+
+    `uploaded` is the size in px of what the API saw of the source.
+    """
+
+    source: Shown
+    result: Shown
+    uploaded: Size
     offsets: Offsets
     title: str
 
 
 def contact_sheet(pairs: Sequence[SheetRow], target: Path) -> None:
-    """Write a PNG of all `pairs`. Raises OSError for an image that cannot be read."""
+    """Write a PNG of all `pairs`."""
     columns = min(_COLUMNS, max(len(pairs), 1))
     rows = -(-len(pairs) // columns)
     width = 2 * _EDGE + columns * _CARD.width + (columns - 1) * _GAP
@@ -63,17 +80,16 @@ def _rounded(size: Size) -> Image.Image:
 
 def _card(pair: SheetRow) -> Image.Image:
     card = Image.new("RGB", (_CARD.width, _CARD.height), "white")
-    with Image.open(pair.source) as source, Image.open(pair.result) as result:
-        upright, outcome = ImageOps.exif_transpose(source), ImageOps.exif_transpose(result)
-        before, after = Size(*upright.size), Size(*outcome.size)
-        scale = min(_scale(before, _SOURCE), _scale(after, _RESULT))
-        _place(card, upright, scale, _PAD, _SOURCE)
-        shown = _place(card, outcome, scale, _PAD + _SOURCE.width + _ARROW, _RESULT)
+    before, after = pair.source.size, pair.result.size
+    scale = min(_scale(before, _SOURCE), _scale(after, _RESULT))
+    _place(card, pair.source, scale, _PAD, _SOURCE)
+    shown = _place(card, pair.result, scale, _PAD + _SOURCE.width + _ARROW, _RESULT)
     _mark(card, _source_in_result(before, pair.offsets).scaled(scale).moved(shown.left, shown.top).within(shown))
     _arrow(card)
-    _caption(card, _PAD, _SOURCE.width, pair.source.name, f"{before} px")
-    figures = f"{after} px   {_described(pair.offsets)}"
-    _caption(card, _PAD + _SOURCE.width + _ARROW, _RESULT.width, pair.title, figures)
+    uploaded = f"uploaded as {pair.uploaded} px" if pair.uploaded != before else ""
+    _caption(card, _PAD, _SOURCE.width, (pair.source.name, f"{before} px", uploaded))
+    result = pair.title, f"{after} px", _described(pair.offsets)
+    _caption(card, _PAD + _SOURCE.width + _ARROW, _RESULT.width, result)
     return card
 
 
@@ -81,13 +97,22 @@ def _scale(size: Size, room: Size) -> float:
     return min(room.width / size.width, room.height / size.height, 1)
 
 
-def _place(card: Image.Image, image: Image.Image, scale: float, left: int, room: Size) -> Frame:
+def _place(card: Image.Image, image: Shown, scale: float, left: int, room: Size) -> Frame:
     """Paste `image` into its room, which starts at `left`; where it lies on the card."""
-    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
-    shown = image.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
+    size = max(round(image.size.width * scale), 1), max(round(image.size.height * scale), 1)
+    shown = _in_srgb(image.small).convert("RGBA").resize(size, Image.Resampling.LANCZOS)
     x, y = left + (room.width - size[0]) // 2, _PAD + (room.height - size[1]) // 2
     card.paste(shown, (x, y), shown)
     return Frame(left=x, top=y, right=x + size[0], bottom=y + size[1])
+
+
+def _in_srgb(small: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(small), formats=("WEBP",)) as image:
+        if profile := image.info.get("icc_profile"):
+            ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), inPlace=True
+            )
+        return image.copy()
 
 
 def _source_in_result(size: Size, offsets: Offsets) -> Frame:
@@ -113,11 +138,10 @@ def _arrow(card: Image.Image) -> None:
     draw.line([(x + 3, y - 9), (x + 13, y), (x + 3, y + 9)], fill=QUIET, width=3, joint="curve")
 
 
-def _caption(card: Image.Image, left: int, room: int, title: str, figures: str) -> None:
+def _caption(card: Image.Image, left: int, room: int, lines: Sequence[str]) -> None:
     draw, top = ImageDraw.Draw(card), _PAD + _RESULT.height + 30
-    middle = left + room / 2
-    draw.text((middle, top), fitted(title, room, font(24)), fill=INK, font=font(24), anchor="ma")
-    draw.text((middle, top + 36), fitted(figures, room, font(18)), fill=QUIET, font=font(18), anchor="ma")
+    for line, y, size, ink in zip(lines, (0, 36, 62), (24, 18, 18), (INK, QUIET, QUIET), strict=True):
+        draw.text((left + room / 2, top + y), fitted(line, room, font(size)), fill=ink, font=font(size), anchor="ma")
 
 
 def _described(offsets: Offsets) -> str:
