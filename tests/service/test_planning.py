@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from decimal import Decimal
@@ -18,7 +19,7 @@ from expandd.domain.settings import Settings
 from expandd.service.reports.plan import Planned, Planner, run_plan
 from expandd.service.reports.snapshot import Snapshot, write_snapshot
 from tests.support.configurations import loaded
-from tests.support.images import an_image
+from tests.support.images import an_image, drawing, encoded
 from tests.support.jobs import a_job_in, a_result, a_source
 
 CONFIG = """\
@@ -77,6 +78,35 @@ async def test_each_waiting_file_gets_its_fate_and_nothing_is_touched(tmp_path: 
     assert [str(one.name) for one in found] == ["a-2.jpg", "None", "None", "d.png", "e.jpg"]
     assert str(found[0].result) == "150×80"
     assert {path.name: path.read_bytes() for path in folder.inbox.iterdir()} == files
+
+
+async def test_a_large_image_says_its_size_and_that_of_the_copy_that_is_uploaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = a_house(tmp_path)
+    for name, width in (("large.png", 4200), ("small.png", 100)):
+        (settings.folders[0].inbox / name).write_bytes(an_image("png", width, 84))
+    await asyncio.to_thread(run_plan, tmp_path / "config.yaml", as_json=False)
+    text = capsys.readouterr().out
+    await asyncio.to_thread(run_plan, tmp_path / "config.yaml", as_json=True)
+    large, small = json.loads(capsys.readouterr().out)["files"]
+
+    assert "large.png: 4200×84 px, uploaded as 4096×82 px, becomes 6300×84 px as large.png" in text
+    assert "small.png: 100×84 px becomes 150×84 px as small.png" in text
+    assert (large["uploaded_size"], large["result_size"]["width"]) == ({"width": 4096, "height": 82}, 6300)
+    assert small["uploaded_size"] == small["size"]
+
+
+@pytest.mark.parametrize(
+    ("result", "names"),
+    [("{}", ["a.png", "b.tif"]), ("{format: jpeg}", ["a.jpg", "b.jpg"]), ("{format: api}", ["a.png", "b.png"])],
+)
+async def test_the_name_of_a_result_ends_as_its_format_does(tmp_path: Path, result: str, names: list[str]) -> None:
+    settings = loaded(tmp_path, f"state_dir: state\nfolders: [{{root: hot, offsets: {{left: 9}}, result: {result}}}]\n")
+    for name in ("a.bmp", "b.tiff"):
+        (settings.folders[0].inbox / name).write_bytes(encoded(drawing(100, 80), name[2:]))
+
+    assert [str(one.name) for one in await planned(settings)] == names
 
 
 @pytest.mark.parametrize(("duplicates", "fates"), [("reuse", ["reused", "reused"]), ("skip", ["skipped", "skipped"])])

@@ -186,7 +186,9 @@ class Planner:
 def _result_format(folder: HotFolder, whole: Whole) -> ImageFormat:
     """The format of its result, where the API answers in that of what it is sent."""
     touched = whole.converts or sent_size(whole.size) != whole.size
-    return format_of(folder.result.format, source=whole.format, api=nearest(whole.format), touched=touched)
+    written = nearest(whole.format)
+    made = written if written.taken_by_api else ImageFormat.PNG
+    return format_of(folder.result.format, source=whole.format, api=made, touched=touched)
 
 
 @dataclass(frozen=True, slots=True)
