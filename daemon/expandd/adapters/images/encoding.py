@@ -11,7 +11,7 @@ from PIL import Image, JpegImagePlugin
 from expandd.adapters.images import deep
 from expandd.adapters.images.metadata import Metadata, webp_chunks
 from expandd.adapters.images.metadata_adding import added
-from expandd.adapters.images.source import Source
+from expandd.adapters.images.source import ASIDE, Source
 from expandd.adapters.images.tiff_tags import add_tags
 from expandd.domain.errors import Fault, FaultCode, FileFault
 from expandd.domain.image import ImageFormat, Size
@@ -44,7 +44,7 @@ def effort(original: Source, image_format: ImageFormat, mode: str, quality: int)
     same = original.format is image_format
     match image_format:
         case ImageFormat.JPEG:
-            return _like(original.image, mode) if same else _jpeg(quality)
+            return _like(original, mode) if same else _jpeg(quality)
         case ImageFormat.WEBP if same and _lossless(original.file):
             return {"lossless": True, "exact": True, "quality": 30, "method": 2}
         case ImageFormat.WEBP:
@@ -62,15 +62,21 @@ def _jpeg(quality: int) -> dict[str, Any]:
     return {"quality": quality, "subsampling": 0 if quality >= _LEAST_QUALITY else 2}
 
 
-def _like(original: Image.Image, mode: str) -> dict[str, Any]:
+def _like(original: Source, mode: str) -> dict[str, Any]:
     """With the tables and the sampling of the original; with those of quality 90 where its own are coarser."""
-    sampling = JpegImagePlugin.get_sampling(original)
     least = io.BytesIO()
     Image.new(mode, (8, 8)).save(least, "JPEG", quality=_LEAST_QUALITY)
     with Image.open(least, formats=("JPEG",)) as of_least:
-        coarse = _sum(original) > _sum(of_least)
-    tables = {"quality": _LEAST_QUALITY} if coarse else {"qtables": original.quantization}  # type: ignore[attr-defined]
-    return {**tables, "subsampling": max(sampling, 0)}
+        coarse = _sum(original.image) > _sum(of_least)
+    tables = {"quality": _LEAST_QUALITY} if coarse else {"qtables": original.image.quantization}  # type: ignore[attr-defined]
+    sampling = JpegImagePlugin.get_sampling(original.image)
+    # Colour that is halved across would be halved down as well once the image is turned.
+    halved_once = sampling == _ACROSS and original.orientation >= ASIDE
+    return {**tables, "subsampling": 0 if halved_once else max(sampling, 0)}
+
+
+_ACROSS = 1
+"""Pillow's number for colour that is halved across alone."""
 
 
 def _sum(image: Image.Image) -> int:

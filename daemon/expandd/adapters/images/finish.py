@@ -17,13 +17,15 @@ from expandd.adapters.images import deep
 from expandd.adapters.images.colours import OPAQUE, Convert, plain, plain_mode
 from expandd.adapters.images.decoder import opened
 from expandd.adapters.images.encoding import Canvas, effort, require_writable, write
+from expandd.adapters.images.made import Made
+from expandd.adapters.images.matching import Correction, cells, correction
 from expandd.adapters.images.metadata import Metadata, fitted, read, stripped
 from expandd.adapters.images.metadata_adding import added
 from expandd.adapters.images.placing import (
+    Layout,
     Original,
     Target,
     layout,
-    place_made,
     place_original,
     strips,
 )
@@ -84,14 +86,15 @@ def _canvas(before: BinaryIO, after: BinaryIO, plan: Finishing, target: Target, 
     """The finished pixels; the memory of all others is free again."""
     place = layout(plan)
     canvas = Image.new(target.mode, place.size)
-    with source_in(after) as found:
-        place_made(canvas, target, found, plan, place.around())
-    if plan.pixels:
-        with source_in(before) as found:
-            original = _decoded(found, plan, deep.high if is_deep else plain)
+    with source_in(before) as found, source_in(after) as result:
+        original = _decoded(found, plan, deep.high if is_deep else plain) if plan.pixels else None
+        made = Made.of(result, plan)
+        match = None if original is None else _correction(original, made, place)
+        made.draw(canvas, target, place.around(), match)
+        if original is not None:
             place_original(canvas, target, original, strips(place.inner))
             place_original(canvas, target, original, place.seams(), place.weights)
-            del original
+        del original, made
     if not is_deep:
         return Canvas(canvas)
     # What the API made has as many low bytes as high ones: 255 of 255 is 65,535 of 65,535.
@@ -100,6 +103,12 @@ def _canvas(before: BinaryIO, after: BinaryIO, plan: Finishing, target: Target, 
         deep.decode_low(found.image)
         place_original(low, target, _decoded(found, plan, deep.low), strips(place.inner))
     return Canvas(canvas, low)
+
+
+def _correction(original: Original, made: Made, place: Layout) -> Correction:
+    size = cells(place.seen)
+    colours, alpha = original.reduced(place.seen, size)
+    return correction(colours, alpha, made.reduced(place.seen, size), place.seen, place.size)
 
 
 def _target(image_format: ImageFormat, mode: str, icc: bytes) -> Target:

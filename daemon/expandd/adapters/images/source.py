@@ -19,6 +19,9 @@ from expandd.domain.image import ImageFormat, Size
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in px."""
 
+ASIDE = 5
+"""The first of the EXIF orientations that swap width and height."""
+
 _UPRIGHT_ALREADY = frozenset({ImageFormat.HEIC, ImageFormat.TIFF})
 """Formats whose decoders apply the orientation themselves."""
 
