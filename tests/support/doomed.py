@@ -104,7 +104,7 @@ class Doomed:
             self._point(f"{name}:after")
             return outcome
 
-        return call if method in {"scan", "incoming", "path"} else announced
+        return call if method in {"scan", "incoming", "path", "finished", "expect"} else announced
 
 
 def around(ports: Ports, point: Point) -> Ports:
@@ -113,9 +113,13 @@ def around(ports: Ports, point: Point) -> Ports:
         api=Doomed(ports.api, lambda method, _: f"api.{method}", point),
         folders=Doomed(ports.folders, lambda method, _: f"folders.{method}" if method in _NEWER else None, point),
         store=Doomed(ports.store, _store_point, point),
+        images=Doomed(ports.images, lambda method, _: f"images.{method}" if method in _WRITING else None, point),
         spool=Doomed(ports.spool, lambda method, _: f"spool.{method}", point),
     )
 
+
+_WRITING = frozenset({"prepare", "finish"})
+"""Calls that write an image."""
 
 _NEWER = frozenset({"bring_back", "write_result_sidecar"})
 """Calls of the folders that are made of several effects of the disk."""

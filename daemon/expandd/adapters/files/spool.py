@@ -63,7 +63,9 @@ class FileSpool:
 
     async def drop(self, job_id: str) -> None:
         def all_of_it() -> None:
-            for path in (self.incoming(job_id), self.finished(job_id), self.path(job_id)):
+            # A daemon that was killed while it finished has left a part behind, under a name with its process id.
+            parts = self._directory.glob(f".{self.finished(job_id).name}-*")
+            for path in (self.incoming(job_id), self.finished(job_id), *parts, self.path(job_id)):
                 path.unlink(missing_ok=True)
 
         await self._off_loop(all_of_it)
