@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.placing import SEAM
@@ -166,6 +166,21 @@ def round_trip(original: Image.Image, **save: Any) -> float:
     moved = original.crop((3, 5, original.width, original.height))
     with Image.open(io.BytesIO(encoded(moved, "jpeg", **save))) as again:
         return mean(moved, again.convert(moved.mode))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("source", [ImageFormat.PNG, ImageFormat.TIFF])
+async def test_a_turned_originals_pixels_are_inside_upright(
+    bench: Bench, source: ImageFormat, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = textured(160, 240) if orientation >= 5 else textured(240, 160)
+    data = encoded(stored, source.value, exif=exif.tobytes())
+    rules = ResultRules(pixels=Pixels.ORIGINAL)
+    _, image = await bench.result(data, source, (240, 160), rules=rules)
+    with Image.open(bench.directory / "original") as original:
+        assert same(image, ImageOps.exif_transpose(original), AROUND)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

@@ -18,8 +18,9 @@ from expandd.adapters.images.placing import Target
 from expandd.adapters.images.source import Box, Source
 from expandd.domain.finishing import Finishing
 
-_SUPPORT = 3
-"""Px of the source on each side that Lanczos' filter looks at, where it does not reduce."""
+_FILTER, _SUPPORT = Image.Resampling.BICUBIC, 2
+"""It takes three quarters of the time of Lanczos' filter, and what is enlarged has no finer detail to lose. And the px
+of the source on each side that it looks at, where it does not reduce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Made:
             if not self.scale.none:
                 size = box[2] - box[0], box[3] - box[1]
                 inside = place[0] - part[0], place[1] - part[1], place[2] - part[0], place[3] - part[1]
-                piece = piece.resize(size, Image.Resampling.LANCZOS, box=inside)
+                piece = piece.resize(size, _FILTER, box=inside)
             canvas.paste(piece, box[:2])
 
     def _part(self, place: Place) -> Box:

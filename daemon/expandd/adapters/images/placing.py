@@ -63,17 +63,19 @@ class Layout:
     def _ramp(self, start: int, stop: int, axis: int) -> Image.Image:
         """The weights from `start` to `stop` along an axis, in a row."""
         first, last = self.seen[axis], self.seen[axis + 2]
-        from_first, to_last = self.inner[axis] - first, last - self.inner[axis + 2]
-        row = bytes(min(_weight(at - first, from_first), _weight(last - 1 - at, to_last)) for at in range(start, stop))
-        return Image.frombytes("L", (len(row), 1), row)
+        row = bytearray((_OPAQUE,) * (stop - start))
+        rising = [(first + at, weight) for at, weight in enumerate(_rising(self.inner[axis] - first))]
+        falling = [(last - 1 - at, weight) for at, weight in enumerate(_rising(last - self.inner[axis + 2]))]
+        for at, weight in (*rising, *falling):
+            if start <= at < stop:
+                row[at - start] = min(row[at - start], weight)
+        return Image.frombytes("L", (len(row), 1), bytes(row))
 
 
-def _weight(at: int, width: int) -> int:
-    """That of the px at `at` from the border, in a seam of so many px: rising softly at both ends."""
-    if at >= width:
-        return _OPAQUE
-    share = (at + 1) / (width + 1)
-    return round(_OPAQUE * share * share * (3 - 2 * share))
+def _rising(width: int) -> list[int]:
+    """The weights from the border inwards, in a seam of so many px: softly at both ends."""
+    shares = [(at + 1) / (width + 1) for at in range(width)]
+    return [round(_OPAQUE * share * share * (3 - 2 * share)) for share in shares]
 
 
 def layout(plan: Finishing) -> Layout:
