@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageChops
+
+from expandd.adapters.images.source import Box
 
 _OTHER_ORDER = {
     **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
@@ -23,7 +25,8 @@ _OTHER_ORDER = {
 _GREY = {"I;16": 1, "I;16L": 1, "I;16N": 1, "I;16B": 0}
 """Where in the two bytes of a pixel the high one lies."""
 
-_LEVEL = 3
+_LEVEL = 1
+"""Grain, which the low bytes are, does not get much smaller by more effort."""
 _ROWS = 128
 
 
@@ -69,7 +72,11 @@ def _byte(image: Image.Image, at: int) -> Image.Image:
     return Image.frombytes("L", image.size, image.tobytes()[at::2])
 
 
-def write_png(high_bytes: Image.Image, low_bytes: Image.Image, out: BinaryIO, chunks: bytes = b"") -> None:
+LowBytes = Callable[[Box], Image.Image]
+"""Gives the low bytes of a part of an image: all of them at once would take as much memory as the high ones."""
+
+
+def write_png(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO, chunks: bytes = b"") -> None:
     """Write the two as one PNG; `chunks` come behind its header."""
     width, height = high_bytes.size
     colour = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}[high_bytes.mode]
@@ -77,16 +84,19 @@ def write_png(high_bytes: Image.Image, low_bytes: Image.Image, out: BinaryIO, ch
     _chunk(out, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
     out.write(chunks)
     pack = zlib.compressobj(_LEVEL)
-    for top in range(0, height, _ROWS):
-        box = (0, top, width, min(top + _ROWS, height))
+    for box in _rows(high_bytes):
         # Each byte less the same byte of the pixel before.
-        high_less, low_less = (_less_left(part.crop(box)) for part in (high_bytes, low_bytes))
-        rows = _interleaved(high_less, low_less)
-        line = len(rows) // (box[3] - top)
+        rows = _interleaved(_less_left(high_bytes.crop(box)), _less_left(low_bytes(box)))
+        line = len(rows) // (box[3] - box[1])
         filtered = b"".join(b"\1" + rows[at : at + line] for at in range(0, len(rows), line))
         _chunk(out, b"IDAT", pack.compress(filtered))
     _chunk(out, b"IDAT", pack.flush())
     _chunk(out, b"IEND", b"")
+
+
+def _rows(image: Image.Image) -> Iterator[Box]:
+    for top in range(0, image.height, _ROWS):
+        yield 0, top, image.width, min(top + _ROWS, image.height)
 
 
 def _chunk(out: BinaryIO, name: bytes, body: bytes) -> None:
@@ -118,7 +128,7 @@ _PHOTOMETRIC = {"L": 1, "RGB": 2, "CMYK": 5}
 _DEFLATE, _DIFFERENCES, _UNASSOCIATED = 8, 2, 2
 
 
-def write_tiff(high_bytes: Image.Image, low_bytes: Image.Image, out: BinaryIO) -> None:
+def write_tiff(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO) -> None:
     """Write the two as one TIFF, in strips."""
     out.write(struct.pack("<2sHI", b"II", 42, 0))
     places = [_strip(out, strip) for strip in _strips(high_bytes, low_bytes)]
@@ -141,11 +151,9 @@ def write_tiff(high_bytes: Image.Image, low_bytes: Image.Image, out: BinaryIO) -
     _directory(out, fields)
 
 
-def _strips(high_bytes: Image.Image, low_bytes: Image.Image) -> Iterator[bytes]:
-    width, height = high_bytes.size
-    for top in range(0, height, _ROWS):
-        box = (0, top, width, min(top + _ROWS, height))
-        upper, lower = high_bytes.crop(box), low_bytes.crop(box)
+def _strips(high_bytes: Image.Image, low_bytes: LowBytes) -> Iterator[bytes]:
+    for box in _rows(high_bytes):
+        upper, lower = high_bytes.crop(box), low_bytes(box)
         before = _moved(lower)
         # 1 where the low byte is less than the one before, which the high byte pays for.
         borrow = ImageChops.subtract(before, lower).point(lambda value: 1 if value else 0)

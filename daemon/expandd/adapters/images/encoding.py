@@ -25,10 +25,10 @@ _LEAST_QUALITY = 90
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """The finished pixels; `low` are the low bytes of those of 16 bits a channel."""
+    """The finished pixels; `low` gives the low bytes of those of 16 bits a channel."""
 
     image: Image.Image
-    low: Image.Image | None = None
+    low: deep.LowBytes | None = None
 
 
 def require_writable(image_format: ImageFormat, size: Size) -> None:

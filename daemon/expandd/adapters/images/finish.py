@@ -30,7 +30,7 @@ from expandd.adapters.images.placing import (
     strips,
 )
 from expandd.adapters.images.prepare import emptied
-from expandd.adapters.images.source import Source, identified, source_in, writing
+from expandd.adapters.images.source import Box, Source, identified, source_in, writing
 from expandd.domain.finishing import Finishing
 from expandd.domain.image import ImageFormat
 
@@ -97,12 +97,22 @@ def _canvas(before: BinaryIO, after: BinaryIO, plan: Finishing, target: Target, 
         del original, made
     if not is_deep:
         return Canvas(canvas)
-    # What the API made has as many low bytes as high ones: 255 of 255 is 65,535 of 65,535.
-    low = canvas.copy()
     with source_in(before) as found:
         deep.decode_low(found.image)
-        place_original(low, target, _decoded(found, plan, deep.low), strips(place.inner))
-    return Canvas(canvas, low)
+        low = _decoded(found, plan, deep.low)
+    return Canvas(canvas, lambda box: _low_bytes(canvas, low, place.inner, box))
+
+
+def _low_bytes(canvas: Image.Image, original: Original, inner: Box, box: Box) -> Image.Image:
+    """Those of a part of the canvas: the original's, and of what the API made the high ones once more.
+
+    255 of 255 is 65,535 of 65,535.
+    """
+    part = canvas.crop(box)
+    left, top, right, bottom = *map(max, inner[:2], box[:2]), *map(min, inner[2:], box[2:])
+    if left < right and top < bottom:
+        part.paste(original.part((left, top, right, bottom)), (left - box[0], top - box[1]))
+    return part
 
 
 def _correction(original: Original, made: Made, place: Layout) -> Correction:
