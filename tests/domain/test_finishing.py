@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from expandd.domain.errors import FaultCode, FileFault
 from expandd.domain.finishing import LARGEST, Finishing, finishing, in_proportion, scaled, sent_size
-from expandd.domain.fit import require_fit
+from expandd.domain.fit import require_finishable, require_fit
 from expandd.domain.image import ImageFormat, Prepared, Size, Whole
 from expandd.domain.offsets import Offsets
 from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultFormat, ResultRules
@@ -137,3 +137,19 @@ def test_an_image_of_other_proportions_is_not_what_was_asked_for() -> None:
     assert in_proportion(asked, plan)
     assert in_proportion(Size(asked.width // 2, asked.height // 2), plan)
     assert not in_proportion(Size(asked.width, asked.height * 2), plan)
+
+
+def test_a_result_too_wide_for_its_format_is_a_png() -> None:
+    wide = Size(16_380, 600)
+    prepared = Prepared(format=F.PNG, size=sent_size(wide), exact=False)
+    assert made_of(source=F.WEBP, original=wide, prepared=prepared).format is F.PNG
+    assert made_of(source=F.WEBP, original=CAMERA, prepared=REDUCED).format is F.WEBP
+
+
+def test_what_could_not_be_finished_is_refused_before_it_is_paid_for() -> None:
+    camera = Whole(format=F.JPEG, size=CAMERA, orientation=1)
+    require_finishable(camera, Size(15_000, 16_000))
+    with pytest.raises(FileFault) as refused:
+        require_finishable(camera, Size(16_000, 16_000))
+    assert refused.value.fault.code is FaultCode.TOO_LARGE
+    require_finishable(Whole(format=F.JPEG, size=SMALL, orientation=1), Size(16_000, 16_000))

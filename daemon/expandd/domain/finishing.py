@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from expandd.domain.image import ImageFormat, Prepared, Size
 from expandd.domain.offsets import Offsets, round_half_up
-from expandd.domain.result_rules import Metadata, Pixels, ResultRules, format_of
+from expandd.domain.result_rules import Metadata, Pixels, ResultRules, format_of, holding
 
 SMALLEST, LARGEST = 64, 4096
 """The least and the most px that the API takes on each side (API.md, Facts)."""
@@ -90,6 +90,8 @@ def finishing(
     sent = prepared.size if prepared else original
     touched = prepared is not None and not prepared.exact
     wanted = format_of(rules.format, source=source, api=made, touched=touched)
+    if wanted is not made:
+        wanted = holding(wanted, offsets.applied_to(original))
     pixels = rules.pixels is Pixels.ORIGINAL or (rules.pixels is Pixels.AUTO and touched)
     return Finishing(
         original=original,

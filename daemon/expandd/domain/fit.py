@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from expandd.domain.errors import Fault, FaultCode, FileFault
-from expandd.domain.finishing import LARGEST, SMALLEST, sent_size
-from expandd.domain.image import Whole
+from expandd.domain.finishing import LARGEST, MOST_PIXELS, SMALLEST, sent_size
+from expandd.domain.image import Size, Whole
 from expandd.domain.result_rules import Accept, Oversize
+
+
+def require_finishable(image: Whole, result: Size) -> None:
+    """Raises FileFault for an image whose result, of `result` px, would be too large to be made here."""
+    made_here = image.converts or sent_size(image.size) != image.size
+    if made_here and result.pixels > MOST_PIXELS:
+        message = f"The result would be {result} px; at most {MOST_PIXELS // 1_000_000} megapixels can be made."
+        raise FileFault(Fault(FaultCode.TOO_LARGE, message, "Drop a smaller image, or use a folder that adds less."))
 
 
 def require_fit(image: Whole, accept: Accept = Accept.ALL, oversize: Oversize = Oversize.REDUCE) -> None:

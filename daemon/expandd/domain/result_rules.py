@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from expandd.domain.image import ImageFormat
+from expandd.domain.image import ImageFormat, Size
 from expandd.domain.written import Between
 
 
@@ -85,6 +85,16 @@ def nearest(source: ImageFormat) -> ImageFormat:
             return source
         case _:
             return ImageFormat.PNG
+
+
+MOST_SIDE = {ImageFormat.JPEG: 65_500, ImageFormat.WEBP: 16_383}
+"""Px on each side that the files of these formats can have."""
+
+
+def holding(image_format: ImageFormat, size: Size) -> ImageFormat:
+    """`image_format`, or PNG where its files cannot have this size."""
+    longer = max(size.width, size.height)
+    return ImageFormat.PNG if longer > MOST_SIDE.get(image_format, longer) else image_format
 
 
 def format_of(wanted: ResultFormat, *, source: ImageFormat, api: ImageFormat, touched: bool) -> ImageFormat:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from expandd.domain.errors import FileFault
-from expandd.domain.fit import require_fit
+from expandd.domain.fit import require_finishable, require_fit
 from expandd.domain.image import Finding, Size, Unfinished, Unfit, Whole
 from expandd.domain.offsets import Offsets, resolve
 from expandd.domain.settings import HotFolder
@@ -80,9 +80,11 @@ def content_decision(finding: Finding, folder: HotFolder) -> Expandable | Unfini
         return finding
     try:
         require_fit(finding, folder.accept, folder.oversize)
-        return Expandable(finding, resolve(folder.preset, finding.size))
+        expandable = Expandable(finding, resolve(folder.preset, finding.size))
+        require_finishable(finding, expandable.result_size)
     except FileFault as error:
         return Unfit(error.fault)
+    return expandable
 
 
 @dataclass(frozen=True, slots=True)
