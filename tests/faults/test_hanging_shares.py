@@ -139,6 +139,7 @@ def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share:
         assert daemon.stop() == 0
 
 
+@pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1")
 def test_two_shares_that_hang_at_once_hold_up_neither_the_third_folder_nor_status_nor_a_stop(
     house: House, share: Share, server: Simulator
 ) -> None:
