@@ -143,6 +143,8 @@ def test_a_result_too_wide_for_its_format_is_a_png() -> None:
     wide = Size(16_380, 600)
     prepared = Prepared(format=F.PNG, size=sent_size(wide), exact=False)
     assert made_of(source=F.WEBP, original=wide, prepared=prepared).format is F.PNG
+    rules = ResultRules(format=ResultFormat.API)
+    assert made_of(source=F.JPEG, original=wide, prepared=prepared, rules=rules, made=F.WEBP).format is F.PNG
     assert made_of(source=F.WEBP, original=CAMERA, prepared=REDUCED).format is F.WEBP
 
 

@@ -107,6 +107,24 @@ async def test_finishing_is_tried_again_and_the_third_failure_delivers_what_the_
     assert len(workshop.api.paid) == 2
 
 
+async def test_a_disk_that_holds_up_finishing_is_no_failure_of_the_image(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(preset=PRESET, folders=2)
+    workshop.start()
+    workshop.images.held_up = 10
+    workshop.drop("photo.png", CAMERA)
+    await workshop.closed("photo.png")
+    full, failed = delivered(workshop, "photo.png"), workshop.recorder.of(FinishFailed)
+    workshop.images.held_up = 1000
+    workshop.drop("never.png", CAMERA, folder=1)
+    await workshop.closed("never.png")
+
+    assert (full, failed) == (FULL, [])
+    assert delivered(workshop, "never.png", 1) == "4131×2800"
+    assert len(workshop.recorder.of(FinishFailed)) == 1
+
+
 async def test_a_decoder_that_cannot_be_started_is_waited_for(make_workshop: Callable[..., Workshop]) -> None:
     workshop = make_workshop(preset=PRESET)
     workshop.start()

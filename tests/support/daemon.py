@@ -104,16 +104,17 @@ class Daemon:
 
     def wait_for(
         self,
-        event: str,
+        event: str | tuple[str, ...],
         matching: Callable[[Line], bool] = lambda _: True,
         times: int = 1,
         *,
         patience: float = PATIENCE,
     ) -> Line:
-        """The line that is the `times`-th of this event to match, old ones counted; AssertionError if none comes."""
+        """The line that is the `times`-th of the events to match, old ones counted; AssertionError if none comes."""
+        events = (event,) if isinstance(event, str) else event
         deadline = time.monotonic() + patience
         while True:
-            found = [line for line in self.lines if line.get("event") == event and matching(line)]
+            found = [line for line in self.lines if line.get("event") in events and matching(line)]
             if len(found) >= times:
                 return found[times - 1]
             try:

@@ -286,6 +286,8 @@ class FakeImages:
     """Finishings so far."""
     unfinishable: int = 0
     """How many more finishings their reader dies of."""
+    held_up: int = 0
+    """How many more finishings a disk holds up."""
     away: str = ""
     """Why nothing can be decoded."""
     slow: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -333,6 +335,9 @@ class FakeImages:
     async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:
         await self.prove()
         self.finished += 1
+        if self.held_up:
+            self.held_up -= 1
+            raise Later("its disk does not answer")
         if self.unfinishable:
             self.unfinishable -= 1
             raise ReaderDied("it died of SIGKILL")

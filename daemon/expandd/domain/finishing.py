@@ -90,16 +90,15 @@ def finishing(
     sent = prepared.size if prepared else original
     touched = prepared is not None and not prepared.exact
     wanted = format_of(rules.format, source=source, api=made, touched=touched)
-    if wanted is not made:
-        wanted = holding(wanted, offsets.applied_to(original))
     pixels = rules.pixels is Pixels.ORIGINAL or (rules.pixels is Pixels.AUTO and touched)
+    canvas = pixels or sent != original or wanted is not made
     return Finishing(
         original=original,
         offsets=offsets,
         sent=sent,
         asked=scaled(offsets, original, sent),
-        format=wanted,
-        canvas=pixels or sent != original or wanted is not made,
+        format=holding(wanted, offsets.applied_to(original)) if canvas else made,
+        canvas=canvas,
         pixels=pixels,
         quality=rules.quality,
         metadata=rules.metadata is Metadata.KEEP,

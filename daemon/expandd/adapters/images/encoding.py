@@ -13,11 +13,7 @@ from expandd.adapters.images.metadata import Metadata, webp_chunks
 from expandd.adapters.images.metadata_adding import added
 from expandd.adapters.images.source import ASIDE, Source
 from expandd.adapters.images.tiff_tags import add_tags
-from expandd.domain.errors import Fault, FaultCode, FileFault
-from expandd.domain.image import ImageFormat, Size
-
-MOST_SIDE = {ImageFormat.JPEG: 65_500, ImageFormat.WEBP: 16_383}
-"""Px of the longest side that the format, or its encoder, has."""
+from expandd.domain.image import ImageFormat
 
 _LEAST_QUALITY = 90
 """That of a JPEG whose original is a JPEG of less: the API's part has not been through an encoder of that quality."""
@@ -31,14 +27,6 @@ class Canvas:
     low: deep.LowBytes | None = None
 
 
-def require_writable(image_format: ImageFormat, size: Size) -> None:
-    """Raises FileFault for a size that the format does not have."""
-    most = MOST_SIDE.get(image_format, max(size.width, size.height))
-    if max(size.width, size.height) > most:
-        message = f"The result is {size} px; {image_format.title} images have at most {most} px on a side."
-        raise FileFault(Fault(FaultCode.TOO_LARGE, message, "Set `result: {format: png}` for this folder."))
-
-
 def effort(original: Source, image_format: ImageFormat, mode: str, quality: int) -> dict[str, Any]:
     """How the result of `original` is encoded: as that is where it is of the same format, else by `quality`."""
     same = original.format is image_format
@@ -46,7 +34,7 @@ def effort(original: Source, image_format: ImageFormat, mode: str, quality: int)
         case ImageFormat.JPEG:
             return _like(original, mode) if same else _jpeg(quality)
         case ImageFormat.WEBP if same and _lossless(original.file):
-            return {"lossless": True, "exact": True, "quality": 30, "method": 2}
+            return LOSSLESS_WEBP
         case ImageFormat.WEBP:
             return {"quality": quality, "method": 4}
         case ImageFormat.TIFF:
@@ -54,6 +42,8 @@ def effort(original: Source, image_format: ImageFormat, mode: str, quality: int)
         case _:
             return {"compress_level": 3}
 
+
+LOSSLESS_WEBP: dict[str, Any] = {"lossless": True, "exact": True, "quality": 30, "method": 2}
 
 _PREDICTOR, _DIFFERENCES = 317, 2
 

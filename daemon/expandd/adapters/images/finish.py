@@ -16,7 +16,7 @@ from PIL import Image
 from expandd.adapters.images import deep
 from expandd.adapters.images.colours import OPAQUE, Convert, plain, plain_mode
 from expandd.adapters.images.decoder import opened
-from expandd.adapters.images.encoding import Canvas, effort, require_writable, write
+from expandd.adapters.images.encoding import Canvas, effort, write
 from expandd.adapters.images.made import Made
 from expandd.adapters.images.matching import Correction, cells, correction
 from expandd.adapters.images.metadata import Metadata, fitted, read, stripped
@@ -72,7 +72,6 @@ def _metadata(original: BinaryIO, plan: Finishing) -> Metadata:
 
 
 def _painted(before: BinaryIO, after: BinaryIO, out: BinaryIO, plan: Finishing, metadata: Metadata) -> None:
-    require_writable(plan.format, plan.size)
     with source_in(before) as found:
         target = _target(plan.format, plain_mode(found.image), found.metadata.icc)
         save = effort(found, plan.format, target.mode, plan.quality)

@@ -14,6 +14,7 @@ from PIL import Image
 from expandd.adapters.images.colours import in_srgb, joined, plain, split, to_srgb
 from expandd.adapters.images.decoder import as_seen, opened
 from expandd.adapters.images.deep import of_two_bytes
+from expandd.adapters.images.encoding import LOSSLESS_WEBP
 from expandd.adapters.images.formats.common import spliced
 from expandd.adapters.images.source import Source, bare, source_in, turned
 from expandd.domain.finishing import sent_size
@@ -30,7 +31,7 @@ _MODES_KEPT = frozenset({"L", "LA", "RGB", "RGBA"})
 _EFFORT: dict[ImageFormat, dict[str, Any]] = {
     ImageFormat.JPEG: {"quality": 95, "subsampling": 0},
     ImageFormat.PNG: {"compress_level": 3},
-    ImageFormat.WEBP: {"lossless": True, "exact": True, "quality": 30, "method": 2},
+    ImageFormat.WEBP: LOSSLESS_WEBP,
 }
 
 

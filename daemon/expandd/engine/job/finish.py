@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from expandd.domain.errors import DecoderAway, FileFault, Later
+from collections import Counter
+
+from expandd.domain.errors import DecoderAway, FileFault, Later, ReaderDied
 from expandd.domain.finishing import Finishing, in_proportion
 from expandd.domain.job import Job, Result
 from expandd.engine.flow.scheduler import NOW, Turn
@@ -11,7 +13,10 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders, Images, Spool
 
 TRIES = 3
-"""Tries of finishing one image, after which the API's own bytes are delivered."""
+"""Failures to finish one image, after which the API's own bytes are delivered."""
+
+PATIENCE = 20
+"""Tries in a row that a disk did not let come to an end, after which the same is done: some 15 minutes of them."""
 
 
 class Finisher:
@@ -23,6 +28,8 @@ class Finisher:
         self._images = images
         self._spool = spool
         self._work = work
+        self._failures: Counter[str] = Counter()
+        self._waits: Counter[str] = Counter()
 
     def wants(self, job: Job) -> bool:
         """Whether the job's image is still to be finished."""
@@ -47,15 +54,17 @@ class Finisher:
             return await self._tried(job, plan, made)
         except DecoderAway:
             raise
-        except (FileFault, Later) as error:
-            why = error.fault.message if isinstance(error, FileFault) else str(error)
-            if job.attempts + 1 >= TRIES:
-                return await self._give_up(job, why)
-            raise Later(f"the result could not be finished yet: {why}") from error
+        except FileFault as error:
+            return await self._again(job, self._failures, TRIES, error.fault.message)
+        except ReaderDied as error:
+            return await self._again(job, self._failures, TRIES, str(error))
+        except Later as error:
+            return await self._again(job, self._waits, PATIENCE, str(error))
 
     async def _tried(self, job: Job, plan: Finishing, made: Result) -> Turn:
         target = self._spool.finished(job.id)
         if not await self._images.finish(job.work_file, self._spool.path(job.id), target, plan):
+            self._forget(job)
             await self._jobs.note(job, finished=made)
             return NOW
         identity = await self._folders.identity(target)
@@ -68,9 +77,20 @@ class Finisher:
             size=plan.size if plan.canvas else made.size,
             expected=made.expected,
         )
+        self._forget(job)
         await self._jobs.note(job, finished=finished)
         return NOW
 
+    async def _again(self, job: Job, tries: Counter[str], most: int, why: str) -> Turn:
+        tries[job.id] += 1
+        if tries[job.id] >= most:
+            return await self._give_up(job, why)
+        raise Later(f"the result could not be finished yet: {why}")
+
     async def _give_up(self, job: Job, why: str) -> Turn:
+        self._forget(job)
         await self._jobs.deliver_as_made(job, why)
         return NOW
+
+    def _forget(self, job: Job) -> None:
+        del self._failures[job.id], self._waits[job.id]

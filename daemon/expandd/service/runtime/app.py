@@ -15,7 +15,7 @@ from pathlib import Path
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.bulkheads import Bulkheads, shared_threads
 from expandd.adapters.clock import SystemClock, SystemRandomness
-from expandd.adapters.credentials import find_credentials
+from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
@@ -157,6 +157,7 @@ async def built(
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
         stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
         naming = asyncio.create_task(asyncio.to_thread(name_of_account, settings.api.base_url, given.email))
+        stack.callback(naming.cancel)
         folder_access = folder_access or FolderAccess()
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
@@ -172,16 +173,7 @@ async def built(
         images = await stack.enter_async_context(
             PillowImages(open_file=folder_access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
         )
-        api = await stack.enter_async_context(
-            MagicExpand(
-                settings.api,
-                credentials=credentials,
-                state_dir=settings.state_dir,
-                clock=clock,
-                open_file=folder_access.roots.open_file,
-                run=bulkheads.run,
-            ),
-        )
+        api = await stack.enter_async_context(_api(settings, credentials, clock, folder_access.roots, bulkheads))
         ports = Ports(
             api=api,
             randomness=SystemRandomness(),
@@ -196,6 +188,19 @@ async def built(
         engine = Engine(settings, around(ports), announce)
         engine.account.shared_with = shared
         yield engine
+
+
+def _api(
+    settings: Settings, credentials: Callable[[], Credentials], clock: SystemClock, roots: Roots, bulkheads: Bulkheads
+) -> MagicExpand:
+    return MagicExpand(
+        settings.api,
+        credentials=credentials,
+        state_dir=settings.state_dir,
+        clock=clock,
+        open_file=roots.open_file,
+        run=bulkheads.run,
+    )
 
 
 def _threads() -> ThreadPoolExecutor:
