@@ -313,7 +313,7 @@ async def test_a_refresh_cut_off_by_a_crash_is_never_repeated(server: ScriptedSe
     server.on(REFRESH, Hang())
     found: dict[str, Any] = {}
     server.hooks.append(lambda seen: found.update(stored(tmp_path)) if seen.method == "PUT" else None)
-    async with client(server, tmp_path, timeout=0.1) as api:
+    async with client(server, tmp_path, timeout=1.0) as api:
         with pytest.raises(AccountAway):
             await api.history("x")
     (tmp_path / "tokens.json").write_text(json.dumps(found))
