@@ -58,8 +58,8 @@ def client(
     clock: StoppedClock | None = None,
     **settings: Any,
 ) -> MagicExpand:
-    """A client of `server` with a time-out of half a second and the pair access-0, refresh-0."""
-    wanted = replace(ApiSettings(base_url=server.url, timeout=0.5), **settings)
+    """A client of `server` with a time-out of twenty seconds and the pair access-0, refresh-0."""
+    wanted = replace(ApiSettings(base_url=server.url, timeout=20), **settings)
     return MagicExpand(wanted, credentials=source or Source(PAIR), state_dir=state_dir, clock=clock or StoppedClock())
 
 

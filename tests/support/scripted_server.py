@@ -76,6 +76,11 @@ class After:
 Step = Say | Reset | Hang | Drip | After
 
 
+def answer_timeout(step: Step | None) -> float:
+    """Seconds a client waits for an answer: few where `step` never ends, many where a busy machine may be late."""
+    return 1.0 if isinstance(step, Hang | Drip) else 20.0
+
+
 def answer(status: int, body: bytes = b"", *, headers: dict[str, str] | None = None, close: bool = False) -> Say:
     """A whole answer with a Content-Length."""
     lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body)}"]

@@ -17,7 +17,7 @@ from expandd.adapters.api import links, transfer
 from expandd.adapters.api.http import ANSWER_RATE, Http, MaybeReceivedError, NeverSentError, TooLargeError
 from expandd.adapters.api.links import LinkRefusedError, LinkRule
 from expandd.domain.errors import Later
-from tests.support.scripted_server import After, Drip, Hang, Reset, Say, ScriptedServer, answer
+from tests.support.scripted_server import After, Drip, Hang, Reset, Say, ScriptedServer, answer, answer_timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield running
 
 
-def http_to(server: ScriptedServer, *, rule: LinkRule = RELAXED, timeout: float = 0.3) -> Http:
+def http_to(server: ScriptedServer, *, rule: LinkRule = RELAXED, timeout: float = 20) -> Http:
     return Http(f"{server.url}/api", timeout=timeout, connections=4, rule=rule)
 
 
@@ -95,7 +95,7 @@ async def test_a_name_that_does_not_exist_means_never_sent() -> None:
 
 async def test_a_failed_tls_handshake_means_never_sent(server: ScriptedServer) -> None:
     base_url = server.url.replace("http://", "https://")
-    async with Http(base_url, timeout=0.3, connections=4, rule=RELAXED) as http:
+    async with Http(base_url, timeout=1, connections=4, rule=RELAXED) as http:
         with pytest.raises(NeverSentError):
             await post(http)
     assert server.seen == []
@@ -104,14 +104,14 @@ async def test_a_failed_tls_handshake_means_never_sent(server: ScriptedServer) -
 async def test_a_tls_handshake_that_never_ends_means_never_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         base_url = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        async with Http(base_url, timeout=0.2, connections=4, rule=RELAXED) as http:
+        async with Http(base_url, timeout=1, connections=4, rule=RELAXED) as http:
             with pytest.raises(NeverSentError, match="no answer in time"):
                 await post(http)
 
 
 async def test_no_free_connection_means_never_sent(server: ScriptedServer) -> None:
     server.on(ROUTE, Drip(b"HTTP/1.1 200 OK\r\nX-Long: "))
-    async with Http(f"{server.url}/api", timeout=0.2, connections=1, rule=RELAXED) as http:
+    async with Http(f"{server.url}/api", timeout=1, connections=1, rule=RELAXED) as http:
         first = asyncio.create_task(post(http))
         await server.arrived.wait()
         with pytest.raises(NeverSentError):
@@ -137,7 +137,7 @@ async def test_no_free_connection_means_never_sent(server: ScriptedServer) -> No
 )
 async def test_an_answer_lost_on_the_way_means_maybe_received(server: ScriptedServer, step: Any) -> None:
     server.on(ROUTE, step)
-    async with http_to(server, timeout=0.1) as http:
+    async with http_to(server, timeout=answer_timeout(step)) as http:
         with pytest.raises(MaybeReceivedError, match=r"127\.0\.0\.1 broke off: ."):
             await post(http, once=True)
     assert len(server.seen) == 1
@@ -169,7 +169,7 @@ async def test_a_new_connection_that_dies_is_not_tried_anew(server: ScriptedServ
 
 async def test_a_time_out_is_not_tried_anew(server: ScriptedServer) -> None:
     server.on(ROUTE, answer(200), Hang(), answer(200))
-    async with http_to(server, timeout=0.1) as http:
+    async with http_to(server, timeout=answer_timeout(Hang())) as http:
         await post(http)
         with pytest.raises(MaybeReceivedError):
             await post(http)
@@ -266,7 +266,7 @@ async def test_an_upload_that_nobody_reads_ends(tmp_path: Path) -> None:
     source.write_bytes(b"x" * 20_000_000)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        async with Http(base_url, timeout=0.2, connections=4, rule=RELAXED) as http:
+        async with Http(base_url, timeout=1, connections=4, rule=RELAXED) as http:
             with pytest.raises(MaybeReceivedError, match="no answer in time"):
                 await upload(http, source)
 
@@ -277,7 +277,7 @@ async def test_the_wait_for_an_uploads_answer_grows_with_the_file(server: Script
     (tmp_path / "large").write_bytes(b"x" * (3600 * ANSWER_RATE // 1000))
     late = asyncio.Event()
     server.on(ROUTE, After(late, answer(200, b"{}")))
-    async with http_to(server, timeout=0.1) as http:
+    async with http_to(server, timeout=0.5) as http:
         with pytest.raises(MaybeReceivedError):
             await upload(http, tmp_path / "small")
         task = asyncio.create_task(upload(http, tmp_path / "large"))
@@ -343,7 +343,7 @@ async def test_a_download_is_whole_hashed_and_without_a_token(server: ScriptedSe
 )
 async def test_a_download_that_is_not_whole_leaves_nothing(server: ScriptedServer, tmp_path: Path, step: Any) -> None:
     server.on("GET /a", step)
-    async with http_to(server, timeout=0.1) as http:
+    async with http_to(server, timeout=answer_timeout(step)) as http:
         with pytest.raises(MaybeReceivedError):
             await http.download(f"{server.url}/a", tmp_path / "t")
     assert list(tmp_path.iterdir()) == []
@@ -353,9 +353,9 @@ async def test_a_download_may_take_long_as_long_as_it_comes(server: ScriptedServ
     piece = b"x" * transfer.CHUNK
     body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(piece) * 1000)
     server.on("GET /a", Drip(body, piece=piece, gap=0.05))
-    async with http_to(server, timeout=0.3) as http:
+    async with http_to(server, timeout=1.0) as http:
         task = asyncio.create_task(http.download(f"{server.url}/a", tmp_path / "t"))
-        done, _ = await asyncio.wait({task}, timeout=1.2)
+        done, _ = await asyncio.wait({task}, timeout=2.5)
         assert not done
         task.cancel()
         await asyncio.wait({task})

@@ -30,7 +30,7 @@ from tests.support.api_client import (
     client,
     pair_answer,
 )
-from tests.support.scripted_server import Drip, Hang, Reset, Say, ScriptedServer, answer, answer_json
+from tests.support.scripted_server import Drip, Hang, Reset, Say, ScriptedServer, answer, answer_json, answer_timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,8 +61,9 @@ async def server() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-async def api(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[MagicExpand]:
-    async with client(server, tmp_path, timeout=0.2) as running:
+async def api(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Path) -> AsyncIterator[MagicExpand]:
+    step = request.node.callspec.params.get("step") if hasattr(request.node, "callspec") else None
+    async with client(server, tmp_path, timeout=answer_timeout(step)) as running:
         yield running
 
 
@@ -373,7 +374,7 @@ async def test_a_generate_that_certainly_made_nothing(
 async def test_a_generate_that_never_left_made_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    settings = ApiSettings(base_url=f"http://127.0.0.1:{port}", timeout=1)
+    settings = ApiSettings(base_url=f"http://127.0.0.1:{port}", timeout=20)
     async with MagicExpand(settings, credentials=Source(PAIR), state_dir=tmp_path, clock=StoppedClock()) as api:
         with pytest.raises(AccountAway, match="cannot be reached") as caught:
             await api.generate("a", OFFSETS)
@@ -701,7 +702,7 @@ async def test_when_private_links_are_taken(
     server: ScriptedServer, tmp_path: Path, settings: ApiSettings, refused: bool
 ) -> None:
     server.on("GET /r", answer(200, JPEG))
-    settings = replace(settings, timeout=1)
+    settings = replace(settings, timeout=20)
     async with MagicExpand(settings, credentials=Source(ACCESS_ONLY), state_dir=tmp_path, clock=StoppedClock()) as api:
         if refused:
             with pytest.raises(LinkDead):
