@@ -58,7 +58,7 @@ class Counts:
 
     A status is the HTTP status, or `reset` or `dropped` where no whole answer was sent; calls that matched
     no endpoint are under `unknown`. `downloads` counts results sent whole, by image id. `generation_seconds` is
-    what each accepted generate takes, in order.
+    what each accepted generate takes, in order, `generated` when it was accepted, in monotonic seconds.
     """
 
     calls: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -66,6 +66,7 @@ class Counts:
     generates_by_source: dict[str, int] = field(default_factory=dict)
     generates_refused: int = 0
     generation_seconds: list[float] = field(default_factory=list)
+    generated: list[float] = field(default_factory=list)
     generate_extras: list[dict[str, Any]] = field(default_factory=list)
     uploads: list[UploadSeen] = field(default_factory=list)
     polls_too_close: int = 0
@@ -119,6 +120,7 @@ class Counts:
         _add(self.generates_by_source, sha256)
         self.in_flight_max = max(self.in_flight_max, in_flight)
         self.generation_seconds.append(seconds)
+        self.generated.append(time.monotonic())
         if extras:
             self.generate_extras.append(dict(extras))
 

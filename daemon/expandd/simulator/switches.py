@@ -137,6 +137,8 @@ class Switches:
     pro: bool = False
 
     poll_limit: float = 3.0
+    uplink: float = 0.0  # bytes per second that all calls together can bring; 0 is no limit
+    downlink: float = 0.0  # the same for all answers and results
     min_side: int = 64
     max_side: int = 4096
     max_file_bytes: int = 64 * 1024 * 1024
@@ -177,6 +179,8 @@ class Switches:
             raise ValueError("switch generate_min must lie between 0 and generate_max")
         if not self.generate_path.startswith("/"):
             raise ValueError("switch generate_path must begin with a slash")
+        if self.uplink < 0 or self.downlink < 0:
+            raise ValueError("switches uplink and downlink must not be negative")
         if self.blur < 0:
             raise ValueError("switch blur must not be negative")
 

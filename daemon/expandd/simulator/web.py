@@ -20,6 +20,7 @@ from expandd.simulator.http import (
     DroppedError,
     RefusalError,
     gone,
+    is_cut,
     pause,
     read_file,
     reset,
@@ -27,6 +28,7 @@ from expandd.simulator.http import (
     wrong_path,
     wrong_verb,
 )
+from expandd.simulator.line import Line, through
 from expandd.simulator.state import State
 from expandd.simulator.switches import with_json
 
@@ -107,8 +109,13 @@ class Web:
         self._api = Api(state)
         self._control = Control(state)
         self._links = Links(state, closing)
+        self._up = Line(lambda: state.switches.uplink)
+        self._down = Line(lambda: state.switches.downlink)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(_CONTROL):
+            call = Request(scope)
+            receive, send = through(self._up, self._down, receive, send, lambda: is_cut(call))
         request = Request(scope, receive, send)
         request.state.arrived = time.monotonic()
         request.state.too_soon = False
