@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from expandd.adapters.files.scan import FolderCounter
@@ -29,7 +30,7 @@ from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
 
 S = JobState
-DASHBOARD = Path(__file__).parents[2] / "systemd" / "grafana-dashboard.json"
+SYSTEMD = Path(__file__).parents[2] / "systemd"
 
 
 @pytest.fixture
@@ -189,6 +190,29 @@ async def test_the_file_is_written_whole_for_other_users_and_a_full_disk_is_told
     assert [path.name for path in file.parent.iterdir()] == ["expandd.prom"]
 
 
+async def test_the_file_is_for_a_node_exporter_and_says_so_once_it_is_stopped(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "expandd.prom"
+    publisher = Publisher(Metering(settings), lambda: replace(settings, metrics_file=file), set_up(sys.stderr))
+    await publisher.publish(file)
+    running = file.read_text()
+    task = asyncio.create_task(publisher.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    stopped = file.read_text()
+    await publisher.publish(file)
+
+    assert '\nexpandd_up{daemon="expandd"} 1.0\n' in running
+    assert "process_" not in running
+    assert "_created" not in running
+    assert "process_" in publisher.text()[0].decode()
+    assert [line for line in stopped.splitlines() if not line.startswith("#")] == ['expandd_up{daemon="expandd"} 0.0']
+    assert set(stopped.splitlines()[:2]) <= set(running.splitlines())
+    assert file.read_text() == stopped
+
+
 def a_busy(settings: Settings) -> Metrics:
     """Metrics of which each has a line."""
     metrics, place = Metrics(settings), Place.of(settings.folders[0])
@@ -208,12 +232,14 @@ def a_busy(settings: Settings) -> Metrics:
     return metrics
 
 
-def test_every_metric_of_the_dashboard_exists_with_the_labels_it_is_asked_by(settings: Settings) -> None:
+def test_every_metric_of_dashboard_and_alerts_exists_with_the_labels_it_is_asked_by(settings: Settings) -> None:
     told = a_busy(settings).text()[0].decode()
     lines = {name: line for line in told.splitlines() if (name := re.split("[{ ]", line)[0]).startswith("expandd_")}
-    dashboard = json.loads(DASHBOARD.read_text())
+    dashboard = json.loads((SYSTEMD / "grafana-dashboard.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     asked.append(dashboard["templating"]["list"][1]["query"]["query"])
+    rules = yaml.safe_load((SYSTEMD / "prometheus-rules.yml").read_text())
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
 
     assert len(asked) > 20
     for expression in asked:

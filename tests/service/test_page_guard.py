@@ -53,6 +53,19 @@ async def test_it_answers_to_this_machine_and_to_configured_names_on_any_port() 
     assert codes == {200}
 
 
+async def test_whoever_asks_is_told_whether_it_works_and_nothing_else(tmp_path: Path) -> None:
+    works = True
+    async with shown(beyond(tmp_path), alive=lambda: works) as page:
+        well = await page.http.get("/healthz", headers={"Host": "probe.example"})
+        works = False
+        ill = await page.http.get("/healthz")
+        order = await page.http.post("/healthz")
+
+    assert (well.status_code, well.text) == (200, "alive\n")
+    assert (ill.status_code, ill.text) == (503, "a part of expandd is stuck\n")
+    assert order.status_code == 401
+
+
 @pytest.mark.parametrize(
     ("host", "name"),
     [("a.example:80", "a.example"), ("[::1]:80", "::1"), ("[::1", ""), ("a@b.example", "b.example"), ("x:y:z", "x")],

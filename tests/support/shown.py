@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -125,9 +125,11 @@ async def shown(
     records: FakeRecords | None = None,
     metrics: Metrics | None = None,
     limits: Limits | None = None,
+    alive: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[Shown]:
     records, log = records or FakeRecords(), io.StringIO()
     with opened(page, Path("config.yaml"), set_up(log, pretty=False), limits) as opening:
+        opening.alive = alive
         address = opening.place[0] if opening.place else Address()
         showing = asyncio.create_task(opening.show(records, metrics))
         path = address.path

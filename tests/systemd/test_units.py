@@ -73,6 +73,11 @@ def test_image_readers_may_give_up_what_they_do_not_need() -> None:
     assert {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"} <= set(allowed)
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_each_alert_is_given_in_time_and_none_for_a_daemon_that_works() -> None:
+    assert "SUCCESS" in run("promtool", "test", "rules", str(Path(__file__).parent / "alerts.yml"))
+
+
 @analyze
 def test_systemd_knows_every_word_of_the_slice() -> None:
     assert run("systemd-analyze", "verify", str(UNITS / "drop-ins" / "expandd.slice")) == ""

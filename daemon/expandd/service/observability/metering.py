@@ -6,6 +6,7 @@ Until then Prometheus' library is not even loaded, which would be a part of each
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -132,6 +133,8 @@ class Metering:
 
 PAUSE = 15.0
 """Seconds between two writings of the file, as Prometheus usually asks."""
+AT_THE_STOP = 2.0
+"""Seconds that the last writing may take."""
 
 
 class Publisher:
@@ -143,18 +146,35 @@ class Publisher:
         self._log = log
         self._counting = FolderCounter()
         self._one_at_a_time = threading.Lock()
+        self._one_file = threading.Lock()
+        self._over = False
         self._failing = False
 
     def text(self) -> tuple[bytes, str]:
         """The metrics as they are now, and their media type. Blocks. Raises DatabaseAway."""
-        settings = self._settings()
         with self._one_at_a_time:
-            metrics = self._metering.begun(settings)
-            metrics.see(build_overview(settings, self._counting), settings)
-            return metrics.text()
+            return self._seen().text()
+
+    def _seen(self) -> Metrics:
+        settings = self._settings()
+        metrics = self._metering.begun(settings)
+        metrics.see(build_overview(settings, self._counting), settings)
+        return metrics
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; then the file says that expandd was stopped."""
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            file = self._settings().metrics_file
+            if file is not None:
+                # A disk that does not take it, or hangs, holds no stop up.
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(AT_THE_STOP):
+                        await asyncio.to_thread(self._write_last, file)
+            raise
+
+    async def _run(self) -> None:
         while True:
             settings = self._settings()
             self._metering.know(settings)
@@ -174,10 +194,25 @@ class Publisher:
             self._failing = False
 
     def _write(self, file: Path) -> None:
-        text, _ = self.text()
-        # The name of the spare does not end in .prom, so that nobody reads it half written.
-        spare = file.with_name(f".{file.name}.new")
-        spare.write_bytes(text)
-        # Another user's node exporter reads it, whatever the service's umask is for images.
-        spare.chmod(0o644)
-        spare.replace(file)
+        with self._one_at_a_time:
+            text = self._seen().file_text(file.stem)
+        with self._one_file:
+            # One that was still under way at the stop comes to nothing.
+            if not self._over:
+                _put(file, text)
+
+    def _write_last(self, file: Path) -> None:
+        from expandd.service.observability.metrics import stopped_text  # noqa: PLC0415 - as said above
+
+        with self._one_file:
+            self._over = True
+            _put(file, stopped_text(file.stem))
+
+
+def _put(file: Path, text: bytes) -> None:
+    # The name of the spare does not end in .prom, so that nobody reads it half written.
+    spare = file.with_name(f".{file.name}.new")
+    spare.write_bytes(text)
+    # Another user's node exporter reads it, whatever the service's umask is for images.
+    spare.chmod(0o644)
+    spare.replace(file)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -22,6 +22,29 @@ STEPS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900, 3600)
 
 CALLS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
+UP = "Whether expandd runs; 0 once it was stopped."
+
+
+def stopped_text(daemon: str) -> bytes:
+    """All that is left for a node exporter after a stop, so that nothing looks alive."""
+    registry = CollectorRegistry()
+    Gauge("expandd_up", UP, registry=registry).set(0)
+    return generate_latest(_Named(registry, daemon))
+
+
+class _Named(CollectorRegistry):
+    """A registry with one more label on everything."""
+
+    def __init__(self, registry: CollectorRegistry, daemon: str) -> None:
+        super().__init__()
+        self._registry = registry
+        self._daemon = daemon
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [one._replace(labels={"daemon": self._daemon, **one.labels}) for one in family.samples]
+            yield family
+
 
 class Metrics:
     """All of them, in a registry of their own. A subscriber like any other; `see` brings in what only is read.
@@ -30,8 +53,11 @@ class Metrics:
     """
 
     def __init__(self, settings: Settings) -> None:
+        # When a counter began is of use to nobody here, and doubles what a node exporter has to read.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # its own stub forgot
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
         self._labels: Mapping[Path, str] = {}
         self._counted = _Counted(self.registry)
         self._seen = _Seen(self.registry)
@@ -99,7 +125,14 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """All of it in Prometheus' text form, and the media type of that."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        return generate_latest(self.registry) + generate_latest(self._process), CONTENT_TYPE_LATEST
+
+    def file_text(self, daemon: str) -> bytes:
+        """What a node exporter can take: nothing of the process, for which it has its own, and all by this name.
+
+        Of two daemons that tell the same with the same labels it would take one.
+        """
+        return generate_latest(_Named(self.registry, daemon))
 
     def _label(self, job: Job) -> str:
         return self._labels.get(job.place.inbox, OTHER)
@@ -182,6 +215,8 @@ class _Seen:
         self._credits_at = gauge("credits_timestamp_seconds", "When they were seen.")
         self._backlog = gauge("backlog_seconds", "How long the backlog takes at the present pace.")
         self._workers = gauge("workers", "Images that may be in flight at once.")
+        self._alive_at = gauge("alive_timestamp_seconds", "When expandd last told of itself; at least each 15 s.")
+        gauge("up", UP).set(1)
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
 
     def take(self, overview: Overview, labels: Mapping[Path, str], settings: Settings) -> None:
@@ -201,6 +236,7 @@ class _Seen:
         left = overview.pace.seconds_left
         self._backlog.set(float("nan") if left is None else left)
         self._workers.set(settings.workers)
+        self._alive_at.set(overview.told_at or float("nan"))
 
     def _folder(self, folder: FolderOverview, label: str) -> None:
         values = {

@@ -127,6 +127,8 @@ HEADERS = {
 }
 READING = frozenset({"GET", "HEAD"})
 ALWAYS = frozenset({"localhost", "127.0.0.1", "::1"})
+HEALTH = "/healthz"
+"""Whether expandd works, for whoever asks under whatever name, without a password: that is all it tells."""
 ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104, compared with, not listened on
 
 
@@ -141,8 +143,10 @@ class Guard:
         hosts: Iterable[str],
         password: Password | None,
         log: Logger,
+        alive: Callable[[], bool] = lambda: True,
     ) -> None:
         self._app = app
+        self._alive = alive
         self._names = {host.lower() for host in (*hosts, *ALWAYS, address.host) if host}
         self._any_address = address.host in ANYWHERE
         self._password = password
@@ -161,12 +165,19 @@ class Guard:
             await send(message)
 
         try:
-            refusal = await self._refusal(scope["method"], Headers(scope=scope), scope.get("client"))
-            await (refusal or self._app)(scope, receive, answer)
+            at_once = self._health(scope) or await self._refusal(
+                scope["method"], Headers(scope=scope), scope.get("client")
+            )
+            await (at_once or self._app)(scope, receive, answer)
         except ClientDisconnect:
             return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001, the page may fail, the work goes on
             await self._failed(error, scope, receive, None if began else answer)
+
+    def _health(self, scope: Scope) -> Response | None:
+        if scope["path"] != HEALTH or scope["method"] not in READING:
+            return None
+        return PlainTextResponse("alive\n") if self._alive() else PlainTextResponse("a part of expandd is stuck\n", 503)
 
     async def _failed(self, error: Exception, scope: Scope, receive: Receive, answer: Send | None) -> None:
         if isinstance(error, ExpanddError | TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,8 @@ class Page:
         self.place: tuple[Address, socket.socket] | None = None
         self.prefetch = Prefetch()
         """To be told of each event; it may be told of none."""
+        self.alive: Callable[[], bool] = lambda: True
+        """Whether the work goes on, as /healthz tells it."""
 
     async def show(
         self,
@@ -76,7 +78,14 @@ class Page:
                 thumbnails = Thumbnails(images)
                 site = Site(records, thumbnails, self._log, metrics=metrics)
                 password = Password(self._page.password_file) if self._page.password_file else None
-                guard = Guard(site.app, address=address, hosts=self._page.hosts, password=password, log=self._log)
+                guard = Guard(
+                    site.app,
+                    address=address,
+                    hosts=self._page.hosts,
+                    password=password,
+                    log=self._log,
+                    alive=self.alive,
+                )
                 self._log.info("page.open", address=str(address), locked=password is not None)
                 beside = (
                     keep("live page", site.live.run),

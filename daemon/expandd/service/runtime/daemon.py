@@ -227,7 +227,7 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
             await _day(engine, watchdog, reloader, context)
 
         publisher = Publisher(metering, lambda: engine.settings, context.log)
-        with _page(engine, context, event_bus, publisher) as page:
+        with _page(engine, context, event_bus, publisher, watchdog) as page:
             keep = engine.supervisor.keep
             beside = _beside(
                 keep("heartbeat", day),
@@ -251,7 +251,7 @@ def _count_losses(metering: Metering, context: DaemonContext, event_bus: EventBu
 
 @contextmanager
 def _page(
-    engine: Engine, context: DaemonContext, event_bus: EventBus, publisher: Publisher
+    engine: Engine, context: DaemonContext, event_bus: EventBus, publisher: Publisher, watchdog: Watchdog
 ) -> Iterator[Callable[[], Awaitable[None]]]:
     """The page for the browser, if there is to be one. Raises ConfigurationError when it never may listen."""
     if engine.settings.page is None:
@@ -269,6 +269,7 @@ def _page(
         closing(DatabaseRecords(lambda: engine.settings)) as records,
     ):
         event_bus.also(page.prefetch)
+        page.alive = lambda: not watchdog.stuck
         yield partial(page.show, records, publisher.text, open_file, engine.supervisor.keep)
 
 

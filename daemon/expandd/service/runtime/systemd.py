@@ -157,7 +157,8 @@ class Watchdog:
         self._log = log
         self._wall = wall
         self._told = ""
-        self._stuck: frozenset[str] = frozenset()
+        self.stuck: frozenset[str] = frozenset()
+        """The loops that make no progress."""
         self.remark = ""
         """What is to be said besides: a configuration that was refused."""
 
@@ -190,9 +191,9 @@ class Watchdog:
         """Ping, unless a loop is stuck: then say which, once, and leave the rest to systemd."""
         self._engine.heartbeats.nudge()
         stuck = frozenset(self._engine.heartbeats.stale(asyncio.get_running_loop().time()))
-        for name in sorted(stuck - self._stuck):
+        for name in sorted(stuck - self.stuck):
             self._log.error("loop.stuck", loop=name, restart=self._systemd.watchdog is not None)
-        self._stuck = stuck
+        self.stuck = stuck
         if not stuck:
             self._systemd.alive()
 
