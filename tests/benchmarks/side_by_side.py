@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
+from typing import Any
 
 from tests.benchmarks import contenders, photos, table
 from tests.benchmarks.contenders import Contender, Task
-from tests.benchmarks.meter import watched
+from tests.benchmarks.meter import Usage, watched
 from tests.benchmarks.simulator import calls, requests, simulator
 from tests.benchmarks.yard import Crew, yard
 
@@ -26,13 +28,20 @@ COLUMNS = (
 )
 
 
-def measure(
-    one: Contender, *, images: int, workers: int, generation: float, speed: float, large: bool
-) -> list[table.Cell]:
-    size = photos.LARGE if large else photos.SMALL
-    task = Task(workers=workers, poll=3.0 / speed, added=size[0] // 10, settle=2.0 / speed)
-    seconds = generation / speed
-    with simulator(poll_limit=0.0, generate_min=seconds, generate_max=seconds) as service, yard() as place:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One contender's run: seconds from the drop to the last result, what its processes used, what the service saw."""
+
+    took: float
+    usage: Usage
+    counts: dict[str, Any]
+
+
+def race(
+    one: Contender, task: Task, *, images: int, longest: float, size: tuple[int, int] = photos.SMALL, **switches: Any
+) -> Run:
+    """So many images through one contender, against a service with these switches. Raises RuntimeError at `longest`."""
+    with simulator(**switches) as service, yard() as place:
         crew, base = Crew(place.log), Crew(place.root / "service-log")
         try:
             if one.service:
@@ -42,24 +51,42 @@ def measure(
             with watched(*crew.pids, *base.pids) as usage:
                 began = time.monotonic()
                 place.drop(files)
-                if not place.wait_for(images, 120 + 4 * images * (seconds + task.poll)):
+                if not place.wait_for(images, longest):
                     raise RuntimeError(
                         f"{one.name}: {len(place.results())} of {images}; {place.log.read_bytes()[-2000:]!r}"
                     )
                 took = time.monotonic() - began
                 time.sleep(1.0)  # what is left to tidy up counts as well
-            counts = service.counts()
+            return Run(took=took, usage=usage, counts=service.counts())
         finally:
             crew.kill()
             base.kill()
+
+
+def measure(
+    one: Contender, *, images: int, workers: int, generation: float, speed: float, large: bool
+) -> list[table.Cell]:
+    size = photos.LARGE if large else photos.SMALL
+    task = Task(workers=workers, poll=3.0 / speed, added=size[0] // 10, settle=2.0 / speed)
+    seconds = generation / speed
+    run = race(
+        one,
+        task,
+        images=images,
+        longest=120 + 4 * images * (seconds + task.poll),
+        size=size,
+        poll_limit=0.0,
+        generate_min=seconds,
+        generate_max=seconds,
+    )
     return [
         one.name,
-        images / took / speed,
-        usage.cpu / images * 1000,
-        usage.megabytes,
-        requests(counts) / images,
-        calls(counts, "poll") / (took * speed) * 3.0,
-        counts["in_flight_max"],
+        images / run.took / speed,
+        run.usage.cpu / images * 1000,
+        run.usage.megabytes,
+        requests(run.counts) / images,
+        calls(run.counts, "poll") / (run.took * speed) * 3.0,
+        run.counts["in_flight_max"],
     ]
 
 
