@@ -195,6 +195,25 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     assert headings == 1
 
 
+def test_a_dead_daemon_looks_dead_within_seconds(studio: Studio) -> None:
+    """The last of the studio's tests: it kills the daemon."""
+    page = studio.browser.new_page()
+    page.goto(studio.url)
+    expect(page.locator("#freshness")).to_have_text("live")
+    page.get_by_role("button", name="Pause all").focus()
+    studio.daemon.kill()
+
+    expect(page).to_have_title("expandd does not answer · expandd", timeout=PATIENCE)
+    expect(page.get_by_role("heading", level=1)).to_have_text("expandd does not answer")
+    expect(page.locator(".state")).to_have_class("state lost")
+    expect(page.locator("#freshness")).to_have_text(re.compile(r"^not live: last heard at \d\d:\d\d$"))
+    assert page.get_by_role("button").count() == page.locator("button[aria-disabled=true]").count() > 0
+    assert page.evaluate("document.activeElement.tagName") == "H1"
+    page.get_by_role("button", name="Try again").first.click(force=True)
+    expect(page.get_by_role("status")).to_have_text("Nothing was changed: expandd does not answer.")
+    page.close()
+
+
 def test_a_taken_port_costs_the_page_and_nothing_else(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import time
 from dataclasses import replace
@@ -20,9 +21,10 @@ from expandd.domain.image import Size
 from expandd.domain.job import JobState, Stamp
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
+from expandd.service.observability.logs import set_up
 from expandd.service.page.drawings import canvas, days_plot, hours_plot, round_up
 from expandd.service.page.reader import DatabaseRecords
-from expandd.service.page.site import MOST, event
+from expandd.service.page.site import MOST, Live, event
 from expandd.service.page.text import added, clock, folder_name, lasting
 from expandd.service.page.thumbnails import Gone, Kind, Prefetch, Thumbnails
 from expandd.service.page.view import folder_key
@@ -297,8 +299,21 @@ async def test_what_changes_is_sent_and_only_that() -> None:
             second = await _parts(lines, until="failed")
 
     assert {"head", "halts", "results", "folders"} <= first.keys()
-    assert set(second) == {"failed"}
+    assert set(second) - {"beat"} == {"failed"}
+    assert re.fullmatch(r"\d\d:\d\d\n", first["beat"] if "beat" in first else second["beat"])
     assert "bad.png" in second["failed"]
+
+
+async def test_there_is_no_sign_of_life_while_nobody_can_tell_how_it_goes() -> None:
+    async def draw() -> dict[str, str]:
+        return {}
+
+    live = Live(draw, set_up(io.StringIO(), pretty=False))
+    looking = live.listen()
+    sent = [await anext(looking), await anext(looking)]
+    await looking.aclose()
+
+    assert sent[1].startswith(b": ")
 
 
 async def _parts(lines: object, until: str) -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -23,7 +24,7 @@ from expandd.domain.errors import ExpanddError
 from expandd.service.observability.logs import Logger
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
 from expandd.service.page.reader import Past, Records
-from expandd.service.page.text import number
+from expandd.service.page.text import clock, number
 from expandd.service.page.thumbnails import Gone, Kind, Thumbnails
 from expandd.service.page.view import ALL, folder_key, page_view
 from expandd.service.reports.overview import Overview
@@ -164,9 +165,13 @@ MOST = 20
 """Who may look at once. Each costs a connection and what changes, nothing more."""
 PAUSE = 2.0
 """Seconds between two looks, while somebody looks."""
-SILENCE = 20.0
-"""Seconds after which something is sent though nothing has changed, so that a browser that is gone is noticed."""
-RECONNECT = b"retry: 3000\n\n"
+SILENCE = 3.0
+"""Seconds after which a sign of life is sent though nothing has changed: both sides notice that the other is gone."""
+LATE = 20.0
+"""Seconds for which what was seen last is told as if it were so: a look at a disk that is away takes its time."""
+RECONNECT = b"retry: 2000\n\n"
+BEAT = "beat"
+"""The event that is the sign of life; its text is when the page looked last."""
 
 
 class Live:
@@ -181,6 +186,7 @@ class Live:
         self._pause = pause
         self._silence = silence
         self._parts: Mapping[str, str] = {}
+        self._looked: tuple[float, str] | None = None
         self._looking = 0
         self._wanted = asyncio.Event()
         self._news = asyncio.Event()
@@ -197,8 +203,11 @@ class Live:
             await self._refresh()
             await asyncio.sleep(self._pause)
 
-    async def listen(self) -> AsyncIterator[bytes]:
-        """What one browser is sent: all parts at first, then those that change. Ends when the page does."""
+    async def listen(self) -> AsyncGenerator[bytes, None]:
+        """What one browser is sent: all parts at first, then those that change, and signs of life between them.
+
+        There are none while nobody can tell how it goes. Ends when the page does.
+        """
         self._looking += 1
         self._wanted.set()
         sent: Mapping[str, str] = {}
@@ -210,11 +219,10 @@ class Live:
                     if sent.get(name) != text:
                         yield event(name, text)
                 sent = parts
-                try:
+                yield self._beat()
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._silence):
                         await news.wait()
-                except TimeoutError:
-                    yield b": still here\n\n"
         finally:
             self._looking -= 1
             if not self._looking:
@@ -226,6 +234,11 @@ class Live:
         self._closed = True
         self._news.set()
 
+    def _beat(self) -> bytes:
+        if self._looked is None or time.monotonic() - self._looked[0] > LATE:
+            return b": still here\n\n"
+        return event(BEAT, self._looked[1])
+
     async def _refresh(self) -> None:
         try:
             parts = await self._draw()
@@ -236,6 +249,8 @@ class Live:
         except Exception as error:  # noqa: BLE001, the next look may go well
             self._log.error("page.bug_found", exc_info=error)
             return
+        now = time.time()
+        self._looked = time.monotonic(), clock(now, now)
         if parts != self._parts:
             self._parts = parts
             news, self._news = self._news, asyncio.Event()

@@ -1,33 +1,93 @@
-// What makes the page live: parts drawn by the server replace those shown, and commands are sent without leaving the page.
+// What makes the page live: parts drawn by the server replace those shown, commands are sent without leaving the page,
+// and a daemon that does not answer looks like one.
 "use strict";
 
 (() => {
+  const DEAD = 4000; // ms without a connection
+  const SILENT = 10000; // ms without a sign of life over one
   const said = document.getElementById("said");
   const freshness = document.getElementById("freshness");
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const head = document.getElementById("head");
+  const title = document.title.slice(document.title.lastIndexOf(" · "));
+  let heard = freshness.querySelector("time").textContent;
   let stream = null;
+  let alive = performance.now();
+  let broken = 0;
   let later = 0;
   let forget = 0;
+  let shown = null; // the head as it was sent last, while another one says that nobody answers
+
+  const FOCUSABLE = "a[href], button, summary, input";
+
+  // Where what had the focus is gone, the next one in its place has it: a person goes on where they were.
+  function focusAgain(part, id, place) {
+    const same = id && document.getElementById(id);
+    const left = part.querySelectorAll(FOCUSABLE);
+    (same || left[Math.min(place, left.length - 1)] || part).focus({ preventScroll: true });
+  }
 
   // What has not changed keeps its element, so that no image is loaded twice and no open list is shut.
   function replace(part, html) {
     const drawn = new DOMParser().parseFromString(html, "text/html").body;
-    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    const focused = part.contains(document.activeElement) ? document.activeElement : null;
+    const place = focused ? [...part.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1;
     for (const details of part.querySelectorAll("details[open][id]")) {
       drawn.querySelector("#" + CSS.escape(details.id))?.setAttribute("open", "");
     }
     for (const fresh of drawn.querySelectorAll("[id]")) {
-      const shown = document.getElementById(fresh.id);
-      if (shown && part.contains(shown) && shown.isEqualNode(fresh)) fresh.replaceWith(shown);
+      const old = document.getElementById(fresh.id);
+      if (old && part.contains(old) && old.isEqualNode(fresh)) fresh.replaceWith(old);
     }
     part.replaceChildren(...drawn.childNodes);
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    if (focused && document.activeElement !== focused) focusAgain(part, focused.id, place);
+  }
+
+  function name() {
+    document.title = head.querySelector("h1").textContent + title;
   }
 
   function receive(event) {
+    hear();
     const part = document.getElementById(event.type);
     if (part) replace(part, event.data);
-    if (event.type === "head") document.title = part.querySelector("h1").textContent + " · expandd";
+    if (part === head) name();
+  }
+
+  function hear() {
+    alive = performance.now();
+    broken = 0;
+    if (!shown) return;
+    head.replaceChildren(...shown);
+    shown = null;
+    document.body.classList.remove("lost");
+    for (const button of document.querySelectorAll("form[action='/commands'] button")) button.removeAttribute("aria-disabled");
+    name();
+  }
+
+  function beat(event) {
+    hear();
+    heard = event.data.trim();
+    freshness.textContent = "live";
+  }
+
+  // Headline, title, lamp and buttons: nobody shall believe what was true a while ago.
+  function lose() {
+    freshness.textContent = "not live: last heard at " + heard;
+    const words = document.getElementById("lost").content.cloneNode(true);
+    words.querySelector("time").textContent = heard;
+    const focused = head.contains(document.activeElement);
+    shown = [...head.childNodes];
+    head.replaceChildren(words);
+    if (focused) head.querySelector("h1").focus();
+    document.body.classList.add("lost");
+    for (const button of document.querySelectorAll("form[action='/commands'] button")) button.setAttribute("aria-disabled", "true");
+    name();
+  }
+
+  function watch() {
+    if (document.hidden || shown) return;
+    const now = performance.now();
+    if ((broken && now - broken > DEAD) || now - alive > SILENT) lose();
   }
 
   function tell(words) {
@@ -42,12 +102,21 @@
     stream?.close();
     stream = new EventSource("/live");
     for (const part of document.querySelectorAll("[id]")) stream.addEventListener(part.id, receive);
-    stream.onopen = () => { freshness.textContent = "live"; document.body.classList.remove("stale"); };
+    stream.addEventListener("beat", beat);
     stream.onerror = () => {
-      freshness.textContent = "not live: last heard at " + clock.format(new Date());
-      document.body.classList.add("stale");
-      if (stream.readyState === EventSource.CLOSED) later = setTimeout(listen, 10000);
+      broken ||= performance.now();
+      if (stream.readyState === EventSource.CLOSED) refused();
     };
+  }
+
+  // An answer that is no stream: it lives, and too many look at once, or it wants the password again.
+  async function refused() {
+    later = setTimeout(listen, 5000);
+    try {
+      await fetch("/static/icon.svg", { method: "HEAD" });
+      hear();
+      freshness.textContent = "not live: load again; last heard at " + heard;
+    } catch { /* it does not live */ }
   }
 
   async function send(event) {
@@ -55,6 +124,10 @@
     if (form.getAttribute("action") !== "/commands") return;
     event.preventDefault();
     const button = form.querySelector("button");
+    if (button.hasAttribute("aria-disabled")) {
+      if (shown) tell("Nothing was changed: expandd does not answer.");
+      return;
+    }
     button.setAttribute("aria-disabled", "true");
     try {
       const body = new URLSearchParams(new FormData(form));
@@ -70,7 +143,10 @@
   document.addEventListener("submit", send);
   // A page that nobody sees needs no news; it catches up when it is seen again.
   document.addEventListener("visibilitychange", () => {
+    alive = performance.now();
+    broken = 0;
     if (document.hidden) { clearTimeout(later); stream?.close(); } else listen();
   });
+  setInterval(watch, 1000);
   listen();
 })();
