@@ -71,7 +71,8 @@ def test_a_redo_says_what_it_costs_and_pays_only_once_it_is_confirmed(house: Hou
     meant = house.call("redo", "a.png", "--yes")
     after = house.call("once"), paid(server)
 
-    assert asked.returncode == 1
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
     assert refused.returncode == 0
     assert "Nothing was ordered." in refused.stdout
     assert "1 image to expand once more and TO PAY FOR ONCE MORE" in asked.stdout

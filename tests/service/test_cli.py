@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from expandd.service.cli.cli import SECTIONS, cli
+from expandd.service.cli.verbs import told
 from tests.support.images import an_image
 
 BAD = """\
@@ -122,8 +125,71 @@ def test_preview_draws_what_a_preset_would_do(tmp_path: Path) -> None:
     assert drawn.exit_code == 0, drawn.output
     assert "120×120" in drawn.output
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert unknown.exit_code == 78
-    assert "square" in unknown.output
+    assert unknown.exit_code == 2
+    assert "It has: square" in unknown.output
+
+
+def test_preview_needs_presets_and_no_hot_folder(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("presets: {square: {aspect: 1}}\nfolders: [{root: gone, preset: squre}]\n")
+    (tmp_path / "pic.png").write_bytes(an_image("png", 120, 80))
+    asked = ["preview", str(tmp_path / "pic.png"), "square", "-o", str(tmp_path / "p.png")]
+
+    assert CliRunner().invoke(cli, [*asked, "--config", str(tmp_path / "c.yaml")]).exit_code == 0
+
+
+@pytest.mark.parametrize("words", [["ledger", "--month", "jan"], ["unit", "--instance", "a/b"]])
+def test_what_cannot_be_meant_is_refused_with_what_can(words: list[str]) -> None:
+    outcome = CliRunner().invoke(cli, words)
+
+    assert outcome.exit_code == 2
+    assert "2026-11" in outcome.output or "letters, digits" in outcome.output
+
+
+def test_what_nobody_foresaw_is_a_sentence_and_its_trace_a_file() -> None:
+    @click.command()
+    @told
+    def stumbles() -> int:
+        raise RuntimeError("of nobody's doing")
+
+    outcome = CliRunner().invoke(stumbles)
+    (said,) = outcome.output.splitlines()
+    trace = Path(said.split()[-1].rstrip("."))
+
+    assert outcome.exit_code == 1
+    assert "RuntimeError: of nobody's doing" in said
+    assert "in stumbles" in trace.read_text()
+    trace.unlink()
+
+
+def test_what_the_system_refuses_is_a_sentence_with_the_files_name() -> None:
+    @click.command()
+    @told
+    def asks() -> int:
+        raise PermissionError(13, "Permission denied", "/var/lib/expandd/journal.sqlite")
+
+    outcome = CliRunner().invoke(asks)
+
+    assert outcome.exit_code == 1
+    assert outcome.output.startswith("expandd: /var/lib/expandd/journal.sqlite: Permission denied. Run it as root")
+
+
+def test_the_simulator_names_its_ports_and_serves_on_when_nobody_reads(tmp_path: Path) -> None:
+    asked = [sys.executable, "-m", "expandd", "simulate", "--port", "0", "--link-port", "0"]
+    with (
+        (tmp_path / "stderr").open("w") as stderr,
+        subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=stderr) as simulator,
+    ):
+        assert simulator.stdout is not None
+        said = [simulator.stdout.readline().decode() for _ in range(2)]
+        address = said[1].split("base_url: ")[1].split(",")[0]
+        simulator.stdout.close()
+        answers = [httpx.get(f"{address}/me").status_code for _ in range(2)]
+        simulator.terminate()
+
+    assert ":0/" not in address
+    assert answers == [401, 401]
+    assert simulator.returncode == 0
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from expandd.domain.errors import ExpanddError
+from expandd.service.cli.owner import act_as_owner
 from tests.e2e.conftest import house, server
 from tests.support.daemon import House
 from tests.support.images import an_image
-from tests.trust.conftest import DROPPER
+from tests.trust.conftest import DROPPER, dropper
 
 __all__ = ["house", "server"]
 
@@ -48,3 +51,14 @@ def test_a_work_folder_swapped_under_a_job_costs_nobody_anything(house: House, s
     assert (house.state_dir / "lock").stat().st_ino == before[house.state_dir / "lock"]
     assert os.listdir(house.folder() / "done") == ["lock.png"]
     assert len(os.listdir(house.folder() / "outbox")) == 1
+
+
+def test_a_user_who_may_not_look_into_the_state_is_told_whose_it_is() -> None:
+    with tempfile.TemporaryDirectory() as base:
+        Path(base).chmod(0o755)
+        (Path(base) / "state").mkdir(0o700)
+        (Path(base) / "config.yaml").write_text("state_dir: state\n")
+
+        act_as_owner(Path(base) / "config.yaml")
+        with dropper(), pytest.raises(ExpanddError, match=r"belongs to the user root.* Run this as root"):
+            act_as_owner(Path(base) / "config.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
     if not commands:
         click.echo(said, err=True)
         return ExitCode.USAGE
-    if not yes and _needs_reconciler(verb, about) and not click.confirm(said):
+    if not yes and _needs_answer(verb, about) and not confirmed(said):
         click.echo("Nothing was ordered.")
         return ExitCode.FINE
     write_commands(path, commands)
@@ -139,7 +140,18 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
     return ExitCode.FINE
 
 
-def _needs_reconciler(verb: Verb, about: Target) -> bool:
+def confirmed(question: str) -> bool:
+    """Whether the person says yes. Raises click.UsageError where nobody can answer."""
+    try:
+        return click.confirm(question)
+    except click.Abort as error:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise
+        click.echo()
+        raise click.UsageError("Nobody is there to answer that question. Say yes beforehand: --yes.") from error
+
+
+def _needs_answer(verb: Verb, about: Target) -> bool:
     whole = about.job is None and about.relative is None
     return verb is Verb.REDO or (verb is Verb.CANCEL and whole)
 

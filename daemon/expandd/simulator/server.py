@@ -8,7 +8,7 @@ import dataclasses
 import signal
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Self
 
@@ -140,8 +140,12 @@ def serve(
     faults: Iterable[Fault | str] = (),
     log: Log = print,
     stop: threading.Event | None = None,
+    opened: Callable[[Simulator], None] = lambda _: None,
 ) -> None:
-    """Run the simulator until SIGINT, SIGTERM or `stop` is set. OSError when a port is taken."""
+    """Run the simulator until SIGINT, SIGTERM or `stop` is set; `opened` is told once it listens.
+
+    OSError when a port is taken.
+    """
     ended = stop or threading.Event()
     server = Simulator(switches, host=host, port=port, link_port=link_port, log=log)
     for fault in faults:
@@ -152,6 +156,7 @@ def serve(
             for number in (signal.SIGINT, signal.SIGTERM):
                 undo.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
         undo.enter_context(server)
+        opened(server)
         log(f"API      {server.api_url}")
         log(f"links    {server.link_url}")
         log(f"control  {server.url}/simulator/counts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from expandd.adapters.json_text import read_json
 from expandd.adapters.responsiveness import silent
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
+from expandd.domain.offsets import Preset
 from expandd.domain.settings import FolderDefaults, HotFolder, Originals, Settings, SharedSettings
 
 
@@ -39,6 +40,16 @@ def load(path: Path) -> Settings:
 def settings_of(path: Path) -> Settings:
     """What stands in `path`, whatever is wrong with the directories it names. Raises ConfigurationError."""
     return _loaded(path, _read(path), path.absolute().parent)
+
+
+def presets_of(path: Path) -> Mapping[str, Preset]:
+    """The presets that stand in `path`, whatever else is wrong there. Raises ConfigurationError where it is one."""
+    document = _read(path)
+    config, config_errors = _validated(document, path.absolute().parent)
+    about = [error for error in config_errors if error.path[:1] in {(), ("presets",)}]
+    if about:
+        raise ConfigurationError(_problems(path, document, about))
+    return config.presets
 
 
 def settings_in(text: bytes, base: Path) -> Settings:

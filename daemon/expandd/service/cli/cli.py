@@ -11,7 +11,7 @@ import click
 
 from expandd import __version__
 from expandd.service.cli import command_verbs, report_verbs
-from expandd.service.cli.verbs import CONFIG, VERBOSE, Shell, as_owner, script, told
+from expandd.service.cli.verbs import CONFIG, INSTANCE, VERBOSE, Shell, as_owner, script, told
 from expandd.service.exit_codes import ExitCode
 
 SECTIONS = {
@@ -127,7 +127,7 @@ def rebuild(config: Path) -> int:
 
 @cli.command()
 @CONFIG
-@click.option("--instance", default="", metavar="NAME", help="For expandd@NAME.service.")
+@INSTANCE
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write it there, not to stdout.")
 @told
 def unit(config: Path, *, instance: str, output: Path | None) -> int:

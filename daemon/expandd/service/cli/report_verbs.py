@@ -88,17 +88,23 @@ def why(file: str, config: Path, *, as_json: bool) -> int:
     return run_why(file, config, as_json=as_json)
 
 
+def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A month of a year, as it is written."""
+    try:
+        return value and datetime.strptime(value, "%Y-%m").strftime("%Y-%m")  # noqa: DTZ007 - a month has no zone
+    except ValueError:
+        raise click.BadParameter(f"A month is a year and a number, such as 2026-11; this is “{value}”.") from None
+
+
 @click.command()
 @CONFIG
-@click.option(
-    "--month", type=click.DateTime(["%Y-%m"]), metavar="YYYY-MM", help="This month alone; all that is known by default."
-)
+@click.option("--month", callback=_month, metavar="YYYY-MM", help="This month alone; all that is known by default.")
 @click.option("--csv", "form", flag_value="csv", help="For spreadsheets.")
 @click.option("--json", "form", flag_value="json", help="For machines.")
 @click.option("--text", "form", flag_value="text", default=True, hidden=True)
 @told
 @as_owner
-def ledger(config: Path, *, month: datetime | None, form: str) -> int:
+def ledger(config: Path, *, month: str | None, form: str) -> int:
     """Count what was paid, delivered, failed and saved.
 
     By month and hot folder, as text, CSV or JSON.
@@ -107,7 +113,7 @@ def ledger(config: Path, *, month: datetime | None, form: str) -> int:
     """
     from expandd.service.reports.ledger import Form, run_ledger
 
-    return run_ledger(config, month.strftime("%Y-%m") if month else None, Form(form))
+    return run_ledger(config, month, Form(form))
 
 
 @click.command()

@@ -1,10 +1,11 @@
 """What all commands share: options, completion of names, and errors as sentences and exit codes."""
 
-# ruff: noqa: PLC0415 - the configuration is read only when a name of it is to be completed
+# ruff: noqa: PLC0415 - the configuration is read only when a name of it is to be completed, traces when there are any
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -84,6 +85,18 @@ CONFIG = click.option(
     show_envvar=True,
     help="The configuration file.",
 )
+
+
+def _instance(_: click.Context, __: click.Parameter, value: str) -> str:
+    """A name as unit files take it in the place of %i."""
+    if not re.fullmatch(r"[A-Za-z0-9:_.-]*", value) or value.startswith("."):
+        raise click.BadParameter(
+            f"An instance's name has letters, digits, - and _ alone; this is “{printable(value)}”."
+        )
+    return value
+
+
+INSTANCE = click.option("--instance", default="", metavar="NAME", callback=_instance, help="For expandd@NAME.service.")
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Log every step.")
 
@@ -105,16 +118,56 @@ def told(command: Callable[P, int]) -> Callable[P, None]:
         except ExpanddError as error:
             _complain(f"expandd: {error}")
             sys.exit(ExitCode.OUR_FAULT)
+        except BrokenPipeError:
+            # Whoever read the answer has seen enough; click ends that in silence.
+            raise
+        except OSError as error:
+            _complain(f"expandd: {_of_system(error)}")
+            sys.exit(ExitCode.OUR_FAULT)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:  # noqa: BLE001 - no trace is ever shown to a person
+            _complain(f"expandd: this is a fault of expandd's own ({_in_brief(error)}). {_kept(error)}")
+            sys.exit(ExitCode.OUR_FAULT)
 
     return wrapper
 
 
+def _of_system(error: OSError) -> str:
+    """What the system refuses, as a sentence."""
+    what, why = printable(error.filename or "this cannot be done"), error.strerror or str(error)
+    may_not = isinstance(error, PermissionError)
+    return f"{what}: {why}." + (" Run it as root, or as the user that expandd runs as." if may_not else "")
+
+
+def _in_brief(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}")[:300]
+
+
+def _kept(error: Exception) -> str:
+    """Write down where the error came from; where that is, for the report, in a sentence."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="expandd-trace-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return "Please report it."
+    return f"Please report it, with the file {file.name}."
+
+
 def as_owner(command: Callable[P, int]) -> Callable[P, int]:
-    """Called by root, the verb works as the user whom the state belongs to, so that the service can go on with it."""
+    """Called by root, the verb works as the user whom the state belongs to, so that the service can go on with it.
+
+    Other users are told whose it is.
+    """
 
     @wraps(command)
     def wrapper(*arguments: P.args, **options: P.kwargs) -> int:
-        if os.geteuid() == 0 and isinstance(config := options["config"], Path):
+        if isinstance(config := options["config"], Path):
             from expandd.service.cli.owner import act_as_owner
 
             act_as_owner(config)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,18 +38,28 @@ def run_simulate(host: str, port: int, link_port: int, switches: Sequence[str], 
         struck = [read_fault(text) for text in faults]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    click.echo("Simulator of the Magic Expand API: nothing here costs anything. Set in the configuration:")
-    click.echo(f"  api: {{base_url: http://{host}:{port}/api, generate_path: {chosen.generate_path}}}")
-    click.echo("and in the environment:")
-    click.echo(f"  PIKTID_EMAIL={chosen.email} PIKTID_PASSWORD={chosen.password}")
+
+    def opened(server: Simulator) -> None:
+        _line("Simulator of the Magic Expand API: nothing here costs anything. Set in the configuration:")
+        _line(f"  api: {{base_url: {server.api_url}, generate_path: {chosen.generate_path}}}")
+        _line("and in the environment:")
+        _line(f"  PIKTID_EMAIL={chosen.email} PIKTID_PASSWORD={chosen.password}")
+
     try:
-        serve(host=host, port=port, link_port=link_port, switches=chosen, faults=struck, log=click.echo)
+        serve(host=host, port=port, link_port=link_port, switches=chosen, faults=struck, log=_line, opened=opened)
     except OSError as error:
-        click.echo(
-            f"expandd: cannot listen on {host}:{port} or :{link_port}: {error}. Choose another --port.", err=True
-        )
+        why = error.strerror or error
+        click.echo(f"expandd: cannot listen on {host}:{port} or :{link_port}: {why}. Choose another --port.", err=True)
         return ExitCode.OUR_FAULT
     return ExitCode.FINE
+
+
+def _line(text: str) -> None:
+    """Say it. Where nobody reads any more, the simulator serves on all the same."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def describe_switches() -> str:
@@ -80,10 +92,13 @@ NOTE = "Not an image: expandd puts this file into the error folder and says why 
 def run_demo(keep: Path | None) -> int:
     """Run the demo in `keep`, or in a new temporary folder that is left for looking at."""
     root = keep or Path(tempfile.mkdtemp(prefix="expandd-demo-"))
-    root.mkdir(parents=True, exist_ok=True)
-    if any(root.iterdir()):
-        Console(stderr=True).print(f"{root} is not empty; give the demo a folder of its own.", markup=False)
-        return ExitCode.USAGE
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        taken = any(root.iterdir())
+    except OSError as error:
+        raise click.UsageError(f"{printable(root)} cannot be used: {error.strerror}. Name another folder.") from error
+    if taken:
+        raise click.UsageError(f"{printable(root)} is not empty; give the demo a folder of its own.")
     return asyncio.run(_demo(root.resolve(), Console()))
 
 

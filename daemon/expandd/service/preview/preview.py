@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import io
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from expandd.adapters.config.load import load
+from expandd.adapters.config.load import presets_of
 from expandd.adapters.images.decoders import PillowImages
-from expandd.domain.errors import ConfigurationError, FileFault, Later, Problem
+from expandd.domain.errors import FileFault, Later
 from expandd.domain.fit import require_fit
 from expandd.domain.image import Finding, Size, Whole
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Offsets, Preset, resolve
-from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -264,8 +265,8 @@ def _draw_foot(page: Image.Image, size: Size, offsets: Offsets) -> None:
 
 
 def run_preview(image: Path, preset_name: str, output: Path | None, config: Path) -> int:
-    """Draw what the preset adds and cuts. Raises ConfigurationError for a preset that no folder uses."""
-    preset = _preset(load(config), preset_name, config)
+    """Draw what the preset adds and cuts. Raises click.UsageError for a preset that is none."""
+    preset = _preset(presets_of(config), preset_name)
     try:
         finding, small = asyncio.run(_looked_into(image))
     except Later as error:
@@ -289,12 +290,13 @@ def run_preview(image: Path, preset_name: str, output: Path | None, config: Path
     return ExitCode.FINE
 
 
-def _preset(settings: Settings, name: str, config: Path) -> Preset:
-    if name in settings.presets:
-        return settings.presets[name]
-    known = ", ".join(sorted(settings.presets)) or "none"
-    problem = Problem(where=str(config), path="presets", expected=f"one of: {known}", found=repr(name))
-    raise ConfigurationError((problem,))
+def _preset(presets: Mapping[str, Preset], name: str) -> Preset:
+    if name in presets:
+        return presets[name]
+    near = get_close_matches(name, presets, n=1)
+    hint = f" Did you mean “{near[0]}”?" if near else ""
+    known = ", ".join(sorted(presets)) or "none"
+    raise click.UsageError(f"The configuration has no preset “{printable(name)}”.{hint} It has: {known}.")
 
 
 async def _looked_into(image: Path) -> tuple[Finding, bytes]:

@@ -7,9 +7,10 @@ import contextlib
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +19,7 @@ from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials
 from expandd.adapters.files.scan import FolderCounter
+from expandd.domain.errors import ExpanddError
 from expandd.domain.events import Event, JobClosed, JobMoved
 from expandd.domain.job import AWAITING_RESULT, JobState
 from expandd.domain.pauses import Lifted
@@ -112,14 +114,25 @@ Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContext
 
 def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> int:
     """The daemon, until it is told to stop."""
-    settings = load(config)
-    return asyncio.run(serve(config, settings, environ, to_stderr(environ, verbose=verbose)))
+    settings, log = load(config), to_stderr(environ, verbose=verbose)
+    return _logged(log.lines, serve(config, settings, environ, log))
 
 
 def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patience: float) -> int:
     """Everything that lies in the inboxes now."""
-    settings = load(config)
-    return asyncio.run(batch(settings, environ, to_stderr(environ, verbose=verbose).lines, patience))
+    settings, log = load(config), to_stderr(environ, verbose=verbose).lines
+    return _logged(log, batch(settings, environ, log, patience))
+
+
+def _logged(log: Logger, work: Coroutine[Any, Any, int]) -> int:
+    """The work's exit code; what nobody foresaw ends it with a line of the log."""
+    try:
+        return asyncio.run(work)
+    except ExpanddError:
+        raise
+    except Exception:
+        log.exception("bug.found", where="expandd as a whole")
+        return ExitCode.OUR_FAULT
 
 
 def run_check(config: Path, environ: Mapping[str, str], *, offline: bool) -> int:
