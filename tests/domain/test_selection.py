@@ -67,6 +67,20 @@ from expandd.domain.selection import ignored_because, path_ignored_because
         "image.png.gdownload",  # Google Drive
         "image.png.error.json",  # our own, moved back together with its image
         "new\nline.part",  # names may hold anything
+        "image.jpg.ffs_tmp",  # FreeFileSync
+        "sync.ffs_db",
+        "image.jpg.sb-1a2b3c4d-XyZ123",  # a Mac's safe save
+        "image.jpg_original",  # exiftool
+        "image.jpg_exiftool_tmp",
+        "image.jpg.tacitpart",
+        "image.jpg.duckpart",  # Cyberduck
+        "image.jpg.crswap",  # Chrome, writing for a web page
+        "image.jpg.megatmp",  # MEGA
+        "image.jpg.bak",
+        "Icon\r",  # a Mac's own icon of the folder
+        "Picasa.ini",
+        "~layout-a1b2.idlk",  # InDesign
+        "4913",  # vim, trying whether it may write
     ],
 )
 def test_droppings_and_unfinished_files_are_never_picked_up(name: str) -> None:
@@ -124,3 +138,8 @@ def test_the_reason_is_a_sentence_for_people() -> None:
     )
     assert ignored_because("Thumbs.db") == "it belongs to the operating system or the file server"
     assert ignored_because(".x") == "its name begins with a dot: hidden and temporary files are left alone"
+
+
+@pytest.mark.parametrize("name", ["original.jpg", "image_original.jpg", "image.sb-1.jpg", "49134", "bak.png", "icon"])
+def test_names_that_only_look_like_those_of_programs_are_candidates(name: str) -> None:
+    assert ignored_because(name) is None

@@ -39,12 +39,15 @@ def test_once_answers_everything_and_says_how_it_went(house: House, server: Simu
     (hot / "inbox" / "half.jpg").write_bytes(an_image("jpeg")[:600])
     (hot / "inbox" / "empty.webp").touch()
     (hot / "inbox" / ".hidden.png").write_bytes(an_image("png"))
+    (hot / "inbox" / "album").mkdir()
+    (hot / "inbox" / "album" / "deep.png").write_bytes(an_image("png"))
     outcome = house.call("once")
 
     assert outcome.returncode == 3, outcome.stderr
     assert names(hot / "outbox") == names(hot / "done") == ["good.png"]
     assert names(hot / "error") == ["empty.webp", "half.jpg", "notes.txt"]
-    assert names(hot / "inbox") == [".hidden.png"]
+    assert names(hot / "inbox") == [".hidden.png", "album"]
+    assert "a folder with 1 file in the inbox (album)" in outcome.stderr
     for name in names(hot / "error"):
         sidecar = json.loads((hot / "error" / f"{name}.error.json").read_text(encoding="utf-8"))
         assert sidecar["message"].endswith(".")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from expandd.adapters.config.values import ignore
 from expandd.domain.errors import FaultCode
 from expandd.domain.events import (
     FileIgnored,
@@ -386,3 +387,80 @@ async def test_many_inboxes_are_looked_at_no_oftener_than_a_few(make_workshop: C
         looks[folders] = workshop.watcher.asked - before
 
     assert 0 < looks[50] <= 1.1 * looks[20]
+
+
+async def test_a_subfolder_is_removed_once_all_that_was_in_it_is_over(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(recursive=True, scan_interval=10.0)
+    inbox = workshop.hot[0].inbox
+    workshop.start()
+    workshop.drop("album/one/a.png")
+    workshop.drop("album/one/b.png")
+    workshop.drop("album/kept/c.png")
+    workshop.drop("never/.keep", b"")
+    (inbox / "album" / "one" / ".DS_Store").touch()
+    (inbox / "album" / "kept" / "notes.part").touch()
+    (inbox / "new").mkdir()
+    await workshop.finished()
+
+    assert workshop.names("outbox") == ["album/kept/c.png", "album/one/a.png", "album/one/b.png"]
+    assert not (inbox / "album" / "one").exists()
+    assert (inbox / "album" / "kept" / "notes.part").exists()
+    assert (inbox / "new").is_dir(), "nobody has put anything into it yet"
+    assert (inbox / "never" / ".keep").exists()
+
+    (inbox / "album" / "kept" / "notes.part").unlink()
+    workshop.drop("album/kept/d.png")
+    await workshop.finished()
+
+    assert not (inbox / "album").exists(), "it is empty as well, when the last one in it is"
+
+
+async def test_a_subfolder_that_still_changes_is_not_removed(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(recursive=True, settle=20.0, scan_interval=600.0)
+    album = workshop.hot[0].inbox / "album"
+    workshop.start()
+    workshop.drop("album/a.png")
+    await workshop.closed("a.png")
+    for number in range(5):
+        await workshop.advance(15.0)
+        (album / f"{number}.png.part").touch()
+        (album / f"{number}.png.part").unlink()
+        workshop.engine.inboxes[0].is_over(Path("album/a.png"))
+    there = album.is_dir()
+    await workshop.advance(60.0)
+
+    assert there
+    assert not album.exists()
+
+
+async def test_a_link_in_the_place_of_an_emptied_subfolder_is_left_alone(
+    make_workshop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    workshop = make_workshop(recursive=True, settle=20.0)
+    album, elsewhere = workshop.hot[0].inbox / "album", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    workshop.start()
+    workshop.drop("album/a.png")
+    await workshop.closed("a.png")
+    album.rename(album.with_name("aside"))
+    album.symlink_to(elsewhere)
+    await workshop.advance(120.0)
+
+    assert album.is_symlink()
+    assert elsewhere.is_dir()
+
+
+async def test_what_ignore_names_is_left_where_it_is(make_workshop: Callable[..., Workshop]) -> None:
+    rules = ignore(["*.nef", "drafts/", "!keep.nef"])
+    workshop = make_workshop(recursive=True, ignore=rules)
+    workshop.start()
+    for name in ("a.NEF", "drafts/b.png", "keep.nef", "c.png"):
+        workshop.drop(name)
+    await workshop.finished()
+
+    assert workshop.names("outbox") == ["c.png", "keep.png"]
+    assert workshop.names("inbox") == ["a.NEF", "drafts/b.png"]
+    whys = {str(event.relative): event.why for event in workshop.recorder.of(FileIgnored)}
+    assert whys.keys() == {"a.NEF", "drafts/b.png"}
+    assert "*.nef" in whys["a.NEF"]
+    assert "drafts/" in whys["drafts/b.png"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import time
+from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from expandd.domain.settings import Settings
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.overview import Overview, build_overview, span
 from expandd.service.reports.overview_text import lines
+from expandd.service.reports.plan import totals
 from expandd.service.reports.snapshot import (
     ActivePause,
     Due,
@@ -164,6 +167,24 @@ def test_a_large_backlog_is_counted_whole_and_aged_in_part(settings: Settings) -
     found = counted(settings.folders[0])
 
     assert (found.waiting, found.aged) == (MOST_AGES + 10, MOST_AGES)
+
+
+async def test_what_lies_too_deep_in_a_flat_inbox_is_said_and_does_not_count_as_waiting(settings: Settings) -> None:
+    await store_with(settings)
+    inbox = settings.folders[0].inbox
+    for name in ("wedding/a.png", "wedding/day 2/b.png", "wedding/c.part", "zoo/d.png", ".git/e.png", "f.png"):
+        (inbox / name).parent.mkdir(parents=True, exist_ok=True)
+        (inbox / name).touch()
+    overview = seen(settings)
+    words = (
+        "2 folders with 3 files in the inbox (wedding, …), not looked into "
+        "(set `recursive: true`, or move the files up)"
+    )
+
+    assert overview.folders[0].waiting == 1
+    assert words in "\n".join(lines(overview))
+    assert f"{inbox}: {words}." in totals(Counter(), overview, settings)
+    assert counted(replace(settings.folders[0], recursive=True)).waiting == 4
 
 
 def test_the_price_is_learnt_from_what_credits_fall_by_and_a_top_up_teaches_nothing() -> None:

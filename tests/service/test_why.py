@@ -32,7 +32,8 @@ ODD = os.fsdecode(b"caf\xe9.png")
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    text = "state_dir: state\ndefaults: {settle: 1h, settle_max: 2h}\nfolders: [{root: hot, offsets: {top: 10}}]\n"
+    defaults = "defaults: {settle: 1h, settle_max: 2h, ignore: ['*.nef']}"
+    text = f"state_dir: state\n{defaults}\nfolders: [{{root: hot, offsets: {{top: 10}}}}]\n"
     settings = loaded(tmp_path, text)
     settings.state_dir.mkdir()
     return settings
@@ -200,6 +201,7 @@ async def test_what_only_has_the_name_of_a_report_tells_no_reason(settings: Sett
         ("PAUSE", "ignored", "pauses this folder"),
         (".hidden.png", "ignored", "begins with a dot"),
         ("a.png.part", "ignored", "a browser's download"),
+        ("sub/a.NEF", "ignored", "the pattern *.nef of this folder's `ignore`"),
         ("sub/a.png", "subfolder", "recursive"),
         ("a.png", "settling", "of 1 h"),
         (".expandd/stray/a.png", "work_folder", "no job"),

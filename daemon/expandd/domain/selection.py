@@ -1,9 +1,13 @@
-"""Names that are never picked up: hidden files, system files, files that others are still writing."""
+"""Names that are never picked up: of hidden and system files, of what others still write, and what `ignore` names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from expandd.domain.naming import printable
 
 REPORT = ".error.json"
 """How the name of a sidecar ends. People move it back into the inbox together with its file."""
@@ -24,26 +28,34 @@ _SYSTEM = frozenset(
         "lost+found",
         "network trash folder",
         "temporary items",
+        "icon\r",
     },
 )
+
+LEFTOVERS = frozenset({".ds_store", "thumbs.db"})
+"""What file managers leave in each folder that they show, in small letters: with nothing else in it, it is empty."""
 
 # A name may hold a line break.
 _FLAGS = re.IGNORECASE | re.DOTALL
 
 _TEMPORARY = (
     (
-        re.compile(r".*\.(crdownload|download|part|partial|opdownload|!ut|aria2|filepart)$", _FLAGS),
+        re.compile(r".*\.(crdownload|crswap|download|part|partial|opdownload|!ut|aria2|fdmdownload)$", _FLAGS),
         "a browser's download",
     ),
-    (re.compile(r".*\.(tmp|temp|writing|uploading|upload|lock|lck|swp|swx|bak~)$", _FLAGS), "a temporary file"),
+    (re.compile(r".*\.(filepart|duckpart|tacitpart|megatmp)$", _FLAGS), "a transfer that is not over"),
+    (re.compile(r".*\.(tmp|temp|writing|uploading|upload|lock|lck|idlk|swp|swx|bak~)$", _FLAGS), "a temporary file"),
     (re.compile(r"~\$.*|.*~$", _FLAGS), "an editor's temporary file"),
+    (re.compile(r".*\.sb-[0-9a-z]+(-[0-9a-z]+)?$|.*_exiftool_tmp$|4913", _FLAGS), "an editor's temporary file"),
+    (re.compile(r"picasa\.ini", _FLAGS), "an image viewer's notes"),
+    (re.compile(r".*\.(bak|orig)$|.*_original$", _FLAGS), "a copy of what a program has changed"),
     (re.compile(r"(unconfirmed \d+|.*\.com\.google\.chrome\..*)", _FLAGS), "a browser's download"),
     (
         re.compile(r".*\.smbdelete.*|.*\.fuse_hidden.*|.*\.nfs[0-9a-f]{8,}$", _FLAGS),
         "a network share's leftover",
     ),
     (
-        re.compile(r".*\.(sync-conflict-tmp|!sync|bts|syncthing.*|gdownload)$", _FLAGS),
+        re.compile(r".*\.(sync-conflict-tmp|!sync|bts|syncthing.*|gdownload|ffs_tmp|ffs_lock)$|sync\.ffs_db", _FLAGS),
         "a sync tool's temporary file",
     ),
     (re.compile(r"(ps|psa|tmp)[0-9a-f]{4,8}\.tmp$", _FLAGS), "an editor's temporary file"),
@@ -79,9 +91,23 @@ def ignored_because(name: str) -> str | None:
     return None
 
 
-def path_ignored_because(relative: Path) -> str | None:
-    """The same for a path below the inbox: every part must be one that may be picked up."""
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """A folder's own patterns as they are written, and what finds the one that names a path below the inbox."""
+
+    patterns: tuple[str, ...] = ()
+    find: Callable[[str], str | None] = field(default=lambda _path: None, compare=False, repr=False)
+
+
+NOTHING_MORE = Ignore()
+
+
+def path_ignored_because(relative: Path, ignore: Ignore = NOTHING_MORE) -> str | None:
+    """The same for a path below the inbox: every part must be one that may be picked up, and no pattern may name it."""
     if is_pause(relative):
         return "it pauses this folder while it lies here"
-    reasons = (ignored_because(part) for part in relative.parts)
-    return next((reason for reason in reasons if reason), None)
+    for part in relative.parts:
+        if reason := ignored_because(part):
+            return reason
+    pattern = ignore.find(str(relative)) if ignore.patterns else None
+    return None if pattern is None else f"the pattern {printable(pattern)} of this folder's `ignore` names it"

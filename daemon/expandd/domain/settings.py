@@ -14,6 +14,7 @@ from typing import Annotated
 
 from expandd.domain.offsets import Preset
 from expandd.domain.result_rules import AS_A_RULE, Accept, Oversize, ResultRules
+from expandd.domain.selection import NOTHING_MORE, Ignore
 from expandd.domain.written import (
     MOST,
     Between,
@@ -85,6 +86,8 @@ class FolderDefaults:
     """What happens to a delivered image's original: move it to done, or delete it."""
     recursive: bool = False
     """Whether subfolders of the inbox are worked on and mirrored."""
+    ignore: Annotated[Ignore, Written.IGNORE] = NOTHING_MORE
+    """Files that are never taken: patterns as in .gitignore, of names below the inbox, in small or capital letters."""
     watch: Watch = Watch.AUTO
     """How new files are noticed: events, poll (network drives), or auto to find out."""
     settle: Seconds = 2.0

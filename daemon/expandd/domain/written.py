@@ -18,6 +18,7 @@ class Written(Enum):
     DURATION = auto()
     DURATION_OR_FOREVER = auto()
     NAME_TEMPLATE = auto()
+    IGNORE = auto()
     PRESET_NAME = auto()
     PRESET = auto()
     BASE_URL = auto()

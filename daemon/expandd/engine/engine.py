@@ -24,7 +24,7 @@ from expandd.engine.flow.scheduler import Scheduler, progress_of
 from expandd.engine.flow.slots import SlotKeeping, Slots
 from expandd.engine.inbox.error_recheck import ErrorRecheck
 from expandd.engine.inbox.hot_folders import HotFolders
-from expandd.engine.inbox.inbox import Inbox, LookAfter
+from expandd.engine.inbox.inbox import Emptied, Inbox, LookAfter
 from expandd.engine.inbox.intake import Intake
 from expandd.engine.inbox.settle import BurstGuard, Reject, Settler
 from expandd.engine.inbox.watch import InboxWatch, PauseFile, tick
@@ -186,6 +186,7 @@ def inbox_of(
         look_after=look_after,
         presence=on.presence,
         emit=on.emit,
+        emptied=Emptied(folder, out.folders, out.clock, lambda subfolder: on.jobs.any_below(folder.inbox, subfolder)),
         pause_file=PauseFile(folder.inbox, folders=out.folders, pause=on.breakers.pauses.at(folder.inbox, Cause.FILE)),
     )
 
@@ -395,6 +396,9 @@ class Engine:
             case JobClosed(job):
                 self.budgets.look(job.place.inbox)
                 self.second_look.closed(job)
+                for inbox in self.inboxes:
+                    if inbox.folder.inbox == job.place.inbox and job.state is not JobState.RETURNED:
+                        inbox.is_over(job.relative)
                 for reused_from in self.jobs.of_bytes(job.source.sha256):
                     if reused_from.state in UNPAID:
                         self.scheduler.wake(reused_from.id)

@@ -139,6 +139,10 @@ class Jobs:
             for job in self.in_state(JobState.CLAIMED)
         )
 
+    def any_below(self, inbox: Path, subfolder: Path) -> bool:
+        """Whether a file that lay in this subfolder of the inbox is in progress."""
+        return any(job.place.inbox == inbox and subfolder in job.relative.parents for job in self._open.values())
+
     async def known(self, job_id: str) -> Job | None:
         """The job of this id as the job database has it, open or over."""
         return await self._store.get(job_id)

@@ -162,6 +162,14 @@ class Folders(Protocol):
         """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or lies in none."""
         ...
 
+    async def emptied(self, subfolder: Path) -> tuple[int, int] | None:
+        """When a subfolder in which nothing is left last changed; None for one with anything in it, or that is gone."""
+        ...
+
+    async def remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
+        """Remove such a subfolder unless it has changed since. Whether it is gone now."""
+        ...
+
     async def claim(self, job: Job) -> FileIdentity | None:
         """Rename the dropped file into its work directory. None when it is not there any more, or cannot be taken."""
         ...

@@ -90,6 +90,16 @@ folders:
     assert (folder.name, folder.preset_name) == ("{stem}_x{ext}", "bleed")
 
 
+def test_patterns_are_those_of_the_defaults_or_the_folders_own(tmp_path: Path) -> None:
+    defaults = 'defaults: {ignore: ["*.xmp", "/drafts/**/*.png", "!drafts/final/*.png"]}\n'
+    hot, two = "{root: hot, offsets: {top: 1}}", "{root: two, offsets: {top: 1}, ignore: []}"
+    one, other = loaded(tmp_path, f"{defaults}folders: [{hot}, {two}]\n", "two").folders
+    asked = ("a.XMP", "sub/a.xmp", "Drafts/x/a.png", "drafts/final/a.png", "sub/drafts/a.png", "a.png")
+
+    assert [one.ignore.find(name) for name in asked] == ["*.xmp", "*.xmp", "/drafts/**/*.png", None, None, None]
+    assert other.ignore.patterns == ()
+
+
 def test_every_limit_reaches_the_settings(tmp_path: Path) -> None:
     settings = loaded(
         tmp_path,

@@ -10,6 +10,7 @@ import pytest
 from tests.support.configurations import config_errors, loaded
 
 ADDRESS = 'an address such as "127.0.0.1:8080" or unix:/run/expandd/page.sock'
+PATTERNS = 'a list of patterns as in .gitignore, such as ["*.xmp", "_draft/"]'
 ARGV = "a list of the program's absolute path and its arguments, such as [/usr/local/bin/tell, done]"
 
 
@@ -33,6 +34,9 @@ def keyless(path: Path, mode: int = 0o600, text: str = "s3cret\n") -> Path:
         ("defaults: {burst: {files: 0, within: 10m}}", "defaults.burst.files: expected a number of files from 1 to 10000000, found 0."),
         ("defaults: {burst: {files: 3}}", "defaults.burst: expected the key 'within' in it, found a section (files)."),
         ("defaults: {sidecar: 1}", "defaults.sidecar: expected true or false, found 1."),
+        ("defaults: {ignore: '*.xmp'}", f"defaults.ignore: expected {PATTERNS}, found '*.xmp'. Put quotes around each: `*` and `!` mean something else to YAML."),
+        ("defaults: {ignore: ['*.xmp', '#x']}", f"defaults.ignore: expected {PATTERNS}, found a list. '#x' names nothing."),
+        ("defaults: {ignore: ['!']}", f"defaults.ignore: expected {PATTERNS}, found a list. '!' names nothing."),
         ("hooks: {on_doen: null}", "hooks.on_doen: expected a key that belongs here, found 'on_doen'. Did you mean 'on_done'?"),
         ("hooks: {on_done: {}}", "hooks.on_done: expected either command or url, found neither. Or write null: nothing is told then."),
         ("hooks: {on_done: {comand: [/bin/true]}}", "hooks.on_done.comand: expected a key that belongs here, found 'comand'. Did you mean 'command'?"),

@@ -16,8 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from expandd.adapters.config import addresses
 from expandd.adapters.config.config_errors import did_you_mean, listed, refused
-from expandd.domain.naming import FIELDS, template_config_error
+from expandd.domain.naming import FIELDS, printable, template_config_error
 from expandd.domain.offsets import Amount, Unit
+from expandd.domain.selection import NOTHING_MORE, Ignore
 from expandd.domain.written import Between, Written
 
 LONGEST = 365 * 86400.0
@@ -34,6 +35,7 @@ _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?: ?([0-9]{1,9}(?:\.[0-9]{1,
 _A_DURATION = "a time such as 500ms, 2s, 10m, 1.5h or 1d"
 _AN_AMOUNT = "a whole number of pixels, or a percentage such as 25%"
 _A_RATIO = 'a ratio such as "9:16" or "1.91:1", or a number such as 1.5'
+_PATTERNS = 'a list of patterns as in .gitignore, such as ["*.xmp", "_draft/"]'
 _A_COMMAND = "a list of the program's absolute path and its arguments, such as [/usr/local/bin/tell, done]"
 
 
@@ -159,6 +161,32 @@ def command(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def ignore(value: Any) -> Ignore:
+    """Patterns in the words of .gitignore; the last one that names a path decides."""
+    if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
+        raise refused(_PATTERNS, "Put quotes around each: `*` and `!` mean something else to YAML.")
+    if not value:
+        return NOTHING_MORE
+    # Every start would wait for the library, and few configurations have a pattern.
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415
+
+    for pattern in value:
+        try:
+            [compiled] = GitIgnoreSpec.from_lines([pattern.lower()]).patterns
+        except ValueError:
+            compiled = None
+        if compiled is None or compiled.include is None:
+            raise refused(_PATTERNS, f"'{printable(pattern)}' names nothing.")
+    spec = GitIgnoreSpec.from_lines(pattern.lower() for pattern in value)
+
+    def find(path: str) -> str | None:
+        # A camera's .NEF is what people mean by *.nef.
+        found = spec.check_file(path.lower())
+        return value[found.index] if found.include and found.index is not None else None
+
+    return Ignore(tuple(value), find)
+
+
 def checked_by(check: Callable[..., Any], schema: dict[str, Any]) -> Any:
     """A type for pydantic whose values `check` judges and makes, and `schema` describes to editors."""
     return Annotated[Any, PlainValidator(check), WithJsonSchema(schema)]
@@ -215,6 +243,7 @@ CHECKED: Mapping[object, Any] = {
     Written.DURATION: checked_by(duration, _DURATION_SCHEMA),
     Written.DURATION_OR_FOREVER: checked_by(duration_or_forever, {"anyOf": [{"const": FOREVER}, _DURATION_SCHEMA]}),
     Written.NAME_TEMPLATE: checked_by(name_template, {"type": "string", "pattern": r"\{stem\}"}),
+    Written.IGNORE: checked_by(ignore, _WORDS),
     Written.PRESET_NAME: checked_by(preset_name, _TEXT),
     Written.SCALAR: checked_by(scalar, {"type": ["string", "number", "boolean", "null"]}),
     Written.COMMAND: checked_by(command, {**_WORDS, "minItems": 1}),

@@ -24,6 +24,7 @@ from expandd.domain.errors import FolderAway, InstanceRunning, SpoolDamaged
 from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
 from expandd.domain.pauses import PauseReason
+from expandd.domain.selection import LEFTOVERS
 from expandd.domain.settle import FileStat, InboxState
 
 
@@ -167,6 +168,12 @@ class LocalFolders:
 
     async def stuck(self, inbox: Path, relative: Path) -> str | None:
         return await self._off_loop(inbox, self._looking.stuck, inbox, relative)
+
+    async def emptied(self, subfolder: Path) -> tuple[int, int] | None:
+        return await self._off_loop(subfolder, self._looking.emptied, subfolder)
+
+    async def remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
+        return await self._off_loop(subfolder, self._remove_emptied, subfolder, changed)
 
     async def claim(self, job: Job) -> FileIdentity | None:
         return await self._off_loop(job.place.inbox, self._claim, job)
@@ -373,6 +380,25 @@ class LocalFolders:
                 # ctime: when it was put there. Its mtime is as old as the image.
                 if look is not None and look.ctime_ns < before * 1e9:
                     self._disk.remove(directory / relative)
+
+    def _remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
+        if self._looking.emptied(subfolder) != changed:
+            return False
+        try:
+            with self._looking.listing(subfolder, must_be=True) as entries:
+                leftovers = [entry.name for entry in entries if entry.name.lower() in LEFTOVERS]
+            for name in leftovers:
+                self._disk.remove(subfolder / name)
+            with self._roots.spot(subfolder) as spot:
+                # Never one that anything has come into meanwhile.
+                os.rmdir(spot.name, dir_fd=spot.directory)
+        except PermissionError:
+            return False
+        except OSError as error:
+            if error.errno in {*NOTHING, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+                return False
+            raise
+        return True
 
     def _tidy(self, work_dir: Path) -> None:
         """Remove what is hidden in a job's directory, and the directory if nothing else is in it."""

@@ -22,7 +22,7 @@ from expandd.domain.bounds import word
 from expandd.domain.errors import FolderAway
 from expandd.domain.job import FileIdentity
 from expandd.domain.naming import numbered, printable
-from expandd.domain.selection import PAUSE_NAMES, ignored_because, is_pause
+from expandd.domain.selection import LEFTOVERS, PAUSE_NAMES, ignored_because, path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import FileStat
 
@@ -171,20 +171,39 @@ class Scanner:
         if batch:
             yield batch
 
-    def waiting_files(self, inbox: Path, *, recursive: bool) -> Iterator[Waiting]:
-        """All regular files in an inbox that may be picked up, unread."""
+    def waiting_files(self, folder: HotFolder, *, subfolders: bool) -> Iterator[Waiting]:
+        """All regular files in an inbox that may be picked up, unread; what lies in its `subfolders` last."""
         pending = [Path()]
         while pending:
             below = pending.pop()
-            with self.listing(inbox / below, must_be=below == Path()) as entries:
+            try:
+                with self.listing(folder.inbox / below, must_be=below == Path()) as entries:
+                    for entry in entries:
+                        # Which kind it is stands in the listing itself; no call for each file.
+                        if entry.is_file(follow_symlinks=False):
+                            if path_ignored_because(below / entry.name, folder.ignore) is None:
+                                yield Waiting(below / entry.name, entry)
+                        elif subfolders and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:
+                            pending.append(below / entry.name)
+            except PermissionError:
+                # A subfolder that somebody has shut; the others are looked into.
+                if below == Path():
+                    raise
+
+    def emptied(self, directory: Path) -> tuple[int, int] | None:
+        """When a subfolder with nothing left in it but leftovers last changed; None for any other, or none at all."""
+        try:
+            with self.roots.directory(directory) as descriptor:
+                found = os.fstat(descriptor)
+            with self.listing(directory, must_be=True) as entries:
                 for entry in entries:
-                    # Which kind it is stands in the listing itself; no call for each file.
-                    if entry.is_file(follow_symlinks=False):
-                        pauses = below == Path() and is_pause(Path(entry.name))
-                        if not pauses and ignored_because(entry.name) is None:
-                            yield Waiting(below / entry.name, entry)
-                    elif recursive and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:
-                        pending.append(below / entry.name)
+                    if entry.name.lower() not in LEFTOVERS or not entry.is_file(follow_symlinks=False):
+                        return None
+        except OSError as error:
+            if error.errno in NOTHING or isinstance(error, PermissionError):
+                return None
+            raise
+        return found.st_mtime_ns, found.st_ctime_ns
 
     def work_directories(self, inbox: Path) -> list[str]:
         """The names of the job directories in an inbox's work folder."""
@@ -283,12 +302,15 @@ class FolderCount:
     """What lies in one hot folder. `oldest` is when the oldest waiting file came, epoch seconds, of `aged` looked at.
 
     `pause` is the name of what lies in the inbox and pauses it. `away` says why it cannot be counted, "" when it can.
+    `too_deep` are files in `subfolders` that are not looked into.
     """
 
     waiting: int = 0
     oldest: float | None = None
     aged: int = 0
     in_error: int = 0
+    too_deep: int = 0
+    subfolders: tuple[str, ...] = ()
     pause: str = ""
     away: str = ""
 
@@ -346,8 +368,13 @@ def counted(folder: HotFolder) -> FolderCount:
     try:
         MountGuard([folder]).check(folder.inbox)
         looking = Scanner(Roots.of([folder]))
-        waiting, ages = 0, _Ages()
-        for found in looking.waiting_files(folder.inbox, recursive=folder.recursive):
+        waiting, too_deep, ages = 0, 0, _Ages()
+        subfolders: set[str] = set()
+        for found in looking.waiting_files(folder, subfolders=True):
+            if len(found.relative.parts) > 1 and not folder.recursive:
+                too_deep += 1
+                subfolders.add(found.relative.parts[0])
+                continue
             waiting += 1
             ages.look(found.entry)
         in_error = sum(1 for _ in _failed_files(folder, looking))
@@ -357,7 +384,15 @@ def counted(folder: HotFolder) -> FolderCount:
     except OSError as error:
         what = printable(error.filename or folder.inbox)
         return FolderCount(away=f"{what} cannot be read ({error.strerror}). Is its disk mounted?")
-    return FolderCount(waiting=waiting, oldest=ages.oldest, aged=ages.looked, in_error=in_error, pause=pause)
+    return FolderCount(
+        waiting=waiting,
+        oldest=ages.oldest,
+        aged=ages.looked,
+        in_error=in_error,
+        too_deep=too_deep,
+        subfolders=tuple(sorted(subfolders)),
+        pause=pause,
+    )
 
 
 class _Ages:

@@ -38,6 +38,46 @@ BAFFLED = 60.0
 """Seconds until a file is looked at again that an error nobody foresaw came of."""
 
 
+class Emptied:
+    """The subfolders whose files are all over: each is removed when it has been empty, and unchanged, for `settle`."""
+
+    def __init__(self, folder: HotFolder, folders: Folders, clock: Clock, in_progress: Callable[[Path], bool]) -> None:
+        self._folder = folder
+        self._folders = folders
+        self._clock = clock
+        self._in_progress = in_progress
+        self._due: dict[Path, float] = {}
+        self._changed: dict[Path, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def next_due(self) -> float | None:
+        return min(self._due.values(), default=None)
+
+    def add(self, subfolder: Path) -> None:
+        """A file of it is over. One that still has files in progress comes again with the last of them."""
+        if self._folder.recursive and subfolder != Path() and not self._in_progress(subfolder):
+            self._due.setdefault(subfolder, self._clock.monotonic())
+
+    async def look(self) -> None:
+        """Look at those that are due. Raises FolderAway."""
+        now = self._clock.monotonic()
+        for subfolder in [one for one, due in self._due.items() if due <= now]:
+            path = self._folder.inbox / subfolder
+            before = self._changed.get(subfolder)
+            changed = None if self._in_progress(subfolder) else await self._folders.emptied(path)
+            if changed is not None and changed != before:
+                self._changed[subfolder] = changed
+                self._due[subfolder] = now + self._folder.settle
+                continue
+            del self._due[subfolder]
+            self._changed.pop(subfolder, None)
+            if changed is not None and await self._folders.remove_emptied(path, changed):
+                self.add(subfolder.parent)
+
+
 class Inbox:
     """One hot folder's inbox, from the first hint to a ready image."""
 
@@ -53,6 +93,7 @@ class Inbox:
         look_after: LookAfter,
         presence: Presence,
         pause_file: PauseFile,
+        emptied: Emptied,
         emit: Emit,
     ) -> None:
         self.folder = folder
@@ -64,6 +105,7 @@ class Inbox:
         self._breakers = breakers
         self._clock = clock
         self._pause_file = pause_file
+        self._emptied = emptied
         self._look_after = look_after
         self._presence = presence
         self._looked_after: tuple[tuple[int, int], ...] = ()
@@ -84,12 +126,13 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Whether everything that lay in the inbox has been answered."""
-        return self.watching.scanned and not self._more and not self._candidates and not self.ready
+        left = self._more or self._candidates or self.ready or self._emptied
+        return self.watching.scanned and not left
 
     @property
     def held_back(self) -> bool:
         """Whether all that is known to wait is paused by name."""
-        return self._settling.held_back and not self._more
+        return self._settling.held_back and not self._more and not self._emptied
 
     @property
     def is_baffled(self) -> bool:
@@ -176,6 +219,7 @@ class Inbox:
             if not (self._breakers.stopping or self._ending):
                 self.heartbeat()
                 await self._look(candidate)
+        await self._emptied.look()
         if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it, and an
             # inbox that is there but cannot be scanned does not seem to come back with each look at it.
@@ -222,6 +266,8 @@ class Inbox:
         now = self._clock.monotonic()
         due = self._candidates.next_due()
         pauses = [self.watching.pause()]
+        if self._emptied.next_due is not None:
+            pauses.append(max(0.0, self._emptied.next_due - now))
         if due is not None and not self._breakers.stopping:
             pauses.append(max(0.0, due - now))
         return min(pauses)
@@ -253,6 +299,12 @@ class Inbox:
             if self._more:
                 break
         self.watching.has_scanned(self._clock.monotonic() - started)
+
+    def is_over(self, relative: Path) -> None:
+        """A file of this inbox is over: its subfolder may be empty now."""
+        self._emptied.add(relative.parent)
+        if self._emptied:
+            self.watching.hinted.set()
 
     def look_again(self) -> None:
         """Scan soon: something has come back."""

@@ -197,7 +197,7 @@ class Settler:
 
     def consider(self, relative: Path, *, hinted: bool) -> None:
         """Make a candidate of a name, unless it is one that is never picked up."""
-        why = path_ignored_because(relative)
+        why = path_ignored_because(relative, self._folder.ignore)
         if why is not None:
             self._ignore(relative, why)
             return

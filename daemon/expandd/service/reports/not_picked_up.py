@@ -120,8 +120,10 @@ def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> NotPicked
     if is_pause(relative):
         why = "It is no image: as long as it lies here it pauses this folder."
         return _no(path, folder, SkipReason.IGNORED, why, "Take it away and the folder goes on.")
-    if (ignored := path_ignored_because(relative)) is not None:
+    if (ignored := path_ignored_because(relative, folder.ignore)) is not None:
         step = "Nothing, as long as it is named so. Give it its final name to have it taken."
+        if path_ignored_because(relative) is None:
+            step = "Nothing, as long as the pattern is there. Rename the file or change `ignore` to have it taken."
         return _no(path, folder, SkipReason.IGNORED, f"It is ignored: {ignored}.", step)
     if (kind := Scanner(around.roots).irregular(path)) is not None:
         why = f"It is {kind}; only regular files are taken."

@@ -106,6 +106,9 @@ class FolderOverview:
     """Whether file events are used; False when the inbox is scanned instead, None when expandd does not run."""
     aged: int = 0
     counted: bool = True
+    too_deep: int = 0
+    """Files in `subfolders`, the names below the inbox, that are not looked into."""
+    subfolders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +243,15 @@ def sentence(pause: Pause, now: float) -> str:
     return f"{what}{since}: {ended(printable(pause.why))}{lifts}{again}"
 
 
+def too_deep_words(files: int, subfolders: Sequence[str]) -> str:
+    """What lies in subfolders of an inbox that is not recursive, and what to do."""
+    what = "a folder with 1 file" if files == 1 else f"a folder with {files} files"
+    where = printable(subfolders[0])
+    if len(subfolders) > 1:
+        what, where = f"{len(subfolders)} folders with {files} files", f"{where}, …"
+    return f"{what} in the inbox ({where}), not looked into (set `recursive: true`, or move the files up)"
+
+
 def ended(text: str) -> str:
     """The text as a sentence that ends."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
@@ -366,6 +378,8 @@ def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snap
         oldest=None if count.oldest is None else max(0.0, facts.now - count.oldest),
         aged=count.aged,
         counted=not count.away,
+        too_deep=count.too_deep,
+        subfolders=count.subfolders,
         in_flight=sum(one.jobs for one in mine if not one.closed and not one.held),
         held=sum(one.jobs for one in mine if not one.closed and one.held),
         done=sum(one.jobs for one in mine if one.closed and one.state is JobState.DONE),

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
-from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace, asked, clock, ended, sentence, span
+from expandd.service.reports.overview import (
+    FolderOverview,
+    Money,
+    Overview,
+    Pace,
+    asked,
+    clock,
+    ended,
+    sentence,
+    span,
+    too_deep_words,
+)
 
 OLD = 60.0
 """Seconds after which what the running daemon tells of itself counts as old: it writes every 15."""
@@ -91,6 +102,8 @@ def folder_words(folder: FolderOverview) -> str:
             "configuration delivers the earlier result instead)"
         )
     parts += budget_words(folder.day_left, folder.month_left)
+    if folder.too_deep:
+        parts.append(too_deep_words(folder.too_deep, folder.subfolders))
     if folder.watched is False:
         parts.append("scanned, for file events do not reach it")
     if folder.missed:

@@ -34,7 +34,7 @@ from expandd.domain.settings import Duplicates, HotFolder, Settings
 from expandd.domain.settle import Expandable, content_decision
 from expandd.engine.ports import Images
 from expandd.service.exit_codes import ExitCode
-from expandd.service.reports.overview import Overview, build_overview, clock, sentence, span
+from expandd.service.reports.overview import Overview, build_overview, clock, sentence, span, too_deep_words
 from expandd.service.runtime.rebuild import STORE
 
 AT_ONCE = 4
@@ -128,7 +128,7 @@ class Planner:
         return _Looked(decision, sha256)
 
     def _names(self, folder: HotFolder) -> deque[Path]:
-        found = self._looking.waiting_files(folder.inbox, recursive=folder.recursive)
+        found = self._looking.waiting_files(folder, subfolders=folder.recursive)
         return deque(sorted(one.relative for one in found))
 
     def _fate(self, folder: HotFolder, relative: Path, looked: _Looked) -> Planned:
@@ -276,6 +276,9 @@ def totals(fates: Counter[Fate], overview: Overview, settings: Settings) -> Iter
     if to_pay:
         yield from _money(to_pay, overview)
         yield from _time(to_pay, overview, settings)
+    for folder in overview.folders:
+        if folder.too_deep:
+            yield f"{printable(folder.inbox)}: {too_deep_words(folder.too_deep, folder.subfolders)}."
     for pause in overview.pauses:
         yield sentence(pause, overview.at)
     if not overview.running:
@@ -328,6 +331,7 @@ class _Json:
             "credits_per_image": _text(price),
             "seconds": None if each is None else each * to_pay / settings.workers,
             "running": overview.running,
+            "in_subfolders": sum(folder.too_deep for folder in overview.folders),
             "waits_on": [sentence(pause, overview.at) for pause in overview.pauses],
         }
         opened = "" if self._begun else '{"files": ['

@@ -118,6 +118,7 @@ def _folder_values(folder: FolderOverview) -> dict[str, Any]:
         "paid_today": folder.paid_today,
         "day_left": folder.day_left,
         "month_left": folder.month_left,
+        "in_subfolders": folder.too_deep,
         "watched": folder.watched,
         "missed_events": folder.missed,
     }

@@ -22,6 +22,7 @@ from expandd.adapters.files.scan import FolderCounter
 from expandd.domain.errors import ExpanddError
 from expandd.domain.events import Event, JobClosed, JobMoved
 from expandd.domain.job import AWAITING_RESULT, JobState
+from expandd.domain.naming import printable
 from expandd.domain.pauses import Lifted
 from expandd.domain.settings import Settings
 from expandd.engine.engine import Engine
@@ -29,6 +30,7 @@ from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import PATIENCE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Logger, to_stderr
 from expandd.service.reports.ledger import Price
+from expandd.service.reports.overview import too_deep_words
 from expandd.service.reports.snapshot import last_snapshot
 from expandd.service.runtime.app import EventBus, Subscriber, built, prepare_state, run_until
 from expandd.service.runtime.daemon import serve, stopped_by_signals
@@ -164,11 +166,15 @@ async def batch(
         ):
             code = await run_once(engine, outcomes, patience, stop)
             event_bus.flush()
+    counts = await asyncio.to_thread(FolderCounter().of, settings.folders)
     # Where it cannot be said, it is done all the same.
     with contextlib.suppress(OSError):
         click.echo(f"{outcomes.finished} expanded, {outcomes.failed} to the error folder.", err=True)
         if code is ExitCode.SOME_WAIT:
             click.echo("Some files still wait; run `expandd once` again, or `expandd status` to see why.", err=True)
+        for folder, count in zip(settings.folders, counts, strict=True):
+            if count.too_deep:
+                click.echo(f"{printable(folder.inbox)}: {too_deep_words(count.too_deep, count.subfolders)}.", err=True)
     return code
 
 
