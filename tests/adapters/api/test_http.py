@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from expandd.adapters.api import links, transfer
-from expandd.adapters.api.http import ANSWER_RATE, Http, MaybeReceivedError, NeverSentError, TooLargeError
+from expandd.adapters.api.http import FLOOR_RATE, Http, MaybeReceivedError, NeverSentError, TooLargeError
 from expandd.adapters.api.links import LinkRefusedError, LinkRule
 from expandd.domain.errors import Later
 from tests.support.scripted_server import After, Drip, Hang, Reset, Say, ScriptedServer, answer, answer_timeout
@@ -35,8 +35,15 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield running
 
 
-def http_to(server: ScriptedServer, *, rule: LinkRule = RELAXED, timeout: float = 20) -> Http:
-    return Http(f"{server.url}/api", timeout=timeout, connections=4, rule=rule)
+def http_to(
+    server: ScriptedServer,
+    *,
+    rule: LinkRule = RELAXED,
+    timeout: float = 20,
+    connections: int = 4,
+    floor_rate: float = FLOOR_RATE,
+) -> Http:
+    return Http(f"{server.url}/api", timeout=timeout, connections=connections, rule=rule, floor_rate=floor_rate)
 
 
 async def post(http: Http, *, once: bool = False, body: Any = None) -> Any:
@@ -266,18 +273,18 @@ async def test_an_upload_that_nobody_reads_ends(tmp_path: Path) -> None:
     source.write_bytes(b"x" * 20_000_000)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        async with Http(base_url, timeout=1, connections=4, rule=RELAXED) as http:
+        async with Http(base_url, timeout=1, connections=4, rule=RELAXED, floor_rate=1e6) as http:
             with pytest.raises(MaybeReceivedError, match="no answer in time"):
                 await upload(http, source)
 
 
 async def test_the_wait_for_an_uploads_answer_grows_with_the_file(server: ScriptedServer, tmp_path: Path) -> None:
-    """A small file's answer is waited for as long as any other's; one that is an hour's worth larger, for longer."""
+    """A small file's answer is waited for as long as any other's; that of an hour's worth of bytes, for longer."""
     (tmp_path / "small").write_bytes(b"x")
-    (tmp_path / "large").write_bytes(b"x" * (3600 * ANSWER_RATE // 1000))
+    (tmp_path / "large").write_bytes(b"x" * 3600)
     late = asyncio.Event()
     server.on(ROUTE, After(late, answer(200, b"{}")))
-    async with http_to(server, timeout=0.5) as http:
+    async with http_to(server, timeout=0.5, floor_rate=1.0) as http:
         with pytest.raises(MaybeReceivedError):
             await upload(http, tmp_path / "small")
         task = asyncio.create_task(upload(http, tmp_path / "large"))
@@ -285,6 +292,38 @@ async def test_the_wait_for_an_uploads_answer_grows_with_the_file(server: Script
         assert not done
         late.set()
         assert (await task).status == 200
+
+
+async def test_uploads_that_share_a_slow_line_are_sent_once_each(server: ScriptedServer, tmp_path: Path) -> None:
+    """Four at the floor rate, behind a proxy that takes them at once: alone each would have to be there by 1.5 s."""
+    source = tmp_path / "image"
+    source.write_bytes(b"x" * 10_000)
+    late = asyncio.Event()
+    server.on(ROUTE, After(late, answer(200, b"{}")))
+    async with http_to(server, timeout=0.5, floor_rate=10_000) as http:
+        tasks = [asyncio.create_task(upload(http, source)) for _ in range(4)]
+        done, _ = await asyncio.wait(tasks, timeout=1.7)
+        assert not done
+        late.set()
+        assert [(await task).status for task in tasks] == [200] * 4
+    assert len(server.requests(ROUTE)) == 4
+
+
+async def test_uploads_wait_for_a_place_and_paid_calls_for_no_upload(server: ScriptedServer, tmp_path: Path) -> None:
+    source = tmp_path / "image"
+    source.write_bytes(b"x" * 3600)
+    late = asyncio.Event()
+    server.on(ROUTE, After(late, answer(200, b"{}")))
+    server.on("POST /api/paid", answer(200, b"{}"))
+    async with http_to(server, timeout=0.5, connections=1, floor_rate=1.0) as http:
+        tasks = [asyncio.create_task(upload(http, source)) for _ in range(2)]
+        await server.arrived.wait()
+        assert (await http.send("POST", "/paid", headers={}, body={}, once=True)).status == 200
+        done, _ = await asyncio.wait(tasks, timeout=1.0)
+        assert not done
+        assert len(server.requests(ROUTE)) == 1
+        late.set()
+        assert [(await task).status for task in tasks] == [200, 200]
 
 
 # --- what is packed

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin
 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
-from expandd.adapters.api.transfer import CHUNK, opened_sink
+from expandd.adapters.api.transfer import opened_sink
 from expandd.adapters.lean_import import absent
 from expandd.domain.errors import ExpanddError
 
@@ -122,13 +122,11 @@ class Attempt:
 
 REPLY_LIMIT = 4 * 1024 * 1024
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
-FLOOR_RATE = 16 * 1024
-"""Bytes a second below which a transfer counts as hung, however busily it drips."""
+FLOOR_RATE = 8 * 1024
+"""Bytes a second, each way, that all transfers together must move: what is left to them on a studio's bad day, behind a
+shared DSL or mobile line. What is slower counts as hung, however busily it drips."""
 GRACE = 3
 """Time-outs that a call may take in all before its transfer must keep the floor rate."""
-ANSWER_RATE = 64 * 1024
-"""Bytes a second by which the wait for an upload's answer grows: what was handed over is still on its way, and a proxy
-may pass it on only when it has it all."""
 MOST_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEEP_ALIVE = 15.0
@@ -139,14 +137,20 @@ class Http:
 
     What goes to the API names a path and goes below `base_url`, so no token can go elsewhere. `timeout` (seconds)
     bounds each connect, read, write and wait for a free connection; a whole call may take three of it, and a
-    transfer longer as long as it keeps the floor rate.
+    transfer longer as long as it keeps the floor rate. At most `connections` uploads and as many downloads are under
+    way; the others wait for their turn, however long that takes.
     """
 
-    def __init__(self, base_url: str, *, timeout: float, connections: int, rule: LinkRule) -> None:
+    def __init__(
+        self, base_url: str, *, timeout: float, connections: int, rule: LinkRule, floor_rate: float = FLOOR_RATE
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._connections = connections
         self._rule = rule
+        # Their reads and writes are the deadline's to judge.
+        self._of_transfers = httpx.Timeout(timeout, read=None, write=None)
+        self._up, self._down = _Way(connections, timeout, floor_rate), _Way(connections, timeout, floor_rate)
         self._proxies = not is_local(base_url)
         self._stack = AsyncExitStack()
 
@@ -160,6 +164,8 @@ class Http:
         # A call that must not be repeated, or is dear to repeat, gets a connection of its own: on a kept one, a
         # server that just hung up cannot be told from one that lost the answer.
         self._single = self._client(proxy, kept=False)
+        # Apart: a paid call waits for no upload.
+        self._uploads = self._client(proxy, kept=False)
         self._links: dict[str | None, httpx.AsyncClient] = {}
         return self
 
@@ -222,7 +228,7 @@ class Http:
     async def _exchange(self, client: httpx.AsyncClient, request: _Request, attempt: Attempt) -> Reply:
         async with (
             _translated(request.url, attempt),
-            self._deadline(),
+            asyncio.timeout(GRACE * self._timeout),
             client.stream(
                 request.method,
                 request.url,
@@ -237,20 +243,20 @@ class Http:
     async def upload(self, path: str, part: FilePart, *, headers: Mapping[str, str]) -> Reply:
         """POST a file as the part `file`. The time for its answer grows with its size.
 
+        What was handed over may still be on its way, and a proxy may pass it on only when it has it all.
         Raises NeverSentError, MaybeReceivedError, Later when the file cannot be read.
         """
         url = self._base_url + path
         attempt = Attempt()
-        patience = self._timeout + part.size / ANSWER_RATE
         async with (
             _translated(url, attempt),
-            self._deadline(patience - self._timeout) as deadline,
-            self._single.stream(
+            self._up.deadline() as deadline,
+            self._uploads.stream(
                 "POST",
                 url,
                 headers={**headers, **part.headers},
-                content=part.body(deadline.moved),
-                timeout=httpx.Timeout(self._timeout, read=patience),
+                content=_handed_over(part, deadline),
+                timeout=self._of_transfers,
                 extensions={"trace": attempt.trace},
             ) as response,
         ):
@@ -272,9 +278,10 @@ class Http:
         """One request of a download: its end, or where it leads next."""
         proxy = self._proxy(url)
         attempt = Attempt(None if proxy else self._rule)
-        async with _translated(url, attempt), self._deadline() as deadline:
+        async with _translated(url, attempt), self._down.deadline() as deadline:
             client = await self._admitted(url, proxy)
-            async with client.stream("GET", url, extensions={"trace": attempt.trace}) as response:
+            trace = {"trace": attempt.trace}
+            async with client.stream("GET", url, timeout=self._of_transfers, extensions=trace) as response:
                 location: str = response.headers.get("location", "")
                 if response.status_code in REDIRECTS and location:
                     return location
@@ -292,11 +299,6 @@ class Http:
             self._links[proxy] = self._client(proxy, kept=False)
         return self._links[proxy]
 
-    @asynccontextmanager
-    async def _deadline(self, extra: float = 0.0) -> AsyncIterator[_Deadline]:
-        async with asyncio.timeout(GRACE * self._timeout + extra) as timeout:
-            yield _Deadline(timeout)
-
 
 def _led_to(url: str, location: str) -> str:
     try:
@@ -313,16 +315,71 @@ class _Request:
     content: bytes | None
 
 
-class _Deadline:
-    """The end of a call, moved on by each byte at the floor rate."""
+class _Way:
+    """One way of the line: the transfers under way share it."""
 
-    def __init__(self, timeout: asyncio.Timeout) -> None:
+    def __init__(self, places: int, timeout: float, floor_rate: float) -> None:
+        self._places = asyncio.Semaphore(places)
         self._timeout = timeout
+        self._floor_rate = floor_rate
+        self._under_way: set[_Deadline] = set()
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[_Deadline]:
+        """The deadline of one more transfer, once there is a place for it."""
+        async with self._places, asyncio.timeout(GRACE * self._timeout) as end:
+            mine = _Deadline(end, self._timeout, self._floor_rate)
+            self._under_way.add(mine)
+            try:
+                for each in self._under_way:
+                    each.shared_by(len(self._under_way))
+                yield mine
+            finally:
+                self._under_way.discard(mine)
+
+
+class _Deadline:
+    """The end of a transfer of which nothing moves, or that is slower in all than its share of the floor rate."""
+
+    def __init__(self, end: asyncio.Timeout, timeout: float, floor_rate: float) -> None:
+        self._end = end
+        self._timeout = timeout
+        self._floor_rate = floor_rate
+        self._now = asyncio.get_running_loop().time
+        self._in_all = self._now() + GRACE * timeout
+        self._waits_for = 0
+        self._shares = 1
 
     def moved(self, size: int) -> None:
-        when = self._timeout.when()
-        if when is not None:
-            self._timeout.reschedule(when + size / FLOOR_RATE)
+        """So much has moved, or is to be handed over next."""
+        self._in_all += self._seconds(size)
+        self._wait(size)
+
+    def answer(self, size: int) -> None:
+        """All of `size` is handed over, though perhaps not further than to a buffer; what is left is the answer."""
+        self._in_all = float("inf")
+        self._wait(size)
+
+    def shared_by(self, transfers: int) -> None:
+        """So many share the line now: what is waited for may come later."""
+        more, self._shares = transfers - self._shares, transfers
+        when = self._end.when()
+        if more > 0 and self._waits_for and when is not None and not self._end.expired():
+            self._in_all += more * self._waits_for / self._floor_rate
+            self._end.reschedule(when + more * self._waits_for / self._floor_rate)
+
+    def _wait(self, size: int) -> None:
+        self._waits_for = size
+        self._end.reschedule(min(self._in_all, self._now() + self._timeout + self._seconds(size)))
+
+    def _seconds(self, size: int) -> float:
+        return size * self._shares / self._floor_rate
+
+
+async def _handed_over(part: FilePart, deadline: _Deadline) -> AsyncIterator[bytes]:
+    async for piece in part.body(deadline.moved):
+        yield piece
+    deadline.answer(part.size)
 
 
 async def _reply(response: httpx.Response) -> Reply:
@@ -339,10 +396,10 @@ async def _reply(response: httpx.Response) -> Reply:
 async def _save(response: httpx.Response, target: Path, limit: int, deadline: _Deadline) -> Download:
     head = b""
     async with opened_sink(target) as sink:
-        async for chunk in response.aiter_raw(CHUNK):
-            deadline.moved(len(chunk))
-            head = head or chunk[:16]
-            await _bounded(sink, chunk, limit, response.url.host)
+        async for piece in response.aiter_raw():
+            deadline.moved(len(piece))
+            head = (head + piece)[:16]
+            await _bounded(sink, piece, limit, response.url.host)
         await sink.sync()
         return Download(status=response.status_code, size=sink.size, sha256=sink.sha256, head=head)
 

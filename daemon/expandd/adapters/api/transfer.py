@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     OpenFile = Callable[[Path], int]
 
 CHUNK = 256 * 1024
+"""Bytes that a file is read and written by."""
+PIECE = 64 * 1024
+"""Bytes handed over at once: on a slow line even they take a while, in which nothing is seen to move."""
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 HEAD = 12
 """Bytes by which a type is told."""
@@ -62,15 +65,17 @@ class FilePart:
         return self._digest.hexdigest()
 
     async def body(self, moved: Callable[[int], None]) -> AsyncIterator[bytes]:
-        """The whole body once; `moved` hears of each piece's bytes. Raises Later when the file shrank or broke."""
+        """The whole body once; `moved` hears of each piece before. Raises Later when the file shrank or broke."""
         yield self._head
         left = self.size
         while left:
             chunk = await self._read(min(CHUNK, left))
             self._digest.update(chunk)
             left -= len(chunk)
-            moved(len(chunk))
-            yield chunk
+            for start in range(0, len(chunk), PIECE):
+                piece = chunk[start : start + PIECE]
+                moved(len(piece))
+                yield piece
         yield self._tail
 
     async def _read(self, size: int) -> bytes:
@@ -133,27 +138,35 @@ def _typed(head: bytes) -> tuple[str, str]:
 
 
 class Sink:
-    """One open file that takes a body and hashes it."""
+    """One open file that takes a body and hashes it; only after `sync` all of it is there."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._digest = hashlib.sha256()
+        self._pending = bytearray()
         self.size = 0
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    async def write(self, chunk: bytes) -> None:
-        self._digest.update(chunk)
-        self.size += len(chunk)
-        await asyncio.to_thread(_write_all, self._fd, chunk)
+    async def write(self, piece: bytes) -> None:
+        self._pending += piece
+        self.size += len(piece)
+        if len(self._pending) >= CHUNK:
+            await self._flush()
 
     async def sync(self) -> None:
+        await self._flush()
         await asyncio.to_thread(os.fsync, self._fd)
 
+    async def _flush(self) -> None:
+        chunk, self._pending = self._pending, bytearray()
+        self._digest.update(chunk)
+        await asyncio.to_thread(_write_all, self._fd, chunk)
 
-def _write_all(fd: int, chunk: bytes) -> None:
+
+def _write_all(fd: int, chunk: bytearray) -> None:
     view = memoryview(chunk)
     while view:
         view = view[os.write(fd, view) :]
