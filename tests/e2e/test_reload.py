@@ -1,7 +1,8 @@
-"""SIGHUP gives a running daemon its new configuration, whole or not at all, and leaves the work in progress alone."""
+"""SIGHUP gives a running daemon its new configuration, and leaves the work in progress alone."""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -87,17 +88,42 @@ def test_a_config_error_leaves_everything_as_it_was_and_all_of_them_are_told(hou
         assert reload(daemon)["changed"] == []
 
 
-def test_what_needs_a_restart_says_so_and_changes_nothing_else_either(house: House) -> None:
+def test_a_reload_waits_for_the_verdict_and_status_shows_what_is_not_in_force(house: House) -> None:
+    with house.running() as daemon:
+        good = house.config.read_text()
+        house.config.write_text(good.replace("timeout: 5s", "timeout: 6s").replace("top: 10", "top: 77"))
+        in_part, then = house.call("reload"), house.call("status")
+        drop(house, "hot")
+        offsets = daemon.finished()["offsets"]
+        house.config.write_text(good.replace("timeout:", "timeot:"))
+        refused, now = house.call("reload"), json.loads(house.call("status", "--json").stdout)
+        house.config.write_text(good)
+        taken, at_last = house.call("reload"), house.call("status")
+
+    assert (in_part.returncode, refused.returncode, taken.returncode) == (78, 78, 0)
+    assert "All is taken but api.timeout." in in_part.stderr
+    assert "Not in force: the new api.timeout." in then.stdout
+    assert offsets["top"] == 77
+    assert "Did you mean 'timeout'" in refused.stderr
+    assert "Did you mean 'timeout'" in now["configuration"]["errors"][0]
+    assert "The configuration is taken." in taken.stdout
+    assert "onfiguration" not in at_last.stdout + at_last.stderr
+
+
+def test_another_state_directory_changes_nothing_else_either(house: House) -> None:
     with house.running() as daemon:
         house.build(top="workers: 9", folders={"new": ONE})
         house.config.write_text(house.config.read_text().replace(str(house.state_dir), str(house.root / "other")))
         reload(daemon, "reload.refused")
         told = daemon.wait_for("reload.error")["message"]
+        nobody = house.call("reload")
         drop(house, "hot")
         daemon.finished()
 
     assert "state_dir" in told
     assert "systemctl restart expandd" in told
+    assert nobody.returncode == 2
+    assert f"no daemon runs with the state directory {house.root}/other" in nobody.stderr
 
 
 def test_a_folder_that_another_instance_works_on_is_refused(house: House, server: Simulator) -> None:

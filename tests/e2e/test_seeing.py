@@ -124,10 +124,13 @@ def test_verbs_that_look_and_steer_answer_though_the_file_has_config_errors(hous
         house.config.write_text(house.config.read_text().replace("offsets:", "offfsets:") + "wurkers: 3\n")
         looked = [house.call(*verb) for verb in (("status",), ("why", "pic.png"), ("ledger",), ("pause",))]
         redone = house.call("redo", "pic.png", "--yes")
-        house.config.write_text(house.config.read_text().replace("state_dir:", "state_dirr:"))
+        house.config.write_text(house.config.read_text().replace("state_dir:", "state_dirr:") + "folders: [")
+        looked.append(house.call("resume"))
+        house.config.write_text("nothing: at all")
         blind = house.call("status")
 
-    assert [outcome.returncode for outcome in (*looked, redone, blind)] == [0, 0, 0, 0, 78, 78]
+    assert [outcome.returncode for outcome in (*looked, redone, blind)] == [0, 0, 0, 0, 0, 78, 78]
+    assert "Everything goes on" in looked.pop().stdout
     for outcome in looked:
         assert "wurkers" in outcome.stderr
         assert "told by the one that was loaded last" in outcome.stderr

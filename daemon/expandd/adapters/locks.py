@@ -14,6 +14,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import socket
 import struct
 import time
@@ -132,6 +133,12 @@ def _take(descriptor: int) -> None:
 def this_process() -> str:
     """How this process is named to others."""
     return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def number_of(process: str) -> int | None:
+    """The number of a process that is named like this, if it is of this host."""
+    found = re.fullmatch(r"process (\d+) on (.*)", process)
+    return int(found[1]) if found and found[2] == socket.gethostname() else None
 
 
 def holder(path: Path) -> str:

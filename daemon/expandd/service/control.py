@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -10,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from expandd.adapters.config.load import load
-from expandd.adapters.locks import holder
+from expandd.adapters.config.load import load, state_dir_of
+from expandd.adapters.locks import holder, number_of
 from expandd.adapters.responsiveness import BRIEF, lying, silent
 from expandd.adapters.store.sqlite.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading, write_commands
@@ -24,6 +27,7 @@ from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.job_history import absolute_path, names_of, real_path
 from expandd.service.reports.overview import labels_of
+from expandd.service.reports.snapshot import LOCK, Reading, live_snapshot
 from expandd.service.runtime.rebuild import STORE
 
 MOST = 20
@@ -261,7 +265,7 @@ _NEXT = {
 
 def run_resolve(file: str, verdict: Verb, config: Path) -> int:
     """Write the decision down for the one unknown job that `file` names, by name, path or job id."""
-    settings = load(config)
+    settings = as_loaded(config)
     path = settings.state_dir / STORE
     with reading(path) as store:
         unknown = {job.id: job for job in (*store.unknown(), *store.held(-1))}.values() if store else ()
@@ -296,3 +300,60 @@ def _not_one_unknown(file: str, jobs: Sequence[Job]) -> str:
 
 def _listed(jobs: Sequence[Job]) -> str:
     return "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
+
+
+VERDICT_WITHIN = 60.0
+"""Seconds after which a daemon that says nothing of its new configuration is not waited for any longer."""
+
+LOOK = 0.1
+
+
+def run_reload(config: Path) -> int:
+    """Have the running daemon read its configuration anew, and say what became of it."""
+    state_dir = state_dir_of(config)
+    if state_dir is None or not (process := holder(state_dir / LOCK)):
+        where = f" with the state directory {printable(state_dir)}" if state_dir else ""
+        click.echo(
+            f"expandd: no daemon runs{where}. Where the configuration names another one than before, restart the "
+            "service: systemctl restart expandd.",
+            err=True,
+        )
+        return ExitCode.USAGE
+    reading = _read_anew(state_dir, process)
+    if reading is None:
+        click.echo(
+            f"expandd: {process} has not told what it makes of the configuration: it only just starts or stops, reads "
+            "it once and for all (`expandd once`), or cannot write into its state directory. See its log.",
+            err=True,
+        )
+        return ExitCode.OUR_FAULT
+    for error in reading.errors:
+        click.echo(error, err=True)
+    if reading.errors:
+        click.echo("The configuration is refused, and everything goes on as it was configured before.", err=True)
+    elif reading.needs_restart:
+        keys = ", ".join(reading.needs_restart)
+        click.echo(f"All is taken but {keys}. Only a restart changes that: systemctl restart expandd.", err=True)
+    else:
+        click.echo("The configuration is taken.")
+        return ExitCode.FINE
+    return ExitCode.CONFIGURATION
+
+
+def _read_anew(state_dir: Path, process: str) -> Reading | None:
+    """Ask the daemon to, and return what it tells of it."""
+    until, asked_at = time.monotonic() + VERDICT_WITHIN, math.inf
+    number = number_of(process)
+    while number is not None and time.monotonic() < until and holder(state_dir / LOCK) == process:
+        _, snapshot = live_snapshot(state_dir)
+        reading = snapshot.reading if snapshot else None
+        if reading is not None and reading.began >= asked_at:
+            return reading
+        if snapshot is not None and reading is None:
+            return None
+        # One that has not told anything yet may not know yet what the signal means, and would die of it.
+        if reading is not None and asked_at == math.inf:
+            asked_at = time.monotonic()
+            os.kill(number, signal.SIGHUP)
+        time.sleep(LOOK)
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -60,11 +61,35 @@ def settings_in(text: bytes, base: Path) -> Settings:
 def state_dir_of(path: Path) -> Path | None:
     """The state directory that the configuration in `path` names, whatever else is wrong; None when that is wrong too.
 
-    Raises ConfigurationError when the file cannot be read.
+    Where the text no longer says it, it is the one in which a daemon keeps that it has loaded this very file. Raises
+    ConfigurationError when the file cannot be read, and no daemon has loaded it.
     """
-    config, config_errors = _validated(_read(path), path.absolute().parent)
+    try:
+        document = _read(path)
+    except ConfigurationError:
+        if (known := _state_dir_known(path, "")) is None:
+            raise
+        return known
+    config, config_errors = _validated(document, path.absolute().parent)
     wrong = any(config_error.path in {(), ("state_dir",)} for config_error in config_errors)
-    return None if wrong else config.state_dir
+    # A key that is misspelt leaves the default, which may be another instance's.
+    if wrong or (config_errors and not document.given(("state_dir",))):
+        return _state_dir_known(path, path.read_bytes().decode("utf-8", "replace"))
+    state_dir: Path = config.state_dir
+    return state_dir
+
+
+_LIKE_STATE_DIR = re.compile(r"""^\s*['"]?state\w*['"]?\s*:\s*['"]?([^'"#\n]+)""", re.MULTILINE)
+
+
+def _state_dir_known(path: Path, text: str) -> Path | None:
+    """The directory, the usual one or one that the text seems to name, of a daemon that has loaded `path`."""
+    named = [path.absolute().parent / str(found).strip() for found in _LIKE_STATE_DIR.findall(text[:MOST_BYTES])]
+    for directory in (*named, Settings().state_dir):
+        kept = _kept(directory)
+        if kept is not None and kept.get("config") == str(path.absolute()):
+            return directory
+    return None
 
 
 def _loaded(path: Path, document: Document, base: Path, *, surroundings: bool = False) -> Settings:
@@ -223,17 +248,28 @@ def keep_loaded(config: Path, state_dir: Path) -> None:
     spare = state_dir / f".{FILE}"
     descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as kept:
-        kept.write(json.dumps({"base": str(config.absolute().parent), "text": text}).encode())
+        kept.write(json.dumps({"config": str(config.absolute()), "text": text}).encode())
     # Not synced: after a power cut the file itself is asked.
     spare.replace(state_dir / FILE)
 
 
 def last_loaded(state_dir: Path) -> Settings | None:
     """What was loaded last with this state directory; None where that is not known."""
+    kept = _kept(state_dir)
+    try:
+        if kept is None:
+            return None
+        text, config = kept["text"].encode("utf-8", "surrogateescape"), Path(kept["config"])
+        return replace(settings_in(text, config.parent), state_dir=state_dir)
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigurationError):
+        return None
+
+
+def _kept(state_dir: Path) -> dict[str, Any] | None:
+    """What `keep_loaded` has left there: the file's path, and what stood in it."""
     try:
         with (state_dir / FILE).open("rb") as file:
             kept = read_json(file, 8 * MOST_BYTES)
-        settings = settings_in(kept["text"].encode("utf-8", "surrogateescape"), Path(kept["base"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigurationError):
+    except (OSError, ValueError):
         return None
-    return replace(settings, state_dir=state_dir)
+    return kept if isinstance(kept, dict) else None

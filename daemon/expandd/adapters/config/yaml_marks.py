@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def read(raw: bytes) -> Document:
     if len(raw) > MOST_BYTES:
         return _unreadable(1, f"more than {MOST_BYTES} bytes", "Is it the right file?")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.removeprefix(codecs.BOM_UTF8).decode()
         loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
         if _depth(text, loader) > DEEPEST:
             return _too_deep(1)

@@ -17,7 +17,7 @@ from expandd.service.exit_codes import ExitCode
 SECTIONS = {
     "Work": ("run", "once"),
     "See": ("status", "why", "plan", "preview", "ledger", "check"),
-    "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve"),
+    "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve", "reload"),
     "Set up": ("unit", "schema", "completion", "rebuild"),
     "Practise": ("demo", "simulate"),
 }
@@ -83,7 +83,7 @@ def run(config: Path, *, verbose: bool) -> int:
     """Watch the folders and expand what comes, for good.
 
     SIGTERM or SIGINT stops it at a safe point: what is paid for is fetched and saved first, for `stop_timeout` at most.
-    SIGHUP takes a changed configuration whole, or refuses it with every error. The log goes to stderr: to systemd's
+    SIGHUP takes a changed configuration, as `expandd reload` does. The log goes to stderr: to systemd's
     job database as entries, to a terminal in colours, else a JSON object a line.
     """
     from expandd.service.runtime.entry import run_daemon

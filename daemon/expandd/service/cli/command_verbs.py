@@ -135,4 +135,19 @@ def resolve(file: str, *, paid: bool, config: Path) -> int:
     return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
 
 
-VERBS = (retry, redo, cancel, pause, resume, release, resolve)
+@click.command()
+@CONFIG
+@told
+@as_owner
+def reload(config: Path) -> int:
+    """Have the daemon take a changed configuration.
+
+    It waits for what the daemon makes of it. Exit code 0 says that all is in force; 78 that it was refused, with every
+    error, or that all is taken but keys that only a restart changes, with their names.
+    """
+    from expandd.service.control import run_reload
+
+    return run_reload(config)
+
+
+VERBS = (reload, retry, redo, cancel, pause, resume, release, resolve)

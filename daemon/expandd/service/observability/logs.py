@@ -42,6 +42,7 @@ _SENTENCES = {
     "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",
     "reload.error": "{message}",
     "reload.refused": "New configuration refused; errors: {errors}. {what_to_do}",
+    "reload.needs_restart": "The new configuration is taken but for {keys}: that changes only with a restart.",
     "config.not_kept": "{state_dir} does not take the configuration that was loaded ({why}); the work goes on.",
     "reload.bug_found": "A fault of expandd's own while the new configuration was judged.",
     "metrics.failed": "The metrics cannot be written to {file} ({why}); the work goes on.",

@@ -21,7 +21,7 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import Blocks, PauseReason
 from expandd.domain.settings import Budget, HotFolder, Settings
 from expandd.domain.spending import Spent, Today
-from expandd.service.reports.snapshot import ActivePause, LoopFailing, Snapshot, last_snapshot, live_snapshot
+from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
 from expandd.service.runtime.rebuild import STORE
 
 OTHER = "other"
@@ -165,6 +165,8 @@ class Overview:
     """Who of this machine works with the same account, in words; "" for nobody."""
     lost_log_lines: int = 0
     """Lines of the log that could not be written since expandd started."""
+    reading: Reading | None = None
+    """What became of the last reading of the configuration; None when no daemon runs."""
     told_at: float | None = None
     """When the running daemon last told of itself; None when it does not run, or has not yet."""
 
@@ -325,6 +327,7 @@ def overview_of(
         failing=snapshot.failing if snapshot else (),
         account_shared_with=snapshot.account_shared_with if snapshot else "",
         lost_log_lines=snapshot.lost_log_lines if snapshot else 0,
+        reading=snapshot.reading if snapshot else None,
         folders=folders,
         pauses=pauses,
         money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),

@@ -18,6 +18,7 @@ from expandd.service.reports.overview import (
     span,
     too_deep_words,
 )
+from expandd.service.reports.snapshot import Reading
 
 OLD = 60.0
 """Seconds after which what the running daemon tells of itself counts as old: it writes every 15."""
@@ -44,6 +45,8 @@ def headlines(overview: Overview) -> Iterator[str]:
             f"It has told nothing of itself since {clock(overview.told_at, overview.at)}: "
             "see its log (`journalctl -u expandd`); what waits on what may be out of date."
         )
+    if overview.reading is not None:
+        yield from reading_lines(overview.reading, overview.at)
     for loop in overview.failing:
         yield (
             f"Something in expandd itself fails ({printable(loop.name)}) since {clock(loop.since, overview.at)}: "
@@ -61,6 +64,19 @@ def headlines(overview: Overview) -> Iterator[str]:
         )
     for pause in overview.pauses:
         yield sentence(pause, overview.at)
+
+
+def reading_lines(reading: Reading, now: float) -> Iterator[str]:
+    """What of the configuration is not in force, and why."""
+    if reading.errors:
+        yield (
+            f"Configuration refused at {clock(reading.at, now)}; everything goes on as it was configured before. "
+            "Correct it, then `expandd reload`:"
+        )
+        yield from (f"  {printable(error)}" for error in reading.errors)
+    if reading.needs_restart:
+        keys = ", ".join(reading.needs_restart)
+        yield f"Not in force: the new {keys}. Only a restart changes that: `systemctl restart expandd`."
 
 
 def footlines(overview: Overview) -> Iterator[str]:

@@ -67,6 +67,20 @@ class LoopFailing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What became of the last reading of the configuration: of the start, or of a reload.
+
+    `at` is epoch seconds, `began` the machine's monotonic ones. Where there are `errors` it was refused, and all goes
+    on as before. `needs_restart` are keys whose new values the running daemon could not take.
+    """
+
+    at: float
+    began: float
+    errors: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All of it, as it was `at` (epoch seconds) in `process`, the words of the lock's holder.
 
@@ -87,6 +101,8 @@ class Snapshot:
     """Who of this machine works with the same account, in words; "" for nobody."""
     lost_log_lines: int = 0
     """Lines of the log that could not be written since the start."""
+    reading: Reading | None = None
+    """None where the configuration is read once and for all, by `once`."""
 
     def inbox(self, path: Path) -> InboxNow | None:
         return next((one for one in self.inboxes if one.inbox == path), None)
@@ -139,7 +155,14 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
         failing=tuple(LoopFailing(**one) for one in found.get("failing", ())),
         account_shared_with=str(found.get("account_shared_with", "")),
         lost_log_lines=int(found.get("lost_log_lines", 0)),
+        reading=_reading(found.get("reading")),
     )
+
+
+def _reading(found: Mapping[str, Any] | None) -> Reading | None:
+    if found is None:
+        return None
+    return Reading(**{**found, "errors": tuple(found["errors"]), "needs_restart": tuple(found["needs_restart"])})
 
 
 def _pauses(found: list[Mapping[str, Any]]) -> Iterator[ActivePause]:

@@ -18,6 +18,7 @@ from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.overview import FolderOverview, Overview, Pause, build_overview, sentence
 from expandd.service.reports.overview_text import difference, lines
+from expandd.service.reports.snapshot import Reading
 
 
 def show_status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
@@ -58,6 +59,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "at": overview.at,
         "running": overview.running,
         "told_at": overview.told_at,
+        "configuration": _reading_values(overview.reading),
         "failing": [
             {"loop": printable(one.name), "since": one.since, "why": printable(one.why)} for one in overview.failing
         ],
@@ -84,6 +86,16 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "failed": [_job_values(job) | {"message": job.fault.message if job.fault else ""} for job in overview.failed],
         "original_lost": [_job_values(job) | {"noticed": job.stamps[-1].at} for job in overview.lost],
         "size_differs": [_job_values(job) | {"difference": difference(job)} for job in overview.differing],
+    }
+
+
+def _reading_values(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    return {
+        "read_at": reading.at,
+        "errors": [printable(error) for error in reading.errors],
+        "needs_restart": list(reading.needs_restart),
     }
 
 

@@ -210,6 +210,15 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
             context.log.warning("permissions.loose", why=loose)
         hook_runner.hooks = lambda: engine.settings.hooks
         watchdog = Watchdog(engine, systemd=context.systemd, failures=failures, log=context.log, wall=time.time)
+        snapshots = Snapshots(
+            engine,
+            before=before,
+            price=price,
+            log=context.log,
+            wall=time.time,
+            lost_log_lines=context.lost_lines,
+            reading=lambda: reloader.reading,
+        )
         reloader = Reloader(
             context.config,
             engine,
@@ -217,9 +226,7 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
             systemd=context.systemd,
             watchdog=watchdog,
             log=context.log,
-        )
-        snapshots = Snapshots(
-            engine, before=before, price=price, log=context.log, wall=time.time, lost_log_lines=context.lost_lines
+            told=snapshots.hear,
         )
         event_bus.also(snapshots)
 

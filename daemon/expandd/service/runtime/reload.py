@@ -1,27 +1,31 @@
-"""Reloads: a new configuration is taken whole, or not at all and with every reason."""
+"""Reloads: a new configuration is taken, but for what only a restart can change, or refused with every reason."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from expandd.adapters.config.load import keep_loaded, load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
+from expandd.domain.naming import printable
 from expandd.domain.settings import ApiSettings, Settings
 from expandd.engine.engine import Engine
 from expandd.service.observability.logs import Logger
+from expandd.service.reports.snapshot import Reading
 from expandd.service.runtime.app import FolderAccess
 from expandd.service.runtime.systemd import Notifier, Watchdog, either
 
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""
 
-KEPT = ("state_dir", "page")
-"""Keys of the top level that cannot change while it runs: locks and a listening socket are made of them.
+KEPT = ("page",)
+"""Keys of the top level whose old value stays until a restart: a listening socket is made of it.
 
-The others do, and hooks, budgets, keep_credits and metrics_file with them.
+All others can change, but for state_dir. A configuration with another one is refused whole: it is that of another
+daemon, and its folders were not judged against what lies in the state directory that is in use.
 """
 
 LOOK = 2.0
@@ -40,6 +44,7 @@ class Reloader:
         systemd: Notifier,
         watchdog: Watchdog,
         log: Logger,
+        told: Callable[[], None] = lambda: None,
         read: Callable[[Path], Settings] = load,
     ) -> None:
         self._config = config
@@ -48,7 +53,9 @@ class Reloader:
         self._systemd = systemd
         self._watchdog = watchdog
         self._log = log
+        self._told = told
         self._read = read
+        self.reading = Reading(at=time.time(), began=time.monotonic())
 
     async def run(self, asked: asyncio.Event) -> None:
         """Until cancelled: a reload each time `asked` is set; requests during one are one more."""
@@ -60,6 +67,7 @@ class Reloader:
                 # Only now: one that could not even be begun is still asked for.
                 asked.clear()
                 await self.reload()
+                self._told()
                 self._systemd.ready(self._watchdog.sentence())
             # Others may have a folder that is no longer served, once its last job is over.
             for inbox in sorted(self._folder_access.keep_only(self._engine.in_use)):
@@ -70,37 +78,42 @@ class Reloader:
 
     async def reload(self) -> None:
         """The file is read, judged together with what it names, and only then taken."""
-        before = self._engine.settings
+        before, at, began = self._engine.settings, time.time(), time.monotonic()
+        errors: Sequence[str] = ()
+        needs_restart: Sequence[str] = ()
         try:
-            settings = await asyncio.to_thread(self._read, self._config)
-            prove_reloadable(before, settings, self._config)
+            settings, needs_restart = takeable(before, await asyncio.to_thread(self._read, self._config), self._config)
             await self._folder_access.admit(settings.folders)
         except ConfigurationError as error:
-            self._refuse([str(problem) for problem in error.problems])
-            return
+            errors = [str(problem) for problem in error.problems]
         except ExpanddError as error:
-            self._refuse([str(error)])
-            return
+            errors = [str(error)]
         except Exception as error:  # noqa: BLE001 - what cannot even be judged is not taken, and the work goes on
             self._log.error("reload.bug_found", exc_info=error)
-            self._refuse(["The new configuration could not be judged: that is a fault of expandd's own, see above."])
-            return
-        self._engine.reconfigure(settings)
-        await asyncio.to_thread(remember, self._config, settings.state_dir, self._log)
-        self._watchdog.remark = ""
-        self._log.info("reload.done", **_changes(before, settings))
+            errors = ["The new configuration could not be judged: that is a fault of expandd's own, see the log."]
+        else:
+            self._engine.reconfigure(settings)
+            await asyncio.to_thread(remember, self._config, settings.state_dir, self._log)
+            self._log.info("reload.done", **_changes(before, settings))
+        self.reading = Reading(at=at, began=began, errors=tuple(errors), needs_restart=tuple(needs_restart))
+        self._watchdog.remark = self._remark(errors, needs_restart)
 
-    def _refuse(self, problems: Sequence[str]) -> None:
-        for problem in problems:
-            self._log.error("reload.error", message=problem)
-        number = len(problems)
-        self._log.error(
-            "reload.refused",
-            errors=number,
-            what_to_do="Correct them and reload again; until then everything goes on as it was configured before.",
-        )
-        config_errors = "1 error" if number == 1 else f"{number} errors"
-        self._watchdog.remark = f"new configuration refused at {time.strftime('%H:%M')}: {config_errors}, see the log"
+    def _remark(self, errors: Sequence[str], needs_restart: Sequence[str]) -> str:
+        """What systemd shows of it, "" where all was taken; the log has it whole."""
+        for text in errors:
+            self._log.error("reload.error", message=text)
+        if errors:
+            self._log.error(
+                "reload.refused",
+                errors=len(errors),
+                what_to_do="Correct them and reload again; until then everything goes on as it was configured before.",
+            )
+            number = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+            return f"new configuration refused at {time.strftime('%H:%M')}: {number}, see the log"
+        if needs_restart:
+            self._log.warning("reload.needs_restart", keys=", ".join(needs_restart))
+            return f"only a restart changes {', '.join(needs_restart)}"
+        return ""
 
 
 def remember(config: Path, state_dir: Path, log: Logger) -> None:
@@ -111,22 +124,28 @@ def remember(config: Path, state_dir: Path, log: Logger) -> None:
         log.warning("config.not_kept", state_dir=state_dir, why=str(error))
 
 
-def prove_reloadable(before: Settings, after: Settings, config: Path) -> None:
-    """Raise ConfigurationError for what can only change with a restart."""
-    keys = [key for key in ApiSettings.__slots__ if key not in RELOADED]
-    changed = [f"api.{key}" for key in keys if getattr(before.api, key) != getattr(after.api, key)]
-    changed += [key for key in KEPT if getattr(before, key) != getattr(after, key)]
-    if changed:
-        raise ConfigurationError(tuple(_needs_restart(config, key) for key in changed))
+def takeable(before: Settings, after: Settings, config: Path) -> tuple[Settings, Sequence[str]]:
+    """What of `after` can be taken while it runs, and the keys of which the old values stay until a restart.
+
+    Raises ConfigurationError where nothing can be taken.
+    """
+    if after.state_dir != before.state_dir:
+        raise ConfigurationError((_another_state(config, before.state_dir, after.state_dir),))
+    of_api = [key for key in ApiSettings.__slots__ if key not in RELOADED]
+    stay = [key for key in of_api if getattr(before.api, key) != getattr(after.api, key)]
+    api = replace(after.api, **{key: getattr(before.api, key) for key in stay})
+    kept = [key for key in KEPT if getattr(before, key) != getattr(after, key)]
+    settings = replace(after, api=api, **{key: getattr(before, key) for key in kept})
+    return settings, [*(f"api.{key}" for key in stay), *kept]
 
 
-def _needs_restart(config: Path, key: str) -> Problem:
+def _another_state(config: Path, before: Path, after: Path) -> Problem:
     return Problem(
         where=str(config),
-        path=key,
-        expected="what it was at the start",
-        found="another value",
-        hint="This key changes only with a restart: systemctl restart expandd.",
+        path="state_dir",
+        expected=f"what it was at the start ({printable(before)})",
+        found=printable(after),
+        hint="It changes only with a restart, and the rest of the file with it: systemctl restart expandd.",
     )
 
 

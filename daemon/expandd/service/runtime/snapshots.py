@@ -14,7 +14,7 @@ from expandd.domain.events import Event
 from expandd.engine.engine import Engine
 from expandd.service.observability.logs import Logger
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.snapshot import ActivePause, Due, InboxNow, LoopFailing, Snapshot, write_snapshot
+from expandd.service.reports.snapshot import ActivePause, Due, InboxNow, LoopFailing, Reading, Snapshot, write_snapshot
 from expandd.service.runtime.app import EventBus
 from expandd.service.runtime.systemd import either
 
@@ -46,6 +46,7 @@ class Snapshots:
         log: Logger,
         wall: Callable[[], float],
         lost_log_lines: Callable[[], int] = lambda: 0,
+        reading: Callable[[], Reading | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._before = before
@@ -53,6 +54,7 @@ class Snapshots:
         self._log = log
         self._wall = wall
         self._lost_log_lines = lost_log_lines
+        self._reading = reading
         self._written: Snapshot | None = None
         self._failing = False
         self._heard = asyncio.Event()
@@ -60,6 +62,10 @@ class Snapshots:
 
     def __call__(self, event: Event) -> None:  # noqa: ARG002 - that something happened is all that matters
         """A subscriber like any other: what happens is told soon."""
+        self.hear()
+
+    def hear(self) -> None:
+        """Something is to be told soon."""
         self._heard.set()
 
     async def run(self) -> None:
@@ -94,6 +100,7 @@ class Snapshots:
             failing=tuple(LoopFailing(one.name, one.since, one.why) for one in self._engine.supervisor.failing),
             account_shared_with=self._engine.account.shared_with,
             lost_log_lines=self._lost_log_lines(),
+            reading=self._reading(),
         )
 
     def _credits(self) -> tuple[Decimal | None, float | None]:
