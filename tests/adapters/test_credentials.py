@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.credentials import Credentials, find_credentials, handed_over
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import ApiSettings
 
@@ -37,6 +37,26 @@ def test_systemd_comes_before_the_file_and_the_file_before_the_environment(tmp_p
     assert find_credentials(ApiSettings(), TOKENS).origin == "the environment"
 
 
+def test_each_source_says_how_its_login_is_corrected_and_only_a_file_is_read_again_by_itself(tmp_path: Path) -> None:
+    api = file(tmp_path / "file", "PIKTID_ACCESS_TOKEN=a")
+    said = {"environment": find_credentials(ApiSettings(), TOKENS).correct, "file": find_credentials(api, {}).correct}
+    for unit in ("expandd.service", "expandd@shop.service"):
+        (tmp_path / unit).mkdir()
+        (tmp_path / unit / "piktid").write_text("PIKTID_ACCESS_TOKEN=a")
+        said[unit] = find_credentials(api, {"CREDENTIALS_DIRECTORY": str(tmp_path / unit)}).correct
+
+    assert "restart expandd" in said["environment"]
+    assert "by itself" in said.pop("file")
+    assert not any("by itself" in text for text in said.values())
+    assert said["expandd.service"].startswith("Correct /etc/expandd/piktid, ")
+    assert "systemctl restart expandd.service" in said["expandd.service"]
+    assert said["expandd@shop.service"].startswith("Correct /etc/expandd/shop.piktid, ")
+
+
+def test_a_configuration_of_no_service_is_handed_nothing(tmp_path: Path) -> None:
+    assert handed_over(tmp_path / "config.yaml") is None
+
+
 def test_a_source_that_does_not_exist_is_passed_over(tmp_path: Path) -> None:
     api = ApiSettings(credentials_file=tmp_path / "none")
     environ = {**TOKENS, "CREDENTIALS_DIRECTORY": str(tmp_path)}
@@ -54,6 +74,7 @@ def test_a_source_with_tokens_and_login_gives_both(tmp_path: Path) -> None:
         email="me@example.com",
         password="pa ss#'word",
         origin=f"the file {tmp_path / 'file'}",
+        correct=f"Correct it in {tmp_path / 'file'}: expandd reads that again by itself, within minutes.",
     )
 
 

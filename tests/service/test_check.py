@@ -163,7 +163,7 @@ async def test_a_credentials_file_that_all_can_read_is_a_warning(tmp_path: Path)
 @pytest.mark.parametrize(
     ("reason", "code", "sentence"),
     [
-        (PauseReason.LOGIN_REFUSED, 78, f"Login: refused by {URL} (why). Correct the credentials in the environment, or get new ones."),
+        (PauseReason.LOGIN_REFUSED, 78, f"Login: refused by {URL}. why"),
         (PauseReason.ENDPOINT_NOT_FOUND, 78, f"Service: {URL} does not know the request (why). Correct api.base_url in the configuration."),
         (PauseReason.API_UNREACHABLE, 4, f"Service: {URL} cannot be reached (why). Check the network and api.base_url; the daemon would wait and go on by itself."),
         (PauseReason.RATE_LIMITED, 4, f"Service: {URL} asks to slow down (why). Check again in a minute; the daemon would wait by itself."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
-PAIR = Credentials(access_token="access-0", refresh_token="refresh-0", origin="a test")
+PAIR = Credentials(access_token="access-0", refresh_token="refresh-0", origin="a test", correct="Correct the test.")
 LOGIN = Credentials(email="studio@example.com", password="pass:wörd", origin="a test")
 ACCESS_ONLY = Credentials(access_token="access-0", origin="a test")
 

@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import stat
+import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -25,6 +26,7 @@ LONGEST_FILE = 1 << 16
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 _COMMENT = re.compile(r"\s#")
+_LINES = f"Write {ACCESS_TOKEN}=… and {REFRESH_TOKEN}=…, or {EMAIL}=… and {PASSWORD}=…, as lines into it, mode 0600."
 _WAYS = (
     f"Put {ACCESS_TOKEN}=… (and {REFRESH_TOKEN}=…), or {EMAIL}=… and {PASSWORD}=…, as lines into a file and name it as "
     "api.credentials_file; or give it to systemd as the credential 'piktid'; or set the same names in the environment."
@@ -36,7 +38,8 @@ _USABLE = f"{ACCESS_TOKEN}, or {EMAIL} and {PASSWORD}"
 class Credentials:
     """What the API knows the account by: a token pair, an e-mail address with its password, or both.
 
-    `origin` says in words where they come from. `loose_permissions` when others on this machine can read that file.
+    `origin` says in words where they come from, `correct` how they are corrected there. `loose_permissions` when others
+    on this machine can read that file.
     """
 
     access_token: str = ""
@@ -44,6 +47,7 @@ class Credentials:
     email: str = ""
     password: str = ""
     origin: str = ""
+    correct: str = ""
     loose_permissions: bool = False
 
     @property
@@ -74,16 +78,84 @@ def find_credentials(api: ApiSettings, environ: Mapping[str, str]) -> Credential
             return credentials
     given = {name: environ[name] for name in NAMES if environ.get(name)}
     if given:
-        return _checked(given, "the environment", "environment")
+        return _checked(given, _OF_ENVIRONMENT, "environment")
     raise _none_found(api)
 
 
-def _files(api: ApiSettings, environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where credentials come from, in words, and how they are corrected there, in a sentence."""
+
+    words: str
+    correct: str
+
+
+_OF_ENVIRONMENT = _Origin("the environment", "Set it right in the environment, and restart expandd.")
+
+
+def _of_file(path: Path) -> _Origin:
+    where = printable(path)
+    return _Origin(f"the file {where}", f"Correct it in {where}: expandd reads that again by itself, within minutes.")
+
+
+def _of_systemd(unit: str) -> _Origin:
+    file = _LOGIN_FILES.get(unit) or (f"/etc/expandd/{found[1]}.piktid" if (found := _INSTANCE.fullmatch(unit)) else "")
+    what = f"{file}, or whatever else its LoadCredential= names" if file else "the file that its LoadCredential= names"
+    correct = f"Correct {what}, then `systemctl restart {unit}`: systemd hands it over only at a start."
+    return _Origin("systemd's credential 'piktid'", correct)
+
+
+_LOGIN_FILES = {"expandd.service": "/etc/expandd/piktid"}
+_INSTANCE = re.compile(r"expandd@([^/]+)\.service")
+
+
+def _files(api: ApiSettings, environ: Mapping[str, str]) -> Iterator[tuple[Path, _Origin]]:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if directory:
-        yield Path(directory) / "piktid", "systemd's credential 'piktid'"
+        # systemd calls it after the unit.
+        unit = Path(directory).name
+        yield Path(directory) / "piktid", _of_systemd(unit if unit.endswith(".service") else "expandd.service")
     if api.credentials_file:
-        yield api.credentials_file, f"the file {printable(api.credentials_file)}"
+        yield api.credentials_file, _of_file(api.credentials_file)
+
+
+_CONFIGURATIONS = Path("/etc/expandd")
+_HANDED_OVER = re.compile(r"^LoadCredential(Encrypted)?=piktid:(/.*)$", re.MULTILINE)
+
+
+def handed_over(config: Path) -> Credentials | None:
+    """What the service of this configuration gets from systemd, read as root; None where there is no such service.
+
+    Raises ConfigurationError when it cannot be used: then the service does not start.
+    """
+    if config.absolute().parent != _CONFIGURATIONS or config.suffix != ".yaml":
+        return None
+    unit = "expandd.service" if config.stem == "config" else f"expandd@{config.stem}.service"
+    asked = _output("systemctl", "show", "--property=LoadCredential,LoadCredentialEncrypted", unit)
+    if asked is None or not (found := _HANDED_OVER.search(asked.decode("utf-8", "surrogateescape"))):
+        return None
+    path = Path(found[2])
+    origin = replace(_of_systemd(unit), words=f"{printable(path)}, which systemd hands to {unit}")
+    if found[1]:
+        plain = _output("systemd-creds", "decrypt", "--name=piktid", str(path), "-")
+        if plain is None:
+            raise _unusable(printable(path), "a login that this machine can decrypt", "none", "Encrypt it anew.")
+        return _checked(_parsed(plain.decode("utf-8", "replace"), printable(path)), origin, printable(path))
+    credentials = _from_file(path, origin)
+    if credentials is None:
+        raise _unusable(printable(path), f"the login that systemd hands to {unit}", "no such file", _LINES)
+    return credentials
+
+
+def _output(*command: str) -> bytes | None:
+    """What a program prints; None where it is missing or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, check=True, timeout=_PATIENCE).stdout  # noqa: S603 - systemd's own
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+_PATIENCE = 20.0
 
 
 def _none_found(api: ApiSettings) -> ConfigurationError:
@@ -93,7 +165,7 @@ def _none_found(api: ApiSettings) -> ConfigurationError:
     return ConfigurationError((problem,))
 
 
-def _from_file(path: Path, origin: str) -> Credentials | None:
+def _from_file(path: Path, origin: _Origin) -> Credentials | None:
     """None when there is no such file."""
     where = printable(path)
     try:
@@ -143,7 +215,7 @@ def _unquoted(value: str, here: str) -> str:
     return value
 
 
-def _checked(given: Mapping[str, str], origin: str, where: str, *, loose: bool = False) -> Credentials:
+def _checked(given: Mapping[str, str], origin: _Origin, where: str, *, loose: bool = False) -> Credentials:
     for name in (ACCESS_TOKEN, REFRESH_TOKEN):
         if not re.fullmatch(r"[!-~]*", given.get(name, "")):
             raise _unusable(where, f"a token in {name}", "spaces or signs that no token has", "Copy it once more.")
@@ -157,7 +229,8 @@ def _checked(given: Mapping[str, str], origin: str, where: str, *, loose: bool =
         refresh_token=given.get(REFRESH_TOKEN, ""),
         email=given.get(EMAIL, "") if login else "",
         password=given.get(PASSWORD, "") if login else "",
-        origin=origin,
+        origin=origin.words,
+        correct=origin.correct,
         loose_permissions=loose,
     )
 

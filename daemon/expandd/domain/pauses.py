@@ -86,6 +86,7 @@ class PauseReason(Enum):
         "Put a login that works where it was read from; where systemd hands it over, restart the service then.",
         Blocks.CALLS,
         Lifted.BY_REPAIR,
+        Trait.SAYS_REMEDY,
     )
     ENDPOINT_NOT_FOUND = (
         "endpoint_not_found",

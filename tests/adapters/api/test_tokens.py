@@ -93,7 +93,7 @@ async def test_a_second_401_is_about_the_credentials(server: ScriptedServer, tmp
     server.on(POLL, UNAUTHORIZED)
     server.on(REFRESH, pair_answer(1))
     async with client(server, tmp_path) as api:
-        with pytest.raises(AccountAway, match="does not accept the credentials") as caught:
+        with pytest.raises(AccountAway, match=r"does not accept the login .* Correct the test") as caught:
             await api.history("x")
     assert reason(caught) is PauseReason.LOGIN_REFUSED
     assert len(server.requests(POLL)) == 2

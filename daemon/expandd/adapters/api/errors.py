@@ -215,12 +215,9 @@ def nonsense(endpoint: Endpoint, answer: Answer) -> AccountAway:
     return unreachable(endpoint, f"answered with something that is not its own: {heard(answer)}")
 
 
-def rejected(why: str) -> AccountAway:
-    return AccountAway(
-        PauseReason.LOGIN_REFUSED,
-        f"The API does not accept the credentials ({why}). Put a new token pair, or e-mail and password, where the "
-        "configured credentials are read from. A file is read again by itself, what systemd gives after a restart.",
-    )
+def rejected(why: str, correct: str = "Correct them where they are read from.") -> AccountAway:
+    """`correct` says how the ones that were used are corrected."""
+    return AccountAway(PauseReason.LOGIN_REFUSED, f"The API does not accept the login ({why}). {correct}")
 
 
 def lost(why: str) -> OutcomeUnknown:

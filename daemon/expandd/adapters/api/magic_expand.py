@@ -229,7 +229,7 @@ class MagicExpand:
             raise Later("the token was renewed; the next call uses the new one")
         reply = await send(_bearer(renewed))
         if status(reply) == UNAUTHORIZED:
-            raise errors.rejected(f"a new token was refused too: {errors.heard(_read(reply))}")
+            raise self._tokens.rejected(f"a new token was refused too: {errors.heard(_read(reply))}")
         return reply
 
     async def _ask(

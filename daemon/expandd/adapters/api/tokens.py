@@ -188,6 +188,9 @@ class Secrets(Protocol):
     def password(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def correct(self) -> str:
+        """How they are corrected, in a sentence."""
 
 
 class Tokens:
@@ -207,6 +210,11 @@ class Tokens:
         self._tasks: set[asyncio.Task[Pair]] = set()
         self._ahead_from = 0.0
         self._refused_login = ("", 0.0)
+        self._correct = ""
+
+    def rejected(self, why: str) -> AccountAway:
+        """The API takes none of what was configured when it was asked for last."""
+        return errors.rejected(why, self._correct) if self._correct else errors.rejected(why)
 
     async def close(self) -> None:
         """Wait for a refresh that is under way: its pair must reach the disk."""
@@ -264,9 +272,11 @@ class Tokens:
 
     def _configured(self) -> Secrets:
         try:
-            return self._credentials()
+            found = self._credentials()
         except (ExpanddError, OSError, ValueError) as error:
-            raise errors.rejected(f"they cannot be read: {error}") from error
+            raise errors.rejected(f"it cannot be read: {error}") from error
+        self._correct = found.correct
+        return found
 
     async def _inherited(self, configured: Secrets) -> Pair:
         """The pair to start from: the stored one if it descends from what is configured now, else that itself.
@@ -292,7 +302,7 @@ class Tokens:
     async def _adopted(self, configured: Secrets, refresh_token: str, sent: tuple[str, ...]) -> Pair:
         texts = (configured.access_token, refresh_token)
         if any(text and not replies.sendable(text) for text in texts):
-            raise errors.rejected("the configured token holds characters that no token has")
+            raise self.rejected("the configured token holds characters that no token has")
         pair = Pair(
             access_token=configured.access_token,
             refresh_token=refresh_token,
@@ -317,7 +327,7 @@ class Tokens:
                 return fresh
         if configured.email and configured.password:
             return await self._logged_in(configured, pair)
-        raise errors.rejected(_why_not(pair))
+        raise self.rejected(_why_not(pair))
 
     async def _refreshed(self, pair: Pair) -> Pair | None:
         """The pair that follows `pair`; None when the API refused, or may have used up the token without saying.
@@ -362,7 +372,7 @@ class Tokens:
         fingerprint, since = self._refused_login
         # As above: seen from before the refusal, the pause is over.
         if fingerprint == configured.fingerprint and 0 <= self._clock.wall() - since < LOGIN_PAUSE:
-            raise errors.rejected("e-mail and password were refused a moment ago")
+            raise self.rejected("e-mail and password were refused a moment ago")
         try:
             reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)
         except (NeverSentError, MaybeReceivedError) as error:
@@ -376,7 +386,7 @@ class Tokens:
     def _login_fault(self, answer: Answer, reply: Reply, configured: Secrets) -> ExpanddError:
         if answer.status in (400, 401, 403, 422) and answer.shape is not replies.Shape.PAGE:
             self._refused_login = (configured.fingerprint, self._clock.wall())
-            return errors.rejected(f"it answered {errors.heard(answer)} to e-mail and password")
+            return self.rejected(f"it answered {errors.heard(answer)} to e-mail and password")
         if answer.succeeded:
             return errors.nonsense(Endpoint.TOKENS, answer)
         return errors.fault(Endpoint.TOKENS, answer, self._retry_after(reply))
@@ -411,5 +421,5 @@ def _basic(configured: Secrets) -> Mapping[str, str]:
 
 def _why_not(pair: Pair) -> str:
     if not pair.access_token:
-        return "there are none"
+        return "there is none"
     return "the access token was refused, and no refresh token could renew it"

@@ -17,16 +17,23 @@ from expandd.service.cli.verbs import CONFIG, JSON, Name, as_owner, presets, tol
 @CONFIG
 @click.option("--offline", is_flag=True, help="The configuration and its folders alone; asks nobody.")
 @told
-@as_owner
 def check(config: Path, *, offline: bool) -> int:
     """Check configuration, folders, login, credits and clock.
 
     It names every error of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
     code 4 says that the API cannot be reached just now, 78 that there is something to correct.
+
+    Called by root, it works as the service's user, with the login that systemd hands to the service.
     """
+    from expandd.adapters.credentials import handed_over
+    from expandd.service.cli.owner import act_as_owner
     from expandd.service.runtime.entry import run_check
 
-    return run_check(config, os.environ, offline=offline)
+    # Before the rights of root are given up: the service's user cannot read the file.
+    by_hand = os.geteuid() == 0 and not offline and "CREDENTIALS_DIRECTORY" not in os.environ
+    login = handed_over(config) if by_hand else None
+    act_as_owner(config)
+    return run_check(config, os.environ, offline=offline, login=login)
 
 
 @click.command()

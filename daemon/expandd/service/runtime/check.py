@@ -59,12 +59,14 @@ async def check(
     api_factory: ApiFactory,
     say: Say,
     offline: bool = False,
+    login: Credentials | None = None,
     wall: Callable[[], float] = time.time,
     decoders_factory: DecodersFactory = PillowImages,
 ) -> int:
     """Say line by line whether expandd could run with `config`; the exit code: 0, 4 (service away), 78 (to correct).
 
-    `offline` looks at the configuration and its folders alone.
+    `offline` looks at the configuration and its folders alone. `login` stands in place of the one that this process is
+    given.
     """
     try:
         settings = load(config)
@@ -75,7 +77,7 @@ async def check(
             say(f"Warning: {loose}")
         if offline:
             return FINE
-        credentials = find_credentials(settings.api, environ)
+        credentials = login or find_credentials(settings.api, environ)
     except ConfigurationError as error:
         _say_problems(error, say)
         return CONFIGURATION
@@ -145,7 +147,7 @@ async def _ask(
         _say_problems(error, say)
         return CONFIGURATION
     except AccountAway as error:
-        return _away(error, settings, credentials, say)
+        return _away(error, settings, say)
     except Later as error:
         say(f"Service: no useful answer from {settings.api.base_url} ({error}). Check again in a minute.")
         return WAITING
@@ -156,11 +158,11 @@ async def _ask(
     return FINE
 
 
-def _away(error: AccountAway, settings: Settings, credentials: Credentials, say: Say) -> int:
+def _away(error: AccountAway, settings: Settings, say: Say) -> int:
     url = settings.api.base_url
     match error.reason:
         case PauseReason.LOGIN_REFUSED:
-            say(f"Login: refused by {url} ({error}). Correct the credentials in {credentials.origin}, or get new ones.")
+            say(f"Login: refused by {url}. {error}")
             return CONFIGURATION
         case PauseReason.ENDPOINT_NOT_FOUND:
             say(f"Service: {url} does not know the request ({error}). Correct api.base_url in the configuration.")

@@ -137,11 +137,11 @@ def _logged(log: Logger, work: Coroutine[Any, Any, int]) -> int:
         return ExitCode.OUR_FAULT
 
 
-def run_check(config: Path, environ: Mapping[str, str], *, offline: bool) -> int:
+def run_check(config: Path, environ: Mapping[str, str], *, offline: bool, login: Credentials | None = None) -> int:
     """Everything that can be checked without starting or paying anything."""
     from expandd.service.runtime.check import check  # noqa: PLC0415 - the daemon never needs it
 
-    return asyncio.run(check(config, environ, api_factory=_api, say=print, offline=offline))
+    return asyncio.run(check(config, environ, api_factory=_api, say=print, offline=offline, login=login))
 
 
 async def batch(
