@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sqlite3
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -550,6 +551,10 @@ async def test_the_third_format_is_taken_over_in_the_words_of_today(tmp_path: Pa
     with closing(SqliteJobStore(path)) as store:
         jobs = [await store.get(job_id) for job_id in states]
         commands, holds = await store.commands(), await store.holds()
+    backup = tmp_path / "journal.sqlite.format-3"
+    with closing(sqlite3.connect(backup)) as kept:
+        assert dict(kept.execute("SELECT id, state FROM jobs")) == states
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
     today = {"intent": S.SUBMITTING, "vaulted": S.DOWNLOADED, "withdrawn": S.RETURNED}
     assert {job.id: job.state for job in jobs if job} == {

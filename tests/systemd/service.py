@@ -16,6 +16,9 @@ HOT = "/srv/expand/stories"
 PARTS = ("inbox", "outbox", "done", "error")
 LOGIN = "PIKTID_EMAIL=simulator@example.com\nPIKTID_PASSWORD=simulator\n"
 
+EXPANDD = "/opt/expandd/bin/expandd"
+TO_THE_SIMULATOR = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"
+
 SIMULATOR = """[Service]
 ExecStart=/opt/expandd/bin/expandd simulate --switch poll_limit=0.05 --switch pro=true --switch credits=1000
 """
@@ -33,22 +36,17 @@ QUICK = "[Service]\nWatchdogSec=2\nRestartSec=100ms\nTimeoutStopSec=10\n"
 
 
 def install(machine: Machine, environ: Mapping[str, str]) -> None:
-    """As systemd/README.md says, from a checkout, as root; and beside it what a test needs."""
+    """As systemd/README.md says, from a checkout, as root; with the simulator in place of the API, and a person."""
     machine.with_network("/usr/bin/python3", "-m", "venv", "/opt/expandd", environ=environ)
     pip = ("/opt/expandd/bin/pip", "install", "--quiet")
     machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements.txt", environ=environ)
     machine.with_network(*pip, "--no-deps", SOURCE, environ=environ)
-    units = f"{SOURCE}/systemd"
-    machine.run("install", "-m", "644", f"{units}/expandd.service", f"{units}/expandd@.service", "/etc/systemd/system/")
-    machine.run("install", "-D", "-m", "644", f"{units}/expandd.sysusers", "/etc/sysusers.d/expandd.conf")
-    machine.run("install", "-D", "-m", "644", f"{units}/expandd.tmpfiles", "/etc/tmpfiles.d/expandd.conf")
-    machine.run("systemd-sysusers")
-    machine.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/expandd.conf")
-    machine.write("/etc/expandd/piktid", LOGIN, 0o600)
     machine.write("/etc/systemd/system/simulator.service", SIMULATOR)
-    machine.run("useradd", "--create-home", "--groups", "expandd", "alice")
-    machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "simulator.service")
+    machine.write("/etc/expandd/piktid", LOGIN, 0o600)
+    machine.run("sh", "-c", f"sed '{TO_THE_SIMULATOR}' {SOURCE}/config.example.yaml > /etc/expandd/config.yaml")
+    machine.run(EXPANDD, "install")
+    machine.run("useradd", "--create-home", "--groups", "expandd", "alice")
 
 
 @dataclass(frozen=True, slots=True)

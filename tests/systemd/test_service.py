@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.systemd.service import HOT, LOGIN, SOURCE, Service
+from tests.systemd.service import HOT, LOGIN, SOURCE, TO_THE_SIMULATOR, Service
 
 pytestmark = pytest.mark.timeout(300)
 """The first of them installs expandd, from a package index."""
@@ -80,8 +80,7 @@ def test_what_decodes_stands_behind_both_walls_under_the_filter_of_the_unit(serv
 
 def test_the_example_is_at_work_once_it_is_installed_as_the_readme_says(service: Service) -> None:
     service.machine.run("install", "-m", "644", f"{SOURCE}/config.example.yaml", service.config)
-    simulator = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"
-    service.machine.run("sed", "-i", simulator, service.config)
+    service.machine.run("sed", "-i", TO_THE_SIMULATOR, service.config)
     service.open()
     service.start()
 

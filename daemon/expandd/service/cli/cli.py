@@ -18,7 +18,7 @@ SECTIONS = {
     "Work": ("run", "once"),
     "See": ("status", "why", "plan", "preview", "ledger", "check"),
     "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve", "reload"),
-    "Set up": ("unit", "schema", "completion", "rebuild"),
+    "Set up": ("install", "uninstall", "unit", "schema", "completion", "rebuild"),
     "Practise": ("demo", "simulate"),
 }
 
@@ -123,6 +123,39 @@ def rebuild(config: Path) -> int:
     from expandd.service.runtime.rebuild import run_rebuild
 
     return run_rebuild(config)
+
+
+INSTANCE = click.option("--instance", default="", metavar="NAME", help="For expandd@NAME.service.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print each command that would run, and run none.")
+
+
+@cli.command()
+@INSTANCE
+@DRY_RUN
+@told
+def install(*, instance: str, dry_run: bool) -> int:
+    """Make expandd a systemd service and start it, as root.
+
+    User, units, configuration, login, hot folders and a link in /usr/local/bin: each command is printed, and what is
+    so already is left alone. So it is also run after an upgrade of the program, and after a folder was added.
+    """
+    from expandd.service.runtime.install import run_install
+
+    return run_install(instance, dry_run=dry_run)
+
+
+@cli.command()
+@INSTANCE
+@DRY_RUN
+@told
+def uninstall(*, instance: str, dry_run: bool) -> int:
+    """Stop the service and remove the program. Data stays.
+
+    Configuration, login, state and hot folders are left and named. With --instance only that one goes.
+    """
+    from expandd.service.runtime.install import run_uninstall
+
+    return run_uninstall(instance, dry_run=dry_run)
 
 
 @cli.command()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from expandd.adapters.store.earlier_jobs import facts_of_columns
@@ -259,9 +261,14 @@ VERSION = len(STEPS)
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make an empty or older job database one of today, in one transaction. Raises DatabaseAway when it is newer."""
+    """Make an empty or older job database one of today, in one transaction, after a copy of the older one.
+
+    Raises DatabaseAway when it is newer, sqlite3.Error or OSError when it cannot be copied: then it is left as it is.
+    """
     if not _missing(connection):
         return
+    if version(connection):
+        _back_up(connection)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         _run(connection, _NO_VIEWS)
@@ -270,6 +277,22 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
             step(connection)
         _run(connection, _VIEWS)
         connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _back_up(connection: sqlite3.Connection) -> None:
+    """Leave a copy beside it, of this user alone, by which an older expandd can go on: journal.sqlite.format-4."""
+    path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+    backup = path.with_name(f"{path.name}.format-{version(connection)}")
+    spare = backup.with_name(f".{backup.name}")
+    spare.unlink(missing_ok=True)
+    spare.touch(mode=0o600)
+    connection.execute("VACUUM INTO ?", (str(spare),))
+    descriptor = os.open(spare, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    spare.replace(backup)
 
 
 def _missing(connection: sqlite3.Connection) -> tuple[Callable[[sqlite3.Connection], None], ...]:
