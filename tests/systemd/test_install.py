@@ -75,13 +75,3 @@ def test_an_instance_begins_once_it_has_a_login_and_goes_alone(service: Service)
     assert bakery.property("ActiveState") == "inactive"
     assert service.property("ActiveState") == "active"
     assert there(service) == list(MADE)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [(("install", "--instance", "a/b"), "a name of letters"), (("uninstall", "--instance", "../x"), "a name of")],
-)
-def test_what_cannot_be_is_refused(service: Service, words: tuple[str, ...], said: str) -> None:
-    refused = service.machine.run(EXPANDD, *words, check=False)
-
-    assert (refused.returncode, said in refused.stderr) == (2, True)

@@ -125,7 +125,6 @@ def rebuild(config: Path) -> int:
     return run_rebuild(config)
 
 
-INSTANCE = click.option("--instance", default="", metavar="NAME", help="For expandd@NAME.service.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print each command that would run, and run none.")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import shlex
 import subprocess
 import sys
@@ -31,7 +30,6 @@ SERVICES = (UNITS / "expandd.service", UNITS / "expandd@.service")
 LINK = Path("/usr/local/bin/expandd")
 SYSUSERS = Path("/etc/sysusers.d/expandd.conf")
 TMPFILES = Path("/etc/tmpfiles.d/expandd.conf")
-INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.-]*")
 
 
 EXAMPLE = "config.example.yaml"
@@ -88,7 +86,6 @@ class Service:
 def run_install(name: str, *, dry_run: bool) -> int:
     """Install the service, or bring it up to date, and start it. What is so already is left alone."""
     service = Service(name)
-    _prove_name(name)
     if not dry_run:
         _prove_here()
     # Whatever root's own is: people and the service reach what is made.
@@ -119,7 +116,6 @@ def run_install(name: str, *, dry_run: bool) -> int:
 def run_uninstall(name: str, *, dry_run: bool) -> int:
     """Stop the service and remove it. Data stays, and where it lies is said."""
     service = Service(name)
-    _prove_name(name)
     others = [] if name else sorted(path.name.removesuffix(".d") for path in UNITS.glob("expandd@?*.service.d"))
     if others:
         click.echo(
@@ -317,11 +313,6 @@ def _asked() -> str:
         return ""
     password = click.prompt("Password", hide_input=True)
     return f"PIKTID_EMAIL={email}\nPIKTID_PASSWORD={password}\n"
-
-
-def _prove_name(name: str) -> None:
-    if name and not INSTANCE.fullmatch(name):
-        raise click.BadParameter("a name of letters, digits and : _ . - is needed.", param_hint="--instance")
 
 
 def _prove_root() -> None:
