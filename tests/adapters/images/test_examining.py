@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,7 @@ from tests.support.profiles import gamma_profile, srgb_profile
 TWO: dict[str, Any] = {"save_all": True, "append_images": [drawing(70, 70)]}
 
 
-@pytest.fixture
-async def images() -> AsyncIterator[PillowImages]:
-    async with PillowImages() as pillow:
-        yield pillow
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def found_in(images: PillowImages, directory: Path, data: bytes) -> Finding:

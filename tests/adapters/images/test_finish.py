@@ -9,7 +9,6 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,7 @@ AROUND = Offsets(left=30, right=21, top=13, bottom=40)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 
 
-@pytest.fixture
-async def images() -> AsyncIterator[PillowImages]:
-    async with PillowImages() as pillow:
-        yield pillow
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -41,6 +42,8 @@ from tests.support.odd_images import (
     webp_claiming,
     webp_with_exif,
 )
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FORMATS = ("jpeg", "png", "webp")
 
@@ -89,8 +92,9 @@ print(ANSWER)
 """
 
 
-@pytest.fixture
-async def images() -> AsyncIterator[PillowImages]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def own() -> AsyncIterator[PillowImages]:
+    """Decoders that no other test has asked."""
     async with PillowImages() as pillow:
         yield pillow
 
@@ -107,7 +111,7 @@ def tell_once(descriptor: int, call: Callable[[], object]) -> None:
     loop.add_reader(descriptor, told)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def harmful() -> AsyncIterator[PillowImages]:
     async with PillowImages(program=("-c", HARMFUL)) as pillow:
         yield pillow
@@ -410,13 +414,13 @@ class TestChildren:
         found = await harmful.examine(written(tmp_path, b"once"))
         assert fault(found).code is FaultCode.UNSUPPORTED_TYPE
 
-    async def test_a_child_killed_while_it_rests_is_replaced(self, images: PillowImages, tmp_path: Path) -> None:
+    async def test_a_child_killed_while_it_rests_is_replaced(self, own: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, an_image())
-        await images.examine(path)
-        (pid,) = images.resting
+        await own.examine(path)
+        (pid,) = own.resting
         os.kill(pid, signal.SIGKILL)
-        assert isinstance(await images.examine(path), Whole)
-        assert images.resting != (pid,)
+        assert isinstance(await own.examine(path), Whole)
+        assert own.resting != (pid,)
 
     async def test_what_a_library_prints_does_not_disturb_the_answers(
         self, harmful: PillowImages, tmp_path: Path
@@ -492,14 +496,14 @@ class TestChildren:
         assert not images.resting
 
     async def test_a_child_that_is_expected_to_be_needed_is_ready_and_used(
-        self, images: PillowImages, tmp_path: Path
+        self, own: PillowImages, tmp_path: Path
     ) -> None:
-        images.expect()
-        images.expect()
-        ready = await at_rest(images)
-        images.expect()
-        await images.examine(written(tmp_path, an_image()))
-        assert images.resting == ready
+        own.expect()
+        own.expect()
+        ready = await at_rest(own)
+        own.expect()
+        await own.examine(written(tmp_path, an_image()))
+        assert own.resting == ready
         assert len(ready) == 1
 
     async def test_a_child_that_was_expected_for_nothing_ends_as_well(self) -> None:
@@ -529,14 +533,14 @@ class TestChildren:
             assert [whole.size.width for whole in found if isinstance(whole, Whole)] == list(range(64, 94))
             assert len(images.resting) == 2
 
-    async def test_a_child_ignores_the_signals_that_stop_its_daemon(self, images: PillowImages, tmp_path: Path) -> None:
+    async def test_a_child_ignores_the_signals_that_stop_its_daemon(self, own: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, an_image())
-        await images.examine(path)
-        before = images.resting
+        await own.examine(path)
+        before = own.resting
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(before[0], number)
-            await images.examine(path)
-        assert images.resting == before
+            await own.examine(path)
+        assert own.resting == before
 
     async def test_a_child_sees_no_secret_of_its_daemon(self, tmp_path: Path) -> None:
         spy = ANSWERING.replace("ANSWER", """'{"is":"not now","reason":"%s"}' % sorted(os.environ)""")
@@ -568,19 +572,6 @@ class TestChildren:
         await gone(pid)
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
-def shared(runner: asyncio.Runner) -> Iterator[PillowImages]:
-    images = PillowImages()
-    yield images
-    runner.run(images.close())
-
-
 GOOD = [an_image(name, orientation=3) for name in (*FORMATS, "tiff", "avif")] + [
     *(an_image(name) for name in ("bmp", "gif", "jpeg2000")),
     an_image("tiff", compression="tiff_lzw"),
@@ -603,9 +594,8 @@ GOOD = [an_image(name, orientation=3) for name in (*FORMATS, "tiff", "avif")] + 
 
 @settings(max_examples=examples(MORE), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(GOOD), st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=8))
-def test_no_damage_makes_anything_but_a_finding(
-    runner: asyncio.Runner,
-    shared: PillowImages,
+async def test_no_damage_makes_anything_but_a_finding(
+    images: PillowImages,
     tmp_path: Path,
     data: bytes,
     damage: list[tuple[float, bytes]],
@@ -615,18 +605,16 @@ def test_no_damage_makes_anything_but_a_finding(
         at = int(place * len(data))
         damaged[at : at + len(new)] = new
     path = written(tmp_path, bytes(damaged))
-    before = shared.resting
-    assert isinstance(runner.run(shared.examine(path)), Whole | Unfinished | Unfit)
-    assert isinstance(runner.run(shared.examine_result(path)), Whole | Unfinished | Unfit)
-    assert not before or shared.resting == before, "a child has died"
+    before = images.resting
+    assert isinstance(await images.examine(path), Whole | Unfinished | Unfit)
+    assert isinstance(await images.examine_result(path), Whole | Unfinished | Unfit)
+    assert not before or images.resting == before, "a child has died"
 
 
 @settings(max_examples=examples(EVERY_DAY), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBP"]), st.binary(max_size=300))
-def test_any_bytes_get_a_finding(
-    runner: asyncio.Runner, shared: PillowImages, tmp_path: Path, start: bytes, rest: bytes
-) -> None:
-    found = runner.run(shared.examine(written(tmp_path, start + rest)))
+async def test_any_bytes_get_a_finding(images: PillowImages, tmp_path: Path, start: bytes, rest: bytes) -> None:
+    found = await images.examine(written(tmp_path, start + rest))
     assert isinstance(found, Unfinished | Unfit)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,7 @@ from tests.support.images import CORNERS, an_image, drawing, encoded, png_claimi
 from tests.support.profiles import gamma_profile, srgb_profile
 from tests.support.textured import HEIC, textured
 
-
-@pytest.fixture
-async def images() -> AsyncIterator[PillowImages]:
-    async with PillowImages() as pillow:
-        yield pillow
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def copied(images: PillowImages, directory: Path, data: bytes) -> tuple[Prepared, Image.Image]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,7 @@ for line in sys.stdin.buffer:
 """
 
 
-@pytest.fixture
-async def images() -> AsyncIterator[PillowImages]:
-    async with PillowImages(processes=1) as pillow:
-        yield pillow
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def written(directory: Path, data: bytes) -> Path:
