@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from expandd.simulator.server import Simulator
-from tests.support.daemon import PARTS, Daemon, House, Line, names
+from tests.support.daemon import PARTS, Daemon, House, Line, names, started
 from tests.support.hanging_share import Share, hanging_share, needs_fuse
 from tests.support.images import an_image
 from tests.support.mounting import needs_mounts
@@ -72,7 +72,7 @@ def assert_all_is_delivered(
 def test_a_share_that_hangs_before_the_claim_holds_up_no_other_folder(
     house: House, share: Share, server: Simulator
 ) -> None:
-    with house.running() as daemon:
+    with started(house).running() as daemon:
         share.hang()
         drop(share.behind / "inbox")
         drop(house.folder("good") / "inbox")
@@ -91,7 +91,7 @@ def test_a_share_that_hangs_before_the_claim_holds_up_no_other_folder(
 def test_a_share_that_hangs_while_the_result_is_waited_for_and_at_its_delivery(
     house: House, share: Share, server: Simulator
 ) -> None:
-    with house.running() as daemon:
+    with started(house).running() as daemon:
         drop(share.behind / "inbox")
         daemon.wait_for("job.accepted", is_in(house.folder("bad")), times=4)
         share.hang()
@@ -106,7 +106,7 @@ def test_a_share_that_hangs_while_the_result_is_waited_for_and_at_its_delivery(
 def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
     house: House, share: Share, server: Simulator
 ) -> None:
-    with house.running() as daemon:
+    with started(house).running() as daemon:
         drop(share.behind / "inbox")
         daemon.wait_for("job.accepted", is_in(house.folder("bad")), times=4)
         share.hang()
@@ -114,7 +114,7 @@ def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
         assert daemon.stop() == 0
         stopped = time.monotonic() - began
     finished = sum(line["event"] == "job.finished" for line in daemon.lines)
-    with house.running() as daemon:
+    with started(house).running() as daemon:
         drop(house.folder("good") / "inbox")
         seconds = wait_for_good(house, daemon)
         assert_all_is_delivered(house, daemon, share, server, FILES, before=finished)
@@ -127,7 +127,7 @@ def test_a_stop_and_a_start_while_a_share_hangs_take_no_longer_than_they_may(
 def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share: Share, server: Simulator) -> None:
     both = house.config.read_text("utf-8")
     house.build(top="workers: 4\nstop_timeout: 3s", folders={"good": "offsets: {top: 10}"})
-    with house.running() as daemon:
+    with started(house).running() as daemon:
         share.hang()
         drop(share.behind / "inbox")
         house.config.write_text(both, encoding="utf-8")
@@ -149,7 +149,7 @@ def test_two_shares_that_hang_at_once_hold_up_neither_the_third_folder_nor_statu
     for part in PARTS:
         (behind / part).mkdir(parents=True)
     with hanging_share(house.folder("worse"), behind) as other:
-        with house.running() as daemon:
+        with started(house).running() as daemon:
             shares = (share, other)
             for one in shares:
                 drop(one.behind / "inbox")
@@ -165,7 +165,7 @@ def test_two_shares_that_hang_at_once_hold_up_neither_the_third_folder_nor_statu
         finished = sum(line["event"] == "job.finished" for line in daemon.lines)
         for one in shares:
             one.answer()
-        with house.running() as daemon:
+        with started(house).running() as daemon:
             daemon.wait_for("job.finished", times=3 * FILES - finished)
             assert daemon.stop() == 0
 

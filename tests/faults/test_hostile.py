@@ -23,7 +23,7 @@ import pytest
 from expandd.simulator.faults import Endpoint, Fault, FaultKind
 from expandd.simulator.server import Simulator
 from tests.e2e.test_main_job import assert_good_client
-from tests.support.daemon import Daemon, House, Line, names
+from tests.support.daemon import Daemon, House, Line, names, started
 from tests.support.failing import program
 from tests.support.images import an_image, chunk, png_claiming
 
@@ -175,7 +175,7 @@ def test_ten_gigabytes_with_the_head_of_an_image_are_not_read(quick: House, serv
     with (hot / "inbox" / "huge.png").open("wb") as file:
         file.write(an_image("png"))
         file.truncate(10 << 30)
-    with quick.running(program(quick.config, FAST)) as daemon:
+    with started(quick).running(program(quick.config, FAST)) as daemon:
         (hot / "inbox" / "good.png").write_bytes(an_image("png"))
         daemon.finished()
         daemon.wait_for("job.failed", is_over)

@@ -1,13 +1,15 @@
 """Owns processes of the real program that cost their work and not a start: forked from one that has loaded all of it.
 
 Each is a process of its own with its own arguments, environment, directory, standard streams, signals and end, as if
-it had been started; only the interpreter and the modules are there already. Run as a program this is what they are
-forked from.
+it had been started; only the interpreter and the modules are there already. Their decoders are forked too, from a
+process that has loaded what decodes: what the daemon starts is a script that stands for its decoder, ends as that
+ends, and has it killed when it is killed itself. Run as a program this is what they are forked from.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +39,21 @@ MOST = 1 << 18
 HEEDED_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC")
 """Beginnings of variables that an interpreter heeds when it starts."""
 
+
+STAND_IN = """#!{python} -IS
+import _socket, posix
+decoder = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+decoder.connect({address!r})
+streams = b"".join(number.to_bytes(4, {order!r}) for number in range(3))
+decoder.sendmsg([b"begin"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+for number in range(3):
+    posix.close(number)
+code = int(decoder.recv(16) or b"1")
+if code < 0:
+    posix.kill(posix.getpid(), -code)
+posix._exit(code)
+"""
+"""What a forked daemon starts as its decoder: it hands over its standard streams, and waits for the exit code."""
 
 LOADED_LATER = ("httpcore", "anyio._backends._asyncio", "tests.support.images")
 """What the program, or a test in its place, loads while it works."""
@@ -86,9 +103,24 @@ class Source:
         self._one_at_a_time = threading.Lock()
         self._numbers = itertools.count()
         self._heeded = _heeded(os.environ)
-        with theirs:
+        self._directory = tempfile.TemporaryDirectory(prefix="decoders-")
+        stand_in = Path(self._directory.name, "python")
+        address = f"{self._directory.name}/asked"
+        stand_in.write_text(STAND_IN.format(python=sys.executable, address=address, order=sys.byteorder))
+        stand_in.chmod(0o700)
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+            asked.bind(address)
+            asked.listen()
+            self._decoders = subprocess.Popen(
+                [*PYTHON, "tests.support.forked", "decoders", str(asked.fileno())],
+                stdin=subprocess.PIPE,
+                pass_fds=[asked.fileno()],
+                start_new_session=True,
+            )
             self._process = subprocess.Popen(
-                [*PYTHON, "tests.support.forked"], stdin=theirs.fileno(), start_new_session=True
+                [*PYTHON, "tests.support.forked", "programs", str(stand_in)],
+                stdin=theirs.fileno(),
+                start_new_session=True,
             )
 
     def fits(self, environ: Mapping[str, str]) -> bool:
@@ -109,6 +141,8 @@ class Source:
     def close(self) -> None:
         self._orders.close()
         self._process.wait()
+        self._decoders.communicate()
+        self._directory.cleanup()
 
     def _ask(self, order: Mapping[str, object], streams: Sequence[int] = ()) -> int:
         with self._one_at_a_time:
@@ -189,7 +223,9 @@ def _text() -> IO[str]:
     return tempfile.TemporaryFile("w+", encoding="utf-8")
 
 
-def main() -> None:
+def programs(stand_in: str) -> None:
+    # What the daemon starts its decoders with: read when its modules are loaded.
+    sys.executable = stand_in
     import expandd  # noqa: PLC0415 - the process that runs tests need not load what it does not test
 
     for module in pkgutil.walk_packages(expandd.__path__, "expandd."):
@@ -225,10 +261,7 @@ def _forked(orders: socket.socket) -> str:
 
 
 def _become(order: Mapping[str, Any], streams: Sequence[int]) -> str:
-    for standard, descriptor in enumerate(streams):
-        os.dup2(descriptor, standard)
-    for descriptor in streams:
-        os.close(descriptor)
+    _take(streams)
     os.environ.clear()
     os.environ.update(order["environ"])
     time.tzset()
@@ -238,5 +271,48 @@ def _become(order: Mapping[str, Any], streams: Sequence[int]) -> str:
     return sys.argv[0]
 
 
+def _take(streams: Sequence[int]) -> None:
+    for standard, descriptor in enumerate(streams):
+        os.dup2(descriptor, standard)
+    for descriptor in streams:
+        os.close(descriptor)
+
+
+def decoders(asked: str) -> None:
+    """Fork a decoder for each connection, until standard input ends."""
+    process = importlib.import_module("expandd.adapters.images.process")
+    process.load()
+    gc.freeze()
+    with socket.socket(fileno=int(asked)) as listener:
+        while 0 not in select.select([0, listener.fileno()], [], [])[0]:
+            connection, _ = listener.accept()
+            with connection:
+                if os.fork() == 0:
+                    _decoder(connection, process.main)
+                    return
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+
+def _decoder(connection: socket.socket, run: Callable[[], None]) -> None:
+    _, streams, _, _ = socket.recv_fds(connection, 16, 3)
+    decoder = os.fork()
+    if decoder == 0:
+        connection.close()
+        _take(streams)
+        os.setpgid(0, 0)
+        run()
+        return
+    for descriptor in streams:
+        os.close(descriptor)
+    over = os.pidfd_open(decoder)
+    if over not in select.select([connection.fileno(), over], [], [])[0]:
+        os.kill(decoder, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(decoder, 0)[1])
+    with contextlib.suppress(ConnectionError):
+        connection.send(str(code).encode())
+
+
 if __name__ == "__main__":
-    main()
+    {"programs": programs, "decoders": decoders}[sys.argv[1]](sys.argv[2])
