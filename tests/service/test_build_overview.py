@@ -22,7 +22,7 @@ from expandd.domain.job import Job, JobState, Place
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.overview import Overview, build_overview, span
+from expandd.service.reports.overview import Overview, build_overview, sentence, span
 from expandd.service.reports.overview_text import lines
 from expandd.service.reports.plan import totals
 from expandd.service.reports.snapshot import (
@@ -123,6 +123,10 @@ async def test_without_the_daemon_the_store_tells_what_is_paused_and_the_disk_wh
     overview = seen(settings)
 
     assert [pause.reason for pause in by_file] == [PauseReason.PAUSED, PauseReason.PAUSED]
+    assert sentence(by_file[0], 9.0).endswith(f"A person has paused this. `expandd resume {folder.inbox}` lifts it.")
+    assert sentence(by_file[1], 9.0).endswith(
+        "PAUSE.txt lies in the inbox and pauses this folder. Take it away and it goes on."
+    )
     assert [pause.reason for pause in overview.pauses] == [PauseReason.PAUSED, PauseReason.INBOX_UNAVAILABLE]
     assert not overview.folders[0].counted
     assert "does not run" in next(lines(overview))
@@ -140,7 +144,7 @@ async def test_what_the_running_daemon_tells_counts_only_while_it_runs(settings:
 
     assert overview.running == this_process()
     assert overview.pauses[0].why == "none left"
-    assert PauseReason.NO_CREDITS.remedy in text
+    assert "none left" in text
     assert overview.money.credits == Decimal("12.5")
     assert (overview.folders[0].watched, overview.folders[0].missed) == (False, 2)
     assert of_another.pauses == ()
@@ -208,7 +212,7 @@ def test_the_table_of_a_terminal_shows_folders_pauses_and_what_needs_a_person(se
     text = console.export_text()
 
     assert "does not run" in text
-    assert "Mount the folder" in text
+    assert " ".join(text.split()).count("Mount it or make it again") == 1
     assert "hot" in text
     assert "0?" in text
 

@@ -143,6 +143,15 @@ async def test_every_config_error_of_the_configuration_is_said_and_nobody_is_ask
     assert not api.asked
 
 
+async def test_a_folder_that_would_wait_for_its_mount_is_said(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    path.write_text(path.read_text().replace("root: hot,", "root: hot, require_mount: hot,"))
+    code, said = await checked(path, account())
+
+    assert code == 4
+    assert [line for line in said if line.startswith("Warning: hot/inbox waits: Nothing is mounted at hot,")]
+
+
 async def test_without_credentials_it_ends_with_78(tmp_path: Path) -> None:
     code, said = await checked(configured(tmp_path), account(), environ={})
     assert code == 78
@@ -164,10 +173,10 @@ async def test_a_credentials_file_that_all_can_read_is_a_warning(tmp_path: Path)
     ("reason", "code", "sentence"),
     [
         (PauseReason.LOGIN_REFUSED, 78, f"Login: refused by {URL}. why"),
-        (PauseReason.ENDPOINT_NOT_FOUND, 78, f"Service: {URL} does not know the request (why). Correct api.base_url in the configuration."),
-        (PauseReason.API_UNREACHABLE, 4, f"Service: {URL} cannot be reached (why). Check the network and api.base_url; the daemon would wait and go on by itself."),
-        (PauseReason.RATE_LIMITED, 4, f"Service: {URL} asks to slow down (why). Check again in a minute; the daemon would wait by itself."),
-        (PauseReason.NO_CREDITS, 4, "Credits: the account cannot pay (why). Buy credits; until then images wait."),
+        (PauseReason.ENDPOINT_NOT_FOUND, 78, "Service: why"),
+        (PauseReason.API_UNREACHABLE, 4, f"Service: why Check the network and api.base_url ({URL}). The daemon waits and goes on by itself."),
+        (PauseReason.RATE_LIMITED, 4, "Service: why Check again in a minute; the daemon would wait by itself."),
+        (PauseReason.NO_CREDITS, 4, "Credits: why"),
     ],
 )  # fmt: skip
 async def test_a_service_that_refuses_says_what_to_do(

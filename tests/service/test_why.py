@@ -105,7 +105,7 @@ async def test_a_job_in_progress_says_what_comes_next_when_and_what_it_waits_on(
     assert code == 0
     assert f"{place.inbox}/.expandd/job-1/image.png (it is no longer there)" in text
     assert "Last remark: it was slow." in text
-    assert "Top up the account" in text
+    assert "none left." in text
     assert "Looked at again in" in text
     assert stopped.next.startswith("expandd does not run")
     assert stopped.waits_on == ()

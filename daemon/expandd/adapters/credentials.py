@@ -120,7 +120,8 @@ def _files(api: ApiSettings, environ: Mapping[str, str]) -> Iterator[tuple[Path,
 
 
 _CONFIGURATIONS = Path("/etc/expandd")
-_HANDED_OVER = re.compile(r"^LoadCredential(Encrypted)?=piktid:(/.*)$", re.MULTILINE)
+_LOAD = re.compile(r"^\s*LoadCredential(Encrypted)?=(?:piktid:(/.*))?$", re.MULTILINE)
+"""What hands over the login; without a value it takes back what was said before."""
 
 
 def handed_over(config: Path) -> Credentials | None:
@@ -131,12 +132,15 @@ def handed_over(config: Path) -> Credentials | None:
     if config.absolute().parent != _CONFIGURATIONS or config.suffix != ".yaml":
         return None
     unit = "expandd.service" if config.stem == "config" else f"expandd@{config.stem}.service"
-    asked = _output("systemctl", "show", "--property=LoadCredential,LoadCredentialEncrypted", unit)
-    if asked is None or not (found := _HANDED_OVER.search(asked.decode("utf-8", "surrogateescape"))):
+    # With all its drop-ins, in their order. Not every systemd shows this as a property.
+    text = (_output("systemctl", "cat", unit) or b"").decode("utf-8", "surrogateescape")
+    kinds = {found[1]: found[2] for found in _LOAD.finditer(text)}
+    encrypted, named = next(((bool(kind), named) for kind, named in kinds.items() if named), (False, ""))
+    if not named:
         return None
-    path = Path(found[2])
+    path = Path(named.strip().replace("%i", config.stem))
     origin = replace(_of_systemd(unit), words=f"{printable(path)}, which systemd hands to {unit}")
-    if found[1]:
+    if encrypted:
         plain = _output("systemd-creds", "decrypt", "--name=piktid", str(path), "-")
         if plain is None:
             raise _unusable(printable(path), "a login that this machine can decrypt", "none", "Encrypt it anew.")

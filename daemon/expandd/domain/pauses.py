@@ -95,6 +95,7 @@ class PauseReason(Enum):
         Blocks.CALLS,
         Lifted.BY_REPAIR,
         Trait.OF_ACCOUNT,
+        Trait.SAYS_REMEDY,
     )
     NO_CREDITS = (
         "no_credits",
@@ -103,6 +104,7 @@ class PauseReason(Enum):
         Blocks.PAYING,
         Lifted.BY_REPAIR,
         Trait.OF_ACCOUNT,
+        Trait.SAYS_REMEDY,
     )
     CREDITS_RESERVED = (
         "credits_reserved",
@@ -119,12 +121,15 @@ class PauseReason(Enum):
         Blocks.PAYING,
         Lifted.BY_REPAIR,
         Trait.OF_ACCOUNT,
+        Trait.SAYS_REMEDY,
     )
     INBOX_UNAVAILABLE = (
         "inbox_unavailable",
         "the folder is away",
         "Mount the folder or make it again; it goes on by itself.",
         Blocks.STORING,
+        Lifted.BY_ITSELF,
+        Trait.SAYS_REMEDY,
     )
     STORAGE_UNAVAILABLE = (
         "storage_unavailable",
@@ -133,6 +138,7 @@ class PauseReason(Enum):
         Blocks.STORING,
         Lifted.BY_ITSELF,
         Trait.OF_ACCOUNT,
+        Trait.SAYS_REMEDY,
     )
     DECODER_UNAVAILABLE = (
         "decoder_unavailable",
@@ -164,3 +170,11 @@ class PauseReason(Enum):
         Lifted.BY_DECISION,
         Trait.SAYS_REMEDY,
     )
+
+
+TAKE_AWAY = "Take it away and it goes on."
+
+
+def paused_by(name: str) -> str:
+    """Why a folder is paused in whose inbox something of this name lies."""
+    return f"{name} lies in the inbox and pauses this folder. {TAKE_AWAY}"

@@ -189,15 +189,16 @@ def request_refused(answer: Answer, field: str) -> AccountAway:
     """What we send along is refused: no image is at fault, and the next one would be refused too."""
     return AccountAway(
         PauseReason.REQUEST_REFUSED,
-        f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra`; no image is at fault, "
-        "and everything that waits goes on by itself afterwards.",
+        f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra` in the configuration "
+        "and restart expandd; no image is at fault.",
     )
 
 
 def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
     return AccountAway(
         PauseReason.ENDPOINT_NOT_FOUND,
-        f"The API knows no “{endpoint.value}” at this address ({heard(answer)}). Correct `{endpoint.setting}`.",
+        f"The API knows no “{endpoint.value}” at this address ({heard(answer)}). Correct `{endpoint.setting}` in "
+        "the configuration and restart expandd.",
     )
 
 
@@ -208,6 +209,11 @@ def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None)
         f"The API {what} (“{endpoint.value}”).",
         retry_after,
     )
+
+
+def unreached(endpoint: Endpoint, error: ExpanddError) -> AccountAway:
+    """`error` begins with the host, and says what came of it."""
+    return AccountAway(PauseReason.API_UNREACHABLE, f"The API's host {error} (“{endpoint.value}”).")
 
 
 def nonsense(endpoint: Endpoint, answer: Answer) -> AccountAway:

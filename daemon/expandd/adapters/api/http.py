@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -416,14 +417,17 @@ _ON_THE_WAY = (httpx.ProxyError, httpx.ConnectError, httpx.ConnectTimeout)
 
 
 def _in_words(error: BaseException) -> str:
-    """What went wrong, with what the system said of it: "no attempt succeeded" alone tells nobody what to do."""
-    said, system, cause = str(error).strip(), "", error.__cause__ or error.__context__
+    """What went wrong, as the system says it: "no attempt succeeded" tells nobody what to do."""
+    system, cause = "", error.__cause__ or error.__context__
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno and cause.strerror:
-            system = cause.strerror
+        if isinstance(cause, ssl.SSLError):
+            system = getattr(cause, "verify_message", "") or (cause.reason or "").replace("_", " ").lower()
+        elif isinstance(cause, OSError) and cause.errno:
+            # A name that is not found has numbers of its own; asyncio's words hold addresses as Python writes them.
+            system = os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
         several = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
         cause = several or cause.__cause__ or cause.__context__
-    return said if not system or system in said else f"{said} ({system})"
+    return system or str(error).strip()
 
 
 @asynccontextmanager

@@ -124,7 +124,7 @@ class MagicExpand:
         try:
             reply = await self._authorised(send, judge=_bare_status)
         except NeverSentError as error:
-            raise errors.unreachable(Endpoint.GENERATE, f"cannot be used: {error}") from error
+            raise errors.unreached(Endpoint.GENERATE, error) from error
         except MaybeReceivedError as error:
             if error.status is not None and replies.is_success(error.status):
                 return ""
@@ -244,7 +244,7 @@ class MagicExpand:
         try:
             return await self._authorised(send, repeat=repeat)
         except TransportError as error:
-            raise errors.unreachable(endpoint, f"cannot be used: {error}") from error
+            raise errors.unreached(endpoint, error) from error
 
     def _require(self, endpoint: Endpoint, answer: Answer, reply: Reply) -> None:
         if not answer.succeeded:

@@ -342,7 +342,7 @@ class Tokens:
             reply = await self._http.send("PUT", PATH, headers={}, body=body, once=True)
         except NeverSentError as error:
             await self._file.store(pair)
-            raise errors.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
+            raise errors.unreached(Endpoint.TOKENS, error) from error
         except MaybeReceivedError:
             return None
         answer = replies.read(reply.status, reply.body, packed=reply.packed)
@@ -376,7 +376,7 @@ class Tokens:
         try:
             reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)
         except (NeverSentError, MaybeReceivedError) as error:
-            raise errors.unreachable(Endpoint.TOKENS, f"could not be asked: {error}") from error
+            raise errors.unreached(Endpoint.TOKENS, error) from error
         answer = replies.read(reply.status, reply.body, packed=reply.packed)
         pair = await self._taken(answer, before)
         if pair is None:

@@ -65,7 +65,7 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
     if error.errno == errno.ETIMEDOUT:
         return FolderAway(
             PauseReason.INBOX_UNAVAILABLE,
-            f"The disk of {where} does not answer. Is the share's server there? expandd goes on by itself.",
+            f"The disk of {where} does not answer. See to the share's server; expandd goes on by itself.",
         )
     if error.errno in _FULL:
         return FolderAway(
@@ -81,7 +81,10 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
             PauseReason.STORAGE_UNAVAILABLE,
             f"expandd is not allowed to do its work in {where} ({reason}). Correct its permissions or mount options.",
         )
-    return FolderAway(PauseReason.INBOX_UNAVAILABLE, f"{where} cannot be used ({reason}). Is it there, and mounted?")
+    return FolderAway(
+        PauseReason.INBOX_UNAVAILABLE,
+        f"{where} cannot be used ({reason}). Mount it or make it again; expandd goes on by itself.",
+    )
 
 
 def remedy(error: OSError) -> str:

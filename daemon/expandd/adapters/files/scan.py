@@ -383,7 +383,9 @@ def counted(folder: HotFolder) -> FolderCount:
         return FolderCount(away=str(error))
     except OSError as error:
         what = printable(error.filename or folder.inbox)
-        return FolderCount(away=f"{what} cannot be read ({error.strerror}). Is its disk mounted?")
+        return FolderCount(
+            away=f"{what} cannot be read ({error.strerror}). Mount it or make it again; expandd goes on by itself."
+        )
     return FolderCount(
         waiting=waiting,
         oldest=ages.oldest,
@@ -436,4 +438,5 @@ def _explains(path: Path, known: frozenset[str], looking: Scanner) -> bool:
 
 
 def _no_answer(folder: HotFolder) -> FolderCount:
-    return FolderCount(away=f"The disk of {printable(folder.inbox)} gives no answer. Is the share's server there?")
+    disk = f"The disk of {printable(folder.inbox)}"
+    return FolderCount(away=f"{disk} gives no answer. See to the share's server; expandd goes on by itself.")

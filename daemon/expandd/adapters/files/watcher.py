@@ -343,7 +343,9 @@ class _Overflow(logging.Handler):
 
 def _refused(inbox: Path, error: OSError) -> FolderAway:
     reason = _LIMITS.get(error.errno or 0) or f" ({error.strerror or error})"
-    return FolderAway(PauseReason.INBOX_UNAVAILABLE, f"{printable(inbox)} cannot be watched{reason}.")
+    return FolderAway(
+        PauseReason.INBOX_UNAVAILABLE, f"{printable(inbox)} cannot be watched{reason}; it is tried again by itself."
+    )
 
 
 def _directories(inbox: Path) -> int:

@@ -167,7 +167,8 @@ class Account:
         elif self.at is not None and self.credits is None:
             self._pause.close(
                 PauseReason.CREDITS_RESERVED,
-                "The API does not say how many credits the account has, so `keep_credits` cannot be kept.",
+                "The API does not say how many credits the account has, so `keep_credits` cannot be kept. Take it out "
+                "to go on all the same.",
             )
         elif self.credits is not None and self.credits - self._price < keep:
             self._pause.close(

@@ -170,7 +170,9 @@ class Inbox:
             raise
         except Exception as error:  # noqa: BLE001 - at the start one folder must not keep the others back
             self._emit(BugFound(f"the look into {printable(self.folder.inbox)}", error))
-            self._breaker.away(FolderAway(PauseReason.INBOX_UNAVAILABLE, "It could not be looked into."))
+            self._breaker.away(
+                FolderAway(PauseReason.INBOX_UNAVAILABLE, "It could not be looked into; that is tried again by itself.")
+            )
 
     async def run(self) -> None:
         """Until cancelled, or ended."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expandd.domain.errors import FolderAway
 from expandd.domain.events import WatchRenewed
-from expandd.domain.pauses import PauseReason
+from expandd.domain.pauses import PauseReason, paused_by
 from expandd.domain.selection import PAUSE_NAMES
 from expandd.domain.settings import HotFolder, Watch
 from expandd.domain.settle import InboxState
@@ -48,8 +48,7 @@ class PauseFile:
 
     def _set(self, name: str) -> None:
         if name:
-            why = f"{name} lies in the inbox and pauses this folder. Take it away and it goes on."
-            self._pause.close(PauseReason.PAUSED, why)
+            self._pause.close(PauseReason.PAUSED, paused_by(name))
         else:
             self._pause.open()
 

@@ -72,7 +72,8 @@ class RequestRefusals:
             return AccountAway(
                 PauseReason.REQUEST_REFUSED,
                 f"The API has refused {SEVERAL} images in the same words and accepted none since expandd was started: "
-                f"{refusal.fault.message} It may be about `api.generate_extra` ({self._added}); no file is at fault.",
+                f"{refusal.fault.message} It may be about `api.generate_extra` ({self._added}); no file is at fault. "
+                "Correct it in the configuration and restart expandd.",
             )
         return Later(refusal.fault.message) if tries[job.id] < TRIES else None
 

@@ -60,7 +60,7 @@ class WorkFolders:
         found = await self._folders.directory_identity(work)
         if found is None:
             raise FolderAway(
-                PauseReason.INBOX_UNAVAILABLE, f"The work folder {printable(work)} is not there. Is its disk mounted?"
+                PauseReason.INBOX_UNAVAILABLE, f"The work folder {printable(work)} is not there. Mount its disk."
             )
         elsewhere = found[0] != job.source.identity.device and job.attempts < MOST_TRIES
         if elsewhere and await self._folders.directory_identity(job.work_dir) is None:

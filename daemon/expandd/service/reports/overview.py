@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
-from expandd.domain.pauses import Blocks, PauseReason
+from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
 from expandd.domain.settings import Budget, HotFolder, Settings
 from expandd.domain.spending import Spent, Today
 from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
@@ -192,8 +193,7 @@ def current_pauses(
         yield from _ordered(settings, store)
         for folder, count in zip(settings.folders, counts, strict=True):
             if count.pause:
-                why = f"{count.pause} lies in the inbox and pauses this folder."
-                yield _pause(folder.inbox, PauseReason.PAUSED, why, 0.0)
+                yield _pause(folder.inbox, PauseReason.PAUSED, paused_by(count.pause), 0.0)
     known = (
         {pause.inbox for pause in snapshot.pauses if pause.reason is PauseReason.INBOX_UNAVAILABLE}
         if snapshot
@@ -214,7 +214,16 @@ def _ordered(settings: Settings, store: Queries | None) -> Iterator[Pause]:
 
 
 def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
-    return Pause(inbox=inbox, reason=reason, why=why, since=since, lifts=reason.remedy)
+    return Pause(inbox=inbox, reason=reason, why=why, since=since, lifts=_lifts(inbox, reason, why))
+
+
+def _lifts(inbox: Path | None, reason: PauseReason, why: str) -> str:
+    """What lifts this pause: of those that people set, each in its own way."""
+    if reason is not PauseReason.PAUSED:
+        return reason.remedy
+    if TAKE_AWAY in why:
+        return TAKE_AWAY
+    return f"`expandd resume {shlex.quote(printable(inbox))}` lifts it." if inbox else "`expandd resume` lifts it."
 
 
 def _of_breaker(pause: ActivePause) -> Pause:
@@ -223,7 +232,7 @@ def _of_breaker(pause: ActivePause) -> Pause:
         reason=pause.reason,
         why=pause.why,
         since=pause.since,
-        lifts=pause.reason.remedy,
+        lifts=_lifts(pause.inbox, pause.reason, pause.why),
         again_at=pause.again_at,
     )
 
@@ -241,7 +250,7 @@ def sentence(pause: Pause, now: float) -> str:
     again = ""
     if pause.again_at is not None and pause.again_at > now:
         again = f" Tried again within {span(pause.again_at - now)}."
-    lifts = "" if pause.reason.says_remedy else f" {pause.lifts}"
+    lifts = "" if pause.reason.says_remedy or pause.lifts in pause.why else f" {pause.lifts}"
     return f"{what}{since}: {ended(printable(pause.why))}{lifts}{again}"
 
 

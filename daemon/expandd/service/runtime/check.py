@@ -10,13 +10,14 @@ from typing import Protocol
 
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.files.mount_guard import MountGuard
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.process import Ready
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks import account_holder, holder
 from expandd.domain.api_types import Account
-from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, Later
+from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, FolderAway, Later
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
@@ -75,8 +76,9 @@ async def check(
             say(_about(folder))
         for loose in looseness(settings.folders, settings.state_dir):
             say(f"Warning: {loose}")
+        mounted = _say_mounts(settings, say)
         if offline:
-            return FINE
+            return FINE if mounted else WAITING
         credentials = login or find_credentials(settings.api, environ)
     except ConfigurationError as error:
         _say_problems(error, say)
@@ -86,7 +88,19 @@ async def check(
         say("Warning: every user of this machine can read that file. Close it: chmod 600, owned by the daemon's user.")
     decodes = await _say_decoders(decoders_factory, say)
     answered = await _ask(settings, credentials, api_factory, say, wall)
-    return answered if decodes else answered or WAITING
+    return answered if decodes and mounted else answered or WAITING
+
+
+def _say_mounts(settings: Settings, say: Say) -> bool:
+    """Whether all is mounted that folders require; a line for each folder that would wait for it."""
+    away: list[Path] = []
+    for folder in settings.folders:
+        try:
+            MountGuard([folder]).check(folder.inbox)
+        except FolderAway as error:
+            away.append(folder.inbox)
+            say(f"Warning: {printable(folder.inbox)} waits: {error}")
+    return not away
 
 
 async def _say_decoders(factory: DecodersFactory, say: Say) -> bool:
@@ -165,19 +179,14 @@ def _away(error: AccountAway, settings: Settings, say: Say) -> int:
             say(f"Login: refused by {url}. {error}")
             return CONFIGURATION
         case PauseReason.ENDPOINT_NOT_FOUND:
-            say(f"Service: {url} does not know the request ({error}). Correct api.base_url in the configuration.")
+            say(f"Service: {error}")
             return CONFIGURATION
         case PauseReason.NO_CREDITS:
-            say(f"Credits: the account cannot pay ({error}). Buy credits; until then images wait.")
+            say(f"Credits: {error}")
         case PauseReason.RATE_LIMITED:
-            say(
-                f"Service: {url} asks to slow down ({error}). Check again in a minute; the daemon would wait by itself."
-            )
+            say(f"Service: {error} Check again in a minute; the daemon would wait by itself.")
         case _:
-            say(
-                f"Service: {url} cannot be reached ({error}). "
-                "Check the network and api.base_url; the daemon would wait and go on by itself.",
-            )
+            say(f"Service: {error} Check the network and api.base_url ({url}). The daemon waits and goes on by itself.")
     return WAITING
 
 
