@@ -245,6 +245,27 @@ async def test_what_is_to_be_kept_is_kept_however_many_images_are_begun_at_once(
     assert workshop.api.credits < 3 + price or workshop.names("inbox") == []
 
 
+async def test_credits_are_at_most_a_minute_old_while_images_are_paid_for_and_not_asked_for_otherwise(
+    make_workshop: Make,
+) -> None:
+    workshop = make_workshop(workers=1)
+    workshop.api.credits, workshop.api.fate = 100, Fate(seconds=20.0)
+    workshop.start()
+    for number in range(10):
+        workshop.drop(f"{number}.png")
+    await workshop.advance(120.0)
+    account = workshop.engine.account
+    assert account.at is not None
+    assert workshop.clock.wall() - account.at <= 61.0
+    await workshop.finished()
+    await workshop.advance(70.0)
+    told, asked = account.credits, len(workshop.api.called("account"))
+    await workshop.advance(3600.0)
+
+    assert told == 90
+    assert len(workshop.api.called("account")) == asked
+
+
 async def test_a_top_up_is_noticed_within_a_minute(make_workshop: Make) -> None:
     workshop = with_settings(make_workshop(workers=2), keep_credits=10)
     workshop.api.credits = 13

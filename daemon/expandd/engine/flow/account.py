@@ -16,10 +16,10 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.ports import Api, Clock
 
 FRESH = 60.0
-"""Seconds for which the guard believes an answer, while few images are paid for meanwhile."""
+"""Seconds for which the guard believes an answer, while few images are paid for meanwhile, and people see it."""
 
 ROUND = 600.0
-"""Seconds between two questions for people's eyes, as long as images are paid for."""
+"""Seconds between two questions while the credits are short and nothing waits for them."""
 
 
 REMEMBERED = 8
@@ -62,21 +62,20 @@ class Account:
         self._answered.add(job_id)
 
     async def run(self) -> None:
-        """Until cancelled: ask now and then while images are paid for, and each minute while something waits."""
+        """Until cancelled: ask each minute while images are paid for or wait for credits, now and then while short."""
         while True:
             await self._clock.wait(self.needed, None)
             self.needed.clear()
             await self._clock.sleep(FRESH)
             ago = self._clock.monotonic() - self._asked_at
-            old = ago >= ROUND
             # Whoever probes the circuit breaker asks the same question: one a minute is enough for both.
-            wanted = old or (ago >= FRESH and self._short and self.waiting())
+            wanted = ago >= ROUND or (ago >= FRESH and (self._reserved or (self._short and self.waiting())))
             # A question for information is no probe: it neither opens nor shuts a circuit breaker of the API.
             if self._breakers.service.shut is None and wanted:
                 with contextlib.suppress(AccountAway, Later):
                     await self._ask_for_more()
             self.look()
-            if self._short or self._reserved or not old:
+            if self._short or self._reserved:
                 self.needed.set()
 
     async def _ask_for_more(self) -> None:
