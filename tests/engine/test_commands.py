@@ -573,6 +573,19 @@ async def test_a_retry_of_a_whole_folder_leaves_alone_what_a_person_sent_to_the_
     assert left == ["bad.gif", "bad.gif.error.json", "pic.png", "pic.png.error.json"]
 
 
+async def test_a_dismissed_error_is_remembered_as_such_and_its_file_stays(workshop: Workshop) -> None:
+    workshop.start()
+    for name in ("a.gif", "b.gif"):
+        workshop.drop(name, b"no image")
+    await workshop.closed("a.gif", "b.gif")
+    [job] = [job for job in workshop.store.rows.values() if job.relative.name == "a.gif"]
+    command(workshop, Verb.DISMISS, job_id=job.id)
+    await workshop.advance(5.0)
+
+    assert {row.relative.name for row in workshop.store.rows.values() if row.dismissed} == {"a.gif"}
+    assert {"a.gif", "b.gif"} <= set(workshop.names("error"))
+
+
 async def test_nothing_is_finished_before_the_commands_that_were_left_are_carried_out(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")

@@ -111,6 +111,26 @@ async def test_jobs_are_counted_where_they_are(settings: Settings) -> None:
     assert folder.month_left == 0
 
 
+async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_files_lie_there(
+    settings: Settings,
+) -> None:
+    error = settings.folders[0].error
+    jobs = [
+        a_job_in(S.FAILED, f"job-{number}", closed=True, resting=error / name, dismissed=dismissed)
+        for number, (name, dismissed) in enumerate(
+            (("a.png", True), ("b.png", False), ("c.png", True), ("c.png", False))
+        )
+    ]
+    gone = a_job_in(S.FAILED, "job-9", closed=True, resting=error / "gone.png", dismissed=True)
+    await store_with(settings, *jobs, gone)
+    for name in ("a.png", "b.png", "c.png"):
+        (error / name).touch()
+    overview = seen(settings)
+
+    assert [job.id for job in overview.failed] == ["job-3", "job-1"]
+    assert (overview.folders[0].in_error, overview.folders[0].dismissed) == (3, 1)
+
+
 async def test_without_the_daemon_the_store_tells_what_is_paused_and_the_disk_what_is_away(
     settings: Settings,
 ) -> None:

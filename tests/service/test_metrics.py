@@ -28,6 +28,7 @@ from expandd.service.observability.metrics import Metrics
 from expandd.service.reports.overview import build_overview, labels_of
 from tests.support.configurations import directories, loaded
 from tests.support.jobs import OFFSETS, a_job_in, a_place
+from tests.support.shown import a_folder
 
 S = JobState
 SYSTEMD = Path(__file__).parents[2] / "systemd"
@@ -104,12 +105,13 @@ def test_what_is_true_now_leaves_no_line_behind_once_it_is_over(settings: Settin
 
 
 def test_labels_are_short_and_never_two_folders_in_one() -> None:
-    hot, cold, odd, reused_from = map(
-        Path, ("/srv/hot/inbox", "/srv/cold/inbox", "/srv/print/in", "/elsewhere/hot/inbox")
+    hot, cold, odd, other = (
+        a_folder(Path(path)) for path in ("/srv/hot/inbox", "/srv/cold/inbox", "/srv/print/in", "/elsewhere/hot/inbox")
     )
+    named = replace(other, label="stories")
 
-    assert list(labels_of([hot, cold]).values()) == ["hot", "cold"]
-    assert list(labels_of([hot, odd, reused_from]).values()) == [str(hot), "in", str(reused_from)]
+    assert list(labels_of([hot, cold, named]).values()) == ["hot", "cold", "stories"]
+    assert list(labels_of([hot, odd, other]).values()) == [str(hot.inbox), "print", str(other.inbox)]
 
 
 def test_what_could_not_be_told_is_read_where_it_is_counted(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any
 
 import httpx
 
+from expandd.adapters.store.sqlite.queries import LedgerLine
 from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
+from expandd.service.page.lists import KINDS, Asked, Over
 from expandd.service.page.page import opened
 from expandd.service.page.reader import Past
 from expandd.service.page.server import Address, Limits
@@ -71,6 +73,7 @@ class FakeRecords:
     jobs: dict[str, Job] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
     failing: Exception | None = None
+    lines: tuple[LedgerLine, ...] = ()
 
     async def overview(self) -> Overview:
         if self.failing is not None:
@@ -78,7 +81,14 @@ class FakeRecords:
         return self.now
 
     async def past(self) -> Past:
-        return Past()
+        return Past(ledger=self.lines)
+
+    async def ledger(self) -> Sequence[LedgerLine]:
+        return self.lines
+
+    async def over(self, asked: Asked) -> Over:
+        found = [job for job in self.jobs.values() if job.state is KINDS[asked.kind]]
+        return Over(jobs=tuple(found), there=frozenset(job.resting for job in found if job.resting))
 
     async def job(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)

@@ -23,6 +23,8 @@ class Verb(Enum):
     PAUSE = "pause"
     """Begin nothing new: no claim, no upload, no paid call."""
     RESUME = "resume"
+    DISMISS = "dismiss"
+    """Show an error no more; its file stays where it lies."""
     RELEASE = "release"
     """Let go of the files that a burst guard holds."""
 

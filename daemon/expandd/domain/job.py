@@ -229,6 +229,8 @@ class Job:
     reused_from: str = ""
     duplicate_of: str = ""
     closed: bool = False
+    dismissed: bool = False
+    """Whether a person has seen its error, and wants to be told of it no more."""
     stamps: tuple[Stamp, ...] = ()
     payments: Payments = ()
 

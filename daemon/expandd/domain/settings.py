@@ -124,6 +124,7 @@ class HotFolder(FolderDefaults):
     preset: Preset
     preset_name: str
     require_mount: Path | None = None
+    label: str = ""
 
     @property
     def work(self) -> Path:
@@ -197,6 +198,8 @@ class PageSettings:
 
     listen: Annotated[str, Written.LISTEN]
     """Where it listens: "HOST:PORT", or unix:/path for a socket."""
+    title: Annotated[str, Written.LINE] = ""
+    """What it is called, such as the studio's name; empty is expandd."""
     hosts: Annotated[tuple[str, ...], Written.HOSTS] = ()
     """Host names it answers to, besides the address it listens on."""
     password_file: Path | None = None

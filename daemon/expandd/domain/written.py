@@ -19,6 +19,7 @@ class Written(Enum):
     DURATION_OR_FOREVER = auto()
     NAME_TEMPLATE = auto()
     IGNORE = auto()
+    LINE = auto()
     PRESET_NAME = auto()
     PRESET = auto()
     BASE_URL = auto()

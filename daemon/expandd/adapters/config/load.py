@@ -231,6 +231,7 @@ def _hot_folder(folder: FolderKeys, config: ConfigKeys) -> HotFolder:
         preset=preset,
         preset_name=folder.preset or description(preset),
         require_mount=folder.require_mount,
+        label=folder.label,
     )
 
 

@@ -43,6 +43,8 @@ class FolderKeys(FolderDefaults):
     """Where images go that cannot be expanded, each with its reason."""
     require_mount: Path | None = None
     """A path at which something must be mounted before this folder is touched: it waits until then."""
+    label: Annotated[str, Written.LINE] = ""
+    """What people call this folder, such as the share's name; the page, status and metrics show it for the path."""
     preset: Annotated[str | None, Written.PRESET_NAME] = None
     """The name of one of presets. Either this or offsets."""
     offsets: Annotated[Preset | None, Written.PRESET] = None

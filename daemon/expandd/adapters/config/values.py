@@ -25,6 +25,7 @@ LONGEST = 365 * 86400.0
 MOST_PIXELS = 100_000
 MOST_PERCENT = 10_000
 WIDEST = 100
+LONGEST_LINE = 80
 FOREVER = "forever"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -129,6 +130,15 @@ def name_template(value: Any) -> str:
         unknown = next((word for word in re.findall(r"\{(\w+)\}", value) if word not in FIELDS), None)
         raise refused(f"{example} ({config_error})", did_you_mean(unknown, FIELDS) if unknown else "")
     return value
+
+
+def line(value: Any) -> str:
+    """A few words that are shown to people."""
+    if not isinstance(value, str):
+        raise refused("a few words on one line", "" if value is None else "Put quotes around it.")
+    if not value.isprintable() or len(value) > LONGEST_LINE:
+        raise refused(f"a few words on one line, at most {LONGEST_LINE} characters")
+    return value.strip()
 
 
 def preset_name(value: Any) -> str:
@@ -244,6 +254,7 @@ CHECKED: Mapping[object, Any] = {
     Written.DURATION_OR_FOREVER: checked_by(duration_or_forever, {"anyOf": [{"const": FOREVER}, _DURATION_SCHEMA]}),
     Written.NAME_TEMPLATE: checked_by(name_template, {"type": "string", "pattern": r"\{stem\}"}),
     Written.IGNORE: checked_by(ignore, _WORDS),
+    Written.LINE: checked_by(line, {"type": "string", "maxLength": LONGEST_LINE}),
     Written.PRESET_NAME: checked_by(preset_name, _TEXT),
     Written.SCALAR: checked_by(scalar, {"type": ["string", "number", "boolean", "null"]}),
     Written.COMMAND: checked_by(command, {**_WORDS, "minItems": 1}),

@@ -105,6 +105,8 @@ class CommandHandler:
                 await self._resume(command)
             case Verb.RELEASE:
                 await self._release(command)
+            case Verb.DISMISS:
+                await self._dismiss(command)
 
     async def _resolve(self, command: Command) -> None:
         job = self._jobs.get(command.job_id)
@@ -209,6 +211,18 @@ class CommandHandler:
         for held in self._commands.of(HoldKind.HELD):
             if command.inbox in {None, held.inbox}:
                 await self._commands.lift(held)
+
+    async def _dismiss(self, command: Command) -> None:
+        """Of all errors only those that were there when the person looked."""
+        if command.job_id:
+            job = await self._jobs.known(command.job_id)
+            failed: Sequence[Job] = [] if job is None else [job]
+        else:
+            failed = [job for job in await self._store.failed(command.inbox) if job.stamps[-1].at <= command.at]
+        for job in failed:
+            self.heartbeat()
+            if job.closed and job.state is JobState.FAILED and not job.dismissed:
+                await self._jobs.amend(job, dismissed=True)
 
     def _served(self, command: Command) -> tuple[Inbox, ...]:
         """The inboxes that a command about files is about: none for one about a job."""

@@ -66,7 +66,7 @@ class Metrics:
 
     def know(self, settings: Settings) -> None:
         """Count by the folders of these settings from now on; each begins at 0, not at its first event."""
-        self._labels = labels_of([folder.inbox for folder in settings.folders])
+        self._labels = labels_of(settings.folders)
         for label in self._labels.values():
             self._counted.begin(label)
 

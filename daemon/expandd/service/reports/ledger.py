@@ -96,7 +96,7 @@ def run_ledger(config: Path, month: str | None, form: Form) -> int:
     with reading(settings.state_dir / STORE) as store:
         lines = store.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if store else ()
     rows = list(monthly(lines))
-    writers = {Form.TEXT: _text, Form.CSV: _csv, Form.JSON: _json}
+    writers = {Form.TEXT: _text, Form.CSV: as_csv, Form.JSON: _json}
     click.echo(writers[form](rows), nl=False)
     return ExitCode.FINE
 
@@ -129,7 +129,8 @@ _LEGEND = (
 )
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Row]) -> str:
+    """The rows for a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("month", "inbox", *COUNTS))

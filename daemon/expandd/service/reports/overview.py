@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -31,16 +31,20 @@ OTHER = "other"
 ALL = "all"
 
 
-def labels_of(inboxes: Sequence[Path]) -> Mapping[Path, str]:
-    """The label of each inbox: the name of the folder that people know. Where two have one name, their whole paths."""
-    short = {inbox: _short(inbox) for inbox in inboxes}
+_COMMON = frozenset({"in", "inbox", "input", "drop"})
+"""Names of inboxes that say nothing: their parents' names do."""
+
+
+def labels_of(folders: Iterable[HotFolder | FolderOverview]) -> Mapping[Path, str]:
+    """What people call each inbox: its label, else the folder's name. Where two have one name, their whole paths."""
+    short = {folder.inbox: folder.label or short_name(folder.inbox) for folder in folders}
     often = Counter(short.values())
     return {inbox: name if often[name] == 1 else printable(inbox) for inbox, name in short.items()}
 
 
-def _short(inbox: Path) -> str:
-    """`histories` for /srv/expand/stories/inbox, `in` for /srv/print/in."""
-    known = inbox.parent if inbox.name == "inbox" else inbox
+def short_name(inbox: Path) -> str:
+    """`stories` for /srv/expand/stories/inbox, `print` for /srv/print/in, `drop-here` for /srv/drop-here."""
+    known = inbox.parent if inbox.name.lower() in _COMMON else inbox
     return printable(known.name or inbox)
 
 
@@ -57,6 +61,8 @@ def asked(job: Job) -> str:
 
 
 MOST_LISTED = 20
+MOST_LOOKED = 100
+"""Errors of which those are listed that still lie there and that nobody has dismissed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,8 @@ class FolderOverview:
     paid_today: int
     day_left: int | None
     month_left: int | None
+    dismissed: int = 0
+    """Of those in error, how many a person has dismissed."""
     held: int = 0
     """Images that need a person, not counted in `in_flight`."""
     duplicates: int = 0
@@ -110,6 +118,10 @@ class FolderOverview:
     too_deep: int = 0
     """Files in `subfolders`, the names below the inbox, that are not looked into."""
     subfolders: tuple[str, ...] = ()
+    label: str = ""
+    """What people call it, where the configuration says so."""
+    directories: tuple[Path, ...] = ()
+    """All of them, the inbox and the outbox included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +338,7 @@ def overview_of(
     )
     pauses = tuple(current_pauses(settings, store, snapshot, counts))
     done = tuple(store.done(MOST_PACE)) if store else ()
-    failed = tuple(store.failed(MOST_LISTED)) if store else ()
+    failed = tuple(store.failed(MOST_LOOKED)) if store else ()
     left = sum(folder.waiting + folder.in_flight for folder in folders)
     moving = bool(running) and all(pause.inbox is not None for pause in pauses)
     return Overview(
@@ -344,7 +356,7 @@ def overview_of(
         in_progress=tuple(store.open_jobs(MOST_LISTED)) if store else (),
         held=tuple(store.held(MOST_LISTED)) if store else (),
         done=done[:MOST_LISTED],
-        failed=_in_error(failed),
+        failed=_in_error(failed)[:MOST_LISTED],
         lost=tuple(job for job in (*done, *failed) if job.original_lost)[:MOST_LISTED],
         differing=tuple(store.differing(MOST_LISTED)) if store else (),
     )
@@ -360,12 +372,23 @@ class _Facts:
     done_in_the_last_hour: int
     spent: Sequence[Spent]
     duplicates: Counter[Path]
+    dismissed: Counter[Path]
 
 
 def _facts(store: Queries | None, today: Today, now: float) -> _Facts:
     if store is None:
-        return _Facts(now=now, day=today.day, counts=(), done_in_the_last_hour=0, spent=(), duplicates=Counter())
-    lately = store.counts(now - HOUR)
+        nothing: Counter[Path] = Counter()
+        return _Facts(
+            now=now,
+            day=today.day,
+            counts=(),
+            done_in_the_last_hour=0,
+            spent=(),
+            duplicates=nothing,
+            dismissed=nothing,
+        )
+    lately, dismissed = store.counts(now - HOUR), store.dismissed()
+    there = lying(resting for _, resting in dismissed)
     return _Facts(
         now=now,
         day=today.day,
@@ -373,6 +396,7 @@ def _facts(store: Queries | None, today: Today, now: float) -> _Facts:
         done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
         spent=store.spent(today),
         duplicates=store.duplicates(today.day_began),
+        dismissed=Counter(inbox for inbox, resting in dismissed if resting in there),
     )
 
 
@@ -385,6 +409,8 @@ def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snap
     return FolderOverview(
         inbox=folder.inbox,
         outbox=folder.outbox,
+        label=folder.label,
+        directories=(folder.inbox, folder.outbox, folder.done, folder.error),
         preset_name=folder.preset_name,
         waiting=live.waiting if count.away and live else count.waiting,
         oldest=None if count.oldest is None else max(0.0, facts.now - count.oldest),
@@ -397,6 +423,7 @@ def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snap
         done=sum(one.jobs for one in mine if one.closed and one.state is JobState.DONE),
         failed=sum(one.jobs for one in mine if one.closed and one.state is JobState.FAILED),
         in_error=count.in_error,
+        dismissed=facts.dismissed[folder.inbox],
         paid_today=today,
         day_left=_left(folder.budget.day, today),
         month_left=_left(folder.budget.month, month),
@@ -453,10 +480,13 @@ def seconds_each(done: Sequence[Job]) -> float | None:
 
 
 def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:
-    """Of these, youngest first, those whose file lies in the error folder, as far as can be told, each once."""
+    """Of these, youngest first, those whose file lies in the error folder, as far as can be told, each once.
+
+    Without those that a person has dismissed.
+    """
     youngest: dict[Path, Job] = {}
     there = lying(job.resting for job in failed if job.resting is not None)
     for job in failed:
         if job.resting is not None and job.resting in there:
             youngest.setdefault(job.resting, job)
-    return tuple(youngest.values())
+    return tuple(job for job in youngest.values() if not job.dismissed)

@@ -40,7 +40,7 @@ def _folders(overview: Overview) -> Table:
     shown.add_column("preset")
     for column in _COLUMNS:
         shown.add_column(column, justify="right")
-    labels = labels_of([folder.inbox for folder in overview.folders])
+    labels = labels_of(overview.folders)
     for folder in overview.folders:
         shown.add_row(*_row(labels[folder.inbox], folder))
     return shown

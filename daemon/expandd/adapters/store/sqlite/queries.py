@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from expandd.adapters.store.sqlite.rows import command_of, from_row, hold_of, maybe_bytes
@@ -103,6 +105,27 @@ class Queries:
         """The youngest jobs whose file went to the error folder."""
         return self._jobs("closed = 1 AND state = 'failed'", order="id DESC", most=most)
 
+    def over(self, state: JobState, name: str, skip: int, most: int) -> Sequence[Job]:
+        """The jobs that ended in this state, and were not skipped as duplicates, the youngest end first.
+
+        `name` is a part of their paths below the inbox, or of the results' names, in any case; "" is all of them.
+        """
+        where, values = "closed = 1 AND state = ?", [state.value]
+        if state is JobState.DONE:
+            where += " AND target IS NOT NULL"
+        if name:
+            self._connection.create_function("called", 2, partial(_called, _folded(name)), deterministic=True)
+            where += " AND called(relative, target)"
+        return self._jobs(where, *values, order="changed DESC, id DESC", most=most, skip=skip)
+
+    def dismissed(self) -> Sequence[tuple[Path, Path]]:
+        """The inbox and the resting place of each error that a person has dismissed, where no younger one lies."""
+        rows = self._connection.execute(
+            "SELECT max(id), inbox, resting, facts ->> '$.dismissed' AS seen FROM jobs "
+            "WHERE closed = 1 AND state = 'failed' AND resting IS NOT NULL GROUP BY resting HAVING seen"
+        )
+        return [(Path(os.fsdecode(row[1])), Path(os.fsdecode(row[2]))) for row in rows]
+
     def done_in(self, inbox: Path | None) -> Sequence[Job]:
         """All jobs of one inbox, or of all, that are done and whose original was kept, oldest first."""
         return self._jobs(
@@ -153,9 +176,11 @@ class Queries:
     def _first(self, where: str, *values: str | bytes | int | None) -> Job | None:
         return next(iter(self._jobs(where, *values, order="id DESC", most=1)), None)
 
-    def _jobs(self, where: str, *values: str | bytes | int | None, order: str = "id", most: int = ALL) -> Sequence[Job]:
-        query = f"SELECT id, facts, payments FROM whole_jobs WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608 - of words in this module
-        return [from_row(row) for row in self._connection.execute(query, (*values, most))]
+    def _jobs(
+        self, where: str, *values: str | bytes | int | None, order: str = "id", most: int = ALL, skip: int = 0
+    ) -> Sequence[Job]:
+        query = f"SELECT id, facts, payments FROM whole_jobs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - of words in this module
+        return [from_row(row) for row in self._connection.execute(query, (*values, most, skip))]
 
     # --- what is counted ---
 
@@ -225,6 +250,15 @@ class Queries:
     def holds(self) -> Sequence[Hold]:
         """What people, or a burst guard, ordered to go on holding, oldest first."""
         return [hold_of(row) for row in self._connection.execute("SELECT * FROM holds ORDER BY at")]
+
+
+def _called(part: str, *paths: bytes | None) -> bool:
+    return any(part in _folded(os.fsdecode(path)) for path in paths if path is not None)
+
+
+def _folded(name: str) -> str:
+    """A name as people compare them: small letters, each accent in one piece however a disk writes it."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _marks(values: Sequence[object]) -> str:
