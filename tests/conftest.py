@@ -22,8 +22,13 @@ LONGEST = (
 )
 """Beginnings of names. A long test that begins last is waited for by all but one worker."""
 
-TOGETHER = ("tests/systemd/test_service.py", "tests/service/test_samples.py", "tests/trust/test_a_day_of_swaps.py")
-"""Files whose tests share what is dear to make: one machine with expandd installed, one set of painted images."""
+TOGETHER = (
+    "tests/systemd/test_service.py",
+    "tests/service/test_samples.py",
+    "tests/trust/test_a_day_of_swaps.py",
+    "tests/e2e/test_page.py",
+)
+"""Files whose tests share what is dear to make: one machine with expandd installed, painted images, a browser."""
 
 
 class Together(LoadScopeScheduling):

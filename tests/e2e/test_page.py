@@ -31,9 +31,6 @@ FOCUSED = """() => {
 }"""
 """What the focused element says, and whether it shows that it has the focus."""
 
-# Chromium and the daemon start once; the tests are of one group, so that one worker has them all.
-pytestmark = pytest.mark.xdist_group("page")
-
 
 @dataclass(frozen=True, slots=True)
 class Studio:
@@ -134,6 +131,44 @@ def test_the_retry_button_tries_again_and_the_error_goes(studio: Studio) -> None
     assert seen.complaints == []
 
 
+def test_the_focus_stays_where_it_was_after_a_button(studio: Studio) -> None:
+    seen = Watched(studio.browser.new_page())
+    seen.page.goto(studio.url)
+    expect(seen.page.locator("#freshness")).to_have_text("live")
+    for name, then in (("Pause all", "Resume everything"), ("Resume everything", "Pause all")):
+        button = seen.page.locator("#head button")
+        expect(button).to_have_text(re.compile(name))
+        button.press("Enter")
+        expect(button).to_have_text(re.compile(then), timeout=PATIENCE)
+        expect(button).to_be_focused()
+    errors = seen.page.locator("#failed")
+    errors.get_by_role("button", name="Dismiss").first.press("Enter")
+    expect(errors.locator("li")).to_have_count(0, timeout=PATIENCE)
+    assert seen.page.evaluate("document.getElementById('failed').contains(document.activeElement)")
+    assert names(studio.house.folder() / "error") == ["notes.txt"]
+    seen.page.close()
+    assert seen.complaints == []
+
+
+def test_a_result_is_found_by_its_name_and_saved_as_it_is(studio: Studio) -> None:
+    seen = Watched(studio.browser.new_page())
+    seen.page.goto(studio.url)
+    seen.page.get_by_role("link", name="All results").click()
+    seen.page.get_by_label("Part of a name").fill("SECOND")
+    seen.page.get_by_role("button", name="Search").click()
+    expect(seen.page.get_by_role("heading", level=1)).to_have_text("Results called “SECOND”")
+    expect(seen.page.locator(".card")).to_have_count(1)
+    with seen.page.expect_download() as saving:
+        seen.page.get_by_role("link", name="Download second.png").click()
+    expect(seen.page.locator(".whole img")).to_have_js_property("complete", value=True)
+    seen.page.get_by_role("link", name="Open second.png").click()
+    expect(seen.page.locator("img")).to_be_visible()
+
+    assert saving.value.suggested_filename == "second.png"
+    assert saving.value.path().read_bytes() == (studio.house.folder() / "outbox" / "second.png").read_bytes()
+    seen.page.close()
+
+
 def test_metrics_are_beside_the_page(studio: Studio) -> None:
     told = httpx.get(f"{studio.url}metrics").text
 
@@ -188,7 +223,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     page.close()
 
     assert reached[0] == "Skip to the images"
-    assert {"Try again notes.txt", "Pause hot"} <= set(reached)
+    assert {"Open third.png", "Pause hot"} <= set(reached)
     assert any(one.startswith("Pause all") for one in reached)
     assert not any(one.startswith("INVISIBLE") for one in reached)
     assert landmarks == [1, 1, 1]
@@ -209,7 +244,7 @@ def test_a_dead_daemon_looks_dead_within_seconds(studio: Studio) -> None:
     expect(page.locator("#freshness")).to_have_text(re.compile(r"^not live: last heard at \d\d:\d\d$"))
     assert page.get_by_role("button").count() == page.locator("button[aria-disabled=true]").count() > 0
     assert page.evaluate("document.activeElement.tagName") == "H1"
-    page.get_by_role("button", name="Try again").first.click(force=True)
+    page.get_by_role("button", name="Pause hot").click(force=True)
     expect(page.get_by_role("status")).to_have_text("Nothing was changed: expandd does not answer.")
     page.close()
 

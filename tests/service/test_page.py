@@ -25,10 +25,10 @@ from expandd.service.observability.logs import set_up
 from expandd.service.page.drawings import canvas, days_plot, hours_plot, round_up
 from expandd.service.page.reader import DatabaseRecords
 from expandd.service.page.site import MOST, Live, event
-from expandd.service.page.text import added, clock, folder_name, lasting
+from expandd.service.page.text import added, clock, lasting
 from expandd.service.page.thumbnails import Gone, Kind, Prefetch, Thumbnails
 from expandd.service.page.view import folder_key
-from expandd.service.reports.overview import Pause
+from expandd.service.reports.overview import Pause, short_name
 from tests.support.configurations import loaded
 from tests.support.images import png_claiming
 from tests.support.jobs import EXPECTED, a_camera_job, a_job_in
@@ -259,7 +259,7 @@ async def test_what_the_page_does_not_offer_cannot_be_ordered() -> None:
     forms = (
         {"verb": "redo", "job": "job-2"},
         {"verb": "retry", "job": "job-9"},
-        {"verb": "retry", "folder": "all"},
+        {"verb": "cancel", "folder": "all"},
         {"verb": "pause", "job": "job-2"},
         {"verb": "pause", "folder": "/srv/hot/inbox"},
         {"verb": "pause"},
@@ -284,6 +284,26 @@ async def test_what_a_person_must_lift_has_its_button_and_what_lifts_itself_has_
 
     assert re.findall(r'name="verb" value="([^"]+)"', pauses) == ["resume", "release"]
     assert pauses.count("hot waits") == 3
+
+
+@pytest.mark.parametrize(
+    ("folders", "in_progress", "headline"),
+    [((), 0, "All done"), ((INBOX,), 0, "hot waits: the folder is away"), ((INBOX,), 2, "Expanding 2 images")],
+)
+async def test_all_is_not_done_while_a_folder_is_away(
+    tmp_path: Path, folders: tuple[Path, ...], in_progress: int, headline: str
+) -> None:
+    records = FakeRecords()
+    records.know(done_job(tmp_path))
+    there = (a_folder(INBOX, in_flight=in_progress), a_folder(Path("/srv/print/in")))
+    away = tuple(pause(PauseReason.INBOX_UNAVAILABLE, folder) for folder in folders)
+    records.now = replace(records.now, folders=there, pauses=away)
+    async with shown(records=records) as page:
+        text = (await page.http.get("/")).text
+    row = text.partition('id="folders"')[2].partition("</tr>")[2].partition("</tr>")[0]
+
+    assert f"<title>{headline} · expandd</title>" in text
+    assert ("Somebody has paused it. By itself." in row) == bool(folders)
 
 
 # --- what is sent live ---
@@ -401,7 +421,7 @@ def test_another_day_is_said_with_its_date() -> None:
     ("inbox", "name"), [("/srv/stories/inbox", "stories"), ("/srv/print/in", "print"), ("/srv/drop-here", "drop-here")]
 )
 def test_a_folder_is_called_what_people_call_it(inbox: str, name: str) -> None:
-    assert folder_name(Path(inbox)) == name
+    assert short_name(Path(inbox)) == name
 
 
 def test_the_source_lies_on_its_canvas_where_it_lies_in_the_result() -> None:

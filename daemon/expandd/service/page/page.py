@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from expandd.adapters.images.opening import OpenFile, open_plainly
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.hooks import Keep, alone
 from expandd.service.observability.logs import Logger
+from expandd.service.page.full_size import FullSize
 from expandd.service.page.guard import Guard, Password
 from expandd.service.page.reader import Records
 from expandd.service.page.server import Address, AddressTaken, Limits, bound, limits_here, serve_http
@@ -72,11 +73,14 @@ class Page:
 
     async def _show(self, records: Records, metrics: Metrics | None, open_file: OpenFile, keep: Keep) -> None:
         place, self.place = self.place, None
-        with nullcontext(place) if place else bound(self._page, self._config) as (address, listener):
+        with (
+            nullcontext(place) if place else bound(self._page, self._config) as (address, listener),
+            closing(FullSize(open_file)) as files,
+        ):
             # One image reader of its own: looking never keeps the work waiting for one.
             async with PillowImages(processes=1, open_file=open_file) as images:
                 thumbnails = Thumbnails(images)
-                site = Site(records, thumbnails, self._log, metrics=metrics)
+                site = Site(records, thumbnails, files, self._log, title=self._page.title, metrics=metrics)
                 password = Password(self._page.password_file) if self._page.password_file else None
                 guard = Guard(
                     site.app,

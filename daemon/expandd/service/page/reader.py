@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
@@ -14,9 +14,10 @@ from expandd.adapters.responsiveness import lying
 from expandd.adapters.store.sqlite.queries import Hour, LedgerLine, Queries
 from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command
-from expandd.domain.job import Job
+from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Settings
-from expandd.service.page.drawings import HOURS, SECONDS, last_days
+from expandd.service.page.drawings import HOURS, SECONDS
+from expandd.service.page.lists import KINDS, LISTED, Asked, Over
 from expandd.service.reports.overview import Overview, build_overview
 from expandd.service.runtime.rebuild import STORE
 
@@ -26,11 +27,13 @@ PATIENCE = 15.0
 """Seconds that a look may take before the browser is told that it does not work out."""
 FRESH, FRESH_LEDGER = 5.0, 600.0
 """Seconds for which hours, and days, are not read again: in a large job database the days take a second."""
+MONTHS = 12
+"""Of the ledger that are shown; all that are known can be downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The hours of the last day, and the ledger of the last 30 days; what was paid today the overview knows better."""
+    """The hours of the last day, and the ledger of the last months; what was paid today the overview knows better."""
 
     hours: tuple[Hour, ...] = ()
     ledger: tuple[LedgerLine, ...] = ()
@@ -41,6 +44,8 @@ class Records(Protocol):
 
     async def overview(self) -> Overview: ...
     async def past(self) -> Past: ...
+    async def ledger(self) -> Sequence[LedgerLine]: ...
+    async def over(self, asked: Asked) -> Over: ...
     async def job(self, job_id: str) -> Job | None: ...
     async def command(self, command: Command) -> None: ...
     async def budget(self) -> int | None: ...
@@ -65,6 +70,13 @@ class DatabaseRecords:
 
     async def past(self) -> Past:
         return Past(await self._hours(), await self._ledger())
+
+    async def ledger(self) -> Sequence[LedgerLine]:
+        """All of it."""
+        return await self._aside(lambda: self._read(lambda store: store.ledger("0000")) or ())
+
+    async def over(self, asked: Asked) -> Over:
+        return await self._aside(lambda: self._read(lambda store: _over(store, asked)) or Over())
 
     async def job(self, job_id: str) -> Job | None:
         return await self._aside(lambda: self._read(lambda store: store.job(job_id)))
@@ -98,7 +110,17 @@ def _hours(store: Queries) -> tuple[Hour, ...]:
 
 
 def _ledger(store: Queries) -> tuple[LedgerLine, ...]:
-    return tuple(store.ledger(next(last_days(time.time())).isoformat()))
+    now = time.localtime()
+    years, month = divmod(now.tm_mon - MONTHS, 12)
+    return tuple(store.ledger(f"{now.tm_year + years}-{month + 1:02}-01"))
+
+
+def _over(store: Queries, asked: Asked) -> Over:
+    state = KINDS[asked.kind]
+    found = tuple(store.over(state, asked.name, asked.skip, LISTED + 1))
+    listed = found[:LISTED]
+    resting = {job.resting for job in listed if job.resting is not None and state is JobState.FAILED}
+    return Over(jobs=listed, more=len(found) > LISTED, there=frozenset(lying(resting)))
 
 
 class _Kept(Generic[T]):

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -21,12 +22,17 @@ from starlette.routing import Route, Router
 from expandd import __version__
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import ExpanddError
+from expandd.domain.job import Job
 from expandd.service.observability.logs import Logger
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
+from expandd.service.page.full_size import FullSize
+from expandd.service.page.job_view import Names
+from expandd.service.page.lists import KINDS, Asked, Over, list_view
 from expandd.service.page.reader import Past, Records
 from expandd.service.page.text import clock, number
 from expandd.service.page.thumbnails import Gone, Kind, Thumbnails
 from expandd.service.page.view import ALL, folder_key, page_view
+from expandd.service.reports.ledger import as_csv, monthly
 from expandd.service.reports.overview import Overview
 
 HOME = Path(__file__).parent
@@ -43,9 +49,9 @@ class Asset:
 
 
 class Drawing:
-    """Draws the page. `token` stands in each form."""
+    """Draws the page. `token` stands in each form, `title` is what the page is called."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, title: str = "") -> None:
         self._templates = Environment(
             loader=FileSystemLoader(HOME / "templates"),
             autoescape=True,
@@ -54,7 +60,9 @@ class Drawing:
             lstrip_blocks=True,
         )
         self._templates.filters["number"] = number
-        self._templates.globals.update(token=token, version=__version__, plot_width=WIDTH, plot_height=HEIGHT)
+        self._templates.globals.update(
+            token=token, title=title or "expandd", version=__version__, plot_width=WIDTH, plot_height=HEIGHT
+        )
 
     def page(self, overview: Overview, past: Past, budget: int | None, said: str = "") -> str:
         """The whole page; `said` is the verb that was just ordered."""
@@ -66,6 +74,11 @@ class Drawing:
         facts = self._facts(overview, past, budget)
         return {name: self._templates.get_template(f"{name}.html").render(facts) for name in PARTS}
 
+    def listed(self, asked: Asked, over: Over, overview: Overview, said: str = "") -> str:
+        """A page of all results, or of all errors."""
+        view = list_view(asked, over, Names.of(overview.folders), overview.at)
+        return self._templates.get_template("list.html").render(view=view, said=SAID.get(said, ""))
+
     def placeholder(self, sentence: str) -> str:
         """An image (SVG) that says why there is none."""
         words, lines = sentence.split(), [""]
@@ -76,7 +89,7 @@ class Drawing:
         return self._templates.get_template("placeholder.svg").render(lines=lines)
 
     def _facts(self, overview: Overview, past: Past, budget: int | None) -> dict[str, object]:
-        view = page_view(overview)
+        view = page_view(overview, past.ledger)
         now = overview.at or time.time()
         return {
             "view": view,
@@ -93,6 +106,8 @@ def assets() -> Mapping[str, Asset]:
 
 
 MOST_BYTES = 4096
+PLACES = frozenset({"halts", "held", "hand", "failed", "folders"})
+"""Parts of the page that a form leads back to."""
 ABOUT_JOBS = {
     Verb.RETRY: (
         "It is tried again within seconds. A file of the error folder goes back into its inbox and is paid for like "
@@ -101,13 +116,22 @@ ABOUT_JOBS = {
     Verb.CANCEL: "It goes to the error folder, unless it was paid for meanwhile.",
     Verb.PAID: "It goes to the error folder; nothing more is paid for it.",
     Verb.NOT_PAID: "It is expanded as if it were new, and paid for.",
+    Verb.DISMISS: "Dismissed: it is shown no more, and its file stays in the error folder.",
+}
+ABOUT_ALL = {
+    Verb.RETRY: (
+        "All are tried again within seconds. Files of the error folders go back into their inboxes and are paid for "
+        "like new ones. Those that a person cancelled or gave up stay."
+    ),
 }
 ABOUT_FOLDERS = {
     Verb.PAUSE: "Pausing: nothing new is begun. What is paid for is still fetched and delivered.",
     Verb.RESUME: "Resuming: what waits goes on within seconds.",
     Verb.RELEASE: "Released: the files that were held are expanded, and paid for.",
 }
-SAID = {verb.value: words for verb, words in (ABOUT_JOBS | ABOUT_FOLDERS).items()}
+SAID = {verb.value: words for verb, words in (ABOUT_JOBS | ABOUT_FOLDERS).items()} | {
+    f"{verb.value}-all": words for verb, words in ABOUT_ALL.items()
+}
 """What is said once a command is left for the daemon."""
 
 
@@ -152,7 +176,7 @@ def command_of(form: Mapping[str, str], folders: Mapping[str, Path], at: float) 
         raise Refused("That is nothing that can be ordered here.") from error
     if verb in ABOUT_JOBS and form.get("job"):
         return Command(verb=verb, at=at, job_id=form["job"])
-    if verb in ABOUT_FOLDERS and form.get("folder") == ALL:
+    if verb in ABOUT_FOLDERS | ABOUT_ALL and form.get("folder") == ALL:
         return Command(verb=verb, at=at)
     if verb in ABOUT_FOLDERS and form.get("folder", "") in folders:
         return Command(verb=verb, at=at, inbox=folders[form["folder"]])
@@ -279,17 +303,20 @@ class Site:
         self,
         records: Records,
         thumbnails: Thumbnails,
+        files: FullSize,
         log: Logger,
         *,
+        title: str = "",
         metrics: Metrics | None = None,
         live: Callable[..., Live] = Live,
     ) -> None:
         self._records = records
         self._thumbnails = thumbnails
+        self._files = files
         self._log = log
         self._metrics = metrics
         self._token = secrets.token_urlsafe(32)
-        self._drawing = Drawing(self._token)
+        self._drawing = Drawing(self._token, title)
         self._assets = assets()
         self.live = live(self._parts, log)
         # No application class: its own answer to an error would come before the guard's.
@@ -299,7 +326,10 @@ class Site:
                 Route("/", self._page),
                 Route("/live", self._listen, methods=["GET"]),
                 Route("/commands", self._command, methods=["POST"]),
+                *(Route(f"/{kind}", partial(self._list, kind)) for kind in KINDS),
+                Route("/ledger.csv", self._ledger),
                 Route("/jobs/{job}/{kind}.webp", self._thumbnail),
+                Route("/jobs/{job}/{kind}", self._file),
                 Route("/static/{name}", self._asset),
                 *([Route("/metrics", self._tell_metrics)] if metrics else []),
             ],
@@ -322,17 +352,21 @@ class Site:
         return StreamingResponse(self.live.listen(), media_type="text/event-stream", headers=UNHELD)
 
     async def _command(self, request: Request) -> Response:
-        """Leave a command. A form gets the page again; the page's own script asks for plain words."""
+        """Leave a command. A form gets its page again, where it was; the page's own script asks for plain words."""
         try:
-            verb = await self._ordered(request)
+            form = await form_of(request)
+            command = await self._ordered(form)
         except Refused as error:
             return PlainTextResponse(f"{error}\n", error.code)
+        every = command.verb in ABOUT_ALL and not command.job_id
+        said = f"{command.verb.value}-all" if every else command.verb.value
         if request.headers.get("accept") == "text/plain":
-            return PlainTextResponse(f"{SAID[verb]}\n")
-        return RedirectResponse(f"/?said={verb}", 303)
+            return PlainTextResponse(f"{SAID[said]}\n")
+        back, at = form.get("back", ""), form.get("at", "")
+        place = f"#{at}" if at in PLACES else ""
+        return RedirectResponse(f"/{back if back in KINDS else ''}?said={said}{place}", 303)
 
-    async def _ordered(self, request: Request) -> str:
-        form = await form_of(request)
+    async def _ordered(self, form: Mapping[str, str]) -> Command:
         prove_token(form, self._token)
         overview = await self._records.overview()
         shown = {folder_key(folder.inbox): folder.inbox for folder in overview.folders}
@@ -341,16 +375,41 @@ class Site:
             raise Refused("That job is no longer known. Load the page again.", 404)
         await self._records.command(command)
         self._log.info("page.ordered", verb=command.verb.value, job=command.job_id, inbox=command.inbox or "")
-        return command.verb.value
+        return command
 
-    async def _thumbnail(self, request: Request) -> Response:
-        job_id, kind = request.path_params["job"], request.path_params["kind"]
-        kinds = {one.value: one for one in Kind}
-        job = await self._records.job(job_id) if _JOB_ID.fullmatch(job_id) and kind in kinds else None
+    async def _list(self, kind: str, request: Request) -> Response:
+        asked = Asked.of(kind, request.query_params)
+        over, overview = await self._records.over(asked), await self._records.overview()
+        return HTMLResponse(self._drawing.listed(asked, over, overview, request.query_params.get("said", "")))
+
+    async def _ledger(self, _: Request) -> Response:
+        text = as_csv(list(monthly(await self._records.ledger())))
+        name = {"Content-Disposition": 'attachment; filename="expandd-ledger.csv"'}
+        return Response(text, media_type="text/csv", headers=name)
+
+    async def _file(self, request: Request) -> Response:
+        """An original or a result as it is; other files than those of jobs have no address."""
+        job, kind = await self._asked(request)
         if job is None:
             return PlainTextResponse("There is no such image.\n", 404)
         try:
-            return Response(await self._thumbnails.thumbnail(job, kinds[kind]), media_type="image/webp")
+            return await self._files.answer(job, kind, download="download" in request.query_params)
+        except Gone as error:
+            return PlainTextResponse(f"{error}\n", 404)
+
+    async def _asked(self, request: Request) -> tuple[Job | None, Kind]:
+        """The job and the kind of image that an address names; no job where there is none of that."""
+        job_id, kind = request.path_params["job"], request.path_params["kind"]
+        kinds = {one.value: one for one in Kind}
+        known = _JOB_ID.fullmatch(job_id) and kind in kinds
+        return (await self._records.job(job_id) if known else None), kinds.get(kind, Kind.RESULT)
+
+    async def _thumbnail(self, request: Request) -> Response:
+        job, kind = await self._asked(request)
+        if job is None:
+            return PlainTextResponse("There is no such image.\n", 404)
+        try:
+            return Response(await self._thumbnails.thumbnail(job, kind), media_type="image/webp")
         except Gone as error:
             return Response(self._drawing.placeholder(str(error)), media_type="image/svg+xml")
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from expandd.domain.job import Job, JobState
-from expandd.domain.naming import printable
 from expandd.domain.offsets import Offsets
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -25,7 +23,6 @@ _STATES = {
     JobState.FAILED: "on its way to the error folder",
     JobState.RETURNED: "on its way back to the inbox",
 }
-_COMMON = frozenset({"in", "inbox", "input", "drop"})
 _SIDES = (("top", "above"), ("bottom", "below"), ("left", "left"), ("right", "right"))
 
 
@@ -40,6 +37,16 @@ def clock(at: float, now: float) -> str:
 def machine_time(at: float) -> str:
     """The same for the datetime attribute, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def month_of(at: float) -> str:
+    """The month as the ledger names it."""
+    return time.strftime("%Y-%m", time.localtime(at))
+
+
+def month_name(month: str) -> str:
+    """For people."""
+    return time.strftime("%b %Y", time.strptime(month, "%Y-%m"))
 
 
 def lasting(seconds: float) -> str:
@@ -62,11 +69,6 @@ def number(count: float) -> str:
 
 def counted(count: int, one: str, more: str = "") -> str:
     return f"{number(count)} {one if count == 1 else more or one + 's'}"
-
-
-def folder_name(inbox: Path) -> str:
-    """What people call a hot folder: its inbox's own name, or its parent's where that only says "inbox"."""
-    return printable(inbox.parent.name if inbox.name.lower() in _COMMON and inbox.parent.name else inbox.name)
 
 
 def state_words(job: Job) -> str:

@@ -1,84 +1,34 @@
-"""What the templates show: an overview and its jobs as plain values."""
+"""What the templates show of everything together: an overview as plain values."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from expandd.adapters.store.sqlite.queries import LedgerLine
 from expandd.domain.commands import Verb
-from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
-from expandd.service.observability.redaction import safe_text
-from expandd.service.page.drawings import Canvas, canvas_of
-from expandd.service.page.text import (
-    added,
-    clock,
-    counted,
-    folder_name,
-    lasting,
-    machine_time,
-    number,
-    state_words,
+from expandd.service.page.job_view import (
+    Button,
+    ImageView,
+    JobView,
+    Moment,
+    Names,
+    ended,
+    failed_view,
+    held_view,
+    image_view,
+    in_progress_view,
+    moment,
 )
-from expandd.service.reports.overview import FolderOverview, Overview, Pause
-
-
-@dataclass(frozen=True, slots=True)
-class Button:
-    """Something to command: the verb, about which job or folder (its key), and what stands on the button."""
-
-    verb: str
-    words: str
-    about: str
-    job: str = ""
-    folder: str = ""
-    strong: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time for people and for machines."""
-
-    words: str
-    machine: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageView:
-    """One result beside its source."""
-
-    job: str
-    name: str
-    folder: str
-    preset: str
-    at: Moment
-    sizes: str
-    added: str
-    made: str
-    canvas: Canvas | None
-    source_alt: str
-    result_alt: str
-    differs: str
-    free: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobView:
-    """A file in progress, in need of a person, or in the error folder."""
-
-    job: str
-    name: str
-    folder: str
-    at: Moment
-    words: str
-    advice: str
-    thumbnail: str
-    buttons: tuple[Button, ...]
+from expandd.service.page.text import clock, counted, lasting, month_name, month_of, number
+from expandd.service.reports.overview import FolderOverview, Money, Overview, Pause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +55,8 @@ class FolderView:
     in_error: int
     paid: str
     left: str
-    halted: str
-    button: Button
+    pauses: tuple[PauseView, ...]
+    buttons: tuple[Button, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +67,18 @@ class Figure:
     value: str
     remark: str = ""
     tone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """What one month came to; `credits` is about how many the paid images took, as far as that is known."""
+
+    name: str
+    paid: str
+    delivered: str
+    failed: str
+    saved: str
+    credits: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,108 +97,13 @@ class PageView:
     more_in_progress: int
     held: tuple[JobView, ...]
     failed: tuple[JobView, ...]
-    more_failed: int
+    in_error: int
+    retry_all: Button
+    dismissed: int
     folders: tuple[FolderView, ...]
     money: tuple[Figure, ...]
+    months: tuple[Month, ...]
     at: Moment
-
-
-_UNDONE = frozenset({JobState.CLAIMED, JobState.UPLOADED})
-
-
-def image_view(job: Job, now: float) -> ImageView:
-    assert job.target is not None, "delivered"
-    name = printable(job.target.name)
-    before, result = job.source.size, job.final
-    after = result.size if result else None
-    differs = ""
-    if job.finish_failed:
-        differs = f"This is the API's own image; it could not be finished: {safe_text(job.finish_failed)}"
-    elif result is not None and result.differs:
-        differs = f"The API made {result.size} px; the folder asks for {result.expected} px."
-    return ImageView(
-        job=job.id,
-        name=name,
-        folder=folder_name(job.place.inbox),
-        preset=printable(job.place.preset_name),
-        at=moment(ended(job), now),
-        sizes=f"{before} → {after} px" if before and after else "",
-        added=added(job.offsets),
-        made=_made(job),
-        canvas=canvas_of(job),
-        source_alt=f"Original of {name}, {before} px, on the canvas of its result" if before else f"Original of {name}",
-        result_alt=f"Result {name}, {after} px, {added(job.offsets)}" if after else f"Result {name}",
-        differs=differs,
-        free=bool(job.reused_from),
-    )
-
-
-def _made(job: Job) -> str:
-    """What the API saw, and whether the original's pixels are back; nothing where it saw the file itself."""
-    if job.prepared is None:
-        return ""
-    back = "; the original's own pixels are put back" if job.has_original_pixels else ""
-    return f"The API saw {job.prepared.size} px{back}"
-
-
-def in_progress_view(job: Job, now: float) -> JobView:
-    buttons = []
-    if job.note:
-        buttons.append(Button(Verb.RETRY.value, "Try now", printable(job.relative.name), job=job.id))
-    if job.state in _UNDONE:
-        buttons.append(Button(Verb.CANCEL.value, "Cancel", printable(job.relative.name), job=job.id))
-    return _job(job, now, words=state_words(job), advice=safe_text(job.note), buttons=tuple(buttons))
-
-
-def held_view(job: Job, now: float) -> JobView:
-    name = printable(job.relative.name)
-    if job.lost_result:
-        given_up = Button(Verb.PAID.value, "Give it up", f"{name} goes to the error folder", job=job.id)
-        advice = "Ask the API for its result. Nothing more is paid for it."
-        return _job(job, now, words=safe_text(job.note), advice=advice, buttons=(given_up,))
-    return _job(
-        job,
-        now,
-        words="Nobody can tell whether this image was paid for; nothing more is paid for it meanwhile.",
-        advice="Look into your account at PiktID, then say here what you found.",
-        buttons=(
-            Button(Verb.PAID.value, "It was paid", f"{name} goes to the error folder", job=job.id),
-            Button(Verb.NOT_PAID.value, "It was not paid", f"{name} is expanded, and paid for", job=job.id),
-        ),
-    )
-
-
-def failed_view(job: Job, now: float) -> JobView:
-    fault = job.fault
-    return _job(
-        job,
-        now,
-        words=safe_text(fault.message) if fault else "It went to the error folder.",
-        advice=safe_text(fault.what_to_do) if fault else "",
-        buttons=(Button(Verb.RETRY.value, "Try again", printable(job.relative.name), job=job.id),),
-    )
-
-
-def _job(job: Job, now: float, *, words: str, advice: str, buttons: tuple[Button, ...]) -> JobView:
-    return JobView(
-        job=job.id,
-        name=printable(job.relative.name),
-        folder=folder_name(job.place.inbox),
-        at=moment(ended(job), now),
-        words=words,
-        advice=advice,
-        thumbnail=f"{printable(job.relative.name)}, {job.source.size} px" if job.source.size else "",
-        buttons=buttons,
-    )
-
-
-def ended(job: Job) -> float:
-    """When it came to where it is."""
-    return job.stamps[-1].at if job.stamps else 0.0
-
-
-def moment(at: float, now: float) -> Moment:
-    return Moment(clock(at, now), machine_time(at))
 
 
 MOST_IMAGES = 13
@@ -254,28 +121,29 @@ def folder_key(inbox: Path) -> str:
     return hashlib.sha256(os.fsencode(inbox)).hexdigest()[:16]
 
 
-def page_view(overview: Overview, most_images: int = MOST_IMAGES) -> PageView:
-    now = overview.at
-    thumbnails = [image_view(job, now) for job in overview.done if job.target is not None][:most_images]
-    in_flight = sum(folder.in_flight for folder in overview.folders)
+def page_view(overview: Overview, ledger: Sequence[LedgerLine] = (), most_images: int = MOST_IMAGES) -> PageView:
+    now, names = overview.at, Names.of(overview.folders)
+    thumbnails = [image_view(job, now, names) for job in overview.done if job.target is not None][:most_images]
     in_progress = [job for job in overview.in_progress if not job.held]
-    in_error = sum(folder.in_error for folder in overview.folders)
     return PageView(
-        headline=_headline(overview),
-        remark=_remark(overview),
+        headline=_headline(overview, names),
+        remark=_remark(overview, names),
         tone=_tone(overview),
         button=_main_button(overview),
-        pauses=tuple(_pauses(overview)),
+        pauses=(*_pauses(overview, names), *_troubles(overview, names)),
         figures=tuple(_figures(overview)),
         newest=thumbnails[0] if thumbnails else None,
         thumbnails=tuple(thumbnails[1:]),
-        in_progress=tuple(in_progress_view(job, now) for job in in_progress),
-        more_in_progress=max(0, in_flight - len(in_progress)),
-        held=tuple(held_view(job, now) for job in overview.held),
-        failed=tuple(failed_view(job, now) for job in overview.failed),
-        more_failed=max(0, in_error - len(overview.failed)),
-        folders=tuple(_folder(folder, overview.pauses) for folder in overview.folders),
+        in_progress=tuple(in_progress_view(job, now, names) for job in in_progress),
+        more_in_progress=max(0, _in_progress(overview) - len(in_progress)),
+        held=tuple(held_view(job, now, names) for job in overview.held),
+        failed=tuple(failed_view(job, now, names) for job in overview.failed),
+        in_error=max(_in_error(overview), len(overview.failed)),
+        retry_all=Button(Verb.RETRY.value, "Try all again", "whose files lie in the error folders", folder=ALL),
+        dismissed=sum(folder.dismissed for folder in overview.folders),
+        folders=tuple(_folder(folder, overview, names) for folder in overview.folders),
         money=tuple(_money(overview)),
+        months=tuple(_months(ledger, overview)),
         at=moment(now, now),
     )
 
@@ -289,30 +157,53 @@ def _everything_pauses(overview: Overview) -> Pause | None:
     return min(pauses, key=lambda pause: pause.reason is not PauseReason.PAUSED, default=None)
 
 
-def _headline(overview: Overview) -> str:
-    waiting, in_flight = _waiting(overview), sum(folder.in_flight for folder in overview.folders)
-    pause = _everything_pauses(overview)
+def _halted(overview: Overview) -> tuple[Pause, ...]:
+    """What holds up one folder."""
+    return tuple(pause for pause in overview.pauses if pause.inbox is not None and pause.relative is None)
+
+
+def _headline(overview: Overview, names: Names) -> str:
+    waiting, in_progress = _waiting(overview), _in_progress(overview)
+    pause, halted = _everything_pauses(overview), _halted(overview)
     if not overview.running:
         return "expandd does not run"
     if pause is not None:
-        return "Paused" if pause.reason is PauseReason.PAUSED else f"Everything waits: {pause.reason.title}"
-    if in_flight:
-        return f"Expanding {counted(in_flight, 'image')}"
+        return "Paused" if pause.reason is PauseReason.PAUSED else f"Everything waits: {_title(pause)}"
+    if in_progress:
+        return f"Expanding {counted(in_progress, 'image')}"
+    if halted and waiting == _waiting(overview, halted):
+        return _who_waits(halted, names)
     if waiting:
         return f"{counted(waiting, 'file')} waiting"
+    if held := sum(folder.held for folder in overview.folders):
+        return f"{counted(held, 'image')} {'needs' if held == 1 else 'need'} you"
     return "All done" if overview.done else "Ready"
 
 
-def _remark(overview: Overview) -> str:
-    waiting, pause = _waiting(overview), _everything_pauses(overview)
+def _who_waits(halted: Sequence[Pause], names: Names) -> str:
+    inboxes = dict.fromkeys(pause.inbox for pause in halted if pause.inbox)
+    if len(inboxes) > 1:
+        return f"{len(inboxes)} folders wait"
+    return f"{names.folder(next(iter(inboxes)))} waits: {_title(halted[0])}"
+
+
+def _remark(overview: Overview, names: Names) -> str:
+    waiting, pause, halted = _waiting(overview), _everything_pauses(overview), _halted(overview)
     if not overview.running:
         return f"Files wait in their inboxes: {number(waiting)}. Start it with: systemctl start expandd"
     if pause is not None:
         since = f" Since {clock(pause.since, overview.at)}." if pause.since else ""
-        return f"{_why(pause)}{since}"
-    words = [f"{number(waiting)} more waiting"] if waiting else []
-    if overview.pace.seconds_left:
-        words.append(f"all done in about {lasting(overview.pace.seconds_left)}")
+        return f"{_why(pause, names)}{since}"
+    words, flows = [], _in_progress(overview) or waiting > _waiting(overview, halted)
+    if waiting and (_in_progress(overview) or not flows):
+        words.append(
+            f"{number(waiting)} more waiting" if _in_progress(overview) else f"{counted(waiting, 'file')} waiting"
+        )
+    if flows and overview.pace.seconds_left:
+        words.append(f"{'' if halted else 'all '}done in about {lasting(overview.pace.seconds_left)}")
+    if flows and halted:
+        words = [*([", ".join(words)] if words else []), _who_waits(halted, names)]
+        return _sentence("; ".join(words))
     if not words:
         last = ended(overview.done[0]) if overview.done else None
         return f"The last image was done at {clock(last, overview.at)}." if last else "Drop an image into an inbox."
@@ -322,7 +213,9 @@ def _remark(overview: Overview) -> str:
 def _tone(overview: Overview) -> str:
     if not overview.running or _everything_pauses(overview) is not None:
         return "halted"
-    return "working" if any(folder.in_flight for folder in overview.folders) else "resting"
+    if _in_progress(overview):
+        return "working"
+    return "halted" if _halted(overview) or any(folder.held for folder in overview.folders) else "resting"
 
 
 def _main_button(overview: Overview) -> Button:
@@ -332,18 +225,29 @@ def _main_button(overview: Overview) -> Button:
     return Button(Verb.PAUSE.value, "Pause all", "(what is paid for is still fetched)", folder=ALL)
 
 
-def _waiting(overview: Overview) -> int:
-    return sum(folder.waiting for folder in overview.folders)
+def _waiting(overview: Overview, halted: Sequence[Pause] | None = None) -> int:
+    """The files that wait, or those of them in folders that are held up."""
+    inboxes = None if halted is None else {pause.inbox for pause in halted}
+    return sum(folder.waiting for folder in overview.folders if inboxes is None or folder.inbox in inboxes)
+
+
+def _in_progress(overview: Overview) -> int:
+    return sum(folder.in_flight for folder in overview.folders)
+
+
+def _in_error(overview: Overview) -> int:
+    """Those that nobody has dismissed."""
+    return sum(max(0, folder.in_error - folder.dismissed) for folder in overview.folders)
 
 
 def _figures(overview: Overview) -> Iterator[Figure]:
     folders = overview.folders
     oldest = max((folder.oldest for folder in folders if folder.oldest is not None), default=None)
     yield Figure("Waiting", number(_waiting(overview)), f"oldest {lasting(oldest)}" if oldest else "")
-    yield Figure("In flight", number(sum(folder.in_flight for folder in folders)))
+    yield Figure("In progress", number(_in_progress(overview)))
     pace = overview.pace
     yield Figure("Done today", number(sum(folder.done for folder in folders)), _per_hour(pace.per_hour))
-    in_error, held = sum(folder.in_error for folder in folders), sum(folder.held for folder in folders)
+    in_error, held = _in_error(overview), sum(folder.held for folder in folders)
     yield Figure("In error", number(in_error), f"{held} need you" if held else "", "bad" if in_error or held else "")
 
 
@@ -351,52 +255,112 @@ def _per_hour(images: float) -> str:
     return f"{number(round(images))} in the last hour" if images else ""
 
 
+_SHORT_OF_MONEY = frozenset({PauseReason.BUDGET_SPENT, PauseReason.CREDITS_RESERVED, PauseReason.NO_CREDITS})
+
+
 def _money(overview: Overview) -> Iterator[Figure]:
     money = overview.money
-    yield Figure("Paid today", number(money.paid_today), _left(money.day_left))
-    yield Figure("This month", number(money.paid_this_month), _left(money.month_left))
+    short = any(pause.reason in _SHORT_OF_MONEY for pause in overview.pauses)
+    limited = short or any(_left(folder, money) is not None for folder in overview.folders)
+    no_limit = "" if limited else "no limit"
+    yield Figure(
+        "Paid today", number(money.paid_today), _words_left(_least(money.day_left, money.month_left), no_limit)
+    )
+    yield Figure("This month", number(money.paid_this_month), _words_left(money.month_left, no_limit))
     if money.credits is not None:
         seen = f"at {clock(money.credits_at, overview.at)}" if money.credits_at else ""
         yield Figure("Credits", f"{money.credits.normalize():,f}".replace(",", "\u202f"), seen)
 
 
-def _left(images: int | None) -> str:
-    return "no limit" if images is None else f"{number(images)} left"
+def _least(*amounts: int | None) -> int | None:
+    return min((amount for amount in amounts if amount is not None), default=None)
+
+
+def _left(folder: FolderOverview, money: Money) -> int | None:
+    """How many more images the folder may have paid for now, by all budgets."""
+    return _least(folder.day_left, folder.month_left, money.day_left, money.month_left)
+
+
+def _words_left(images: int | None, no_limit: str) -> str:
+    return no_limit if images is None else f"{number(images)} left"
+
+
+def _months(ledger: Sequence[LedgerLine], overview: Overview) -> Iterator[Month]:
+    """The months of the ledger, the newest first; what was paid in this one the overview knows better."""
+    lines: defaultdict[str, list[LedgerLine]] = defaultdict(list)
+    for line in ledger:
+        lines[line.day[:7]].append(line)
+    this, money = month_of(overview.at), overview.money
+    for month in sorted({*lines, this}, reverse=True):
+        paid = money.paid_this_month if month == this else sum(line.paid for line in lines[month])
+        yield Month(
+            name=month_name(month),
+            paid=number(paid),
+            delivered=number(sum(line.delivered for line in lines[month])),
+            failed=number(sum(line.failed for line in lines[month])),
+            saved=number(sum(line.saved for line in lines[month])),
+            credits="" if money.price is None else number(round(paid * money.price)),
+        )
 
 
 # --- what waits ---
 
 
-def _pauses(overview: Overview) -> Iterator[PauseView]:
+def _pauses(overview: Overview, names: Names) -> Iterator[PauseView]:
     """All but the one that the head of the page tells of."""
     told = _everything_pauses(overview) if overview.running else None
-    yield from (_pause(pause, overview.at) for pause in overview.pauses if pause is not told)
+    yield from (_pause(pause, overview.at, names) for pause in overview.pauses if pause is not told)
 
 
-def _pause(pause: Pause, now: float) -> PauseView:
-    key, about = (ALL, "everything") if pause.inbox is None else (folder_key(pause.inbox), folder_name(pause.inbox))
-    button = None
-    if pause.reason is PauseReason.PAUSED and not _by_file(pause):
-        button = Button(Verb.RESUME.value, "Resume", about, folder=key, strong=True)
-    elif pause.reason is PauseReason.BURST:
-        button = Button(Verb.RELEASE.value, "Release", about, folder=key, strong=True)
+def _troubles(overview: Overview, names: Names) -> Iterator[PauseView]:
+    """What is wrong with the daemon itself."""
+    for loop in overview.failing:
+        yield PauseView(
+            title=f"Something in expandd itself fails: {printable(loop.name)}",
+            why=f"{_sentence(names.text(loop.why))} The rest goes on, and it is tried again: see the log.",
+            at=moment(loop.since, overview.at),
+            button=None,
+        )
+    if overview.account_shared_with:
+        yield PauseView(
+            title="The account is shared",
+            why=f"{names.text(overview.account_shared_with)} works with it too; each may have to wait for the other.",
+            at=None,
+            button=None,
+        )
+
+
+def _pause(pause: Pause, now: float, names: Names) -> PauseView:
+    called = "Everything" if pause.inbox is None else names.folder(pause.inbox)
     return PauseView(
-        title=f"{'Everything' if pause.inbox is None else about} waits: {pause.reason.title}",
-        why=_why(pause),
+        title=f"{called} waits: {_title(pause)}",
+        why=_why(pause, names),
         at=moment(pause.since, now) if pause.since else None,
-        button=button,
+        button=_lifting(pause, names),
     )
 
 
-def _why(pause: Pause) -> str:
+def _lifting(pause: Pause, names: Names) -> Button | None:
+    key, about = (ALL, "everything") if pause.inbox is None else (folder_key(pause.inbox), names.folder(pause.inbox))
+    if pause.reason is PauseReason.PAUSED and not _by_file(pause):
+        return Button(Verb.RESUME.value, "Resume", about, folder=key, strong=True)
+    if pause.reason is PauseReason.BURST:
+        return Button(Verb.RELEASE.value, "Release", about, folder=key, strong=True)
+    return None
+
+
+def _title(pause: Pause) -> str:
+    """In a few words; here a button does what a command does elsewhere."""
+    return pause.reason.title.partition(" and wait for `")[0]
+
+
+def _why(pause: Pause, names: Names) -> str:
     if pause.reason is PauseReason.BURST:
         return _BURST
-    why = _sentence(safe_text(pause.why))
-    return (
-        why
-        if pause.reason.says_remedy or pause.reason is PauseReason.PAUSED or pause.lifts in why
-        else f"{why} {pause.lifts}"
-    )
+    why = _sentence(names.text(pause.why))
+    lifts = names.text(pause.lifts)
+    said = pause.reason.says_remedy or pause.reason is PauseReason.PAUSED or lifts in why
+    return why if said else f"{why} {lifts}"
 
 
 def _by_file(pause: Pause) -> bool:
@@ -410,24 +374,24 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}" + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-def _folder(folder: FolderOverview, pauses: tuple[Pause, ...]) -> FolderView:
-    name, key = folder_name(folder.inbox), folder_key(folder.inbox)
-    mine = [pause for pause in pauses if pause.inbox == folder.inbox]
-    paused = any(pause.reason is PauseReason.PAUSED and not _by_file(pause) for pause in mine)
-    left = [amount for amount in (folder.day_left, folder.month_left) if amount is not None]
+def _folder(folder: FolderOverview, overview: Overview, names: Names) -> FolderView:
+    name, key = names.folder(folder.inbox), folder_key(folder.inbox)
+    mine = [pause for pause in overview.pauses if pause.inbox == folder.inbox]
+    lifting = [replace(button, strong=False) for pause in mine if (button := _lifting(pause, names))]
+    if not any(button.verb == Verb.RESUME.value for button in lifting):
+        lifting.insert(0, Button(Verb.PAUSE.value, "Pause", name, folder=key))
+    left = _left(folder, overview.money)
     return FolderView(
         name=name,
-        path=printable(folder.inbox),
+        path="" if folder.label else printable(folder.inbox),
         preset=printable(folder.preset_name),
         waiting=number(folder.waiting) if folder.counted else "?",
         oldest=lasting(folder.oldest) if folder.oldest else "",
         in_flight=number(folder.in_flight),
         done=number(folder.done),
-        in_error=folder.in_error,
+        in_error=max(0, folder.in_error - folder.dismissed),
         paid=number(folder.paid_today),
-        left=number(min(left)) if left else "",
-        halted=mine[0].reason.title if mine else "",
-        button=Button(
-            *((Verb.RESUME.value, "Resume", name) if paused else (Verb.PAUSE.value, "Pause", name)), folder=key
-        ),
+        left="no limit" if left is None else number(left),
+        pauses=tuple(replace(_pause(pause, overview.at, names), title=_title(pause)) for pause in mine),
+        buttons=tuple(lifting),
     )

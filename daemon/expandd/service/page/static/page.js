@@ -8,7 +8,7 @@
   const said = document.getElementById("said");
   const freshness = document.getElementById("freshness");
   const head = document.getElementById("head");
-  const title = document.title.slice(document.title.lastIndexOf(" · "));
+  const title = " · " + document.body.dataset.title;
   let heard = freshness.querySelector("time").textContent;
   let stream = null;
   let alive = performance.now();
