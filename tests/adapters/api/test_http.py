@@ -570,3 +570,20 @@ async def test_a_host_that_cannot_be_resolved_is_for_later(server: ScriptedServe
         with pytest.raises(NeverSentError, match=r"cdn\.example\.com cannot be found: no such name"):
             await http.download("https://cdn.example.com/a", tmp_path / "t")
     await rule.check("https://cdn.example.com/a", proxied=True)
+
+
+@pytest.mark.parametrize(("excepted", "asked"), [("", 1), ("127.0.0.1,.example", 0)])
+async def test_what_is_not_local_goes_through_the_proxy_of_the_environment_unless_excepted(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, excepted: str, asked: int
+) -> None:
+    """That a proxy and TLS work was tried by hand, with a real one; here it is asked, and refuses."""
+    server.on("CONNECT api.example:443", answer(407))
+    monkeypatch.setenv("HTTPS_PROXY", server.url.replace("://", "://studio:word@"))
+    monkeypatch.setenv("NO_PROXY", excepted)
+    async with Http("https://api.example/api", timeout=20, connections=1, rule=RELAXED) as http:
+        with pytest.raises(NeverSentError) as caught:
+            await post(http, once=True)
+
+    assert len(server.seen) == asked
+    assert ("through the proxy 127.0.0.1: 407" in str(caught.value)) == bool(asked)
+    assert "word" not in str(caught.value)

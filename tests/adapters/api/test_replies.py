@@ -183,6 +183,16 @@ def test_the_words_of_an_error_hold_no_secret() -> None:
     assert answer.text == "see https://… and … top: Not an int."
 
 
+def test_a_redirect_says_where_it_leads_and_no_secret() -> None:
+    location = f"https://me:word@api.example:8443/{'s' * 60}/v2/upload?sig=secret"
+    moved = errors.fault(Endpoint.UPLOAD, replies.read(301, b"<html>moved</html>", location=location))
+
+    assert str(moved) == (
+        "The API answered 301, which leads to https://api.example:8443/…/v2/upload (“upload”). "
+        "If it has moved there, correct `api.base_url`."
+    )
+
+
 def test_shapes_by_content() -> None:
     assert replies.read(200, b" \r\n").shape is Shape.EMPTY
     assert replies.read(204, b"x").shape is Shape.EMPTY

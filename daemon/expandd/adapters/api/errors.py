@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 LONGEST_RETRY_AFTER = 3600.0
 FILE_AT_FAULT = frozenset({400, 413, 415, 422})
+MOVED = frozenset({301, 308})
 PATH_OR_IMAGE = frozenset({404, 405, 410})
 PROVES_NOTHING_WAS_MADE = (
     FILE_AT_FAULT | PATH_OR_IMAGE | {401, 402, 403, 406, 407, 411, 414, 417, 421, 425, 426, 428, 429, 431, 451}
@@ -110,7 +111,8 @@ def fault(endpoint: Endpoint, answer: Answer, retry_after: float | None = None) 
         return _about_the_request(endpoint, answer)
     if endpoint is Endpoint.GENERATE and status not in PROVES_NOTHING_WAS_MADE:
         return lost(f"the API answered {heard(answer)}")
-    return unreachable(endpoint, f"answered {heard(answer)}", retry_after)
+    remedy = f" If it has moved there, correct `{endpoint.setting}`." if answer.leads_to and status in MOVED else ""
+    return unreachable(endpoint, f"answered {heard(answer)}", retry_after, remedy)
 
 
 def _about_the_account(endpoint: Endpoint, answer: Answer, retry_after: float | None) -> AccountAway:
@@ -202,11 +204,11 @@ def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
     )
 
 
-def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None) -> AccountAway:
+def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None, remedy: str = "") -> AccountAway:
     """The API cannot be used now; `what` goes on from "The API"."""
     return AccountAway(
         PauseReason.API_UNREACHABLE,
-        f"The API {what} (“{endpoint.value}”).",
+        f"The API {what} (“{endpoint.value}”).{remedy}",
         retry_after,
     )
 
@@ -232,6 +234,8 @@ def lost(why: str) -> OutcomeUnknown:
 
 def heard(answer: Answer) -> str:
     """The status and what came with it, for a sentence."""
+    if answer.leads_to:
+        return f"{answer.status}, which leads to {answer.leads_to}"
     bare = {Shape.PAGE: "a web page", Shape.PACKED: "a packed answer"}.get(answer.shape, "")
     text = (answer.text or bare).rstrip(". ")
     return f"{answer.status}, {text}" if text else str(answer.status)

@@ -25,7 +25,7 @@ from expandd.adapters.lean_import import absent
 from expandd.domain.errors import ExpanddError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from expandd.adapters.api.links import LinkRule
@@ -228,7 +228,7 @@ class Http:
 
     async def _exchange(self, client: httpx.AsyncClient, request: _Request, attempt: Attempt) -> Reply:
         async with (
-            _translated(request.url, attempt),
+            _translated(request.url, attempt, self._proxy),
             asyncio.timeout(GRACE * self._timeout),
             client.stream(
                 request.method,
@@ -250,7 +250,7 @@ class Http:
         url = self._base_url + path
         attempt = Attempt()
         async with (
-            _translated(url, attempt),
+            _translated(url, attempt, self._proxy),
             self._up.deadline() as deadline,
             self._uploads.stream(
                 "POST",
@@ -279,7 +279,7 @@ class Http:
         """One request of a download: its end, or where it leads next."""
         proxy = self._proxy(url)
         attempt = Attempt(None if proxy else self._rule)
-        async with _translated(url, attempt), self._down.deadline() as deadline:
+        async with _translated(url, attempt, self._proxy), self._down.deadline() as deadline:
             client = await self._admitted(url, proxy)
             trace = {"trace": attempt.trace}
             async with client.stream("GET", url, timeout=self._of_transfers, extensions=trace) as response:
@@ -431,7 +431,7 @@ def _in_words(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
+async def _translated(url: str, attempt: Attempt, proxy_of: Callable[[str], str | None]) -> AsyncIterator[None]:
     """The failures of httpx in our own words, cut by whether anything left."""
     try:
         yield
@@ -441,5 +441,7 @@ async def _translated(url: str, attempt: Attempt) -> AsyncIterator[None]:
         why = "no answer in time" if isinstance(error, _SLOW) else _in_words(error)
         left = attempt.sent and not isinstance(error, _ON_THE_WAY)
         verb = "broke off" if left else "cannot be reached"
-        message = f"{host_of(url)} {verb}: {why or type(error).__name__}"
+        proxy = proxy_of(url)
+        through = f" through the proxy {host_of(proxy)}" if proxy else ""
+        message = f"{host_of(url)} {verb}{through}: {why or type(error).__name__}"
         raise (MaybeReceivedError(message, attempt.status) if left else NeverSentError(message)) from error

@@ -268,7 +268,7 @@ def _bare_status(reply: Reply) -> int:
 
 
 def _read(reply: Reply) -> Answer:
-    return replies.read(reply.status, reply.body, packed=reply.packed)
+    return replies.read(reply.status, reply.body, packed=reply.packed, location=reply.headers.get("location", ""))
 
 
 def _bearer(token: str) -> Mapping[str, str]:

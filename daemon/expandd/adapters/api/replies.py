@@ -16,6 +16,7 @@ from expandd.domain.api_types import Announcement, History, Notification
 from expandd.domain.bounds import amount, moment, whole_number
 
 HTTP_OK = 200
+HTTP_REDIRECTS = 300
 NO_CONTENT = (204, 205)
 TEXT_LIMIT = 300
 NAME_LIMIT = 200
@@ -52,6 +53,8 @@ class Answer:
     shape: Shape
     value: Any = None
     said: tuple[str, ...] = ()
+    leads_to: str = ""
+    """Where a redirect leads, without what could be a secret; "" when it is none."""
 
     @property
     def text(self) -> str:
@@ -76,8 +79,10 @@ def is_success(status: int) -> bool:
     return HTTP_OK <= status < HTTP_OK + 100
 
 
-def read(status: int, body: bytes, *, packed: bool = False) -> Answer:
+def read(status: int, body: bytes, *, packed: bool = False, location: str = "") -> Answer:
     """Judge a body by its content and take out what the API says in words. One that came `packed` says nothing."""
+    if location and HTTP_REDIRECTS <= status < HTTP_REDIRECTS + 100:
+        return Answer(status=status, shape=Shape.EMPTY, leads_to=_place(location))
     if packed:
         return Answer(status=status, shape=Shape.PACKED)
     stripped = body.strip()
@@ -89,6 +94,14 @@ def read(status: int, body: bytes, *, packed: bool = False) -> Answer:
         return _not_json(status, stripped)
     meant = _code(value) if status == HTTP_OK else None
     return Answer(status=meant or status, shape=Shape.JSON, value=value, said=_words(value))
+
+
+def _place(location: str) -> str:
+    """The address of a redirect without its query, which may be signed, and without a user's name."""
+    scheme, separator, rest = location.partition("?")[0].partition("#")[0].rpartition("://")
+    # Each part by itself: together they would pass for a token.
+    parts = "/".join(clean(part) for part in rest.rpartition("@")[2].split("/"))
+    return f"{clean(scheme)}{separator}{parts}"[:NAME_LIMIT]
 
 
 def _not_json(status: int, body: bytes) -> Answer:

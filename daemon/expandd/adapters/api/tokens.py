@@ -345,7 +345,7 @@ class Tokens:
             raise errors.unreached(Endpoint.TOKENS, error) from error
         except MaybeReceivedError:
             return None
-        answer = replies.read(reply.status, reply.body, packed=reply.packed)
+        answer = replies.read(reply.status, reply.body, packed=reply.packed, location=reply.headers.get("location", ""))
         if _by_a_proxy(answer):
             await self._file.store(pair)
             return None
@@ -377,7 +377,7 @@ class Tokens:
             reply = await self._http.send("POST", PATH, headers=_basic(configured), once=True)
         except (NeverSentError, MaybeReceivedError) as error:
             raise errors.unreached(Endpoint.TOKENS, error) from error
-        answer = replies.read(reply.status, reply.body, packed=reply.packed)
+        answer = replies.read(reply.status, reply.body, packed=reply.packed, location=reply.headers.get("location", ""))
         pair = await self._taken(answer, before)
         if pair is None:
             raise self._login_fault(answer, reply, configured)
