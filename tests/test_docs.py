@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.config.load import settings_in
+from expandd.domain.errors import FaultCode
 from expandd.domain.job import MOVES, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.service.observability.logs import sentence
@@ -127,3 +128,69 @@ def test_tests_that_are_named_are_there(name: str) -> None:
 
     assert named
     assert [path for path in named if not (ROOT / "tests" / path).exists()] == []
+
+
+def said_by_the_program() -> list[str]:
+    """Every text in the program, with … for what is filled in."""
+    texts = []
+    for module in (ROOT / "daemon/expandd").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(re.sub(r"{\w*}", "…", node.value))
+    return texts
+
+
+def is_in(words: str, text: str) -> bool:
+    """Whether the text has these words; … stands for anything."""
+    return bool(re.search(".*".join(re.escape(part.strip()) for part in words.split("…")), text, re.DOTALL))
+
+
+def first_cells(heading: str) -> list[str]:
+    """The first cell of each row of the tables below a heading of the page for operators."""
+    section = text("systemd/README.md").partition(f"\n### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+    return re.findall(r"^\| (.+?) \| ", section, re.MULTILINE)[1:]
+
+
+def test_operators_look_up_words_that_the_program_says() -> None:
+    there = said_by_the_program()
+    quoted = re.findall(r"log: \"(.+?)\"", text("systemd/README.md"))
+    begins = re.findall(
+        r"^\| `(.+?)` \| ",
+        text("systemd/README.md").partition("the line begins with")[2].partition("\n\n")[0],
+        re.MULTILINE,
+    )
+    words = [*quoted, *begins]
+
+    assert len(words) > 8
+    assert [one for one in words if not any(is_in(one, text) for text in there)] == []
+
+
+def test_each_line_of_the_log_is_looked_up_by_its_own_words() -> None:
+    rows = re.findall(r"^\| (.+?) \| `([a-z]+\.[a-z_]+)` \|", text("systemd/README.md"), re.MULTILINE)
+    there = said_by_the_program()
+    missing = []
+    for cell, event in rows:
+        words, own = re.sub(r"\([a-z][^)]*\)", "…", cell), sentence(event, {})
+        # Where an event has no words but what it is told, they stand elsewhere in the program.
+        if not any(is_in(words, text) for text in ([own] if own.strip(": ") else there)):
+            missing.append(cell)
+
+    assert missing == []
+
+
+def test_each_warning_of_the_log_is_in_the_table() -> None:
+    sources = "".join(module.read_text("utf-8") for module in (ROOT / "daemon/expandd").rglob("*.py"))
+    warned = set(re.findall(r"\.(?:warning|error)\(\s*\"([a-z]+\.[a-z_]+)\"", sources))
+    told = set(re.findall(r"^\| .+? \| `([a-z]+\.[a-z_]+)` \|", text("systemd/README.md"), re.MULTILINE))
+
+    assert len(warned) > 20
+    assert warned - told == set()
+
+
+def test_each_code_of_an_error_file_is_told_of() -> None:
+    told = {code for cell in first_cells("One file is not expanded") for code in re.findall(r"`(\w+)`", cell)}
+
+    assert told == {code.value for code in FaultCode}
