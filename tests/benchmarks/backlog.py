@@ -8,20 +8,25 @@ second stretch is timed in a directory that was large once.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import random
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
 
-from tests.benchmarks import daemon, table
+from tests.benchmarks import daemon, photos, table
 from tests.benchmarks.meter import Usage, watched
 from tests.benchmarks.simulator import SimulatorProcess, calls, simulator
 from tests.benchmarks.yard import Crew, Yard, until, yard
 
 KEEP = 100
 FOLDER_DEFAULTS = daemon.FolderDefaults(workers=4, poll=0.1, settle=2.0, originals="delete")
+DATED = 1_700_000_000
+"""Epoch seconds about which files are dated."""
 SHRINKS = 100_000
 """Files above which there is no second stretch: taking a million files away takes half an hour on some disks."""
 
@@ -99,6 +104,37 @@ def _shrunk(place: Yard, service: SimulatorProcess, crew: Crew, images: int, fil
     return stretch(place, crew, images)
 
 
+def out_of_order(files: int, *, before: bool) -> list[table.Cell]:
+    """How many of all pairs of files are uploaded in another order than the older file first.
+
+    Files there before the start have dates that are shuffled; the others come one after the other.
+    """
+    switches = {"poll_limit": FOLDER_DEFAULTS.poll, "generate_min": 0.05, "generate_max": 0.05}
+    with simulator(**switches) as service, yard() as place:
+        paths = photos.stage(place.staging, files, photos.TINY)
+        if before:
+            random.Random(7).shuffle(paths)
+        turns = {hashlib.sha256(path.read_bytes()).hexdigest(): turn for turn, path in enumerate(paths)}
+        for turn, path in enumerate(paths):
+            os.utime(path, (DATED + turn, DATED + turn) if before else (DATED - turn, DATED - turn))
+        crew = Crew(place.log)
+        try:
+            if before:
+                place.drop(sorted(paths))
+            daemon.start(place, service, FOLDER_DEFAULTS, crew)
+            if not before:
+                place.drop(paths)
+            if not place.wait_for(files, 60 + files):
+                raise RuntimeError(f"only {len(place.results())} of {files} results came")
+            uploads = sorted(service.counts()["uploads"], key=lambda upload: upload["began"])
+        finally:
+            crew.kill()
+    sent = [turns[upload["sha256"]] for upload in uploads]
+    adjacent = sum(later < earlier for earlier, later in pairwise(sent))
+    wrong = sum(later < earlier for place, earlier in enumerate(sent) for later in sent[place + 1 :])
+    return ["before the start" if before else "while it runs", files, adjacent, wrong, files * (files - 1) // 2]
+
+
 COLUMNS = (
     "files",
     "first upload s",
@@ -113,16 +149,24 @@ COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--files", type=int, nargs="*", default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--images", type=int, default=300, help="in each of the two stretches")
     parser.add_argument("--where", type=Path, help="a directory on the disk to use; 4 kB for each file")
+    parser.add_argument("--order", type=int, default=160, help="files whose order is looked at; 0 for none")
     chosen = parser.parse_args()
     print(table.machine())
+    if chosen.order:
+        table.show(
+            "Uploads out of order, the older file first",
+            ["files come", "files", "neighbours", "pairs", "of pairs"],
+            [out_of_order(chosen.order, before=before) for before in (True, False)],
+        )
     rows: list[list[table.Cell]] = []
     for files in chosen.files:
         rows.append(measure(files, chosen.images, chosen.where))
         print("…", files, "files:", rows[-1], flush=True)
-    table.show("A backlog that lies there before the start", COLUMNS, rows)
+    if rows:
+        table.show("A backlog that lies there before the start", COLUMNS, rows)
     print(f"\nleft on the disk: {shutil.disk_usage(chosen.where or Path('/tmp')).free / 1e9:.0f} GB")
 
 

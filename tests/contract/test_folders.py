@@ -21,6 +21,7 @@ from expandd.adapters.files.scan import Scanner
 from expandd.domain.errors import Fault, FaultCode, FolderAway, SpoolDamaged
 from expandd.domain.job import Job, Source
 from expandd.domain.pauses import PauseReason
+from expandd.domain.settle import LAST
 from expandd.engine.ports import Folders
 from tests.support.fakes import sha256
 from tests.support.jobs import a_job, a_place, a_result
@@ -680,7 +681,7 @@ async def test_a_scan_of_thousands_comes_in_small_batches_and_is_complete(folder
     seen: list[str] = []
     sizes: list[int] = []
     async for batch in folders.scan(tmp_path, recursive=False):
-        seen.extend(str(path) for path in batch)
+        seen.extend(found.relative for found in batch)
         sizes.append(len(batch))
 
     assert max(sizes) <= 256
@@ -703,11 +704,14 @@ async def test_a_scan_leaves_out_the_work_folder_and_enters_subfolders_only_when
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path / "album")
-    flat = [str(path) async for batch in folders.scan(tmp_path, recursive=False) for path in batch]
-    deep = [str(path) async for batch in folders.scan(tmp_path, recursive=True) for path in batch]
+    os.utime(tmp_path / "album/pic.png", (7, 7))
+    flat = [found async for batch in folders.scan(tmp_path, recursive=False) for found in batch]
+    deep = [found async for batch in folders.scan(tmp_path, recursive=True) for found in batch]
 
-    assert sorted(flat) == ["link", "pic.png"]
-    assert sorted(deep) == ["album/pic.png", "link", "pic.png"]
+    assert sorted(found.relative for found in flat) == ["link", "pic.png"]
+    assert sorted(found.relative for found in deep) == ["album/pic.png", "link", "pic.png"]
+    assert {found.relative: found.mtime_ns for found in deep}["album/pic.png"] == 7_000_000_000
+    assert {found.relative: found.mtime_ns for found in deep}["link"] == LAST
 
 
 async def test_a_subfolder_that_goes_during_a_scan_is_no_outage(folders: Folders, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable
@@ -464,3 +465,49 @@ async def test_what_ignore_names_is_left_where_it_is(make_workshop: Callable[...
     assert whys.keys() == {"a.NEF", "drafts/b.png"}
     assert "*.nef" in whys["a.NEF"]
     assert "drafts/" in whys["drafts/b.png"]
+
+
+# --- in which order ---
+
+
+def claimed(workshop: Workshop) -> list[str]:
+    """The names of files as they were taken, one after the other."""
+    return [str(event.job.relative) for event in workshop.recorder.of(JobMoved) if event.job.state is S.CLAIMED]
+
+
+async def test_files_there_before_the_start_come_by_age_then_by_name(workshop: Workshop) -> None:
+    ages = {"new.png": 900, "b.png": 500, "a.png": 500, "old.png": 100}
+    for name, age in ages.items():
+        os.utime(workshop.drop(name), (age, age))
+    workshop.start()
+    await workshop.closed(*ages)
+
+    assert claimed(workshop) == ["old.png", "a.png", "b.png", "new.png"]
+
+
+async def test_files_that_come_while_it_runs_come_as_they_came_whatever_their_age(workshop: Workshop) -> None:
+    workshop.start()
+    await workshop.advance(10.0)
+    names = [f"{number}.png" for number in (3, 1, 4, 0, 2)]
+    for age, name in enumerate(names):
+        os.utime(workshop.drop(name), (900 - age, 900 - age))
+    await workshop.closed(*names)
+
+    assert claimed(workshop) == names
+
+
+async def test_a_file_waits_for_the_short_look_at_an_older_one_and_for_no_long_one(workshop: Workshop) -> None:
+    workshop.images.short["old.png"] = asyncio.Event()
+    workshop.images.slow["old.png"] = asyncio.Event()
+    os.utime(workshop.drop("old.png"), (100, 100))
+    workshop.drop("new.png")
+    workshop.start()
+    await workshop.advance(10.0)
+    before = claimed(workshop)
+    workshop.images.short["old.png"].set()
+    await workshop.closed("new.png")
+    workshop.images.slow["old.png"].set()
+    await workshop.closed("old.png")
+
+    assert before == []
+    assert claimed(workshop) == ["new.png", "old.png"]

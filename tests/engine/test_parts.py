@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from expandd.domain.job import JobState
 from expandd.domain.settle import FileStat, Observation
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.slots import Slots
-from expandd.engine.inbox.candidates import MOST_HINTS, WINDOW, Candidate, Candidates, Hints, Told
+from expandd.engine.inbox.candidates import (
+    MOST_HINTS,
+    MOST_IN_TURN,
+    WINDOW,
+    Backlog,
+    Candidate,
+    Candidates,
+    Hints,
+    Told,
+)
 from expandd.engine.jobs import Jobs
 from tests.support.fakes import MemoryJobStore
 from tests.support.jobs import a_job, a_job_in
@@ -161,20 +171,18 @@ def test_taking_a_slot_twice_takes_one() -> None:
 
 
 def candidate(number: int, due: float = 0.0) -> Candidate:
-    return Candidate(Path(f"{number}.png"), due, hinted=True)
+    return Candidate((0.0, number, f"{number}.png"), due, hinted=True)
 
 
-def test_the_window_is_full_at_its_size_and_low_at_half() -> None:
+def test_the_window_is_full_at_its_size() -> None:
     window = Candidates()
     for number in range(WINDOW):
         window.add(candidate(number))
     full = window.full
-    for number in range(WINDOW // 2):
-        window.drop(Path(f"{number}.png"))
+    window.drop(Path("0.png"))
 
     assert full
     assert not window.full
-    assert window.low
 
 
 def test_unfinished_files_do_not_fill_the_window() -> None:
@@ -183,7 +191,6 @@ def test_unfinished_files_do_not_fill_the_window() -> None:
         window.set_unfinished(candidate(number))
 
     assert not window.full
-    assert window.low
     assert len(window) == WINDOW
 
 
@@ -198,14 +205,38 @@ def test_a_candidate_is_in_one_place_at_a_time() -> None:
     assert window.get(one.relative) is one
 
 
-def test_the_longest_due_come_first_and_what_is_not_due_not_at_all() -> None:
+def test_what_is_due_comes_in_its_turn_and_what_is_not_due_not_at_all() -> None:
     window = Candidates()
-    for number, due in enumerate((5.0, 1.0, 9.0, 3.0)):
+    for number, due in ((3, 3.0), (0, 5.0), (2, 9.0), (1, 1.0)):
         window.add(candidate(number, due))
 
-    assert [one.due for one in window.due(5.0)] == [1.0, 3.0, 5.0]
+    assert [one.due for one in window.due(5.0)] == [5.0, 1.0, 3.0]
     assert window.next_due() == 1.0
     assert Candidates().next_due() is None
+
+
+def test_a_backlog_holds_the_first_of_however_many_and_gives_them_in_their_turn() -> None:
+    backlog, numbers = Backlog(), list(range(3 * MOST_IN_TURN))
+    random.Random(7).shuffle(numbers)
+    for number in numbers:
+        if backlog.takes((0.0, number, str(number))):
+            backlog.put((0.0, number, str(number)), hinted=False)
+
+    assert backlog.cut
+    assert len(backlog) < 2 * MOST_IN_TURN
+    assert [backlog.pop()[0][1] for _ in range(MOST_IN_TURN)] == list(range(MOST_IN_TURN))
+    # What was left out is taken once there is room.
+    assert backlog.takes((0.0, numbers[-1] + 3 * MOST_IN_TURN, "new"))
+
+
+def test_a_file_in_the_backlog_that_is_hinted_at_is_in_it_once() -> None:
+    backlog = Backlog()
+    backlog.put((0.0, 1, "pic.png"), hinted=False)
+
+    assert not backlog.hint("other.png")
+    assert backlog.hint("pic.png")
+    assert not backlog.takes((1.0, 0, "pic.png"))
+    assert backlog.pop() == ((0.0, 1, "pic.png"), True)
 
 
 def test_a_candidate_keeps_its_fault_beside_its_observation() -> None:
@@ -224,7 +255,8 @@ def test_hints_wake_once_and_overflow_into_a_scan() -> None:
     paths, overflow = hints.take()
 
     assert (len(paths), overflow, len(woken)) == (MOST_HINTS, True, 1)
-    assert hints.take() == (set(), False)
+    assert list(paths)[:2] == [Path("0"), Path("1")]
+    assert not any(hints.take())
 
 
 def test_each_thing_is_told_once_and_the_memory_of_it_is_bounded() -> None:

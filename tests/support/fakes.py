@@ -292,6 +292,8 @@ class FakeImages:
     """Why nothing can be decoded."""
     slow: dict[str, asyncio.Event] = field(default_factory=dict)
     """Names whose short look ends in LookTooLong and whose long one waits for the event."""
+    short: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Names whose short look waits for the event."""
     meanwhile: Callable[[Path], None] | None = None
     """Called during a look, as a writer that goes on writing."""
 
@@ -305,6 +307,8 @@ class FakeImages:
     async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
         await self.prove()
         self.examined += 1
+        if path.name in self.short and not thorough:
+            await self.short[path.name].wait()
         if path.name in self.slow:
             if not thorough:
                 raise LookTooLong("it takes long")

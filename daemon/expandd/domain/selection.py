@@ -72,7 +72,7 @@ These are asked for by name; `is_pause` knows them in any other mixture of lette
 _PAUSE = re.compile(r"pause(\.txt){0,2}", re.IGNORECASE)
 
 
-def is_pause(relative: Path) -> bool:
+def is_pause(relative: Path | str) -> bool:
     """Whether this path below an inbox pauses its folder while it lies there."""
     return _PAUSE.fullmatch(str(relative)) is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from expandd.domain.errors import FileFault
 from expandd.domain.fit import require_finishable, require_fit
@@ -21,6 +22,17 @@ class FileStat:
     size: int
     mtime_ns: int
     ctime_ns: int
+
+
+class Found(NamedTuple):
+    """What a scan says of an entry: its mtime, LAST for what is no regular file, and its path below the inbox."""
+
+    mtime_ns: int
+    relative: str
+
+
+LAST = 1 << 63
+"""Later than any time of a file."""
 
 
 @dataclass(frozen=True, slots=True)

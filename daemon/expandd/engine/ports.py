@@ -15,7 +15,7 @@ from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, Prepared
 from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
-from expandd.domain.settle import FileStat, InboxState
+from expandd.domain.settle import FileStat, Found, InboxState
 from expandd.domain.spending import Spent, Today
 
 Emit = Callable[[Event], None]
@@ -154,8 +154,8 @@ class Folders(Protocol):
         """Whether file events of this file system reach this machine: not those of network shares and overlays."""
         ...
 
-    def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Path]]:
-        """Relative paths of everything in the inbox that is not a directory, in small batches, work folder left out."""
+    def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Found]]:
+        """Everything in the inbox that is not a directory, in small batches, in any order, work folder left out."""
         ...
 
     async def stuck(self, inbox: Path, relative: Path) -> str | None:

@@ -25,7 +25,7 @@ from expandd.domain.job import FileIdentity, Job, Result
 from expandd.domain.naming import numbered, printable
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import LEFTOVERS
-from expandd.domain.settle import FileStat, InboxState
+from expandd.domain.settle import FileStat, Found, InboxState
 
 
 class Returns:
@@ -156,7 +156,7 @@ class LocalFolders:
     async def events_reach(self, inbox: Path) -> bool:
         return await self._off_loop(inbox, events_reach, inbox)
 
-    async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Path]]:
+    async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Found]]:
         found = self._looking.batches(inbox, recursive=recursive, leave_out=WORK)
         try:
             while batch := await self._off_loop(inbox, next, found, None):
@@ -375,11 +375,12 @@ class LocalFolders:
 
     def _remove_older(self, directory: Path, before: float) -> None:
         for batch in self._looking.batches(directory, recursive=True, leave_out=WORK):
-            for relative in batch:
-                look = self._looking.look_at(directory / relative)
+            for found in batch:
+                path = directory / found.relative
+                look = self._looking.look_at(path)
                 # ctime: when it was put there. Its mtime is as old as the image.
                 if look is not None and look.ctime_ns < before * 1e9:
-                    self._disk.remove(directory / relative)
+                    self._disk.remove(path)
 
     def _remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
         if self._looking.emptied(subfolder) != changed:

@@ -24,7 +24,7 @@ from expandd.domain.job import FileIdentity
 from expandd.domain.naming import numbered, printable
 from expandd.domain.selection import LEFTOVERS, PAUSE_NAMES, ignored_because, path_ignored_because
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import FileStat
+from expandd.domain.settle import LAST, FileStat, Found
 
 MARK = ".job.json"
 """The name of the record beside a file in work."""
@@ -143,22 +143,23 @@ class Scanner:
             found = next(way for way in (found / name for name in numbered(part)) if self._passes(way))
         return found.relative_to(root)
 
-    def batches(self, root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Path]]:
-        """Relative paths of all that is no directory, in batches. Directories that are never picked up are not entered.
+    def batches(self, root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Found]]:
+        """All that is no directory, in batches. Directories that are never picked up are not entered.
 
         A directory that may not be entered is told like a file: somebody should hear of it.
         """
-        batch: list[Path] = []
+        batch: list[Found] = []
         pending = [Path()]
         while pending:
             below = pending.pop()
+            prefix = "" if below == Path() else f"{below}/"
             try:
                 with self.listing(root / below, must_be=below == Path()) as entries:
                     for entry in entries:
                         if entry.name == leave_out and below == Path():
                             continue
                         if not entry.is_dir(follow_symlinks=False):
-                            batch.append(below / entry.name)
+                            batch.append(Found(_mtime(entry), prefix + entry.name))
                         elif recursive and ignored_because(entry.name) is None:
                             pending.append(below / entry.name)
                         if len(batch) >= BATCH:
@@ -167,7 +168,7 @@ class Scanner:
             except PermissionError:
                 if below == Path():
                     raise
-                batch.append(below)
+                batch.append(Found(LAST, str(below)))
         if batch:
             yield batch
 
@@ -248,6 +249,13 @@ class Scanner:
             if error.errno in NOTHING:
                 return None
             raise
+
+
+def _mtime(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime_ns if entry.is_file(follow_symlinks=False) else LAST
+    except OSError:
+        return LAST
 
 
 class _Listed:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from expandd.domain.errors import Fault
@@ -14,7 +14,10 @@ from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, Observation
 
 WINDOW = 256
-"""Candidates of one inbox that are watched settling at once; the rest of a backlog stays on disk, unread."""
+"""Candidates of one inbox that are watched settling at once; of the rest of a backlog at most the turn is known."""
+
+MOST_IN_TURN = 10_000
+"""Files of a backlog, at least, that come in their exact turn; those behind come in batches of so many."""
 
 MOST_UNFINISHED = 4096
 """Unfinished files remembered beside the window, so that they never hold up the finished ones behind them."""
@@ -26,11 +29,16 @@ MOST_HINTS = 1024
 """Hints kept between two looks; more of them mean: scan."""
 
 
+Turn = tuple[float, int, str]
+"""By what files come one after the other: when one was first seen, monotonic seconds; then, of those of one scan, the
+mtime, and of hints their number; then the path below the inbox."""
+
+
 @dataclass(slots=True)
 class Candidate:
     """A file that may become a job; `due` is when to look at it next, monotonic seconds."""
 
-    relative: Path
+    turn: Turn
     due: float
     hinted: bool
     observation: Observation | None = None
@@ -43,6 +51,11 @@ class Candidate:
     """How often its reader ended without an answer."""
     examined: Examined | None = None
     """What the last look has found, until it is heeded."""
+
+    relative: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.relative = Path(self.turn[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +70,67 @@ class Examined:
 class Ready:
     """A settled, whole image with its offsets, as it was when it was examined."""
 
-    relative: Path
+    turn: Turn
     look: FileStat
     whole: Whole
     offsets: Offsets
+
+    @property
+    def relative(self) -> Path:
+        return Path(self.turn[-1])
+
+
+class Backlog:
+    """Files that are no candidates yet, unread; of more than it can hold those whose turn comes first."""
+
+    def __init__(self) -> None:
+        self._turns: list[Turn] = []
+        self._hinted: dict[str, bool] = {}
+        self._end: Turn | None = None
+        self._sorted = True
+        self.cut = False
+        """Whether there were more than it could hold, until somebody says otherwise."""
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def hint(self, relative: str) -> bool:
+        """Whether it has this file; it is one that was hinted at, then."""
+        if relative in self._hinted:
+            self._hinted[relative] = True
+        return relative in self._hinted
+
+    def takes(self, turn: Turn) -> bool:
+        """Whether there is room for one that it does not have yet."""
+        if turn[-1] in self._hinted:
+            return False
+        self.cut |= self._end is not None and turn >= self._end
+        return self._end is None or turn < self._end
+
+    def put(self, turn: Turn, *, hinted: bool) -> None:
+        self._turns.append(turn)
+        self._hinted[turn[-1]] = hinted
+        self._sorted = False
+        # Sorting now and then costs less than keeping the order with each file.
+        if len(self._turns) >= 2 * MOST_IN_TURN:
+            self._sort()
+            over, self._turns = self._turns[:-MOST_IN_TURN], self._turns[-MOST_IN_TURN:]
+            for each in over:
+                del self._hinted[each[-1]]
+            self._end, self.cut = self._turns[0], True
+
+    def pop(self) -> tuple[Turn, bool]:
+        """The one whose turn it is, and whether it was hinted at."""
+        self._sort()
+        turn = self._turns.pop()
+        if len(self._turns) < MOST_IN_TURN:
+            self._end = None
+        return turn, self._hinted.pop(turn[-1])
+
+    def _sort(self) -> None:
+        if not self._sorted:
+            self._turns.sort(reverse=True)
+            self._sorted = True
 
 
 class Candidates:
@@ -69,7 +139,7 @@ class Candidates:
     def __init__(self) -> None:
         self._fresh: dict[Path, Candidate] = {}
         self._unfinished: dict[Path, Candidate] = {}
-        self._parked: OrderedDict[Path, Candidate] = OrderedDict()
+        self._parked: dict[Path, Candidate] = {}
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._unfinished)
@@ -80,10 +150,6 @@ class Candidates:
     @property
     def full(self) -> bool:
         return len(self._fresh) >= WINDOW or len(self._unfinished) >= MOST_UNFINISHED
-
-    @property
-    def low(self) -> bool:
-        return len(self._fresh) <= WINDOW // 2 and len(self._unfinished) < MOST_UNFINISHED
 
     def get(self, relative: Path) -> Candidate | None:
         return self._fresh.get(relative) or self._unfinished.get(relative)
@@ -112,13 +178,13 @@ class Candidates:
     def unpark(self, now: float, most: int) -> None:
         """There is room for so many more."""
         while self._parked and most > 0:
-            _, candidate = self._parked.popitem(last=False)
+            candidate = self._parked.pop(min(self._parked, key=lambda relative: self._parked[relative].turn))
             candidate.due = min(candidate.due, now)
             most -= 1
 
     def due(self, now: float) -> list[Candidate]:
-        """Those to look at now, longest due first."""
-        return sorted((one for one in self._all() if one.due <= now), key=lambda one: one.due)
+        """Those to look at now, in their turn."""
+        return sorted((one for one in self._all() if one.due <= now), key=lambda one: one.turn)
 
     def next_due(self) -> float | None:
         return min((one.due for one in self._all()), default=None)
@@ -129,12 +195,12 @@ class Candidates:
 
 
 class Hints:
-    """What a watcher's thread leaves for the loop: a bounded set, and one wake-up however many hints come."""
+    """What a watcher's thread leaves for the loop: so many paths in order, and one wake-up however many hints come."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._lock = threading.Lock()
-        self._paths: set[Path] = set()
+        self._paths: dict[Path, None] = {}
         self._overflow = False
 
     def put(self, path: Path) -> None:
@@ -142,16 +208,16 @@ class Hints:
         with self._lock:
             first = not self._paths and not self._overflow
             if len(self._paths) < MOST_HINTS:
-                self._paths.add(path)
+                self._paths[path] = None
             else:
                 self._overflow = True
         if first:
             self._wake()
 
-    def take(self) -> tuple[set[Path], bool]:
-        """The paths since the last take, and whether there were more than could be kept."""
+    def take(self) -> tuple[Collection[Path], bool]:
+        """The paths since the last take, the first first, and whether there were more than could be kept."""
         with self._lock:
-            paths, self._paths = self._paths, set()
+            paths, self._paths = self._paths, {}
             overflow, self._overflow = self._overflow, False
         return paths, overflow
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.domain.selection import is_pause
 from expandd.domain.settings import HotFolder
-from expandd.domain.settle import InboxState
+from expandd.domain.settle import Found, InboxState
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.heartbeat import Heartbeat
-from expandd.engine.inbox.candidates import Candidate, Ready
+from expandd.engine.inbox.candidates import WINDOW, Backlog, Candidate, Ready
 from expandd.engine.inbox.settle import Settler
 from expandd.engine.inbox.watch import InboxWatch, PauseFile
 from expandd.engine.job.work_folder import Presence
@@ -29,6 +30,12 @@ AWAY_PAUSE = 1.0
 
 STUCK_PAUSE = 60.0
 """Seconds until a work folder of which not all could be put right is looked after again."""
+
+LONGEST_SCAN = 3.0
+"""Seconds after which a scan that has found enough is broken off, lest nothing is begun for so long."""
+
+ENOUGH = 2 * WINDOW
+"""Files that are enough for a while."""
 
 LookAfter = Callable[[HotFolder], Awaitable[bool]]
 """Compares the work folder with the jobs and puts right what does not fit; whether all of it could be."""
@@ -112,6 +119,9 @@ class Inbox:
         self._look_after_at = float("inf")
         self._emit = emit
         self._troubled: set[Path] = set()
+        self._backlog = Backlog()
+        self._hints = itertools.count()
+        self._scanned_at = 0.0
         self._more = True
         self._ending = False
         self.heartbeat = Heartbeat(ALLOWANCE)
@@ -124,31 +134,38 @@ class Inbox:
         return self._settling.ready
 
     @property
+    def next(self) -> Ready | None:
+        """The settled image that may be claimed now."""
+        return self._settling.next
+
+    @property
     def idle(self) -> bool:
         """Whether everything that lay in the inbox has been answered."""
-        left = self._more or self._candidates or self.ready or self._emptied
+        left = self._more or self._backlog or self._candidates or self.ready or self._emptied
         return self.watching.scanned and not left
 
     @property
     def held_back(self) -> bool:
         """Whether all that is known to wait is paused by name."""
-        return self._settling.held_back and not self._more and not self._emptied
+        left = self._more or self._backlog or self._emptied
+        return self._settling.held_back and not left
 
     @property
     def is_baffled(self) -> bool:
         """Whether all that is left are files that cannot even be looked at."""
         left = [candidate.relative for candidate in self._candidates]
-        return bool(left) and not self._more and not self.ready and self._troubled.issuperset(left)
+        waits = self._more or self._backlog or self.ready
+        return bool(left) and not waits and self._troubled.issuperset(left)
 
     @property
     def waiting(self) -> int:
-        """Files known to wait; a backlog beyond the window is not counted."""
-        return len(self._candidates) + len(self.ready)
+        """Files known to wait; of a long backlog only the first are."""
+        return len(self._backlog) + len(self._candidates) + len(self.ready)
 
     @property
     def overfull(self) -> bool:
         """Whether more files wait than are known."""
-        return self._more and self._candidates.full
+        return self._more and bool(self._backlog)
 
     def end(self) -> None:
         """Stop as soon as the step under way is done."""
@@ -214,18 +231,32 @@ class Inbox:
             await self._pause_file.heed(found.heeded)
         for relative in due.hints:
             self._hint(relative)
-        if due.scan or (self._more and self._candidates.low):
+        if self._more and len(self._backlog) >= WINDOW:
+            # Whatever a scan found now would have to wait on the disk again.
+            if due.scan:
+                self.watching.has_scanned(0.0)
+        elif due.scan or self._more:
             await self._scan(expected=due.expected or self._more)
-        now = self._clock.monotonic()
-        for candidate in self._candidates.due(now):
-            if not (self._breakers.stopping or self._ending):
-                self.heartbeat()
-                await self._look(candidate)
+        self._promote()
+        await self._look_at_due()
         await self._emptied.look()
         if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it, and an
             # inbox that is there but cannot be scanned does not seem to come back with each look at it.
             self._breaker.passed()
+
+    def _promote(self) -> None:
+        """Make candidates of those whose turn it is, as long as there is room in the window."""
+        while self._backlog and not self._candidates.full:
+            turn, hinted = self._backlog.pop()
+            if not self._settling.knows(turn[-1]):
+                self._settling.consider(turn, hinted=hinted)
+
+    async def _look_at_due(self) -> None:
+        for candidate in self._candidates.due(self._clock.monotonic()):
+            if not (self._breakers.stopping or self._ending):
+                self.heartbeat()
+                await self._look(candidate)
 
     async def _look(self, candidate: Candidate) -> None:
         """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
@@ -280,27 +311,39 @@ class Inbox:
             candidate.hinted = True
             # It may have been closed just now: the settle time counts from here, not from when it is looked at next.
             candidate.due = min(candidate.due, self._clock.monotonic())
-        elif self._candidates.full:
-            self._more = True
-        elif not self._settling.knows(relative):
-            self._settling.consider(relative, hinted=True)
+        elif not self._backlog.hint(str(relative)):
+            self._wait(Found(next(self._hints), str(relative)), self._clock.monotonic(), hinted=True)
 
     async def _scan(self, *, expected: bool) -> None:
         started = self._clock.monotonic()
-        self._more = False
+        # What was left on the disk came no later than what was found with it.
+        self._scanned_at = self._scanned_at if self._backlog.cut else started
+        self._more = self._backlog.cut = False
+        known = self._settling.known()
         async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
             self.heartbeat()
-            if pauses := [relative for relative in batch if is_pause(relative)]:
+            if pauses := [Path(found.relative) for found in batch if is_pause(found.relative)]:
                 await self._pause_file.look(pauses)
-            for relative in batch:
-                if self._candidates.full:
-                    self._more = True
-                    break
-                if not self._settling.knows(relative):
-                    self._settling.consider(relative, hinted=expected)
-            if self._more:
+            for found in batch:
+                if found.relative not in known:
+                    self._wait(found, self._scanned_at, hinted=expected)
+            if self._clock.monotonic() >= started + LONGEST_SCAN and len(self._backlog) >= ENOUGH:
+                self._backlog.cut = True
                 break
+            await self._look_at_due()
+        self._more = self._backlog.cut
         self.watching.has_scanned(self._clock.monotonic() - started)
+
+    def _wait(self, found: Found, arrived: float, *, hinted: bool) -> None:
+        """Let a file wait for its turn, unless it is known or never picked up."""
+        turn = (arrived, found.mtime_ns, found.relative)
+        if (
+            self._backlog.takes(turn)
+            and not self._settling.knows(found.relative)
+            and self._settling.wants(Path(found.relative))
+        ):
+            self._backlog.put(turn, hinted=hinted)
+        self._more |= self._backlog.cut
 
     def is_over(self, relative: Path) -> None:
         """A file of this inbox is over: its subfolder may be empty now."""
@@ -325,7 +368,7 @@ class Inbox:
     def put_back(self, ready: Ready) -> None:
         """A ready file could not be claimed, for whatever reason: it settles anew, after a while."""
         self._settling.taken(ready)
-        again = Candidate(ready.relative, self._clock.monotonic() + BAFFLED, hinted=True)
+        again = Candidate(ready.turn, self._clock.monotonic() + BAFFLED, hinted=True)
         self._candidates.set_unfinished(again)
 
     async def still_ready(self, ready: Ready) -> bool:

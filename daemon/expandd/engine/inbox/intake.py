@@ -118,8 +118,8 @@ class Intake:
         for _ in range(len(self._turns)):
             inbox = self._turns[0]
             self._turns.rotate(-1)
-            if inbox.ready and self._may_claim(inbox):
-                ready = inbox.ready[0]
+            ready = inbox.next
+            if ready is not None and self._may_claim(inbox):
                 await self._claim_alone(inbox, ready)
                 return True
         return False

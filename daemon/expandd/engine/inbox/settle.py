@@ -7,7 +7,7 @@ so many looks under way, whatever lies in it: the decoders serve all folders.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from bisect import insort
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Expandable, FileStat, Observation, SettleDecision, content_decision, settle_decision
 from expandd.domain.spending import Arrivals
 from expandd.engine.control.holds import Holds
-from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Ready, Told
+from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Ready, Told, Turn
 from expandd.engine.inbox.watch import InboxWatch
 from expandd.engine.ports import Clock, Emit, Folders, Images
 
@@ -57,6 +57,10 @@ class Inspections:
             if (one.looking or one.examined is not None) and self._candidates.get(relative) is one
         }
         return len(self._begun)
+
+    def awaits(self, turn: Turn) -> bool:
+        """Whether a look that is no long one finds out about a file before this turn."""
+        return bool(self.begun) and any(one.turn < turn and not one.slow for one in self._begun.values())
 
     def begin(self, candidate: Candidate, path: Path, look: FileStat) -> None:
         """Look into it, as soon as there is a place."""
@@ -104,7 +108,8 @@ class Inspections:
 
     def _let_in(self, queue: _Queue) -> None:
         while queue.waiting:
-            relative, candidate = queue.waiting.popitem(last=False)
+            relative = min(queue.waiting, key=lambda waiting: queue.waiting[waiting].turn)
+            candidate = queue.waiting.pop(relative)
             if self._candidates.get(relative) is candidate:
                 candidate.due = min(candidate.due, self._clock.monotonic())
                 return
@@ -114,7 +119,7 @@ class _Queue:
     def __init__(self, most: int) -> None:
         self.most = most
         self.under_way = 0
-        self.waiting: OrderedDict[Path, Candidate] = OrderedDict()
+        self.waiting: dict[Path, Candidate] = {}
 
 
 class BurstGuard:
@@ -169,7 +174,8 @@ class Settler:
         changed: asyncio.Event,
     ) -> None:
         self.candidates = Candidates()
-        self.ready: deque[Ready] = deque()
+        self.ready: list[Ready] = []
+        """In their turn."""
         self._folder = folder
         self._folders = folders
         self._images = images
@@ -190,18 +196,32 @@ class Settler:
         inbox = self._folder.inbox
         return not self.ready and all(self._commands.held_back(inbox, one.relative) for one in self.candidates)
 
-    def knows(self, relative: Path) -> bool:
-        """Whether this file is a candidate or ready."""
-        known = self.candidates.get(relative) is not None
-        return known or any(ready.relative == relative for ready in self.ready)
+    @property
+    def next(self) -> Ready | None:
+        """The ready one whose turn it is; None where there is none, or a look at one before it is soon over."""
+        return None if not self.ready or self._looks.awaits(self.ready[0].turn) else self.ready[0]
 
-    def consider(self, relative: Path, *, hinted: bool) -> None:
-        """Make a candidate of a name, unless it is one that is never picked up."""
+    def known(self) -> frozenset[str]:
+        """The paths of all candidates and ready files, below the inbox."""
+        return frozenset(one.turn[-1] for one in (*self.candidates, *self.ready))
+
+    def knows(self, relative: str) -> bool:
+        """Whether this file is a candidate or ready."""
+        known = self.candidates.get(Path(relative)) is not None
+        return known or any(ready.turn[-1] == relative for ready in self.ready)
+
+    def wants(self, relative: Path) -> bool:
+        """Whether it may be picked up by its name; if not, that is told."""
         why = path_ignored_because(relative, self._folder.ignore)
         if why is not None:
             self._ignore(relative, why)
-            return
-        self.candidates.add(Candidate(relative, self._clock.monotonic(), hinted))
+        return why is None
+
+    def consider(self, turn: Turn, *, hinted: bool) -> None:
+        """Make a candidate of a file that may be picked up by its name."""
+        candidate = Candidate(turn, self._clock.monotonic(), hinted)
+        if self.wants(candidate.relative):
+            self.candidates.add(candidate)
 
     def _ignore(self, relative: Path, why: str) -> None:
         self.candidates.drop(relative)
@@ -213,14 +233,14 @@ class Settler:
 
     def reconsider(self) -> None:
         """Let every file settle anew: what people have ordered may have changed what is to become of it."""
-        while self.ready:
-            self.consider(self.ready.popleft().relative, hinted=True)
+        ready, self.ready = self.ready, []
+        for one in ready:
+            self.consider(one.turn, hinted=True)
         self._make_room(WINDOW)
 
     def taken(self, ready: Ready) -> None:
         """A ready file is claimed, or is to settle anew: there is room for another one."""
-        if self.ready and self.ready[0] is ready:
-            self.ready.popleft()
+        self.ready = [one for one in self.ready if one is not ready]
         self._make_room(MOST_READY - len(self.ready))
 
     def _make_room(self, files: int) -> None:
@@ -233,7 +253,7 @@ class Settler:
         if look == ready.look:
             return True
         if look is not None:
-            self.consider(ready.relative, hinted=True)
+            self.consider(ready.turn, hinted=True)
         return False
 
     async def look(self, candidate: Candidate) -> None:
@@ -305,6 +325,8 @@ class Settler:
                 self._looks.begin(candidate, path, look)
             return
         self._make_room(1)
+        # Whatever was found, those after it may be claimed now.
+        self._changed.set()
         if isinstance(examined.found, LookTooLong):
             candidate.slow = True
             self._looks.begin(candidate, path, look)
@@ -366,8 +388,8 @@ class Settler:
 
     def _make_ready(self, candidate: Candidate, look: FileStat, found: Expandable) -> None:
         self.candidates.drop(candidate.relative)
-        self.ready.append(Ready(relative=candidate.relative, look=look, whole=found.image, offsets=found.offsets))
-        self._changed.set()
+        ready = Ready(turn=candidate.turn, look=look, whole=found.image, offsets=found.offsets)
+        insort(self.ready, ready, key=lambda one: one.turn)
 
     async def _give_up(self, candidate: Candidate, look: FileStat, fault: Fault) -> None:
         if await self._reject(self._folder, candidate.relative, look, fault):

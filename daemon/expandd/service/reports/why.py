@@ -281,7 +281,8 @@ def _places(file: str, around: Surroundings) -> Iterator[Path]:
             yield root / below
         if len(below.parts) == 1:
             found = Scanner(around.roots).batches(folder.inbox, recursive=True, leave_out=WORK)
-            yield from (folder.inbox / one for batch in found for one in batch if one.name == below.name)
+            paths = (folder.inbox / one.relative for batch in found for one in batch)
+            yield from (path for path in paths if path.name == below.name)
 
 
 def _lines(file: str, told: Told, around: Surroundings) -> Iterator[str]:
