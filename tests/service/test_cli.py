@@ -224,3 +224,16 @@ def test_verbs_options_and_the_presets_of_the_configuration_are_completed(tmp_pa
     assert "status" in completed("st")
     assert "--watch" in completed("status", "--w")
     assert completed("preview", "pic.png", "sq") == ["square"]
+
+
+def test_the_page_for_operators_is_on_the_machine_itself() -> None:
+    listed, found, unknown, verb = (
+        CliRunner().invoke(cli, ["help", *words]) for words in ([], ["Troubleshooting"], ["zebras"], ["pause"])
+    )
+
+    assert "\n  troubleshoot\n" in listed.output
+    assert found.output.startswith("## Troubleshoot\n")
+    assert "| `burst` |" in found.output
+    assert "## Backup" not in found.output
+    assert unknown.exit_code == 2
+    assert "Usage: expandd pause" in verb.output or "Usage: cli pause" in verb.output

@@ -50,6 +50,7 @@ def test_it_comes_and_goes_and_comes_again_and_data_stays(service: Service) -> N
     third = machine.run(EXPANDD, "install").stdout
     service.drop("more.png", root="/srv/expand/new", seed=1)
     service.result("more.png", root="/srv/expand/new")
+    assert "| `burst` |" in machine.run("/usr/local/bin/expandd", "help", "troubleshooting").stdout
     assert "install -d -m 3770 -o expandd -g expandd /srv/expand/new/inbox" in third
     assert service.property("MainPID") != pid
 

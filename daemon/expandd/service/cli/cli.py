@@ -18,7 +18,7 @@ SECTIONS = {
     "Work": ("run", "once"),
     "See": ("status", "why", "plan", "preview", "ledger", "check"),
     "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve", "reload"),
-    "Set up": ("install", "uninstall", "unit", "schema", "completion", "rebuild"),
+    "Set up": ("install", "uninstall", "unit", "schema", "completion", "rebuild", "help"),
     "Practise": ("demo", "simulate"),
 }
 
@@ -171,6 +171,23 @@ def unit(config: Path, *, instance: str, output: Path | None) -> int:
     from expandd.service.runtime.unit import show_unit
 
     return show_unit(config, instance, output)
+
+
+@cli.command("help")
+@click.argument("topic", default="")
+@click.pass_context
+@told
+def help_(context: click.Context, topic: str) -> int:
+    """Show what there is to know about TOPIC.
+
+    Such as `expandd help troubleshooting`, `help configuration`, or a command. Without TOPIC it lists the topics.
+    """
+    from expandd.service.reports.topics import show_topic
+
+    if (command := cli.commands.get(topic)) is not None:
+        click.echo(command.get_help(click.Context(command, info_name=topic, parent=context.parent)))
+        return ExitCode.FINE
+    return show_topic(topic)
 
 
 @cli.command()
