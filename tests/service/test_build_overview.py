@@ -18,9 +18,9 @@ from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.events import JobMoved
-from expandd.domain.job import Job, JobState, Place
+from expandd.domain.job import Job, JobState, Place, Stamp
 from expandd.domain.pauses import PauseReason
-from expandd.domain.settings import Settings
+from expandd.domain.settings import NO_LIMIT, Settings
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.overview import Overview, build_overview, sentence, span
 from expandd.service.reports.overview_text import lines
@@ -129,6 +129,39 @@ async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_
 
     assert [job.id for job in overview.failed] == ["job-3", "job-1"]
     assert (overview.folders[0].in_error, overview.folders[0].dismissed) == (3, 1)
+
+
+async def test_only_what_goes_on_counts_for_when_all_is_done(settings: Settings) -> None:
+    now = time.time()
+    took = [a_job_in(S.DONE, f"done-{number}", at=now - 60, closed=True) for number in range(4)]
+    each = [replace(job, stamps=(Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 8.0), *job.stamps[-1:])) for job in took]
+    outage = replace(
+        each[0], id="done-9", stamps=(Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 9e4), *took[0].stamps[-1:])
+    )
+    paid = a_job_in(S.ACCEPTED, "paid", at=now - 60)
+    held = a_job_in(S.UNKNOWN, "held", at=now - 60, held=True)
+    await store_with(settings, *each, outage, a_job_in(S.UPLOADED, "unpaid", at=now - 60), paid, held)
+    for number in range(5):
+        (settings.folders[0].inbox / f"{number}.png").touch()
+    unlimited = replace(settings, budget=NO_LIMIT, folders=(replace(settings.folders[0], budget=NO_LIMIT),))
+    inbox = settings.folders[0].inbox
+    live = InboxNow(inbox=inbox, waiting=5, more=False, missed=0, watched=True, unfinished=2)
+
+    def goes_on(reason: PauseReason | None, settings: Settings = unlimited) -> tuple[float | None, int]:
+        pause = ActivePause(
+            inbox=inbox, pause="it", reason=reason or PauseReason.BURST, why="", since=now, again_at=None
+        )
+        pauses = (pause,) if reason else ()
+        write_snapshot(settings.state_dir, a_snapshot(settings, pauses=pauses, inboxes=(live,)))
+        pace = seen(settings).pace
+        return pace.seconds_left, pace.stalled
+
+    with locked(settings.state_dir / "lock", "it"):
+        told = [goes_on(None), goes_on(PauseReason.BURST), goes_on(PauseReason.INBOX_UNAVAILABLE)]
+        spent = goes_on(None, settings)
+
+    assert told == [(2.0 * 5, 2), (2.0, 6), (None, 7)], "8 s each, 4 at once; 2 of 5 are not whole, 1 is paid for"
+    assert spent == (2.0, 6), "the month's budget of 3 is used up"
 
 
 async def test_without_the_daemon_the_store_tells_what_is_paused_and_the_disk_what_is_away(

@@ -148,6 +148,11 @@ class Candidates:
         return iter(self._all())
 
     @property
+    def unfinished(self) -> int:
+        """Those that are not whole, or that something else keeps from being taken."""
+        return len(self._unfinished)
+
+    @property
     def full(self) -> bool:
         return len(self._fresh) >= WINDOW or len(self._unfinished) >= MOST_UNFINISHED
 

@@ -163,6 +163,11 @@ class Inbox:
         return len(self._backlog) + len(self._candidates) + len(self.ready)
 
     @property
+    def unfinished(self) -> int:
+        """Those of them that are not whole, paused by name, or kept from being taken by something else."""
+        return self._candidates.unfinished
+
+    @property
     def overfull(self) -> bool:
         """Whether more files wait than are known."""
         return self._more and bool(self._backlog)

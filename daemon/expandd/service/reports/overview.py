@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from expandd.adapters.responsiveness import lying
 from expandd.adapters.store.sqlite.queries import Count, Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
 from expandd.domain.settings import Budget, HotFolder, Settings
@@ -140,15 +141,16 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Images done in the last hour, and the seconds until the backlog is done at the pace of those done last.
+    """Images done in the last hour, and the seconds until all that goes on is done at the pace of those done last.
 
-    None when nothing was done yet, or nothing goes on.
+    None when nothing was done yet, or nothing goes on. `stalled` images do not: something holds them up.
     """
 
     per_hour: float
     seconds_left: float | None
     seconds_each: float | None = None
     """How long an image was in flight of late."""
+    stalled: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,8 +341,9 @@ def overview_of(
     pauses = tuple(current_pauses(settings, store, snapshot, counts))
     done = tuple(store.done(MOST_PACE)) if store else ()
     failed = tuple(store.failed(MOST_LOOKED)) if store else ()
+    money = _money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir))
     left = sum(folder.waiting + folder.in_flight for folder in folders)
-    moving = bool(running) and all(pause.inbox is not None for pause in pauses)
+    goes_on = _goes_on(folders, pauses, money, facts, snapshot) if running else 0
     return Overview(
         at=now,
         running=running,
@@ -351,8 +354,8 @@ def overview_of(
         reading=snapshot.reading if snapshot else None,
         folders=folders,
         pauses=pauses,
-        money=_money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir)),
-        pace=_pace(done, facts.done_in_the_last_hour, left if moving else 0, settings.workers),
+        money=money,
+        pace=_pace(done, facts.done_in_the_last_hour, left, goes_on, settings.workers),
         in_progress=tuple(store.open_jobs(MOST_LISTED)) if store else (),
         held=tuple(store.held(MOST_LISTED)) if store else (),
         done=done[:MOST_LISTED],
@@ -454,19 +457,51 @@ def _left(budget: int | None, paid: int) -> int | None:
     return None if budget is None else max(0, budget - paid)
 
 
-def _pace(done: Sequence[Job], lately: int, left: int, workers: int) -> Pace:
+def _goes_on(
+    folders: Sequence[FolderOverview],
+    pauses: Sequence[Pause],
+    money: Money,
+    facts: _Facts,
+    snapshot: Snapshot | None,
+) -> int:
+    """How many images will be done as things are: no pause, budget or unfinished copy holds them up."""
+    new = paid = 0
+    for folder in folders:
+        reasons = [pause.reason for pause in pauses if pause.inbox in {None, folder.inbox} and pause.relative is None]
+        if any(reason.blocks is not Blocks.PAYING for reason in reasons):
+            continue
+        paid += _open_in(MAYBE_PAID, folder, facts)
+        if not reasons:
+            live = snapshot.inbox(folder.inbox) if snapshot else None
+            whole = max(0, folder.waiting - (live.unfinished if live else 0))
+            new += _bounded(whole + _open_in(UNPAID, folder, facts), folder.day_left, folder.month_left)
+    return paid + _bounded(new, money.day_left, money.month_left)
+
+
+def _open_in(states: frozenset[JobState], folder: FolderOverview, facts: _Facts) -> int:
+    mine = (one for one in facts.counts if one.inbox == os.fsencode(folder.inbox) and not one.closed and not one.held)
+    return sum(one.jobs for one in mine if one.state in states)
+
+
+def _bounded(images: int, *lefts: int | None) -> int:
+    return min([images, *(left for left in lefts if left is not None)])
+
+
+def _pace(done: Sequence[Job], lately: int, left: int, goes_on: int, workers: int) -> Pace:
     each = seconds_each(done)
     return Pace(
         per_hour=float(lately),
         seconds_each=each,
-        seconds_left=each * left / workers if each is not None and left else None,
+        seconds_left=each * goes_on / workers if each is not None and goes_on else None,
+        stalled=max(0, left - goes_on),
     )
 
 
 def seconds_each(done: Sequence[Job]) -> float | None:
     """How long an image is in flight, from the claim until its bytes are safe; None when no image tells.
 
-    As many as there are workers are in flight together, so a backlog of n takes n/workers times this.
+    As many as there are workers are in flight together, so a backlog of n takes n/workers times this. It is the median:
+    the few that an outage has kept say nothing about the next ones.
     """
     spans = [
         end - start
@@ -476,7 +511,7 @@ def seconds_each(done: Sequence[Job]) -> float | None:
         and (end := job.entered(JobState.DOWNLOADED)) is not None
         and end >= start
     ]
-    return sum(spans) / len(spans) if spans else None
+    return statistics.median(spans) if spans else None
 
 
 def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:

@@ -82,7 +82,7 @@ def reading_lines(reading: Reading, now: float) -> Iterator[str]:
 def footlines(overview: Overview) -> Iterator[str]:
     """Money, pace, and the images that a person should know of."""
     yield money_line(overview.money, overview.at)
-    yield pace_line(overview.pace)
+    yield pace_line(overview.pace, running=bool(overview.running))
     for job in overview.held:
         yield f"needs you  {printable(job.relative)}: {ended(printable(job.note))} {asked(job)}"
     for job in overview.in_progress:
@@ -156,13 +156,15 @@ def money_line(money: Money, now: float) -> str:
     return f"Money: {'; '.join(parts)}."
 
 
-def pace_line(pace: Pace) -> str:
+def pace_line(pace: Pace, *, running: bool = True) -> str:
     """How fast it goes, and when the backlog is done."""
     words = f"Pace: {pace.per_hour:.0f} done in the last hour"
     if pace.seconds_each is not None:
         words += f"; an image takes {span(pace.seconds_each)}"
     if pace.seconds_left is not None:
-        words += f"; what waits now is done in about {span(pace.seconds_left)}"
+        words += f"; what goes on now is done in about {span(pace.seconds_left)}"
+    if pace.stalled and running:
+        words += f"; {pace.stalled} held up"
     return f"{words}."
 
 

@@ -38,7 +38,8 @@ class ActivePause:
 class InboxNow:
     """One inbox as its watch sees it. `waiting` are the files known, `more` whether others wait behind them.
 
-    `ready` are examined and next in line, relative to the inbox. `missed` files had to be found by a scan.
+    `unfinished` of them are not whole, paused by name, or kept from being taken by something else. `ready` are examined
+    and next in line, relative to the inbox. `missed` files had to be found by a scan.
     """
 
     inbox: Path
@@ -47,6 +48,7 @@ class InboxNow:
     missed: int
     watched: bool
     ready: tuple[Path, ...] = ()
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, slots=True)

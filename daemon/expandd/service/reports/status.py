@@ -80,6 +80,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
             "per_hour": overview.pace.per_hour,
             "seconds_each": overview.pace.seconds_each,
             "seconds_left": overview.pace.seconds_left,
+            "stalled": overview.pace.stalled,
         },
         "needs_you": [_job_values(job) | {"note": printable(job.note)} for job in overview.held],
         "open": [_job_values(job) | {"held": job.held, "note": printable(job.note)} for job in overview.in_progress],

@@ -165,6 +165,7 @@ def _inboxes(engine: Engine) -> Iterator[InboxNow]:
             missed=inbox.watching.missed,
             watched=inbox.watching.watched,
             ready=tuple(ready.relative for ready in inbox.ready),
+            unfinished=inbox.unfinished,
         )
 
 
