@@ -51,13 +51,17 @@ def test_orders_that_are_left_while_nothing_runs_are_carried_out_at_the_next_sta
 ) -> None:
     (house.folder() / "inbox" / "a.png").write_bytes(an_image("png"))
     house.call("once")
-    left = house.call("pause")
+    left, cancels = house.call("pause"), house.call("cancel", "--all", answer="n\n")
+    pending = house.call("status").stdout
     (house.folder() / "inbox" / "b.png").write_bytes(an_image("png", seed=2))
     waits = house.call("once", "--patience", "1")
     house.call("resume")
     goes = house.call("once")
 
     assert "when expandd runs again" in left.stdout
+    assert "pause everything. It is carried out when expandd runs again." in pending
+    assert "Everything: 0 images that nothing is paid for go to the error folder." in cancels.stdout
+    assert "Ordered" not in house.call("status").stdout
     assert (waits.returncode, goes.returncode) == (4, 0)
     assert paid(server) == 2
 

@@ -115,6 +115,15 @@ def test_each_hook_has_its_events(event: Event, hook: HookName | None) -> None:
     assert hook_of(event) is hook
 
 
+def test_an_original_that_was_removed_has_no_path() -> None:
+    job = a_job_in(JobState.DONE, closed=True)
+    removed = job.with_(resting=job.work_file)
+    told = [json.loads(facts_of(HookName.ON_DONE, JobClosed(one), ident="1", now=START).json) for one in (job, removed)]
+
+    assert told[0]["original_at"] == str(job.resting)
+    assert "original_at" not in told[1]
+
+
 def test_a_job_is_told_as_the_log_tells_it_and_without_its_link() -> None:
     job = a_job_in(JobState.DONE)
     facts = facts_of(HookName.ON_DONE, JobClosed(job), ident="id-1", now=START)

@@ -22,7 +22,8 @@ from expandd.service.page.page import opened
 from expandd.service.page.reader import Past
 from expandd.service.page.server import Address, Limits
 from expandd.service.page.site import Metrics
-from expandd.service.reports.overview import FolderOverview, Money, Overview, Pace
+from expandd.service.reports.overview import FolderOverview, Money, Overview
+from expandd.service.reports.pace import Pace
 from tests.support.images import an_image
 from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_place, a_result
 from tests.support.manual_clock import START

@@ -313,6 +313,11 @@ class Job:
         return self.closed and self.state in {S.DONE, S.FAILED} and self.resting is None
 
     @property
+    def original_removed(self) -> bool:
+        """Whether it is over and its original was removed after delivery, as its folder says."""
+        return self.closed and self.resting == self.work_file
+
+    @property
     def lost_result(self) -> bool:
         """Whether it needs a person because its result was made and cannot be fetched."""
         return self.held and self.state is S.RENDERED

@@ -14,13 +14,14 @@ from pathlib import Path
 import click
 
 from expandd.adapters.config.load import load, state_dir_of
+from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.locks import holder, number_of
 from expandd.adapters.responsiveness import BRIEF, lying, silent
 from expandd.adapters.store.sqlite.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode
-from expandd.domain.job import MAYBE_PAID, Job, JobState
+from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
@@ -109,7 +110,7 @@ _WHEN_ALL = {
     Verb.RETRY: "is tried once more: files in error go back into their inbox, what is retrying goes on at once. "
     "Where one was paid for before it failed and works now, it is paid for again. "
     "What a person cancelled or gave up stays: retry it by name",
-    Verb.CANCEL: "is cancelled: what nothing is paid for goes to the error folder",
+    Verb.CANCEL: "is cancelled: it goes to the error folder, unless it is paid for",
     Verb.PAUSE: "is paused: nothing new is begun, what is paid for is delivered. `expandd resume` lifts it",
     Verb.RESUME: "goes on, unless something else holds it up: see `expandd status`",
     Verb.RELEASE: "is released: the files that the burst guard holds go on",
@@ -131,7 +132,7 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
         )
     with reading(path) as store:
         about = target(what, settings, store)
-        commands, said = _commands(verb, about, store, frozenset(folder.inbox for folder in settings.folders))
+        commands, said = _commands(verb, about, store, settings)
     if not commands:
         click.echo(said, err=True)
         return ExitCode.USAGE
@@ -160,8 +161,9 @@ def _needs_answer(verb: Verb, about: Target) -> bool:
     return verb is Verb.REDO or (verb is Verb.CANCEL and whole)
 
 
-def _commands(verb: Verb, about: Target, store: Queries | None, served: frozenset[Path]) -> tuple[list[Command], str]:
-    """The commands to leave and what they mean; or none, and why not. `served` are the inboxes of the configuration."""
+def _commands(verb: Verb, about: Target, store: Queries | None, settings: Settings) -> tuple[list[Command], str]:
+    """The commands to leave and what they mean; or none, and why not."""
+    served = frozenset(folder.inbox for folder in settings.folders)
     if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.place.inbox not in served:
         return [], _not_served(about.job, about.called)
     if verb is Verb.REDO:
@@ -171,7 +173,22 @@ def _commands(verb: Verb, about: Target, store: Queries | None, served: frozense
     if about.relative is not None and verb in {Verb.RETRY, Verb.RELEASE}:
         return [], f"{about.called} waits in its inbox; `expandd why` says what for."
     command = Command(verb=verb, at=time.time(), inbox=about.inbox, relative=about.relative)
+    if verb is Verb.CANCEL and about.relative is None:
+        return [command], f"{about.called}: {_number_to_cancel(about, store, settings)}"
     return [command], f"{about.called} {_WHEN_ALL[verb]}."
+
+
+def _number_to_cancel(about: Target, store: Queries | None, settings: Settings) -> str:
+    folders = [folder for folder in settings.folders if about.inbox in {None, folder.inbox}]
+    counts = FolderCounter().of(folders)
+    unpaid = [job for job in (store.open_jobs() if store else ()) if job.state in UNPAID and job.fault is None]
+    number = sum(count.waiting for count in counts) + sum(about.inbox in {None, job.place.inbox} for job in unpaid)
+    unseen = ", and what lies in inboxes that give no answer," if any(count.away for count in counts) else ""
+    goes = "goes" if number == 1 and not unseen else "go"
+    return (
+        f"{number} {'image' if number == 1 else 'images'} that nothing is paid for{unseen} {goes} to the error folder. "
+        "What may be paid for is delivered."
+    )
 
 
 def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Command], str]:

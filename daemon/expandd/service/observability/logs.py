@@ -337,7 +337,7 @@ def canonical(job: Job) -> dict[str, Any]:
         "result_bytes": result.bytes if result else None,
         "result_format": result.format.value if result else None,
         "delivered_to": job.target,
-        "original_at": job.resting,
+        "original_at": None if job.original_removed else job.resting,
         "tries": job.tries,
         "uploads": job.uploads,
         "paid": job.paid,

@@ -175,8 +175,8 @@ def _steps(job: Job) -> Iterator[Step]:
 
 def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
     away = job.place.inbox in around.away
-    if job.closed and job.resting == job.work_file:
-        pass  # it was removed, as its folder says
+    if job.original_removed:
+        pass
     elif job.resting is not None and (job.closed or _there(job.resting, around, away=away)):
         yield Lying("original", job.resting, _there(job.resting, around, away=away))
     elif not job.closed:

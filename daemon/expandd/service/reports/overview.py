@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import statistics
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,12 +16,13 @@ from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
 from expandd.adapters.store.sqlite.queries import Count, Queries
 from expandd.adapters.store.sqlite.reader import reading
-from expandd.domain.commands import HoldKind
+from expandd.domain.commands import HoldKind, Verb
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
 from expandd.domain.settings import Budget, HotFolder, Settings
 from expandd.domain.spending import Spent, Today
+from expandd.service.reports.pace import MOST_PACE, Pace, pace_of
 from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
 from expandd.service.runtime.rebuild import STORE
 
@@ -140,17 +140,12 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """Images done in the last hour, and the seconds until all that goes on is done at the pace of those done last.
+class Ordered:
+    """A command that waits to be carried out, given `at` (epoch seconds), and what it is about; "" for everything."""
 
-    None when nothing was done yet, or nothing goes on. `stalled` images do not: something holds them up.
-    """
-
-    per_hour: float
-    seconds_left: float | None
-    seconds_each: float | None = None
-    """How long an image was in flight of late."""
-    stalled: int = 0
+    verb: Verb
+    about: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +175,8 @@ class Overview:
     """Who of this machine works with the same account, in words; "" for nobody."""
     lost_log_lines: int = 0
     """Lines of the log that could not be written since expandd started."""
+    ordered: tuple[Ordered, ...] = ()
+    """What people have ordered and nobody has carried out yet, oldest first."""
     reading: Reading | None = None
     """What became of the last reading of the configuration; None when no daemon runs."""
     told_at: float | None = None
@@ -225,6 +222,20 @@ def _ordered(settings: Settings, store: Queries | None) -> Iterator[Pause]:
         if command.kind in _ORDERED and command.inbox in inboxes and command.relative is None:
             reason, why = _ORDERED[command.kind]
             yield _pause(command.inbox, reason, why, command.at)
+
+
+SOON = 10.0
+"""Seconds within which a running daemon carries out what is ordered."""
+
+
+def _ordered_yet(store: Queries, *, running: bool, now: float) -> Iterator[Ordered]:
+    for command in store.commands()[:MOST_LISTED]:
+        if running and 0 <= now - command.at < SOON:
+            continue
+        job = store.job(command.job_id) if command.job_id else None
+        relative = job.relative if job else command.relative
+        about = relative or command.job_id or command.inbox or ""
+        yield Ordered(verb=command.verb, about=printable(about), at=command.at)
 
 
 def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
@@ -305,8 +316,6 @@ def span(seconds: float) -> str:
 
 
 HOUR = 3600.0
-MOST_PACE = 50
-"""Images done last that tell how long one is in flight."""
 
 
 def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
@@ -352,10 +361,11 @@ def overview_of(
         account_shared_with=snapshot.account_shared_with if snapshot else "",
         lost_log_lines=snapshot.lost_log_lines if snapshot else 0,
         reading=snapshot.reading if snapshot else None,
+        ordered=tuple(_ordered_yet(store, running=bool(running), now=now)) if store else (),
         folders=folders,
         pauses=pauses,
         money=money,
-        pace=_pace(done, facts.done_in_the_last_hour, left, goes_on, settings.workers),
+        pace=pace_of(done, facts.done_in_the_last_hour, left, goes_on, settings.workers),
         in_progress=tuple(store.open_jobs(MOST_LISTED)) if store else (),
         held=tuple(store.held(MOST_LISTED)) if store else (),
         done=done[:MOST_LISTED],
@@ -485,33 +495,6 @@ def _open_in(states: frozenset[JobState], folder: FolderOverview, facts: _Facts)
 
 def _bounded(images: int, *lefts: int | None) -> int:
     return min([images, *(left for left in lefts if left is not None)])
-
-
-def _pace(done: Sequence[Job], lately: int, left: int, goes_on: int, workers: int) -> Pace:
-    each = seconds_each(done)
-    return Pace(
-        per_hour=float(lately),
-        seconds_each=each,
-        seconds_left=each * goes_on / workers if each is not None and goes_on else None,
-        stalled=max(0, left - goes_on),
-    )
-
-
-def seconds_each(done: Sequence[Job]) -> float | None:
-    """How long an image is in flight, from the claim until its bytes are safe; None when no image tells.
-
-    As many as there are workers are in flight together, so a backlog of n takes n/workers times this. It is the median:
-    the few that an outage has kept say nothing about the next ones.
-    """
-    spans = [
-        end - start
-        for job in done
-        if not job.reused_from
-        and (start := job.entered(JobState.CLAIMED)) is not None
-        and (end := job.entered(JobState.DOWNLOADED)) is not None
-        and end >= start
-    ]
-    return statistics.median(spans) if spans else None
 
 
 def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:

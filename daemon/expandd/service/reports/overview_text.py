@@ -10,7 +10,6 @@ from expandd.service.reports.overview import (
     FolderOverview,
     Money,
     Overview,
-    Pace,
     asked,
     clock,
     ended,
@@ -18,6 +17,7 @@ from expandd.service.reports.overview import (
     span,
     too_deep_words,
 )
+from expandd.service.reports.pace import Pace
 from expandd.service.reports.snapshot import Reading
 
 OLD = 60.0
@@ -64,6 +64,10 @@ def headlines(overview: Overview) -> Iterator[str]:
         )
     for pause in overview.pauses:
         yield sentence(pause, overview.at)
+    for one in overview.ordered:
+        when = "as soon as it can be" if overview.running else "when expandd runs again"
+        what = f"{one.verb.value} {one.about or 'everything'}"
+        yield f"Ordered at {clock(one.at, overview.at)}: {what}. It is carried out {when}."
 
 
 def reading_lines(reading: Reading, now: float) -> Iterator[str]:

@@ -66,6 +66,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "account_shared_with": printable(overview.account_shared_with),
         "lost_log_lines": overview.lost_log_lines,
         "pauses": [_pause_values(pause, overview.at) for pause in overview.pauses],
+        "ordered": [{"verb": one.verb.value, "about": one.about or None, "at": one.at} for one in overview.ordered],
         "folders": [_folder_values(folder) for folder in overview.folders],
         "money": {
             "paid_today": money.paid_today,

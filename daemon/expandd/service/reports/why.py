@@ -22,7 +22,7 @@ from expandd.adapters.responsiveness import BRIEF, silent, silent_roots
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.image import Size
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import Job
 from expandd.domain.naming import printable
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
@@ -100,7 +100,7 @@ def _facts(job: Job) -> Iterator[str]:
     if job.original_lost:
         noticed = _when(job.stamps[-1].at)
         yield f"The original is lost: somebody removed it from the work folder. That was noticed on {noticed}."
-    elif job.closed and job.state is JobState.DONE and job.resting == job.work_file:
+    elif job.original_removed:
         yield "The original was removed after delivery, as its folder says (`originals: delete`)."
 
 
