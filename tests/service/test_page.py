@@ -303,7 +303,7 @@ async def test_all_is_not_done_while_a_folder_is_away(
     row = text.partition('id="folders"')[2].partition("</tr>")[2].partition("</tr>")[0]
 
     assert f"<title>{headline} · expandd</title>" in text
-    assert ("Somebody has paused it. By itself." in row) == bool(folders)
+    assert ("Somebody has paused it." in row) == bool(folders)
 
 
 # --- what is sent live ---

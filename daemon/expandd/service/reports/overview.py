@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections import Counter
@@ -14,14 +13,15 @@ from pathlib import Path
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.queries import Count, Queries
+from expandd.adapters.store.sqlite.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind, Verb
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
 from expandd.domain.settings import Budget, HotFolder, Settings
-from expandd.domain.spending import Spent, Today
+from expandd.domain.spending import Today
+from expandd.service.reports.facts import Facts, facts_of
 from expandd.service.reports.pace import MOST_PACE, Pace, pace_of
 from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
 from expandd.service.runtime.rebuild import STORE
@@ -315,9 +315,6 @@ def span(seconds: float) -> str:
     return f"{round(days)} days"
 
 
-HOUR = 3600.0
-
-
 def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
     """How it goes now, with the daemon and without. Blocks; call it off an event loop.
 
@@ -343,7 +340,7 @@ def overview_of(
     now: float,
 ) -> Overview:
     """The overview of these facts; `snapshot` is that of the process that is `running`, if any."""
-    facts = _facts(store, today, now)
+    facts = facts_of(store, today, now)
     folders = tuple(
         _folder(folder, count, facts, snapshot) for folder, count in zip(settings.folders, counts, strict=True)
     )
@@ -375,49 +372,9 @@ def overview_of(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Facts:
-    """What the database counts, read once: jobs since midnight, images done within the hour, this month's ledger."""
-
-    now: float
-    day: str
-    counts: Sequence[Count]
-    done_in_the_last_hour: int
-    spent: Sequence[Spent]
-    duplicates: Counter[Path]
-    dismissed: Counter[Path]
-
-
-def _facts(store: Queries | None, today: Today, now: float) -> _Facts:
-    if store is None:
-        nothing: Counter[Path] = Counter()
-        return _Facts(
-            now=now,
-            day=today.day,
-            counts=(),
-            done_in_the_last_hour=0,
-            spent=(),
-            duplicates=nothing,
-            dismissed=nothing,
-        )
-    lately, dismissed = store.counts(now - HOUR), store.dismissed()
-    there = lying(resting for _, resting in dismissed)
-    return _Facts(
-        now=now,
-        day=today.day,
-        counts=store.counts(today.day_began),
-        done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
-        spent=store.spent(today),
-        duplicates=store.duplicates(today.day_began),
-        dismissed=Counter(inbox for inbox, resting in dismissed if resting in there),
-    )
-
-
-def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snapshot | None) -> FolderOverview:
-    raw = os.fsencode(folder.inbox)
-    mine = [one for one in facts.counts if one.inbox == raw]
-    paid = [spent for spent in facts.spent if spent.inbox == folder.inbox]
-    today, month = _paid(paid, facts.day), _paid(paid)
+def _folder(folder: HotFolder, count: FolderCount, facts: Facts, snapshot: Snapshot | None) -> FolderOverview:
+    mine = facts.of(folder.inbox)
+    today, month = facts.paid(folder.inbox, facts.day), facts.paid(folder.inbox)
     live = snapshot.inbox(folder.inbox) if snapshot else None
     return FolderOverview(
         inbox=folder.inbox,
@@ -446,8 +403,8 @@ def _folder(folder: HotFolder, count: FolderCount, facts: _Facts, snapshot: Snap
     )
 
 
-def _money(budget: Budget, facts: _Facts, snapshot: Snapshot | None) -> Money:
-    today, month = _paid(facts.spent, facts.day), _paid(facts.spent)
+def _money(budget: Budget, facts: Facts, snapshot: Snapshot | None) -> Money:
+    today, month = facts.paid(day=facts.day), facts.paid()
     return Money(
         paid_today=today,
         paid_this_month=month,
@@ -459,10 +416,6 @@ def _money(budget: Budget, facts: _Facts, snapshot: Snapshot | None) -> Money:
     )
 
 
-def _paid(spent: Sequence[Spent], day: str | None = None) -> int:
-    return sum(one.images for one in spent if day in {None, one.day})
-
-
 def _left(budget: int | None, paid: int) -> int | None:
     return None if budget is None else max(0, budget - paid)
 
@@ -471,7 +424,7 @@ def _goes_on(
     folders: Sequence[FolderOverview],
     pauses: Sequence[Pause],
     money: Money,
-    facts: _Facts,
+    facts: Facts,
     snapshot: Snapshot | None,
 ) -> int:
     """How many images will be done as things are: no pause, budget or unfinished copy holds them up."""
@@ -480,17 +433,12 @@ def _goes_on(
         reasons = [pause.reason for pause in pauses if pause.inbox in {None, folder.inbox} and pause.relative is None]
         if any(reason.blocks is not Blocks.PAYING for reason in reasons):
             continue
-        paid += _open_in(MAYBE_PAID, folder, facts)
+        paid += facts.open_in(MAYBE_PAID, folder.inbox)
         if not reasons:
             live = snapshot.inbox(folder.inbox) if snapshot else None
             whole = max(0, folder.waiting - (live.unfinished if live else 0))
-            new += _bounded(whole + _open_in(UNPAID, folder, facts), folder.day_left, folder.month_left)
+            new += _bounded(whole + facts.open_in(UNPAID, folder.inbox), folder.day_left, folder.month_left)
     return paid + _bounded(new, money.day_left, money.month_left)
-
-
-def _open_in(states: frozenset[JobState], folder: FolderOverview, facts: _Facts) -> int:
-    mine = (one for one in facts.counts if one.inbox == os.fsencode(folder.inbox) and not one.closed and not one.held)
-    return sum(one.jobs for one in mine if one.state in states)
 
 
 def _bounded(images: int, *lefts: int | None) -> int:
