@@ -6,12 +6,13 @@ channels than the image, is as if it were not there, as in every viewer.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 Convert = Callable[[Image.Image], Image.Image]
 """Takes an image without transparency, which it may change, and returns it in other colours."""
@@ -65,8 +66,21 @@ def joined(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
     return image
 
 
+_REMEMBERED, _SHORT_PROFILE = 16, 1 << 16
+"""Answers that are kept, about profiles of so many bytes at most: a camera's images all have the same one."""
+
+
 def in_srgb(mode: str, icc: bytes) -> bool:
     """Whether the numbers of an image of this plain mode and profile are those of sRGB already."""
+    return (_known if len(icc) <= _SHORT_PROFILE else _is_srgb)(mode, icc)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _known(mode: str, icc: bytes) -> bool:
+    return _is_srgb(mode, icc)
+
+
+def _is_srgb(mode: str, icc: bytes) -> bool:
     opaque = OPAQUE.get(mode, mode)
     if opaque not in {"L", "RGB"}:
         return False
@@ -144,8 +158,9 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         return False
     steps = bytes(value for colour in itertools.product(_STEPS, repeat=len(mode)) for value in colour)
     colours = Image.frombytes(mode, (len(steps) // len(mode), 1), steps)
-    converted = _applied(transform, "", "RGB")(colours).tobytes()
-    return all(abs(one - other) <= 1 for one, other in zip(converted, colours.convert("RGB").tobytes(), strict=True))
+    changed = ImageChops.difference(_applied(transform, "", "RGB")(colours), colours.convert("RGB"))
+    extrema: Any = changed.getextrema()
+    return all(most <= 1 for _, most in extrema)
 
 
 _STEPS = (0, 16, 48, 96, 160, 224, 255)

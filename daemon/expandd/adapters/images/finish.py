@@ -8,7 +8,10 @@ which Pillow reads in 8, is finished in 8.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 from PIL import Image
@@ -53,9 +56,10 @@ def finish(original: int, made: int, target: int, plan: Finishing) -> bool:
     that cannot be decoded, Later when a file cannot be read or written just now.
     """
     with opened(original) as before, opened(made) as after, emptied(target) as out:
-        metadata = _metadata(before, plan)
+        structure = identified(before)
+        metadata = _metadata(before, structure.format, plan)
         if plan.canvas:
-            _painted(before, after, out, plan, metadata)
+            _painted(partial(source_in, before, structure), after, out, plan, metadata)
         else:
             with writing(plan.format):
                 if not added(after, plan.format, metadata, out):
@@ -66,13 +70,17 @@ def finish(original: int, made: int, target: int, plan: Finishing) -> bool:
         return True
 
 
-def _metadata(original: BinaryIO, plan: Finishing) -> Metadata:
-    metadata = fitted(read(original, identified(original).format), plan.size)
+Opening = Callable[[], AbstractContextManager[Source]]
+"""Opens the original, whose structure is known, once more."""
+
+
+def _metadata(original: BinaryIO, image_format: ImageFormat, plan: Finishing) -> Metadata:
+    metadata = fitted(read(original, image_format), plan.size)
     return metadata if plan.metadata else stripped(metadata)
 
 
-def _painted(before: BinaryIO, after: BinaryIO, out: BinaryIO, plan: Finishing, metadata: Metadata) -> None:
-    with source_in(before) as found:
+def _painted(before: Opening, after: BinaryIO, out: BinaryIO, plan: Finishing, metadata: Metadata) -> None:
+    with before() as found:
         target = _target(plan.format, plain_mode(found.image), found.metadata.icc)
         save = effort(found, plan.format, target.mode, plan.quality)
         is_deep = plan.pixels and target.native and plan.format in _DEEP and deep.is_deep(found.image)
@@ -81,11 +89,11 @@ def _painted(before: BinaryIO, after: BinaryIO, out: BinaryIO, plan: Finishing, 
         write(canvas, plan.format, metadata if target.native else replace(metadata, icc=b""), out, **save)
 
 
-def _canvas(before: BinaryIO, after: BinaryIO, plan: Finishing, target: Target, *, is_deep: bool) -> Canvas:
+def _canvas(before: Opening, after: BinaryIO, plan: Finishing, target: Target, *, is_deep: bool) -> Canvas:
     """The finished pixels; the memory of all others is free again."""
     place = layout(plan)
     canvas = Image.new(target.mode, place.size)
-    with source_in(before) as found, source_in(after) as result:
+    with before() as found, source_in(after) as result:
         original = _decoded(found, plan, deep.high if is_deep else plain) if plan.pixels else None
         made = Made.of(result, plan)
         match = None if original is None else _correction(original, made, place)
@@ -96,7 +104,7 @@ def _canvas(before: BinaryIO, after: BinaryIO, plan: Finishing, target: Target, 
         del original, made
     if not is_deep:
         return Canvas(canvas)
-    with source_in(before) as found:
+    with before() as found:
         deep.decode_low(found.image)
         low = _decoded(found, plan, deep.low)
     return Canvas(canvas, lambda box: _low_bytes(canvas, low, place.inner, box))
