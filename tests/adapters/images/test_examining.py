@@ -233,3 +233,20 @@ async def test_an_image_cut_anywhere_is_unfinished(images: PillowImages, tmp_pat
     data = an_image(name, 200, 150)
     for cut in {1, 5, 11, 30, *range(40, len(data), len(data) // 10), len(data) - 1}:
         assert isinstance(await found_in(images, tmp_path, data[:cut]), Unfinished), cut
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        # What Windows calls Unicode: its decoder must not be looked for in a file, which the process may not open.
+        ("Dear studio".encode("utf-16"), "a text file"),
+        (tiff({**PAGE, 258: 14}), "of a kind that"),
+    ],
+)
+async def test_what_cannot_be_read_is_named_by_a_process_that_opens_no_file(
+    images: PillowImages, tmp_path: Path, data: bytes, words: str
+) -> None:
+    found = await found_in(images, tmp_path, data)
+
+    assert isinstance(found, Unfit | Unfinished)
+    assert words in found.fault.message

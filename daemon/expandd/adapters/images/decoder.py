@@ -14,12 +14,13 @@ from typing import BinaryIO
 
 from PIL import (
     Image,
+    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401, named here Pillow need not import its forty other plugins to look for it
 )
 
 from expandd.adapters.images.colours import joined, plain, split, to_srgb
 from expandd.adapters.images.foreign_types import HEAD
-from expandd.adapters.images.formats.common import Structure, spliced
+from expandd.adapters.images.formats.common import EXPORT_AGAIN, Structure, spliced
 from expandd.adapters.images.limits import require_room
 from expandd.adapters.images.structure import AGAIN, structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
@@ -74,6 +75,10 @@ def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
     """The finding for what Pillow raised. Raises Later when it is the disk that failed."""
     if isinstance(error, OSError) and error.errno:
         raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
+    if isinstance(error, UnidentifiedImageError):
+        # What it says names our descriptor.
+        message = f"The {image_format.title} image is damaged, or of a kind that cannot be read."
+        return Unfinished(Fault(FaultCode.NOT_WHOLE, message, EXPORT_AGAIN))
     detail = f" ({error})" if str(error) else ""
     message = f"The file is damaged: its {image_format.title} image cannot be decoded to the end{detail}."
     return Unfinished(Fault(FaultCode.NOT_WHOLE, message, AGAIN))

@@ -107,10 +107,11 @@ def _named_text(text: str) -> tuple[str, str]:
 
 def _text(head: bytes) -> str:
     """`head` as text; empty when it is none."""
-    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    # By the functions themselves: a decoder process opens no file, also none of Python's own, to find one by its name.
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         # Not final: the head may end within a character.
-        text = codecs.getincrementaldecoder(encoding)().decode(head)
+        text, _ = (codecs.utf_16_decode if wide else codecs.utf_8_decode)(head, "strict", False)
     except UnicodeDecodeError:
         return ""
     control = any(unicodedata.category(char) == "Cc" and char not in "\t\r\n\f" for char in text)

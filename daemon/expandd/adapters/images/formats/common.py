@@ -41,18 +41,18 @@ def most_parts(length: int) -> int:
     return MOST_PARTS + length // BYTES_A_PART
 
 
-_AGAIN = "Open it in an image editor, export it again, and drop that."
+EXPORT_AGAIN = "Open it in an image editor, export it again, and drop that."
 
 
 def laborious(image_format: ImageFormat, what: str) -> Unfit:
     """The finding for a file that takes its reader far more work than its image needs; `what` it has."""
     message = f"The {image_format.title} image has {what}: it is damaged, or was made to keep its reader busy."
-    return Unfit(Fault(FaultCode.UNREADABLE, message, _AGAIN))
+    return Unfit(Fault(FaultCode.UNREADABLE, message, EXPORT_AGAIN))
 
 
 def unreadable(image_format: ImageFormat, what: str) -> Unfit:
     """The finding for a whole file of a kind that no decoder here reads; `what` it does, in the third person."""
-    return Unfit(Fault(FaultCode.UNREADABLE, f"The {image_format.title} image {what}.", _AGAIN))
+    return Unfit(Fault(FaultCode.UNREADABLE, f"The {image_format.title} image {what}.", EXPORT_AGAIN))
 
 
 def half_empty(data: Bytes, start: int, stop: int) -> bool:
