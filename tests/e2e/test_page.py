@@ -145,6 +145,12 @@ def test_the_focus_stays_where_it_was_after_a_button(studio: Studio) -> None:
     errors.get_by_role("button", name="Dismiss").first.press("Enter")
     expect(errors.locator("li")).to_have_count(0, timeout=PATIENCE)
     assert seen.page.evaluate("document.getElementById('failed').contains(document.activeElement)")
+    seen.page.get_by_role("link", name="Errors", exact=True).click()
+    again = seen.page.get_by_role("button", name="Try again").last
+    again.press("Enter")
+    expect(seen.page.get_by_role("status")).to_contain_text("tried again")
+    expect(again).to_be_focused()
+    expect(again).to_have_attribute("aria-disabled", "true")
     assert names(studio.house.folder() / "error") == ["notes.txt"]
     seen.page.close()
     assert seen.complaints == []

@@ -16,6 +16,7 @@ from expandd.domain.job import Job, JobState
 from expandd.service.page.lists import ERRORS, LISTED, RESULTS, Asked
 from expandd.service.page.reader import DatabaseRecords
 from expandd.service.reports.overview import Money
+from expandd.service.reports.snapshot import LoopFailing
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in, a_result
 from tests.support.shown import LOOPBACK, FakeRecords, a_folder, done_job, failed_job, shown
@@ -175,6 +176,19 @@ async def test_a_label_stands_in_place_of_the_servers_paths_and_a_title_in_place
     assert r"\\nas\print\in/a.png cannot be read." in text
     assert r"Look at \\nas\print\out." in text
     assert "<title>Ready · Studio · Nord &lt;i&gt;</title>" in text
+
+
+async def test_what_is_wrong_with_the_daemon_itself_is_told_and_no_secret_with_it() -> None:
+    records = FakeRecords()
+    loop = LoopFailing("poller", 5.0, "token=abcdefgh12345 was refused")
+    records.now = replace(records.now, failing=(loop,), told_at=records.now.at - 90, lost_log_lines=2)
+    async with shown(records=records) as page:
+        halts = (await page.http.get("/")).text.partition('id="halts"')[2].partition("</section>")[0]
+
+    assert "Something in expandd itself fails: poller" in halts
+    assert "expandd tells nothing of itself" in halts
+    assert "2 lines were lost" in halts
+    assert "abcdefgh12345" not in halts
 
 
 async def test_of_many_errors_it_is_said_how_many_are_listed_and_no_limit_stands_beside_no_spent_budget() -> None:

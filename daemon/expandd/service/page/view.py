@@ -29,6 +29,7 @@ from expandd.service.page.job_view import (
 )
 from expandd.service.page.text import clock, counted, lasting, month_name, month_of, number
 from expandd.service.reports.overview import FolderOverview, Money, Overview, Pause
+from expandd.service.reports.overview_text import OLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,19 +316,27 @@ def _pauses(overview: Overview, names: Names) -> Iterator[PauseView]:
 def _troubles(overview: Overview, names: Names) -> Iterator[PauseView]:
     """What is wrong with the daemon itself."""
     for loop in overview.failing:
-        yield PauseView(
-            title=f"Something in expandd itself fails: {printable(loop.name)}",
-            why=f"{_sentence(names.text(loop.why))} The rest goes on, and it is tried again: see the log.",
-            at=moment(loop.since, overview.at),
-            button=None,
+        why = f"{_sentence(names.text(loop.why))} The rest goes on, and it is tried again: see the log."
+        yield _trouble(f"Something in expandd itself fails: {printable(loop.name)}", why, loop.since, overview.at)
+    if overview.told_at is not None and overview.at - overview.told_at > OLD:
+        yield _trouble(
+            "expandd tells nothing of itself",
+            "What waits on what may be out of date: see its log.",
+            overview.told_at,
+            overview.at,
+        )
+    if overview.lost_log_lines:
+        lost = counted(overview.lost_log_lines, "line was", "lines were")
+        yield _trouble(
+            "The log has gaps", f"Since it started {lost} lost: see to the disk or the program that takes them."
         )
     if overview.account_shared_with:
-        yield PauseView(
-            title="The account is shared",
-            why=f"{names.text(overview.account_shared_with)} works with it too; each may have to wait for the other.",
-            at=None,
-            button=None,
-        )
+        who = names.text(overview.account_shared_with)
+        yield _trouble("The account is shared", f"{who} works with it too; each may have to wait for the other.")
+
+
+def _trouble(title: str, why: str, since: float = 0.0, now: float = 0.0) -> PauseView:
+    return PauseView(title=title, why=why, at=moment(since, now) if since else None, button=None)
 
 
 def _pause(pause: Pause, now: float, names: Names) -> PauseView:

@@ -6,10 +6,11 @@
   const DEAD = 4000; // ms without a connection
   const SILENT = 10000; // ms without a sign of life over one
   const said = document.getElementById("said");
+  const live = Boolean(document.getElementById("lost")); // a list stays as it was loaded
   const freshness = document.getElementById("freshness");
   const head = document.getElementById("head");
   const title = " · " + document.body.dataset.title;
-  let heard = freshness.querySelector("time").textContent;
+  let heard = freshness?.querySelector("time").textContent;
   let stream = null;
   let alive = performance.now();
   let broken = 0;
@@ -129,18 +130,21 @@
       return;
     }
     button.setAttribute("aria-disabled", "true");
+    let ordered = false;
     try {
       const body = new URLSearchParams(new FormData(form));
       const answer = await fetch("/commands", { method: "POST", body, headers: { Accept: "text/plain" } });
       tell((await answer.text()).trim());
+      ordered = answer.ok;
     } catch {
       tell("That did not arrive: expandd does not answer. Nothing was changed.");
-    } finally {
-      button.removeAttribute("aria-disabled");
     }
+    // In a list a button that was pressed stays so, and keeps the focus; what came of it shows when it is loaded again.
+    if (live || !ordered) button.removeAttribute("aria-disabled");
   }
 
   document.addEventListener("submit", send);
+  if (!live) return;
   // A page that nobody sees needs no news; it catches up when it is seen again.
   document.addEventListener("visibilitychange", () => {
     alive = performance.now();
