@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.bulkheads import STATE, Bulkheads
+from expandd.adapters.bulkheads import STATE, Bulkheads, Together
 
 SHARE, OTHER = Path("/mnt/share/inbox"), Path("/mnt/other/inbox")
 PATIENCE = 0.2
@@ -149,3 +149,49 @@ def test_a_link_is_on_the_mount_that_it_leads_to(tmp_path: Path) -> None:
     walls.know([tmp_path / "link"])
 
     assert walls.mount_of(tmp_path / "link" / "a.png") == str(tmp_path / "real")
+
+
+async def test_calls_about_one_mount_are_made_together_each_with_its_own_answer() -> None:
+    walls, threads = bulkheads(), list[int]()
+    together = Together(walls.run, walls.mount_of)
+
+    def look(path: Path) -> str:
+        threads.append(threading.get_ident())
+        if path.name == "bad":
+            raise PermissionError(path.name)
+        return path.name
+
+    names = ("a", "bad", "b")
+    answers = await asyncio.gather(
+        *(together.run(SHARE / name, look, SHARE / name) for name in names),
+        together.run(OTHER, look, OTHER),
+        return_exceptions=True,
+    )
+
+    assert [str(answer) for answer in answers] == ["a", "bad", "b", "inbox"]
+    assert isinstance(answers[1], PermissionError)
+    assert len(set(threads)) == 2
+
+
+async def test_one_that_does_not_come_back_is_asked_apart_from_then_on(hanging: threading.Event) -> None:
+    walls, asked = bulkheads(threads=3), list[str]()
+    together = Together(walls.run, walls.mount_of)
+
+    def look(path: Path) -> str:
+        asked.append(path.name)
+        if path.name == "hangs":
+            hanging.wait()
+        return path.name
+
+    async def all_looked() -> list[str]:
+        looks = (together.run(SHARE / name, look, SHARE / name) for name in ("hangs", "b", "c"))
+        return [str(answer) for answer in await asyncio.gather(*looks, return_exceptions=True)]
+
+    first = await all_looked()
+    before = len(asked)
+    second = await all_looked()
+
+    assert first[1:] == second[1:] == ["b", "c"]
+    assert "does not answer" in first[0]
+    # It hangs still, and nothing new is begun about it.
+    assert asked[before:] == ["b", "c"]

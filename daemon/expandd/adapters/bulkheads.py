@@ -98,6 +98,9 @@ IDLE = 10.0
 FRESH = 2.0
 """Seconds for which the table of mounts is believed."""
 
+GATHER = 0.02
+"""Seconds for which calls that may be made together are gathered."""
+
 STATE = "state_dir"
 """The name under which the state directory has threads of its own."""
 
@@ -307,6 +310,94 @@ class Bulkheads:
                 if now == before:
                     return
                 before = now
+
+
+class Together:
+    """Makes calls about many paths that are asked for at about the same time in one thread for each mount.
+
+    Where such a thread gets nowhere, the call that it hangs at gives no answer, and each other one is made by itself;
+    so are those that failed then, until they succeed.
+    """
+
+    def __init__(self, run: Run, mount_of: Callable[[Path], str], gather: float = GATHER) -> None:
+        self._run = run
+        self._mount_of = mount_of
+        self._gather = gather
+        self._asked: dict[str, list[_Asked]] = {}
+        self._apart: dict[Path, _Asked] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, path: Path, call: Callable[..., T], *arguments: object) -> T:
+        """The outcome of the call. Raises OSError as Run does."""
+        if path not in self._apart:
+            asked = _Asked(path, partial(call, *arguments))
+            self._ask(self._mount_of(path), asked)
+            if await asked.is_answered:
+                outcome: T = asked.answer()
+                return outcome
+            self._apart[path] = asked
+        if self._apart[path].under_way:
+            raise _silent(path)
+        outcome = await self._run(path, call, *arguments)
+        self._apart.pop(path, None)
+        return outcome
+
+    def _ask(self, mount: str, asked: _Asked) -> None:
+        if mount in self._asked:
+            self._asked[mount].append(asked)
+            return
+        self._asked[mount] = [asked]
+        task = asyncio.get_running_loop().create_task(self._answer(mount))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, mount: str) -> None:
+        await asyncio.sleep(self._gather)
+        all_, answered = self._asked.pop(mount), False
+        try:
+            await self._run(all_[0].path, _make_all, all_)
+            answered = True
+        except OSError:
+            pass  # each finds out by itself
+        finally:
+            for asked in all_:
+                asked.is_over = True
+                if not asked.is_answered.done():
+                    asked.is_answered.set_result(answered)
+
+
+class _Asked:
+    """One call that is made together with others."""
+
+    def __init__(self, path: Path, call: Callable[[], Any]) -> None:
+        self.path = path
+        self.is_answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.is_over = False
+        """Whether nobody waits for it any more."""
+        self.under_way = False
+        self._call = call
+        self._outcome: Any = None
+        self._failure: Exception | None = None
+
+    def make(self) -> None:
+        self.under_way = True
+        try:
+            self._outcome = self._call()
+        except Exception as error:  # noqa: BLE001 - it is the asker's; the others have answers of their own
+            self._failure = error
+        finally:
+            self.under_way = False
+
+    def answer(self) -> Any:
+        if self._failure is not None:
+            raise self._failure
+        return self._outcome
+
+
+def _make_all(all_: Iterable[_Asked]) -> None:
+    for asked in all_:
+        if not asked.is_over:
+            asked.make()
 
 
 def one_mount(path: Path) -> str:

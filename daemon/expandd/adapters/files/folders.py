@@ -133,9 +133,15 @@ class LocalFolders:
     """Hot folders of the local file system. Blocking calls run in threads, and only where the right disk is mounted."""
 
     def __init__(
-        self, disk: Disk, standing: MountGuard | None = None, locks: InboxLocks | None = None, run: Run = in_thread
+        self,
+        disk: Disk,
+        standing: MountGuard | None = None,
+        locks: InboxLocks | None = None,
+        run: Run = in_thread,
+        run_together: Run | None = None,
     ) -> None:
         self._run = run
+        self._run_together = run_together or run
         self._disk = disk
         self._roots = disk.roots
         self._looking = Scanner(disk.roots)
@@ -243,7 +249,8 @@ class LocalFolders:
         return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
 
     async def inbox_state(self, inbox: Path, markers: Sequence[str] = ()) -> InboxState:
-        return await self._off_loop(inbox, self._inbox_state, inbox, markers)
+        with translated(inbox):
+            return await self._run_together(inbox, self._where_it_stands, inbox, self._inbox_state, inbox, markers)
 
     async def directory_identity(self, directory: Path) -> tuple[int, int] | None:
         found = await self._off_loop(directory, self._stat_if_there, directory)

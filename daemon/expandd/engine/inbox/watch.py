@@ -86,6 +86,11 @@ def tick(inboxes: int) -> float:
     return max(TICK, SHARE * inboxes)
 
 
+def _together(after: float, seconds: float) -> float:
+    """The next full `seconds`, the same for all inboxes: one wake-up, and one call into a thread, does for many."""
+    return (after // seconds + 1) * seconds if after >= 0 else after
+
+
 class InboxWatch:
     """Decides when an inbox is scanned and keeps its watch alive."""
 
@@ -163,6 +168,8 @@ class InboxWatch:
         jitter = 0.75 + self._randomness.fraction() / 2
         now = self._clock.monotonic()
         self._scan_at = now + max(interval * jitter, DUTY * seconds)
+        if interval >= self._tick:
+            self._scan_at = _together(self._scan_at, self._tick)
         if now >= self._again_at:
             self._again_at = float("inf")
         self._rest_until = now + DUTY * seconds
@@ -192,7 +199,7 @@ class InboxWatch:
     def _next_check(self) -> float:
         # An inbox that is away is waited for.
         tick = TICK if self._identity is None else self._tick
-        return self._checked_at + min(tick, self._folder.scan_interval)
+        return _together(self._checked_at, min(tick, self._folder.scan_interval))
 
     def _relative(self, path: Path) -> Path | None:
         try:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from expandd.adapters.api.magic_expand import MagicExpand
-from expandd.adapters.bulkheads import Bulkheads, shared_threads
+from expandd.adapters.bulkheads import Bulkheads, Together, shared_threads
 from expandd.adapters.clock import SystemClock, SystemRandomness
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.durable_io import Disk
@@ -178,7 +178,13 @@ async def built(
             api=api,
             randomness=SystemRandomness(),
             clock=clock,
-            folders=LocalFolders(disk, folder_access.mount_guard, folder_access.locks, bulkheads.run),
+            folders=LocalFolders(
+                disk,
+                folder_access.mount_guard,
+                folder_access.locks,
+                bulkheads.run,
+                Together(bulkheads.run, bulkheads.mount_of).run,
+            ),
             images=images,
             store=store,
             spool=FileSpool(spool, disk, bulkheads.run),
