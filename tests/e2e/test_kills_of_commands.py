@@ -38,12 +38,15 @@ POINTS = (
 )
 """What only commands, duplicates and sidecars do."""
 
+SIDES = ("before", "after") if os.environ.get("EXPANDD_STORM") == "1" else ("after",)
+"""Without EXPANDD_STORM=1 not before: that is nearly always as after the step before it."""
+
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("share", range(3))
 def test_a_kill_at_any_point_of_a_command_or_a_duplicate_pays_for_neither_twice(share: int, tmp_path: Path) -> None:
     switches = Switches(poll_limit=0.05, generate_min=0.1, generate_max=0.1, pro=True)
-    points = [f"{point}:{side}#1" for point in POINTS for side in ("before", "after")][share::3]
+    points = [f"{point}:{side}#1" for point in POINTS for side in SIDES][share::3]
     with Simulator(switches) as server:
         scenes = [Scene(tmp_path / f"kill{n}", server, seed=100 * share + n) for n in range(len(points))]
         for scene, point in zip(scenes, points, strict=True):
