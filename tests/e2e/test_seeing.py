@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from expandd.simulator.server import Simulator
@@ -40,8 +44,8 @@ def test_a_working_daemon_is_seen_by_status_why_ledger_and_metrics(house: House)
         (hot / "inbox" / "PAUSE").unlink()
         daemon.finished(times=2)
         seen(house, "status", until=lambda values: not values["pauses"])
+        told = metrics.read_text()
     stopped = json.loads(house.call("status", "--json").stdout)
-    told = metrics.read_text()
 
     assert status["running"].startswith("process ")
     assert status["pauses"][0]["reason"] == "paused"
@@ -50,7 +54,7 @@ def test_a_working_daemon_is_seen_by_status_why_ledger_and_metrics(house: House)
     assert why["files"][0]["waits_on"][0]["reason"] == "paused"
     assert stopped["running"] == ""
     assert stopped["folders"][0]["done"] == 2
-    assert 'expandd_waiting_files{folder="hot"}' in told
+    assert 'expandd_waiting_files{daemon="expandd",folder="hot"}' in told
     assert json.loads(house.call("ledger", "--json").stdout)["in_all"]["delivered"] == 2
 
 
@@ -88,7 +92,7 @@ def test_a_watched_status_is_a_json_object_a_line_until_it_is_interrupted(house:
         process.stdout.read()
 
         assert process.wait(timeout=PATIENCE) == 0
-    assert told[0]["at"] < told[1]["at"]
+    assert datetime.fromisoformat(told[0]["at"]) < datetime.fromisoformat(told[1]["at"])
     assert told[0]["running"] == ""
 
 
@@ -145,3 +149,20 @@ def test_a_missing_folder_is_told_beside_the_answer(house: House) -> None:
     assert seen.returncode == 0
     assert "mkdir -p" in seen.stderr
     assert "without what is missing on the disk" in seen.stderr
+
+
+def test_status_on_a_terminal_is_a_table_in_its_width_without_colours_where_none_are_wanted(house: House) -> None:
+    shown, terminal = pty.openpty()
+    arguments = [*command(), "status", "--config", str(house.config)]
+    environ = {**os.environ, "COLUMNS": "90", "TERM": "xterm-256color"}
+    told = []
+    for wish in ({}, {"NO_COLOR": "1"}):
+        subprocess.run(arguments, stdout=terminal, env=environ | wish, check=True)
+        told.append(os.read(shown, 1 << 16).decode())
+    os.close(shown)
+    os.close(terminal)
+
+    assert "in flight" in told[1]
+    assert "33m" in told[0]
+    assert "33m" not in told[1]
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", told[1]).splitlines())) <= 90

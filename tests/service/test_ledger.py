@@ -77,5 +77,17 @@ async def test_a_month_is_told_alone_in_every_form(tmp_path: Path) -> None:
     assert told(tmp_path, "--month", "2020-01").startswith("Nothing was paid")
 
 
+async def test_where_a_price_is_configured_money_stands_beside_the_counts(tmp_path: Path) -> None:
+    await a_house(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text() + "price: 0.20 EUR\n")
+    in_all = json.loads(told(tmp_path, "--json"))["in_all"]
+    rows = list(csv.DictReader(io.StringIO(told(tmp_path, "--csv"))))
+
+    assert (in_all["paid"], in_all["cost"], in_all["currency"]) == (4, 0.8, "EUR")
+    assert (rows[0]["cost"], rows[0]["currency"]) == ("0.20", "EUR")
+    assert "0.80 EUR" in told(tmp_path)
+
+
 def test_a_month_that_is_none_is_a_config_error_of_usage() -> None:
     assert CliRunner().invoke(cli, ["ledger", "--month", "October"]).exit_code == 2

@@ -148,5 +148,5 @@ def test_the_totals_say_what_it_takes_and_when_nobody_knows(tmp_path: Path, caps
     assert "not known yet from what was done before" in unknown
     assert "no image was done before" in unknown
     assert "The budget leaves 2" in unknown
-    assert (known["totals"]["to_pay"], known["totals"]["credits"]) == (3, "4.5")
+    assert (known["totals"]["to_pay"], known["totals"]["credits"]) == (3, 4.5)
     assert [file["result_name"] for file in known["files"]] == ["0.png", "1.png", "2.png"]

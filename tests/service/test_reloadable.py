@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from expandd.domain.errors import ConfigurationError
-from expandd.domain.settings import ApiSettings, Budget, Hook, Hooks, Keep, PageSettings, Settings
+from expandd.domain.settings import ApiSettings, Budget, Hook, Hooks, ImagePrice, Keep, PageSettings, Settings
 from expandd.service.runtime.reload import KEPT, RELOADED, takeable
 from tests.support.workshop import hot_folder
 
@@ -24,6 +25,7 @@ FREE: dict[str, Any] = {
     "keep": Keep(results=None),
     "budget": Budget(day=5),
     "keep_credits": 10,
+    "price": ImagePrice(Decimal("0.2"), "EUR"),
     "hooks": Hooks(on_done=Hook(command=("/bin/true",))),
     "metrics_file": Path("/var/lib/node_exporter/expandd.prom"),
     "presets": {},

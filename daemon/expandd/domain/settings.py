@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -74,6 +75,18 @@ class Burst:
 
 
 NO_LIMIT = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePrice:
+    """What one expanded image costs its owner; the currency as they write it, "" where they do not say."""
+
+    amount: Decimal
+    currency: str = ""
+
+    def words(self, images: int) -> str:
+        """What so many cost."""
+        return f"{self.amount * images} {self.currency}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +237,8 @@ class SharedSettings:
     """How many images of all folders together may be paid for."""
     keep_credits: Annotated[int | None, Between(0, MOST, "a number of credits", or_null=True)] = None
     """Nothing more is paid for when the account has this many credits or fewer; null is no limit."""
+    price: Annotated[ImagePrice | None, Written.PRICE] = None
+    """What one expanded image costs you, such as 0.20 EUR: the ledger and plan then tell money; null is unknown."""
     hooks: Hooks = field(default_factory=Hooks)
     """Commands or webhooks that are told what happened."""
     page: PageSettings | None = None

@@ -29,6 +29,7 @@ class Written(Enum):
     HOOK_URL = auto()
     LISTEN = auto()
     HOSTS = auto()
+    PRICE = auto()
 
 
 @dataclass(frozen=True, slots=True)

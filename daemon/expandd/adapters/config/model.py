@@ -21,7 +21,7 @@ from expandd.adapters.config.config_errors import KeyPath
 from expandd.adapters.config.presets import PresetKeys, one_way
 from expandd.adapters.config.values import CHECKED, FOREVER, choice, whole, word
 from expandd.domain.offsets import Amount, Preset
-from expandd.domain.settings import FolderDefaults, Hook, SharedSettings
+from expandd.domain.settings import FolderDefaults, Hook, ImagePrice, SharedSettings
 from expandd.domain.written import Between, SecondsOrForever, Written
 
 MaybePath = Annotated[Path | None, Written.NOT_NULL]
@@ -89,7 +89,7 @@ def section_at(path: KeyPath) -> Any:
 
 
 def _is_section(hint: Any) -> bool:
-    return is_dataclass(hint) and hint is not Amount
+    return is_dataclass(hint) and hint not in (Amount, ImagePrice)
 
 
 def _bare(hint: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from expandd.adapters.config.config_errors import did_you_mean, listed, refused
 from expandd.domain.naming import FIELDS, printable, template_config_error
 from expandd.domain.offsets import Amount, Unit
 from expandd.domain.selection import NOTHING_MORE, Ignore
+from expandd.domain.settings import ImagePrice
 from expandd.domain.written import Between, Written
 
 LONGEST = 365 * 86400.0
@@ -30,6 +32,7 @@ FOREVER = "forever"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d|)")
+_PRICE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([^\W\d_]{1,10}|[$€£¥])?")
 _PERCENT = re.compile(r"([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?%")
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?: ?([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 
@@ -151,6 +154,16 @@ def preset_name(value: Any) -> str:
     return value
 
 
+def price(value: Any) -> ImagePrice | None:
+    """What one image costs: a number, and a currency behind it."""
+    if value is None:
+        return None
+    written = str(value) if _is_number(value) or isinstance(value, str) else ""
+    if not (match := _PRICE.fullmatch(written)) or not Decimal(match[1]):
+        raise refused("a price such as 0.20 EUR, or a number, or null")
+    return ImagePrice(Decimal(match[1]), match[2] or "")
+
+
 def scalar(value: Any) -> Any:
     """A value JSON can carry that is neither a list nor a section."""
     if value is None or isinstance(value, str | bool) or _is_number(value):
@@ -262,6 +275,7 @@ CHECKED: Mapping[object, Any] = {
     Written.URL_PATH: checked_by(addresses.url_path, {"type": "string", "pattern": "^/."}),
     Written.HOOK_URL: checked_by(addresses.hook_url, {"type": "string", "pattern": "^https?://"}),
     Written.LISTEN: checked_by(addresses.listen, {"type": "string", "pattern": "^unix:/.|:[0-9]+$"}),
+    Written.PRICE: checked_by(price, {"type": ["string", "number", "null"]}),
     Written.HOSTS: checked_by(addresses.hosts, _WORDS),
 }
 """What a value of a type, or one so written, passes through."""

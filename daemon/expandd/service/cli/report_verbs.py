@@ -51,8 +51,8 @@ def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     What holds things up since when and what lifts it; what waits, is in flight, done and in error, by folder; money,
     credits and budgets; the pace, and when the backlog is done; which images need a person.
 
-    It works while the daemon runs and when it does not, and changes nothing. With --watch a terminal shows a table
-    that is kept up to date; anything else gets the same lines again, and with --json one JSON object a line.
+    It works while the daemon runs and when it does not, and changes nothing. A terminal shows a table, which --watch
+    keeps up to date; anything else gets a line for each fact, and with --json one JSON object.
     """
     from expandd.service.reports.status import show_status
 

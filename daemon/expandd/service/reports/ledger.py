@@ -19,8 +19,10 @@ from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.naming import printable
+from expandd.domain.settings import ImagePrice
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
+from expandd.service.reports.overview import as_number
 from expandd.service.runtime.rebuild import STORE
 
 _CENTS = Decimal("0.01")
@@ -97,7 +99,7 @@ def run_ledger(config: Path, month: str | None, form: Form) -> int:
         lines = store.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if store else ()
     rows = list(monthly(lines))
     writers = {Form.TEXT: _text, Form.CSV: as_csv, Form.JSON: _json}
-    click.echo(writers[form](rows), nl=False)
+    click.echo(writers[form](rows, settings.price), nl=False)
     return ExitCode.FINE
 
 
@@ -113,14 +115,22 @@ def _totals(rows: Sequence[Row]) -> dict[str, int]:
     return {count: sum(getattr(row, count) for row in rows) for count in COUNTS}
 
 
-def _text(rows: Sequence[Row]) -> str:
+def _text(rows: Sequence[Row], price: ImagePrice | None) -> str:
     if not rows:
         return "Nothing was paid for, delivered or refused in that time.\n"
-    table: list[tuple[str, ...]] = [("month", *COUNTS, "inbox")]
-    table += [(row.month, *(str(getattr(row, count)) for count in COUNTS), row.inbox) for row in rows]
-    table.append(("in all", *map(str, _totals(rows).values()), ""))
+    totals, cost = _totals(rows), ("cost",) if price else ()
+    table: list[tuple[str, ...]] = [("month", *COUNTS, *cost, "inbox")]
+    table += [
+        (row.month, *(str(getattr(row, count)) for count in COUNTS), *_cost(row.paid, price), row.inbox) for row in rows
+    ]
+    table.append(("in all", *map(str, totals.values()), *_cost(totals["paid"], price), ""))
     lines = [f"{row[0]:<8}" + "".join(f"{cell:>11}" for cell in row[1:-1]) + f"  {row[-1]}".rstrip() for row in table]
-    return "\n".join([*lines, "", *_LEGEND, ""])
+    legend = (*_LEGEND, *([f"cost: paid images at {price.words(1)} each, as `price` says now."] if price else []))
+    return "\n".join([*lines, "", *legend, ""])
+
+
+def _cost(paid: int, price: ImagePrice | None) -> tuple[str, ...]:
+    return (price.words(paid),) if price else ()
 
 
 _LEGEND = (
@@ -129,15 +139,24 @@ _LEGEND = (
 )
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Row], price: ImagePrice | None = None) -> str:
     """The rows for a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("month", "inbox", *COUNTS))
-    writer.writerows((row.month, row.inbox, *(getattr(row, count) for count in COUNTS)) for row in rows)
+    writer.writerow(("month", "inbox", *COUNTS, *(("cost", "currency") if price else ())))
+    for row in rows:
+        money = (price.amount * row.paid, price.currency) if price else ()
+        writer.writerow((row.month, row.inbox, *(getattr(row, count) for count in COUNTS), *money))
     return out.getvalue()
 
 
-def _json(rows: Sequence[Row]) -> str:
-    values: dict[str, Any] = {"rows": [asdict(row) for row in rows], "in_all": _totals(rows)}
+def _json(rows: Sequence[Row], price: ImagePrice | None) -> str:
+    def money(paid: int) -> dict[str, Any]:
+        return {"cost": as_number(price.amount * paid), "currency": price.currency or None} if price else {}
+
+    totals = _totals(rows)
+    values: dict[str, Any] = {
+        "rows": [asdict(row) | money(row.paid) for row in rows],
+        "in_all": totals | money(totals["paid"]),
+    }
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

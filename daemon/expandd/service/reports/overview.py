@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
+from expandd.adapters.store.sqlite.queries import ALL as ALL_JOBS
 from expandd.adapters.store.sqlite.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind, Verb
@@ -299,6 +301,16 @@ def clock(at: float, now: float) -> str:
     return time.strftime(form, time.localtime(at))
 
 
+def iso(at: float | None) -> str | None:
+    """An instant for machines, in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def as_number(value: Decimal | None) -> float | None:
+    """The same for a number that is exact here."""
+    return None if value is None else int(value) if value == value.to_integral_value() else float(value)
+
+
 def span(seconds: float) -> str:
     """A duration for people: 0.4 s, 12 s, 3 min, 2 h 5 min, 4 days."""
     seconds = max(0.0, seconds)
@@ -315,8 +327,8 @@ def span(seconds: float) -> str:
     return f"{round(days)} days"
 
 
-def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
-    """How it goes now, with the daemon and without. Blocks; call it off an event loop.
+def build_overview(settings: Settings, counting: FolderCounter, *, whole: bool = False) -> Overview:
+    """How it goes now, with the daemon and without; `whole` lists all jobs. Blocks; call it off an event loop.
 
     `counting` is kept by the caller again. Raises DatabaseAway.
     """
@@ -325,7 +337,14 @@ def build_overview(settings: Settings, counting: FolderCounter) -> Overview:
     with reading(settings.state_dir / STORE) as store:
         clock = SystemClock()
         return overview_of(
-            settings, store, counts, running=running, snapshot=snapshot, today=clock.today(), now=clock.wall()
+            settings,
+            store,
+            counts,
+            running=running,
+            snapshot=snapshot,
+            today=clock.today(),
+            now=clock.wall(),
+            whole=whole,
         )
 
 
@@ -338,15 +357,18 @@ def overview_of(
     snapshot: Snapshot | None,
     today: Today,
     now: float,
+    whole: bool = False,
 ) -> Overview:
     """The overview of these facts; `snapshot` is that of the process that is `running`, if any."""
+    listed, looked = (ALL_JOBS, ALL_JOBS) if whole else (MOST_LISTED, MOST_LOOKED)
+    most = None if whole else MOST_LISTED
     facts = facts_of(store, today, now)
     folders = tuple(
         _folder(folder, count, facts, snapshot) for folder, count in zip(settings.folders, counts, strict=True)
     )
     pauses = tuple(current_pauses(settings, store, snapshot, counts))
     done = tuple(store.done(MOST_PACE)) if store else ()
-    failed = tuple(store.failed(MOST_LOOKED)) if store else ()
+    failed = tuple(store.failed(looked)) if store else ()
     money = _money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir))
     left = sum(folder.waiting + folder.in_flight for folder in folders)
     goes_on = _goes_on(folders, pauses, money, facts, snapshot) if running else 0
@@ -363,12 +385,12 @@ def overview_of(
         pauses=pauses,
         money=money,
         pace=pace_of(done, facts.done_in_the_last_hour, left, goes_on, settings.workers),
-        in_progress=tuple(store.open_jobs(MOST_LISTED)) if store else (),
-        held=tuple(store.held(MOST_LISTED)) if store else (),
+        in_progress=tuple(store.open_jobs(listed)) if store else (),
+        held=tuple(store.held(listed)) if store else (),
         done=done[:MOST_LISTED],
-        failed=_in_error(failed)[:MOST_LISTED],
-        lost=tuple(job for job in (*done, *failed) if job.original_lost)[:MOST_LISTED],
-        differing=tuple(store.differing(MOST_LISTED)) if store else (),
+        failed=_in_error(failed)[:most],
+        lost=tuple(job for job in (*done, *failed) if job.original_lost)[:most],
+        differing=tuple(store.differing(listed)) if store else (),
     )
 
 

@@ -7,7 +7,6 @@ import json
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from expandd.domain.settings import Duplicates, HotFolder, Settings
 from expandd.domain.settle import Expandable, content_decision
 from expandd.engine.ports import Images
 from expandd.service.exit_codes import ExitCode
-from expandd.service.reports.overview import Overview, build_overview, clock, sentence, span, too_deep_words
+from expandd.service.reports.overview import Overview, as_number, build_overview, clock, sentence, span, too_deep_words
 from expandd.service.runtime.rebuild import STORE
 
 AT_ONCE = 4
@@ -274,6 +273,8 @@ def totals(fates: Counter[Fate], overview: Overview, settings: Settings) -> Iter
         yield f"{files}: {counts}. Nothing was paid or changed."
     to_pay = sum(number for fate, number in fates.items() if fate.paid)
     if to_pay:
+        if settings.price is not None:
+            yield f"{to_pay} to be paid for at {settings.price.words(1)} each: {settings.price.words(to_pay)}."
         yield from _money(to_pay, overview)
         yield from _time(to_pay, overview, settings)
     for folder in overview.folders:
@@ -327,8 +328,10 @@ class _Json:
         values: dict[str, Any] = {
             **{fate.value: fates[fate] for fate in Fate},
             "to_pay": to_pay,
-            "credits": _text(None if price is None else price * to_pay),
-            "credits_per_image": _text(price),
+            "cost": as_number(None if settings.price is None else settings.price.amount * to_pay),
+            "currency": None if settings.price is None else settings.price.currency or None,
+            "credits": as_number(None if price is None else price * to_pay),
+            "credits_per_image": as_number(price),
             "seconds": None if each is None else each * to_pay / settings.workers,
             "running": overview.running,
             "in_subfolders": sum(folder.too_deep for folder in overview.folders),
@@ -336,10 +339,6 @@ class _Json:
         }
         opened = "" if self._begun else '{"files": ['
         click.echo(f'{opened}\n], "totals": {json.dumps(values, ensure_ascii=False)}}}')
-
-
-def _text(number: Decimal | None) -> str | None:
-    return None if number is None else str(number)
 
 
 def _pixels(size: Size | None) -> dict[str, int] | None:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from expandd.service.reports.job_history import (
     real_path,
 )
 from expandd.service.reports.not_picked_up import NotPickedUp, not_picked_up
-from expandd.service.reports.overview import Pause, build_overview, clock, ended, sentence, span
+from expandd.service.reports.overview import Pause, build_overview, ended, iso, sentence, span
 from expandd.service.reports.snapshot import live_snapshot
 from expandd.service.runtime.rebuild import STORE
 
@@ -135,7 +135,7 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
         "state": job.state.value,
         "over": job.closed,
         "needs_you": job.held,
-        "states": [{"state": step.state.value, "at": _iso(step.at), "seconds": step.seconds} for step in history.steps],
+        "states": [{"state": step.state.value, "at": iso(step.at), "seconds": step.seconds} for step in history.steps],
         "bytes": source.identity.size,
         "sha256": source.sha256,
         "size": _pixels(source.size),
@@ -163,7 +163,7 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
         "lies": [{"what": one.what, "path": printable(one.path), "there": one.there} for one in history.lying],
         "waits_on": [_pause(pause, now) for pause in history.waits_on],
         "next": history.next,
-        "next_at": None if history.next_at is None else _iso(history.next_at),
+        "next_at": iso(history.next_at),
     }
 
 
@@ -172,12 +172,7 @@ def _pixels(size: Size | None) -> dict[str, int] | None:
 
 
 def _pause(pause: Pause, now: float) -> dict[str, Any]:
-    since = clock(pause.since, now) if pause.since else None
-    return {"reason": pause.reason.value, "since": since, "sentence": sentence(pause, now)}
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return {"reason": pause.reason.value, "since": iso(pause.since or None), "sentence": sentence(pause, now)}
 
 
 MOST = 10
