@@ -459,6 +459,14 @@ def test_profiles_that_imagemagick_hides_in_texts_are_found(tmp_path: Path) -> N
     assert b"Magica\0" in found.exif
 
 
+def test_a_profile_in_a_text_is_found_with_rubbish_behind_it() -> None:
+    text = b"\nxmp\n%8d\n%s\n}}\xd1\1" % (len(ALL.xmp), ALL.xmp.hex().encode())
+    packed = chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(text))
+    data = an_image("png")
+
+    assert found_in(data[:33] + packed + data[33:], ImageFormat.PNG).xmp == ALL.xmp
+
+
 def test_profiles_packed_to_burst_are_left_out() -> None:
     bomb = zlib.compress(bytes(65 << 20))
     header = an_image("png")[: 8 + 25]

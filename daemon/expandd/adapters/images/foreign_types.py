@@ -35,6 +35,7 @@ _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"FUJIFILMCCD-RAW", "a camera raw file (Fujifilm RAF)", EXPORT),
     (0, b"FOVb", "a camera raw file (Sigma X3F)", EXPORT),
     (4, b"ftypcrx", "a camera raw file (Canon CR3)", EXPORT),
+    (4, b"ftypmif3", "a HEIF image of a kind that cannot be read", EXPORT),
     (4, b"ftypavci", "a HEIF image of a kind that cannot be read", EXPORT),
     (4, b"ftypqt", "a QuickTime video", INSTEAD),
     (4, b"ftyp", "an MP4 video", INSTEAD),

@@ -291,11 +291,12 @@ def _inflated(packed: bytes, room: int) -> bytes:
 
 def _from_hex(text: bytes) -> bytes:
     """The bytes of a raw profile: its name, its length and its content in hexadecimal digits, in lines."""
-    match = re.match(rb"\s*\S{1,80}\s+(\d{1,9})\s", text)
+    # What some writers leave behind the digits is not the profile's.
+    match = re.match(rb"\s*\S{1,80}\s+(\d{1,9})\s([0-9A-Fa-f\s]*)", text)
     if not match:
         return b""
     try:
-        found = bytes.fromhex(text[match.end() :].decode("ascii"))
+        found = bytes.fromhex(match[2].decode("ascii"))
     except ValueError:
         return b""
     return found[: int(match[1])]
