@@ -113,5 +113,8 @@ def in_proportion(made: Size, plan: Finishing) -> bool:
 
 
 def most_bytes(size: Size, *, converts: bool) -> int:
-    """Bytes that a result of `size` px can take at most: four channels, of two bytes where it may be so deep."""
-    return size.pixels * (8 if converts else 4)
+    """Bytes that a result of `size` px can take at most: four channels, of two bytes where it may be so deep.
+
+    Of such ones, one is written twice for a while.
+    """
+    return size.pixels * (12 if converts else 4)

@@ -7,6 +7,7 @@ to the pixel on the left that both formats have.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -73,7 +74,43 @@ def _byte(image: Image.Image, at: int) -> Image.Image:
 
 
 LowBytes = Callable[[Box], Image.Image]
-"""Gives the low bytes of a part of an image: all of them at once would take as much memory as the high ones."""
+"""Gives the low bytes of whole rows of an image."""
+
+
+class Aside:
+    """Low bytes in the file that is written, behind all that can come before them, until the high ones are packed.
+
+    In memory they would take as much as the high ones, beside what a decoder takes to get at those. `write_png` and
+    `write_tiff` cut them off.
+    """
+
+    def __init__(self, file: BinaryIO, mode: str, inner: Box, canvas: tuple[int, int]) -> None:
+        self._descriptor = file.fileno()
+        self._mode = mode
+        self._inner = inner
+        self._line = len(mode) * (inner[2] - inner[0])
+        packed = 2 * len(mode) * canvas[0] * canvas[1]
+        self._start = packed + packed // _SWELLS + _BESIDE
+
+    def put(self, top: int, rows: Image.Image) -> None:
+        """Keep the rows of the part that this is for, from row `top` of the canvas on."""
+        data = memoryview(rows.tobytes())
+        at = self._at(top)
+        while data:
+            done = os.pwrite(self._descriptor, data, at)
+            data, at = data[done:], at + done
+
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """Those rows of the part."""
+        size = self._inner[2] - self._inner[0], bottom - top
+        return Image.frombytes(self._mode, size, os.pread(self._descriptor, self._line * size[1], self._at(top)))
+
+    def _at(self, row: int) -> int:
+        return self._start + self._line * (row - self._inner[1])
+
+
+_SWELLS, _BESIDE = 128, 256 << 20
+"""By which part of its size, at most, what cannot be packed gets larger; and bytes for what else is in a file."""
 
 
 def write_png(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO, chunks: bytes = b"") -> None:
@@ -92,6 +129,7 @@ def write_png(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO, chunk
         _chunk(out, b"IDAT", pack.compress(filtered))
     _chunk(out, b"IDAT", pack.flush())
     _chunk(out, b"IEND", b"")
+    out.truncate()
 
 
 def _rows(image: Image.Image) -> Iterator[Box]:
@@ -132,6 +170,7 @@ def write_tiff(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO) -> N
     """Write the two as one TIFF, in strips."""
     out.write(struct.pack("<2sHI", b"II", 42, 0))
     places = [_strip(out, strip) for strip in _strips(high_bytes, low_bytes)]
+    out.truncate()
     bands = high_bytes.getbands()
     fields = {
         256: (_LONG, [high_bytes.width]),

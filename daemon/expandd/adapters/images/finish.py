@@ -84,41 +84,52 @@ def _painted(before: Opening, after: BinaryIO, out: BinaryIO, plan: Finishing, m
         target = _target(plan.format, plain_mode(found.image), found.metadata.icc)
         save = effort(found, plan.format, target.mode, plan.quality)
         is_deep = plan.pixels and target.native and plan.format in _DEEP and deep.is_deep(found.image)
-    canvas = _canvas(before, after, plan, target, is_deep=is_deep)
+    low = _low_aside(before, plan, out) if is_deep else None
+    image = _canvas(before, after, plan, target, deep.high if is_deep else plain)
+    canvas = Canvas(image, None if low is None else lambda box: _low_bytes(image, low, layout(plan).inner, box))
     with writing(plan.format):
         write(canvas, plan.format, metadata if target.native else replace(metadata, icc=b""), out, **save)
 
 
-def _canvas(before: Opening, after: BinaryIO, plan: Finishing, target: Target, *, is_deep: bool) -> Canvas:
+def _low_aside(before: Opening, plan: Finishing, out: BinaryIO) -> deep.Aside:
+    """The low bytes of the original's own part, out of memory."""
+    place = layout(plan)
+    with before() as found:
+        deep.decode_low(found.image)
+        original = _decoded(found, plan, deep.low)
+        left, top, *_ = place.inner
+        aside = deep.Aside(out, original.part((left, top, left + 1, top + 1)).mode, place.inner, place.size)
+        with writing(plan.format):
+            for box in strips(place.inner):
+                aside.put(box[1], original.part(box))
+        return aside
+
+
+def _canvas(before: Opening, after: BinaryIO, plan: Finishing, target: Target, convert: Convert) -> Image.Image:
     """The finished pixels; the memory of all others is free again."""
     place = layout(plan)
-    canvas = Image.new(target.mode, place.size)
     with before() as found, source_in(after) as result:
-        original = _decoded(found, plan, deep.high if is_deep else plain) if plan.pixels else None
+        original = _decoded(found, plan, convert) if plan.pixels else None
         made = Made.of(result, plan)
+        # Only now: a decoder may need more on its way than is left when it is done.
+        canvas = Image.new(target.mode, place.size)
         match = None if original is None else _correction(original, made, place)
         made.draw(canvas, target, place.around(), match)
         if original is not None:
             place_original(canvas, target, original, strips(place.inner))
             place_original(canvas, target, original, place.seams(), place.weights)
-        del original, made
-    if not is_deep:
-        return Canvas(canvas)
-    with before() as found:
-        deep.decode_low(found.image)
-        low = _decoded(found, plan, deep.low)
-    return Canvas(canvas, lambda box: _low_bytes(canvas, low, place.inner, box))
+        return canvas
 
 
-def _low_bytes(canvas: Image.Image, original: Original, inner: Box, box: Box) -> Image.Image:
+def _low_bytes(canvas: Image.Image, original: deep.Aside, inner: Box, box: Box) -> Image.Image:
     """Those of a part of the canvas: the original's, and of what the API made the high ones once more.
 
     255 of 255 is 65,535 of 65,535.
     """
     part = canvas.crop(box)
-    left, top, right, bottom = *map(max, inner[:2], box[:2]), *map(min, inner[2:], box[2:])
-    if left < right and top < bottom:
-        part.paste(original.part((left, top, right, bottom)), (left - box[0], top - box[1]))
+    top, bottom = max(inner[1], box[1]), min(inner[3], box[3])
+    if inner[0] < inner[2] and top < bottom:
+        part.paste(original.rows(top, bottom), (inner[0], top - box[1]))
     return part
 
 

@@ -25,7 +25,7 @@ _BYTES_A_PIXEL = 22
 
 LEAST_WRITTEN, MOST_WRITTEN = 1 << 30, 8 << 30
 """Bytes of a file that is written."""
-_WRITTEN_A_PIXEL = 10
+_WRITTEN_A_PIXEL = 16
 
 
 class NeedsRoom(Exception):
