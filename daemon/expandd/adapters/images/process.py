@@ -26,6 +26,9 @@ from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
 from expandd.domain.offsets import Offsets
 
+NICE = 5
+"""By how much the daemon goes before its decoders."""
+
 MOST_OPEN = 32
 """Descriptors; it is handed three at a time."""
 
@@ -262,6 +265,8 @@ def confine() -> None:
         # Whoever set a lower one for the daemon meant it.
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (least, least))
+    # With all cores busy decoding, the daemon's loop, for which the API and all folders wait, has its turn at once.
+    os.nice(NICE)
     # Every size is checked before Pillow sees the file, and this process has nobody to warn.
     warnings.simplefilter("ignore")
 
