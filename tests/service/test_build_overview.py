@@ -133,14 +133,13 @@ async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_
 
 async def test_only_what_goes_on_counts_for_when_all_is_done(settings: Settings) -> None:
     now = time.time()
-    took = [a_job_in(S.DONE, f"done-{number}", at=now - 60, closed=True) for number in range(4)]
+    took = [a_job_in(S.DONE, f"done-{number}", at=now - 60, closed=True) for number in range(2)]
     each = [replace(job, stamps=(Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 8.0), *job.stamps[-1:])) for job in took]
-    outage = replace(
-        each[0], id="done-9", stamps=(Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 9e4), *took[0].stamps[-1:])
-    )
+    waited = (Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 9e4), *took[0].stamps[-1:])
+    outage = [replace(each[0], id=f"done-{9 + tries}", stamps=waited, tries=tries) for tries in range(3)]
     paid = a_job_in(S.ACCEPTED, "paid", at=now - 60)
     held = a_job_in(S.UNKNOWN, "held", at=now - 60, held=True)
-    await store_with(settings, *each, outage, a_job_in(S.UPLOADED, "unpaid", at=now - 60), paid, held)
+    await store_with(settings, *each, *outage, a_job_in(S.UPLOADED, "unpaid", at=now - 60), paid, held)
     for number in range(5):
         (settings.folders[0].inbox / f"{number}.png").touch()
     unlimited = replace(settings, budget=NO_LIMIT, folders=(replace(settings.folders[0], budget=NO_LIMIT),))

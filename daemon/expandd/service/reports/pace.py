@@ -40,12 +40,14 @@ def pace_of(done: Sequence[Job], lately: int, left: int, goes_on: int, workers: 
 def seconds_each(done: Sequence[Job]) -> float | None:
     """How long an image is in flight, from the claim until its bytes are safe; None when no image tells.
 
-    As many as there are workers are in flight together, so a backlog of n takes n/workers times this. It is the median:
-    the few that an outage has kept say nothing about the next ones.
+    As many as there are workers are in flight together, so a backlog of n takes n/workers times this. An outage says
+    nothing about the next ones: what had to be tried again counts only where all had to, and the median leaves out the
+    few that only waited.
     """
+    fair = [job for job in done if not job.tries] or done
     spans = [
         end - start
-        for job in done
+        for job in fair
         if not job.reused_from
         and (start := job.entered(JobState.CLAIMED)) is not None
         and (end := job.entered(JobState.DOWNLOADED)) is not None
