@@ -145,6 +145,15 @@ def test_what_cannot_be_meant_is_refused_with_what_can(words: list[str]) -> None
     assert "2026-11" in outcome.output or "letters, digits" in outcome.output
 
 
+def test_a_terminal_that_lacks_characters_gets_plain_ones() -> None:
+    asked = [sys.executable, "-m", "expandd", "ledger", "--month", "jän"]
+    environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    outcome = subprocess.run(asked, env=environ, capture_output=True, check=False)
+
+    assert outcome.returncode == 2
+    assert 'this is "jän".' in outcome.stderr.decode("latin-1")
+
+
 def test_what_nobody_foresaw_is_a_sentence_and_its_trace_a_file() -> None:
     @click.command()
     @told
