@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
@@ -76,6 +78,18 @@ def test_image_readers_may_give_up_what_they_do_not_need() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_each_alert_is_given_in_time_and_none_for_a_daemon_that_works() -> None:
     assert "SUCCESS" in run("promtool", "test", "rules", str(Path(__file__).parent / "alerts.yml"))
+
+
+def test_the_image_is_built_of_files_that_there_are_and_compose_builds_it() -> None:
+    container, root = UNITS / "container", UNITS.parent
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (container / "Containerfile").read_text(), re.MULTILINE)
+    service = yaml.safe_load((container / "compose.yaml").read_text())["services"]["expandd"]
+    build = service["build"]
+
+    assert [name for line in copied for name in line.split() if not (root / name).exists()] == []
+    assert (container / build["context"] / build["dockerfile"]).resolve() == container / "Containerfile"
+    assert service["read_only"]
+    assert float(service["stop_grace_period"].rstrip("s")) > Settings(state_dir=Path("/x")).stop_timeout + GRACE
 
 
 @analyze
