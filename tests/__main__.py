@@ -16,8 +16,8 @@ CHECKS = (
 def main() -> int:
     """Run every check, also after one has failed; the last is pytest, so that its count closes the output."""
     failed = [name for name, command in CHECKS if _run(name, command)]
-    # One more than there are cores: much of what is tested waits for processes, disks and time-outs.
-    workers = str(min(4, os.cpu_count() or 1) + 1)
+    # Two for each core: much of what is tested waits for processes, disks and time-outs.
+    workers = str(2 * min(4, os.cpu_count() or 1))
     if _run("tests", ("pytest", "-n", workers, *sys.argv[1:])):
         failed.append("tests")
     if failed:

@@ -12,15 +12,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.examples import EVERY_DAY, examples
 
-LONGEST = (
-    "tests/systemd/test_service.py",
-    "tests/storm/",
-    "tests/e2e/test_kills.py",
-    "tests/engine/test_model.py",
-    "tests/e2e/",
-    "tests/faults/",
-)
+LONGEST = ("tests/systemd/test_service.py", "tests/storm/", "tests/e2e/test_kills", "tests/engine/test_model.py")
 """Beginnings of names. A long test that begins last is waited for by all but one worker."""
+
+WAITING = ("tests/e2e/", "tests/faults/", "tests/trust/test_two_users_at_")
+"""What waits for processes most of its time. Each of these tests is followed by its share of those of WORKING."""
+
+WORKING = ("tests/engine/",)
+"""What keeps a core busy all of its time."""
 
 TOGETHER = (
     "tests/systemd/test_service.py",
@@ -57,4 +56,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: next((at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), 99))
+    long = [item for begins in LONGEST for item in items if item.nodeid.startswith(begins)]
+    left = [item for item in items if not item.nodeid.startswith(LONGEST)]
+    groups = [[item for item in left if item.nodeid.startswith(begins)] for begins in (WAITING, WORKING)]
+    beside = {item: at / len(group) for group in groups for at, item in enumerate(group)}
+    items[:] = [*long, *sorted(beside, key=beside.__getitem__), *(item for item in left if item not in beside)]

@@ -473,7 +473,7 @@ async def test_many_copies_of_one_image_wait_for_it_in_their_inbox(make_workshop
     workshop = make_workshop(duplicates=Duplicates.REUSE, workers=2)
     workshop.api.fate = Fate(seconds=10 * MINUTE)
     workshop.start()
-    for number in range(200):
+    for number in range(100):
         workshop.drop(f"{number:03d}.png", an_image(note="the same"))
     await workshop.advance(5 * MINUTE)
     meanwhile = len(workshop.engine.jobs)
@@ -481,7 +481,7 @@ async def test_many_copies_of_one_image_wait_for_it_in_their_inbox(make_workshop
 
     assert meanwhile <= 80
     assert len(workshop.api.paid) == 1
-    assert len(workshop.names("outbox")) == 200
+    assert len(workshop.names("outbox")) == 100
 
 
 async def test_other_folders_go_on_while_one_waits_for_an_image_that_it_has_many_times(make_workshop: Make) -> None:

@@ -38,9 +38,9 @@ class Desk:
         # Nothing here speaks TLS, and reading the certificates would take half of each test's time.
         verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.api = httpx.Client(
-            base_url=server.api_url, headers={"Authorization": "Bearer simulator-access"}, timeout=10, verify=verify
+            base_url=server.api_url, headers={"Authorization": "Bearer simulator-access"}, timeout=30, verify=verify
         )
-        self.plain = httpx.Client(timeout=10, verify=verify)
+        self.plain = httpx.Client(timeout=30, verify=verify)
 
     def close(self) -> None:
         self.api.close()

@@ -31,9 +31,10 @@ class ManualClock:
     Keep to eighths of a second: they add up exactly, so that 900 s are over after 900 s.
     """
 
-    def __init__(self, wall: float = START, monotonic: float = 1_024.0) -> None:
+    def __init__(self, wall: float = START, monotonic: float = 1_024.0, most_rounds: int = MOST_ROUNDS) -> None:
         self._monotonic = monotonic
         self._offset = wall - monotonic
+        self._most_rounds = most_rounds
         self._timers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = count()
 
@@ -93,11 +94,11 @@ class ManualClock:
     async def settle(self) -> None:
         """Let everything run that can run now; no time passes."""
         ready = vars(asyncio.get_running_loop())["_ready"]
-        for _ in range(MOST_ROUNDS):
+        for _ in range(self._most_rounds):
             await asyncio.sleep(0)
             if not ready:
                 return
-        raise AssertionError(f"something has run {MOST_ROUNDS} rounds at {self._monotonic} without waiting")
+        raise AssertionError(f"something has run {self._most_rounds} rounds at {self._monotonic} without waiting")
 
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`, timer by timer."""
