@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from dataclasses import replace
@@ -13,6 +14,7 @@ from expandd.adapters.store.sqlite.queries import LedgerLine
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat
 from expandd.domain.job import Job, JobState
+from expandd.service.page.full_size import MOST
 from expandd.service.page.lists import ERRORS, LISTED, RESULTS, Asked
 from expandd.service.page.reader import DatabaseRecords
 from expandd.service.reports.overview import Money
@@ -48,12 +50,13 @@ async def test_a_result_and_its_original_are_handed_out_whole_and_by_types_of_ou
     records = FakeRecords()
     records.know(job, tiff)
     async with shown(records=records) as page:
+        many = await asyncio.gather(*(page.http.get("/jobs/job-1/result") for _ in range(MOST + 4)))
         shown_one = await page.http.get("/jobs/job-1/result")
         saved = await page.http.get("/jobs/job-1/source?download")
         not_shown = await page.http.get("/jobs/job-2/result")
         head = await page.http.head("/jobs/job-1/result")
 
-    assert shown_one.content == job.target.read_bytes()
+    assert {answer.content for answer in (*many, shown_one)} == {job.target.read_bytes()}
     assert saved.content == job.resting.read_bytes()
     assert shown_one.headers["content-type"] == "image/png"
     assert shown_one.headers["x-content-type-options"] == "nosniff"
@@ -145,6 +148,7 @@ async def test_the_ledger_is_told_by_month_and_can_be_taken_along() -> None:
     line = {"inbox": Path("/srv/hot/inbox"), "paid": 1200, "delivered": 4, "failed": 3, "unknown": 0, "saved": 2}
     days = ("2001-08-30", "2001-08-31", "2001-09-01")
     records = FakeRecords(lines=tuple(LedgerLine(day=day, **line) for day in days))  # type: ignore[arg-type]  # as above
+    records.now = replace(records.now, folders=(a_folder(Path("/srv/hot/inbox"), label="print"),))
     async with shown(records=records) as page:
         text = (await page.http.get("/")).text
         taken = await page.http.get("/ledger.csv")
@@ -156,7 +160,7 @@ async def test_the_ledger_is_told_by_month_and_can_be_taken_along() -> None:
     assert rows[2].endswith("40")
     assert taken.headers["content-type"] == "text/csv; charset=utf-8"
     assert taken.headers["content-disposition"].startswith("attachment")
-    assert taken.text.splitlines()[1] == "2001-08,/srv/hot/inbox,2400,8,6,0,4"
+    assert taken.text.splitlines()[1] == "2001-08,print,2400,8,6,0,4"
 
 
 # --- words ---

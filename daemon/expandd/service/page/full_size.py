@@ -25,10 +25,10 @@ from expandd.service.page.thumbnails import Gone, Kind, places
 T = TypeVar("T")
 
 MOST = 8
-"""Files that are handed out at once: each keeps a descriptor open."""
+"""Files that are handed out at once, as each keeps a descriptor open; others wait."""
 CHUNK = 256 << 10
 PATIENCE = 60.0
-"""Seconds that a file may take to be read for its proof."""
+"""Seconds that a file may take until its turn has come and it is read for its proof."""
 
 _TYPES: Mapping[ImageFormat, str] = {
     ImageFormat.JPEG: "image/jpeg",
@@ -62,23 +62,21 @@ class FullSize:
         self._open_file = open_file
         # Threads of its own: a disk that hangs keeps nothing else of the page waiting.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="page-files")
-        self._handed_out = 0
+        self._turns = asyncio.Semaphore(MOST)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, job: Job, kind: Kind, *, download: bool) -> StreamingResponse:
         """The file as an answer. Raises Gone, and TimeoutError."""
-        if self._handed_out >= MOST:
-            raise Gone("Too many files are asked for at once. Try it again in a moment.")
         known = _known(job, kind)
-        self._handed_out += 1
-        try:
-            async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE):
+            await self._turns.acquire()
+            try:
                 file = await self._aside(lambda: self._proven(job, kind, known))
-        except BaseException:
-            self._handed_out -= 1
-            raise
+            except BaseException:
+                self._turns.release()
+                raise
         how = "inline" if known.format in _SHOWN and not download else "attachment"
         headers = {
             "Content-Disposition": f"{how}; filename*=UTF-8''{quote(known.name, safe='')}",
@@ -106,7 +104,7 @@ class FullSize:
             yield chunk
 
     def _over(self, file: io.FileIO) -> None:
-        self._handed_out -= 1
+        self._turns.release()
         file.close()
 
     async def _aside(self, call: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -23,6 +23,7 @@ from expandd import __version__
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import ExpanddError
 from expandd.domain.job import Job
+from expandd.domain.naming import printable
 from expandd.service.observability.logs import Logger
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
 from expandd.service.page.full_size import FullSize
@@ -383,7 +384,10 @@ class Site:
         return HTMLResponse(self._drawing.listed(asked, over, overview, request.query_params.get("said", "")))
 
     async def _ledger(self, _: Request) -> Response:
-        text = as_csv(list(monthly(await self._records.ledger())))
+        overview = await self._records.overview()
+        labels = {printable(folder.inbox): folder.label for folder in overview.folders if folder.label}
+        rows = [replace(row, inbox=labels.get(row.inbox, row.inbox)) for row in monthly(await self._records.ledger())]
+        text = as_csv(rows)
         name = {"Content-Disposition": 'attachment; filename="expandd-ledger.csv"'}
         return Response(text, media_type="text/csv", headers=name)
 
