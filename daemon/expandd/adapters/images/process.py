@@ -266,7 +266,9 @@ def confine() -> None:
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (least, least))
     # With all cores busy decoding, the daemon's loop, for which the API and all folders wait, has its turn at once.
-    os.nice(NICE)
+    # The service's sandbox (SystemCallFilter=) allows no priorities: it decodes all the same.
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
     # Every size is checked before Pillow sees the file, and this process has nobody to warn.
     warnings.simplefilter("ignore")
 
