@@ -64,6 +64,7 @@ def headlines(overview: Overview) -> Iterator[str]:
         )
     for pause in overview.pauses:
         yield sentence(pause, overview.at)
+    yield from too_deep(overview)
     for one in overview.ordered:
         when = "as soon as it can be" if overview.running else "when expandd runs again"
         what = f"{one.verb.value} {one.about or 'everything'}"
@@ -81,6 +82,13 @@ def reading_lines(reading: Reading, now: float) -> Iterator[str]:
     if reading.needs_restart:
         keys = ", ".join(reading.needs_restart)
         yield f"Not in force: the new {keys}. Only a restart changes that: `systemctl restart expandd`."
+
+
+def too_deep(overview: Overview) -> Iterator[str]:
+    """Which folders hold files that are not looked into."""
+    for folder in overview.folders:
+        if folder.too_deep:
+            yield f"{printable(folder.inbox)}: {too_deep_words(folder.too_deep, folder.subfolders)}."
 
 
 def footlines(overview: Overview) -> Iterator[str]:
@@ -122,8 +130,6 @@ def folder_words(folder: FolderOverview) -> str:
             "configuration delivers the earlier result instead)"
         )
     parts += budget_words(folder.day_left, folder.month_left)
-    if folder.too_deep:
-        parts.append(too_deep_words(folder.too_deep, folder.subfolders))
     if folder.watched is False:
         parts.append("scanned, for file events do not reach it")
     if folder.missed:

@@ -33,7 +33,8 @@ from expandd.domain.settings import Duplicates, HotFolder, Settings
 from expandd.domain.settle import Expandable, content_decision
 from expandd.engine.ports import Images
 from expandd.service.exit_codes import ExitCode
-from expandd.service.reports.overview import Overview, as_number, build_overview, clock, sentence, span, too_deep_words
+from expandd.service.reports.overview import Overview, as_number, build_overview, clock, sentence, span
+from expandd.service.reports.overview_text import too_deep
 from expandd.service.runtime.rebuild import STORE
 
 AT_ONCE = 4
@@ -277,9 +278,7 @@ def totals(fates: Counter[Fate], overview: Overview, settings: Settings) -> Iter
             yield f"{to_pay} to be paid for at {settings.price.words(1)} each: {settings.price.words(to_pay)}."
         yield from _money(to_pay, overview)
         yield from _time(to_pay, overview, settings)
-    for folder in overview.folders:
-        if folder.too_deep:
-            yield f"{printable(folder.inbox)}: {too_deep_words(folder.too_deep, folder.subfolders)}."
+    yield from too_deep(overview)
     for pause in overview.pauses:
         yield sentence(pause, overview.at)
     if not overview.running:
