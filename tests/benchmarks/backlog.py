@@ -18,6 +18,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from expandd.adapters.files.roots import WORK
+from expandd.adapters.files.scan import Scanner
+from expandd.engine.inbox.candidates import Backlog
 from tests.benchmarks import daemon, photos, table
 from tests.benchmarks.meter import Usage, watched
 from tests.benchmarks.simulator import SimulatorProcess, calls, simulator
@@ -42,12 +45,14 @@ def fill(inbox: Path, files: int) -> None:
 
 
 def scan_seconds(inbox: Path) -> float:
-    """What one pass over all names costs, done here as expandd does it."""
-    began = time.monotonic()
-    with os.scandir(inbox) as entries:
-        for entry in entries:
-            entry.is_dir(follow_symlinks=False)
-    return time.monotonic() - began
+    """Processor time of one pass over all files, with the oldest chosen, by expandd's own parts."""
+    began, backlog = time.process_time(), Backlog()
+    for batch in Scanner().batches(inbox, recursive=False, leave_out=WORK):
+        for found in batch:
+            turn = (0.0, found.mtime_ns, found.relative)
+            if backlog.takes(turn):
+                backlog.put(turn, hinted=True)
+    return time.process_time() - began
 
 
 def stretch(place: Yard, crew: Crew, images: int) -> Usage:
@@ -135,10 +140,29 @@ def out_of_order(files: int, *, before: bool) -> list[table.Cell]:
     return ["before the start" if before else "while it runs", files, adjacent, wrong, files * (files - 1) // 2]
 
 
+def worked_off(files: int, where: Path | None) -> list[list[table.Cell]]:
+    """The rate and the cost of each fifth of a backlog, from its start to its end."""
+    switches = {"poll_limit": FOLDER_DEFAULTS.poll, "generate_min": 0.05, "generate_max": 0.05}
+    rows: list[list[table.Cell]] = []
+    with simulator(**switches) as service, yard(where) as place:
+        fill(place.inbox, files)
+        crew = Crew(place.log)
+        try:
+            daemon.start(place, service, FOLDER_DEFAULTS, crew)
+            first_upload(service, time.monotonic())
+            for part in range(5):
+                usage = stretch(place, crew, files * (part + 1) // 5 - len(place.results()))
+                each = files / 5
+                rows.append([f"{part * 20} to {part * 20 + 20} %", each / usage.seconds, usage.cpu / each * 1000])
+        finally:
+            crew.kill()
+    return rows
+
+
 COLUMNS = (
     "files",
     "first upload s",
-    "scan s",
+    "scan, CPU s",
     "peak MB",
     "images/s, all there",
     "CPU ms/image, all there",
@@ -153,6 +177,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300, help="in each of the two stretches")
     parser.add_argument("--where", type=Path, help="a directory on the disk to use; 4 kB for each file")
     parser.add_argument("--order", type=int, default=160, help="files whose order is looked at; 0 for none")
+    parser.add_argument("--through", type=int, default=2_000, help="files that are worked off to the last; 0 for none")
     chosen = parser.parse_args()
     print(table.machine())
     if chosen.order:
@@ -160,6 +185,12 @@ def main() -> None:
             "Uploads out of order, the older file first",
             ["files come", "files", "neighbours", "pairs", "of pairs"],
             [out_of_order(chosen.order, before=before) for before in (True, False)],
+        )
+    if chosen.through:
+        table.show(
+            f"{chosen.through} files worked off from the first to the last",
+            ["part", "images/s", "CPU ms/image"],
+            worked_off(chosen.through, chosen.where),
         )
     rows: list[list[table.Cell]] = []
     for files in chosen.files:

@@ -116,8 +116,8 @@ COLUMNS = (
 )
 
 
-def first_paid_call(verb: str, *, settle: float = 0.0) -> float:
-    """Seconds from the start of the process to its first paid call, for a file that lies in the inbox already."""
+def first_paid_call(verb: str, *, settle: float = 0.1) -> float:
+    """Seconds from the start of the process to its first paid call, of a file that lies there, without settle time."""
     with simulator(generate_min=0.1, generate_max=0.1, poll_limit=0.0) as service, yard() as place:
         config = daemon.configure(place, service.api_url, daemon.FolderDefaults(settle=settle, poll=0.1))
         place.drop(photos.stage(place.staging, 1))
