@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from expandd.simulator.server import Simulator
-from tests.support.daemon import House, simulator_login
+from tests.support.daemon import PATIENCE, House, simulator_login
 from tests.support.images import an_image
 from tests.support.service_manager import ServiceManager
 
@@ -66,7 +66,7 @@ def test_a_stop_goes_on_pinging_and_ends_at_its_deadline(
         said = manager.until(lambda said: "STOPPING" in said)
         assert manager.until(lambda said: "WATCHDOG" in said)
         daemon.wait_for("expandd.stopped", lambda line: line["left_for_next_time"] == 1)
-        assert daemon.process.wait(timeout=10.0) == 0
+        assert daemon.process.wait(timeout=PATIENCE) == 0
 
     assert said["STATUS"] == "stopping: 1 paid for are fetched and saved first, for 1 s at most"
 
@@ -91,7 +91,7 @@ def test_a_second_signal_ends_it_at_once(house: House, server: Simulator, again:
         daemon.wait_for("expandd.stopping")
         daemon.process.send_signal(again)
 
-        assert daemon.process.wait(timeout=10.0) != 0
+        assert daemon.process.wait(timeout=PATIENCE) != 0
 
 
 def test_after_crashes_in_a_row_it_waits_and_can_be_stopped_meanwhile(

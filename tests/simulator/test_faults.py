@@ -133,14 +133,14 @@ def test_a_hang_outlasts_the_clients_patience_and_nothing_was_done(desk: Desk) -
     id_image = desk.upload()
     desk.server.set_fault("generate:hang")
     with pytest.raises(httpx.ReadTimeout):
-        desk.api.post("/edit/generate", json={"id_image": id_image}, timeout=0.1)
+        desk.api.post("/edit/generate", json={"id_image": id_image}, timeout=httpx.Timeout(30, read=0.1))
     assert desk.server.counts().generates_accepted == 0
 
 
 def test_a_hang_after_the_job_was_accepted_hides_it(desk: Desk) -> None:
     desk.server.set_fault("generate:hang-after")
-    desk.api.timeout = httpx.Timeout(0.2)
     id_image = desk.upload()
+    desk.api.timeout = httpx.Timeout(30, read=1)
     with pytest.raises(httpx.ReadTimeout):
         desk.generate(id_image)
     assert desk.server.counts().generates_by_image == {id_image: 1}
@@ -238,7 +238,7 @@ def test_a_download_may_stall_half_way(desk: Desk) -> None:
     link = desk.link()
     desk.server.set_fault("link:stall")
     with pytest.raises(httpx.ReadTimeout):
-        desk.plain.get(link, timeout=0.1)
+        desk.plain.get(link, timeout=httpx.Timeout(30, read=0.1))
     assert desk.server.counts().downloads == {}
 
 

@@ -224,6 +224,9 @@ def _text() -> IO[str]:
 
 
 def programs(stand_in: str) -> None:
+    code: list[int] = []
+    # Registered before all others, it is called after them.
+    atexit.register(_leave, code)
     # What the daemon starts its decoders with: read when its modules are loaded.
     sys.executable = stand_in
     import expandd  # noqa: PLC0415 - the process that runs tests need not load what it does not test
@@ -239,7 +242,21 @@ def programs(stand_in: str) -> None:
     with socket.socket(fileno=os.dup(0)) as orders:
         module_to_be = _forked(orders)
     if module_to_be:
-        runpy.run_module(module_to_be, run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(module_to_be, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code.append(end.code if isinstance(end.code, int) else int(end.code is not None))
+            raise
+        code.append(0)
+
+
+def _leave(code: Sequence[int]) -> None:
+    """End here where there is a code: to take all modules apart takes longer than most of these processes work."""
+    if code:
+        gc.collect()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code[0])
 
 
 def _forked(orders: socket.socket) -> str:
@@ -289,7 +306,7 @@ def decoders(asked: str) -> None:
             with connection:
                 if os.fork() == 0:
                     _decoder(connection, process.main)
-                    return
+                    os._exit(0)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass

@@ -315,11 +315,11 @@ async def test_uploads_wait_for_a_place_and_paid_calls_for_no_upload(server: Scr
     late = asyncio.Event()
     server.on(ROUTE, After(late, answer(200, b"{}")))
     server.on("POST /api/paid", answer(200, b"{}"))
-    async with http_to(server, timeout=0.5, connections=1, floor_rate=1.0) as http:
+    async with http_to(server, timeout=2.0, connections=1, floor_rate=1.0) as http:
         tasks = [asyncio.create_task(upload(http, source)) for _ in range(2)]
         await server.arrived.wait()
         assert (await http.send("POST", "/paid", headers={}, body={}, once=True)).status == 200
-        done, _ = await asyncio.wait(tasks, timeout=1.0)
+        done, _ = await asyncio.wait(tasks, timeout=2.5)
         assert not done
         assert len(server.requests(ROUTE)) == 1
         late.set()
