@@ -51,7 +51,8 @@ async def test_every_slot_is_free_again_after_the_store_was_away(workshop: Works
     workshop.store.away = False
     await workshop.closed(*names)
 
-    assert workshop.engine.slots.spare == workshop.settings.workers
+    slots = workshop.engine.slots
+    assert (slots.ahead.spare, slots.generating.spare, slots.results.spare) == (4, 4, 5)
 
 
 async def test_a_result_that_comes_while_the_store_is_away_is_taken_afterwards(workshop: Workshop) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,17 +9,18 @@ from expandd.domain.errors import AccountAway, Later
 from expandd.domain.events import JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
+from expandd.engine.flow.slots import AHEAD, GENERATING
 from expandd.engine.inbox.candidates import MOST_READY
 from expandd.engine.inbox.intake import MOST_TROUBLED
-from tests.support.fake_api import Fate, Refuse
+from tests.support.fake_api import Fate, Refuse, Slow
 from tests.support.fakes import an_image
 from tests.support.workshop import Workshop
 
 S = JobState
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7])
-async def test_never_more_images_than_workers_are_between_claim_and_spool(
+@pytest.mark.parametrize("workers", [1, 2, 12])
+async def test_the_api_never_has_more_images_than_there_are_workers(
     make_workshop: Callable[..., Workshop], workers: int
 ) -> None:
     workshop = make_workshop(workers=workers)
@@ -28,7 +30,97 @@ async def test_never_more_images_than_workers_are_between_claim_and_spool(
     workshop.start()
     await workshop.closed(*names)
 
-    assert workshop.most_in_flight() == workers
+    assert workshop.most_at_once(GENERATING) == workers
+    # Those that are uploaded wait beside those that are generated: as many as there are workers, and not more than 8.
+    assert workshop.most_at_once(AHEAD) == min(workers, 8)
+
+
+async def test_images_are_uploaded_while_others_are_generated(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=2, ahead=3)
+    workshop.api.fate = Fate(seconds=60.0)
+    workshop.start()
+    for number in range(9):
+        workshop.drop(f"pic-{number}.png")
+    await workshop.until(lambda: len(workshop.api.called("upload")) == 5)
+    await workshop.advance(30.0)
+
+    assert len(workshop.api.called("upload")) == 5
+    assert len(workshop.api.paid) == 2
+
+
+async def test_a_slot_is_given_on_as_soon_as_the_result_is_seen(make_workshop: Callable[..., Workshop]) -> None:
+    """The next image, the oldest that is uploaded, is paid for while the result before it is still downloaded."""
+    workshop = make_workshop(workers=1, ahead=3)
+    workshop.api.script("download", Slow(120.0))
+    names = [f"pic-{number}.png" for number in range(4)]
+    for name in names:
+        workshop.drop(name)
+    workshop.start()
+    await workshop.until(lambda: len(workshop.api.paid) == 2)
+    (download,) = workshop.api.called("download")
+    second = workshop.api.called("generate")[1]
+    await workshop.closed(*names)
+
+    assert second.began - download.began <= 0.5
+    assert download.ended == download.began + 120.0
+    moves = workshop.recorder.of(JobMoved)
+    claimed, paid = (
+        [move.job.id for move in moves if move.job.state is state and move.before is before]
+        for state, before in ((S.CLAIMED, None), (S.SUBMITTING, S.UPLOADED))
+    )
+    assert claimed == paid
+
+
+async def test_results_that_cannot_be_downloaded_stop_what_is_paid_for(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=2)
+    workshop.api.away["download"] = Later("the storage of the results gives no answer")
+    names = [f"pic-{number}.png" for number in range(12)]
+    for name in names:
+        workshop.drop(name)
+    workshop.start()
+    await workshop.advance(60.0)
+    paid = len(workshop.api.paid)
+    workshop.api.heal()
+    await workshop.closed(*names)
+
+    # Three wait to be downloaded, and two were at the API when the third came.
+    assert paid <= 5
+    assert len(workshop.api.paid) == 12
+
+
+async def test_what_is_uploaded_and_then_paused_costs_nothing_and_is_uploaded_again_when_it_is_old(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=1, ahead=2)
+    workshop.api.fate = Fate(seconds=30.0)
+    names = [f"pic-{number}.png" for number in range(3)]
+    for name in names:
+        workshop.drop(name)
+    workshop.start()
+    await workshop.until(lambda: len(workshop.api.called("upload")) == 3)
+    pause = workshop.hot[0].inbox / "PAUSE"
+    pause.touch()
+    await workshop.advance(24 * 3600.0)
+    paid = len(workshop.api.paid)
+    pause.unlink()
+    await workshop.closed(*names)
+
+    assert paid == 1
+    assert len(workshop.api.paid) == 3
+    assert len(workshop.api.called("upload")) == 5
+
+
+async def test_more_workers_are_used_at_once(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=1, ahead=4)
+    workshop.api.fate = Fate(seconds=600.0)
+    workshop.start()
+    for number in range(6):
+        workshop.drop(f"pic-{number}.png")
+    await workshop.until(lambda: len(workshop.api.called("upload")) == 5)
+    workshop.engine.reconfigure(replace(workshop.settings, workers=4))
+    await workshop.advance(2.0)
+
+    assert len(workshop.api.paid) == 4
 
 
 async def test_an_outage_longer_than_the_patience_for_a_result_frees_no_slot(
@@ -43,12 +135,12 @@ async def test_an_outage_longer_than_the_patience_for_a_result_frees_no_slot(
     await workshop.reached("pic-1.png", S.ACCEPTED)
     workshop.api.away["*"] = AccountAway(PauseReason.API_UNREACHABLE, "no route to host")
     await workshop.advance(2 * workshop.settings.api.unknown_wait)
-    spare = workshop.engine.slots.spare
+    spare = workshop.engine.slots.generating.spare
     workshop.api.heal()
     await workshop.closed(*names)
 
     assert spare == 0
-    assert workshop.most_in_flight() == 2
+    assert workshop.most_at_once(GENERATING) == 2
 
 
 async def test_a_result_that_never_comes_holds_no_slot_for_ever(make_workshop: Callable[..., Workshop]) -> None:
@@ -88,7 +180,7 @@ async def test_a_backlog_stays_in_its_inbox_unread(workshop: Workshop) -> None:
         jobs.append(len(workshop.engine.jobs))
 
     assert 0 < workshop.images.examined <= MOST_READY + max(jobs)
-    # However long no file gets through: those that failed often, and one for each slot.
+    # However long no file gets through: those that failed often, and those that are tried beside them.
     assert max(jobs) <= MOST_TROUBLED + workshop.settings.workers
     assert jobs[-1] == jobs[-8]
 
@@ -135,4 +227,4 @@ async def test_a_parked_job_gets_a_free_slot_before_a_new_file(make_workshop: Ca
 
     # It is due again after half a minute, and the one slot is then given to it as soon as it is free.
     assert earlier <= 3
-    assert workshop.most_in_flight() <= 2
+    assert workshop.most_at_once(AHEAD) <= 2

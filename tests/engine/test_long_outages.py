@@ -12,6 +12,7 @@ import pytest
 from expandd.domain.errors import AccountAway, OutcomeUnknown
 from expandd.domain.events import PauseEnded, PauseStarted
 from expandd.domain.pauses import PauseReason
+from expandd.engine.flow.slots import GENERATING
 from tests.support.fake_api import Fate
 from tests.support.workshop import Workshop
 
@@ -91,9 +92,9 @@ async def test_hours_without_the_service_cost_a_call_a_minute_and_no_file_and_th
     back_at = workshop.clock.monotonic()
     await workshop.closed(*names)
 
-    # A worker uploads and pays in its first second; beside that there is the one poll.
-    assert calls_from(workshop, back_at, 1.0) <= 2 * WORKERS + 1
-    assert workshop.most_in_flight() <= WORKERS + 1
+    # As many as there are workers are paid for, they and as many more uploaded; beside that there is the one poll.
+    assert calls_from(workshop, back_at, 1.0) <= 3 * WORKERS + 1
+    assert workshop.most_at_once(GENERATING) <= WORKERS
     assert_all_paid_once(workshop, names)
 
 

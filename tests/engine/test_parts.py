@@ -130,29 +130,20 @@ def test_an_image_is_clear_of_errors_once_each_is_known_to_be_anothers() -> None
 # --- slots ---
 
 
-def test_slots_are_bounded_and_given_back() -> None:
-    changed = asyncio.Event()
-    slots = Slots(2, changed)
-    taken = [slots.take("a"), slots.take("b"), slots.take("c")]
+def test_slots_are_bounded_and_given_to_the_oldest_that_was_refused() -> None:
+    woken: list[str] = []
+    slots = Slots(2, woken.append)
+    taken = [slots.take(job_id) for job_id in ("a", "b", "d", "c")]
     slots.give("a")
 
-    assert taken == [True, True, False]
-    assert changed.is_set()
-    assert slots.take("c")
-
-
-def test_a_slot_that_a_job_waits_for_is_not_spare() -> None:
-    slots = Slots(1, asyncio.Event())
-    slots.take("a")
-    slots.take("parked")
-    slots.give("a")
-
+    assert taken == [True, True, False, False]
+    assert woken == ["c"]
     assert slots.spare == 0
-    assert slots.take("parked")
+    assert [slots.take("d"), slots.take("c")] == [False, True]
 
 
-def test_what_is_in_flight_already_gets_a_slot_by_force() -> None:
-    slots = Slots(1, asyncio.Event())
+def test_what_the_api_has_already_gets_a_slot_by_force() -> None:
+    slots = Slots(1, lambda _: None)
     slots.take("a")
 
     assert slots.take("b", by_force=True)
@@ -160,7 +151,7 @@ def test_what_is_in_flight_already_gets_a_slot_by_force() -> None:
 
 
 def test_taking_a_slot_twice_takes_one() -> None:
-    slots = Slots(2, asyncio.Event())
+    slots = Slots(2, lambda _: None)
     slots.take("a")
     slots.take("a")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,17 +27,6 @@ from tests.support.recorder import Recorder
 
 WIDE = Sides(
     left=Amount(Fraction(20)), right=Amount(Fraction(20)), top=Amount(Fraction(10)), bottom=Amount(Fraction(10))
-)
-
-IN_FLIGHT = frozenset(
-    {
-        JobState.CLAIMED,
-        JobState.UPLOADED,
-        JobState.SUBMITTING,
-        JobState.ACCEPTED,
-        JobState.UNKNOWN,
-        JobState.RENDERED,
-    },
 )
 
 HOUR = 3600.0
@@ -65,7 +54,14 @@ class Workshop:
     """One engine and its world. What it holds outlives the engine: `crash` and `start` again are a restart."""
 
     def __init__(
-        self, base: Path, *, folders: int = 1, workers: int = 4, clock: ManualClock | None = None, **folder_changes: Any
+        self,
+        base: Path,
+        *,
+        folders: int = 1,
+        workers: int = 4,
+        ahead: int | None = None,
+        clock: ManualClock | None = None,
+        **folder_changes: Any,
     ) -> None:
         self.clock = clock or ManualClock()
         self.api = FakeApi(self.clock)
@@ -77,7 +73,7 @@ class Workshop:
         self.folders: Folders = LocalFolders(Disk(Roots.of(self.hot)), run=at_once)
         (base / "spool").mkdir(exist_ok=True)
         self.spool = MemorySpool(base / "spool")
-        self.settings = Settings(state_dir=base, workers=workers, api=ApiSettings(), folders=self.hot)
+        self.settings = Settings(state_dir=base, workers=workers, ahead=ahead, api=ApiSettings(), folders=self.hot)
         self.bugs_expected = False
         self._runs = 0
         self._engine: Engine | None = None
@@ -191,13 +187,13 @@ class Workshop:
         files = [path for path in self.hot[folder].work.rglob("*") if path.is_file()]
         return sorted(path.name for path in files if path.name != MARK or len(list(path.parent.iterdir())) == 1)
 
-    def most_in_flight(self) -> int:
-        """How many jobs were between claim and spool at once, at most."""
+    def most_at_once(self, states: Collection[JobState]) -> int:
+        """How many jobs were in one of these states at once, at most."""
         flying: set[str] = set()
         most = 0
         for event in self.recorder.events:
             if isinstance(event, JobMoved | JobClosed):
-                (flying.add if event.job.state in IN_FLIGHT else flying.discard)(event.job.id)
+                (flying.add if event.job.state in states else flying.discard)(event.job.id)
                 most = max(most, len(flying))
         return most
 

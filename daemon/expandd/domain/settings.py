@@ -226,7 +226,9 @@ class SharedSettings:
     state_dir: Path = Path("/var/lib/expandd")
     """Where the job database, paid results and the refreshed login are kept: a local disk."""
     workers: Annotated[int, Between(1, 256)] = 4
-    """Images in flight at once, for the whole account."""
+    """Images being generated at once, for the whole account: each from its paid call until its result is seen."""
+    ahead: Annotated[int | None, Between(1, 256, "a number of images", or_null=True)] = None
+    """Images uploaded at most that wait for their turn to be paid for; null is as many as workers, at most 8."""
     stop_timeout: Seconds = 20.0
     """How long a stop waits for images that are paid for; TimeoutStopSec= of the unit must be longer."""
     api: ApiSettings = field(default_factory=ApiSettings)

@@ -21,7 +21,7 @@ from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.flow.poller import Poller
 from expandd.engine.flow.scheduler import Scheduler, progress_of
-from expandd.engine.flow.slots import SlotKeeping, Slots
+from expandd.engine.flow.slots import AllSlots, SlotKeeping
 from expandd.engine.inbox.error_recheck import ErrorRecheck
 from expandd.engine.inbox.hot_folders import HotFolders
 from expandd.engine.inbox.inbox import Emptied, Inbox, LookAfter
@@ -96,7 +96,7 @@ def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
     )
 
 
-def pipeline(on: EngineParts, *, slots: Slots, reconciler: Reconciler) -> Pipeline:
+def pipeline(on: EngineParts, *, slots: AllSlots, reconciler: Reconciler) -> Pipeline:
     out = on.ports
     work = WorkFolders(out.folders, on.presence)
     downloader = Downloader(
@@ -219,7 +219,8 @@ class Engine:
         self.breakers, self.jobs, self.commands = self._parts.breakers, self._parts.jobs, self._parts.commands
         self.budgets, self.account = self._parts.budgets, self._parts.account
         self.account.waiting = lambda: not self.finished
-        self.slots = Slots(settings.workers, self._changed)
+        # The scheduler, which needs the slots, is made after them.
+        self.slots = AllSlots(settings, wake=lambda job_id: self.scheduler.wake(job_id), changed=self._changed)  # noqa: PLW0108
         self._error_matching = ErrorMatching()
         self.reconciler = Reconciler(
             jobs=self.jobs,
@@ -309,7 +310,7 @@ class Engine:
         same.
         """
         self._settings = settings
-        self.slots.workers = settings.workers
+        self.slots.resize(settings)
         self.scheduler.at_once = _activations(settings.workers)
         self.poller.interval = settings.api.poll_interval
         self.reconciler.settings = settings.api
@@ -373,6 +374,7 @@ class Engine:
                 if event.before is None:
                     self.scheduler.wake(job.id)
                 self.poller.watch(job)
+                self.slots.moved(job)
                 if job.state is JobState.RENDERED:
                     self.breakers.made(job)
                     self.reconciler.made(job)
@@ -427,7 +429,7 @@ class Engine:
     def _intake(self) -> Intake:
         return Intake(
             jobs=self.jobs,
-            slots=self.slots,
+            slots=self.slots.ahead,
             breakers=self.breakers,
             leave=self._parts.leave,
             fault_scope=self._parts.fault_scope,

@@ -13,7 +13,7 @@ from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
-from expandd.engine.flow.slots import HOLDS_SLOT, Slots
+from expandd.engine.flow.slots import AllSlots
 from expandd.engine.job.work_folder import RecoveryRecords
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Emit, Folders, Spool
@@ -31,7 +31,7 @@ class Recovery:
     """Makes an earlier run's end this run's beginning. Recover before spend."""
 
     def __init__(
-        self, *, jobs: Jobs, slots: Slots, breakers: CircuitBreakers, folders: Folders, spool: Spool, emit: Emit
+        self, *, jobs: Jobs, slots: AllSlots, breakers: CircuitBreakers, folders: Folders, spool: Spool, emit: Emit
     ) -> None:
         self._jobs = jobs
         self._slots = slots
@@ -55,9 +55,8 @@ class Recovery:
             if job.place.inbox in there:
                 await self._heed_record(job)
         for job in self._jobs:
-            maybe_made = job.state in HOLDS_SLOT - {JobState.CLAIMED, JobState.UPLOADED}
-            if maybe_made and not job.held:
-                self._slots.take(job.id, by_force=True)
+            if not job.held:
+                self._slots.take_again(job)
         # Nobody polls for a held job: waiting for that poll would hold back all others for ever.
         self._breakers.draining = any(
             not job.held for job in self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)

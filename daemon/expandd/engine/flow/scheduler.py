@@ -22,8 +22,8 @@ NOW: Turn = 0.0
 OVER: Turn = None
 FAILING_WAIT: Turn = 10.0
 """One that fails alone has the others go first: few of its kind have a slot at once."""
-SLOT_WAIT: Turn = 1.0
-"""A job without a slot looks again soon; a freed slot is kept for it before new files are claimed."""
+SLOT_WAIT: Turn = 5.0
+"""A job without a slot is woken when one is free, before new files are claimed; it looks by itself all the same."""
 
 
 FREE = 3

@@ -1,10 +1,12 @@
-"""The slots: how many images are being generated at once, and which job keeps its slot."""
+"""The slots: how many images are uploaded ahead, being generated, and waiting to be downloaded at once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from expandd.domain.job import UNPAID, Job, JobState
+from expandd.domain.settings import Settings
 from expandd.engine.job.download import Downloader
 from expandd.engine.job.failures import FEW, ImageFailures, Step
 from expandd.engine.job.reconcile import Reconciler
@@ -12,53 +14,62 @@ from expandd.engine.jobs import Jobs
 
 
 class Slots:
-    """At most `workers` jobs hold a slot. A job that only waits to be tried again gives its slot back.
+    """At most `most` jobs hold a slot. A job that was refused one is woken when one is free, the oldest first.
 
-    `changed` is set when a slot may have been freed.
+    Ids sort by the time of the claim.
     """
 
-    def __init__(self, workers: int, changed: asyncio.Event) -> None:
-        self.workers = workers
-        self._changed = changed
+    def __init__(self, most: int, wake: Callable[[str], None]) -> None:
+        self.most = most
+        self._wake = wake
         self._held: set[str] = set()
         self._wanted: set[str] = set()
 
     @property
     def spare(self) -> int:
-        """Slots for new files: those that are free and that no earlier job waits for."""
-        return max(0, self.workers - len(self._held) - len(self._wanted))
+        """Slots for new jobs: those that are free and that no earlier job waits for."""
+        return max(0, self.most - len(self._held) - len(self._wanted))
+
+    @property
+    def full(self) -> bool:
+        return len(self._held) >= self.most
 
     def holds(self, job_id: str) -> bool:
         return job_id in self._held
 
     def take(self, job_id: str, *, by_force: bool = False) -> bool:
-        """Whether the job holds a slot now. By force only for what is in flight already."""
+        """Whether the job holds a slot now. By force only for what the API has, or may have, already."""
         if job_id not in self._held:
-            if len(self._held) >= self.workers and not by_force:
+            older = sum(other < job_id for other in self._wanted)
+            if len(self._held) + older >= self.most and not by_force:
                 self._wanted.add(job_id)
                 return False
             self._held.add(job_id)
         self._wanted.discard(job_id)
         return True
 
+    def want(self, job_id: str) -> None:
+        """The job is woken when `offer` has a slot for it."""
+        self._wanted.add(job_id)
+
     def give(self, job_id: str) -> None:
         """The job needs no slot any more, or not for now."""
-        self._held.discard(job_id)
         self._wanted.discard(job_id)
-        self._changed.set()
+        if job_id in self._held:
+            self._held.discard(job_id)
+            self.offer()
+
+    def offer(self) -> None:
+        """Wake as many of those that want a slot as are free."""
+        for job_id in sorted(self._wanted)[: max(0, self.most - len(self._held))]:
+            self._wake(job_id)
 
 
-HOLDS_SLOT = frozenset(
-    {
-        JobState.CLAIMED,
-        JobState.UPLOADED,
-        JobState.SUBMITTING,
-        JobState.ACCEPTED,
-        JobState.UNKNOWN,
-        JobState.RENDERED,
-    },
-)
-"""States of a job that is in flight at the API, or on its way there."""
+AHEAD = frozenset({JobState.CLAIMED, JobState.UPLOADED})
+"""States of a job that waits for its turn to be paid for, or is on its way there."""
+
+GENERATING = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN})
+"""States of a job that the API works on, or may work on."""
 
 PATIENCE = 4
 """Tries of one step after which a job that nothing is made for gives its slot back between tries."""
@@ -69,12 +80,82 @@ MORE_PATIENCE = 16
 MOST_FAILING = 2
 """Slots that images which fail alone may have at once: one that hangs at each try must not take all of them."""
 
+MOST_AHEAD = 8
+"""Images that are uploaded ahead by default, where there are more workers."""
+
+
+class AllSlots:
+    """The three kinds of slots of all jobs, with one `changed` that is set when any may have been freed.
+
+    `ahead` is for those that are claimed and uploaded, `generating` for those at the API, from the paid call until
+    the result is seen, `results` for those that are to be downloaded: while it is full nothing more is paid for.
+    """
+
+    def __init__(self, settings: Settings, *, wake: Callable[[str], None], changed: asyncio.Event) -> None:
+        self._changed = changed
+        self.ahead = Slots(0, wake)
+        self.generating = Slots(0, wake)
+        self.results = Slots(0, wake)
+        self.resize(settings)
+
+    def resize(self, settings: Settings) -> None:
+        """Hold as many as the settings say from now on."""
+        default = min(settings.workers, MOST_AHEAD)
+        self.ahead.most = default if settings.ahead is None else settings.ahead
+        self.generating.most = settings.workers
+        # One more than there are workers: with a single one, too, an image is generated while another is downloaded.
+        self.results.most = settings.workers + 1
+        self.freed()
+
+    def take_again(self, job: Job) -> None:
+        """Count a job that an earlier run has left at the API, or with a result to download."""
+        if job.state in GENERATING:
+            self.generating.take(job.id, by_force=True)
+        elif job.state is JobState.RENDERED:
+            self.results.take(job.id, by_force=True)
+
+    def may_generate(self, job_id: str) -> bool:
+        """Whether the job holds a slot for its paid call now."""
+        if self.results.full:
+            self.generating.want(job_id)
+            return False
+        return self.generating.take(job_id)
+
+    def moved(self, job: Job) -> None:
+        """Let another go on at once where this job has: one is uploaded in its place, or paid for in its place."""
+        if job.state is JobState.SUBMITTING:
+            self.ahead.give(job.id)
+            self._changed.set()
+        elif job.state is JobState.RENDERED:
+            self.results.take(job.id, by_force=True)
+            self.give(job.id, but=self.results)
+
+    def give(self, job_id: str, *, but: Slots | None = None) -> None:
+        """The job needs no slot for now, or only that one."""
+        for slots in (self.ahead, self.generating, self.results):
+            if slots is not but:
+                slots.give(job_id)
+        self.freed()
+
+    def freed(self) -> None:
+        """Tell those that wait."""
+        self.ahead.offer()
+        if not self.results.full:
+            self.generating.offer()
+        self._changed.set()
+
 
 class SlotKeeping:
     """Takes and gives back the slots of jobs, between one activation and the next."""
 
     def __init__(
-        self, *, jobs: Jobs, slots: Slots, reconciler: Reconciler, downloader: Downloader, image_failures: ImageFailures
+        self,
+        *,
+        jobs: Jobs,
+        slots: AllSlots,
+        reconciler: Reconciler,
+        downloader: Downloader,
+        image_failures: ImageFailures,
     ) -> None:
         self._jobs = jobs
         self._slots = slots
@@ -84,25 +165,47 @@ class SlotKeeping:
 
     def has_slot(self, job: Job) -> bool:
         """Whether the job may go on: it needs no slot, or holds one now."""
-        if job.state not in HOLDS_SLOT or job.fault is not None:
+        slots = self._slots
+        if job.fault is not None:
             return True
-        if job.state not in UNPAID:
-            return self._slots.take(job.id, by_force=True)
-        if job.strikes and not self._slots.holds(job.id):
-            most = max(1, min(MOST_FAILING, self._slots.workers // 2))
-            others = sum(other.strikes > 0 and self._slots.holds(other.id) for other in self._jobs.in_state(*UNPAID))
-            return others < most and self._slots.take(job.id)
-        return self._slots.take(job.id)
+        match job.state:
+            case JobState.CLAIMED:
+                return not self._too_many_failing(job, slots.ahead) and slots.ahead.take(job.id)
+            case JobState.UPLOADED:
+                slots.ahead.take(job.id, by_force=True)
+                return not self._too_many_failing(job, slots.generating) and slots.may_generate(job.id)
+            case JobState.RENDERED:
+                return slots.results.take(job.id, by_force=True)
+            case state if state in GENERATING:
+                return slots.generating.take(job.id, by_force=True)
+            case _:
+                return True
 
     def give(self, job_id: str) -> None:
         """The job needs no slot for now, whatever it is."""
         self._slots.give(job_id)
 
     def settle(self, job_id: str) -> None:
-        """Give the slot back where the job needs none any more, or only waits."""
+        """Give back what the job needs no more, or not while it only waits."""
         job = self._jobs.get(job_id)
-        if job is None or job.state not in HOLDS_SLOT or job.held or self._parked(job):
+        if job is None or job.held or job.fault is not None or self._parked(job):
             self._slots.give(job_id)
+        else:
+            self._slots.give(job_id, but=self._slots_of(job.state))
+
+    def _slots_of(self, state: JobState) -> Slots | None:
+        if state in AHEAD:
+            return self._slots.ahead
+        if state in GENERATING:
+            return self._slots.generating
+        return self._slots.results if state is JobState.RENDERED else None
+
+    def _too_many_failing(self, job: Job, slots: Slots) -> bool:
+        if not job.strikes or slots.holds(job.id):
+            return False
+        most = max(1, min(MOST_FAILING, slots.most // 2))
+        others = self._jobs.in_state(*UNPAID, JobState.SUBMITTING)
+        return sum(other.strikes > 0 and slots.holds(other.id) for other in others) >= most
 
     def _parked(self, job: Job) -> bool:
         match job.state:
@@ -131,5 +234,6 @@ class SlotKeeping:
         return 1 + self._slotless(job)
 
     def _slotless(self, job: Job) -> int:
+        slots = self._slots_of(job.state)
         others = (other for other in self._jobs.in_state(job.state) if other.id != job.id and not other.held)
-        return sum(not self._slots.holds(other.id) for other in others)
+        return sum(slots is not None and not slots.holds(other.id) for other in others)

@@ -1,4 +1,4 @@
-"""Claims ready files as jobs: fair between folders, never more than there are slots."""
+"""Claims ready files as jobs: fair between folders, never more than are uploaded ahead."""
 
 from __future__ import annotations
 
