@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from expandd.domain.poll_forecast import FEWEST, MOST, PollForecast, borne_out
+from expandd.domain.poll_forecast import FEWEST, LONGEST, MOST, PollForecast, borne_out
 
 INTERVAL = 3.0
 EXACT = INTERVAL / 48
@@ -24,7 +25,7 @@ def test_too_little_is_known_at_first() -> None:
     assert knowing(*[10.0] * (FEWEST - 1)).pause([8.0], INTERVAL) == 0.0
 
 
-@pytest.mark.parametrize("age", [7.5, 8.0, 9.25, 9.9])
+@pytest.mark.parametrize("age", [0.0, 3.0, 7.0, 7.5, 8.0, 9.25, 9.9])
 def test_one_image_is_polled_for_when_it_ends(age: float) -> None:
     assert 10.0 < age + TEN.pause([age], INTERVAL) <= 10.0 + EXACT
 
@@ -54,8 +55,13 @@ def test_times_that_differ_much_are_not_aimed_at() -> None:
     assert aim.pause([dice.uniform(0.0, 12.0) for _ in range(16)], INTERVAL) == 0.0
 
 
-def test_nothing_expected_so_soon_costs_no_poll() -> None:
-    assert TEN.pause([1.0, 2.0], INTERVAL) == INTERVAL
+def test_nothing_expected_for_long_is_looked_for_all_the_same() -> None:
+    """The API may have become faster, and tells of errors early."""
+    assert knowing(*[600.0] * FEWEST).pause([1.0, 2.0], INTERVAL) <= LONGEST + INTERVAL
+
+
+def test_a_result_that_may_be_there_is_looked_for_at_once() -> None:
+    assert TEN.pause([1.0, math.inf], INTERVAL) == 0.0
 
 
 def test_one_that_takes_longer_than_any_before_is_looked_for_at_once() -> None:
@@ -68,13 +74,13 @@ def test_what_was_learnt_long_ago_is_forgotten() -> None:
     assert aim.lately == (20.0,) * MOST
 
 
-def test_no_aim_is_further_than_an_interval() -> None:
+def test_no_aim_is_further_than_an_interval_beyond_the_longest() -> None:
     dice = random.Random(1)
     for _ in range(300):
         aim = knowing(*(dice.uniform(-5.0, 60.0) for _ in range(dice.randrange(40))))
         ages = [dice.uniform(-10.0, 90.0) for _ in range(dice.randrange(70))]
 
-        assert 0.0 <= aim.pause(ages, INTERVAL) <= INTERVAL
+        assert 0.0 <= aim.pause(ages, INTERVAL) <= LONGEST + INTERVAL
 
 
 @pytest.mark.parametrize(("announced", "believed"), [(6.9, False), (7.1, True), (10.0, True), (10.1, False)])

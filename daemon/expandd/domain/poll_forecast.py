@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ MOST = 32
 
 WORTH = 0.6
 """Times the cost of polling now that a later aim may cost: ends that are spread evenly are nothing to aim at."""
+
+LONGEST = 30.0
+"""Seconds without a poll, where no end is expected: the API may have become faster, and errors come early."""
 
 PARTS = 48
 """Parts of a poll interval to which an aim is exact."""
@@ -30,14 +34,21 @@ class PollForecast:
         return PollForecast((*self.lately, seconds)[-MOST:])
 
     def pause(self, ages: Sequence[float], interval: float) -> float:
-        """Seconds to wait with a poll that may be made now: 0 to one `interval`.
+        """Seconds to wait with a poll that may be made now.
 
+        Until an interval before the first expected end, and from then on as long as pays, up to one `interval` more.
         `ages` says of each awaited image for how many seconds it has been under way. Each expected end has a cost:
         how long its result would lie there until the poll, or until the one after it, which may come an interval
-        later at the earliest. Where nothing is expected so soon, the whole interval is waited.
+        later at the earliest.
         """
         if len(self.lately) < FEWEST:
             return 0.0
+        first = min(self.lately) - max(ages, default=math.inf)
+        # One part later than that: an end that falls into the last part of the interval can still be aimed at.
+        idle = max(0.0, min(first, LONGEST) - interval * (1 - 1 / PARTS))
+        return idle + self._aim([age + idle for age in ages], interval)
+
+    def _aim(self, ages: Sequence[float], interval: float) -> float:
         part = interval / PARTS
         ends = self._ends(ages, part)
         aims = [0, *sorted(end for end in ends if 0 < end < PARTS), PARTS]

@@ -34,6 +34,7 @@ class Bounds:
     """How much is done at once of what costs bandwidth, memory or processor time."""
 
     uploads: int = 4
+    payments: int = 8
     downloads: int = 4
     deliveries: int = 2
     finishes: int = 2
@@ -102,11 +103,13 @@ class Pipeline:
         self._admission = leave
         self._fault_scope = fault_scope
         sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
+        # Apart from the uploads: what a slot is held for must not wait for a slow line.
+        pays = _Shares(bounds.payments, _reads(mount_of))
         delivers = _Shares(bounds.deliveries, _moves(mount_of))
         self._finish: _Step = (_Shares(bounds.finishes, _reads(mount_of)), finisher.finish)
         self._steps: dict[JobState, _Step] = {
             JobState.CLAIMED: (sends, submitter.upload),
-            JobState.UPLOADED: (sends, submitter.pay),
+            JobState.UPLOADED: (pays, submitter.pay),
             JobState.SUBMITTING: (None, submitter.mark_unknown),
             JobState.ACCEPTED: (None, reconciler.await_result),
             JobState.UNKNOWN: (None, reconciler.resolve_unknown),
