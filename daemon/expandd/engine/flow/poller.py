@@ -64,7 +64,7 @@ class Waker(Protocol):
 class Poller:
     """At most one notification call per interval, counted from the end of one to the start of the next.
 
-    A call waits up to one interval more where the expected ends say that results would then lie there less.
+    A call waits longer where the expected ends say that no result can be there yet, or that more would be there soon.
     A result that /history gave away has a notification all the same: one more poll is owed, to find and delete it.
     """
 
