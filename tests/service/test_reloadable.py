@@ -26,6 +26,7 @@ FREE: dict[str, Any] = {
     "budget": Budget(day=5),
     "keep_credits": 10,
     "price": ImagePrice(Decimal("0.2"), "EUR"),
+    "ahead": 3,
     "hooks": Hooks(on_done=Hook(command=("/bin/true",))),
     "metrics_file": Path("/var/lib/node_exporter/expandd.prom"),
     "presets": {},

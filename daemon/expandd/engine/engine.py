@@ -468,5 +468,5 @@ class Engine:
 
 
 def _activations(workers: int) -> int:
-    """How many jobs are advanced at once: those in flight, and some that are on their way in or out."""
+    """How many jobs are advanced at once: those being generated, and those on their way in or out."""
     return 4 * workers + 8

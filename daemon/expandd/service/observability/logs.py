@@ -33,13 +33,13 @@ with absent("rich"):
 Logger = FilteringBoundLogger
 
 _SENTENCES = {
-    "expandd.started": "Started. Hot folders: {folders}; images in flight at most: {workers}.",
+    "expandd.started": "Started. Hot folders: {folders}; images generated at once at most: {workers}.",
     "expandd.stopping": "Stopping: {in_progress} in progress; what is paid for is saved, for {seconds} s at most.",
     "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
     "permissions.loose": "{why}",
     "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",
     "engine.recovered": "Compared journal and work folders: {open_jobs} in progress, {returned_files} put back.",
-    "reload.done": "New configuration taken. Hot folders: {folders}; images in flight at most: {workers}.",
+    "reload.done": "New configuration taken. Hot folders: {folders}; images generated at once at most: {workers}.",
     "reload.error": "{message}",
     "reload.refused": "New configuration refused; errors: {errors}. {what_to_do}",
     "reload.needs_restart": "The new configuration is taken but for {keys}: that changes only with a restart.",

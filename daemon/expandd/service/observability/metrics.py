@@ -214,7 +214,7 @@ class _Seen:
         self._credits = gauge("credits", "The account's credits as last seen.")
         self._credits_at = gauge("credits_timestamp_seconds", "When they were seen.")
         self._backlog = gauge("backlog_seconds", "How long the backlog takes at the present pace.")
-        self._workers = gauge("workers", "Images that may be in flight at once.")
+        self._workers = gauge("workers", "Images that may be generated at once.")
         self._alive_at = gauge("alive_timestamp_seconds", "When expandd last told of itself; at least each 15 s.")
         gauge("up", UP).set(1)
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)

@@ -236,8 +236,8 @@ def _open(job: Job, around: Surroundings) -> str:
 
 
 _NEXT = {
-    S.CLAIMED: "It is uploaded once one of the {workers} places in flight is free; that costs nothing.",
-    S.UPLOADED: "It is paid for once it is proven that the outbox can take the result.",
+    S.CLAIMED: "It is uploaded, in its turn; that costs nothing.",
+    S.UPLOADED: "It is paid for once fewer than {workers} images are generated and the outbox can take it.",
     S.SUBMITTING: "The answer to the paid call is awaited. If it is lost the API is asked; it is never paid again.",
     S.ACCEPTED: "The API is asked for the result every {poll} s at most, for all images at once.",
     S.UNKNOWN: "The API is asked whether it made it, for {patience} min at most; nothing is paid on a guess.",

@@ -197,7 +197,7 @@ def _in_line(path: Path, folder: HotFolder, around: Surroundings, image: str) ->
         step = "It is taken when that is over."
         return _no(path, folder, SkipReason.PAUSE, f"{image} It waits.", step, pauses=pauses)
     line = "".join(f" {words}" for words in _place_in_line(path, folder, around))
-    step = f"It is taken once one of the {around.settings.workers} places in flight is free."
+    step = "It is taken once an image that was taken before it is paid for."
     return _no(path, folder, SkipReason.IN_LINE, f"{image} It waits for its turn.{line}", step)
 
 

@@ -38,9 +38,9 @@ def pace_of(done: Sequence[Job], lately: int, left: int, goes_on: int, workers: 
 
 
 def seconds_each(done: Sequence[Job]) -> float | None:
-    """How long an image is in flight, from the claim until its bytes are safe; None when no image tells.
+    """How long an image has its slot, from the paid call until its result is seen; None when no image tells.
 
-    As many as there are workers are in flight together, so a backlog of n takes n/workers times this. An outage says
+    As many as there are workers have one together, so a backlog of n takes n/workers times this. An outage says
     nothing about the next ones: what had to be tried again counts only where all had to, and the median leaves out the
     few that only waited.
     """
@@ -49,8 +49,8 @@ def seconds_each(done: Sequence[Job]) -> float | None:
         end - start
         for job in fair
         if not job.reused_from
-        and (start := job.entered(JobState.CLAIMED)) is not None
-        and (end := job.entered(JobState.DOWNLOADED)) is not None
+        and (start := job.entered(JobState.SUBMITTING)) is not None
+        and (end := job.entered(JobState.RENDERED)) is not None
         and end >= start
     ]
     return statistics.median(spans) if spans else None
