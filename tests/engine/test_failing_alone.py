@@ -54,16 +54,22 @@ async def test_images_that_cannot_be_uploaded_go_to_error_and_hold_up_no_other(
     assert shuts(workshop) == []
 
 
-async def test_an_image_whose_paid_call_is_refused_each_time_goes_to_error_unpaid(make_workshop: Make) -> None:
-    workshop = make_workshop(workers=2)
-    workshop.api.bad = {("generate", "bad-0.png"): ANSWERS_500}
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_images_whose_paid_call_is_refused_each_time_go_to_error_unpaid_and_hold_up_no_other(
+    make_workshop: Make, workers: int
+) -> None:
+    workshop = make_workshop(workers=workers)
+    workshop.api.bad = {("generate", name): ANSWERS_500 for name in BAD}
     workshop.start()
-    workshop.drop("bad-0.png")
-    for number in range(6):
-        workshop.drop(f"pic-{number}.png")
-    await workshop.closed("bad-0.png", *(f"pic-{number}.png" for number in range(6)))
+    for name in BAD:
+        workshop.drop(name)
+    good = [f"pic-{number}.png" for number in range(6)]
+    for name in good:
+        workshop.drop(name)
+    await workshop.closed(*good, within=120.0)
+    await workshop.closed(*BAD)
 
-    assert workshop.names("error") == ["bad-0.png", "bad-0.png.error.json"]
+    assert workshop.names("error") == sorted(name + end for name in BAD for end in ("", ".error.json"))
     assert len(workshop.api.paid) == 6
 
 

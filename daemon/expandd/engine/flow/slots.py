@@ -172,8 +172,11 @@ class SlotKeeping:
             case JobState.CLAIMED:
                 return not self._too_many_failing(job, slots.ahead) and slots.ahead.take(job.id)
             case JobState.UPLOADED:
-                slots.ahead.take(job.id, by_force=True)
-                return not self._too_many_failing(job, slots.generating) and slots.may_generate(job.id)
+                granted = not self._too_many_failing(job, slots.generating) and slots.may_generate(job.id)
+                # One that fails alone waits for its next try without keeping others from being uploaded.
+                if not granted and not job.strikes:
+                    slots.ahead.take(job.id, by_force=True)
+                return granted
             case JobState.RENDERED:
                 return slots.results.take(job.id, by_force=True)
             case state if state in GENERATING:
