@@ -1,4 +1,4 @@
-"""The slots: how many images are uploaded ahead, being generated, and waiting to be downloaded at once."""
+"""The slots: how many images are uploaded ahead, generated, downloaded and delivered at once."""
 
 from __future__ import annotations
 
@@ -71,6 +71,9 @@ AHEAD = frozenset({JobState.CLAIMED, JobState.UPLOADED})
 GENERATING = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN})
 """States of a job that the API works on, or may work on."""
 
+DELIVERING = frozenset({JobState.DOWNLOADED, JobState.DELIVERED})
+"""States of a job whose result is in the spool, and that is finished, delivered and put away."""
+
 PATIENCE = 4
 """Tries of one step after which a job that nothing is made for gives its slot back between tries."""
 
@@ -83,19 +86,25 @@ MOST_FAILING = 2
 MOST_AHEAD = 8
 """Images that are uploaded ahead by default, where there are more workers."""
 
+SPOOLED = 8
+"""Results that may be in the spool beside two for each worker before nothing more is paid for: a machine that is slower
+than the API must not gather ever more of them."""
+
 
 class AllSlots:
-    """The three kinds of slots of all jobs, with one `changed` that is set when any may have been freed.
+    """The kinds of slots, with one `changed` that is set when any may have been freed.
 
-    `ahead` is for those that are claimed and uploaded, `generating` for those at the API, from the paid call until
-    the result is seen, `results` for those that are to be downloaded: while it is full nothing more is paid for.
+    `ahead` is for jobs that are claimed and uploaded, `generating` for those at the API, from the paid call
+    until the result is seen, `downloads` and `deliveries` for what comes after: while either is full nothing more is
+    paid for.
     """
 
     def __init__(self, settings: Settings, *, wake: Callable[[str], None], changed: asyncio.Event) -> None:
         self._changed = changed
         self.ahead = Slots(0, wake)
         self.generating = Slots(0, wake)
-        self.results = Slots(0, wake)
+        self.downloads = Slots(0, wake)
+        self.deliveries = Slots(0, wake)
         self.resize(settings)
 
     def resize(self, settings: Settings) -> None:
@@ -104,19 +113,19 @@ class AllSlots:
         self.ahead.most = default if settings.ahead is None else settings.ahead
         self.generating.most = settings.workers
         # One more than there are workers: with a single one, too, an image is generated while another is downloaded.
-        self.results.most = settings.workers + 1
+        self.downloads.most = settings.workers + 1
+        self.deliveries.most = 2 * settings.workers + SPOOLED
         self.freed()
 
     def take_again(self, job: Job) -> None:
         """Count a job that an earlier run has left at the API, or with a result to download."""
-        if job.state in GENERATING:
-            self.generating.take(job.id, by_force=True)
-        elif job.state is JobState.RENDERED:
-            self.results.take(job.id, by_force=True)
+        slots = self.of(job.state)
+        if slots is not None and slots is not self.ahead:
+            slots.take(job.id, by_force=True)
 
     def may_generate(self, job_id: str) -> bool:
         """Whether the job holds a slot for its paid call now."""
-        if self.results.full:
+        if self._backed_up:
             self.generating.want(job_id)
             return False
         return self.generating.take(job_id)
@@ -127,12 +136,15 @@ class AllSlots:
             self.ahead.give(job.id)
             self._changed.set()
         elif job.state is JobState.RENDERED:
-            self.results.take(job.id, by_force=True)
-            self.give(job.id, but=self.results)
+            self.downloads.take(job.id, by_force=True)
+            self.give(job.id, but=self.downloads)
+        elif job.state is JobState.DOWNLOADED:
+            self.deliveries.take(job.id, by_force=True)
+            self.give(job.id, but=self.deliveries)
 
     def give(self, job_id: str, *, but: Slots | None = None) -> None:
         """The job needs no slot for now, or only that one."""
-        for slots in (self.ahead, self.generating, self.results):
+        for slots in (self.ahead, self.generating, self.downloads, self.deliveries):
             if slots is not but:
                 slots.give(job_id)
         self.freed()
@@ -140,9 +152,23 @@ class AllSlots:
     def freed(self) -> None:
         """Tell those that wait."""
         self.ahead.offer()
-        if not self.results.full:
+        if not self._backed_up:
             self.generating.offer()
         self._changed.set()
+
+    def of(self, state: JobState) -> Slots | None:
+        """The kind of slot that a job in this state needs, if any."""
+        if state in AHEAD:
+            return self.ahead
+        if state in GENERATING:
+            return self.generating
+        if state in DELIVERING:
+            return self.deliveries
+        return self.downloads if state is JobState.RENDERED else None
+
+    @property
+    def _backed_up(self) -> bool:
+        return self.downloads.full or self.deliveries.full
 
 
 class SlotKeeping:
@@ -177,12 +203,9 @@ class SlotKeeping:
                 if not granted and not job.strikes:
                     slots.ahead.take(job.id, by_force=True)
                 return granted
-            case JobState.RENDERED:
-                return slots.results.take(job.id, by_force=True)
-            case state if state in GENERATING:
-                return slots.generating.take(job.id, by_force=True)
-            case _:
-                return True
+            case state:
+                needed = slots.of(state)
+                return needed is None or needed.take(job.id, by_force=True)
 
     def give(self, job_id: str) -> None:
         """The job needs no slot for now, whatever it is."""
@@ -194,14 +217,7 @@ class SlotKeeping:
         if job is None or job.held or job.fault is not None or self._parked(job):
             self._slots.give(job_id)
         else:
-            self._slots.give(job_id, but=self._slots_of(job.state))
-
-    def _slots_of(self, state: JobState) -> Slots | None:
-        if state in AHEAD:
-            return self._slots.ahead
-        if state in GENERATING:
-            return self._slots.generating
-        return self._slots.results if state is JobState.RENDERED else None
+            self._slots.give(job_id, but=self._slots.of(job.state))
 
     def _too_many_failing(self, job: Job, slots: Slots) -> bool:
         if not job.strikes or slots.holds(job.id):
@@ -222,6 +238,9 @@ class SlotKeeping:
                 return job.attempts >= PATIENCE and (
                     self._downloader.fails_alone(job.id) or job.attempts >= PATIENCE + MORE_PATIENCE * self._bets(job)
                 )
+            case JobState.DOWNLOADED | JobState.DELIVERED:
+                # What its own folder cannot take holds up nothing of others.
+                return job.attempts > 0
             case _:
                 return False
 
@@ -237,6 +256,6 @@ class SlotKeeping:
         return 1 + self._slotless(job)
 
     def _slotless(self, job: Job) -> int:
-        slots = self._slots_of(job.state)
+        slots = self._slots.of(job.state)
         others = (other for other in self._jobs.in_state(job.state) if other.id != job.id and not other.held)
         return sum(slots is not None and not slots.holds(other.id) for other in others)
