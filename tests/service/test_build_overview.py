@@ -134,8 +134,8 @@ async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_
 async def test_only_what_goes_on_counts_for_when_all_is_done(settings: Settings) -> None:
     now = time.time()
     took = [a_job_in(S.DONE, f"done-{number}", at=now - 60, closed=True) for number in range(2)]
-    each = [replace(job, stamps=(Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 8.0), *job.stamps[-1:])) for job in took]
-    waited = (Stamp(S.CLAIMED, 0.0), Stamp(S.DOWNLOADED, 9e4), *took[0].stamps[-1:])
+    each = [replace(job, stamps=(Stamp(S.SUBMITTING, 0.0), Stamp(S.RENDERED, 8.0), *job.stamps[-1:])) for job in took]
+    waited = (Stamp(S.SUBMITTING, 0.0), Stamp(S.RENDERED, 9e4), *took[0].stamps[-1:])
     outage = [replace(each[0], id=f"done-{9 + tries}", stamps=waited, tries=tries) for tries in range(3)]
     paid = a_job_in(S.ACCEPTED, "paid", at=now - 60)
     held = a_job_in(S.UNKNOWN, "held", at=now - 60, held=True)
