@@ -120,6 +120,7 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_whole(service
     service.configure("/srv/expand/nowhere", more="wurkers: 3\n", opened=False)
     assert service.machine.run("systemctl", "reload", service.unit, check=False).returncode != 0
     service.until("refused", StatusText="~2 errors, see the log", ActiveState="active")
+    assert "Configuration refused at" in service.expandd("status")
     service.drop("more.png", root="/srv/expand/second one", seed=1)
     service.result("more.png", root="/srv/expand/second one")
     told = [entry["MESSAGE"] for entry in service.journal("EXPANDD_EVENT=reload.error", "PRIORITY=3")]
