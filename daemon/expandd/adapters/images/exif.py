@@ -223,12 +223,15 @@ def _without_thumbnail(tiff: Tiff, first: Directory, data: bytearray) -> bytes:
     if not first.following:
         return bytes(data)
     used, last = _used(tiff, first, len(data))
+    before = len(data)
     for start, stop in _thumbnails(tiff, first.following):
         # What overlaps with the photo's own fields is not the thumbnail's, whatever the block says.
         if start < stop <= len(data) and used.find(1, start, stop) < 0:
             data[start:stop] = bytes(stop - start)
+            before = min(before, start)
     data[first.stop - 4 : first.stop] = bytes(4)
-    return bytes(data[: max(last, len(data.rstrip(b"\0")))])
+    # Zeros before it may be a maker note's, which says nowhere how far it reaches.
+    return bytes(data[: max(last, before, len(data.rstrip(b"\0")))])
 
 
 def _used(tiff: Tiff, first: Directory, length: int) -> tuple[bytearray, int]:
