@@ -143,7 +143,10 @@ def _carry_out(steps: Iterator[Step], *, dry_run: bool) -> bool:
         if dry_run:
             continue
         try:
-            ended = subprocess.run(step.command, input=step.given, text=True, check=False).returncode  # noqa: S603 - shown
+            # What goes wrong comes on stderr; what goes well, and what to do next, is said here.
+            ended = subprocess.run(  # noqa: S603 - a command that is shown
+                step.command, input=step.given, text=True, stdout=subprocess.DEVNULL, check=False
+            ).returncode
         except OSError as error:
             click.echo(f"expandd: {step.command[0]} cannot be run: {error.strerror}.", err=True)
             return False
