@@ -83,13 +83,15 @@ class ManualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        timer: asyncio.Future[Any] = self._timer(seconds)
-        setting: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+        # What the event wakes and what the timer wakes are one: most of what an engine does is to wait like this.
+        timer = self._timer(seconds)
+        waiters = vars(event)["_waiters"]
+        waiters.append(timer)
         try:
-            await asyncio.wait({timer, setting}, return_when=asyncio.FIRST_COMPLETED)
+            await timer
         finally:
+            waiters.remove(timer)
             timer.cancel()
-            setting.cancel()
 
     async def settle(self) -> None:
         """Let everything run that can run now; no time passes."""
