@@ -235,14 +235,14 @@ class Bulkheads:
         points: Callable[[], Sequence[str]] = mount_points,
         fresh: float = FRESH,
     ) -> None:
-        self._state_dir = state_dir
+        self._state_dir = None if state_dir is None else os.fspath(state_dir)
         self._threads = threads
         self._patience = patience
         self._read_points = points
         self._fresh = fresh
-        self._points: Sequence[str] = ()
+        self._points: frozenset[str] = frozenset()
         self._read_at = float("-inf")
-        self._real: dict[Path, Path] = {}
+        self._real: dict[str, str] = {}
         self._compartments: dict[Key, _Compartment] = {}
 
     def know(self, roots: Iterable[Path]) -> None:
@@ -250,26 +250,26 @@ class Bulkheads:
 
         Blocks for a moment at most.
         """
-        found: dict[Path, Path] = {}
+        found: dict[str, str] = {}
 
         def resolve(root: Path) -> None:
-            found[root] = Path(os.path.realpath(root))
+            found[os.fspath(root)] = os.path.realpath(root)
 
         ask_each((partial(resolve, root) for root in set(roots)), self._patience / 2)
         self._real = {**self._real, **found}
 
     def mount_of(self, path: Path) -> str:
-        """The mount that a path is on, by name alone."""
-        if self._state_dir is not None and path.is_relative_to(self._state_dir):
+        """The mount that a path is on, by name alone, and by text alone: each call into a thread asks for it."""
+        text = os.fspath(path)
+        if self._state_dir is not None and (text == self._state_dir or text.startswith(f"{self._state_dir}/")):
             return STATE
-        root = next((one for one in (path, *path.parents) if one in self._real), None)
-        real = os.fspath(path if root is None else self._real[root] / path.relative_to(root))
+        root = next((one for one in _upwards(text) if one in self._real), None)
+        real = text if root is None else self._real[root] + text[len(root) :]
         if time.monotonic() > self._read_at + self._fresh:
             # Where no descriptor is left to read the table with, the mounts are those they were.
             with contextlib.suppress(OSError):
-                self._points, self._read_at = self._read_points(), time.monotonic()
-        inside = (point for point in self._points if real == point or real.startswith(point.rstrip("/") + "/"))
-        return max(inside, key=len, default="/")
+                self._points, self._read_at = frozenset(self._read_points()), time.monotonic()
+        return next((one for one in _upwards(real) if one in self._points), "/")
 
     async def run(self, path: Path, call: Callable[..., T], *arguments: object) -> T:
         """The outcome of a blocking call about `path`, and about what is named in its arguments.
@@ -398,6 +398,13 @@ def _make_all(all_: Iterable[_Asked]) -> None:
     for asked in all_:
         if not asked.is_over:
             asked.make()
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path and all that it lies below, without the root."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def one_mount(path: Path) -> str:
