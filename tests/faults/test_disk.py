@@ -266,11 +266,12 @@ def test_a_full_state_directory_stops_spending_and_says_so(quick: House, server:
 def test_a_state_directory_that_fills_up_after_paying_keeps_the_result(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     quick.state_dir.mkdir()
-    server.switch(generate_min=0.6, generate_max=0.6)
+    server.switch(generate_min=600.0, generate_max=600.0)
     with mounted(quick.state_dir, size="64m"), quick.running(program(quick.config, FAST)) as daemon:
         (hot / "inbox" / "pic.png").write_bytes(an_image("png"))
         daemon.wait_for("job.accepted")
         ballast = fill(quick.state_dir)
+        server.clock.advance(600.0)
         # Not even the job database can be written: nothing moves, nothing is lost.
         shut = daemon.wait_for("pause.started", partial(in_words, quick.state_dir))
         assert shut["pause"] == "job database"

@@ -77,7 +77,7 @@ class Machine:
     def _in(self, *namespaces: str, command: Sequence[str], check: bool, **options: Any) -> Result:
         environ = [f"{name}={value}" for name, value in (options.pop("environ", None) or {}).items()]
         line = ["nsenter", "-t", str(self.pid), *namespaces, "--", *CLEAN, *environ, *command]
-        result = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, **options)
+        result = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, **options)
         if check and result.returncode != 0:
             raise AssertionError(f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
         return result
