@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from unicodedata import normalize
 
@@ -14,6 +15,7 @@ from expandd.adapters.store.sqlite.queries import LedgerLine
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat
 from expandd.domain.job import Job, JobState
+from expandd.domain.settings import ImagePrice
 from expandd.service.page.full_size import MOST
 from expandd.service.page.lists import ERRORS, LISTED, RESULTS, Asked
 from expandd.service.page.reader import DatabaseRecords
@@ -148,7 +150,8 @@ async def test_the_ledger_is_told_by_month_and_can_be_taken_along() -> None:
     line = {"inbox": Path("/srv/hot/inbox"), "paid": 1200, "delivered": 4, "failed": 3, "unknown": 0, "saved": 2}
     days = ("2001-08-30", "2001-08-31", "2001-09-01")
     records = FakeRecords(lines=tuple(LedgerLine(day=day, **line) for day in days))  # type: ignore[arg-type]  # as above
-    records.now = replace(records.now, folders=(a_folder(Path("/srv/hot/inbox"), label="print"),))
+    price = replace(records.now.money, cost=ImagePrice(Decimal("0.2"), "EUR"))
+    records.now = replace(records.now, folders=(a_folder(Path("/srv/hot/inbox"), label="print"),), money=price)
     async with shown(records=records) as page:
         text = (await page.http.get("/")).text
         taken = await page.http.get("/ledger.csv")
@@ -160,7 +163,8 @@ async def test_the_ledger_is_told_by_month_and_can_be_taken_along() -> None:
     assert rows[2].endswith("40")
     assert taken.headers["content-type"] == "text/csv; charset=utf-8"
     assert taken.headers["content-disposition"].startswith("attachment")
-    assert taken.text.splitlines()[1] == "2001-08,print,2400,8,6,0,4"
+    assert taken.text.splitlines()[1] == "2001-08,print,2400,8,6,0,4,480.0,EUR"
+    assert "480.0 EUR" in text
 
 
 # --- words ---

@@ -387,7 +387,7 @@ class Site:
         overview = await self._records.overview()
         labels = {printable(folder.inbox): folder.label for folder in overview.folders if folder.label}
         rows = [replace(row, inbox=labels.get(row.inbox, row.inbox)) for row in monthly(await self._records.ledger())]
-        text = as_csv(rows)
+        text = as_csv(rows, overview.money.cost)
         name = {"Content-Disposition": 'attachment; filename="expandd-ledger.csv"'}
         return Response(text, media_type="text/csv", headers=name)
 

@@ -72,7 +72,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """What one month came to; `credits` is about how many the paid images took, as far as that is known."""
+    """What one month came to; `credits` is about how many the paid images took, as far as that is known.
+
+    `cost` is what they cost, where the configuration says what one does.
+    """
 
     name: str
     paid: str
@@ -80,6 +83,7 @@ class Month:
     failed: str
     saved: str
     credits: str
+    cost: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +305,7 @@ def _months(ledger: Sequence[LedgerLine], overview: Overview) -> Iterator[Month]
             failed=number(sum(line.failed for line in lines[month])),
             saved=number(sum(line.saved for line in lines[month])),
             credits="" if money.price is None else number(round(paid * money.price)),
+            cost="" if money.cost is None else money.cost.words(paid),
         )
 
 

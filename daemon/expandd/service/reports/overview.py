@@ -21,7 +21,7 @@ from expandd.domain.commands import HoldKind, Verb
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
-from expandd.domain.settings import Budget, HotFolder, Settings
+from expandd.domain.settings import HotFolder, ImagePrice, Settings
 from expandd.domain.spending import Today
 from expandd.service.reports.facts import Facts, facts_of
 from expandd.service.reports.pace import MOST_PACE, Pace, pace_of
@@ -139,6 +139,8 @@ class Money:
     credits_at: float | None
     price: Decimal | None = None
     """Credits that one image took lately, as far as the account's own figures tell."""
+    cost: ImagePrice | None = None
+    """What an image costs, where the configuration says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,7 +371,7 @@ def overview_of(
     pauses = tuple(current_pauses(settings, store, snapshot, counts))
     done = tuple(store.done(MOST_PACE)) if store else ()
     failed = tuple(store.failed(looked)) if store else ()
-    money = _money(settings.budget, facts, snapshot or last_snapshot(settings.state_dir))
+    money = _money(settings, facts, snapshot or last_snapshot(settings.state_dir))
     left = sum(folder.waiting + folder.in_flight for folder in folders)
     goes_on = _goes_on(folders, pauses, money, facts, snapshot) if running else 0
     return Overview(
@@ -425,8 +427,8 @@ def _folder(folder: HotFolder, count: FolderCount, facts: Facts, snapshot: Snaps
     )
 
 
-def _money(budget: Budget, facts: Facts, snapshot: Snapshot | None) -> Money:
-    today, month = facts.paid(day=facts.day), facts.paid()
+def _money(settings: Settings, facts: Facts, snapshot: Snapshot | None) -> Money:
+    today, month, budget = facts.paid(day=facts.day), facts.paid(), settings.budget
     return Money(
         paid_today=today,
         paid_this_month=month,
@@ -435,6 +437,7 @@ def _money(budget: Budget, facts: Facts, snapshot: Snapshot | None) -> Money:
         credits=snapshot.credits if snapshot else None,
         credits_at=snapshot.credits_at if snapshot else None,
         price=snapshot.price if snapshot else None,
+        cost=settings.price,
     )
 
 
