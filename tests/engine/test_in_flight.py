@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from expandd.domain.errors import AccountAway, Later
-from expandd.domain.events import JobMoved
+from expandd.domain.events import JobMoved, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.engine.flow.slots import AHEAD, GENERATING
@@ -110,6 +110,21 @@ async def test_what_is_uploaded_and_then_paused_costs_nothing_and_is_uploaded_ag
     assert paid == 1
     assert len(workshop.api.paid) == 3
     assert len(workshop.api.called("upload")) == 5
+
+
+async def test_a_folder_that_cannot_take_results_keeps_no_other_from_being_uploaded(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(folders=2, workers=1)
+    workshop.hot[0].outbox.rmdir()
+    workshop.start()
+    workshop.drop("stuck.png", folder=0)
+    await workshop.event(lambda event: isinstance(event, PauseStarted))
+    began = workshop.clock.monotonic()
+    workshop.drop("pic.png", folder=1)
+    await workshop.until(lambda: bool(workshop.api.paid))
+
+    assert workshop.api.paid[0].at - began <= workshop.hot[1].settle + 1.0
 
 
 async def test_more_workers_are_used_at_once(make_workshop: Callable[..., Workshop]) -> None:

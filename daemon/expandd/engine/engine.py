@@ -111,7 +111,12 @@ def pipeline(on: EngineParts, *, slots: AllSlots, reconciler: Reconciler) -> Pip
     return Pipeline(
         jobs=on.jobs,
         slots=SlotKeeping(
-            jobs=on.jobs, slots=slots, reconciler=reconciler, downloader=downloader, image_failures=on.image_failures
+            jobs=on.jobs,
+            slots=slots,
+            breakers=on.breakers,
+            reconciler=reconciler,
+            downloader=downloader,
+            image_failures=on.image_failures,
         ),
         probing=on.probing,
         breakers=on.breakers,

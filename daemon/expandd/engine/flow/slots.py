@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.settings import Settings
+from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.job.download import Downloader
 from expandd.engine.job.failures import FEW, ImageFailures, Step
 from expandd.engine.job.reconcile import Reconciler
@@ -179,12 +180,14 @@ class SlotKeeping:
         *,
         jobs: Jobs,
         slots: AllSlots,
+        breakers: CircuitBreakers,
         reconciler: Reconciler,
         downloader: Downloader,
         image_failures: ImageFailures,
     ) -> None:
         self._jobs = jobs
         self._slots = slots
+        self._breakers = breakers
         self._reconciler = reconciler
         self._downloader = downloader
         self._image_failures = image_failures
@@ -231,7 +234,9 @@ class SlotKeeping:
             case JobState.ACCEPTED:
                 return self._reconciler.is_overdue(job)
             case JobState.CLAIMED | JobState.UPLOADED:
-                return job.strikes > 0 or job.attempts >= PATIENCE
+                # While its own folder cannot take a result, others are uploaded in its place.
+                away = self._breakers.storage(job.place.inbox).shut is not None
+                return away or job.strikes > 0 or job.attempts >= PATIENCE
             case JobState.UNKNOWN:
                 return self._reconciler.is_overdue(job) or self._fails_alone(job)
             case JobState.RENDERED:
