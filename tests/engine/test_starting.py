@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from expandd.domain.errors import FolderAway
 from expandd.domain.events import Recovered
+from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Folders
 from tests.support.fake_api import Slow
@@ -55,6 +56,8 @@ async def test_shares_that_hang_hold_up_the_start_of_the_other_folders_once_and_
         workshop.drop(name, folder=number)
     workshop.start()
     await workshop.until(lambda: len(workshop.api.called("upload")) == HUNG)
+    # Four were uploaded at once; one of them is being paid for.
+    assert len(workshop.engine.jobs.in_state(JobState.SUBMITTING)) == 1
     await workshop.crash()
 
     hanging.hung = frozenset(folder.inbox for folder in workshop.hot[:HUNG])

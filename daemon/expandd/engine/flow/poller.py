@@ -116,7 +116,8 @@ class Poller:
             self.heartbeat()
             if all(job.held for job in self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)):
                 self._breakers.draining = False
-            if not self._waiting() and not self._owes_poll:
+            # One poll is due at the start also where the only job that may be paid for is on a disk that hangs.
+            if not (self._waiting() or self._owes_poll or self._breakers.draining):
                 self.needed.clear()
                 await self._clock.wait(self.needed, None)
                 continue
