@@ -34,10 +34,10 @@ def test_ready_is_said_once_all_is_up_and_then_how_it_goes(house: House, manager
         first = manager.until(lambda _: True)
         manager.until(lambda said: "WATCHDOG" in said)
         (house.folder() / "inbox" / "notes.txt").write_text("not an image")
-        manager.until(lambda said: said.get("STATUS") == "1 folder, 0 waiting, 0 in flight, 1 in error")
+        manager.until(lambda said: said.get("STATUS") == "1 folder, 0 waiting, 0 in progress, 1 in error")
         assert daemon.stop() == 0
 
-    assert first == {"READY": "1", "STATUS": "1 folder, 0 waiting, 0 in flight, 0 in error"}
+    assert first == {"READY": "1", "STATUS": "1 folder, 0 waiting, 0 in progress, 0 in error"}
     assert manager.until(lambda said: "STOPPING" in said)["STATUS"] == "stopping"
 
 

@@ -162,7 +162,7 @@ def test_status_on_a_terminal_is_a_table_in_its_width_without_colours_where_none
     os.close(shown)
     os.close(terminal)
 
-    assert "in flight" in told[1]
+    assert "in progress" in told[1]
     assert "33m" in told[0]
     assert "33m" not in told[1]
     assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", told[1]).splitlines())) <= 90

@@ -99,7 +99,7 @@ async def test_jobs_are_counted_where_they_are(settings: Settings) -> None:
     overview = seen(settings)
     folder = overview.folders[0]
 
-    assert (folder.waiting, folder.in_flight, folder.held, folder.done, folder.failed) == (2, 1, 1, 1, 1)
+    assert (folder.waiting, folder.in_progress, folder.held, folder.done, folder.failed) == (2, 1, 1, 1, 1)
     assert folder.in_error == 2
     assert folder.oldest is not None
     assert folder.aged == 2

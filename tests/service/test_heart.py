@@ -73,7 +73,7 @@ async def test_the_sentence_tells_counts_and_what_waits_since_when(workshop: Wor
     await workshop.reached("pic.png", JobState.ACCEPTED)
     engine, now = workshop.engine, workshop.clock.wall()
 
-    assert how_it_goes(engine, 3, now) == "1 folder, 0 waiting, 1 in flight, 3 in error"
+    assert how_it_goes(engine, 3, now) == "1 folder, 0 waiting, 1 in progress, 3 in error"
     assert how_it_stops(engine, 20.0) == "stopping: 1 paid for are fetched and saved first, for 20 s at most"
 
     engine.breakers.account_failed(AccountAway(PauseReason.NO_CREDITS, "no credits left"))

@@ -295,7 +295,7 @@ async def test_all_is_not_done_while_a_folder_is_away(
 ) -> None:
     records = FakeRecords()
     records.know(done_job(tmp_path))
-    there = (a_folder(INBOX, in_flight=in_progress), a_folder(Path("/srv/print/in")))
+    there = (a_folder(INBOX, in_progress=in_progress), a_folder(Path("/srv/print/in")))
     away = tuple(pause(PauseReason.INBOX_UNAVAILABLE, folder) for folder in folders)
     records.now = replace(records.now, folders=there, pauses=away)
     async with shown(records=records) as page:

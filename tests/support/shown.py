@@ -38,7 +38,7 @@ def a_folder(inbox: Path, **changes: Any) -> FolderOverview:
         "preset_name": "wide",
         "waiting": 0,
         "oldest": None,
-        "in_flight": 0,
+        "in_progress": 0,
         "done": 0,
         "failed": 0,
         "in_error": 0,

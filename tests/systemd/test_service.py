@@ -29,7 +29,7 @@ def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Ser
     assert "Login: accepted" in checked.stdout
     service.start()
 
-    found = service.until("started", StatusText="1 folder, 0 waiting, 0 in flight, 0 in error", ActiveState="active")
+    found = service.until("started", StatusText="1 folder, 0 waiting, 0 in progress, 0 in error", ActiveState="active")
     assert found
     service.drop("pic.png")
     finished = service.wait_for("job.finished")
@@ -84,7 +84,7 @@ def test_the_example_is_at_work_once_it_is_installed_as_the_readme_says(service:
     service.open()
     service.start()
 
-    service.until("started", StatusText="2 folders, 0 waiting, 0 in flight, 0 in error", ActiveState="active")
+    service.until("started", StatusText="2 folders, 0 waiting, 0 in progress, 0 in error", ActiveState="active")
 
 
 def test_what_root_did_by_hand_the_service_can_go_on_with(service: Service) -> None:
@@ -145,7 +145,7 @@ def test_a_killed_process_goes_on_and_pays_nothing_twice(service: Service) -> No
     service.switch(generate_min=1.5, generate_max=1.5)
     service.start()
     service.drop("pic.png")
-    service.until("paid", StatusText="~1 in flight")
+    service.until("paid", StatusText="~1 in progress")
     service.wait_for_paid(before + 1)
     service.kill("SIGKILL")
 

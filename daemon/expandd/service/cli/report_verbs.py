@@ -48,7 +48,7 @@ def check(config: Path, *, offline: bool) -> int:
 def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     """Show how it goes, and what waits on what.
 
-    What holds things up since when and what lifts it; what waits, is in flight, done and in error, by folder; money,
+    What holds things up since when and what lifts it; what waits, is in progress, done and in error, by folder; money,
     credits and budgets; the pace, and when the backlog is done; which images need a person.
 
     It works while the daemon runs and when it does not, and changes nothing. A terminal shows a table, which --watch

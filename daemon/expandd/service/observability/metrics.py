@@ -202,7 +202,7 @@ class _Seen:
         self._folders = {
             "waiting_files": gauge("waiting_files", "Files in the inbox that may be picked up.", "folder"),
             "oldest_waiting_seconds": gauge("oldest_waiting_seconds", "Since when the oldest of them waits.", "folder"),
-            "in_flight": gauge("in_flight", "Images in progress.", "folder"),
+            "in_progress": gauge("in_progress", "Images in progress.", "folder"),
             "needing_person": gauge("needing_person", "Images that need a person.", "folder"),
             "error_files": gauge("error_files", "Files in the error folder.", "folder"),
             "folder_up": gauge("folder_up", "Whether the inbox can be read.", "folder"),
@@ -242,7 +242,7 @@ class _Seen:
         values = {
             "waiting_files": folder.waiting,
             "oldest_waiting_seconds": folder.oldest or 0.0,
-            "in_flight": folder.in_flight,
+            "in_progress": folder.in_progress,
             "needing_person": folder.held,
             "error_files": folder.in_error,
             "folder_up": folder.counted,

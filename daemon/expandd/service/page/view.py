@@ -51,7 +51,7 @@ class FolderView:
     preset: str
     waiting: str
     oldest: str
-    in_flight: str
+    in_progress: str
     done: str
     in_error: int
     paid: str
@@ -237,7 +237,7 @@ def _waiting(overview: Overview, halted: Sequence[Pause] | None = None) -> int:
 
 
 def _in_progress(overview: Overview) -> int:
-    return sum(folder.in_flight for folder in overview.folders)
+    return sum(folder.in_progress for folder in overview.folders)
 
 
 def _in_error(overview: Overview) -> int:
@@ -401,7 +401,7 @@ def _folder(folder: FolderOverview, overview: Overview, names: Names) -> FolderV
         preset=printable(folder.preset_name),
         waiting=number(folder.waiting) if folder.counted else "?",
         oldest=lasting(folder.oldest) if folder.oldest else "",
-        in_flight=number(folder.in_flight),
+        in_progress=number(folder.in_progress),
         done=number(folder.done),
         in_error=max(0, folder.in_error - folder.dismissed),
         paid=number(folder.paid_today),

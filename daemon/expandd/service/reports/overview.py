@@ -99,7 +99,7 @@ class FolderOverview:
     preset_name: str
     waiting: int
     oldest: float | None
-    in_flight: int
+    in_progress: int
     done: int
     failed: int
     in_error: int
@@ -109,7 +109,7 @@ class FolderOverview:
     dismissed: int = 0
     """Of those in error, how many a person has dismissed."""
     held: int = 0
-    """Images that need a person, not counted in `in_flight`."""
+    """Images that need a person, not counted in `in_progress`."""
     duplicates: int = 0
     """Images since midnight that were paid for though their folder had paid for the same bytes before."""
     missed: int = 0
@@ -372,7 +372,7 @@ def overview_of(
     done = tuple(store.done(MOST_PACE)) if store else ()
     failed = tuple(store.failed(looked)) if store else ()
     money = _money(settings, facts, snapshot or last_snapshot(settings.state_dir))
-    left = sum(folder.waiting + folder.in_flight for folder in folders)
+    left = sum(folder.waiting + folder.in_progress for folder in folders)
     goes_on = _goes_on(folders, pauses, money, facts, snapshot) if running else 0
     return Overview(
         at=now,
@@ -412,7 +412,7 @@ def _folder(folder: HotFolder, count: FolderCount, facts: Facts, snapshot: Snaps
         counted=not count.away,
         too_deep=count.too_deep,
         subfolders=count.subfolders,
-        in_flight=sum(one.jobs for one in mine if not one.closed and not one.held),
+        in_progress=sum(one.jobs for one in mine if not one.closed and not one.held),
         held=sum(one.jobs for one in mine if not one.closed and one.held),
         done=sum(one.jobs for one in mine if one.closed and one.state is JobState.DONE),
         failed=sum(one.jobs for one in mine if one.closed and one.state is JobState.FAILED),

@@ -118,7 +118,7 @@ def folder_words(folder: FolderOverview) -> str:
     waiting = f"{folder.waiting} waiting{oldest(folder)}" if folder.counted else f"{folder.waiting} known to wait"
     parts = [
         waiting,
-        f"{folder.in_flight} in flight",
+        f"{folder.in_progress} in progress",
         f"today {folder.done} done, {folder.failed} failed and {folder.paid_today} paid",
         f"{folder.in_error} in the error folder",
     ]

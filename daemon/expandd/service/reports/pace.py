@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from expandd.domain.job import Job, JobState
 
 MOST_PACE = 50
-"""Images done last that tell how long one is in flight."""
+"""Images done last that tell how long one is in progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Pace:
     per_hour: float
     seconds_left: float | None
     seconds_each: float | None = None
-    """How long an image was in flight of late."""
+    """How long an image was in progress of late."""
     stalled: int = 0
 
 

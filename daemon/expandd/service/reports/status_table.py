@@ -14,7 +14,7 @@ from expandd.service.reports.overview import FolderOverview, Overview, clock, la
 from expandd.service.reports.overview_text import footlines, headlines, lines
 
 _LEFT = "left"
-_COLUMNS = ("waiting", "oldest", "in flight", "done", "failed", "paid", _LEFT, "in error")
+_COLUMNS = ("waiting", "oldest", "in progress", "done", "failed", "paid", _LEFT, "in error")
 
 
 def show_on_terminal(look: Callable[[], Overview], every: float | None, console: Console | None = None) -> None:
@@ -66,7 +66,7 @@ def _row(label: str, folder: FolderOverview, columns: Sequence[str]) -> list[Tex
     cells = {
         "waiting": str(folder.waiting) if folder.counted else f"{folder.waiting}?",
         "oldest": "" if folder.oldest is None else span(folder.oldest),
-        "in flight": f"{folder.in_flight}" + (f" +{folder.held}" if folder.held else ""),
+        "in progress": f"{folder.in_progress}" + (f" +{folder.held}" if folder.held else ""),
         "done": str(folder.done),
         "failed": str(folder.failed),
         "paid": str(folder.paid_today),

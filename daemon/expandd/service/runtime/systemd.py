@@ -22,7 +22,7 @@ _DAY = 86400.0
 
 
 def how_it_goes(engine: Engine, failed: int, now: float) -> str:
-    """Counts, then what waits on what and since when: "3 folders, 12 waiting, 4 in flight, 0 in error; paused: …".
+    """Counts, then what waits on what and since when: "3 folders, 12 waiting, 4 in progress, 0 in error; paused: …".
 
     `failed` is how many files went to the error folder since the start, `now` the wall clock.
     """
@@ -30,7 +30,7 @@ def how_it_goes(engine: Engine, failed: int, now: float) -> str:
     more = "+" if any(inbox.overfull for inbox in engine.inboxes) else ""
     folders = len(engine.inboxes)
     counts = (
-        f"{folders} folder{'' if folders == 1 else 's'}, {waiting}{more} waiting, {_in_flight(engine)} in flight, "
+        f"{folders} folder{'' if folders == 1 else 's'}, {waiting}{more} waiting, {_in_progress(engine)} in progress, "
         f"{failed} in error"
     )
     return "; ".join([counts, *_troubles(engine, now)])
@@ -43,7 +43,7 @@ def how_it_stops(engine: Engine, seconds: float) -> str:
     return f"stopping: {paid} paid for are fetched and saved first, for {seconds:.0f} s at most"
 
 
-def _in_flight(engine: Engine) -> int:
+def _in_progress(engine: Engine) -> int:
     return sum(not job.held and job.state is not JobState.FAILED for job in engine.jobs)
 
 
