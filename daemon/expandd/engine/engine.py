@@ -224,8 +224,11 @@ class Engine:
         self.breakers, self.jobs, self.commands = self._parts.breakers, self._parts.jobs, self._parts.commands
         self.budgets, self.account = self._parts.budgets, self._parts.account
         self.account.waiting = lambda: not self.finished
-        # The scheduler, which needs the slots, is made after them.
-        self.slots = AllSlots(settings, wake=lambda job_id: self.scheduler.wake(job_id), changed=self._changed)  # noqa: PLW0108
+        self.slots = AllSlots(
+            settings,
+            wake=lambda job_id: self.scheduler.wake(job_id),  # noqa: PLW0108 - the scheduler is made after the slots
+            changed=self._changed,
+        )
         self._error_matching = ErrorMatching()
         self.reconciler = Reconciler(
             jobs=self.jobs,

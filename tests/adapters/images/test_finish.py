@@ -91,7 +91,7 @@ def inside(
     left, top, right, bottom = (seam if side > 0 else -side for side in _sides(offsets))
     box = (left, top, original.width - right, original.height - bottom)
     there = tuple(at + offset for at, offset in zip(box, (offsets.left, offsets.top) * 2, strict=True))
-    return result.crop(there), original.crop(box)  # type: ignore[arg-type]
+    return result.crop(there), original.crop(box)  # type: ignore[arg-type]  # four numbers
 
 
 def _sides(offsets: Offsets) -> tuple[int, int, int, int]:
@@ -185,11 +185,11 @@ async def test_a_jpeg_comes_back_as_fine_as_it_was(bench: Bench, mode: str) -> N
     plan, image = await bench.result(data, ImageFormat.JPEG, (4700, 240))
     with Image.open(bench.directory / "original") as original:
         original.load()
-        assert image.quantization == original.quantization  # type: ignore[attr-defined]
+        assert image.quantization == original.quantization  # type: ignore[attr-defined]  # of a JPEG alone
 
         assert plan.format is ImageFormat.JPEG
         assert image.mode == mode
-        unavoidable = round_trip(original, qtables=original.quantization, subsampling=0)  # type: ignore[attr-defined]
+        unavoidable = round_trip(original, qtables=original.quantization, subsampling=0)  # type: ignore[attr-defined]  # of a JPEG alone
         assert mean(*inside(image, original, AROUND)) < 1.05 * unavoidable
 
 
@@ -197,7 +197,7 @@ async def test_a_coarse_jpeg_is_written_finer(bench: Bench) -> None:
     data = encoded(textured(4700, 240), "jpeg", quality=60)
     _, image = await bench.result(data, ImageFormat.JPEG, (4700, 240))
     with Image.open(bench.directory / "original") as original:
-        assert sum(image.quantization[0]) < sum(original.quantization[0]) / 2  # type: ignore[attr-defined]
+        assert sum(image.quantization[0]) < sum(original.quantization[0]) / 2  # type: ignore[attr-defined]  # of a JPEG alone
         assert mean(*inside(image, original, AROUND)) < 1.05 * round_trip(original.convert("RGB"), quality=90)
 
 
@@ -325,7 +325,7 @@ async def test_sixteen_bits_of_colour_become_a_tiff(bench: Bench) -> None:
     with Image.open(bench.directory / "original") as original:
         original.load()
 
-        assert image.tag_v2[258] == (16, 16, 16)  # type: ignore[attr-defined]
+        assert image.tag_v2[258] == (16, 16, 16)  # type: ignore[attr-defined]  # of a TIFF alone
         assert same(image, original, AROUND), "the high bytes, which Pillow reads"
 
 
@@ -404,7 +404,7 @@ async def test_transparency_comes_back_and_is_white_in_a_jpeg(bench: Bench) -> N
 
     rules = ResultRules(pixels=Pixels.ORIGINAL, format=ResultFormat.JPEG)
     _, image = await bench.result(data, ImageFormat.PNG, (240, 160), rules=rules)
-    assert min(image.getpixel((90 + AROUND.left, 90 + AROUND.top))) > 245  # type: ignore[arg-type]
+    assert min(image.getpixel((90 + AROUND.left, 90 + AROUND.top))) > 245  # type: ignore[arg-type]  # a pixel of three channels
 
 
 async def test_without_the_originals_pixels_all_is_the_apis(bench: Bench) -> None:

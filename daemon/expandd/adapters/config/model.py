@@ -121,10 +121,10 @@ def _checked(hint: Any) -> Any:
     if NoneType in arguments:
         return _checked(_without_null(hint)) | None
     if origin is Mapping:
-        of: Any = dict[_checked(arguments[0]), _checked(arguments[1])]  # type: ignore[misc]
+        of: Any = dict[_checked(arguments[0]), _checked(arguments[1])]  # type: ignore[misc]  # what it is of is known only now
         return Annotated[of, BeforeValidator(_left_empty), AfterValidator(MappingProxyType)]
     if origin is tuple:
-        return Annotated[list[_checked(arguments[0])], AfterValidator(tuple)]  # type: ignore[misc]
+        return Annotated[list[_checked(arguments[0])], AfterValidator(tuple)]  # type: ignore[misc]  # what it is of is known only now
     if _is_section(hint):
         return Annotated[_model(hint), AfterValidator(lambda keys: hint(**dict(keys)))]
     return choice(hint) if issubclass(hint, Enum) else CHECKED[hint]

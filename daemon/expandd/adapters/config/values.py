@@ -191,7 +191,7 @@ def ignore(value: Any) -> Ignore:
     if not value:
         return NOTHING_MORE
     # Every start would wait for the library, and few configurations have a pattern.
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only a folder with patterns needs it
 
     for pattern in value:
         try:

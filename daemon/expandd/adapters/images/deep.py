@@ -44,7 +44,7 @@ def is_deep(image: Image.Image) -> bool:
 def decode_low(image: Image.Image) -> None:
     """Have an image that is opened and not decoded yet, and is deep and of colour, decoded to the low bytes."""
     if image.mode not in _GREY:
-        image.tile = _swapped(image)  # type: ignore[attr-defined]
+        image.tile = _swapped(image)  # type: ignore[attr-defined]  # Pillow sets it on each image it opens
 
 
 def _swapped(image: Image.Image) -> list[Any] | None:

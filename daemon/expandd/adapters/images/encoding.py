@@ -58,7 +58,7 @@ def _like(original: Source, mode: str) -> dict[str, Any]:
     Image.new(mode, (8, 8)).save(least, "JPEG", quality=_LEAST_QUALITY)
     with Image.open(least, formats=("JPEG",)) as of_least:
         coarse = _sum(original.image) > _sum(of_least)
-    tables = {"quality": _LEAST_QUALITY} if coarse else {"qtables": original.image.quantization}  # type: ignore[attr-defined]
+    tables = {"quality": _LEAST_QUALITY} if coarse else {"qtables": original.image.quantization}  # type: ignore[attr-defined]  # of a JPEG alone
     sampling = JpegImagePlugin.get_sampling(original.image)
     # Colour that is halved across would be halved down as well once the image is turned.
     halved_once = sampling == _ACROSS and original.orientation >= ASIDE
@@ -71,7 +71,7 @@ _ACROSS = 1
 
 def _sum(image: Image.Image) -> int:
     """How coarse a JPEG is, by its first table, of brightness."""
-    tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
+    tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]  # of a JPEG alone
     return sum(tables[min(tables)]) if tables else 1 << 16
 
 
@@ -101,7 +101,7 @@ def write(canvas: Canvas, image_format: ImageFormat, metadata: Metadata, out: Bi
             dpi = {"dpi": tuple(float(side) for side in metadata.dpi)} if metadata.dpi else {}
             save = save | dpi if image_format is ImageFormat.JPEG else save
             place, new = _metadata(image_format, canvas.image.mode, metadata, **save)
-            canvas.image.save(_Inserting(out, place, new), image_format.name, **save)  # type: ignore[arg-type]
+            canvas.image.save(_Inserting(out, place, new), image_format.name, **save)  # type: ignore[arg-type]  # it is written to, and no more
 
 
 def _metadata(image_format: ImageFormat, mode: str, metadata: Metadata, **save: Any) -> tuple[int, bytes]:

@@ -284,15 +284,15 @@ def load() -> None:
     from pi_heif.as_plugin import register_heif_opener  # noqa: PLC0415, as above
     from PIL import (  # noqa: PLC0415, as above
         AvifImagePlugin,
-        BmpImagePlugin,  # noqa: F401
-        GifImagePlugin,  # noqa: F401
+        BmpImagePlugin,  # noqa: F401, as above
+        GifImagePlugin,  # noqa: F401, as above
         Image,
         ImageCms,
-        Jpeg2KImagePlugin,  # noqa: F401
-        JpegImagePlugin,  # noqa: F401
-        MpoImagePlugin,  # noqa: F401
+        Jpeg2KImagePlugin,  # noqa: F401, as above
+        JpegImagePlugin,  # noqa: F401, as above
+        MpoImagePlugin,  # noqa: F401, as above
         PngImagePlugin,
-        TiffImagePlugin,  # noqa: F401
+        TiffImagePlugin,  # noqa: F401, as above
     )
 
     from expandd.adapters.images import decoder, examine, finish, prepare  # noqa: F401, PLC0415, as above

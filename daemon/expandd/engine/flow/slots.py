@@ -136,12 +136,10 @@ class AllSlots:
         if job.state is JobState.SUBMITTING:
             self.ahead.give(job.id)
             self._changed.set()
-        elif job.state is JobState.RENDERED:
-            self.downloads.take(job.id, by_force=True)
-            self.give(job.id, but=self.downloads)
-        elif job.state is JobState.DOWNLOADED:
-            self.deliveries.take(job.id, by_force=True)
-            self.give(job.id, but=self.deliveries)
+        elif job.state in {JobState.RENDERED, JobState.DOWNLOADED}:
+            needed = self.downloads if job.state is JobState.RENDERED else self.deliveries
+            needed.take(job.id, by_force=True)
+            self.give(job.id, but=needed)
 
     def give(self, job_id: str, *, but: Slots | None = None) -> None:
         """The job needs no slot for now, or only that one."""
