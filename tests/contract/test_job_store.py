@@ -132,6 +132,20 @@ async def test_the_youngest_job_of_an_image_id_is_found_open_or_closed(store: Jo
     assert await store.by_image_id("") is None
 
 
+async def test_what_another_owner_waits_for_is_told_where_it_was_paid_for_earlier(store: JobStore) -> None:
+    mine = a_job_in(S.UNKNOWN, "mine").with_(owner="a", payments=(Payment(START + 50.0),))
+    earlier, later = (
+        a_job_in(S.ACCEPTED, name).with_(owner="b", payments=(Payment(at),), stamps=(Stamp(S.ACCEPTED, at + 1.0),))
+        for name, at in (("earlier", START + 40.0), ("later", START + 60.0))
+    )
+    for job in (mine, later, earlier.with_(id="own", owner="a"), earlier.with_(id="held", held=True)):
+        await store.add(job)
+    assert await store.accepted_elsewhere(mine) is None
+
+    await store.add(earlier)
+    assert await store.accepted_elsewhere(mine) == START + 41.0
+
+
 async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_them_fails_alone(
     store: JobStore,
 ) -> None:

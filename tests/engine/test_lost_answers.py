@@ -14,6 +14,7 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.job.reconcile import Reconciler
 from expandd.engine.jobs import Jobs
+from expandd.engine.ports import SingleHost
 from tests.support.fake_api import FakeApi, Fate, Image, Lose, Refuse
 from tests.support.fakes import FixedRandomness, MemoryJobStore
 from tests.support.jobs import a_job_in
@@ -190,10 +191,18 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever
     clock, recorder = ManualClock(), Recorder()
     api = FakeApi(clock, latency=0.0)
     api.images["image-of-job-1"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
-    jobs = Jobs(Held(a_job_in(S.ACCEPTED)), clock, recorder)
+    store = Held(a_job_in(S.ACCEPTED))
+    jobs = Jobs(store, clock, recorder)
     breakers = CircuitBreakers(clock, FixedRandomness(), recorder)
     reconciler = Reconciler(
-        jobs=jobs, breakers=breakers, api=api, clock=clock, error_matching=ErrorMatching(), settings=ApiSettings()
+        jobs=jobs,
+        breakers=breakers,
+        api=api,
+        clock=clock,
+        error_matching=ErrorMatching(),
+        settings=ApiSettings(),
+        store=store,
+        membership=SingleHost(),
     )
     await jobs.load()
     began = clock.monotonic()

@@ -40,6 +40,8 @@ class MemoryJobStore:
         self.requests: list[Command] = []
         """What people have ordered."""
         self.standing: dict[object, Hold] = {}
+        self.held_by_others = False
+        """Whether another host has set or lifted one since they were read."""
         self.forgotten: list[Spent] = []
         """What the jobs that were pruned count for."""
         self.clock: Clock | None = None
@@ -79,6 +81,12 @@ class MemoryJobStore:
         known = [job for job in self.rows.values() if image_id and job.image_id == image_id]
         return max(known, key=lambda job: job.id, default=None)
 
+    async def accepted_elsewhere(self, job: Job) -> float | None:
+        self._read()
+        others = (row for row in self.rows.values() if row.state is JobState.ACCEPTED and row.owner != job.owner)
+        earlier = (row for row in others if not row.held and (row.spent_at or 0.0) <= (job.spent_at or 0.0))
+        return min((row.stamps[-1].at for row in earlier), default=None)
+
     async def commands(self) -> Sequence[Command]:
         self._read()
         return tuple(self.requests)
@@ -87,8 +95,12 @@ class MemoryJobStore:
         await self._write()
         self.requests = [request for request in self.requests if request.number != command.number]
 
+    async def holds_changed(self) -> bool:
+        return self.held_by_others
+
     async def holds(self) -> Sequence[Hold]:
         self._read()
+        self.held_by_others = False
         return sorted(self.standing.values(), key=lambda command: command.at)
 
     async def stand(self, command: Hold) -> None:

@@ -15,6 +15,7 @@ ExpanddError
 ├── DatabaseAway          the job database cannot be written: stop spending, say so
 ├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
 ├── StaleJob             somebody else moved this job: let go of it
+├── HostFenced           other hosts have taken this one for dead: all its jobs are theirs, it begins anew
 └── IllegalMove          a bug of ours: loud, never swallowed
 """
 
@@ -164,6 +165,10 @@ class RowRefused(ExpanddError):
 
 class StaleJob(ExpanddError):
     """The job is not in the state, or not of the owner, that the caller believed."""
+
+
+class HostFenced(ExpanddError):
+    """Other hosts have taken this one for dead, and carry its jobs; it goes on as a new member."""
 
 
 class IllegalMove(ExpanddError):

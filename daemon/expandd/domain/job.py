@@ -208,6 +208,8 @@ class Job:
     state: JobState = JobState.CLAIMED
     owner: str = ""
     epoch: int = 0
+    sender: str = ""
+    """The owner whose paid call may not have ended, and may even still be sent: by a host that froze and thaws."""
     offsets: Offsets = NO_OFFSETS
     image_id: str = ""
     task_id: str = ""
@@ -337,7 +339,14 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
     payments = _payments(job, to, now)
     facts = {"attempts": 0, "note": "", "stamps": (*kept, stamp), "payments": payments, **changes}
-    return replace(job, state=to, **facts)
+    return replace(job, state=to, sender=_sender(job, to), **facts)
+
+
+def _sender(job: Job, to: JobState) -> str:
+    """Whose paid call may not have ended: the owner's own has, once it says that the answer is lost."""
+    if to is JobState.SUBMITTING:
+        return job.owner
+    return job.sender if to is JobState.UNKNOWN and job.sender != job.owner else ""
 
 
 def _payments(job: Job, to: JobState, now: float) -> Payments:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from expandd.domain.errors import DatabaseAway
 from expandd.domain.events import Event, JobClosed, JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.pauses import PauseReason
@@ -67,7 +69,7 @@ class EngineParts:
 
 def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
     breakers = CircuitBreakers(ports.clock, ports.randomness, emit)
-    jobs = Jobs(ports.store, ports.clock, emit)
+    jobs = Jobs(ports.store, ports.clock, emit, ports.membership.owner)
     commands = Holds(ports.store, breakers.pauses)
     budgets = Budgets(
         settings, jobs=jobs, store=ports.store, commands=commands, pauses=breakers.pauses, clock=ports.clock
@@ -90,7 +92,7 @@ def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
         refusals=RequestRefusals(settings.api.generate_extra),
         deduplicator=deduplicator,
         leave=Admission(commands=commands, pauses=breakers.pauses, budgets=budgets, deduplicator=deduplicator),
-        presence=Presence(ports.clock),
+        presence=Presence(ports.clock, ports.membership.leads),
         fault_scope=FaultScope(ports.folders),
         decoders=Decoders(ports.images, breakers.decoder, ports.clock),
     )
@@ -139,6 +141,7 @@ def pipeline(on: EngineParts, *, slots: AllSlots, reconciler: Reconciler) -> Pip
             fault_scope=on.fault_scope,
             image_failures=on.image_failures,
             refusals=on.refusals,
+            membership=out.membership,
         ),
         reconciler=reconciler,
         downloader=downloader,
@@ -226,6 +229,7 @@ class Engine:
         self.account.waiting = lambda: not self.finished
         self.slots = AllSlots(
             settings,
+            shared=ports.membership.room is not None,
             wake=lambda job_id: self.scheduler.wake(job_id),  # noqa: PLW0108 - the scheduler is made after the slots
             changed=self._changed,
         )
@@ -237,6 +241,8 @@ class Engine:
             clock=ports.clock,
             error_matching=self._error_matching,
             settings=settings.api,
+            store=ports.store,
+            membership=ports.membership,
         )
         self.scheduler = Scheduler(
             pipeline(self._parts, slots=self.slots, reconciler=self.reconciler).advance,
@@ -271,13 +277,13 @@ class Engine:
         self.hot_folders = HotFolders(
             make=self._inbox, intake=self.intake, heartbeats=self.heartbeats, supervisor=self.supervisor
         )
-        self.hot_folders.serve(settings.folders)
+        self._serve_led()
 
     async def run(self) -> None:
-        """Recover, then work until cancelled."""
+        """Recover, then work until cancelled. Raises HostFenced."""
         await self.commands.load()
         self._show_commands()
-        await self.recovery.run(self._settings.folders)
+        await self.recovery.run([inbox.folder for inbox in self.inboxes])
         await self.budgets.load()
         await asyncio.gather(*(inbox.look_for_pause() for inbox in self.inboxes))
         self._recovered.set()
@@ -303,7 +309,26 @@ class Engine:
             ("account", self.account.run, None),
             ("decoders", self._parts.decoders.run, None),
             ("probes", self._parts.probing.run, None),
+            ("membership", self._share, None),
         )
+
+    async def _share(self) -> None:
+        await self._ports.membership.run(self._carry, self._serve_led)
+
+    async def _carry(self, job: Job) -> None:
+        """Go on with a job that is this host's from now on, and return when another one may come in its place."""
+        self.recovery.take_over(job)
+        # Before its first step: what people have ordered since it was claimed.
+        with contextlib.suppress(DatabaseAway):
+            await self.command_handler.act()
+        self.scheduler.wake(job.id)
+        await self.jobs.result_seen(job.id)
+
+    def _serve_led(self) -> None:
+        """Pick up the files of those inboxes whose files are picked up here."""
+        leads = self._ports.membership.leads
+        self.hot_folders.serve([folder for folder in self._settings.folders if leads(folder.inbox)])
+        self._changed.set()
 
     async def started(self) -> None:
         """Return once recovery is over and each inbox is watched, or is known to be away."""
@@ -326,8 +351,7 @@ class Engine:
         self._show_commands()
         self.budgets.look()
         self.account.look()
-        self.hot_folders.serve(settings.folders)
-        self._changed.set()
+        self._serve_led()
 
     def _show_commands(self) -> None:
         served = frozenset(folder.inbox for folder in self._settings.folders)
@@ -437,7 +461,8 @@ class Engine:
     def _intake(self) -> Intake:
         return Intake(
             jobs=self.jobs,
-            slots=self.slots.ahead,
+            slots=self.slots.claims,
+            membership=self._ports.membership,
             breakers=self.breakers,
             leave=self._parts.leave,
             fault_scope=self._parts.fault_scope,

@@ -21,7 +21,7 @@ from expandd.domain.events import (
     PauseEnded,
     PauseStarted,
 )
-from expandd.domain.job import UNPAID, FileIdentity, Job, JobState, Stamp, believing, claimed, moved
+from expandd.domain.job import AWAITING_RESULT, UNPAID, FileIdentity, Job, JobState, Stamp, believing, claimed, moved
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settle import FileStat
 from expandd.domain.spending import Outcome, known
@@ -100,6 +100,9 @@ class JobCounts:
                 count(after.place.inbox, at, number)
 
 
+BEFORE_RESULT = UNPAID | AWAITING_RESULT | {JobState.SUBMITTING}
+"""States of a job that has no result yet and may get one."""
+
 STORE = "job database"
 """The name under which the job database is said to be away, like a circuit breaker."""
 
@@ -107,14 +110,16 @@ STORE = "job database"
 class Jobs:
     """The open jobs in memory, each exactly as the job database has it."""
 
-    def __init__(self, store: JobStore, clock: Clock, emit: Emit) -> None:
+    def __init__(self, store: JobStore, clock: Clock, emit: Emit, owner: str = "") -> None:
         self._store = store
         self._clock = clock
+        self._owner = owner
         self._emit = emit
         self._away_since: float | None = None
         self._open: dict[str, Job] = {}
         self.tally = JobCounts()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._followed: dict[str, asyncio.Event] = {}
 
     def __iter__(self) -> Iterator[Job]:
         return iter(tuple(self._open.values()))
@@ -152,13 +157,28 @@ class Jobs:
         for job in tuple(self._open.values()):
             self._let_go(job)
         for job in there:
-            # What was paid for before is counted by what the job database says of it, not anew.
-            self._open[job.id] = job
-            self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
+            self.take(job)
+
+    def take(self, job: Job) -> None:
+        """Go on with a job as the job database has it: an earlier run, or another host, has brought it so far."""
+        # What was paid for before is counted by what the job database says of it, not anew.
+        self._open[job.id] = job
+        self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
+
+    def leave(self, job: Job) -> None:
+        """Go on no more with a job that another host may carry now."""
+        self._let_go(job)
+
+    async def result_seen(self, job_id: str) -> None:
+        """Return when the API works on this job no more, or a person is asked about it, or it is another host's."""
+        while (job := self._open.get(job_id)) is not None and job.state in BEFORE_RESULT and not job.held:
+            changed = self._followed[job_id] = asyncio.Event()
+            await changed.wait()
+        self._followed.pop(job_id, None)
 
     async def add(self, job: Job) -> Job:
         """Write a new job down, before its file is touched."""
-        job = claimed(job, self._clock.wall())
+        job = claimed(job.with_(owner=self._owner), self._clock.wall())
         await self._told(self._store.add(job))
         self._put(job)
         self._emit(JobMoved(job, None))
@@ -169,7 +189,9 @@ class Jobs:
         now = self._clock.wall()
         payments = known(job.payments, Outcome.TAKEN, now) if state is JobState.RENDERED else job.payments
         stamps = (*job.stamps, Stamp(state, now))
-        job = job.with_(state=state, note=note, attempts=0, stamps=stamps, payments=payments)
+        job = job.with_(
+            state=state, note=note, attempts=0, stamps=stamps, payments=payments, owner=self._owner, epoch=0
+        )
         await self._told(self._store.add(job))
         self._put(job)
         self._emit(JobMoved(job, None))
@@ -276,9 +298,15 @@ class Jobs:
     def _put(self, job: Job) -> None:
         self.tally.change(self._open.get(job.id), job)
         self._open[job.id] = job
+        self._tell_followers(job)
 
     def _let_go(self, job: Job) -> None:
         self.tally.change(self._open.pop(job.id, None), None)
+        self._tell_followers(job)
+
+    def _tell_followers(self, job: Job) -> None:
+        if job.id in self._followed:
+            self._followed[job.id].set()
 
     def _current(self, job: Job) -> Job:
         current = self._open.get(job.id)

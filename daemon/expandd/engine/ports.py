@@ -1,10 +1,10 @@
-"""The ports: what the engine needs of the ports, as protocols that adapters and fakes fulfil."""
+"""The ports: what the engine needs of the outside, as protocols that adapters and fakes fulfil."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -366,6 +366,10 @@ class JobStore(Protocol):
 
     async def holds(self) -> Sequence[Hold]: ...
 
+    async def holds_changed(self) -> bool:
+        """Whether anybody but this process has set or lifted a hold since `holds` was asked for."""
+        ...
+
     async def stand(self, command: Hold) -> None:
         """Write down a command that lasts; it replaces one of the same key."""
         ...
@@ -398,6 +402,80 @@ class JobStore(Protocol):
         """The youngest job, open or closed, that the API knows under this id."""
         ...
 
+    async def accepted_elsewhere(self, job: Job) -> float | None:
+        """When the API took the oldest job of another owner that it works on and that was paid for before this one.
+
+        Seconds since the epoch; None where there is none.
+        """
+        ...
+
+
+class Membership(Protocol):
+    """Which inboxes and which jobs are this host's: all of them, unless several hosts share them.
+
+    A job belongs to one host at a time, its `owner`; what another host writes of it is refused.
+    """
+
+    @property
+    def owner(self) -> str:
+        """The name under which this run of the daemon owns jobs; never that of an earlier run."""
+        ...
+
+    def leads(self, inbox: Path) -> bool:
+        """Whether the files of this inbox are picked up here."""
+        ...
+
+    @property
+    def room(self) -> int | None:
+        """How many files more may be claimed for whichever host has time; None where `ahead` alone decides."""
+        ...
+
+    def may_send(self) -> bool:
+        """Whether no other host can take this one for dead now, nor for the next seconds: only then is it paid."""
+        ...
+
+    async def is_dead(self, owner: str) -> bool:
+        """Whether it is proven that nothing is sent any more by the run that went by this name."""
+        ...
+
+    async def offer(self, job: Job) -> bool:
+        """Leave the job, whose file is claimed, to whichever host has time. False where it stays here."""
+        ...
+
+    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+        """Until cancelled: `carry` each job that becomes this host's, which returns when another may come.
+
+        `changed` is called when `leads` or `room` has changed. Raises HostFenced when others have taken this host for
+        dead: its jobs are theirs.
+        """
+        ...
+
+
+class SingleHost:
+    """The membership of a host that is alone: everything is its own."""
+
+    owner = ""
+    room: int | None = None
+
+    def leads(self, inbox: Path) -> bool:
+        del inbox
+        return True
+
+    def may_send(self) -> bool:
+        return True
+
+    async def is_dead(self, owner: str) -> bool:
+        """An earlier run of this host is: the lock on the state directory is of one that lives."""
+        del owner
+        return True
+
+    async def offer(self, job: Job) -> bool:
+        del job
+        return False
+
+    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+        """Nothing is ever left to this host by another."""
+
 
 def _one_for_all(path: Path) -> Hashable:
     del path
@@ -406,7 +484,7 @@ def _one_for_all(path: Path) -> Hashable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Everything the engine needs of the ports."""
+    """Everything the engine needs of the outside."""
 
     api: Api
     randomness: Randomness
@@ -418,3 +496,4 @@ class Ports:
     watcher: Watcher
     mount_of: Callable[[Path], Hashable] = _one_for_all
     """The mount that a path is on, by its name alone: what is on one that hangs holds up nothing on others."""
+    membership: Membership = field(default_factory=SingleHost)

@@ -58,10 +58,15 @@ class Recovery:
             if not job.held:
                 self._slots.take_again(job)
         # Nobody polls for a held job: waiting for that poll would hold back all others for ever.
-        self._breakers.draining = any(
-            not job.held for job in self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)
-        )
+        self._breakers.draining = any(map(_needs_poll, self._jobs))
         self._emit(Recovered(len(self._jobs), sum(files or 0 for files in returned)))
+
+    def take_over(self, job: Job) -> None:
+        """Go on with a job that another host has left, or let go of: recover before spend."""
+        self._jobs.take(job)
+        if not job.held:
+            self._slots.take_again(job)
+        self._breakers.draining = self._breakers.draining or _needs_poll(job)
 
     async def _recover(self, folder: HotFolder) -> int | None:
         """How many files of this folder were returned; None where it is away or could not be looked after."""
@@ -166,3 +171,8 @@ class Recovery:
             if await self._folders.put_away(job, resting):
                 await self._jobs.amend(job, resting=resting, note="")
         await self._folders.tidy(job)
+
+
+def _needs_poll(job: Job) -> bool:
+    """Whether a notification may tell of it what an earlier run, or another host, has not read."""
+    return not job.held and job.state in {JobState.SUBMITTING, *AWAITING_RESULT}

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from expandd.domain.backoff import Backoff
-from expandd.domain.errors import DatabaseAway
+from expandd.domain.errors import DatabaseAway, HostFenced
 from expandd.domain.events import BugFound
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.ports import Clock, Emit, Randomness
@@ -68,6 +68,9 @@ class Supervisor:
             self._begun[name] = self._clock.monotonic()
             try:
                 await loop()
+            except HostFenced:
+                # All loops of this run end with it.
+                raise
             except DatabaseAway as error:
                 self._without_store.add(name)
                 self._failed(name, error)

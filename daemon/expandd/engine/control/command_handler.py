@@ -68,6 +68,7 @@ class CommandHandler:
 
     async def act(self) -> None:
         overtaken = False
+        await self._commands.keep_up()
         for command in await self._store.commands():
             self.heartbeat()
             # A job that moved under the command, or a folder that is away: at the next look the command is still there.

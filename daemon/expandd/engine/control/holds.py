@@ -128,6 +128,18 @@ class Holds:
         for hold in await self._store.holds():
             self._keep(hold)
 
+    async def keep_up(self) -> None:
+        """Know what other hosts have set and lifted."""
+        if not await self._store.holds_changed():
+            return
+        now = {hold.key: hold for hold in await self._store.holds()}
+        for key, hold in tuple(self._standing.items()):
+            if key not in now:
+                self._forget(hold)
+        for hold in now.values():
+            self._keep(hold)
+            self._show(hold)
+
     def show(self, inboxes: frozenset[Path]) -> None:
         """Shut the pauses of what stands for everything and for these, the ones that are served from now on."""
         self._served = inboxes
@@ -144,6 +156,9 @@ class Holds:
 
     async def lift(self, hold: Hold) -> None:
         await self._store.lift(hold)
+        self._forget(hold)
+
+    def _forget(self, hold: Hold) -> None:
         self._standing.pop(hold.key, None)
         if hold.kind is HoldKind.PAUSED and hold.inbox is not None and hold.relative is not None:
             self._paused_files.get(hold.inbox, set()).discard(hold.relative)

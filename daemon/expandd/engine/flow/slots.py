@@ -87,6 +87,9 @@ MOST_FAILING = 2
 MOST_AHEAD = 8
 """Images that are uploaded ahead by default, where there are more workers."""
 
+MOST_CLAIMS = 16
+"""Files that are being claimed at once where several hosts carry the jobs."""
+
 SPOOLED = 8
 """Results that may be in the spool beside two for each worker before nothing more is paid for: a machine that is slower
 than the API must not gather ever more of them."""
@@ -95,14 +98,19 @@ than the API must not gather ever more of them."""
 class AllSlots:
     """The kinds of slots, with one `changed` that is set when any may have been freed.
 
-    `ahead` is for jobs that are claimed and uploaded, `generating` for those at the API, from the paid call
+    `claims` is for jobs whose file is being claimed: they are uploaded `ahead` here, or left to whichever host has
+    time. `ahead` is for jobs that are claimed and uploaded, `generating` for those at the API, from the paid call
     until the result is seen, `downloads` and `deliveries` for what comes after: while either is full nothing more is
     paid for.
     """
 
-    def __init__(self, settings: Settings, *, wake: Callable[[str], None], changed: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, *, wake: Callable[[str], None], changed: asyncio.Event, shared: bool = False
+    ) -> None:
         self._changed = changed
         self.ahead = Slots(0, wake)
+        # What others may carry on must not wait for this host's own uploads.
+        self.claims = Slots(0, wake) if shared else self.ahead
         self.generating = Slots(0, wake)
         self.downloads = Slots(0, wake)
         self.deliveries = Slots(0, wake)
@@ -112,6 +120,8 @@ class AllSlots:
         """Hold as many as the settings say from now on."""
         default = min(settings.workers, MOST_AHEAD)
         self.ahead.most = default if settings.ahead is None else settings.ahead
+        if self.claims is not self.ahead:
+            self.claims.most = MOST_CLAIMS
         self.generating.most = settings.workers
         # One more than there are workers: with a single one, too, an image is generated while another is downloaded.
         self.downloads.most = settings.workers + 1
@@ -120,8 +130,8 @@ class AllSlots:
 
     def take_again(self, job: Job) -> None:
         """Count a job that an earlier run has left at the API, or with a result to download."""
-        slots = self.of(job.state)
-        if slots is not None and slots is not self.ahead:
+        slots = self.of(job)
+        if slots is not None and slots not in {self.claims, self.ahead}:
             slots.take(job.id, by_force=True)
 
     def may_generate(self, job_id: str) -> bool:
@@ -135,6 +145,7 @@ class AllSlots:
         """Let another go on at once where this job has: one is uploaded in its place, or paid for in its place."""
         if job.state is JobState.SUBMITTING:
             self.ahead.give(job.id)
+            self.claims.give(job.id)
             self._changed.set()
         elif job.state in {JobState.RENDERED, JobState.DOWNLOADED}:
             needed = self.downloads if job.state is JobState.RENDERED else self.deliveries
@@ -143,7 +154,7 @@ class AllSlots:
 
     def give(self, job_id: str, *, but: Slots | None = None) -> None:
         """The job needs no slot for now, or only that one."""
-        for slots in (self.ahead, self.generating, self.downloads, self.deliveries):
+        for slots in (self.claims, self.ahead, self.generating, self.downloads, self.deliveries):
             if slots is not but:
                 slots.give(job_id)
         self.freed()
@@ -151,12 +162,16 @@ class AllSlots:
     def freed(self) -> None:
         """Tell those that wait."""
         self.ahead.offer()
+        self.claims.offer()
         if not self._backed_up:
             self.generating.offer()
         self._changed.set()
 
-    def of(self, state: JobState) -> Slots | None:
-        """The kind of slot that a job in this state needs, if any."""
+    def of(self, job: Job) -> Slots | None:
+        """The kind of slot that a job needs, if any."""
+        state = job.state
+        if state is JobState.CLAIMED and not job.epoch:
+            return self.claims
         if state in AHEAD:
             return self.ahead
         if state in GENERATING:
@@ -197,16 +212,17 @@ class SlotKeeping:
             return True
         match job.state:
             case JobState.CLAIMED:
-                return not self._too_many_failing(job, slots.ahead) and slots.ahead.take(job.id)
+                needed = slots.claims if not job.epoch else slots.ahead
+                return not self._too_many_failing(job, needed) and needed.take(job.id)
             case JobState.UPLOADED:
                 granted = not self._too_many_failing(job, slots.generating) and slots.may_generate(job.id)
                 # One that fails alone waits for its next try without keeping others from being uploaded.
                 if not granted and not job.strikes:
                     slots.ahead.take(job.id, by_force=True)
                 return granted
-            case state:
-                needed = slots.of(state)
-                return needed is None or needed.take(job.id, by_force=True)
+            case _:
+                kind = slots.of(job)
+                return kind is None or kind.take(job.id, by_force=True)
 
     def give(self, job_id: str) -> None:
         """The job needs no slot for now, whatever it is."""
@@ -218,7 +234,7 @@ class SlotKeeping:
         if job is None or job.held or job.fault is not None or self._parked(job):
             self._slots.give(job_id)
         else:
-            self._slots.give(job_id, but=self._slots.of(job.state))
+            self._slots.give(job_id, but=self._slots.of(job))
 
     def _too_many_failing(self, job: Job, slots: Slots) -> bool:
         if not job.strikes or slots.holds(job.id):
@@ -259,6 +275,6 @@ class SlotKeeping:
         return 1 + self._slotless(job)
 
     def _slotless(self, job: Job) -> int:
-        slots = self._slots.of(job.state)
+        slots = self._slots.of(job)
         others = (other for other in self._jobs.in_state(job.state) if other.id != job.id and not other.held)
         return sum(slots is not None and not slots.holds(other.id) for other in others)

@@ -21,7 +21,7 @@ from expandd.engine.inbox.candidates import Ready
 from expandd.engine.inbox.inbox import Inbox
 from expandd.engine.job.failures import FaultScope
 from expandd.engine.jobs import Jobs, identity_in
-from expandd.engine.ports import Clock, Emit, Randomness
+from expandd.engine.ports import Clock, Emit, Membership, Randomness
 
 MOST_REJECTS = 16
 """Rejected files on their way to the error folder at once."""
@@ -56,6 +56,7 @@ class Intake:
         *,
         jobs: Jobs,
         slots: Slots,
+        membership: Membership,
         breakers: CircuitBreakers,
         leave: Admission,
         fault_scope: FaultScope,
@@ -69,6 +70,7 @@ class Intake:
         self._emit = emit
         self._jobs = jobs
         self._slots = slots
+        self._membership = membership
         self._breakers = breakers
         self._admission = leave
         self._fault_scope = fault_scope
@@ -113,7 +115,8 @@ class Intake:
 
     async def _claim_next(self) -> bool:
         """Claim one file of the next folder in turn that has one and may; False when none has."""
-        if self._breakers.stopping or not self._slots.spare or self._too_many_troubled():
+        full = not self._slots.spare or self._membership.room == 0
+        if self._breakers.stopping or full or self._too_many_troubled():
             return False
         for _ in range(len(self._turns)):
             inbox = self._turns[0]

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from expandd.domain.backoff import QUIET_HISTORY
 from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
 from expandd.domain.settings import ApiSettings
+from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, CircuitBreakers
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.scheduler import NOW, Turn
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Clock
+from expandd.engine.ports import Api, Clock, JobStore, Membership
 
 QUIET_POLLS = 20
 """Poll intervals without a notification after which /history is asked for the first time."""
@@ -30,6 +31,12 @@ REMEMBERED = 32
 
 MOST_PATIENCE = 8
 """Times `unknown_wait` that a lost answer is watched at most, however long earlier results took."""
+
+
+_MAY_BE_SENT = (
+    "The API shows nothing of this image, but the host that was about to pay for it is not heard of, and may "
+    "still do so. Start expandd there, or say that it is gone for good: `expandd cluster bury HOST`."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,11 @@ class Reconciler:
         clock: Clock,
         error_matching: ErrorMatching,
         settings: ApiSettings,
+        store: JobStore,
+        membership: Membership,
     ) -> None:
+        self._store = store
+        self._membership = membership
         self._jobs = jobs
         self._breakers = breakers
         self._api = api
@@ -106,7 +117,7 @@ class Reconciler:
         if job.held and waited >= RESULT_LIFE:
             return RESULT_LIFE
         over = not job.held and waited >= self._patience()
-        if over and self._nothing_is_ahead(job) and self._nothing_hints_at(job, waited):
+        if over and await self._nothing_is_ahead(job) and self._nothing_hints_at(job, waited):
             return await self._ask(job, last=True)
         due = self._next_question(job)
         if not (job.held or over):
@@ -127,7 +138,15 @@ class Reconciler:
         least = self.settings.unknown_wait
         return max(least, min(max(self._took, default=0.0), MOST_PATIENCE * least))
 
-    def _nothing_is_ahead(self, job: Job) -> bool:
+    async def _sender_is_dead(self, job: Job) -> bool:
+        """Whether the host that was about to send the lost call can do so no more: one that froze may thaw."""
+        if not job.sender or await self._membership.is_dead(job.sender):
+            return True
+        if job.note != _MAY_BE_SENT:
+            await self._jobs.note(job, note=_MAY_BE_SENT)
+        return False
+
+    async def _nothing_is_ahead(self, job: Job) -> bool:
         """Whether every job that was accepted before this one was sent is finished, and has been for long enough.
 
         A slow queue looks just like a lost call. What stood behind others in it began only when they were finished, and
@@ -135,6 +154,9 @@ class Reconciler:
         """
         wait, now = self._waits[job.id], self._clock.monotonic()
         ahead = [self._waited(other) for other in self._jobs.in_state(JobState.ACCEPTED) if _is_earlier(other, job)]
+        elsewhere = await self._store.accepted_elsewhere(job)
+        if elsewhere is not None:
+            ahead.append(max(0.0, self._clock.wall() - elsewhere))
         if ahead:
             self._waits[job.id] = wait = replace(self._waits[job.id], behind=now, queue=max(wait.queue, *ahead))
         return not ahead and now - wait.behind >= max(self._patience(), wait.queue)
@@ -156,7 +178,9 @@ class Reconciler:
         self._waits[job.id] = replace(wait, in_vain=late, asked=wait.asked + 1)
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
-        elif last and history.known and not job.paid and self._waited(job) < RESULT_LIFE:
+        elif last and history.known and not job.paid and waited < RESULT_LIFE:
+            if not await self._sender_is_dead(job):
+                return LOOK
             await self._jobs.move(job, JobState.UPLOADED, note=f"the API has shown that nothing was made; {job.note}")
             # One that fails alone lets others go first: its next call may be lost too.
             return OTHERS_FIRST if job.strikes else NOW

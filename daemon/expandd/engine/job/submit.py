@@ -26,12 +26,12 @@ from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Account
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
-from expandd.engine.flow.scheduler import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, OVER, Turn
 from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.failures import FaultScope, ImageFailures, Step
 from expandd.engine.job.work_folder import RecoveryRecords, WorkFolders
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import Api, Clock, Folders, Images, Spool
+from expandd.engine.ports import Api, Clock, Folders, Images, Membership, Spool
 
 SEVERAL = 3
 """Images that are refused in the same words, with none accepted, after which no image is at fault."""
@@ -114,7 +114,9 @@ class Submitter:
         fault_scope: FaultScope,
         image_failures: ImageFailures,
         refusals: RequestRefusals,
+        membership: Membership,
     ) -> None:
+        self._membership = membership
         self._jobs = jobs
         self._breakers = breakers
         self._api = api
@@ -144,6 +146,9 @@ class Submitter:
             return await self._return_file(job, "the file changed while it was picked up")
         if job.fault is not None:
             raise FileFault(job.fault)
+        if job.epoch == 0 and await self._membership.offer(job):
+            self._jobs.leave(job)
+            return OVER
         if self._breakers.stopping:
             return PAUSE
         turn = await self._deduplicator.settled(job)
@@ -288,6 +293,7 @@ class Submitter:
     async def _generate(self, job: Job) -> Turn:
         try:
             await self._folders.mark(job)
+            self._prove_membership()
         except Exception:
             # Whatever it was: nothing was sent.
             await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
@@ -313,6 +319,11 @@ class Submitter:
         self._refusals.accepted()
         await self._deduplicator.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id, strikes=0))
         return NOW
+
+    def _prove_membership(self) -> None:
+        """Raise Later while other hosts may take this one for dead: they would pay for its job."""
+        if not self._membership.may_send():
+            raise Later("the job database has not answered this host for so long that it must not pay for anything")
 
     async def _upload_again(self, job: Job, why: str) -> Turn:
         if job.uploads >= MOST_UPLOADS:

@@ -6,6 +6,7 @@ call and lies with the file, on another disk: where it says more, the API is ask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from expandd.domain.errors import FolderAway, Later
@@ -26,9 +27,11 @@ MOST_TRIES = 1000
 class Presence:
     """Since when each inbox has been there as it is now, its work folder compared with the jobs."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, leads: Callable[[Path], bool]) -> None:
         self._clock = clock
+        self._leads = leads
         self._since: dict[Path, float] = {}
+        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
 
     def here(self, inbox: Path) -> None:
         """It is there and looked after; until `away` or `anew`."""
@@ -38,8 +41,14 @@ class Presence:
         """It is not there, not ours, not looked after yet, or served no more."""
         self._since.pop(inbox, None)
 
+    def seen(self, inbox: Path, work: tuple[int, int]) -> None:
+        """Its work folder is the one with this identity, also where its files are picked up by another host."""
+        if self._seen.get(inbox, (None, 0.0))[0] != work:
+            self._seen[inbox] = (work, self._clock.monotonic())
+
     def is_settled(self, inbox: Path) -> bool:
-        since = self._since.get(inbox)
+        """Whether it has been there for long enough; where its files are picked up elsewhere, as far as was seen."""
+        since = self._since.get(inbox) if self._leads(inbox) else self._seen.get(inbox, (None, None))[1]
         return since is not None and self._clock.monotonic() - since >= GRACE
 
 
@@ -62,7 +71,9 @@ class WorkFolders:
             raise FolderAway(
                 PauseReason.INBOX_UNAVAILABLE, f"The work folder {printable(work)} is not there. Mount its disk."
             )
-        elsewhere = found[0] != job.source.identity.device and job.attempts < MOST_TRIES
+        self._presence.seen(job.place.inbox, found)
+        # Another host knows the same disk by another number.
+        elsewhere = not job.epoch and found[0] != job.source.identity.device and job.attempts < MOST_TRIES
         if elsewhere and await self._folders.directory_identity(job.work_dir) is None:
             raise Later(f"Another disk than the one that holds the file is mounted at {printable(job.place.inbox)}.")
 

@@ -73,6 +73,9 @@ class SqliteJobStore:
     async def by_image_id(self, image_id: str) -> Job | None:
         return await self._do(lambda database: database.by_image_id(image_id))
 
+    async def accepted_elsewhere(self, job: Job) -> float | None:
+        return await self._do(lambda database: database.accepted_elsewhere(job))
+
     async def reused_from(self, job: Job) -> Job | None:
         return await self._do(lambda database: database.paid_before(job.source.sha256, job.offsets, job.id))
 
@@ -93,6 +96,10 @@ class SqliteJobStore:
 
     async def holds(self) -> Sequence[Hold]:
         return await self._do(Changes.holds)
+
+    async def holds_changed(self) -> bool:
+        """Nobody but this process sets or lifts one."""
+        return False
 
     async def stand(self, command: Hold) -> None:
         await self._do(lambda database: database.stand(command))

@@ -85,6 +85,16 @@ class Queries:
         # The second condition is the index's own: without it SQLite reads the whole table. So are others below.
         return self._first("image_id = ? AND image_id != ''", image_id)
 
+    def accepted_elsewhere(self, job: Job) -> float | None:
+        """When the API took the oldest job of another owner that it works on and that was paid for before this one."""
+        row = self._connection.execute(
+            "SELECT min(changed) FROM jobs WHERE closed = 0 AND held = 0 AND state = 'accepted' AND owner != ? "
+            "AND (SELECT max(at) FROM counted_payments WHERE job = jobs.id) <= ?",
+            (job.owner, job.spent_at or 0.0),
+        ).fetchone()
+        taken: float | None = row[0]
+        return taken
+
     def open_jobs(self, most: int = ALL) -> Sequence[Job]:
         """The oldest open jobs."""
         return self._jobs("closed = 0", most=most)
