@@ -19,7 +19,7 @@ from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
 from expandd.domain.settings import ApiSettings, HotFolder, Settings
 from expandd.engine.engine import Engine
-from expandd.engine.ports import Folders, Ports
+from expandd.engine.ports import Folders, Membership, Ports, SingleHost
 from tests.support.fake_api import FakeApi
 from tests.support.fakes import FakeImages, FixedRandomness, MemoryJobStore, MemorySpool, SilentWatcher, an_image
 from tests.support.manual_clock import ManualClock, at_once, inline
@@ -67,6 +67,7 @@ class Workshop:
         self.api = FakeApi(self.clock)
         self.images = FakeImages()
         self.store = MemoryJobStore()
+        self.membership: Membership = SingleHost()
         self.watcher = SilentWatcher()
         self.recorder = Recorder()
         self.hot = tuple(hot_folder(base / f"hot-{number}", **folder_changes) for number in range(folders))
@@ -91,25 +92,26 @@ class Workshop:
         self._runs += 1
         ports = Ports(
             api=self.api,
-            randomness=FixedRandomness(prefix=f"run-{self._runs:04d}"),
+            randomness=FixedRandomness(prefix=f"{self.membership.owner}run-{self._runs:04d}"),
             clock=self.clock,
             folders=self.folders,
             images=self.images,
             store=self.store,
             spool=self.spool,
             watcher=self.watcher,
+            membership=self.membership,
         )
         self._engine = Engine(self.settings, ports, self.recorder)
         self._running = asyncio.create_task(self._engine.run())
 
     async def crash(self) -> None:
         """The process dies here and now: nothing is wound down. An engine that died of itself is raised."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait({self._running})
-            if not self._running.cancelled():
-                self._running.result()
-            self._running = None
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.wait({running})
+            if not running.cancelled():
+                running.result()
 
     def kill(self) -> None:
         """The process is killed by something that runs inside it; `crash` waits for its end."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import DatabaseAway
+from expandd.domain.errors import DatabaseAway, ExpanddError, HostFenced
 from expandd.domain.events import Event, JobClosed, JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.pauses import PauseReason
@@ -291,10 +291,11 @@ class Engine:
             self.heartbeats.follow(name, heartbeat)
         for job in self.jobs:
             self.scheduler.wake(job.id)
-        async with asyncio.TaskGroup() as tasks:
-            for name, loop, its_beat in self._loops():
-                tasks.create_task(self.supervisor.keep(name, loop, its_beat))
-            self.hot_folders.run_in(tasks)
+        with _alone(HostFenced):
+            async with asyncio.TaskGroup() as tasks:
+                for name, loop, its_beat in self._loops():
+                    tasks.create_task(self.supervisor.keep(name, loop, its_beat))
+                self.hot_folders.run_in(tasks)
 
     def _loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]], Heartbeat | None], ...]:
         """All but the inboxes, by name. None of them ends by itself, and each fails alone."""
@@ -498,6 +499,17 @@ class Engine:
             randomness=out.randomness,
             interval=self._settings.api.poll_interval,
         )
+
+
+@contextlib.contextmanager
+def _alone(kind: type[ExpanddError]) -> Iterator[None]:
+    """Raise an error of this kind as it is, not as one of a group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if (found := group.subgroup(kind)) is None:
+            raise
+        raise found.exceptions[0] from None
 
 
 def _activations(workers: int) -> int:

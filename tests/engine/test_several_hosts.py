@@ -1,0 +1,200 @@
+"""Several hosts share an inbox, an account and a job database; one dies, freezes or is cut off at the worst time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from expandd.domain.errors import HostFenced, OutcomeUnknown
+from expandd.domain.job import JobState
+from expandd.domain.offsets import Offsets
+from tests.support.fake_api import FakeApi, Fate
+from tests.support.fake_cluster import FakeCluster, FakeMembership, SharedJobStore
+from tests.support.fakes import MemorySpool
+from tests.support.manual_clock import ManualClock
+from tests.support.workshop import Workshop
+
+S = JobState
+
+
+class FreezesBeforePaying:
+    """The API as seen from a host that freezes just before it sends a paid call, until it `thaws`."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self._api = api
+        self.thaws = asyncio.Event()
+        self.frozen = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._api, name)
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        self.frozen.set()
+        await self.thaws.wait()
+        return await self._api.generate(image_id, offsets)
+
+
+MakeHost = Callable[[str], Workshop]
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster(ManualClock())
+
+
+@pytest.fixture
+def host(cluster: FakeCluster, ground: Path, make_workshop: Callable[..., Workshop]) -> MakeHost:
+    """Makes a host of the cluster: folders and API are those of all, the spool is its own."""
+    api = FakeApi(cluster.clock)
+
+    def make(owner: str) -> Workshop:
+        workshop = make_workshop(clock=cluster.clock)
+        workshop.api = api
+        workshop.store = SharedJobStore(cluster, owner)
+        workshop.membership = FakeMembership(cluster, owner)
+        spool = ground / f"spool-{owner}"
+        spool.mkdir()
+        workshop.spool = MemorySpool(spool)
+        return workshop
+
+    return make
+
+
+def membership_of(host: Workshop) -> FakeMembership:
+    assert isinstance(host.membership, FakeMembership)
+    return host.membership
+
+
+def is_over(cluster: FakeCluster, images: int) -> Callable[[], bool]:
+    return lambda: sum(job.closed for job in cluster.rows.rows.values()) == images
+
+
+async def reach(cluster: FakeCluster, host: Workshop, state: JobState) -> None:
+    """Until a job of the host is in this state."""
+    owner = host.membership.owner
+    await host.until(lambda: any((job.owner, job.state) == (owner, state) for job in cluster.rows.rows.values()))
+
+
+async def test_hosts_share_the_files_of_one_inbox_and_each_is_paid_for_once(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second = host("a"), host("b")
+    first.start()
+    second.start()
+    for number in range(24):
+        first.drop(f"{number:02}.png")
+    await first.until(is_over(cluster, 24))
+
+    assert len(first.api.paid) == 24
+    assert first.names("outbox") == [f"{number:02}.png" for number in range(24)]
+    assert {job.owner for job in cluster.rows.rows.values()} == {"a", "b"}
+    assert first.in_work() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "missing"), [(S.ACCEPTED, ""), (S.DOWNLOADED, "outbox"), (S.DELIVERED, "done")], ids=str
+)
+async def test_what_a_dead_host_has_begun_is_finished_by_another_for_nothing(
+    cluster: FakeCluster, host: MakeHost, state: JobState, missing: str
+) -> None:
+    first, second = host("a"), host("b")
+    first.start()
+    first.drop("pic.png")
+    await reach(cluster, first, S.ACCEPTED)
+    if missing:
+        directory: Path = getattr(first.hot[0], missing)
+        directory.rename(directory.with_name("away"))
+        await reach(cluster, first, state)
+        directory.with_name("away").rename(directory)
+    await first.crash()
+    second.start()
+    cluster.take_for_dead("a")
+    await second.until(is_over(cluster, 1))
+
+    assert len(first.api.paid) == 1
+    assert second.names("outbox") == ["pic.png"]
+    assert second.names("done") == ["pic.png"]
+
+
+async def frozen_before_paying(cluster: FakeCluster, host: MakeHost) -> tuple[Workshop, Workshop, FreezesBeforePaying]:
+    """A host that froze before it sent a paid call, which another has taken over since."""
+    first, second = host("a"), host("b")
+    api = first.api
+    freezing = FreezesBeforePaying(api)
+    first.api = freezing  # type: ignore[assignment]  # it is one, but for one call
+    first.start()
+    first.drop("pic.png")
+    await first.until(freezing.frozen.is_set)
+    cluster.take_for_dead("a")
+    second.start()
+    await reach(cluster, second, S.UNKNOWN)
+    return first, second, freezing
+
+
+async def test_a_call_that_a_frozen_host_may_still_send_is_not_paid_again_before_it_is_known_to_be_dead(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second, _ = await frozen_before_paying(cluster, host)
+    first.kill()
+    await second.advance(20 * second.settings.api.unknown_wait)
+    assert second.api.paid == []
+    [job] = cluster.rows.rows.values()
+    assert "cluster bury HOST" in job.note
+
+    cluster.proven_dead.add("a")
+    await second.until(is_over(cluster, 1))
+    assert len(second.api.paid) == 1
+
+
+async def test_a_call_that_a_host_sends_after_it_thaws_is_the_only_one(cluster: FakeCluster, host: MakeHost) -> None:
+    first, second, _ = await frozen_before_paying(cluster, host)
+    await second.advance(5 * second.settings.api.unknown_wait)
+    [image_id] = second.api.images
+    offsets = Offsets(left=20, right=20, top=10, bottom=10)
+    sent = asyncio.ensure_future(second.api.generate(image_id, offsets))
+    await second.until(is_over(cluster, 1))
+    await sent
+
+    assert len(second.api.paid) == 1
+    assert second.names("outbox") == ["pic.png"]
+    with pytest.raises(HostFenced):
+        await first.crash()
+
+
+async def test_a_host_that_others_may_take_for_dead_pays_for_nothing(cluster: FakeCluster, host: MakeHost) -> None:
+    first = host("a")
+    membership_of(first).lease_is_over = True
+    first.start()
+    first.drop("pic.png")
+    await reach(cluster, first, S.UPLOADED)
+    await first.advance(60.0)
+    assert first.api.paid == []
+
+    membership_of(first).lease_is_over = False
+    await first.until(is_over(cluster, 1))
+    assert len(first.api.paid) == 1
+
+
+async def test_a_lost_call_is_watched_while_an_earlier_one_of_another_host_is_unfinished(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second = host("a"), host("b")
+    first.api.fates = {"slow.png": Fate(seconds=6 * first.settings.api.unknown_wait)}
+    first.start()
+    first.drop("slow.png")
+    await reach(cluster, first, S.ACCEPTED)
+    # Nobody but the second host carries the next one.
+    membership_of(first).carries = 0
+    first.api.away["generate"] = OutcomeUnknown("the connection was reset")
+    second.start()
+    first.drop("lost.png")
+    await reach(cluster, second, S.UNKNOWN)
+    first.api.heal()
+    await second.advance(4 * second.settings.api.unknown_wait)
+    assert [job.state for job in cluster.rows.rows.values() if job.relative.name == "lost.png"] == [S.UNKNOWN]
+
+    await second.until(is_over(cluster, 2))
+    assert len(first.api.paid_for("lost.png")) == 1
