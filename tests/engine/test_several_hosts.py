@@ -15,7 +15,7 @@ from tests.support.fake_api import FakeApi, Fate
 from tests.support.fake_cluster import FakeCluster, FakeMembership, SharedJobStore
 from tests.support.fakes import MemorySpool
 from tests.support.manual_clock import ManualClock
-from tests.support.workshop import Workshop
+from tests.support.workshop import HOUR, Workshop
 
 S = JobState
 
@@ -196,5 +196,5 @@ async def test_a_lost_call_is_watched_while_an_earlier_one_of_another_host_is_un
     await second.advance(4 * second.settings.api.unknown_wait)
     assert [job.state for job in cluster.rows.rows.values() if job.relative.name == "lost.png"] == [S.UNKNOWN]
 
-    await second.until(is_over(cluster, 2))
+    await second.until(is_over(cluster, 2), within=24 * HOUR)
     assert len(first.api.paid_for("lost.png")) == 1
