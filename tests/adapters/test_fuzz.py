@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from expandd.adapters.api.tokens import Pair, TokenFile
 from expandd.adapters.files import recovery_record
 from expandd.adapters.files.sidecars import sidecar, sidecar_path, text
-from expandd.adapters.store.sqlite.changes import Changes
+from expandd.adapters.store.sql.changes import Changes
+from expandd.adapters.store.sqlite.job_store import SqliteConnection
 from expandd.adapters.store.sqlite.schema import bring_up_to_date
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size
@@ -84,8 +85,8 @@ def _is_text(words: str) -> bool:
 
 
 def _plain(words: str) -> str:
-    """How the job database keeps words of others: half characters escaped."""
-    return words.encode("utf-8", "backslashreplace").decode()
+    """How the job database keeps words of others: half characters and zeros escaped."""
+    return words.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def as_kept(job: Job) -> Job:
@@ -104,7 +105,7 @@ def as_kept(job: Job) -> Job:
 
 @given(jobs())
 def test_any_job_comes_back_from_the_store_as_it_was(job: Job) -> None:
-    with sqlite3.connect(":memory:") as connection:
+    with sqlite3.connect(":memory:", factory=SqliteConnection) as connection:
         connection.row_factory = sqlite3.Row
         bring_up_to_date(connection)
         database = Changes(connection)

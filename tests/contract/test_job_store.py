@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from expandd.adapters.files.recovery_record import read
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.adapters.store.sqlite.reader import write_commands
+from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.adapters.store.sqlite.schema import STEPS, VERSION
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
-from expandd.domain.errors import DatabaseAway, Fault, FaultCode, RowRefused, StaleJob
+from expandd.domain.errors import DatabaseAway, Fault, FaultCode, NameTaken, RowRefused, StaleJob
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Source, Stamp, moved
 from expandd.domain.offsets import Offsets
@@ -650,6 +650,9 @@ async def test_the_fourth_format_is_taken_over_with_every_fact_and_found_by_all_
         old.executescript(FOURTH.read_text())
     with closing(SqliteJobStore(path)) as store, closing(SqliteJobStore(anew)) as new:
         found = [await store.get(job.id) for job in jobs]
+        await new.open_jobs()
+        with closing(sqlite3.connect(anew)) as names_are_shared:
+            names_are_shared.executescript("DROP INDEX open_target; DROP INDEX open_resting")
         for job in jobs:
             await new.add(job)
         again = await store.reused_from(EVERYTHING.with_(id="another"))
@@ -657,7 +660,7 @@ async def test_the_fourth_format_is_taken_over_with_every_fact_and_found_by_all_
 
     assert found == jobs
     assert again == EVERYTHING
-    columns = ", ".join(f'"{row[1]}"' for row in _columns(path) if row[1] != "facts")
+    columns = ", ".join(f'"{row[1]}"' for row in _columns(path) if row[1] not in {"facts", "shares"})
     assert _by_columns(path, columns) == _by_columns(anew, columns)
     assert [(one.verb, one.job_id) for one in commands] == [(Verb.RETRY, "in-failed")]
     assert [one.kind for one in holds] == [HoldKind.PAUSED, HoldKind.AGAIN]
@@ -714,6 +717,41 @@ async def test_a_job_that_is_damaged_is_named_and_another_is_read(
     with pytest.raises(DatabaseAway, match=r"damaged.* job-1"):
         await store.get("job-1")
     assert await store.get("job-2") == a_job("job-2")
+
+
+async def test_the_fifth_format_is_taken_over_with_names_that_two_jobs_have_and_new_ones_are_of_one_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(OLD.with_name("journal_of_format_5.sql").read_text())
+    with closing(SqliteJobStore(path)) as store:
+        first, second = await store.open_jobs()
+        await store.save(first.with_(note="written"), S.DELIVERED)
+        await store.save(second.with_(note="written"), S.DELIVERED)
+        with pytest.raises(NameTaken):
+            await store.add(a_job(target=first.target))
+    with reading(path) as found:
+        assert found is not None
+        assert (first.id, second.id) == ("first", "second")
+        assert found.dismissed() == [(first.place.inbox, Path("/srv/hot/error/a.png"))]
+        assert _by_columns(path, "called")[0][0] == "image.png"
+        assert _by_columns(path, "called")[3][0] == "ärger.png\n/srv/hot/outbox/image.png"
+
+
+async def test_no_two_open_jobs_have_one_path_for_what_they_leave(store: JobStore) -> None:
+    target, resting = Path("/out/image.png"), Path("/done/image.png")
+    await store.add(a_job("0001", target=target, resting=resting))
+    await store.add(a_job("0002"))
+    for changes in ({"target": target}, {"resting": resting}):
+        with pytest.raises(NameTaken):
+            await store.save(a_job("0002", **changes), S.CLAIMED)
+    # One that is over keeps nobody from its names, and what changes of its own is its own.
+    await store.save(a_job("0001", target=target, resting=resting, closed=True), S.CLAIMED)
+    await store.save(a_job("0002", target=target, resting=resting), S.CLAIMED)
+    await store.save(a_job("0002", target=target, resting=resting, note="why"), S.CLAIMED)
+
+    assert await store.get("0002") == a_job("0002", target=target, resting=resting, note="why")
 
 
 OLD_RECORD = json.loads(OLD.with_name("record_of_format_4.json").read_text())

@@ -10,8 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from unicodedata import normalize
 
+from expandd.adapters.store.sql.queries import LedgerLine
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.adapters.store.sqlite.queries import LedgerLine
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat
 from expandd.domain.job import Job, JobState

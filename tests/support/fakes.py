@@ -20,6 +20,7 @@ from expandd.domain.errors import (
     FaultCode,
     Later,
     LookTooLong,
+    NameTaken,
     ReaderDied,
     StaleJob,
 )
@@ -57,6 +58,7 @@ class MemoryJobStore:
         number = await self._write()
         if job.id in self.rows:
             raise DatabaseAway(f"UNIQUE constraint failed: {job.id}")
+        self._prove_names(job)
         self.rows[job.id] = job
         self._lie(number)
 
@@ -65,8 +67,17 @@ class MemoryJobStore:
         row = self.rows.get(job.id)
         if row is None or (row.state, row.owner, row.epoch) != (expected, job.owner, job.epoch):
             raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
+        self._prove_names(job)
         self.rows[job.id] = job
         self._lie(number)
+
+    def _prove_names(self, job: Job) -> None:
+        others = (
+            [] if job.closed else [other for other in self.rows.values() if not other.closed and other.id != job.id]
+        )
+        for name in ("target", "resting"):
+            if getattr(job, name) in {getattr(other, name) for other in others} - {None}:
+                raise NameTaken(f"another job has this name for its {name} already")
 
     async def get(self, job_id: str) -> Job | None:
         self._read()

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from expandd.adapters.store.sqlite.queries import LedgerLine
+from expandd.adapters.store.sql.queries import LedgerLine
 from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import PageSettings

@@ -14,6 +14,7 @@ ExpanddError
 ├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
 ├── DatabaseAway          the job database cannot be written: stop spending, say so
 ├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
+│   └── NameTaken        another open job has this path for its result or its original: choose another
 ├── StaleJob             somebody else moved this job: let go of it
 ├── HostFenced           other hosts have taken this one for dead: all its jobs are theirs, it begins anew
 └── IllegalMove          a bug of ours: loud, never swallowed
@@ -161,6 +162,10 @@ class DatabaseAway(ExpanddError):
 
 class RowRefused(ExpanddError):
     """One change holds what the job database does not take: a number out of range, a key that is there already."""
+
+
+class NameTaken(RowRefused):
+    """Another open job has chosen the same path for its result, or for its original."""
 
 
 class StaleJob(ExpanddError):

@@ -17,7 +17,7 @@ from expandd.adapters.config.load import load, state_dir_of
 from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.locks import holder, number_of
 from expandd.adapters.responsiveness import BRIEF, lying, silent
-from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sql.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode

@@ -141,10 +141,10 @@ def _number(value: object) -> float:
 
 
 def _words(value: object) -> str:
-    """Text that any database takes: half characters, of a broken name or answer, are escaped."""
+    """Text that any database takes: half characters, of a broken name or answer, and zeros are escaped."""
     if not isinstance(value, str):
         raise _wrong(value, "text")
-    return value.encode("utf-8", "backslashreplace").decode()
+    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _path_words(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from expandd.adapters.store.sqlite.queries import HOUR_FORMAT, Hour, LedgerLine
+from expandd.adapters.store.sql.queries import HOUR_FORMAT, Hour, LedgerLine
 from expandd.domain.image import Size
 from expandd.domain.job import Job
 from expandd.domain.offsets import Offsets

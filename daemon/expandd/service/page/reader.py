@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.queries import Hour, LedgerLine, Queries
+from expandd.adapters.store.sql.queries import Hour, LedgerLine, Queries
 from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState

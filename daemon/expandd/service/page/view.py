@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expandd.adapters.store.sqlite.queries import LedgerLine
+from expandd.adapters.store.sql.queries import LedgerLine
 from expandd.domain.commands import Verb
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.queries import Count, Queries
+from expandd.adapters.store.sql.queries import Count, Queries
 from expandd.domain.job import JobState
 from expandd.domain.spending import Spent, Today
 

@@ -12,7 +12,7 @@ from expandd.adapters.files.roots import WORK, Roots
 from expandd.adapters.files.scan import Scanner
 from expandd.adapters.files.sidecars import ERROR_ENDING
 from expandd.adapters.responsiveness import AnsweringRoots, answered
-from expandd.adapters.store.sqlite.queries import Names
+from expandd.adapters.store.sql.queries import Names
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import Blocks, PauseReason

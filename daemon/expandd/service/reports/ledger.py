@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from expandd.adapters.store.sqlite.queries import LedgerLine
+from expandd.adapters.store.sql.queries import LedgerLine
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import JobState

@@ -14,8 +14,8 @@ from pathlib import Path
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
-from expandd.adapters.store.sqlite.queries import ALL as ALL_JOBS
-from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sql.queries import ALL as ALL_JOBS
+from expandd.adapters.store.sql.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind, Verb
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState

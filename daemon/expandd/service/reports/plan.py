@@ -20,7 +20,7 @@ from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import FolderCounter, Scanner
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.responsiveness import AnsweringRoots, silent_roots
-from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sql.queries import Queries
 from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.errors import Later

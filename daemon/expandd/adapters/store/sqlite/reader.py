@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from expandd.adapters.store.sqlite.changes import Changes
-from expandd.adapters.store.sqlite.job_store import open_store
-from expandd.adapters.store.sqlite.queries import Queries
+from expandd.adapters.store.sql.changes import Changes
+from expandd.adapters.store.sql.queries import Queries
+from expandd.adapters.store.sqlite.job_store import SqliteConnection, open_store
 from expandd.adapters.store.sqlite.schema import VERSION, version
 from expandd.domain.commands import Command
 from expandd.domain.errors import DatabaseAway
@@ -22,7 +22,7 @@ def reading(path: Path) -> Iterator[Queries | None]:
         yield None
         return
     try:
-        connection = sqlite3.connect(path, timeout=5.0)
+        connection = sqlite3.connect(path, timeout=5.0, factory=SqliteConnection)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA query_only = ON")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expandd.adapters.store.earlier_jobs import facts_of_columns
+from expandd.adapters.store.sql.rows import called
 from expandd.domain.errors import DatabaseAway
 
 # Paths are bytes: a file name need not be text. Inodes are text: they may need all 64 bits, unsigned.
@@ -196,19 +197,46 @@ CREATE INDEX differing_jobs ON jobs (id) WHERE differs = 1;
 CREATE INDEX duplicates_paid ON jobs (changed) WHERE duplicate_of != '';
 """
 
+# No two open jobs have one path for their results, or their originals. `shares` are those of earlier times that do, all
+# but the first of them. `called` is what people look for by name.
+_SIXTH = """
+ALTER TABLE jobs ADD COLUMN dismissed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN called TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN shares INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET called = called(relative, target);
+UPDATE jobs SET dismissed = 1 WHERE state = 'failed' AND CASE WHEN json_valid(facts) THEN facts ->> '$.dismissed' END;
+UPDATE jobs SET shares = 1 WHERE closed = 0 AND (
+    target IS NOT NULL AND id NOT IN (
+        SELECT min(id) FROM jobs WHERE closed = 0 AND target IS NOT NULL GROUP BY target
+    ) OR resting IS NOT NULL AND id NOT IN (
+        SELECT min(id) FROM jobs WHERE closed = 0 AND resting IS NOT NULL GROUP BY resting
+    )
+);
+CREATE UNIQUE INDEX open_target ON jobs (target) WHERE closed = 0 AND shares = 0 AND target IS NOT NULL;
+CREATE UNIQUE INDEX open_resting ON jobs (resting) WHERE closed = 0 AND shares = 0 AND resting IS NOT NULL;
+CREATE INDEX paying ON jobs (sha256) WHERE closed = 0
+    AND state IN ('submitting', 'accepted', 'unknown', 'rendered', 'downloaded', 'delivered');
+DROP INDEX payments_at;
+CREATE INDEX counted_at ON payments (at) WHERE outcome IN ('sent', 'taken');
+CREATE INDEX counted_of_inbox ON payments (inbox, at) WHERE outcome IN ('sent', 'taken');
+"""
+
 # Made anew after the last step, as they read what all of them left. In `job_lines` a paid call counts on the day it was
 # begun, everything else on the day the job was over.
 _VIEWS = """
-CREATE VIEW counted_payments AS SELECT job, inbox, at FROM payments WHERE outcome IN ('sent', 'taken');
+CREATE VIEW counted_payments AS
+    SELECT job, inbox, at, date(at, 'unixepoch', 'localtime') AS day FROM payments WHERE outcome IN ('sent', 'taken');
 CREATE VIEW whole_jobs AS
     SELECT jobs.*, (
         SELECT json_group_array(json_object('number', number, 'at', at, 'outcome', outcome))
         FROM payments WHERE job = jobs.id
-    ) AS payments
+    ) AS payments, CAST(inbox || x'2F' || relative AS BLOB) AS path
     FROM jobs;
+CREATE VIEW hours AS
+    SELECT changed, state, strftime('%Y-%m-%d %H', changed, 'unixepoch', 'localtime') AS hour
+    FROM jobs WHERE closed = 1;
 CREATE VIEW job_lines AS
-    SELECT job AS id, inbox, date(at, 'unixepoch', 'localtime') AS day,
-           1 AS paid, 0 AS delivered, 0 AS failed, 0 AS unknown, 0 AS saved
+    SELECT job AS id, inbox, day, 1 AS paid, 0 AS delivered, 0 AS failed, 0 AS unknown, 0 AS saved
     FROM counted_payments
     UNION ALL
     SELECT id, inbox, date(changed, 'unixepoch', 'localtime'), 0, state = 'done' AND target IS NOT NULL,
@@ -221,6 +249,7 @@ CREATE VIEW ledger_lines AS
 """
 
 _NO_VIEWS = """
+DROP VIEW IF EXISTS hours;
 DROP VIEW IF EXISTS ledger_lines;
 DROP VIEW IF EXISTS job_lines;
 DROP VIEW IF EXISTS whole_jobs;
@@ -243,6 +272,11 @@ def _into_the_fifth(connection: sqlite3.Connection) -> None:
     _run(connection, _INDEXES_OF_THE_FIFTH)
 
 
+def _into_the_sixth(connection: sqlite3.Connection) -> None:
+    connection.create_function("called", 2, called, deterministic=True)
+    _run(connection, _SIXTH)
+
+
 def _facts(row: dict[str, Any]) -> str:
     try:
         return json.dumps(facts_of_columns(row))
@@ -254,6 +288,7 @@ def _facts(row: dict[str, Any]) -> str:
 STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     *(partial(_run, statements=statements) for statements in (_FIRST, _SECOND, _THIRD, _FOURTH)),
     _into_the_fifth,
+    _into_the_sixth,
 )
 """What leads from each version to the next."""
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from expandd.adapters.store.sqlite.rows import command_of, from_row, hold_of, maybe_bytes
+from expandd.adapters.store.sql.connection import Statements
+from expandd.adapters.store.sql.rows import called, command_of, from_row, hold_of, maybe_bytes
 from expandd.domain.commands import Command, Hold
 from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.spending import Spent, Today
 
-ALL = -1
+ALL = 2**62
 """As many as there are."""
 
 
@@ -69,9 +67,9 @@ class Hour:
 
 
 class Queries:
-    """Reads over a connection. A job that is damaged raises DatabaseAway, and a database that fails sqlite3.Error."""
+    """Reads over a connection. Raises DatabaseAway for a damaged job, and what the failures of the database are."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Statements) -> None:
         self._connection = connection
 
     # --- jobs ---
@@ -124,22 +122,21 @@ class Queries:
         done = state is JobState.DONE
         where = "closed = 1 AND state = 'done' AND target IS NOT NULL" if done else "closed = 1 AND state = 'failed'"
         values: tuple[str, ...] = ()
-        if name.isascii() and name:
-            where += " AND instr(lower(CAST(relative || x'0A' || ifnull(target, '') AS TEXT)), ?)"
-            values = (name.lower(),)
-        elif name:
-            self._connection.create_function("called", 2, partial(_called, _folded(name)), deterministic=True)
-            where += " AND called(relative, target)"
+        if name:
+            where += " AND called LIKE ? ESCAPE '!'"
+            values = (f"%{_literally(called(os.fsencode(name)))}%",)
         return self._jobs(where, *values, order="changed DESC, id DESC" if done else "id DESC", most=most, skip=skip)
 
     def dismissed(self) -> Sequence[tuple[Path, Path]]:
         """The inbox and the resting place of each error that a person has dismissed, where no younger one lies."""
         rows = self._connection.execute(
             # By the index of errors: the plus keeps SQLite from reading all that is over.
-            "SELECT max(id), inbox, resting, facts ->> '$.dismissed' AS seen FROM jobs "
-            "WHERE state = 'failed' AND +closed = 1 AND resting IS NOT NULL GROUP BY resting HAVING seen"
+            "SELECT inbox, resting FROM ("
+            "SELECT inbox, resting, dismissed, row_number() OVER (PARTITION BY resting ORDER BY id DESC) AS age "
+            "FROM jobs WHERE state = 'failed' AND +closed = 1 AND resting IS NOT NULL) AS errors "
+            "WHERE age = 1 AND dismissed = 1"
         )
-        return [(Path(os.fsdecode(row[1])), Path(os.fsdecode(row[2]))) for row in rows]
+        return [(Path(os.fsdecode(row[0])), Path(os.fsdecode(row[1]))) for row in rows]
 
     def done_in(self, inbox: Path | None) -> Sequence[Job]:
         """All jobs of one inbox, or of all, that are done and whose original was kept, oldest first."""
@@ -178,14 +175,13 @@ class Queries:
             f"(image_id != '' AND image_id IN ({_marks(ids)}))",
             f"target IN ({_marks(paths)})",
             f"resting IN ({_marks(paths)})",
-            # Joined, they are text to SQLite until they are said to be bytes.
-            f"CAST(inbox || x'2F' || relative AS BLOB) IN ({_marks(paths)})",
+            f"path IN ({_marks(paths)})",
             f"relative IN ({_marks(tails)})",
         ]
         values: list[str | bytes | int] = [*ids, *ids, *paths, *paths, *paths, *tails]
         for tail in tails:
-            ways += [f"substr({column}, ?) = ?" for column in ("relative", "target", "resting")]
-            values += [-len(tail) - 1, b"/" + tail] * 3
+            ways += [f"substr({name}, length({name}) - ?) = ?" for name in ("relative", "target", "resting")]
+            values += [len(tail), b"/" + tail] * 3
         return self._jobs(" OR ".join(ways), *values, order="id DESC", most=most)
 
     def _first(self, where: str, *values: str | bytes | int | None) -> Job | None:
@@ -213,7 +209,7 @@ class Queries:
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by inbox and day."""
         rows = self._connection.execute(
-            "SELECT inbox, date(at, 'unixepoch', 'localtime') AS day, count(*) FROM counted_payments "
+            "SELECT inbox, day, count(*) FROM counted_payments "
             "WHERE at >= ? GROUP BY inbox, day "
             "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0",
             (today.month_began, f"{today.month}-01"),
@@ -250,9 +246,9 @@ class Queries:
     def hours(self, since: float) -> Sequence[Hour]:
         """The hours since `since` (epoch seconds) in which jobs ended, in order."""
         rows = self._connection.execute(
-            "SELECT strftime(?, changed, 'unixepoch', 'localtime') AS hour, sum(state = 'done'), sum(state = 'failed') "
-            "FROM jobs WHERE closed = 1 AND changed >= ? GROUP BY hour ORDER BY hour",
-            (HOUR_FORMAT, since),
+            "SELECT hour, count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'failed') "
+            "FROM hours WHERE changed >= ? GROUP BY hour ORDER BY hour",
+            (since,),
         )
         return [Hour(begins=row[0], done=row[1], failed=row[2]) for row in rows]
 
@@ -267,14 +263,11 @@ class Queries:
         return [hold_of(row) for row in self._connection.execute("SELECT * FROM holds ORDER BY at")]
 
 
-def _called(part: str, *paths: bytes | None) -> bool:
-    return any(part in _folded(os.fsdecode(path)) for path in paths if path is not None)
-
-
-def _folded(name: str) -> str:
-    """A name as people compare them: small letters, each accent in one piece however a disk writes it."""
-    return unicodedata.normalize("NFC", name).casefold()
+def _literally(part: str) -> str:
+    """A part of a name for LIKE, none of whose letters stands for others."""
+    return "".join(f"!{letter}" if letter in "!%_" else letter for letter in part)
 
 
 def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
+    # Not all databases take an empty list.
+    return ", ".join("?" * len(values)) or "NULL"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
+import unicodedata
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from expandd.adapters.json_text import parsed_json
 from expandd.adapters.store.job_json import from_json, to_json
+from expandd.adapters.store.sql.connection import Row
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.job import Job
@@ -29,8 +30,8 @@ def to_row(job: Job) -> dict[str, Any]:
     return {
         "id": facts["id"],
         "state": facts["state"],
-        "closed": facts["closed"],
-        "held": facts["held"],
+        "closed": int(job.closed),
+        "held": int(job.held),
         "owner": facts["owner"],
         "epoch": facts["epoch"],
         "inbox": os.fsencode(job.place.inbox),
@@ -43,15 +44,17 @@ def to_row(job: Job) -> dict[str, Any]:
         "left": job.offsets.left,
         "right": job.offsets.right,
         "image_id": facts["image_id"],
-        "differs": None if job.final is None else job.final.differs,
+        "differs": None if job.final is None else int(job.final.differs),
+        "dismissed": int(job.dismissed),
         "reused_from": facts["reused_from"],
         "duplicate_of": facts["duplicate_of"],
+        "called": called(os.fsencode(job.relative), maybe_bytes(job.target)),
         "changed": job.stamps[-1].at if job.stamps else 0.0,
         "facts": json.dumps(facts, separators=(",", ":")),
     }
 
 
-def from_row(row: sqlite3.Row) -> Job:
+def from_row(row: Row) -> Job:
     """The job of a row of `whole_jobs`. Raises DatabaseAway for one that is damaged."""
     try:
         payments = sorted(parsed_json(row["payments"]), key=itemgetter("number"))
@@ -60,7 +63,7 @@ def from_row(row: sqlite3.Row) -> Job:
         raise DatabaseAway(f"The job database holds a damaged job, {row['id']} ({error}).") from error
 
 
-def command_of(row: sqlite3.Row) -> Command:
+def command_of(row: Row) -> Command:
     return Command(
         verb=Verb(row["verb"]),
         at=row["at"],
@@ -81,7 +84,7 @@ def command_row(command: Command) -> dict[str, Any]:
     }
 
 
-def hold_of(row: sqlite3.Row) -> Hold:
+def hold_of(row: Row) -> Hold:
     return Hold(
         kind=HoldKind(row["kind"]),
         at=row["at"],
@@ -100,6 +103,13 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "relative": maybe_bytes(hold.relative) or b"",
         "sha256": hold.sha256,
     }
+
+
+def called(*names: bytes | None) -> str:
+    """Names, a line each, as people compare them: small letters, each accent in one piece however a disk writes it."""
+    # No database takes bytes that are no text as such.
+    lines = "\n".join(name.decode("utf-8", "replace") for name in names if name is not None)
+    return unicodedata.normalize("NFC", lines).casefold()
 
 
 def maybe_bytes(path: Path | None) -> bytes | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from expandd.adapters.store.sqlite.queries import Queries
-from expandd.adapters.store.sqlite.rows import command_row, hold_row, to_row
+from expandd.adapters.store.sql.queries import Queries
+from expandd.adapters.store.sql.rows import command_row, hold_row, to_row
 from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import StaleJob
 from expandd.domain.job import Job, JobState
 
 
 class Changes(Queries):
-    """Writes over a connection, within the transaction of its caller. Raises sqlite3.Error."""
+    """Writes over a connection, within the transaction of its caller. Raises what the database's failures are."""
 
     def add(self, job: Job) -> None:
         """Write down a new job. Raises RowRefused for a value that could not be read back."""
@@ -33,10 +33,13 @@ class Changes(Queries):
 
     def _write_payments(self, job: Job) -> None:
         """New ones, and what has become of the old ones. None goes away."""
+        if not job.payments:
+            return
         inbox = os.fsencode(job.place.inbox)
         self._connection.executemany(
             "INSERT INTO payments (job, number, inbox, at, outcome) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET outcome = excluded.outcome WHERE outcome != excluded.outcome",
+            "ON CONFLICT (job, number) DO UPDATE SET outcome = excluded.outcome "
+            "WHERE payments.outcome != excluded.outcome",
             [(job.id, number, inbox, paid.at, paid.outcome.value) for number, paid in enumerate(job.payments)],
         )
 
@@ -45,8 +48,9 @@ class Changes(Queries):
         self._connection.execute(
             "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
             "FROM job_lines JOIN jobs USING (id, inbox) WHERE jobs.closed = 1 AND jobs.changed < ? GROUP BY inbox, day "
-            "ON CONFLICT DO UPDATE SET paid = paid + excluded.paid, delivered = delivered + excluded.delivered, "
-            "failed = failed + excluded.failed, unknown = unknown + excluded.unknown, saved = saved + excluded.saved",
+            "ON CONFLICT (inbox, day) DO UPDATE SET paid = ledger.paid + excluded.paid, "
+            "delivered = ledger.delivered + excluded.delivered, failed = ledger.failed + excluded.failed, "
+            "unknown = ledger.unknown + excluded.unknown, saved = ledger.saved + excluded.saved",
             (before,),
         )
         self._connection.execute(
@@ -63,7 +67,9 @@ class Changes(Queries):
 
     def stand(self, hold: Hold) -> None:
         """Write down a hold; one of this kind about the same thing gets its age."""
-        self._insert("holds", hold_row(hold), instead="OR REPLACE ")
+        self._insert(
+            "holds", hold_row(hold), " ON CONFLICT (kind, inbox, relative, sha256) DO UPDATE SET at = excluded.at"
+        )
 
     def lift(self, hold: Hold) -> None:
         self._connection.execute(
@@ -71,8 +77,8 @@ class Changes(Queries):
             hold_row(hold),
         )
 
-    def _insert(self, table: str, row: dict[str, Any], *, instead: str = "") -> None:
+    def _insert(self, table: str, row: dict[str, Any], otherwise: str = "") -> None:
         # "left" and "right" are words of SQL.
         names, values = ", ".join(f'"{name}"' for name in row), ", ".join(f":{name}" for name in row)
-        query = f"INSERT {instead}INTO {table} ({names}) VALUES ({values})"  # noqa: S608 - of our own names alone
+        query = f"INSERT INTO {table} ({names}) VALUES ({values}){otherwise}"  # noqa: S608 - of our own names alone
         self._connection.execute(query, row)

@@ -1,0 +1,225 @@
+"""The job database in one writer thread that commits in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from expandd.adapters.bulkheads import begun
+from expandd.adapters.store.sql.changes import Changes
+from expandd.adapters.store.sql.connection import Connection, Database
+from expandd.domain.commands import Command, Hold
+from expandd.domain.errors import DatabaseAway
+from expandd.domain.job import Job, JobState
+from expandd.domain.spending import Spent, Today
+
+T = TypeVar("T")
+
+TRIES = 4
+"""Of what others are in the way of: for the last time it is told to the asker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A piece of work for the writer thread, and where its outcome goes."""
+
+    work: Callable[[Changes], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+    def tell(self, outcome: object, error: BaseException | None) -> None:
+        def settle() -> None:
+            if self.future.cancelled():
+                return
+            if error is None:
+                self.future.set_result(outcome)
+            else:
+                self.future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(settle)
+
+
+class SqlJobStore:
+    """A write that returned survives a power cut. Close it to end its thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self._requests: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        try:
+            self._thread = begun(self._serve, name="store")
+        except OSError as error:
+            raise DatabaseAway(f"The job database cannot be opened: {error.strerror}.") from error
+
+    async def add(self, job: Job) -> None:
+        await self._do(lambda database: database.add(job))
+
+    async def save(self, job: Job, expected: JobState) -> None:
+        await self._do(lambda database: database.save(job, expected))
+
+    async def get(self, job_id: str) -> Job | None:
+        return await self._do(lambda database: database.job(job_id))
+
+    async def open_jobs(self) -> Sequence[Job]:
+        return await self._do(Changes.open_jobs)
+
+    async def by_image_id(self, image_id: str) -> Job | None:
+        return await self._do(lambda database: database.by_image_id(image_id))
+
+    async def accepted_elsewhere(self, job: Job) -> float | None:
+        return await self._do(lambda database: database.accepted_elsewhere(job))
+
+    async def reused_from(self, job: Job) -> Job | None:
+        return await self._do(lambda database: database.paid_before(job.source.sha256, job.offsets, job.id))
+
+    async def paid_here(self, job: Job) -> Job | None:
+        return await self._do(lambda database: database.paid_here(job))
+
+    async def failed(self, inbox: Path | None) -> Sequence[Job]:
+        return await self._do(lambda database: database.failed_in(inbox))
+
+    async def spent(self, today: Today) -> Sequence[Spent]:
+        return await self._do(lambda database: database.spent(today))
+
+    async def commands(self) -> Sequence[Command]:
+        return await self._do(Changes.commands)
+
+    async def carried_out(self, command: Command) -> None:
+        await self._do(lambda database: database.forget(command))
+
+    async def holds(self) -> Sequence[Hold]:
+        return await self._do(Changes.holds)
+
+    async def holds_changed(self) -> bool:
+        """Nobody but this process sets or lifts one."""
+        return False
+
+    async def stand(self, command: Hold) -> None:
+        await self._do(lambda database: database.stand(command))
+
+    async def lift(self, command: Hold) -> None:
+        await self._do(lambda database: database.lift(command))
+
+    async def prune(self, before: float) -> int:
+        return await self._do(lambda database: database.prune(before))
+
+    def close(self) -> None:
+        """Finish what was asked for, then end the thread."""
+        self._requests.put(None)
+        self._thread.join()
+
+    async def _do(self, work: Callable[[Changes], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._requests.put(_Write(work, loop, future))
+        # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
+        return await asyncio.shield(future)
+
+    def _serve(self) -> None:
+        closing = False
+        while not closing:
+            group = self._next_group()
+            closing = group[-1] is None
+            requests = [request for request in group if request is not None]
+            try:
+                self._commit(requests)
+            except Exception as error:  # noqa: BLE001 - whatever it is, each write hears of it, and the thread lives on
+                self._tell_away(requests, error)
+        self._let_go()
+
+    def _next_group(self) -> list[_Write | None]:
+        """All that is asked for by now, at least one; a None ends it."""
+        group = [self._requests.get()]
+        while group[-1] is not None and not self._requests.empty():
+            group.append(self._requests.get())
+        return group
+
+    def _commit(self, requests: Sequence[_Write]) -> None:
+        """All wishes in one transaction. Where that fails each has one of its own: a failure is told to nobody else."""
+        try:
+            outcomes = self._transacted(requests)
+        except self._database.failures:
+            # Without a database each of them would wait in vain.
+            if len(requests) == 1 or self._connection is None or self._connection.lost:
+                raise
+            for request in requests:
+                self._commit_alone(request)
+            return
+        for request, outcome, failure in outcomes:
+            request.tell(outcome, failure)
+
+    def _commit_alone(self, request: _Write) -> None:
+        try:
+            self._commit([request])
+        except self._database.failures as error:
+            self._tell_away([request], error)
+
+    def _tell_away(self, requests: Sequence[_Write], error: Exception) -> None:
+        for request in requests:
+            away = self._database.away(error)
+            away.__cause__ = error
+            request.tell(None, away)
+
+    def _transacted(self, requests: Sequence[_Write]) -> list[tuple[_Write, object, BaseException | None]]:
+        for left in reversed(range(TRIES)):
+            try:
+                return self._tried(self._begun(), requests)
+            except self._database.failures as error:
+                if not left or not self._database.may_pass(error):
+                    raise
+        raise AssertionError
+
+    def _begun(self) -> Connection:
+        """A connection in a transaction: a new one where that of before was lost."""
+        if self._connection is not None:
+            try:
+                self._connection.execute(self._database.begin)
+            except self._database.failures:
+                if not self._connection.lost:
+                    raise
+            else:
+                return self._connection
+        self._let_go()
+        self._connection = self._database.connected()
+        self._connection.execute(self._database.begin)
+        return self._connection
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _tried(
+        self, connection: Connection, requests: Sequence[_Write]
+    ) -> list[tuple[_Write, object, BaseException | None]]:
+        try:
+            outcomes = [(request, *self._outcome(connection, request)) for request in requests]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _outcome(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
+        """What one wish comes to. One that is stale or cannot be written changes nothing; a failing disk raises."""
+        connection.execute("SAVEPOINT wish")
+        outcome: object = None
+        failure: BaseException | None = None
+        try:
+            outcome = request.work(Changes(connection))
+        except Exception as error:
+            failure = self._database.refusal(error)
+            if failure is None and isinstance(error, self._database.failures):
+                raise
+            if failure is None:
+                failure = error
+            else:
+                failure.__cause__ = error
+            connection.execute("ROLLBACK TO wish")
+        connection.execute("RELEASE wish")
+        return outcome, failure
