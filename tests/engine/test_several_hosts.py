@@ -13,7 +13,7 @@ from expandd.domain.job import JobState
 from expandd.domain.offsets import Offsets
 from tests.support.fake_api import FakeApi, Fate
 from tests.support.fake_cluster import FakeCluster, FakeMembership, SharedJobStore
-from tests.support.fakes import MemorySpool
+from tests.support.fakes import MemorySpool, an_image
 from tests.support.manual_clock import ManualClock
 from tests.support.workshop import HOUR, Workshop
 
@@ -92,6 +92,21 @@ async def test_hosts_share_the_files_of_one_inbox_and_each_is_paid_for_once(
     assert first.names("outbox") == [f"{number:02}.png" for number in range(24)]
     assert {job.owner for job in cluster.rows.rows.values()} == {"a", "b"}
     assert first.in_work() == []
+
+
+async def test_two_hosts_never_choose_one_name_for_their_results(cluster: FakeCluster, host: MakeHost) -> None:
+    first, second = host("a"), host("b")
+    membership_of(first).carries = membership_of(second).carries = 1
+    first.start()
+    second.start()
+    # One result's name, from two files of equal bytes: each could take the other's result for its own.
+    content = an_image(note="the same bytes")
+    first.drop("pic.png", content)
+    first.drop("pic.jpg", content)
+    await first.until(is_over(cluster, 2))
+
+    assert {job.owner for job in cluster.rows.rows.values()} == {"a", "b"}
+    assert len(first.names("outbox")) == 2
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 
-from expandd.domain.errors import AccountAway, Later, SpoolDamaged
+from expandd.domain.errors import AccountAway, Later, NameTaken, SpoolDamaged
 from expandd.domain.job import Job, JobState, Result
 from expandd.domain.naming import result_name
 from expandd.domain.settings import Originals
@@ -179,18 +179,24 @@ class Delivery:
             size=result.size,
             preset=job.place.preset_name,
         )
-        # One by one for each folder: what hangs in one must not hold up the others.
-        async with self._choosing[job.place.outbox]:
-            taken = frozenset(other.target for other in self._jobs if other.target is not None)
-            target = await self._folders.free_name(job.place.outbox, job.relative.with_name(name), taken)
-            await self._jobs.note(job, target=target)
-        return target
+        chosen = await self._chosen(job, "target", job.place.outbox, job.relative.with_name(name))
+        assert chosen.target is not None, "it has just been chosen"
+        return chosen.target
 
     async def _choose_resting(self, job: Job, directory: Path) -> Job:
+        return await self._chosen(job, "resting", directory, job.relative)
+
+    async def _chosen(self, job: Job, what: str, directory: Path, relative: Path) -> Job:
+        """The job with a free path below the directory written down, which no other open job of any host has."""
+        # One by one for each folder: what hangs in one must not hold up the others.
         async with self._choosing[directory]:
-            taken = frozenset(other.resting for other in self._jobs if other.resting is not None)
-            resting = await self._folders.free_name(directory, job.relative, taken)
-            return await self._jobs.note(job, resting=resting)
+            taken = {path for path in (getattr(other, what) for other in self._jobs) if path is not None}
+            while True:
+                path = await self._folders.free_name(directory, relative, frozenset(taken))
+                try:
+                    return await self._jobs.note(job, **{what: path})
+                except NameTaken:
+                    taken.add(path)
 
     async def _acknowledge(self, job: Job) -> None:
         """Delete our notifications, last of all. A failure is tried again; in the end they expire by themselves."""
