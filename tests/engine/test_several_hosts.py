@@ -179,6 +179,28 @@ async def test_a_call_that_a_host_sends_after_it_thaws_is_the_only_one(cluster: 
         await first.crash()
 
 
+async def test_a_pause_file_stops_what_other_hosts_than_the_one_that_scans_have_taken(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second = host("a"), host("b")
+    first.start()
+    await first.advance(1.0)
+    membership_of(first).carries = 0
+    membership_of(second).lease_is_over = True
+    second.start()
+    first.drop("pic.png")
+    await reach(cluster, second, S.UPLOADED)
+    first.drop("PAUSE", b"")
+    await second.advance(10.0)
+    membership_of(second).lease_is_over = False
+    await second.advance(120.0)
+    assert second.api.paid == []
+
+    (first.hot[0].inbox / "PAUSE").unlink()
+    await second.until(is_over(cluster, 1))
+    assert len(second.api.paid) == 1
+
+
 async def test_a_host_that_others_may_take_for_dead_pays_for_nothing(cluster: FakeCluster, host: MakeHost) -> None:
     first = host("a")
     membership_of(first).lease_is_over = True

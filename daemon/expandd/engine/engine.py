@@ -29,7 +29,7 @@ from expandd.engine.inbox.hot_folders import HotFolders
 from expandd.engine.inbox.inbox import Emptied, Inbox, LookAfter
 from expandd.engine.inbox.intake import Intake
 from expandd.engine.inbox.settle import BurstGuard, Reject, Settler
-from expandd.engine.inbox.watch import InboxWatch, PauseFile, tick
+from expandd.engine.inbox.watch import InboxWatch, PauseFile, PausesElsewhere, tick
 from expandd.engine.janitor import Janitor
 from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.deliver import Delivery
@@ -277,6 +277,12 @@ class Engine:
         self.hot_folders = HotFolders(
             make=self._inbox, intake=self.intake, heartbeats=self.heartbeats, supervisor=self.supervisor
         )
+        self._pauses_elsewhere = PausesElsewhere(
+            folders=ports.folders,
+            clock=ports.clock,
+            pause_of=lambda inbox: self.breakers.pauses.at(inbox, Cause.FILE),
+            inboxes=lambda: [one for one in self.jobs.tally.inboxes() if not ports.membership.leads(one)],
+        )
         self._serve_led()
 
     async def run(self) -> None:
@@ -311,6 +317,7 @@ class Engine:
             ("decoders", self._parts.decoders.run, None),
             ("probes", self._parts.probing.run, None),
             ("membership", self._share, None),
+            *((("pauses", self._pauses_elsewhere.run, None),) if self._ports.membership.room is not None else ()),
         )
 
     async def _share(self) -> None:
@@ -319,6 +326,8 @@ class Engine:
     async def _carry(self, job: Job) -> None:
         """Go on with a job that is this host's from now on, and return when another one may come in its place."""
         self.recovery.take_over(job)
+        if not self._ports.membership.leads(job.place.inbox):
+            await self._pauses_elsewhere.look(job.place.inbox)
         # Before its first step: what people have ordered since it was claimed.
         with contextlib.suppress(DatabaseAway):
             await self.command_handler.act()

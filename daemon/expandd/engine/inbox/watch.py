@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,36 @@ POLL = 2.0
 
 DUTY = 20
 """A scan that takes long is repeated only after this many times its length."""
+
+
+class PausesElsewhere:
+    """Looks for what pauses the inboxes whose files another host picks up, while this host has unpaid jobs of theirs."""
+
+    def __init__(
+        self,
+        *,
+        folders: Folders,
+        clock: Clock,
+        pause_of: Callable[[Path], Pause],
+        inboxes: Callable[[], Iterable[Path]],
+    ) -> None:
+        self._folders = folders
+        self._clock = clock
+        self._pause_of = pause_of
+        self._inboxes = inboxes
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            for inbox in frozenset(self._inboxes()):
+                await self.look(inbox)
+            await self._clock.sleep(TICK)
+
+    async def look(self, inbox: Path) -> None:
+        """Look once; an inbox that is away is waited for by each job's own step."""
+        with contextlib.suppress(FolderAway):
+            await PauseFile(inbox, folders=self._folders, pause=self._pause_of(inbox)).look()
+
 
 REWATCH = 60.0
 """Seconds until a watch that the system refused is asked for again."""
