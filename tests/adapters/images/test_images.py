@@ -506,6 +506,11 @@ class TestChildren:
         assert own.resting == ready
         assert len(ready) == 1
 
+    async def test_an_image_waits_for_the_child_that_is_being_started(self, own: PillowImages, tmp_path: Path) -> None:
+        own.expect()
+        await own.examine(written(tmp_path, an_image()))
+        assert len(own.resting) == 1
+
     async def test_a_child_that_was_expected_for_nothing_ends_as_well(self) -> None:
         images = PillowImages()
         images.expect()

@@ -94,6 +94,7 @@ class PillowImages:
         self._resting: list[Child] = []
         self._ending: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
+        self._is_awaited = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,6 +122,7 @@ class PillowImages:
         """Have a child ready for an image that will be looked into before a child at rest is ended."""
         if not self._resting and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
+            self._is_awaited = False
 
     async def prove(self) -> Ready:
         """Start a child, and say what it can decode behind which walls. Raises DecoderAway."""
@@ -251,12 +253,23 @@ class PillowImages:
         return answer
 
     async def _ask_one(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
-        async with self._shares[self._mount_of(path)].place() as ends, self._places:
-            try:
-                return await self._ask_child(request, files, ends, self._resting.pop() if self._resting else None)
-            except ChildDied:
-                # It may have died before, or of a passing want. One that has seen no other file tells.
-                return await self._ask_again(request, files, ends)
+        async with self._shares[self._mount_of(path)].place() as ends:
+            await self._expected()
+            async with self._places:
+                return await self._ask_any(request, files, ends)
+
+    async def _expected(self) -> None:
+        """Wait for the child that is being started, unless another image does."""
+        if self._starting is not None and not self._resting and not self._is_awaited:
+            self._is_awaited = True
+            await asyncio.wait({self._starting})
+
+    async def _ask_any(self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]]) -> Answer:
+        try:
+            return await self._ask_child(request, files, ends, self._resting.pop() if self._resting else None)
+        except ChildDied:
+            # It may have died before, or of a passing want. One that has seen no other file tells.
+            return await self._ask_again(request, files, ends)
 
     async def _ask_again(self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]]) -> Answer:
         try:
