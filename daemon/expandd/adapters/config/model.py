@@ -153,7 +153,7 @@ def _model(section: Any) -> Any:
         if _is_section(_bare(hint)) and NoneType not in get_args(hint):
             checked_key = Annotated[checked_key, BeforeValidator(_left_empty)]
         keys[key.name] = (checked_key, _default(key))
-    config = ConfigDict(extra="forbid", json_schema_extra=partial(_describe, section))
+    config = ConfigDict(extra="forbid", defer_build=True, json_schema_extra=partial(_describe, section))
     return create_model(section.__name__, __config__=config, __doc__=section.__doc__, **keys)
 
 
