@@ -19,6 +19,7 @@ import httpx
 
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches, with_json
+from tests.benchmarks import photos
 
 LOGIN = {"PIKTID_EMAIL": "simulator@example.com", "PIKTID_PASSWORD": "simulator"}
 TOKEN = "simulator-access"
@@ -47,6 +48,12 @@ class SimulatorProcess:
 
     def switch(self, **changes: Any) -> None:
         self._control.post("/switches", json=changes).raise_for_status()
+
+    def warm_up(self) -> None:
+        """Upload an image, so that the next call meets a server that has loaded what it needs."""
+        image, token = photos.photo(*photos.SMALL), {"Authorization": f"Bearer {TOKEN}"}
+        answer = httpx.post(f"{self.api_url}/expand/target", files={"file": ("image.jpg", image)}, headers=token)
+        answer.raise_for_status()
 
     def go_away(self) -> None:
         """Refuse every connection until `come_back`."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -39,6 +40,13 @@ class Interpreter:
         self.path.write_bytes(b"half of a program")
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started: a decoder is there from the start, for the first image."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
 @pytest.fixture
 def interpreter(house: House) -> Interpreter:
     return Interpreter(house.root / "python")
@@ -58,6 +66,8 @@ def test_an_interpreter_that_is_gone_is_a_pause_that_ends_by_itself(
     inbox = house.folder() / "inbox"
     with living.running(run) as daemon:
         interpreter.break_()
+        for pid in children(daemon.process.pid):
+            os.kill(pid, signal.SIGKILL)
         (inbox / "pic.png").write_bytes(an_image("png"))
         line = daemon.wait_for("pause.started")
         status = seen(house, "status", until=lambda values: bool(values["pauses"]))

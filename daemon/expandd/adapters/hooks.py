@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from expandd.adapters.api.http import Http, TransportError
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of
 from expandd.adapters.bulkheads import starting_threads
 from expandd.domain.events import Facts, HookFailed
@@ -171,6 +170,8 @@ async def post(hook: Hook, facts: Facts, now: float) -> None:
 
     Raises HookFailed: `again` when the network failed, or the server may take it later.
     """
+    from expandd.adapters.api.http import TransportError  # noqa: PLC0415 - long to load, and few hooks post
+
     headers = {"Content-Type": "application/json", EVENT: facts.event, TIMESTAMP: str(int(now))}
     secret = await asyncio.to_thread(_secret, hook)
     if secret:
@@ -209,6 +210,8 @@ def _secret(hook: Hook) -> bytes:
 
 
 async def _status(hook: Hook, body: bytes, headers: dict[str, str]) -> int:
+    from expandd.adapters.api.http import Http  # noqa: PLC0415 - as above
+
     parts = urlsplit(hook.url)
     path = parts._replace(scheme="", netloc="").geturl()
     base = f"{parts.scheme}://{parts.netloc}"

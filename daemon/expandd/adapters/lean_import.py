@@ -1,10 +1,12 @@
-"""Keeps a library from loading what it offers beside what is used here."""
+"""Loads a library later, or without what it offers beside what is used here."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -19,3 +21,16 @@ def absent(*names: str) -> Iterator[None]:
         for name in names:
             del sys.modules[name]
         sys.modules.update(there)
+
+
+def later(name: str) -> ModuleType:
+    """The module, which is loaded when something of it is first asked for."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -14,6 +14,7 @@ import os
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import Enum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,19 +22,20 @@ from urllib.parse import urljoin
 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, proxy_for
 from expandd.adapters.api.transfer import opened_sink
-from expandd.adapters.lean_import import absent
+from expandd.adapters.lean_import import absent, later
 from expandd.domain.errors import ExpanddError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
+    import httpx
+
     from expandd.adapters.api.links import LinkRule
     from expandd.adapters.api.transfer import FilePart, Sink
 
-# Its command line would load rich and pygments.
-with absent("httpx._main"):
-    import httpx
+if not TYPE_CHECKING:
+    httpx = later("httpx")
 
 
 class TransportError(ExpanddError):
@@ -133,6 +135,18 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEEP_ALIVE = 15.0
 
 
+class _For(Enum):
+    """What connections are for; each kind waits for its own alone."""
+
+    CALLS = "calls"
+    SINGLE_CALLS = "calls on a connection of their own"
+    """One that must not be repeated, or is dear to repeat: on a kept connection, a server that just hung up cannot be
+    told from one that lost the answer."""
+    UPLOADS = "uploads"
+    """Apart, as a paid call waits for no upload."""
+    LINKS = "result links"
+
+
 class Http:
     """Connections to the API and, apart from them, to the hosts of result links. Use as an async context manager.
 
@@ -149,34 +163,46 @@ class Http:
         self._timeout = timeout
         self._connections = connections
         self._rule = rule
-        # Their reads and writes are the deadline's to judge.
-        self._of_transfers = httpx.Timeout(timeout, read=None, write=None)
         self._up, self._down = _Way(connections, timeout, floor_rate), _Way(connections, timeout, floor_rate)
         self._proxies = not is_local(base_url)
         self._stack = AsyncExitStack()
+        self._prepared: asyncio.Task[ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
         # httpx logs every URL at INFO and httpcore every answer's headers at DEBUG: signed links, cookies.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._tls = await asyncio.to_thread(ssl.create_default_context)
-        proxy = self._proxy(self._base_url)
-        self._kept = self._client(proxy)
-        # A call that must not be repeated, or is dear to repeat, gets a connection of its own: on a kept one, a
-        # server that just hung up cannot be told from one that lost the answer.
-        self._single = self._client(proxy, kept=False)
-        # Apart: a paid call waits for no upload.
-        self._uploads = self._client(proxy, kept=False)
-        self._links: dict[str | None, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[_For, str | None], httpx.AsyncClient] = {}
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    async def prepare(self) -> ssl.SSLContext:
+        """Do what takes its time before the first call: load httpx, and who is trusted."""
+        if self._prepared is None:
+            self._prepared = asyncio.create_task(_loaded())
+            self._stack.callback(self._prepared.cancel)
+        try:
+            return await asyncio.shield(self._prepared)
+        except Exception:
+            self._prepared = None
+            raise
+
     def _proxy(self, url: str) -> str | None:
         return proxy_for(url) if self._proxies else None
 
-    def _client(self, proxy: str | None, *, kept: bool = True) -> httpx.AsyncClient:
+    async def _client(self, what: _For, url: str) -> httpx.AsyncClient:
+        tls, proxy = await self.prepare(), self._proxy(url)
+        if (what, proxy) not in self._clients:
+            self._clients[what, proxy] = self._connecting(tls, proxy, kept=what is _For.CALLS)
+        return self._clients[what, proxy]
+
+    def _of_transfers(self) -> httpx.Timeout:
+        # Their reads and writes are the deadline's to judge.
+        return httpx.Timeout(self._timeout, read=None, write=None)
+
+    def _connecting(self, tls: ssl.SSLContext, proxy: str | None, *, kept: bool) -> httpx.AsyncClient:
         limits = httpx.Limits(
             max_connections=self._connections,
             max_keepalive_connections=self._connections if kept else 0,
@@ -191,7 +217,7 @@ class Http:
             proxy=proxy,
             timeout=self._timeout,
             trust_env=False,
-            verify=self._tls,
+            verify=tls,
         )
         self._stack.push_async_callback(client.aclose)
         return client
@@ -219,14 +245,15 @@ class Http:
         request = _Request(method, self._base_url + path, headers, body)
         attempt = Attempt()
         try:
-            return await self._exchange(self._single if once else self._kept, request, attempt)
+            return await self._exchange(_For.SINGLE_CALLS if once else _For.CALLS, request, attempt)
         except MaybeReceivedError as error:
             dead = not attempt.connected and isinstance(error.__cause__, httpx.NetworkError | httpx.ProtocolError)
             if once or not repeat or not dead:
                 raise
-        return await self._exchange(self._single, request, Attempt())
+        return await self._exchange(_For.SINGLE_CALLS, request, Attempt())
 
-    async def _exchange(self, client: httpx.AsyncClient, request: _Request, attempt: Attempt) -> Reply:
+    async def _exchange(self, what: _For, request: _Request, attempt: Attempt) -> Reply:
+        client = await self._client(what, request.url)
         async with (
             _translated(request.url, attempt, self._proxy),
             asyncio.timeout(GRACE * self._timeout),
@@ -248,16 +275,16 @@ class Http:
         Raises NeverSentError, MaybeReceivedError, Later when the file cannot be read.
         """
         url = self._base_url + path
-        attempt = Attempt()
+        client, attempt = await self._client(_For.UPLOADS, url), Attempt()
         async with (
             _translated(url, attempt, self._proxy),
             self._up.deadline() as deadline,
-            self._uploads.stream(
+            client.stream(
                 "POST",
                 url,
                 headers={**headers, **part.headers},
                 content=_handed_over(part, deadline),
-                timeout=self._of_transfers,
+                timeout=self._of_transfers(),
                 extensions={"trace": attempt.trace},
             ) as response,
         ):
@@ -282,7 +309,7 @@ class Http:
         async with _translated(url, attempt, self._proxy), self._down.deadline() as deadline:
             client = await self._admitted(url, proxy)
             trace = {"trace": attempt.trace}
-            async with client.stream("GET", url, timeout=self._of_transfers, extensions=trace) as response:
+            async with client.stream("GET", url, timeout=self._of_transfers(), extensions=trace) as response:
                 location: str = response.headers.get("location", "")
                 if response.status_code in REDIRECTS and location:
                     return location
@@ -296,9 +323,7 @@ class Http:
             await self._rule.check(url, proxied=proxy is not None)
         except OSError as error:
             raise NeverSentError(f"{host_of(url)} cannot be found: {error.strerror or error}") from error
-        if proxy not in self._links:
-            self._links[proxy] = self._client(proxy, kept=False)
-        return self._links[proxy]
+        return await self._client(_For.LINKS, url)
 
 
 def _led_to(url: str, location: str) -> str:
@@ -411,9 +436,21 @@ async def _bounded(sink: Sink, chunk: bytes, limit: int, host: str) -> None:
     await sink.write(chunk)
 
 
-_SLOW = (httpx.TimeoutException, TimeoutError)
-# What left then was at most a CONNECT for a proxy.
-_ON_THE_WAY = (httpx.ProxyError, httpx.ConnectError, httpx.ConnectTimeout)
+async def _loaded() -> ssl.SSLContext:
+    tls = await asyncio.to_thread(_trusted)
+    import anyio  # noqa: PLC0415 - what httpx connects with
+
+    # It loads its own half with the first call.
+    await anyio.lowlevel.checkpoint()
+    return tls
+
+
+def _trusted() -> ssl.SSLContext:
+    tls = ssl.create_default_context()
+    # Its command line would load rich and pygments.
+    with absent("httpx._main"):
+        httpx.AsyncHTTPTransport(verify=tls)
+    return tls
 
 
 def _in_words(error: BaseException) -> str:
@@ -438,8 +475,10 @@ async def _translated(url: str, attempt: Attempt, proxy_of: Callable[[str], str 
     except (httpx.InvalidURL, UnicodeError) as error:
         raise LinkRefusedError("The link of the result is not a link.") from error
     except (httpx.HTTPError, TimeoutError) as error:
-        why = "no answer in time" if isinstance(error, _SLOW) else _in_words(error)
-        left = attempt.sent and not isinstance(error, _ON_THE_WAY)
+        why = "no answer in time" if isinstance(error, httpx.TimeoutException | TimeoutError) else _in_words(error)
+        # What left then was at most a CONNECT for a proxy.
+        on_the_way = isinstance(error, httpx.ProxyError | httpx.ConnectError | httpx.ConnectTimeout)
+        left = attempt.sent and not on_the_way
         verb = "broke off" if left else "cannot be reached"
         proxy = proxy_of(url)
         through = f" through the proxy {host_of(proxy)}" if proxy else ""

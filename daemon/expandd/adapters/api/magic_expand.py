@@ -85,6 +85,10 @@ class MagicExpand:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    async def prepare(self) -> None:
+        """Do what takes its time before the first call."""
+        await self._http.prepare()
+
     async def upload(self, source: Path, name: str) -> Uploaded:
         """Send the file's bytes under a neutral name: what a person called it is nobody's business.
 

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.bulkheads import Bulkheads, Together, shared_threads
 from expandd.adapters.clock import SystemClock, SystemRandomness
-from expandd.adapters.credentials import Credentials, find_credentials
+from expandd.adapters.credentials import find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
@@ -30,9 +30,12 @@ from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
-from expandd.engine.engine import Engine
 from expandd.engine.ports import Ports
 from expandd.service.runtime.rebuild import STORE, prove_store
+
+if TYPE_CHECKING:
+    from expandd.adapters.api.magic_expand import MagicExpand
+    from expandd.engine.engine import Engine
 
 
 class FolderAccess:
@@ -161,6 +164,15 @@ async def built(
         folder_access = folder_access or FolderAccess()
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
+        images = await stack.enter_async_context(
+            PillowImages(open_file=folder_access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
+        )
+        images.expect()
+        await asyncio.sleep(0)
+        # The decoder loads its libraries while these are loaded here.
+        from expandd.adapters.api.magic_expand import MagicExpand  # noqa: PLC0415 - as said
+        from expandd.engine.engine import Engine  # noqa: PLC0415 - as said
+
         await folder_access.admit(settings.folders, bulkheads)
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run, bulkheads.mount_of)
         disk.roots = folder_access.roots
@@ -170,10 +182,16 @@ async def built(
         stack.callback(store.close)
         if shared := stack.enter_context(account_told(await naming)):
             announce(AccountShared(shared))
-        images = await stack.enter_async_context(
-            PillowImages(open_file=folder_access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
+        api = await stack.enter_async_context(
+            MagicExpand(
+                settings.api,
+                credentials=credentials,
+                state_dir=settings.state_dir,
+                clock=clock,
+                open_file=folder_access.roots.open_file,
+                run=bulkheads.run,
+            )
         )
-        api = await stack.enter_async_context(_api(settings, credentials, clock, folder_access.roots, bulkheads))
         ports = Ports(
             api=api,
             randomness=SystemRandomness(),
@@ -193,20 +211,15 @@ async def built(
         )
         engine = Engine(settings, around(ports), announce)
         engine.account.shared_with = shared
+        preparing = asyncio.create_task(_prepare(engine, api))
+        stack.callback(preparing.cancel)
         yield engine
 
 
-def _api(
-    settings: Settings, credentials: Callable[[], Credentials], clock: SystemClock, roots: Roots, bulkheads: Bulkheads
-) -> MagicExpand:
-    return MagicExpand(
-        settings.api,
-        credentials=credentials,
-        state_dir=settings.state_dir,
-        clock=clock,
-        open_file=roots.open_file,
-        run=bulkheads.run,
-    )
+async def _prepare(engine: Engine, api: MagicExpand) -> None:
+    """Have the API's client ready for its first call while the first files settle."""
+    await engine.started()
+    await api.prepare()
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -16,13 +16,12 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.files.roots import Roots
 from expandd.domain.errors import ConfigurationError, InstanceRunning
 from expandd.domain.settings import Settings
-from expandd.engine.engine import Engine
 from expandd.engine.ports import Ports
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, HookRunner, telling
@@ -34,6 +33,9 @@ from expandd.service.runtime.app import EventBus, FolderAccess, built, run_until
 from expandd.service.runtime.reload import Reloader, remember
 from expandd.service.runtime.snapshots import Snapshots
 from expandd.service.runtime.systemd import Failures, Notifier, Watchdog, either
+
+if TYPE_CHECKING:
+    from expandd.engine.engine import Engine
 
 FIRST = 5.0
 """Seconds before the third start in a row; systemd's own pause comes on top, and is all there is before the second."""

@@ -10,11 +10,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials
@@ -25,7 +24,6 @@ from expandd.domain.job import AWAITING_RESULT, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import Lifted
 from expandd.domain.settings import Settings
-from expandd.engine.engine import Engine
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import PATIENCE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Logger, to_stderr
@@ -35,6 +33,10 @@ from expandd.service.reports.snapshot import last_snapshot
 from expandd.service.runtime.app import EventBus, Subscriber, built, prepare_state, run_until
 from expandd.service.runtime.daemon import serve, stopped_by_signals
 from expandd.service.runtime.snapshots import Snapshots, published
+
+if TYPE_CHECKING:
+    from expandd.adapters.api.magic_expand import MagicExpand
+    from expandd.engine.engine import Engine
 
 LOOK = 0.2
 """Longest time, in seconds, between two looks at whether all is done."""
@@ -111,7 +113,7 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
     return quiet > patience and (outage or retry_later)
 
 
-Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContextManager[Engine]]
+Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContextManager["Engine"]]
 
 
 def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> int:
@@ -194,6 +196,8 @@ def _waiting(settings: Settings) -> int:
 
 @asynccontextmanager
 async def _api(settings: Settings, credentials: Credentials) -> AsyncIterator[MagicExpand]:
+    from expandd.adapters.api.magic_expand import MagicExpand  # noqa: PLC0415 - only `check` needs it here
+
     prepare_state(settings.state_dir)
     async with MagicExpand(
         settings.api,

@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from expandd.adapters.config.load import keep_loaded, load
 from expandd.domain.errors import ConfigurationError, ExpanddError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import ApiSettings, Settings
-from expandd.engine.engine import Engine
 from expandd.service.observability.logs import Logger
 from expandd.service.reports.snapshot import Reading
 from expandd.service.runtime.app import FolderAccess
 from expandd.service.runtime.systemd import Notifier, Watchdog, either
+
+if TYPE_CHECKING:
+    from expandd.engine.engine import Engine
 
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from expandd.adapters.locks import this_process
 from expandd.domain.events import Event
-from expandd.engine.engine import Engine
 from expandd.service.observability.logs import Logger
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.snapshot import ActivePause, Due, InboxNow, LoopFailing, Reading, Snapshot, write_snapshot
 from expandd.service.runtime.app import EventBus
 from expandd.service.runtime.systemd import either
+
+if TYPE_CHECKING:
+    from expandd.engine.engine import Engine
 
 PAUSE = 1.0
 """Seconds between two looks, at least."""

@@ -9,14 +9,17 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from expandd.domain.events import Event, JobClosed
 from expandd.domain.job import MAYBE_PAID, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 from expandd.engine.control.holds import Shut
-from expandd.engine.engine import Engine
 from expandd.service.observability.logs import Logger
+
+if TYPE_CHECKING:
+    from expandd.engine.engine import Engine
 
 _DAY = 86400.0
 
