@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.examples import EVERY_DAY, examples
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Server
 
 LONGEST = ("tests/systemd/test_service.py", "tests/storm/", "tests/e2e/test_kills", "tests/engine/test_model.py")
 """Beginnings of names. A long test that begins last is waited for by all but one worker."""
@@ -53,6 +58,17 @@ def pytest_configure() -> None:
     # A busy machine is no reason to fail: the slow examples are found by the time-out of the whole test.
     settings.register_profile("expandd", max_examples=examples(EVERY_DAY), deadline=None)
     settings.load_profile("expandd")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real one, for all tests of this process; `postgres.database()` is the address of a new job database."""
+    from tests.support.postgres import programs, running  # noqa: PLC0415 - few tests need its client
+
+    if programs() is None and "EXPANDD_CI" not in os.environ:
+        pytest.skip("Postgres is not installed: apt-get install postgresql")
+    with running() as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

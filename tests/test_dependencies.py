@@ -20,7 +20,8 @@ PINNED = {
 }
 
 OURS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
-DEVELOPERS = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["dev"]]
+EXTRAS = [Requirement(line) for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra]
+DEVELOPERS = [one for one in EXTRAS if one.name != PROJECT["project"]["name"]]
 BUILDERS = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
 
 

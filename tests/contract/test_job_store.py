@@ -9,8 +9,9 @@ import stat
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.adapters.files.recovery_record import read
+from expandd.adapters.store.postgres import job_store
+from expandd.adapters.store.postgres.job_store import PostgresJobStore
+from expandd.adapters.store.sql.job_store import SqlJobStore
+from expandd.adapters.store.sql.queries import Queries
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.adapters.store.sqlite.schema import STEPS, VERSION
@@ -38,17 +43,49 @@ from tests.support.manual_clock import START
 S = JobState
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A job database, and how it is opened, again and again, read and steered."""
+
+    open: Callable[[], SqlJobStore]
+    reading: Callable[[], AbstractContextManager[Queries | None]]
+    write_commands: Callable[[Sequence[Command]], None]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
-        if request.param == "memory":
-            yield MemoryJobStore()
+        if request.param == "sqlite":
+            path = tmp_path / "journal.sqlite"
+            opened: Callable[[], SqlJobStore] = partial(SqliteJobStore, path)
+            looks: Callable[[], AbstractContextManager[Queries | None]] = partial(reading, path)
+            commands = partial(write_commands, path)
         else:
-            yield stack.enter_context(closing(SqliteJobStore(tmp_path / "journal.sqlite")))
+            url = request.getfixturevalue("postgres").database()
+            opened = partial(PostgresJobStore, url)
+            looks, commands = partial(job_store.reading, url), partial(job_store.write_commands, url)
+        yield Place(lambda: stack.enter_context(closing(opened())), looks, commands)
 
 
 @pytest.fixture
-def open_store(tmp_path: Path) -> Iterator[Callable[[], SqliteJobStore]]:
+def open_store(place: Place) -> Callable[[], SqlJobStore]:
+    return place.open
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
+    if request.param == "memory":
+        yield MemoryJobStore()
+    elif request.param == "sqlite":
+        with closing(SqliteJobStore(tmp_path / "journal.sqlite")) as in_a_file:
+            yield in_a_file
+    else:
+        with closing(PostgresJobStore(request.getfixturevalue("postgres").database())) as at_a_server:
+            yield at_a_server
+
+
+@pytest.fixture
+def open_sqlite(tmp_path: Path) -> Iterator[Callable[[], SqliteJobStore]]:
     """Opens the job database of one file, again and again."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(closing(SqliteJobStore(tmp_path / "journal.sqlite")))
@@ -162,7 +199,7 @@ async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_th
     "changes", [{"tries": 2**64}, {"epoch": 2**63}, {"epoch": -(2**70)}, {"stamps": (Stamp(S.CLAIMED, math.inf),)}]
 )
 async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
-    open_store: Callable[[], SqliteJobStore], changes: dict[str, Any]
+    open_store: Callable[[], SqlJobStore], changes: dict[str, Any]
 ) -> None:
     store = open_store()
     good = [store.add(a_job(f"{number:04d}")) for number in range(5)]
@@ -175,11 +212,11 @@ async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
 
 
 async def test_a_new_store_is_this_users_alone_whatever_the_umask(
-    open_store: Callable[[], SqliteJobStore], tmp_path: Path
+    open_sqlite: Callable[[], SqliteJobStore], tmp_path: Path
 ) -> None:
     before = os.umask(0)
     try:
-        await open_store().add(a_job())
+        await open_sqlite().add(a_job())
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("journal.sqlite*")}
     finally:
         os.umask(before)
@@ -187,7 +224,7 @@ async def test_a_new_store_is_this_users_alone_whatever_the_umask(
     assert modes == {"journal.sqlite": 0o600, "journal.sqlite-shm": 0o600, "journal.sqlite-wal": 0o600}
 
 
-async def test_one_write_that_fails_is_told_to_its_own_asker(open_store: Callable[[], SqliteJobStore]) -> None:
+async def test_one_write_that_fails_is_told_to_its_own_asker(open_store: Callable[[], SqlJobStore]) -> None:
     """A key that is there already, a job that has moved on, and good ones, all in one group."""
     store = open_store()
     await store.add(a_job("0000"))
@@ -295,7 +332,7 @@ def test_names_of_any_bytes_come_back_as_they_were(name: bytes) -> None:
 # --- what only a disk can do ---
 
 
-async def test_what_was_written_survives_a_reopening(open_store: Callable[[], SqliteJobStore]) -> None:
+async def test_what_was_written_survives_a_reopening(open_store: Callable[[], SqlJobStore]) -> None:
     first = open_store()
     job = a_job_in(S.DOWNLOADED)
     await first.add(job)
@@ -306,7 +343,7 @@ async def test_what_was_written_survives_a_reopening(open_store: Callable[[], Sq
 
 
 async def test_what_was_written_survives_a_process_that_never_closed_it(
-    open_store: Callable[[], SqliteJobStore],
+    open_store: Callable[[], SqlJobStore],
 ) -> None:
     job = a_job_in(S.SUBMITTING)
     await open_store().add(job)
@@ -412,22 +449,20 @@ def an_command(verb: Verb = Verb.RETRY, **changes: Any) -> Command:
     return Command(**{"verb": verb, "at": 5.0, **changes})
 
 
-async def test_commands_come_in_command_and_are_forgotten_once_carried_out(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
+async def test_commands_come_in_order_and_are_forgotten_once_carried_out(place: Place) -> None:
     odd = Path(os.fsdecode(b"caf\xe9.png"))
-    with closing(SqliteJobStore(path)) as store:
-        await store.open_jobs()
-    write_commands(
-        path, [an_command(Verb.PAID, job_id="job-1"), an_command(Verb.CANCEL, inbox=Path("/in"), relative=odd)]
+    await place.open().open_jobs()
+    place.write_commands(
+        [an_command(Verb.PAID, job_id="job-1"), an_command(Verb.CANCEL, inbox=Path("/in"), relative=odd)]
     )
-    with closing(SqliteJobStore(path)) as store:
-        first, second = await store.commands()
-        await store.carried_out(first)
-        await store.carried_out(first)
+    store = place.open()
+    first, second = await store.commands()
+    await store.carried_out(first)
+    await store.carried_out(first)
 
-        assert first == an_command(Verb.PAID, job_id="job-1", number=1)
-        assert second == an_command(Verb.CANCEL, inbox=Path("/in"), relative=odd, number=2)
-        assert list(await store.commands()) == [second]
+    assert first == an_command(Verb.PAID, job_id="job-1", number=1)
+    assert second == an_command(Verb.CANCEL, inbox=Path("/in"), relative=odd, number=2)
+    assert list(await store.commands()) == [second]
 
 
 def test_a_command_makes_no_store_where_none_is(tmp_path: Path) -> None:
@@ -437,14 +472,13 @@ def test_a_command_makes_no_store_where_none_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_command_can_be_left_while_the_daemon_runs(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    with closing(SqliteJobStore(path)) as store:
-        before = list(await store.commands())
-        await asyncio.to_thread(write_commands, path, [an_command(job_id="job-1")])
+async def test_a_command_can_be_left_while_the_daemon_runs(place: Place) -> None:
+    store = place.open()
+    before = list(await store.commands())
+    await asyncio.to_thread(place.write_commands, [an_command(job_id="job-1")])
 
-        assert before == []
-        assert [command.job_id for command in await store.commands()] == ["job-1"]
+    assert before == []
+    assert [command.job_id for command in await store.commands()] == ["job-1"]
 
 
 async def test_holds_are_one_of_each_kind_about_each_thing(store: JobStore) -> None:
@@ -679,9 +713,9 @@ def _spoilt(path: Path, change: str) -> None:
 
 
 async def test_a_field_that_a_stored_job_lacks_has_its_default_and_one_of_a_later_version_is_left_out(
-    open_store: Callable[[], SqliteJobStore], tmp_path: Path
+    open_sqlite: Callable[[], SqliteJobStore], tmp_path: Path
 ) -> None:
-    store = open_store()
+    store = open_sqlite()
     await store.add(a_job(strikes=2, note="why"))
     _spoilt(tmp_path / "journal.sqlite", "json_insert(json_remove(facts, '$.strikes'), '$.later', 7)")
 
@@ -707,9 +741,9 @@ async def test_a_field_that_a_stored_job_lacks_has_its_default_and_one_of_a_late
     ],
 )
 async def test_a_job_that_is_damaged_is_named_and_another_is_read(
-    open_store: Callable[[], SqliteJobStore], tmp_path: Path, change: str
+    open_sqlite: Callable[[], SqliteJobStore], tmp_path: Path, change: str
 ) -> None:
-    store = open_store()
+    store = open_sqlite()
     await store.add(a_job())
     _spoilt(tmp_path / "journal.sqlite", change)
     await store.add(a_job("job-2"))

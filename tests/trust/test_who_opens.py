@@ -46,6 +46,7 @@ OWN = {
     "adapters/images/encoding.py": "memory",
     "adapters/images/prepare.py": "open files that were handed to it",
     "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
+    "adapters/store/postgres/connection.py": "this machine's time zone",
     "adapters/store/sqlite/job_store.py": "state_dir",
     "adapters/store/sqlite/reader.py": "state_dir",
     "adapters/store/sqlite/schema.py": "state_dir",

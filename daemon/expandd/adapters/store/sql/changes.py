@@ -45,6 +45,8 @@ class Changes(Queries):
 
     def prune(self, before: float) -> int:
         """Forget the jobs that were over before this time; how many. What they count for goes into the ledger."""
+        # Nobody may count what was paid for in between, nor forget the same.
+        self._connection.lock_spending()
         self._connection.execute(
             "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
             "FROM job_lines JOIN jobs USING (id, inbox) WHERE jobs.closed = 1 AND jobs.changed < ? GROUP BY inbox, day "
@@ -67,9 +69,8 @@ class Changes(Queries):
 
     def stand(self, hold: Hold) -> None:
         """Write down a hold; one of this kind about the same thing gets its age."""
-        self._insert(
-            "holds", hold_row(hold), " ON CONFLICT (kind, inbox, relative, sha256) DO UPDATE SET at = excluded.at"
-        )
+        self.lift(hold)
+        self._insert("holds", hold_row(hold))
 
     def lift(self, hold: Hold) -> None:
         self._connection.execute(
@@ -77,8 +78,8 @@ class Changes(Queries):
             hold_row(hold),
         )
 
-    def _insert(self, table: str, row: dict[str, Any], otherwise: str = "") -> None:
+    def _insert(self, table: str, row: dict[str, Any]) -> None:
         # "left" and "right" are words of SQL.
         names, values = ", ".join(f'"{name}"' for name in row), ", ".join(f":{name}" for name in row)
-        query = f"INSERT INTO {table} ({names}) VALUES ({values}){otherwise}"  # noqa: S608 - of our own names alone
+        query = f"INSERT INTO {table} ({names}) VALUES ({values})"  # noqa: S608 - of our own names alone
         self._connection.execute(query, row)

@@ -34,8 +34,8 @@ class Statements(Protocol):
 
     def executemany(self, query: str, rows: Any, /) -> object: ...
 
-    def lock_spending(self) -> None:
-        """Keep all others from spending until the transaction ends. Raises DatabaseAway where nobody may spend."""
+    def lock_spending(self) -> bool:
+        """Keep all others from spending until the transaction ends. Whether this version of the program may spend."""
         ...
 
 

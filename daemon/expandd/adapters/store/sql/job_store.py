@@ -178,8 +178,8 @@ class SqlJobStore:
         if self._connection is not None:
             try:
                 self._connection.execute(self._database.begin)
-            except self._database.failures:
-                if not self._connection.lost:
+            except self._database.failures as error:
+                if isinstance(error, TimeoutError) or not self._connection.lost:
                     raise
             else:
                 return self._connection

@@ -199,9 +199,10 @@ class Queries:
         """Jobs by inbox and state: all open ones, and those that were closed after `since` (epoch seconds)."""
         rows = self._connection.execute(
             # Two halves, so that each finds its jobs by its own index.
-            "SELECT inbox, state, closed, held, count(*) FROM jobs WHERE closed = 0 GROUP BY inbox, state, held "
+            "SELECT inbox, state, closed, held, count(*) FROM jobs WHERE closed = 0 "
+            "GROUP BY inbox, state, closed, held "
             "UNION ALL SELECT inbox, state, closed, 0, count(*) FROM jobs WHERE closed = 1 AND changed >= ? "
-            "GROUP BY inbox, state",
+            "GROUP BY inbox, state, closed",
             (since,),
         )
         return [Count(row[0], JobState(row[1]), bool(row[2]), row[4], held=bool(row[3])) for row in rows]
@@ -210,7 +211,8 @@ class Queries:
         """What was paid for since the month began, by inbox and day."""
         rows = self._connection.execute(
             "SELECT inbox, day, count(*) FROM counted_payments "
-            "WHERE at >= ? GROUP BY inbox, day "
+            # By the day first: by the inbox, SQLite would read all that was ever paid for.
+            "WHERE at >= ? GROUP BY day, inbox "
             "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0",
             (today.month_began, f"{today.month}-01"),
         )

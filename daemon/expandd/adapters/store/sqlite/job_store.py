@@ -33,8 +33,9 @@ class SqliteConnection(sqlite3.Connection):
     def lost(self) -> bool:
         return False
 
-    def lock_spending(self) -> None:
+    def lock_spending(self) -> bool:
         """Who has begun to write is alone."""
+        return True
 
 
 class SqliteDatabase:

@@ -1,0 +1,1 @@
+"""The job database of several hosts: Postgres. Imported only where `cluster.database_file` is set."""

@@ -1,0 +1,151 @@
+"""A connection to Postgres: it gives up on a server that does not answer, and takes the SQL of all job databases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
+
+from expandd.adapters.store.postgres.schema import VERSION
+
+T = TypeVar("T")
+
+ANSWERS_WITHIN = 10.0
+"""Seconds within which a server answers, or is taken to be away: it hangs, or the network swallows everything."""
+
+_DEFAULTS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8000,
+    "application_name": "expandd",
+    "client_encoding": "UTF8",
+}
+"""What the address of the database need not say."""
+
+# A host that freezes within a transaction must not keep others from theirs. A commit is one that survives, whatever the
+# server's own rule is; one that is stricter stays.
+_SESSION = """
+SET statement_timeout = '8s';
+SET lock_timeout = '6s';
+SET idle_in_transaction_session_timeout = '5s';
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local');
+"""
+
+_SPENDING = 0x6578_7061_6E65
+"""The number of the lock that whoever spends holds."""
+
+
+class _Row:
+    """A row by names of columns and by their numbers."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, names: Mapping[str, int], values: Sequence[Any]) -> None:
+        self._names = names
+        self._values = values
+
+    def __getitem__(self, key: int | str) -> Any:
+        return self._values[self._names[key] if isinstance(key, str) else key]
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> Any:
+    names = {column.name: number for number, column in enumerate(cursor.description or ())}
+    return lambda values: _Row(names, values)
+
+
+class _Impatient(psycopg.Connection[_Row]):
+    """Waits for no answer longer than `patience`, in seconds."""
+
+    patience: float | None = None
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        return super().wait(gen, interval, timeout if timeout is not None else self.patience)
+
+
+class PostgresConnection:
+    """Begin and end transactions by statements."""
+
+    def __init__(self, url: str, *, for_reading: bool = False, patience: float | None = ANSWERS_WITHIN) -> None:
+        """Connect. Without `patience` each statement may take as long as it takes. Raises psycopg.Error."""
+        # Of several hosts in the address, one that takes writes.
+        defaults = {**_DEFAULTS, **({} if for_reading else {"target_session_attrs": "read-write"})}
+        self._connection = _Impatient.connect(
+            make_conninfo(url, **_unsaid(url, defaults)), autocommit=True, row_factory=_rows
+        )
+        self._connection.patience = patience
+        if patience is not None:
+            self._connection.execute(_SESSION)
+        if for_reading:
+            self._connection.execute("SET default_transaction_read_only = on")
+        if zone := _time_zone():
+            # One that the server does not know: its own days are as good.
+            with contextlib.suppress(psycopg.DataError):
+                self._connection.execute("SELECT set_config('timezone', %s, false)", [zone])
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
+
+    @property
+    def lost(self) -> bool:
+        return self._connection.closed
+
+    @property
+    def where(self) -> str:
+        """The server and the database, for people."""
+        info = self._connection.info
+        return f"{info.dbname} at {info.host}:{info.port}"
+
+    def execute(self, query: str, values: Any = (), /) -> psycopg.Cursor[_Row]:
+        try:
+            return self._connection.execute(_as_psycopg_takes_it(query) if values else query.encode(), values or None)
+        except psycopg.Error as error:
+            raise self._judged(error) from error
+
+    def executemany(self, query: str, rows: Any, /) -> None:
+        try:
+            self._connection.cursor().executemany(_as_psycopg_takes_it(query), rows)
+        except psycopg.Error as error:
+            raise self._judged(error) from error
+
+    def _judged(self, error: psycopg.Error) -> Exception:
+        """Close what can be used no more: an answer is still to come, or the server takes no writes any more."""
+        waits = self._connection.info.transaction_status is TransactionStatus.ACTIVE
+        if waits or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            self.close()
+        return TimeoutError(f"the server has not answered for {self._connection.patience:g} s") if waits else error
+
+    def lock_spending(self) -> bool:
+        self.execute("SELECT pg_advisory_xact_lock(?)", (_SPENDING,))
+        row = self.execute("SELECT version FROM expandd_schema").fetchone()
+        return row is not None and row[0] <= VERSION
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _unsaid(url: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    said = psycopg.conninfo.conninfo_to_dict(url)
+    return {name: value for name, value in defaults.items() if name not in said}
+
+
+@lru_cache(maxsize=256)
+def _as_psycopg_takes_it(query: str) -> bytes:
+    return re.sub(r"(?<![:\w]):([a-z]\w*)", r"%(\1)s", query.replace("%", "%%").replace("?", "%s")).encode()
+
+
+def _time_zone() -> str:
+    """The name of this machine's, by which the server tells days and hours; "" where it cannot be told."""
+    _, _, name = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")
+    return os.environ.get("TZ", "").removeprefix(":") or name

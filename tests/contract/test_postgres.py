@@ -1,0 +1,155 @@
+"""What only a server can do to a job database: end, come back, swallow everything, be of another version."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from expandd.adapters.store.postgres.connection import PostgresConnection
+from expandd.adapters.store.postgres.job_store import PostgresDatabase, PostgresJobStore, reading
+from expandd.adapters.store.postgres.schema import VERSION, migrate, version
+from expandd.domain.commands import Hold, HoldKind
+from expandd.domain.errors import DatabaseAway
+from expandd.domain.job import JobState, moved
+from tests.support.jobs import a_job
+from tests.support.postgres import Server, running, wire
+
+S = JobState
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """One that may be stopped."""
+    with running() as server:
+        yield server
+
+
+async def test_a_server_that_ended_is_away_and_all_goes_on_when_it_is_back(
+    postgres: Server, own_server: Server
+) -> None:
+    with closing(PostgresJobStore(own_server.database())) as store:
+        await store.add(a_job())
+        own_server.stop()
+        with pytest.raises(DatabaseAway, match="goes on by itself"):
+            await store.save(moved(a_job(), S.UPLOADED, 2.0), S.CLAIMED)
+        own_server.start()
+        await store.save(moved(a_job(), S.UPLOADED, 2.0), S.CLAIMED)
+        # One that came back before anybody looked was never away.
+        own_server.stop()
+        own_server.start()
+
+        assert [job.state for job in await store.open_jobs()] == [S.UPLOADED]
+
+
+async def test_a_network_that_swallows_everything_is_noticed_and_one_that_is_back_is_used(postgres: Server) -> None:
+    url = postgres.database()
+    with wire(postgres, url) as way, closing(PostgresJobStore(way.url, patience=0.3)) as store:
+        await store.add(a_job())
+        way.cut.set()
+        with pytest.raises(DatabaseAway, match=r"has not answered for 0\.3 s"):
+            await store.open_jobs()
+        way.cut.clear()
+
+        assert [job.id for job in await store.open_jobs()] == ["job-1"]
+
+
+async def test_two_that_wait_for_each_other_both_get_their_way(postgres: Server) -> None:
+    url = postgres.database()
+    with closing(PostgresJobStore(url)) as store, closing(PostgresConnection(url)) as other:
+        await store.add(a_job("a"))
+        await store.add(a_job("b"))
+        other.execute("BEGIN; UPDATE jobs SET held = 0 WHERE id = 'b'")
+        # In one group, and so in one transaction.
+        writing = asyncio.gather(*(store.save(moved(a_job(name), S.UPLOADED, 2.0), S.CLAIMED) for name in "ab"))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(_until_somebody_waits, url)
+        # The server finds that, and ends one of the two.
+        await asyncio.to_thread(_tried, other)
+        await writing
+
+        assert {job.state for job in await store.open_jobs()} == {S.UPLOADED}
+
+
+def _until_somebody_waits(url: str) -> None:
+    with closing(PostgresConnection(url)) as looking:
+        while not looking.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]:  # type: ignore[index]
+            time.sleep(0.02)
+
+
+def _tried(other: PostgresConnection) -> None:
+    try:
+        other.execute("UPDATE jobs SET held = 0 WHERE id = 'a'")
+        other.execute("COMMIT")
+    except psycopg.errors.DeadlockDetected:
+        other.execute("ROLLBACK")
+
+
+async def test_a_hold_that_another_host_sets_is_noticed_once_and_ones_own_is_none(postgres: Server) -> None:
+    url = postgres.database()
+    hold = Hold(kind=HoldKind.PAUSED, at=1.0)
+    with closing(PostgresJobStore(url)) as mine, closing(PostgresJobStore(url)) as others:
+        await mine.stand(hold)
+        assert not await mine.holds_changed()
+        await others.lift(hold)
+        assert await mine.holds_changed()
+        assert list(await mine.holds()) == []
+        assert not await mine.holds_changed()
+
+
+def test_tables_are_made_once_by_whoever_comes_first(postgres: Server) -> None:
+    url = postgres.database("template0")
+
+    def make(_: int) -> tuple[int, int]:
+        with closing(PostgresConnection(url)) as connection:
+            return migrate(connection)
+
+    with pytest.raises(DatabaseAway, match="expandd cluster migrate"), reading(url):
+        pass
+    with ThreadPoolExecutor(4) as threads:
+        found = sorted(threads.map(make, range(4)))
+
+    assert found == [(0, VERSION), *[(VERSION, VERSION)] * 3]
+    with reading(url) as store:
+        assert store.open_jobs() == []
+
+
+async def test_beside_newer_tables_work_ends_and_none_is_paid_for(postgres: Server) -> None:
+    url = postgres.database()
+    with closing(PostgresConnection(url)) as connection:
+        connection.execute("UPDATE expandd_schema SET version = version + 1")
+        with pytest.raises(DatabaseAway, match="newer"):
+            migrate(connection)
+        assert version(connection) == VERSION + 1
+        connection.execute("BEGIN")
+        assert not connection.lock_spending()
+    with closing(PostgresJobStore(url)) as store:
+        await store.add(a_job())
+
+        assert [job.id for job in await store.open_jobs()] == ["job-1"]
+
+
+def test_no_failure_shows_the_password() -> None:
+    database = PostgresDatabase("postgresql://expandd:s3cret@127.0.0.1:1/jobs")
+    with pytest.raises(psycopg.OperationalError) as failed:
+        database.connected()
+
+    assert "s3cret" not in str(database.away(failed.value))
+    assert "127.0.0.1" in str(database.away(failed.value))
+
+
+def test_a_host_that_is_alone_loads_no_client() -> None:
+    code = (
+        "import sys, expandd.service.runtime.app, expandd.service.page.reader, expandd.service.control\n"
+        "print([name for name in sys.modules if name.startswith(('psycopg', 'procrastinate'))])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60.0, check=True)
+
+    assert found.stdout == "[]\n"

@@ -1,0 +1,116 @@
+"""All that is asked of a job database has the same answer from each kind of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from expandd.adapters.store.postgres.job_store import PostgresJobStore
+from expandd.adapters.store.postgres.job_store import reading as reading_postgres
+from expandd.adapters.store.sql.queries import ALL, Names, Queries
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.adapters.store.sqlite.reader import reading as reading_sqlite
+from expandd.domain.commands import Hold, HoldKind
+from expandd.domain.image import Size
+from expandd.domain.job import Job, JobState
+from expandd.domain.spending import Today
+from tests.support.jobs import OFFSETS, a_job, a_job_in, a_place, a_result, a_source
+from tests.support.manual_clock import START
+from tests.support.postgres import Server
+
+S = JobState
+DAY = 86400.0
+TODAY = Today(
+    day="2027-01-15", day_began=START, month_began=START - 14 * DAY, day_ends=START + DAY, month_ends=START + 17 * DAY
+)
+ODD = Path(os.fsdecode(b"caf\xe9/100%_\xc3\x84RGER.png"))
+OTHER = a_place(Path("/srv/other"))
+
+
+def _jobs() -> list[Job]:
+    open_ones = [
+        a_job_in(state, f"open-{state.value}", target=Path("/out") / state.value, held=state is S.RENDERED)
+        for state in (S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.DOWNLOADED)
+    ]
+    over = [
+        a_job_in(state, f"over-{state.value}-{number}", at=START - number * 5 * DAY, closed=True, relative=ODD)
+        for state in (S.DONE, S.FAILED, S.RETURNED)
+        for number in range(3)
+    ]
+    errors = [
+        a_job_in(S.FAILED, f"error-{number}", closed=True, dismissed=number != 1, resting=Path("/error") / name)
+        for number, name in enumerate(("a", "b", "a", "a"))
+    ]
+    sourced = a_source(sha256="cd" * 32)
+    return [
+        *open_ones,
+        *over,
+        *errors,
+        a_job_in(S.DONE, "elsewhere", closed=True, place=OTHER, source=sourced, duplicate_of="over-done-0"),
+        a_job_in(S.DONE, "differs", closed=True, result=a_result(size=Size(1, 2))),
+        a_job_in(S.DONE, "reused", closed=True, reused_from="elsewhere", source=sourced),
+    ]
+
+
+ASKED: dict[str, Callable[[Queries], Any]] = {
+    "job": lambda asked: asked.job("over-done-1"),
+    "by_image_id": lambda asked: asked.by_image_id("image-of-over-done-1"),
+    "open_jobs": lambda asked: asked.open_jobs(),
+    "the oldest open jobs": lambda asked: asked.open_jobs(3),
+    "unknown": lambda asked: asked.unknown(),
+    "held": lambda asked: asked.held(ALL),
+    "done": lambda asked: asked.done(2),
+    "failed": lambda asked: asked.failed(2),
+    "over": lambda asked: asked.over(S.DONE, "", 1, 2),
+    "a name in any case": lambda asked: asked.over(S.FAILED, "ärger", 0, ALL),
+    "a name with the letters of LIKE": lambda asked: asked.over(S.DONE, "0%_Ä", 0, ALL),
+    "a result's name": lambda asked: asked.over(S.DONE, "hot/OUTBOX/im", 0, ALL),
+    "dismissed": lambda asked: sorted(asked.dismissed()),
+    "done_in": lambda asked: asked.done_in(OTHER.inbox),
+    "done in all": lambda asked: asked.done_in(None),
+    "failed_in": lambda asked: asked.failed_in(a_place().inbox),
+    "differing": lambda asked: asked.differing(ALL),
+    "paid_before": lambda asked: asked.paid_before("cd" * 32, OFFSETS, "reused"),
+    "paid_here": lambda asked: asked.paid_here(a_job("new", place=OTHER, source=a_source(sha256="cd" * 32))),
+    "ids": lambda asked: asked.named(Names(ids=frozenset({"reused", "image-of-over-done-1"})), ALL),
+    "paths": lambda asked: asked.named(Names(paths=frozenset({a_place().inbox / ODD, Path("/error/a")})), ALL),
+    "tails": lambda asked: asked.named(Names(tails=frozenset({Path(ODD.name), Path("a")})), 100),
+    "counts": lambda asked: sorted(asked.counts(START - DAY), key=repr),
+    "spent": lambda asked: sorted(asked.spent(TODAY), key=repr),
+    "duplicates": lambda asked: asked.duplicates(START),
+    "ledger": lambda asked: asked.ledger("2027-01-01"),
+    "hours": lambda asked: asked.hours(START - 20 * DAY),
+    "holds": lambda asked: asked.holds(),
+    "accepted_elsewhere": lambda asked: asked.accepted_elsewhere(a_job_in(S.UNKNOWN, owner="x", at=START + 100.0)),
+}
+
+
+async def test_each_question_has_one_answer(postgres: Server, tmp_path: Path) -> None:
+    path, url = tmp_path / "journal.sqlite", postgres.database()
+    hold = Hold(kind=HoldKind.PAUSED, at=2.25, inbox=OTHER.inbox, relative=ODD)
+    with closing(SqliteJobStore(path)) as in_a_file, closing(PostgresJobStore(url)) as at_a_server:
+        for store in (in_a_file, at_a_server):
+            for job in _jobs():
+                await store.add(job)
+            await store.stand(hold)
+            await store.stand(replace(hold, at=3.5))
+            # What is forgotten counts on.
+            assert await store.prune(START - 6 * DAY) == 3
+    with reading_sqlite(path) as first, reading_postgres(url) as second:
+        assert first is not None
+        assert second is not None
+        answers = {name: (ask(first), ask(second)) for name, ask in ASKED.items()}
+
+    assert {name: both for name, both in answers.items() if both[0] != both[1]} == {}
+    assert [name for name, both in answers.items() if not both[0]] == []
+
+
+def test_each_question_is_asked() -> None:
+    """`commands` is told by the suite of the store."""
+    questions = {name for name in vars(Queries) if not name.startswith("_")}
+
+    assert questions - ASKED.keys() == {"named", "commands"}

@@ -1,0 +1,181 @@
+"""Owns a real Postgres for tests: one server for each process that asks, one database for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+from expandd.adapters.store.postgres.connection import PostgresConnection
+from expandd.adapters.store.postgres.schema import migrate
+
+USER = "postgres"
+TEMPLATE = "expandd_template"
+
+
+def programs() -> Path | None:
+    """Where Postgres is installed; None where it is not."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    named = shutil.which("initdb")
+    return found[-1].parent if found else Path(named).resolve().parent if named else None
+
+
+@dataclass(slots=True)
+class Server:
+    """A running Postgres, reached by a socket in its directory. Nothing it writes is synced."""
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://{USER}@/{database}?host={self.directory}"
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / ".s.PGSQL.5432"
+
+    def run(self, statement: str) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def database(self, template: str = TEMPLATE) -> str:
+        """The address of a new database that has all tables."""
+        name = f"test_{next(self.numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def stop(self) -> None:
+        """At once, as a machine does that loses its power."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(20.0)
+
+    def start(self) -> None:
+        self.process = _started(self.directory)
+        _wait(self.url(), self.process)
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """A server of its own."""
+    shared_memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=shared_memory if shared_memory.is_dir() else None) as name:
+        directory = Path(name)
+        if os.geteuid() == 0:
+            # Postgres does not run as root, nor on what is root's.
+            shutil.chown(directory, USER, USER)
+        subprocess.run([*_user(), *_initdb(directory / "data")], check=True, stdout=subprocess.DEVNULL, timeout=60.0)
+        server = Server(directory, _started(directory))
+        try:
+            _wait(server.url(), server.process)
+            server.run(f"CREATE DATABASE {TEMPLATE}")
+            with closing(PostgresConnection(server.url(TEMPLATE))) as connection:
+                migrate(connection)
+            yield server
+        finally:
+            server.stop()
+
+
+def _user() -> list[str]:
+    return [] if os.geteuid() else ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+
+
+def _initdb(data: Path) -> list[str]:
+    choices = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+    return [str(_directory() / "initdb"), f"--pgdata={data}", f"--username={USER}", *choices]
+
+
+def _started(directory: Path) -> subprocess.Popen[bytes]:
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": directory,
+        "fsync": "off",
+        "shared_buffers": "16MB",
+        "max_connections": "50",
+        "autovacuum": "off",
+        "log_min_messages": "fatal",
+    }
+    chosen = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    # It ends with the test process, however that ends.
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(
+            [
+                "setpriv",
+                "--pdeathsig=QUIT",
+                *_user()[1:],
+                str(_directory() / "postgres"),
+                "-D",
+                str(directory / "data"),
+                *chosen,
+            ],
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _directory() -> Path:
+    found = programs()
+    assert found is not None
+    return found
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(400):
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert process.poll() is None, "Postgres has ended"
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError("Postgres does not start")
+
+
+@dataclass(slots=True)
+class Wire:
+    """What lies between a program and a Postgres. Once it is `cut` nothing comes through, and nobody is told."""
+
+    url: str
+    cut: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def wire(server: Server, url: str) -> Iterator[Wire]:
+    """A way to the server by TCP that can be cut."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        name = urlsplit(url).path.removeprefix("/")
+        found = Wire(f"postgresql://{USER}@127.0.0.1:{listening.getsockname()[1]}/{name}")
+        threading.Thread(target=_accept, args=(listening, server, found.cut), daemon=True).start()
+        yield found
+
+
+def _accept(listening: socket.socket, server: Server, cut: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            near, far = listening.accept()[0], socket.socket(socket.AF_UNIX)
+            far.connect(str(server.socket))
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=_forward, args=(*ends, cut), daemon=True).start()
+
+
+def _forward(begins: socket.socket, ends: socket.socket, cut: threading.Event) -> None:
+    with begins, contextlib.suppress(OSError):
+        while piece := begins.recv(65536):
+            # It is swallowed, and neither side hears of it.
+            if not cut.is_set():
+                ends.sendall(piece)
+        ends.shutdown(socket.SHUT_WR)
