@@ -11,6 +11,9 @@ from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import StaleJob
 from expandd.domain.job import Job, JobState
 
+_KEPT = frozenset({"id", "owner", "epoch"})
+"""What a save cannot change: to write it again costs each index its share."""
+
 
 class Changes(Queries):
     """Writes over a connection, within the transaction of its caller. Raises what the database's failures are."""
@@ -23,7 +26,7 @@ class Changes(Queries):
     def save(self, job: Job, expected: JobState) -> None:
         """Replace the row of a job. Raises RowRefused, and StaleJob for one of another state, owner or epoch."""
         row = to_row(job)
-        changes = ", ".join(f'"{name}" = :{name}' for name in row)
+        changes = ", ".join(f'"{name}" = :{name}' for name in row if name not in _KEPT)
         # Whoever believes in an older state, or has lost the job to another owner, changes nothing.
         guard = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
         query = f"UPDATE jobs SET {changes} WHERE {guard}"  # noqa: S608 - of our own names of columns alone

@@ -197,6 +197,8 @@ class SqlJobStore:
         self, connection: Connection, requests: Sequence[_Write]
     ) -> list[tuple[_Write, object, BaseException | None]]:
         try:
+            if len(requests) == 1:
+                return [(requests[0], *self._outcome_alone(connection, requests[0]))]
             outcomes = [(request, *self._outcome(connection, request)) for request in requests]
             connection.execute("COMMIT")
         except BaseException:
@@ -205,21 +207,29 @@ class SqlJobStore:
             raise
         return outcomes
 
+    def _outcome_alone(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
+        outcome, failure = self._worked(connection, request)
+        connection.execute("ROLLBACK" if failure else "COMMIT")
+        return outcome, failure
+
     def _outcome(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
-        """What one wish comes to. One that is stale or cannot be written changes nothing; a failing disk raises."""
+        """What one wish comes to. One that is stale or cannot be written changes nothing."""
         connection.execute("SAVEPOINT wish")
-        outcome: object = None
-        failure: BaseException | None = None
-        try:
-            outcome = request.work(Changes(connection))
-        except Exception as error:
-            failure = self._database.refusal(error)
-            if failure is None and isinstance(error, self._database.failures):
-                raise
-            if failure is None:
-                failure = error
-            else:
-                failure.__cause__ = error
+        outcome, failure = self._worked(connection, request)
+        if failure is not None:
             connection.execute("ROLLBACK TO wish")
         connection.execute("RELEASE wish")
         return outcome, failure
+
+    def _worked(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
+        """What comes of it, or why it cannot be written. Raises what a failing disk raises."""
+        try:
+            return request.work(Changes(connection)), None
+        except Exception as error:
+            refusal = self._database.refusal(error)
+            if refusal is not None:
+                refusal.__cause__ = error
+                return None, refusal
+            if isinstance(error, self._database.failures):
+                raise
+            return None, error
