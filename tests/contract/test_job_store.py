@@ -34,7 +34,7 @@ from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Source, Stamp, moved
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Duplicates, Originals
-from expandd.domain.spending import Outcome, Payment, Spent, Today
+from expandd.domain.spending import Cap, Denied, Limits, Outcome, Payment, Spent, Today
 from expandd.engine.ports import JobStore
 from tests.support.fakes import MemoryJobStore
 from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source
@@ -525,6 +525,98 @@ async def test_what_was_spent_before_the_month_is_not_counted(store: JobStore) -
 
     assert before == []
     assert list(await store.spent(february)) == []
+
+
+HERE, ELSEWHERE = a_place(), a_place(Path("/other"))
+
+
+def _about_to_be_paid(name: str, **changes: Any) -> tuple[Job, Job]:
+    """A job that is uploaded, and as it is once it is about to be paid for."""
+    uploaded = a_job_in(S.UPLOADED, name).with_(**changes)
+    return uploaded, moved(uploaded, S.SUBMITTING, START + 50.0)
+
+
+async def _denied(store: JobStore, limits: Limits, name: str = "new", **changes: Any) -> Denied | None:
+    uploaded, paid = _about_to_be_paid(name, **changes)
+    await store.add(uploaded)
+    denied = await store.submit(paid, S.UPLOADED, limits)
+
+    assert await store.get(name) == (uploaded if denied else paid)
+    return denied
+
+
+@pytest.mark.parametrize(
+    ("most", "inbox", "denied"), [(4, None, True), (5, None, False), (3, HERE.inbox, True), (4, HERE.inbox, False)]
+)
+async def test_no_more_is_paid_for_than_a_cap_allows_also_of_what_is_forgotten(
+    store: JobStore, most: int, inbox: Path | None, denied: bool
+) -> None:
+    before = a_job_in(S.DONE, "before", at=START - 1000.0, closed=True)
+    refused = moved(a_job_in(S.SUBMITTING, "refused"), S.UPLOADED, START + 9.0)
+    await store.add(a_job_in(S.DONE, "forgotten", closed=True))
+    assert await store.prune(START + 100.0) == 1
+    for job in (before, refused, a_job_in(S.DONE, "over", closed=True), a_job_in(S.ACCEPTED, "open")):
+        await store.add(job)
+    await store.add(a_job_in(S.ACCEPTED, "elsewhere", place=ELSEWHERE))
+    cap = Cap(inbox=inbox, since=START, day="2027-01-15", most=most)
+    wide = Cap(inbox=ELSEWHERE.inbox, since=START, day="2027-01-15", most=2)
+
+    assert await _denied(store, Limits(caps=(wide, cap))) == (Denied(cap=cap) if denied else None)
+
+
+async def test_no_more_images_are_generated_at_once_than_the_account_allows(store: JobStore) -> None:
+    for state in (S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.UPLOADED):
+        await store.add(a_job_in(state, state.value, owner="another"))
+    await store.add(a_job_in(S.UNKNOWN, "held", held=True))
+
+    assert await _denied(store, Limits(in_flight=3)) == Denied(in_flight=True)
+    assert await _denied(store, Limits(in_flight=4), "newer") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "denied"),
+    [
+        ({}, True),
+        ({"state": S.DELIVERED}, True),
+        ({"closed": True}, False),
+        ({"held": True}, False),
+        ({"state": S.UPLOADED}, False),
+        ({"reused_from": "earlier"}, False),
+        ({"offsets": Offsets(top=1)}, False),
+        ({"source": a_source(sha256="99" * 32)}, False),
+        ({"place": a_place(duplicates=Duplicates.EXPAND)}, False),
+    ],
+)
+async def test_the_same_bytes_are_not_paid_for_while_their_result_is_to_come(
+    store: JobStore, changes: dict[str, Any], denied: bool
+) -> None:
+    facts: dict[str, Any] = {"source": a_source(sha256="cd" * 32), "place": a_place(duplicates=Duplicates.REUSE)}
+    await store.add(a_job_in(S.ACCEPTED, "other").with_(**{**facts, **changes}))
+
+    assert await _denied(store, Limits(unique=True), **facts) == (Denied(duplicate="other") if denied else None)
+    assert await _denied(store, Limits(), "newer", **facts) is None
+
+
+async def test_a_job_that_is_not_ours_any_more_is_not_paid_for(store: JobStore) -> None:
+    uploaded, paid = _about_to_be_paid("job-1")
+    await store.add(uploaded)
+    with pytest.raises(StaleJob):
+        await store.submit(paid.with_(epoch=1), S.UPLOADED, Limits())
+
+    assert await store.get("job-1") == uploaded
+
+
+async def test_a_budget_holds_however_many_spend_it_at_once(place: Place) -> None:
+    hosts = [place.open() for _ in range(4)]
+    jobs = [_about_to_be_paid(f"{number:03d}") for number in range(140)]
+    await asyncio.gather(*(hosts[0].add(uploaded) for uploaded, _ in jobs))
+    limits = Limits(caps=(Cap(inbox=None, since=START, day="2027-01-15", most=100),))
+    outcomes = await asyncio.gather(
+        *(hosts[number % 4].submit(paid, S.UPLOADED, limits) for number, (_, paid) in enumerate(jobs))
+    )
+
+    assert outcomes.count(None) == 100
+    assert _by_inbox(await hosts[0].spent(JANUARY)) == {HERE.inbox: 100}
 
 
 def _by_inbox(spent: Sequence[Spent]) -> dict[Path, int]:

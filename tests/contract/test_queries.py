@@ -17,7 +17,8 @@ from expandd.adapters.store.sqlite.reader import reading as reading_sqlite
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.image import Size
 from expandd.domain.job import Job, JobState
-from expandd.domain.spending import Today
+from expandd.domain.settings import Duplicates
+from expandd.domain.spending import Cap, Today
 from tests.support.jobs import OFFSETS, a_job, a_job_in, a_place, a_result, a_source
 from tests.support.manual_clock import START
 from tests.support.postgres import Server
@@ -51,11 +52,18 @@ def _jobs() -> list[Job]:
         *over,
         *errors,
         a_job_in(S.DONE, "elsewhere", closed=True, place=OTHER, source=sourced, duplicate_of="over-done-0"),
+        a_job_in(
+            S.ACCEPTED,
+            "same",
+            source=a_source(sha256="ef" * 32),
+            place=a_place(duplicates=Duplicates.SKIP),
+        ),
         a_job_in(S.DONE, "differs", closed=True, result=a_result(size=Size(1, 2))),
         a_job_in(S.DONE, "reused", closed=True, reused_from="elsewhere", source=sourced),
     ]
 
 
+CAP = Cap(inbox=a_place().inbox, since=START, day="2027-01-15", most=2)
 ASKED: dict[str, Callable[[Queries], Any]] = {
     "job": lambda asked: asked.job("over-done-1"),
     "by_image_id": lambda asked: asked.by_image_id("image-of-over-done-1"),
@@ -84,6 +92,9 @@ ASKED: dict[str, Callable[[Queries], Any]] = {
     "duplicates": lambda asked: asked.duplicates(START),
     "ledger": lambda asked: asked.ledger("2027-01-01"),
     "hours": lambda asked: asked.hours(START - 20 * DAY),
+    "paid_now": lambda asked: asked.paid_now(a_job("new", source=a_source(sha256="ef" * 32))),
+    "in_flight": lambda asked: asked.in_flight(),
+    "is_reached": lambda asked: asked.is_reached(CAP),
     "holds": lambda asked: asked.holds(),
     "accepted_elsewhere": lambda asked: asked.accepted_elsewhere(a_job_in(S.UNKNOWN, owner="x", at=START + 100.0)),
 }

@@ -26,10 +26,20 @@ from expandd.domain.errors import (
 )
 from expandd.domain.finishing import Finishing, sent_size
 from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
-from expandd.domain.job import Job, JobState
+from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.pauses import PauseReason
-from expandd.domain.spending import Spent, Today
+from expandd.domain.settings import Duplicates
+from expandd.domain.spending import Denied, Limits, Spent, Today
 from expandd.engine.ports import Clock
+
+IN_FLIGHT = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN})
+
+
+def _is_same(other: Job, job: Job) -> bool:
+    """Whether that one is paid for, or may be, and will have the result of this one."""
+    alike = (other.source.sha256, other.offsets) == (job.source.sha256, job.offsets) and job.source.sha256 != ""
+    shares = other.place.duplicates is not Duplicates.EXPAND and not other.reused_from
+    return alike and shares and other.state in MAYBE_PAID
 
 
 class MemoryJobStore:
@@ -70,6 +80,27 @@ class MemoryJobStore:
         self._prove_names(job)
         self.rows[job.id] = job
         self._lie(number)
+
+    async def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
+        denied = self._against(job, limits)
+        if denied is None:
+            await self.save(job, expected)
+        return denied
+
+    def _against(self, job: Job, limits: Limits) -> Denied | None:
+        self._read()
+        others = [other for other in self.rows.values() if not other.closed and not other.held and other.id != job.id]
+        same = [other.id for other in others if limits.unique and _is_same(other, job)]
+        if same:
+            return Denied(duplicate=min(same))
+        for cap in limits.caps:
+            paid = [(row.place.inbox, paid.at) for row in self.rows.values() for paid in row.payments if paid.counts]
+            now = sum(at >= cap.since and cap.inbox in {None, inbox} for inbox, at in paid)
+            before = sum(old.images for old in self.forgotten if old.day >= cap.day and cap.inbox in {None, old.inbox})
+            if now + before >= cap.most:
+                return Denied(cap=cap)
+        in_flight = sum(other.state in IN_FLIGHT for other in others)
+        return Denied(in_flight=True) if limits.in_flight is not None and in_flight >= limits.in_flight else None
 
     def _prove_names(self, job: Job) -> None:
         others = (

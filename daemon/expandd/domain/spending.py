@@ -87,6 +87,38 @@ class Spent:
     images: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """At most so many images are paid for from then on, of one inbox or, where that is None, of all."""
+
+    inbox: Path | None
+    since: float
+    """Seconds since the epoch."""
+    day: str
+    """The local day of `since`, YYYY-MM-DD: what is forgotten is counted by days."""
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may stand against paying for a job."""
+
+    caps: tuple[Cap, ...] = ()
+    in_flight: int | None = None
+    """Images of all hosts that are being generated at once; None without a limit."""
+    unique: bool = False
+    """Whether the result of another job with the same bytes and offsets is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """Why a job is not paid for now: the cap that is reached, the images being generated, or the other job's id."""
+
+    cap: Cap | None = None
+    in_flight: bool = False
+    duplicate: str = ""
+
+
 class Arrivals:
     """When the last files of a folder arrived, as far as the rule needs them. All times in epoch seconds."""
 

@@ -16,7 +16,7 @@ from expandd.domain.image import Finding, Prepared
 from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, Found, InboxState
-from expandd.domain.spending import Spent, Today
+from expandd.domain.spending import Denied, Limits, Spent, Today
 
 Emit = Callable[[Event], None]
 
@@ -348,6 +348,13 @@ class JobStore(Protocol):
 
     async def save(self, job: Job, expected: JobState) -> None:
         """Replace the job's row if it is in state `expected` and of the same owner and epoch; else raise StaleJob."""
+        ...
+
+    async def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
+        """Save a job that has moved to `submitting`, unless something stands against that: then nothing is written.
+
+        What stands against it is exact over all hosts: between the count and the write nobody else is paid for.
+        """
         ...
 
     async def get(self, job_id: str) -> Job | None: ...

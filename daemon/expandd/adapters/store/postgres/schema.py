@@ -74,13 +74,14 @@ CREATE UNIQUE INDEX one_hold ON holds (kind, sha256(inbox), sha256(relative), sh
 CREATE TABLE ledger (
     inbox BYTEA NOT NULL,
     day TEXT COLLATE "C" NOT NULL,
-    paid BIGINT NOT NULL,
-    delivered BIGINT NOT NULL,
-    failed BIGINT NOT NULL,
-    unknown BIGINT NOT NULL,
-    saved BIGINT NOT NULL,
+    paid INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    unknown INTEGER NOT NULL,
+    saved INTEGER NOT NULL,
     PRIMARY KEY (inbox, day)
 );
+CREATE INDEX ledger_days ON ledger (day);
 """
 
 STEPS = (_FIRST,)

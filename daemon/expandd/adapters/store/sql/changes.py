@@ -8,8 +8,9 @@ from typing import Any
 from expandd.adapters.store.sql.queries import Queries
 from expandd.adapters.store.sql.rows import command_row, hold_row, to_row
 from expandd.domain.commands import Command, Hold
-from expandd.domain.errors import StaleJob
+from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.job import Job, JobState
+from expandd.domain.spending import Denied, Limits
 
 _KEPT = frozenset({"id", "owner", "epoch"})
 """What a save cannot change: to write it again costs each index its share."""
@@ -33,6 +34,31 @@ class Changes(Queries):
         if self._connection.execute(query, {**row, "expected": expected.value}).rowcount == 0:
             raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
         self._write_payments(job)
+
+    def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
+        """Save a job that has moved to `submitting`, unless something stands against it: then nothing is written.
+
+        Raises what `save` raises, and DatabaseAway where this version must not pay.
+        """
+        if not self._connection.lock_spending():
+            raise DatabaseAway(
+                "A newer expandd has brought the job database up to date. This one delivers what it has begun, and "
+                "pays for nothing more: install the newer one here, too."
+            )
+        denied = self._against(job, limits)
+        if denied is None:
+            self.save(job, expected)
+        return denied
+
+    def _against(self, job: Job, limits: Limits) -> Denied | None:
+        if limits.unique and (duplicate := self.paid_now(job)):
+            return Denied(duplicate=duplicate.id)
+        reached = next((cap for cap in limits.caps if self.is_reached(cap)), None)
+        if reached is not None:
+            return Denied(cap=reached)
+        if limits.in_flight is not None and self.in_flight(limits.in_flight) >= limits.in_flight:
+            return Denied(in_flight=True)
+        return None
 
     def _write_payments(self, job: Job) -> None:
         """New ones, and what has become of the old ones. None goes away."""

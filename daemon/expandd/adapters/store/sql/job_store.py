@@ -15,7 +15,7 @@ from expandd.adapters.store.sql.connection import Connection, Database
 from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.job import Job, JobState
-from expandd.domain.spending import Spent, Today
+from expandd.domain.spending import Denied, Limits, Spent, Today
 
 T = TypeVar("T")
 
@@ -60,6 +60,9 @@ class SqlJobStore:
 
     async def save(self, job: Job, expected: JobState) -> None:
         await self._do(lambda database: database.save(job, expected))
+
+    async def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
+        return await self._do(lambda database: database.submit(job, expected, limits))
 
     async def get(self, job_id: str) -> Job | None:
         return await self._do(lambda database: database.job(job_id))

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.store.sql.connection import Statements
+from expandd.adapters.store.sql.connection import Statements, Value
 from expandd.adapters.store.sql.rows import called, command_of, from_row, hold_of, maybe_bytes
 from expandd.domain.commands import Command, Hold
 from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Offsets
-from expandd.domain.spending import Spent, Today
+from expandd.domain.settings import Duplicates
+from expandd.domain.spending import Cap, Spent, Today
+
+PAYING = "closed = 0 AND state IN ('submitting', 'accepted', 'unknown', 'rendered', 'downloaded', 'delivered')"
+"""Open jobs that are paid for, or may be: in the words of their index."""
 
 ALL = 2**62
 """As many as there are."""
@@ -167,6 +171,20 @@ class Queries:
             *(job.source.sha256, job.id, maybe_bytes(job.place.inbox)),
         )
 
+    def paid_now(self, job: Job) -> Job | None:
+        """The oldest other open job whose result, paid for or maybe so, will be that of this one too.
+
+        A folder that pays for each gives none away.
+        """
+        if not job.source.sha256:
+            return None
+        found = self._jobs(
+            f"{PAYING} AND sha256 = ? AND id != ? AND held = 0 AND reused_from = '' "
+            'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ?',
+            *(job.source.sha256, job.id, job.offsets.top, job.offsets.bottom, job.offsets.left, job.offsets.right),
+        )
+        return next((other for other in found if other.place.duplicates is not Duplicates.EXPAND), None)
+
     def named(self, names: Names, most: int) -> Sequence[Job]:
         """The youngest jobs that have or had one of these names. Reads the whole job database."""
         ids, paths, tails = list(names.ids), list(map(os.fsencode, names.paths)), list(map(os.fsencode, names.tails))
@@ -206,6 +224,25 @@ class Queries:
             (since,),
         )
         return [Count(row[0], JobState(row[1]), bool(row[2]), row[4], held=bool(row[3])) for row in rows]
+
+    def in_flight(self, most: int = ALL) -> int:
+        """How many images of all hosts are being generated; none is counted beyond `most`."""
+        return self._count(f"jobs WHERE {PAYING} AND state IN ('submitting', 'accepted', 'unknown') AND held = 0", most)
+
+    def is_reached(self, cap: Cap) -> bool:
+        """Whether as many are paid for as may be."""
+        where, inbox = ("", ()) if cap.inbox is None else ("AND inbox = ?", (os.fsencode(cap.inbox),))
+        row = self._connection.execute(
+            f"SELECT coalesce(sum(paid), 0) FROM ledger WHERE day >= ? {where}",  # noqa: S608 - of words in this module
+            (cap.day, *inbox),
+        ).fetchone()
+        left: int = cap.most - row[0]
+        return left <= 0 or self._count(f"counted_payments WHERE at >= ? {where}", left, cap.since, *inbox) >= left
+
+    def _count(self, what: str, most: int, *values: Value) -> int:
+        query = f"SELECT count(*) FROM (SELECT 1 FROM {what} LIMIT ?) AS found"  # noqa: S608 - of words in this module
+        found: int = self._connection.execute(query, (*values, most)).fetchone()[0]
+        return found
 
     def spent(self, today: Today) -> Sequence[Spent]:
         """What was paid for since the month began, by inbox and day."""

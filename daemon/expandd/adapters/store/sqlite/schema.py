@@ -218,6 +218,7 @@ CREATE INDEX paying ON jobs (sha256) WHERE closed = 0
     AND state IN ('submitting', 'accepted', 'unknown', 'rendered', 'downloaded', 'delivered');
 DROP INDEX payments_at;
 CREATE INDEX counted_at ON payments (at) WHERE outcome IN ('sent', 'taken');
+CREATE INDEX ledger_days ON ledger (day);
 CREATE INDEX counted_of_inbox ON payments (inbox, at) WHERE outcome IN ('sent', 'taken');
 """
 
