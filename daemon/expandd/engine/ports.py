@@ -351,10 +351,7 @@ class JobStore(Protocol):
         ...
 
     async def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
-        """Save a job that has moved to `submitting`, unless something stands against that: then nothing is written.
-
-        What stands against it is exact over all hosts: between the count and the write nobody else is paid for.
-        """
+        """Save a job that is about to be paid for, unless `limits` of all hosts stand against it: nothing is written."""
         ...
 
     async def get(self, job_id: str) -> Job | None: ...
