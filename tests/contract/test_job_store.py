@@ -481,6 +481,17 @@ async def test_a_command_can_be_left_while_the_daemon_runs(place: Place) -> None
     assert [command.job_id for command in await store.commands()] == ["job-1"]
 
 
+async def test_a_command_is_seen_also_where_the_database_was_not_written_to_for_long(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJobStore(path)) as store:
+        await store.add(a_job())
+        os.utime(f"{path}-wal", (1.0, 1.0))
+        assert [*await store.commands(), *await store.commands()] == []
+        write_commands(path, [an_command(Verb.PAUSE)])
+        assert [one.verb for one in await store.commands()] == [Verb.PAUSE]
+        assert [one.verb for one in await store.commands()] == [Verb.PAUSE]
+
+
 async def test_holds_are_one_of_each_kind_about_each_thing(store: JobStore) -> None:
     inbox = Path("/in")
     all_paused = Hold(kind=HoldKind.PAUSED, at=1.0)

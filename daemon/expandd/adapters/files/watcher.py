@@ -122,6 +122,8 @@ STOP = 5.0
 @dataclass(frozen=True, slots=True)
 class _Watched:
     watch: ObservedWatch
+    observer: BaseObserver
+    emitters: tuple[EventEmitter, ...]
     kernel: frozenset[KernelWatch]
     hint: Hint
 
@@ -227,9 +229,10 @@ class _OfMount:
     def is_alive(self, inbox: Path, kernel: frozenset[KernelWatch]) -> bool:
         """Whether what was watched is among the kernel's watches, and all that listens to it lives."""
         watched, observer = self._watched.get(inbox), self._observer
-        if watched is None or observer is None or not _is_running(observer):
+        if watched is None or watched.observer is not observer or not _is_running(observer):
             return False
-        listens = any(emitter.is_alive() for emitter in _emitters(observer, watched.watch))
+        # Not asked for by the observer's list: each inbox of many would go through those of all.
+        listens = any(emitter.is_alive() for emitter in watched.emitters)
         return listens and bool(watched.kernel & kernel)
 
     def hint_all(self) -> None:
@@ -253,7 +256,8 @@ class _OfMount:
             after = _kernel_watches_of(observer)
         except OSError as error:
             raise _refused(inbox, error) from error
-        watched = _Watched(watch, _own(after, before, found.st_dev, found.st_ino), hint)
+        kernel = _own(after, before, found.st_dev, found.st_ino)
+        watched = _Watched(watch, observer, tuple(_emitters(observer, watch)), kernel, hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
             # watchdog swallows such refusals and looks alive.
             _unschedule(observer, watch)

@@ -140,8 +140,11 @@ class CommandHandler:
 
     async def _end_cancelling(self) -> None:
         """An order to cancel is fulfilled once nothing that lay there then is left, and then nothing is held either."""
+        cancelling = self._commands.of(HoldKind.CANCELLED)
+        if not cancelling:
+            return
         idle = {inbox.folder.inbox for inbox in self._inboxes() if inbox.idle}
-        ended = [command for command in self._commands.of(HoldKind.CANCELLED) if command.inbox in idle]
+        ended = [command for command in cancelling if command.inbox in idle]
         emptied = {command.inbox for command in ended if command.relative is None}
         held = [command for command in self._commands.of(HoldKind.HELD) if command.inbox in emptied]
         for command in (*held, *ended):

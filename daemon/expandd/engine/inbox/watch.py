@@ -57,7 +57,7 @@ class PauseFile:
 TICK = 5.0
 """Seconds between two looks at whether the inbox is still the same directory; more with many of them, see `tick`."""
 
-SHARE = 0.4
+SHARE = 1.2
 """Seconds for each inbox that lie between two looks at the same one, so that many of them cost no more than a few."""
 
 POLL = 2.0

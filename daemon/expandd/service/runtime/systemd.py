@@ -128,7 +128,7 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
     return int(microseconds) / 1_000_000
 
 
-LONGEST = 5.0
+LONGEST = 10.0
 """Seconds between two beats, at most."""
 
 

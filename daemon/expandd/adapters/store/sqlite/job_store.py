@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from expandd.adapters.store.sql.job_store import SqlJobStore
 from expandd.adapters.store.sqlite.schema import bring_up_to_date
+from expandd.domain.commands import Command
 from expandd.domain.errors import DatabaseAway, NameTaken, RowRefused
 
 _OF_THE_ROW = (
@@ -24,6 +27,10 @@ _OF_THE_ROW = (
 
 _NAMES = frozenset(f"UNIQUE constraint failed: jobs.{name}" for name in ("target", "resting"))
 """What two open jobs with one path are called."""
+
+
+TICK = 1_000_000_000
+"""Nanoseconds after which a file that is written has another time than before."""
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -74,6 +81,28 @@ class SqliteJobStore(SqlJobStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(SqliteDatabase(path))
+        self._log = path.with_name(f"{path.name}-wal")
+        self._without_commands: tuple[int, int] | None = None
+
+    async def commands(self) -> Sequence[Command]:
+        """The commands that wait; the database is not asked where nothing was written since it had none."""
+        as_now = self._written()
+        if as_now is not None and as_now == self._without_commands:
+            return ()
+        found = await super().commands()
+        self._without_commands = None if found else as_now
+        return found
+
+    def _written(self) -> tuple[int, int] | None:
+        """What each commit changes; None where a later one might not, within the same tick of the file's clock.
+
+        Not in a thread, which costs more than the answer: SQLite keeps such a log on local disks alone.
+        """
+        try:
+            log = os.stat(self._log)  # noqa: PTH116 - as quick as can be: it is asked all the time
+        except OSError:
+            return None
+        return (log.st_mtime_ns, log.st_size) if abs(time.time_ns() - log.st_mtime_ns) > TICK else None
 
 
 def open_store(path: Path) -> SqliteConnection:
