@@ -63,12 +63,13 @@ FOR_PEOPLE = frozenset({"jinja2", "PIL", "prometheus_client", "rich", "starlette
 
 FOR_WORK = frozenset({"httpx", "structlog", "watchdog"})
 
+FOR_HOSTS = {"psycopg", "procrastinate"}
 NEEDLESS = {
-    "cli.cli": FOR_PEOPLE | FOR_WORK | {"pydantic", "yaml"},
-    "reports.status": FOR_PEOPLE | FOR_WORK,
-    "reports.why": FOR_PEOPLE | FOR_WORK,
-    "control": FOR_PEOPLE | FOR_WORK,
-    "runtime.entry": FOR_PEOPLE,
+    "cli.cli": FOR_PEOPLE | FOR_WORK | FOR_HOSTS | {"pydantic", "yaml"},
+    "reports.status": FOR_PEOPLE | FOR_WORK | FOR_HOSTS,
+    "reports.why": FOR_PEOPLE | FOR_WORK | FOR_HOSTS,
+    "control": FOR_PEOPLE | FOR_WORK | FOR_HOSTS,
+    "runtime.entry": FOR_PEOPLE | FOR_HOSTS,
 }
 """Modules of the service, and what whoever starts the program for them should not wait for."""
 

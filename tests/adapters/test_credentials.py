@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.credentials import Credentials, find_credentials, handed_over
+from expandd.adapters.credentials import Credentials, find_credentials, find_database, handed_over
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.settings import ApiSettings
 
@@ -155,3 +155,42 @@ def test_the_fingerprint_changes_with_every_value_and_with_nothing_else() -> Non
     )
     assert moved.fingerprint == one.fingerprint
     assert len(one.fingerprint) == 64
+
+
+def test_the_job_databases_address_comes_from_systemd_before_the_file(tmp_path: Path) -> None:
+    own, passed = tmp_path / "own", tmp_path / "database"
+    own.write_text("# by the administrator\npostgresql://expandd:s3cret@db.example:5432/jobs?sslmode=require\n")
+    own.chmod(0o600)
+    assert find_database(own, {}) == "postgresql://expandd:s3cret@db.example:5432/jobs?sslmode=require"
+    assert find_database(own, {"CREDENTIALS_DIRECTORY": str(tmp_path)}).endswith("sslmode=require")
+    # One that only root can read is passed on by systemd.
+    passed.write_text("postgres://a@h1,h2/jobs")
+    assert find_database(tmp_path / "nowhere", {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "postgres://a@h1,h2/jobs"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        (None, 0o600, "no such file"),
+        ("postgresql://u:s3cret@h/jobs", 0o604, "chmod 600"),
+        ("postgresql://u:s3cret@h/", 0o600, "expected one address such as"),
+        ("mysql://u:s3cret@h/jobs", 0o600, "expected one address such as"),
+        ("host=h password=s3cret", 0o600, "expected one address such as"),
+        ("postgresql://u:s3/cret@h/jobs", 0o600, "written as %40 or %2F"),
+        ("postgresql://u:s3cret@h/a\npostgresql://u:s3cret@h/b", 0o600, "found 2 lines"),
+        ("", 0o600, "found 0 lines"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_and_not_repeated(
+    tmp_path: Path, text: str | None, mode: int, said: str
+) -> None:
+    path = tmp_path / "database"
+    if text is not None:
+        path.write_text(text)
+        path.chmod(mode)
+    with pytest.raises(ConfigurationError) as caught:
+        find_database(path, {})
+
+    assert said in str(caught.value)
+    assert "s3" not in str(caught.value)
+    assert "cluster.database_file" in str(caught.value)

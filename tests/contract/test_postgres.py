@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,13 +141,3 @@ def test_no_failure_shows_the_password() -> None:
 
     assert "s3cret" not in str(database.away(failed.value))
     assert "127.0.0.1" in str(database.away(failed.value))
-
-
-def test_a_host_that_is_alone_loads_no_client() -> None:
-    code = (
-        "import sys, expandd.service.runtime.app, expandd.service.page.reader, expandd.service.control\n"
-        "print([name for name in sys.modules if name.startswith(('psycopg', 'procrastinate'))])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60.0, check=True)
-
-    assert found.stdout == "[]\n"

@@ -11,14 +11,24 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import ConfigurationError
-from expandd.domain.settings import ApiSettings, Budget, Hook, Hooks, ImagePrice, Keep, PageSettings, Settings
+from expandd.domain.settings import (
+    ApiSettings,
+    Budget,
+    ClusterSettings,
+    Hook,
+    Hooks,
+    ImagePrice,
+    Keep,
+    PageSettings,
+    Settings,
+)
 from expandd.service.runtime.reload import KEPT, RELOADED, takeable
 from tests.support.workshop import hot_folder
 
 BEFORE = Settings(state_dir=Path("/var/lib/expandd"))
 CONFIG = Path("/etc/expandd/config.yaml")
 
-FIXED: dict[str, Any] = {"page": PageSettings(listen="127.0.0.1:8080")}
+FIXED: dict[str, Any] = {"page": PageSettings(listen="127.0.0.1:8080"), "cluster": ClusterSettings(name="other")}
 FREE: dict[str, Any] = {
     "workers": 9,
     "stop_timeout": 5.0,
@@ -46,7 +56,7 @@ def test_what_is_made_at_the_start_stays_and_is_named_and_the_rest_is_taken() ->
     taken, stay = takeable(BEFORE, after, CONFIG)
 
     assert taken == replace(BEFORE, **FREE, api=ApiSettings(poll_interval=9.0, unknown_wait=9.0))
-    assert stay == ["api.timeout", "page"]
+    assert stay == ["api.timeout", "page", "cluster"]
     assert takeable(taken, BEFORE, CONFIG) == (BEFORE, [])
 
 

@@ -162,6 +162,38 @@ def _output(*command: str) -> bytes | None:
 _PATIENCE = 20.0
 
 
+DATABASE = "database"
+"""What systemd calls the credential that holds the job database's address."""
+
+_A_DATABASE = "one address such as postgresql://USER:PASSWORD@HOST/DATABASE"
+
+
+def find_database(file: Path, environ: Mapping[str, str]) -> str:
+    """The address of the job database: from systemd where it passes one, else from the configured file.
+
+    Raises ConfigurationError where there is none, or it cannot be used; no part of it stands in its message.
+    """
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    passed = Path(directory) / DATABASE if directory else file
+    path = passed if passed.exists() else file
+    key, where = "cluster.database_file", printable(path)
+    read = _read(path, key)
+    if read is None:
+        hint = f"Write {_A_DATABASE} into it, mode 0600; or let systemd pass it as the credential '{DATABASE}'."
+        raise _unusable(where, "a file with the job database's address", "no such file", hint, key)
+    text, status = read
+    if path == file and status.st_mode & stat.S_IRWXO:
+        raise _unusable(where, "a file of mode 0600", "one that every user can read", "Close it: chmod 600.", key)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if len(lines) != 1 or not _DATABASE.fullmatch(lines[0]):
+        found = "another line" if len(lines) == 1 else f"{len(lines)} lines"
+        raise _unusable(where, _A_DATABASE, found, "Signs such as @ or / in a password are written as %40 or %2F.", key)
+    return lines[0]
+
+
+_DATABASE = re.compile(r"postgres(?:ql)?://[^\s/?#]*(?:/[^\s/?#]+(?:\?\S*)?)")
+
+
 def _none_found(api: ApiSettings) -> ConfigurationError:
     file = api.credentials_file
     found = f"none ({printable(file)} does not exist)" if file else "none"
@@ -172,21 +204,28 @@ def _none_found(api: ApiSettings) -> ConfigurationError:
 def _from_file(path: Path, origin: _Origin) -> Credentials | None:
     """None when there is no such file."""
     where = printable(path)
+    if (read := _read(path)) is None:
+        return None
+    text, status = read
+    return _checked(_parsed(text, where), origin, where, loose=bool(status.st_mode & stat.S_IRWXO))
+
+
+def _read(path: Path, key: str = "credentials") -> tuple[str, os.stat_result] | None:
+    """What stands in a file with a secret, and its status; None when there is no such file."""
+    where = printable(path)
     try:
         status = path.stat()
         # A FIFO or a device would be waited for without end.
         if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_FILE:
-            raise _unusable(where, "a small text file", "something else")
-        text = path.read_bytes().decode("utf-8-sig")
+            raise _unusable(where, "a small text file", "something else", key=key)
+        return path.read_bytes().decode("utf-8-sig"), status
     except FileNotFoundError:
         return None
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise _unusable(where, "a file that this user can read", reason, "Check its owner and mode.") from error
+        raise _unusable(where, "a file that this user can read", reason, "Check its owner and mode.", key) from error
     except UnicodeDecodeError:
-        raise _unusable(where, "text in UTF-8", "other bytes") from None
-    loose = bool(status.st_mode & stat.S_IRWXO)
-    return _checked(_parsed(text, where), origin, where, loose=loose)
+        raise _unusable(where, "text in UTF-8", "other bytes", key=key) from None
 
 
 def _parsed(text: str, where: str) -> dict[str, str]:
@@ -239,7 +278,7 @@ def _checked(given: Mapping[str, str], origin: _Origin, where: str, *, loose: bo
     )
 
 
-def _unusable(where: str, expected: str, found: str, hint: str = "") -> ConfigurationError:
+def _unusable(where: str, expected: str, found: str, hint: str = "", key: str = "credentials") -> ConfigurationError:
     return ConfigurationError(
-        (Problem(where=where, path="credentials", expected=expected, found=found, hint=hint),),
+        (Problem(where=where, path=key, expected=expected, found=found, hint=hint),),
     )

@@ -220,6 +220,20 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """Several hosts that share folders, account and job database, which is Postgres then."""
+
+    database_file: Path | None = None
+    """A file with the postgresql:// URL of the job database in it; null is one host, with SQLite in state_dir."""
+    name: Annotated[str | None, Written.HOST_NAME] = None
+    """What this host is called by the others; null is its host name."""
+    lease: Seconds = 15.0
+    """How long a host may be silent before others take its images over; from 5s to 5m."""
+    in_flight: Annotated[int | None, Between(1, MOST, "a number of images", or_null=True)] = None
+    """Images being generated at once by all hosts together; null is no limit but each host's workers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSettings:
     """What holds for all folders together."""
 
@@ -245,6 +259,8 @@ class SharedSettings:
     """Commands or webhooks that are told what happened."""
     page: PageSettings | None = None
     """The page for the browser; null is none."""
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    """Several hosts with the same folders and one account."""
     metrics_file: Path | None = None
     """A file that a node exporter's textfile collector reads; its name ends in .prom."""
     presets: Mapping[PresetName, Annotated[Preset, Written.PRESET]] = field(

@@ -30,6 +30,7 @@ class Written(Enum):
     LISTEN = auto()
     HOSTS = auto()
     PRICE = auto()
+    HOST_NAME = auto()
 
 
 @dataclass(frozen=True, slots=True)

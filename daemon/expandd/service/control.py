@@ -17,8 +17,8 @@ from expandd.adapters.config.load import load, state_dir_of
 from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.locks import holder, number_of
 from expandd.adapters.responsiveness import BRIEF, lying, silent
-from expandd.adapters.store.sql.queries import Queries
-from expandd.adapters.store.sqlite.reader import reading, write_commands
+from expandd.adapters.store.database import missing, reading, write_commands
+from expandd.adapters.store.sql.queries import ALL, Queries
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
@@ -29,7 +29,6 @@ from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.job_history import absolute_path, names_of, real_path
 from expandd.service.reports.overview import labels_of
 from expandd.service.reports.snapshot import LOCK, Reading, live_snapshot
-from expandd.service.runtime.rebuild import STORE
 
 MOST = 20
 """Jobs of one name that are looked through."""
@@ -124,13 +123,12 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
     """Leave the command for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
     # What costs money wants the configuration as it is.
     settings = load(config) if verb is Verb.REDO else as_loaded(config)
-    path = settings.state_dir / STORE
-    if not path.exists():
+    if path := missing(settings):
         raise click.UsageError(
             f"There is no job database {path}: expandd has never run with this state directory, or its disk is not "
             "mounted."
         )
-    with reading(path) as store:
+    with reading(settings) as store:
         about = target(what, settings, store)
         commands, said = _commands(verb, about, store, settings)
     if not commands:
@@ -139,7 +137,7 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
     if not yes and _needs_answer(verb, about) and not confirmed(said):
         click.echo("Nothing was ordered.")
         return ExitCode.FINE
-    write_commands(path, commands)
+    write_commands(settings, commands)
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{said} This is carried out {when}.")
     return ExitCode.FINE
@@ -283,9 +281,8 @@ _NEXT = {
 def run_resolve(file: str, verdict: Verb, config: Path) -> int:
     """Write the decision down for the one unknown job that `file` names, by name, path or job id."""
     settings = as_loaded(config)
-    path = settings.state_dir / STORE
-    with reading(path) as store:
-        unknown = {job.id: job for job in (*store.unknown(), *store.held(-1))}.values() if store else ()
+    with reading(settings) as store:
+        unknown = {job.id: job for job in (*store.unknown(), *store.held(ALL))}.values() if store else ()
     found = [job for job in unknown if _names(job, file)]
     if len(found) != 1:
         click.echo(_not_one_unknown(file, found or tuple(unknown)), err=True)
@@ -298,7 +295,7 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
             err=True,
         )
         return ExitCode.USAGE
-    write_commands(path, [Command(verb=verdict, at=time.time(), job_id=job.id)])
+    write_commands(settings, [Command(verb=verdict, at=time.time(), job_id=job.id)])
     when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
     click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")
     return ExitCode.FINE

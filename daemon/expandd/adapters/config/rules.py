@@ -131,6 +131,7 @@ def _directory(path: KeyPath, directory: Path, what: str) -> Iterator[ConfigErro
 
 REAL_SERVICE = "piktid.com"
 FASTEST_POLL = 3.0
+SHORTEST_LEASE, LONGEST_LEASE = 5.0, 300.0
 GENERATE_FIELDS = ("id_image", "top", "bottom", "left", "right")
 
 
@@ -141,6 +142,10 @@ def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]
             path=(), expected="folders:, a list of hot folders", found="none", hint="Nothing would be done."
         )
     yield from _api(config.api, document, bad)
+    if ("cluster", "lease") not in bad and not SHORTEST_LEASE <= config.cluster.lease <= LONGEST_LEASE:
+        hint = "Within less a busy network looks like a dead host; for more its images would wait too long."
+        lease: KeyPath = ("cluster", "lease")
+        yield ConfigError(path=lease, expected="a time from 5s to 5m", found=document.shown(lease), hint=hint)
     for name, preset in config.presets.items():
         path: KeyPath = ("presets", name)
         yield from preset_config_errors(path, document.value(path), preset, bad)

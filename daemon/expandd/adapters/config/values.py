@@ -144,6 +144,15 @@ def line(value: Any) -> str:
     return value.strip()
 
 
+def host_name(value: Any) -> str | None:
+    """What a host is called: part of names in the job database, and of metrics."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", value):
+        raise refused("a name of at most 63 letters, digits, dots, hyphens and underscores, or null for the host name")
+    return value
+
+
 def preset_name(value: Any) -> str:
     """A preset's name; it may become part of a file name."""
     if not isinstance(value, str):
@@ -276,6 +285,7 @@ CHECKED: Mapping[object, Any] = {
     Written.HOOK_URL: checked_by(addresses.hook_url, {"type": "string", "pattern": "^https?://"}),
     Written.LISTEN: checked_by(addresses.listen, {"type": "string", "pattern": "^unix:/.|:[0-9]+$"}),
     Written.PRICE: checked_by(price, {"type": ["string", "number", "null"]}),
+    Written.HOST_NAME: checked_by(host_name, {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,63}$"}),
     Written.HOSTS: checked_by(addresses.hosts, _WORDS),
 }
 """What a value of a type, or one so written, passes through."""

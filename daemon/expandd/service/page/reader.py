@@ -11,15 +11,14 @@ from typing import Generic, Protocol, TypeVar
 
 from expandd.adapters.files.scan import FolderCounter
 from expandd.adapters.responsiveness import lying
+from expandd.adapters.store.database import reading, write_commands
 from expandd.adapters.store.sql.queries import Hour, LedgerLine, Queries
-from expandd.adapters.store.sqlite.reader import reading, write_commands
 from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Settings
 from expandd.service.page.drawings import HOURS, SECONDS
 from expandd.service.page.lists import KINDS, LISTED, Asked, Over
 from expandd.service.reports.overview import Overview, build_overview
-from expandd.service.runtime.rebuild import STORE
 
 T = TypeVar("T")
 
@@ -82,13 +81,13 @@ class DatabaseRecords:
         return await self._aside(lambda: self._read(lambda store: store.job(job_id)))
 
     async def command(self, command: Command) -> None:
-        await self._aside(lambda: write_commands(self._settings().state_dir / STORE, [command]))
+        await self._aside(lambda: write_commands(self._settings(), [command]))
 
     async def budget(self) -> int | None:
         return self._settings().budget.day
 
     def _read(self, look: Callable[[Queries], T]) -> T | None:
-        with reading(self._settings().state_dir / STORE) as store:
+        with reading(self._settings()) as store:
             return look(store) if store else None
 
     async def _aside(self, call: Callable[[], T]) -> T:

@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from expandd.adapters.store.database import reading
 from expandd.adapters.store.sql.queries import LedgerLine
-from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.naming import printable
@@ -23,7 +23,6 @@ from expandd.domain.settings import ImagePrice
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.as_loaded import as_loaded
 from expandd.service.reports.overview import as_number
-from expandd.service.runtime.rebuild import STORE
 
 _CENTS = Decimal("0.01")
 
@@ -95,7 +94,7 @@ class Row:
 def run_ledger(config: Path, month: str | None, form: Form) -> int:
     """Print the ledger of one month, YYYY-MM, or of all that is known."""
     settings = as_loaded(config)
-    with reading(settings.state_dir / STORE) as store:
+    with reading(settings) as store:
         lines = store.ledger(f"{month or '0000'}-01", f"{month or '9999'}-31") if store else ()
     rows = list(monthly(lines))
     writers = {Form.TEXT: _text, Form.CSV: as_csv, Form.JSON: _json}

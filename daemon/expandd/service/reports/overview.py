@@ -14,9 +14,9 @@ from pathlib import Path
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.files.scan import FolderCount, FolderCounter
 from expandd.adapters.responsiveness import lying
+from expandd.adapters.store.database import reading
 from expandd.adapters.store.sql.queries import ALL as ALL_JOBS
 from expandd.adapters.store.sql.queries import Queries
-from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind, Verb
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.naming import printable
@@ -26,7 +26,6 @@ from expandd.domain.spending import Today
 from expandd.service.reports.facts import Facts, facts_of
 from expandd.service.reports.pace import MOST_PACE, Pace, pace_of
 from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
-from expandd.service.runtime.rebuild import STORE
 
 OTHER = "other"
 """Folders that are no longer configured but have images in progress."""
@@ -336,7 +335,7 @@ def build_overview(settings: Settings, counting: FolderCounter, *, whole: bool =
     """
     running, snapshot = live_snapshot(settings.state_dir)
     counts = counting.of(settings.folders)
-    with reading(settings.state_dir / STORE) as store:
+    with reading(settings) as store:
         clock = SystemClock()
         return overview_of(
             settings,

@@ -20,8 +20,8 @@ from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import FolderCounter, Scanner
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.responsiveness import AnsweringRoots, silent_roots
+from expandd.adapters.store.database import reading
 from expandd.adapters.store.sql.queries import Queries
-from expandd.adapters.store.sqlite.reader import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.errors import Later
 from expandd.domain.finishing import sent_size
@@ -35,7 +35,6 @@ from expandd.engine.ports import Images
 from expandd.service.exit_codes import ExitCode
 from expandd.service.reports.overview import Overview, as_number, build_overview, clock, sentence, span
 from expandd.service.reports.overview_text import too_deep
-from expandd.service.runtime.rebuild import STORE
 
 AT_ONCE = 4
 """Files that are looked into at once; the answers come in the order of the files all the same."""
@@ -217,7 +216,7 @@ def run_plan(config: Path, *, as_json: bool) -> int:
 async def _plan(settings: Settings, overview: Overview, printer: _Text | _Json) -> Counter[Fate]:
     fates: Counter[Fate] = Counter()
     counted = {folder.inbox for folder in overview.folders if folder.counted}
-    with reading(settings.state_dir / STORE) as store:
+    with reading(settings) as store:
         roots = AnsweringRoots.but(silent_roots(settings.folders), settings.folders, settings.state_dir)
         async with PillowImages(open_file=roots.open_file) as images:
             planner = Planner(settings, store, images, roots)

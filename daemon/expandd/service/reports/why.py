@@ -19,7 +19,7 @@ from expandd.adapters.files.scan import FolderCounter, Scanner
 from expandd.adapters.files.sidecars import sidecar_path
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.responsiveness import BRIEF, silent, silent_roots
-from expandd.adapters.store.sqlite.reader import reading
+from expandd.adapters.store.database import reading
 from expandd.domain.commands import HoldKind
 from expandd.domain.image import Size
 from expandd.domain.job import Job
@@ -42,7 +42,6 @@ from expandd.service.reports.job_history import (
 from expandd.service.reports.not_picked_up import NotPickedUp, not_picked_up
 from expandd.service.reports.overview import Pause, build_overview, ended, iso, sentence, span
 from expandd.service.reports.snapshot import live_snapshot
-from expandd.service.runtime.rebuild import STORE
 
 
 def not_picked_up_lines(file: NotPickedUp, now: float) -> Iterator[str]:
@@ -208,7 +207,7 @@ def run_why(file: str, config: Path, *, as_json: bool) -> int:
 def surroundings(settings: Settings) -> Surroundings:
     """What the histories are told with, as it is now."""
     overview = build_overview(settings, FolderCounter())
-    with reading(settings.state_dir / STORE) as store:
+    with reading(settings) as store:
         commands = store.holds() if store else ()
     return Surroundings(
         settings=settings,
@@ -228,7 +227,7 @@ def surroundings(settings: Settings) -> Surroundings:
 
 async def tell(file: str, around: Surroundings) -> Told:
     """What the job database and the folders know of `file`."""
-    with reading(around.settings.state_dir / STORE) as store:
+    with reading(around.settings) as store:
         jobs = store.named(names_of(file), MOST) if store else ()
     histories = tuple(history_of(job, around) for job in jobs)
     lying = {lying.path for history in histories for lying in history.lying}

@@ -26,12 +26,12 @@ from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.locks import account_locked, account_told, locked, name_of_account
-from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.adapters.store.database import opened
 from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.ports import Ports
-from expandd.service.runtime.rebuild import STORE, prove_store
+from expandd.service.runtime.rebuild import prove_store
 
 if TYPE_CHECKING:
     from expandd.adapters.api.magic_expand import MagicExpand
@@ -178,7 +178,7 @@ async def built(
         disk.roots = folder_access.roots
         stack.callback(watcher.close)
         await asyncio.to_thread(prove_store, settings)
-        store = SqliteJobStore(settings.state_dir / STORE)
+        store = opened(settings)
         stack.callback(store.close)
         if shared := stack.enter_context(account_told(await naming)):
             announce(AccountShared(shared))

@@ -12,25 +12,23 @@ from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import MARK, Scanner
 from expandd.adapters.locks import locked
 from expandd.adapters.responsiveness import silent
-from expandd.adapters.store.sqlite.job_store import begin_anew, damage
+from expandd.adapters.store.database import STORE, begin_anew, damage, missing
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
-
-STORE = "journal.sqlite"
 
 
 def prove_store(settings: Settings) -> None:
     """Raise DatabaseAway when the job database is broken, or gone while files in work may have been paid for."""
     path = settings.state_dir / STORE
     marks = _marks(settings)
-    if not path.exists() and marks:
+    if missing(settings) and marks:
         raise DatabaseAway(
             f"The job database {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk "
             "of the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
             "good: `expandd rebuild`, which asks the API about those files and pays for none of them again.",
         )
-    if path.exists() and (found := damage(path)):
+    if not missing(settings) and (found := damage(settings)):
         raise DatabaseAway(
             f"The job database {path} is damaged ({found}). Look at the disk first; then `expandd rebuild` puts it "
             "aside and goes on from what lies beside the files in work. Nothing is paid until then.",
@@ -40,13 +38,15 @@ def prove_store(settings: Settings) -> None:
 def run_rebuild(config: Path) -> int:
     """Put a damaged job database aside and begin a new one; the next start adopts the files in work."""
     settings = load(config)
-    path = settings.state_dir / STORE
+    if settings.cluster.database_file:
+        click.echo("The job database is in Postgres: what is lost there comes back from a backup of Postgres alone.")
+        return ExitCode.USAGE
     settings.state_dir.mkdir(mode=0o700, exist_ok=True)
     with locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"):
-        if path.exists() and not damage(path):
+        if not missing(settings) and not damage(settings):
             click.echo("The job database is whole; there is nothing to rebuild.")
             return ExitCode.FINE
-        begin_anew(path)
+        begin_anew(settings)
     marks = len(_marks(settings))
     click.echo(
         f"A new job database is begun. {marks} files in work may have been paid for: at the next start the API is"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 RELOADED = frozenset({"poll_interval", "unknown_wait"})
 """Keys of api: that can change while it runs; the others are what connections and the login are made of."""
 
-KEPT = ("page",)
-"""Keys of the top level whose old value stays until a restart: a listening socket is made of it.
+KEPT = ("page", "cluster")
+"""Keys of the top level whose old value stays until a restart: a listening socket, or all connections are made of it.
 
 All others can change, but for state_dir. A configuration with another one is refused whole: it is that of another
 daemon, and its folders were not judged against what lies in the state directory that is in use.
