@@ -46,6 +46,7 @@ OWN = {
     "adapters/images/encoding.py": "memory",
     "adapters/images/prepare.py": "open files that were handed to it",
     "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
+    "adapters/store/database.py": "state_dir",
     "adapters/store/postgres/connection.py": "this machine's time zone",
     "adapters/store/sqlite/job_store.py": "state_dir",
     "adapters/store/sqlite/reader.py": "state_dir",
@@ -77,7 +78,6 @@ OWN = {
     "service/reports/job_history.py": "how a person names a file",
     "service/reports/plan.py": "state_dir",
     "service/reports/snapshot.py": "state_dir",
-    "service/control.py": "state_dir",
     "service/observability/logs.py": "the job database's socket",
     "service/observability/metering.py": "the metrics file that the configuration names",
 }
