@@ -9,12 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from expandd.adapters.store.postgres.administration import import_file
 from expandd.adapters.store.postgres.job_store import PostgresJobStore
 from expandd.adapters.store.postgres.job_store import reading as reading_postgres
+from expandd.adapters.store.postgres.job_store import write_commands as write_commands_postgres
 from expandd.adapters.store.sql.queries import ALL, Names, Queries
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.adapters.store.sqlite.reader import reading as reading_sqlite
-from expandd.domain.commands import Hold, HoldKind
+from expandd.adapters.store.sqlite.reader import write_commands
+from expandd.domain.commands import Command, Hold, HoldKind, Verb
+from expandd.domain.errors import DatabaseAway
 from expandd.domain.image import Size
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Duplicates
@@ -118,6 +124,36 @@ async def test_each_question_has_one_answer(postgres: Server, tmp_path: Path) ->
 
     assert {name: both for name, both in answers.items() if both[0] != both[1]} == {}
     assert [name for name, both in answers.items() if not both[0]] == []
+
+
+def _told(store: Queries, jobs: list[Job]) -> tuple[Any, ...]:
+    return [store.job(job.id) for job in jobs], store.commands(), {name: ask(store) for name, ask in ASKED.items()}
+
+
+async def test_what_a_host_had_alone_is_taken_over_whole_and_once(postgres: Server, tmp_path: Path) -> None:
+    path, url = tmp_path / "journal.sqlite", postgres.database("template0")
+    jobs = [*_jobs(), *(a_job_in(state, f"each-{state.value}", target=None) for state in S)]
+    with closing(SqliteJobStore(path)) as store:
+        for job in jobs:
+            await store.add(job)
+        await store.prune(START - 6 * DAY)
+        await store.stand(Hold(kind=HoldKind.PAUSED, at=2.25, inbox=OTHER.inbox, relative=ODD))
+    write_commands(path, [Command(verb=Verb.RETRY, at=1.5, job_id="open-claimed", relative=ODD)])
+    with reading_sqlite(path) as alone:
+        assert alone is not None
+        before = _told(alone, jobs)
+    counts = import_file(url, path)
+    with reading_postgres(url) as shared:
+        after = _told(shared, jobs)
+    write_commands_postgres(url, [Command(verb=Verb.RETRY, at=2.5)])
+    with pytest.raises(DatabaseAway, match="holds jobs already"):
+        import_file(url, path.with_name("journal.sqlite.imported"))
+
+    assert before == after
+    assert counts == {"jobs": len(jobs) - 3, "payments": counts["payments"], "commands": 1, "holds": 1, "ledger": 1}
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["journal.sqlite.imported"]
+    with reading_postgres(url) as shared:
+        assert [command.number for command in shared.commands()] == [1, 2]
 
 
 def test_each_question_is_asked() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from expandd.adapters.credentials import find_database
 from expandd.adapters.store.sql.job_store import SqlJobStore
@@ -15,6 +18,9 @@ from expandd.adapters.store.sqlite import reader
 from expandd.domain.commands import Command
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.settings import Settings
+
+if TYPE_CHECKING:
+    from expandd.adapters.store.postgres.administration import Server
 
 STORE = "journal.sqlite"
 """The file in the state directory."""
@@ -60,22 +66,47 @@ def begin_anew(settings: Settings) -> None:
     sqlite.begin_anew(settings.state_dir / STORE)
 
 
+def server(settings: Settings) -> Server | None:
+    """How the job database's server is; None where this host is alone. Raises DatabaseAway, ConfigurationError."""
+    if (url := _url(settings)) is None:
+        return None
+    found: Server = _postgres("administration").look(url)
+    return found
+
+
+def bring_up_to_date(settings: Settings) -> tuple[int, int]:
+    """Make the tables of a cluster those of this program; their version before and after. Raises DatabaseAway."""
+    before, after = _postgres("administration").bring_up_to_date(_shared(settings))
+    return before, after
+
+
+def import_file(settings: Settings, path: Path) -> dict[str, int]:
+    """Take over what one host had; the rows of each table. Raises DatabaseAway."""
+    counts: dict[str, int] = _postgres("administration").import_file(_shared(settings), path)
+    return counts
+
+
+def _shared(settings: Settings) -> str:
+    if (url := _url(settings)) is None:
+        raise _missing("a file with the address of a Postgres", "null", "Without one this host is alone.")
+    return url
+
+
 def _url(settings: Settings) -> str | None:
     """The address of a cluster's; None where this host is alone."""
     file = settings.cluster.database_file
     return None if file is None else find_database(file, os.environ)
 
 
-def _postgres() -> ModuleType:
+def _postgres(module: str = "job_store") -> ModuleType:
+    """One of its modules, loaded only now: a host that is alone needs no client."""
     try:
-        from expandd.adapters.store.postgres import job_store  # noqa: PLC0415 - a host that is alone needs no client
+        return import_module(f"expandd.adapters.store.postgres.{module}")
     except ImportError as error:
-        problem = Problem(
-            where="the configuration",
-            path="cluster.database_file",
-            expected="what expandd needs for several hosts",
-            found=f"no {error.name}",
-            hint="Install it beside expandd: pip install 'expandd[cluster]'.",
-        )
-        raise ConfigurationError((problem,)) from error
-    return job_store
+        hint = "Install it beside expandd: pip install 'expandd[cluster]'."
+        raise _missing("what expandd needs for several hosts", f"no {error.name}", hint) from error
+
+
+def _missing(expected: str, found: str, hint: str) -> ConfigurationError:
+    where = ("the configuration", "cluster.database_file")
+    return ConfigurationError((Problem(where=where[0], path=where[1], expected=expected, found=found, hint=hint),))

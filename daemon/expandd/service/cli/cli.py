@@ -11,6 +11,7 @@ import click
 
 from expandd import __version__
 from expandd.service.cli import command_verbs, report_verbs
+from expandd.service.cli.cluster_verbs import cluster
 from expandd.service.cli.verbs import CONFIG, INSTANCE, VERBOSE, Shell, as_owner, script, told
 from expandd.service.exit_codes import ExitCode
 
@@ -19,6 +20,7 @@ SECTIONS = {
     "See": ("status", "why", "plan", "preview", "ledger", "check"),
     "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve", "reload"),
     "Set up": ("install", "uninstall", "unit", "schema", "completion", "rebuild", "help"),
+    "Share": ("cluster",),
     "Practise": ("demo", "simulate"),
 }
 
@@ -70,7 +72,7 @@ def cli() -> None:
     """  # noqa: D301 - click looks for the control character
 
 
-for verb in (*report_verbs.VERBS, *command_verbs.VERBS):
+for verb in (*report_verbs.VERBS, *command_verbs.VERBS, cluster):
     cli.add_command(verb)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +17,17 @@ from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.process import Ready
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks import account_holder, holder
+from expandd.adapters.store.database import server
 from expandd.domain.api_types import Account
-from expandd.domain.errors import AccountAway, ConfigurationError, DecoderAway, FileFault, FolderAway, Later
+from expandd.domain.errors import (
+    AccountAway,
+    ConfigurationError,
+    DatabaseAway,
+    DecoderAway,
+    FileFault,
+    FolderAway,
+    Later,
+)
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
@@ -33,6 +43,9 @@ _WALLS = {Wall.LANDLOCK: "Landlock (keeps them from files)", Wall.SECCOMP: "secc
 EXAMPLE = Size(1000, 800)
 SKEW = 60.0
 """How far the two clocks may be apart, in seconds, before it is worth a line."""
+
+HOSTS_SKEW = 5.0
+"""How far the clocks of hosts, and of the job database that they share, may be apart, in seconds."""
 
 Say = Callable[[str], None]
 
@@ -86,9 +99,50 @@ async def check(
     say(f"Credentials: from {credentials.origin}.")
     if credentials.loose_permissions:
         say("Warning: every user of this machine can read that file. Close it: chmod 600, owned by the daemon's user.")
+    stored = await say_database(settings, say)
     decodes = await _say_decoders(decoders_factory, say)
     answered = await _ask(settings, credentials, api_factory, say, wall)
-    return answered if decodes and mounted else answered or WAITING
+    return max(answered, stored, FINE if decodes and mounted else WAITING)
+
+
+async def say_database(settings: Settings, say: Say) -> int:
+    """How the job database is that hosts share; the exit code that it is worth."""
+    try:
+        found = await asyncio.to_thread(server, settings)
+    except ConfigurationError as error:
+        _say_problems(error, say)
+        return CONFIGURATION
+    except DatabaseAway as error:
+        say(f"Job database: {error} The daemon waits and goes on by itself.")
+        return WAITING
+    if found is None:
+        return FINE
+    say(f"Job database: {printable(found.where)}, Postgres {found.release}, tables of version {found.tables}.")
+    if found.unsafe_standby:
+        say(
+            "Warning: a standby follows this Postgres, and synchronous_standby_names is empty: if it takes over, it "
+            "may not know of the last paid images, which are then paid for again. Name the standby there."
+        )
+    wrong = [*_about_tables(found.tables, found.known), *about_clock(found.ahead)]
+    for line in wrong:
+        say(line)
+    return CONFIGURATION if wrong else FINE
+
+
+def _about_tables(tables: int, known: int) -> Iterator[str]:
+    if tables < known:
+        yield f"Tables: this expandd needs those of version {known}. Run `expandd cluster migrate` once, on one host."
+    elif tables > known:
+        yield f"Tables: this expandd knows version {known}, and pays for nothing beside newer ones. Upgrade it."
+
+
+def about_clock(ahead: float) -> Iterator[str]:
+    if abs(ahead) > HOSTS_SKEW:
+        direction = "ahead of" if ahead > 0 else "behind"
+        yield (
+            f"Clock: this machine's is {abs(ahead):.0f} s {direction} the job database's. Hosts must agree within "
+            f"{HOSTS_SKEW:.0f} s: set it right (timedatectl set-ntp true)."
+        )
 
 
 def _say_mounts(settings: Settings, say: Say) -> bool:

@@ -42,7 +42,7 @@ class PostgresDatabase:
     def refusal(self, error: Exception) -> RowRefused | None:
         if not isinstance(error, _OF_THE_ROW):
             return None
-        said = _in_a_line(error)
+        said = in_a_line(error)
         if isinstance(error, psycopg.errors.UniqueViolation) and error.diag.constraint_name in _NAMES:
             return NameTaken(f"Another job has this name for its file already: {said}.")
         return RowRefused(f"The job database does not take this change: {said}.")
@@ -52,7 +52,7 @@ class PostgresDatabase:
 
     def away(self, error: Exception) -> DatabaseAway:
         return DatabaseAway(
-            f"The job database cannot be used: {_in_a_line(error)}. Nothing is paid until it can: see to Postgres, and "
+            f"The job database cannot be used: {in_a_line(error)}. Nothing is paid until it can: see to Postgres, and "
             "to the network between; expandd goes on by itself."
         )
 
@@ -90,7 +90,7 @@ def reading(url: str) -> Iterator[Queries]:
         with closing(database.connected(for_reading=True)) as connection:
             yield Queries(connection)
     except (psycopg.Error, TimeoutError) as error:
-        raise DatabaseAway(f"The job database cannot be read: {_in_a_line(error)}.") from error
+        raise DatabaseAway(f"The job database cannot be read: {in_a_line(error)}.") from error
 
 
 def write_commands(url: str, commands: Sequence[Command]) -> None:
@@ -103,7 +103,7 @@ def write_commands(url: str, commands: Sequence[Command]) -> None:
                 Changes(connection).leave(command)
             connection.execute("COMMIT")
     except (psycopg.Error, TimeoutError) as error:
-        raise DatabaseAway(f"The job database cannot be written: {_in_a_line(error)}.") from error
+        raise DatabaseAway(f"The job database cannot be written: {in_a_line(error)}.") from error
 
 
 def _prove_version(found: int) -> None:
@@ -113,5 +113,6 @@ def _prove_version(found: int) -> None:
         raise DatabaseAway(f"The job database {state}: run `expandd cluster migrate` once, on one host.")
 
 
-def _in_a_line(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """What a failure says; never the address, which is a secret."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,98 @@
+"""What an administrator asks of the job database that hosts share: how it is, its tables, and what one host had."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from expandd.adapters.store.postgres.connection import ANSWERS_WITHIN, PostgresConnection
+from expandd.adapters.store.postgres.job_store import in_a_line
+from expandd.adapters.store.postgres.schema import VERSION, migrate, version
+from expandd.adapters.store.sqlite.job_store import SqliteConnection, open_store
+from expandd.domain.errors import DatabaseAway
+
+TABLES = ("jobs", "payments", "commands", "holds", "ledger")
+"""All that one host has: those of the cluster itself begin empty."""
+
+IMPORTED = ".imported"
+"""What is put behind the name of a file that was taken over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """How a job database is. `tables` are their version, `known` is this program's."""
+
+    where: str
+    release: str
+    tables: int
+    ahead: float
+    """Seconds by which this machine's clock is ahead of the server's."""
+    unsafe_standby: bool
+    """Whether a standby would lack what was committed last."""
+    known: int = VERSION
+
+
+def look(url: str) -> Server:
+    """Ask the server. Raises DatabaseAway."""
+    with _connected(url, ANSWERS_WITHIN) as connection:
+        before = time.time()
+        row = connection.execute(
+            "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8, "
+            "(SELECT count(*) FROM pg_stat_replication), current_setting('synchronous_standby_names')"
+        ).fetchone()
+        assert row is not None
+        return Server(
+            where=connection.where,
+            release=row[0].split()[0],
+            tables=version(connection),
+            ahead=(before + time.time()) / 2 - row[1],
+            unsafe_standby=bool(row[2]) and not row[3],
+        )
+
+
+def bring_up_to_date(url: str) -> tuple[int, int]:
+    """Make the tables those of this program; their version before and after. Raises DatabaseAway."""
+    with _connected(url) as connection:
+        return migrate(connection)
+
+
+def import_file(url: str, path: Path) -> dict[str, int]:
+    """Take over a job database of one host, all or nothing; the rows of each table. The file is renamed then.
+
+    Nobody may work with it meanwhile. Raises DatabaseAway, also where this one holds anything already.
+    """
+    with _connected(url) as connection:
+        migrate(connection)
+        with closing(open_store(path)) as file:
+            connection.execute("BEGIN")
+            connection.execute(f"LOCK TABLE {', '.join(TABLES)}")
+            for table in TABLES:
+                if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():  # noqa: S608 - our own names
+                    raise DatabaseAway("It holds jobs already: only an empty one takes over what another has.")
+            counts = {table: connection.copy(table, *_rows(file, table)) for table in TABLES}
+            connection.execute("SELECT setval(pg_get_serial_sequence('commands', 'number'), max(number)) FROM commands")
+            connection.execute("COMMIT")
+    path.rename(path.with_name(path.name + IMPORTED))
+    return counts
+
+
+def _rows(file: SqliteConnection, table: str) -> tuple[list[str], Iterator[list[object]]]:
+    """The names of the columns, and the rows. Texts of earlier times may have zeros, which Postgres does not take."""
+    cursor = file.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+    names = [column[0] for column in cursor.description]
+    return names, ([v.replace("\0", "\\x00") if isinstance(v, str) else v for v in row] for row in cursor)
+
+
+@contextmanager
+def _connected(url: str, patience: float | None = None) -> Iterator[PostgresConnection]:
+    """A connection; a failure is told as one of the job database."""
+    try:
+        with closing(PostgresConnection(url, patience=patience)) as connection:
+            yield connection
+    except (psycopg.Error, TimeoutError) as error:
+        raise DatabaseAway(f"The job database cannot be used: {in_a_line(error)}.") from error

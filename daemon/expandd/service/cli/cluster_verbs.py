@@ -1,0 +1,50 @@
+"""The commands of several hosts that share a job database."""
+
+# ruff: noqa: PLC0415 - `expandd --help` must not wait for a database and a validator
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from expandd.service.cli.verbs import CONFIG, as_owner, told
+
+
+@click.group()
+def cluster() -> None:
+    """Set up and look after several hosts on one account.
+
+    They share folders and the job database: the Postgres that cluster.database_file of the configuration names.
+    """
+
+
+@cluster.command()
+@CONFIG
+@told
+@as_owner
+def migrate(config: Path) -> int:
+    """Make the tables of the job database, or bring them up to date.
+
+    Once for all hosts: before the first start, and after an upgrade of one of them. Hosts with the version before go on
+    with what they have begun, and pay for nothing until they are upgraded too.
+    """
+    from expandd.service.runtime.cluster import run_migrate
+
+    return run_migrate(config)
+
+
+@cluster.command(name="import")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@CONFIG
+@told
+@as_owner
+def import_(file: Path | None, config: Path) -> int:
+    """Take over the job database that a host had while it was alone.
+
+    FILE is its journal.sqlite; without it that of this configuration's state_dir. All of it or nothing, with what is
+    paid for, and only into a job database that is empty. No expandd may run with it. FILE is renamed afterwards.
+    """
+    from expandd.service.runtime.cluster import run_import
+
+    return run_import(config, file)
