@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from expandd.adapters.store.postgres.schema import VERSION, migrate, version
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.job import JobState, moved
+from expandd.domain.spending import Limits
 from tests.support.jobs import a_job
 from tests.support.postgres import Server, running, wire
 
@@ -57,6 +59,36 @@ async def test_a_network_that_swallows_everything_is_noticed_and_one_that_is_bac
         way.cut.clear()
 
         assert [job.id for job in await store.open_jobs()] == ["job-1"]
+
+
+async def test_tables_that_change_under_way_cost_one_try_at_most(postgres: Server) -> None:
+    url = postgres.database()
+    with closing(PostgresJobStore(url)) as store:
+        await store.add(a_job())
+        # So often that the client has prepared it.
+        for _ in range(8):
+            await store.get("job-1")
+        with closing(PostgresConnection(url)) as other:
+            other.execute(
+                "DROP VIEW whole_jobs; CREATE VIEW whole_jobs AS SELECT *, '[]'::varchar AS payments FROM jobs"
+            )
+        with contextlib.suppress(DatabaseAway):
+            await store.get("job-1")
+
+        assert await store.get("job-1") == a_job()
+
+
+async def test_a_host_that_froze_within_a_transaction_keeps_others_from_theirs_for_a_while_only(
+    postgres: Server,
+) -> None:
+    url = postgres.database()
+    uploaded = moved(a_job(), S.UPLOADED, 2.0)
+    with closing(PostgresConnection(url, patience=0.4)) as frozen, closing(PostgresJobStore(url)) as store:
+        await store.add(uploaded)
+        frozen.execute("BEGIN")
+        assert frozen.lock_spending()
+
+        assert await store.submit(moved(uploaded, S.SUBMITTING, 3.0), S.UPLOADED, Limits()) is None
 
 
 async def test_two_that_wait_for_each_other_both_get_their_way(postgres: Server) -> None:

@@ -20,7 +20,10 @@ from expandd.adapters.store.postgres.schema import VERSION
 T = TypeVar("T")
 
 ANSWERS_WITHIN = 10.0
-"""Seconds within which a server answers, or is taken to be away: it hangs, or the network swallows everything."""
+"""Seconds within which a server answers, or is taken to be away: it hangs, or the network swallows everything.
+
+A host that freezes within a transaction keeps others from theirs for half of that.
+"""
 
 _DEFAULTS = {
     "connect_timeout": 5,
@@ -33,14 +36,8 @@ _DEFAULTS = {
 }
 """What the address of the database need not say."""
 
-# A host that freezes within a transaction must not keep others from theirs. A commit is one that survives, whatever the
-# server's own rule is; one that is stricter stays.
-_SESSION = """
-SET statement_timeout = '8s';
-SET lock_timeout = '6s';
-SET idle_in_transaction_session_timeout = '5s';
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local');
-"""
+# A server that was made a standby, and tables that have changed since a statement was prepared.
+_OF_THE_CONNECTION = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported)
 
 _SPENDING = 0x6578_7061_6E65
 """The number of the lock that whoever spends holds."""
@@ -84,10 +81,22 @@ class PostgresConnection:
             make_conninfo(url, **_unsaid(url, defaults)), autocommit=True, row_factory=_rows
         )
         self._connection.patience = patience
-        if patience is not None:
-            self._connection.execute(_SESSION)
+        try:
+            self._begin_session(patience, for_reading=for_reading)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin_session(self, patience: float | None, *, for_reading: bool) -> None:
+        # The server gives up before its client does: then it can say what for.
+        timeouts = {"statement_timeout": 0.8, "lock_timeout": 0.6, "idle_in_transaction_session_timeout": 0.5}
+        settings = {name: f"{part * patience * 1000:.0f}ms" for name, part in timeouts.items()} if patience else {}
         if for_reading:
-            self._connection.execute("SET default_transaction_read_only = on")
+            settings["default_transaction_read_only"] = "on"
+        if self._connection.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:  # type: ignore[index]
+            settings["synchronous_commit"] = "on"
+        for name, value in settings.items():
+            self._connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         if zone := _time_zone():
             # One that the server does not know: its own days are as good.
             with contextlib.suppress(psycopg.DataError):
@@ -128,9 +137,9 @@ class PostgresConnection:
         return count
 
     def _judged(self, error: psycopg.Error) -> Exception:
-        """Close what can be used no more: an answer is still to come, or the server takes no writes any more."""
+        """Close what can be used no more: an answer is still to come, or only a new connection is another one."""
         waits = self._connection.info.transaction_status is TransactionStatus.ACTIVE
-        if waits or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        if waits or isinstance(error, _OF_THE_CONNECTION):
             self.close()
         return TimeoutError(f"the server has not answered for {self._connection.patience:g} s") if waits else error
 

@@ -82,10 +82,14 @@ class PostgresJobStore(SqlJobStore):
         self._known.pop(command.key, None)
 
 
+READ_WITHIN = 30.0
+"""Seconds that a question of a report may take: some look at all there is."""
+
+
 @contextmanager
 def reading(url: str) -> Iterator[Queries]:
     """The job database for reading alone. Raises DatabaseAway."""
-    database = PostgresDatabase(url)
+    database = PostgresDatabase(url, READ_WITHIN)
     try:
         with closing(database.connected(for_reading=True)) as connection:
             yield Queries(connection)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from expandd.adapters.bulkheads import begun
 from expandd.adapters.store.sql.changes import Changes
 from expandd.adapters.store.sql.connection import Connection, Database
+from expandd.adapters.store.sql.queries import Queries
 from expandd.domain.commands import Command, Hold
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.job import Job, JobState
@@ -25,9 +26,10 @@ TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A piece of work for the writer thread, and where its outcome goes."""
+    """A piece of work for the writer thread, and where its outcome goes. What only `reads` needs no transaction."""
 
     work: Callable[[Changes], Any]
+    reads: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -41,6 +43,10 @@ class _Write:
                 self.future.set_exception(error)
 
         self.loop.call_soon_threadsafe(settle)
+
+
+_Outcome = tuple[_Write, object, BaseException | None]
+"""What came of a piece of work, or why nothing did."""
 
 
 class SqlJobStore:
@@ -65,37 +71,37 @@ class SqlJobStore:
         return await self._do(lambda database: database.submit(job, expected, limits))
 
     async def get(self, job_id: str) -> Job | None:
-        return await self._do(lambda database: database.job(job_id))
+        return await self._asked(lambda database: database.job(job_id))
 
     async def open_jobs(self) -> Sequence[Job]:
-        return await self._do(Changes.open_jobs)
+        return await self._asked(Changes.open_jobs)
 
     async def by_image_id(self, image_id: str) -> Job | None:
-        return await self._do(lambda database: database.by_image_id(image_id))
+        return await self._asked(lambda database: database.by_image_id(image_id))
 
     async def accepted_elsewhere(self, job: Job) -> float | None:
-        return await self._do(lambda database: database.accepted_elsewhere(job))
+        return await self._asked(lambda database: database.accepted_elsewhere(job))
 
     async def reused_from(self, job: Job) -> Job | None:
-        return await self._do(lambda database: database.paid_before(job.source.sha256, job.offsets, job.id))
+        return await self._asked(lambda database: database.paid_before(job.source.sha256, job.offsets, job.id))
 
     async def paid_here(self, job: Job) -> Job | None:
-        return await self._do(lambda database: database.paid_here(job))
+        return await self._asked(lambda database: database.paid_here(job))
 
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
-        return await self._do(lambda database: database.failed_in(inbox))
+        return await self._asked(lambda database: database.failed_in(inbox))
 
     async def spent(self, today: Today) -> Sequence[Spent]:
-        return await self._do(lambda database: database.spent(today))
+        return await self._asked(lambda database: database.spent(today))
 
     async def commands(self) -> Sequence[Command]:
-        return await self._do(Changes.commands)
+        return await self._asked(Changes.commands)
 
     async def carried_out(self, command: Command) -> None:
         await self._do(lambda database: database.forget(command))
 
     async def holds(self) -> Sequence[Hold]:
-        return await self._do(Changes.holds)
+        return await self._asked(Changes.holds)
 
     async def holds_changed(self) -> bool:
         """Nobody but this process sets or lifts one."""
@@ -115,10 +121,13 @@ class SqlJobStore:
         self._requests.put(None)
         self._thread.join()
 
-    async def _do(self, work: Callable[[Changes], T]) -> T:
+    async def _asked(self, question: Callable[[Queries], T]) -> T:
+        return await self._do(question, reads=True)
+
+    async def _do(self, work: Callable[[Changes], T], *, reads: bool = False) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._requests.put(_Write(work, loop, future))
+        self._requests.put(_Write(work, reads, loop, future))
         # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
         return await asyncio.shield(future)
 
@@ -129,7 +138,8 @@ class SqlJobStore:
             closing = group[-1] is None
             requests = [request for request in group if request is not None]
             try:
-                self._commit(requests)
+                if requests:
+                    self._commit(requests)
             except Exception as error:  # noqa: BLE001 - whatever it is, each write hears of it, and the thread lives on
                 self._tell_away(requests, error)
         self._let_go()
@@ -167,38 +177,44 @@ class SqlJobStore:
             away.__cause__ = error
             request.tell(None, away)
 
-    def _transacted(self, requests: Sequence[_Write]) -> list[tuple[_Write, object, BaseException | None]]:
+    def _transacted(self, requests: Sequence[_Write]) -> list[_Outcome]:
         for left in reversed(range(TRIES)):
             try:
-                return self._tried(self._begun(), requests)
+                return self._once(requests)
             except self._database.failures as error:
                 if not left or not self._database.may_pass(error):
                     raise
         raise AssertionError
 
-    def _begun(self) -> Connection:
-        """A connection in a transaction: a new one where that of before was lost."""
+    def _once(self, requests: Sequence[_Write]) -> list[_Outcome]:
+        """Do it on a connection: a new one where it turns out at once that that of before is lost."""
+        reading = all(request.reads for request in requests)
         if self._connection is not None:
             try:
+                if reading:
+                    return self._read(self._connection, requests)
                 self._connection.execute(self._database.begin)
             except self._database.failures as error:
                 if isinstance(error, TimeoutError) or not self._connection.lost:
                     raise
             else:
-                return self._connection
+                return self._tried(self._connection, requests)
         self._let_go()
         self._connection = self._database.connected()
+        if reading:
+            return self._read(self._connection, requests)
         self._connection.execute(self._database.begin)
-        return self._connection
+        return self._tried(self._connection, requests)
+
+    def _read(self, connection: Connection, requests: Sequence[_Write]) -> list[_Outcome]:
+        return [(request, *self._worked(connection, request)) for request in requests]
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _tried(
-        self, connection: Connection, requests: Sequence[_Write]
-    ) -> list[tuple[_Write, object, BaseException | None]]:
+    def _tried(self, connection: Connection, requests: Sequence[_Write]) -> list[_Outcome]:
         try:
             if len(requests) == 1:
                 return [(requests[0], *self._outcome_alone(connection, requests[0]))]

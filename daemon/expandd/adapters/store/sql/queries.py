@@ -295,11 +295,19 @@ class Queries:
 
     def commands(self) -> Sequence[Command]:
         """All that nobody has carried out yet, oldest first."""
-        return [command_of(row) for row in self._connection.execute("SELECT * FROM commands ORDER BY number")]
+        return [
+            command_of(row)
+            for row in self._connection.execute(
+                "SELECT number, verb, at, job, inbox, relative FROM commands ORDER BY number"
+            )
+        ]
 
     def holds(self) -> Sequence[Hold]:
         """What people, or a burst guard, ordered to go on holding, oldest first."""
-        return [hold_of(row) for row in self._connection.execute("SELECT * FROM holds ORDER BY at")]
+        return [
+            hold_of(row)
+            for row in self._connection.execute("SELECT kind, at, inbox, relative, sha256 FROM holds ORDER BY at")
+        ]
 
 
 def _literally(part: str) -> str:
