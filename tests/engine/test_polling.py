@@ -111,6 +111,21 @@ async def test_nobody_is_polled_for_once_nobody_waits(workshop: Workshop) -> Non
     assert len(workshop.api.called("notifications")) == polls
 
 
+async def test_the_results_of_one_poll_are_written_down_together(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(workers=4)
+    names = [f"pic-{number}.png" for number in range(4)]
+    workshop.api.fate = Fate(seconds=20.0)
+    workshop.start()
+    for name in names:
+        workshop.drop(name)
+    await workshop.until(lambda: len(workshop.api.paid) == len(names))
+    workshop.store.clock, workshop.store.seconds = workshop.clock, 1.0
+    await workshop.closed(*names)
+    rendered = {stamp.at for job in workshop.store.rows.values() for stamp in job.stamps if stamp.state is S.RENDERED}
+
+    assert len(rendered) == 1
+
+
 async def test_others_notifications_are_never_deleted(workshop: Workshop) -> None:
     foreign = {
         workshop.api.announce(Announcement.RESULT, image_id="another-clients-image", link="https://x.example/1"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from expandd.domain.api_types import Announcement, Notification
@@ -178,23 +178,35 @@ class Poller:
         by_task = {job.task_id: job for job in self._jobs if job.task_id}
         settled = frozenset(number for job in self._jobs for number in job.notifications)
         blamed = self._error_matching.read(answer, asked, settled=settled, now=self._clock.monotonic())
-        ours = 0
-        strangers: set[str] = set()
+        ours: dict[str, list[Notification]] = {}
+        strangers: list[tuple[Notification, str]] = []
         # Results first: a job that has both a result and an error was paid for, and the result counts.
         for item in sorted(answer, key=lambda item: item.kind is not Announcement.RESULT):
             image_id = item.image_id or (blamed.get(item.id, "") if item.id is not None else "")
             job = by_image.get(image_id) or by_task.get(item.task_id)
             if job is not None:
-                ours += 1
-                await self._take(job, item)
+                ours.setdefault(job.id, []).append(item)
             elif image_id:
-                strangers.add(image_id)
-                ours += await self._late_duplicate(item, image_id)
-        self._foreign = frozenset(strangers)
-        self._emit(NotificationsRead(len(answer), ours, len(answer) - ours, bool(asked)))
+                strangers.append((item, image_id))
+        await self._take_all(ours)
+        late = [await self._late_duplicate(item, image_id) for item, image_id in strangers]
+        self._foreign = frozenset(image_id for _, image_id in strangers)
+        known_here = sum(map(len, ours.values())) + sum(late)
+        self._emit(NotificationsRead(len(answer), known_here, len(answer) - known_here, bool(asked)))
 
-    async def _take(self, job: Job, item: Notification) -> None:
-        current = self._jobs.get(job.id)
+    async def _take_all(self, told: Mapping[str, Sequence[Notification]]) -> None:
+        """Take what is told of each job, all jobs at once: their results are written down together."""
+        outcomes = await asyncio.gather(*(self._take_each(*one) for one in told.items()), return_exceptions=True)
+        for failure in outcomes:
+            if failure is not None:
+                raise failure
+
+    async def _take_each(self, job_id: str, items: Sequence[Notification]) -> None:
+        for item in items:
+            await self._take(job_id, item)
+
+    async def _take(self, job_id: str, item: Notification) -> None:
+        current = self._jobs.get(job_id)
         if current is None:
             return
         try:
@@ -202,12 +214,12 @@ class Poller:
                 await self._remember(current, item)
             elif item.kind is Announcement.ERROR:
                 await self._fail(current, item)
-                self._waker.wake(job.id)
+                self._waker.wake(job_id)
             elif item.kind is Announcement.RESULT and item.link:
                 numbers = _with(current, item)
                 self._learn(current, item)
                 await self._jobs.move(current, JobState.RENDERED, link=item.link, notifications=numbers, held=False)
-                self._waker.wake(job.id)
+                self._waker.wake(job_id)
         except StaleJob:
             return  # its own step was faster; the notification is there again at the next poll
 

@@ -119,7 +119,11 @@ def tick(inboxes: int) -> float:
 
 def _together(after: float, seconds: float) -> float:
     """The next full `seconds`, the same for all inboxes: one wake-up, and one call into a thread, does for many."""
-    return (after // seconds + 1) * seconds if after >= 0 else after
+    if after < 0:
+        return after
+    full = (after // seconds + 1) * seconds
+    # A multiple may be rounded to just below itself, and would be the next one after itself.
+    return full if full > after else full + seconds
 
 
 class InboxWatch:
