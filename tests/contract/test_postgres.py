@@ -32,9 +32,7 @@ def own_server() -> Iterator[Server]:
         yield server
 
 
-async def test_a_server_that_ended_is_away_and_all_goes_on_when_it_is_back(
-    postgres: Server, own_server: Server
-) -> None:
+async def test_a_server_that_ended_is_away_and_all_goes_on_when_it_is_back(own_server: Server) -> None:
     with closing(PostgresJobStore(own_server.database())) as store:
         await store.add(a_job())
         own_server.stop()
