@@ -35,6 +35,7 @@ def logged(**facts: object) -> str:
         {"why": "PIKTID_PASSWORD=s3cret-value is wrong"},
         {"why": "GET https://host.example/path?signature=s3cret-value gave 403"},
         {"why": "GET https://user:s3cret-value@host.example/ gave 403"},
+        {"why": "cannot connect to postgresql://expandd:s3cret-value@db.example/jobs"},
         {"nested": {"deep": [{"token": "s3cret-value"}]}},
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.errors import ConfigurationError
-from expandd.domain.settings import Hook, Hooks, HotFolder, PageSettings, Settings
+from expandd.domain.settings import ClusterSettings, Hook, Hooks, HotFolder, PageSettings, Settings
 from expandd.service.runtime.unit import drop_in, mount_unit
 from tests.support.daemon import House
 from tests.support.workshop import WIDE
@@ -114,12 +114,17 @@ def test_what_is_told_is_opened_too() -> None:
         ),
         page=PageSettings(listen="unix:/run/page/page.sock", password_file=Path("/etc/expandd/password")),
         metrics_file=Path("/var/lib/node_exporter/expandd.prom"),
+        cluster=ClusterSettings(database_file=Path("/home/ann/database")),
     )
     printed = list(drop_in(settings))
 
     assert values(printed, "ReadWritePaths") == ["-/run/page", "-/srv/expand/a", "-/var/lib/node_exporter"]
     assert values(printed, "ProtectHome") == ["tmpfs"]
-    assert values(printed, "BindReadOnlyPaths") == ['"-/home/ann/secret"', '"-/home/ann/tell me"']
+    assert values(printed, "BindReadOnlyPaths") == [
+        '"-/home/ann/database"',
+        '"-/home/ann/secret"',
+        '"-/home/ann/tell me"',
+    ]
 
 
 @pytest.mark.parametrize(

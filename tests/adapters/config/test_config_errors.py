@@ -89,6 +89,14 @@ def test_credentials_in_the_file_are_refused_and_not_repeated(tmp_path: Path, te
     )
 
 
+@pytest.mark.parametrize(
+    "section", ["{database_file: '%s'}", "'%s'", "{name: '%s'}", "{database: '%s'}", "{password: '%s'}"]
+)
+def test_the_address_of_a_job_database_is_refused_and_not_repeated(tmp_path: Path, section: str) -> None:
+    [sentence] = config_errors(tmp_path, "cluster: " + section % "postgresql://expandd:hunter2@host/jobs")
+    assert "hunter2" not in sentence
+
+
 def test_a_login_inside_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
     [sentence] = config_errors(tmp_path, "api: {base_url: 'https://me:hunter2@api.piktid.com/?token=hunter2'}")
     assert "hunter2" not in sentence

@@ -142,6 +142,10 @@ def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]
             path=(), expected="folders:, a list of hot folders", found="none", hint="Nothing would be done."
         )
     yield from _api(config.api, document, bad)
+    if "://" in str(document.value(("cluster", "database_file"))):
+        hint = "The address, with its password, stands in that file and never in this one."
+        file: KeyPath = ("cluster", "database_file")
+        yield ConfigError(path=file, expected="the path of a file", found="an address", hint=hint)
     if ("cluster", "lease") not in bad and not SHORTEST_LEASE <= config.cluster.lease <= LONGEST_LEASE:
         hint = "Within less a busy network looks like a dead host; for more its images would wait too long."
         lease: KeyPath = ("cluster", "lease")

@@ -17,7 +17,7 @@ _SECRET_WORDS = re.compile(
     r"(?P<value>(?!\[hidden\])[^\s\"',;)}]{6,})",
     re.IGNORECASE,
 )
-_LOGIN = re.compile(r"(?P<scheme>\bhttps?://)[^\s/@]+@", re.IGNORECASE)
+_LOGIN = re.compile(r"(?P<scheme>\b(?:https?|postgres(?:ql)?)://)[^\s/@]+@", re.IGNORECASE)
 # Of a link only its host is told: path and query may be all that protects the image.
 _LINK = re.compile(r"\b(?P<host>https?://[^\s/?#\"'<>]+)(?P<rest>[/?#][^\s\"'<>)]+)", re.IGNORECASE)
 

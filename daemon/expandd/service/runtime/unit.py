@@ -151,8 +151,10 @@ def _told_into(settings: Settings) -> Iterator[Path]:
 
 
 def _only_read(settings: Settings) -> Iterator[Path]:
-    """The files that hooks and the page are made of."""
+    """The files that hooks, the page and the cluster are made of."""
     yield from _programs(settings)
+    if settings.cluster.database_file:
+        yield settings.cluster.database_file
     yield from (hook.secret_file for hook in _hooks(settings) if hook.secret_file)
     if settings.page and settings.page.password_file:
         yield settings.page.password_file
