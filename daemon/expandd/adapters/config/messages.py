@@ -22,7 +22,7 @@ WHERE_CREDENTIALS_BELONG = (
 _WHERE_SECRETS_BELONG: dict[str | int, str] = {
     "hooks": "A secret never stands in this file: put it into a file of its own, and name that as secret_file.",
     "page": "A password never stands in this file: put it into a file of its own, and name that as password_file.",
-    "cluster": "A password never stands in this file: put the address into one of its own, and name that as database_file.",
+    "cluster": "A password never stands in this file: put the address into one of its own, named as database_file.",
 }
 
 _SECRET = re.compile(r"token|passw|secret|e-?mail|api_?key|login|user|credential", re.IGNORECASE)
