@@ -7,19 +7,19 @@ import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCK = (ROOT / "requirements.txt").read_text("utf-8")
-PINNED = {
-    canonicalize_name(name): Version(version)
-    for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", LOCK, re.MULTILINE)
-}
-
 OURS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+CLUSTER = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["cluster"]]
+LOCKS = {"requirements.txt": OURS, "requirements-cluster.txt": [*OURS, *CLUSTER]}
+"""What is installed for a service, and for one of several hosts."""
+
+of_each_lock = pytest.mark.parametrize("lock", LOCKS)
 EXTRAS = [Requirement(line) for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra]
 DEVELOPERS = [one for one in EXTRAS if one.name != PROJECT["project"]["name"]]
 BUILDERS = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
@@ -31,24 +31,40 @@ def test_every_dependency_has_a_lowest_and_a_highest_version() -> None:
     assert {line for line, found in bounds.items() if not {">=", "<"} <= found} == set()
 
 
-def test_the_lock_is_of_these_dependencies() -> None:
+def pinned(lock: str) -> dict[NormalizedName, Version]:
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / lock).read_text("utf-8"), re.MULTILINE)
+    return {canonicalize_name(name): Version(version) for name, version in found}
+
+
+@of_each_lock
+def test_the_lock_is_of_these_dependencies(lock: str) -> None:
     """After a change of them it is made anew: daemon/README.md has the command."""
-    wrong = [str(one) for one in OURS if not one.specifier.contains(PINNED.get(canonicalize_name(one.name), "0"))]
+    known = pinned(lock)
+    wrong = [str(one) for one in LOCKS[lock] if not one.specifier.contains(known.get(canonicalize_name(one.name), "0"))]
 
     assert wrong == []
 
 
-def test_the_lock_holds_all_that_they_need() -> None:
-    assert closure(OURS) <= set(PINNED)
+@of_each_lock
+def test_the_lock_holds_all_that_they_need(lock: str) -> None:
+    assert closure(LOCKS[lock]) <= set(pinned(lock))
 
 
-def test_each_file_of_the_lock_is_known_by_its_hash_and_comes_from_nowhere_in_particular() -> None:
-    blocks = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+def test_hosts_of_a_cluster_have_what_a_host_that_is_alone_has() -> None:
+    alone, cluster = pinned("requirements.txt"), pinned("requirements-cluster.txt")
 
-    assert len(blocks) == len(PINNED)
+    assert {name: cluster[name] for name in alone} == alone
+
+
+@of_each_lock
+def test_each_file_of_the_lock_is_known_by_its_hash_and_comes_from_nowhere_in_particular(lock: str) -> None:
+    text = (ROOT / lock).read_text("utf-8")
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+
+    assert len(blocks) == len(pinned(lock))
     assert all("--hash=sha256:" in block for block in blocks)
-    assert "://" not in LOCK
-    assert not re.search(r"^\s*-(?!-hash)|--(index|extra|find|trusted)", LOCK, re.MULTILINE)
+    assert "://" not in text
+    assert not re.search(r"^\s*-(?!-hash)|--(index|extra|find|trusted)", text, re.MULTILINE)
 
 
 def closure(asked: list[Requirement]) -> set[str]:

@@ -538,6 +538,16 @@ async def test_what_was_spent_before_the_month_is_not_counted(store: JobStore) -
     assert list(await store.spent(february)) == []
 
 
+async def test_what_two_forget_at_once_counts_once(place: Place) -> None:
+    hosts = [place.open(), place.open()]
+    for number in range(20):
+        await hosts[0].add(a_job_in(S.DONE, f"{number:02d}", closed=True))
+    forgotten = await asyncio.gather(*(host.prune(START + 1e6) for host in hosts))
+
+    assert sorted(forgotten) == [0, 20]
+    assert sum(one.images for one in await hosts[1].spent(JANUARY)) == 20
+
+
 HERE, ELSEWHERE = a_place(), a_place(Path("/other"))
 
 

@@ -103,7 +103,7 @@ def _postgres(module: str = "job_store") -> ModuleType:
     try:
         return import_module(f"expandd.adapters.store.postgres.{module}")
     except ImportError as error:
-        hint = "Install it beside expandd: pip install 'expandd[cluster]'."
+        hint = "Install it beside expandd: pip install 'expandd[cluster]', or what requirements-cluster.txt names."
         raise _missing("what expandd needs for several hosts", f"no {error.name}", hint) from error
 
 
