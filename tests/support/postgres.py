@@ -23,6 +23,7 @@ import pytest
 
 from expandd.adapters.store.postgres.connection import PostgresConnection
 from expandd.adapters.store.postgres.schema import migrate
+from expandd.adapters.store.postgres.tasks import make_tables
 
 USER = "postgres"
 TEMPLATE = "expandd_template"
@@ -88,6 +89,7 @@ def running() -> Iterator[Server]:
             server.run(f"CREATE DATABASE {TEMPLATE}")
             with closing(PostgresConnection(server.url(TEMPLATE))) as connection:
                 migrate(connection)
+            make_tables(server.url(TEMPLATE))
             yield server
         finally:
             server.stop()

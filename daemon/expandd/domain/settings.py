@@ -232,6 +232,11 @@ class ClusterSettings:
     in_flight: Annotated[int | None, Between(1, MOST, "a number of images", or_null=True)] = None
     """Images being generated at once by all hosts together; null is no limit but each host's workers."""
 
+    @property
+    def joined(self) -> bool:
+        """Whether this host is one of several."""
+        return self.database_file is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSettings:

@@ -10,7 +10,7 @@ from expandd.adapters.api.errors import Complaint, Endpoint
 from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http, MaybeReceivedError, NeverSentError, TransportError
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
 from expandd.adapters.api.replies import Shape
-from expandd.adapters.api.tokens import Tokens
+from expandd.adapters.api.tokens import PairStore, TokenFile, Tokens
 from expandd.adapters.api.transfer import open_regular, opened_part
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.folder_errors import remedy
@@ -60,6 +60,7 @@ class MagicExpand:
         resolve: Resolve = resolve,
         open_file: OpenFile = open_regular,
         run: Run = in_thread,
+        pairs: PairStore | None = None,
     ) -> None:
         self._run = run
         self.most_bytes = DOWNLOAD_LIMIT
@@ -70,7 +71,8 @@ class MagicExpand:
         relaxed = settings.allow_private_links or is_local(settings.base_url)
         rule = LinkRule(relaxed=relaxed, resolve=resolve)
         self._http = Http(settings.base_url, timeout=settings.timeout, connections=connections, rule=rule)
-        self._tokens = Tokens(self._http, credentials=credentials, state_dir=state_dir, clock=clock)
+        pairs = pairs or TokenFile(state_dir, clock.sleep)
+        self._tokens = Tokens(self._http, credentials=credentials, pairs=pairs, clock=clock)
         self._stack = AsyncExitStack()
         # Whether the API has taken a paid call with what is added to it.
         self._extra_taken = False

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,6 +71,22 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+class PairStore(Protocol):
+    """Where the pair is kept, and its lock. All raise OSError when it cannot be used."""
+
+    def locked(self) -> AbstractAsyncContextManager[None]:
+        """Keep everybody else out."""
+        ...
+
+    async def load(self) -> Pair | None:
+        """The stored pair; None when there is none. Raises ValueError for what cannot be read as a pair."""
+        ...
+
+    async def store(self, pair: Pair) -> None:
+        """Replace the stored pair. Once this returns, it survives a power cut."""
+        ...
+
+
 class TokenFile:
     """The file and its lock. All raise OSError when the state directory cannot be used."""
 
@@ -101,7 +117,7 @@ class TokenFile:
     def _load(self) -> Pair | None:
         try:
             with self._path.open("rb") as file:
-                return _parsed(read_json(file))
+                return parsed_pair(read_json(file))
         except FileNotFoundError:
             return None
 
@@ -138,7 +154,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def _parsed(value: Any) -> Pair:
+def parsed_pair(value: Any) -> Pair:
     if not isinstance(value, dict) or not {field.name for field in fields(Pair)} <= value.keys():
         raise ValueError("tokens.json does not hold a token pair")
     texts = [value[key] for key in ("access_token", "refresh_token", "fingerprint")]
@@ -199,11 +215,11 @@ class Tokens:
     `credentials` is asked again whenever the API has refused a token, so a corrected source heals by itself.
     """
 
-    def __init__(self, http: Http, *, credentials: Callable[[], Secrets], state_dir: Path, clock: Clock) -> None:
+    def __init__(self, http: Http, *, credentials: Callable[[], Secrets], pairs: PairStore, clock: Clock) -> None:
         self._http = http
         self._credentials = credentials
         self._clock = clock
-        self._file = TokenFile(state_dir, clock.sleep)
+        self._file = pairs
         self._lock = asyncio.Lock()
         self._pair: Pair | None = None
         self._unsaved: Pair | None = None

@@ -27,27 +27,24 @@ STORE = "journal.sqlite"
 
 
 def opened(settings: Settings) -> SqlJobStore:
-    """The job database for the daemon. Raises ConfigurationError where its address or its client is missing."""
-    if (url := _url(settings)) is None:
-        return sqlite.SqliteJobStore(settings.state_dir / STORE)
-    store: SqlJobStore = _postgres().PostgresJobStore(url)
-    return store
+    """The job database of a host that is alone."""
+    return sqlite.SqliteJobStore(settings.state_dir / STORE)
 
 
 def reading(settings: Settings) -> AbstractContextManager[Queries | None]:
     """The job database for reading alone, or None when there is none yet. Raises DatabaseAway, ConfigurationError."""
-    if (url := _url(settings)) is None:
+    if (url := address(settings)) is None:
         return reader.reading(settings.state_dir / STORE)
-    found: AbstractContextManager[Queries] = _postgres().reading(url)
+    found: AbstractContextManager[Queries] = postgres().reading(url)
     return found
 
 
 def write_commands(settings: Settings, commands: Sequence[Command]) -> None:
     """Leave commands for the daemon, running or not, all or none. Raises DatabaseAway, ConfigurationError."""
-    if (url := _url(settings)) is None:
+    if (url := address(settings)) is None:
         reader.write_commands(settings.state_dir / STORE, commands)
     else:
-        _postgres().write_commands(url, commands)
+        postgres().write_commands(url, commands)
 
 
 def missing(settings: Settings) -> str:
@@ -68,38 +65,38 @@ def begin_anew(settings: Settings) -> None:
 
 def server(settings: Settings) -> Server | None:
     """How the job database's server is; None where this host is alone. Raises DatabaseAway, ConfigurationError."""
-    if (url := _url(settings)) is None:
+    if (url := address(settings)) is None:
         return None
-    found: Server = _postgres("administration").look(url)
+    found: Server = postgres("administration").look(url)
     return found
 
 
 def bring_up_to_date(settings: Settings) -> tuple[int, int]:
     """Make the tables of a cluster those of this program; their version before and after. Raises DatabaseAway."""
-    before, after = _postgres("administration").bring_up_to_date(_shared(settings))
+    before, after = postgres("administration").bring_up_to_date(_shared(settings))
     return before, after
 
 
 def import_file(settings: Settings, path: Path) -> dict[str, int]:
     """Take over what one host had; the rows of each table. Raises DatabaseAway."""
-    counts: dict[str, int] = _postgres("administration").import_file(_shared(settings), path)
+    counts: dict[str, int] = postgres("administration").import_file(_shared(settings), path)
     return counts
 
 
 def _shared(settings: Settings) -> str:
-    if (url := _url(settings)) is None:
+    if (url := address(settings)) is None:
         raise _missing("a file with the address of a Postgres", "null", "Without one this host is alone.")
     return url
 
 
-def _url(settings: Settings) -> str | None:
-    """The address of a cluster's; None where this host is alone."""
+def address(settings: Settings) -> str | None:
+    """The address of a cluster's; None where this host is alone. Raises ConfigurationError."""
     file = settings.cluster.database_file
     return None if file is None else find_database(file, os.environ)
 
 
-def _postgres(module: str = "job_store") -> ModuleType:
-    """One of its modules, loaded only now: a host that is alone needs no client."""
+def postgres(module: str = "job_store") -> ModuleType:
+    """One of its modules, loaded only now: a host that is alone needs no client. Raises ConfigurationError."""
     try:
         return import_module(f"expandd.adapters.store.postgres.{module}")
     except ImportError as error:

@@ -68,7 +68,7 @@ DUTY = 20
 
 
 class PausesElsewhere:
-    """Looks for what pauses the inboxes whose files another host picks up, while this one has unpaid jobs of theirs."""
+    """Looks for what pauses inboxes whose files another host picks up, while this host has unpaid jobs of theirs."""
 
     def __init__(
         self,

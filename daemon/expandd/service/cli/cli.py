@@ -86,7 +86,7 @@ def run(config: Path, *, verbose: bool) -> int:
 
     SIGTERM or SIGINT stops it at a safe point: what is paid for is fetched and saved first, for `stop_timeout` at most.
     SIGHUP takes a changed configuration, as `expandd reload` does. The log goes to stderr: to systemd's
-    job database as entries, to a terminal in colours, else a JSON object a line.
+    journal as entries, to a terminal in colours, else a JSON object a line.
     """
     from expandd.service.runtime.entry import run_daemon
 

@@ -26,12 +26,11 @@ from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.locks import account_locked, account_told, locked, name_of_account
-from expandd.adapters.store.database import opened
 from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
 from expandd.engine.ports import Ports
-from expandd.service.runtime.rebuild import prove_store
+from expandd.service.runtime.host import opened_host
 
 if TYPE_CHECKING:
     from expandd.adapters.api.magic_expand import MagicExpand
@@ -39,12 +38,12 @@ if TYPE_CHECKING:
 
 
 class FolderAccess:
-    """Close it to let go of all."""
+    """Close it to let go of all. Inboxes that are `shared` with other hosts are locked by the cluster alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
         self.mount_guard = MountGuard()
         self.roots = Roots()
-        self.locks = InboxLocks(self.roots)
+        self.locks = InboxLocks(self.roots, shared=shared)
         self.bulkheads = Bulkheads()
 
     async def admit(self, folders: Sequence[HotFolder], bulkheads: Bulkheads | None = None) -> None:
@@ -158,10 +157,11 @@ async def built(
     async with AsyncExitStack() as stack:
         spool = prepare_state(settings.state_dir)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
-        stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
+        if not settings.cluster.joined:
+            stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
         naming = asyncio.create_task(asyncio.to_thread(name_of_account, settings.api.base_url, given.email))
         stack.callback(naming.cancel)
-        folder_access = folder_access or FolderAccess()
+        folder_access = folder_access or FolderAccess(shared=settings.cluster.joined)
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
         images = await stack.enter_async_context(
@@ -177,10 +177,9 @@ async def built(
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run, bulkheads.mount_of)
         disk.roots = folder_access.roots
         stack.callback(watcher.close)
-        await asyncio.to_thread(prove_store, settings)
-        store = opened(settings)
-        stack.callback(store.close)
-        if shared := stack.enter_context(account_told(await naming)):
+        host = await stack.enter_async_context(opened_host(settings, clock, lambda: engine.settings))
+        shared = "" if settings.cluster.joined else stack.enter_context(account_told(await naming))
+        if shared:
             announce(AccountShared(shared))
         api = await stack.enter_async_context(
             MagicExpand(
@@ -190,10 +189,11 @@ async def built(
                 clock=clock,
                 open_file=folder_access.roots.open_file,
                 run=bulkheads.run,
+                pairs=host.pairs,
             )
         )
         ports = Ports(
-            api=api,
+            api=host.shared(api),
             randomness=SystemRandomness(),
             clock=clock,
             folders=LocalFolders(
@@ -204,7 +204,8 @@ async def built(
                 Together(bulkheads.run, bulkheads.mount_of).run,
             ),
             images=images,
-            store=store,
+            store=host.store,
+            membership=host.membership,
             spool=FileSpool(spool, disk, bulkheads.run),
             watcher=watcher,
             mount_of=bulkheads.mount_of,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.files.roots import Roots
-from expandd.domain.errors import ConfigurationError, InstanceRunning
+from expandd.domain.errors import ConfigurationError, HostFenced, InstanceRunning
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Ports
 from expandd.service.exit_codes import ExitCode
@@ -171,12 +171,17 @@ async def serve(config: Path, settings: Settings, environ: Mapping[str, str], lo
     stop, asked = stopped_by_signals(), reloaded_by_signals()
     context = DaemonContext(config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked)
     await _wait_after(context.crashes.begin(), context)
-    if not stop.is_set():
+    while not stop.is_set():
         try:
             await _work(settings, context)
+        except HostFenced as error:
+            # All that this member had under way has ended: as a new one it may go on.
+            context.log.warning("cluster.fenced", why=str(error))
+            continue
         except (ConfigurationError, InstanceRunning):
             context.crashes.ended_well()
             raise
+        break
     context.crashes.ended_well()
     return ExitCode.FINE
 
@@ -192,7 +197,7 @@ async def _wait_after(crashes: int, context: DaemonContext) -> None:
 
 
 async def _work(settings: Settings, context: DaemonContext) -> None:
-    failures, folder_access = Failures(), FolderAccess()
+    failures, folder_access = Failures(), FolderAccess(shared=settings.cluster.joined)
     metering, hook_runner = Metering(settings), HookRunner(context.log, lambda: settings.hooks)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)

@@ -84,7 +84,47 @@ CREATE TABLE ledger (
 CREATE INDEX ledger_days ON ledger (day);
 """
 
-STEPS = (_FIRST,)
+# What hosts share beside the jobs. There is one row of `shared`. Times are seconds since the epoch, by the database.
+_SECOND = """
+CREATE FUNCTION epoch_now() RETURNS DOUBLE PRECISION LANGUAGE SQL VOLATILE
+    AS 'SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)';
+CREATE TABLE hosts (
+    incarnation TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    version TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    workers INTEGER NOT NULL,
+    started DOUBLE PRECISION NOT NULL,
+    lease DOUBLE PRECISION NOT NULL,
+    lease_until DOUBLE PRECISION NOT NULL,
+    dead INTEGER NOT NULL DEFAULT 0,
+    proven INTEGER NOT NULL DEFAULT 0,
+    draining INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE inboxes (inbox BYTEA PRIMARY KEY, owner TEXT NOT NULL);
+CREATE TABLE carried_out (number BIGINT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (number, owner));
+CREATE TABLE shared (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    poll_by TEXT NOT NULL DEFAULT '',
+    poll_began DOUBLE PRECISION NOT NULL DEFAULT 0,
+    poll_ended DOUBLE PRECISION NOT NULL DEFAULT 0,
+    poll_busy_until DOUBLE PRECISION NOT NULL DEFAULT 0,
+    poll_answer TEXT,
+    pause_by TEXT NOT NULL DEFAULT '',
+    pause_reason TEXT NOT NULL DEFAULT '',
+    pause_why TEXT NOT NULL DEFAULT '',
+    pause_until DOUBLE PRECISION NOT NULL DEFAULT 0,
+    pair TEXT,
+    pair_by TEXT NOT NULL DEFAULT '',
+    pair_until DOUBLE PRECISION NOT NULL DEFAULT 0
+);
+INSERT INTO shared (one) VALUES (1);
+CREATE INDEX jobs_by_owner ON jobs (owner) WHERE closed = 0
+"""
+
+STEPS = (_FIRST, _SECOND)
 """What leads from each version to the next; a new table is one entry more.
 
 Hosts of the version before go on beside it, so a step may add, and take away only what no version before it used.

@@ -121,6 +121,10 @@ class SqlJobStore:
         self._requests.put(None)
         self._thread.join()
 
+    def _changes(self, connection: Connection) -> Changes:
+        """What each piece of work is given."""
+        return Changes(connection)
+
     async def _asked(self, question: Callable[[Queries], T]) -> T:
         return await self._do(question, reads=True)
 
@@ -243,7 +247,7 @@ class SqlJobStore:
     def _worked(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
         """What comes of it, or why it cannot be written. Raises what a failing disk raises."""
         try:
-            return request.work(Changes(connection)), None
+            return request.work(self._changes(connection)), None
         except Exception as error:
             refusal = self._database.refusal(error)
             if refusal is not None:

@@ -1,0 +1,243 @@
+"""The one account of all hosts: its polls, what stops all who pay from it, and its token pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from expandd.adapters.api.tokens import Pair, parsed_pair
+from expandd.adapters.json_text import parsed_json
+from expandd.adapters.store.postgres.hosts import HostChanges
+from expandd.adapters.store.postgres.member_store import MemberJobStore
+from expandd.adapters.store.postgres.membership import Clock
+from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification, Uploaded
+from expandd.domain.errors import AccountAway, DatabaseAway, Later
+from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
+
+if TYPE_CHECKING:
+    from expandd.adapters.api.magic_expand import MagicExpand
+
+T = TypeVar("T")
+
+LONGEST_POLL = 60.0
+"""Seconds that one poll may take before another host may begin one: its host may have died."""
+
+SHORTEST_WAIT = 0.1
+"""Seconds between two looks whether a poll may be made, or has been."""
+
+PAUSE = 60.0
+"""Seconds for which all hosts pay for nothing where the API named no time; then one of them finds out."""
+
+OF_ALL = frozenset({PauseReason.NO_CREDITS, PauseReason.LOGIN_REFUSED, PauseReason.RATE_LIMITED})
+"""What concerns the account, whichever host has met it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PollTurn:
+    """Whether this host polls now; if not, the answer of a poll that was begun late enough, and how long to wait."""
+
+    mine: bool
+    answer: str | None = None
+    wait: float = 0.0
+
+
+class SharedAccount:
+    """The API as one of several hosts may use it. What it does not share goes through as it is."""
+
+    def __init__(
+        self, api: MagicExpand, *, store: MemberJobStore, incarnation: str, clock: Clock, interval: Callable[[], float]
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._incarnation = incarnation
+        self._clock = clock
+        self._interval = interval
+
+    async def upload(self, source: Path, name: str) -> Uploaded:
+        await self._prove_account()
+        return await self._sharing(self._api.upload(source, name))
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        await self._prove_account()
+        return await self._sharing(self._api.generate(image_id, offsets))
+
+    async def notifications(self, image_id: str = "") -> Sequence[Notification]:
+        """One poll of all hosts: the winner of the turn makes it, the others read what it was answered."""
+        began: float | None = None
+        while True:
+            began, turn = await self._turn(began)
+            if turn.mine:
+                return await self._poll(image_id)
+            if turn.answer is not None and not image_id:
+                return await self._own(turn.answer)
+            await self._clock.sleep(max(SHORTEST_WAIT, turn.wait))
+
+    async def delete_notification(self, number: int) -> None:
+        await self._api.delete_notification(number)
+
+    async def history(self, image_id: str) -> History:
+        return await self._api.history(image_id)
+
+    async def download(self, link: str, target: Path) -> Fetched:
+        return await self._api.download(link, target)
+
+    async def account(self) -> Account:
+        return await self._api.account()
+
+    async def _turn(self, began: float | None) -> tuple[float, _PollTurn]:
+        interval = self._interval()
+        try:
+            return await self._store.ask(lambda database: _take_turn(database, self._incarnation, began, interval))
+        except DatabaseAway as error:
+            raise Later(str(error)) from error
+
+    async def _poll(self, image_id: str) -> Sequence[Notification]:
+        answer: Sequence[Notification] | None = None
+        try:
+            answer = await self._api.notifications(image_id)
+            return answer
+        finally:
+            told = None if answer is None or image_id else json.dumps([_written(item) for item in answer])
+            await self._store.ask(lambda database: _end_turn(database, self._incarnation, told))
+
+    async def _own(self, answer: str) -> Sequence[Notification]:
+        """What of another host's answer may concern this one: results of its own jobs, and what names no image."""
+        items = [_read(item) for item in parsed_json(answer)]
+        own = await self._store.ask(lambda database: database.own_images(self._incarnation))
+        named = ((item, item.image_id or item.task_id) for item in items)
+        return [item for item, name in named if not name or item.image_id in own or item.task_id in own]
+
+    async def _prove_account(self) -> None:
+        """Raise AccountAway while another host has met what stops all."""
+        row = await self._store.ask(lambda database: _pause_of(database, self._incarnation))
+        if row is not None:
+            reason, why, seconds = row
+            raise AccountAway(PauseReason(reason), why, seconds)
+
+    async def _sharing(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except AccountAway as error:
+            if error.reason in OF_ALL:
+                seconds = PAUSE if error.retry_after is None else error.retry_after
+                why, reason = str(error), error.reason.value
+                await self._store.ask(lambda database: _pause(database, self._incarnation, reason, why, seconds))
+            raise
+
+
+def _take_turn(
+    database: HostChanges, incarnation: str, began: float | None, interval: float
+) -> tuple[float, _PollTurn]:
+    """The database's time at the first look, and whether the poll of all hosts is this one's now."""
+    now, ended, answer_began, answer = database.execute(
+        "SELECT epoch_now(), poll_ended, poll_began, poll_answer FROM shared"
+    ).fetchone()
+    began = now if began is None else began
+    if answer is not None and answer_began >= began:
+        return began, _PollTurn(mine=False, answer=answer)
+    if ended + interval > now:
+        return began, _PollTurn(mine=False, wait=ended + interval - now)
+    won = database.execute(
+        "UPDATE shared "
+        "SET poll_busy_until = epoch_now() + ?, poll_by = ?, poll_began = epoch_now(), poll_answer = NULL "
+        "WHERE poll_ended + ? <= epoch_now() AND (poll_busy_until <= epoch_now() OR poll_by NOT IN "
+        "(SELECT incarnation FROM hosts WHERE dead = 0))",
+        (LONGEST_POLL, incarnation, interval),
+    ).rowcount
+    # Where another host polls now its answer may come at any time.
+    return began, _PollTurn(mine=bool(won), wait=SHORTEST_WAIT)
+
+
+def _end_turn(database: HostChanges, incarnation: str, answer: str | None) -> None:
+    database.execute(
+        "UPDATE shared SET poll_ended = epoch_now(), poll_busy_until = 0, poll_answer = ? WHERE poll_by = ?",
+        (answer, incarnation),
+    )
+
+
+def _pause_of(database: HostChanges, incarnation: str) -> tuple[str, str, float] | None:
+    row = database.execute(
+        "SELECT pause_reason, pause_why, pause_until - epoch_now() FROM shared "
+        "WHERE pause_until > epoch_now() AND pause_by != ?",
+        (incarnation,),
+    ).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def _pause(database: HostChanges, incarnation: str, reason: str, why: str, seconds: float) -> None:
+    database.execute(
+        "UPDATE shared SET pause_reason = ?, pause_why = ?, pause_until = epoch_now() + ?, pause_by = ?",
+        (reason, why, seconds, incarnation),
+    )
+
+
+def _written(item: Notification) -> dict[str, Any]:
+    return {**asdict(item), "kind": item.kind.value}
+
+
+def _read(item: dict[str, Any]) -> Notification:
+    return replace(Notification(**item), kind=Announcement(item["kind"]))
+
+
+LOCK = 60.0
+"""Seconds after which the lock on the token pair is another host's, though the host that has it lives."""
+
+LOCK_RETRY = 0.2
+
+
+class SharedPair:
+    """The token pair as a row, under a lock of all hosts. All raise OSError when the database cannot be used."""
+
+    def __init__(self, store: MemberJobStore, incarnation: str, clock: Clock) -> None:
+        self._store = store
+        self._incarnation = incarnation
+        self._clock = clock
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Keep every other host out."""
+        deadline = self._clock.monotonic() + LOCK
+        while not await self._ask(lambda database: _lock_pair(database, self._incarnation)):
+            if self._clock.monotonic() > deadline:
+                raise TimeoutError("another host does not let go of the token pair")
+            await self._clock.sleep(LOCK_RETRY)
+        try:
+            yield
+        finally:
+            await self._ask(lambda database: _unlock_pair(database, self._incarnation))
+
+    async def load(self) -> Pair | None:
+        """The stored pair; None when there is none. Raises ValueError for one that cannot be read."""
+        text = await self._ask(lambda database: database.execute("SELECT pair FROM shared").fetchone()[0])
+        return None if text is None else parsed_pair(parsed_json(text))
+
+    async def store(self, pair: Pair) -> None:
+        """Replace the stored pair. Once this returns, it survives a power cut."""
+        text = json.dumps(asdict(pair))
+        await self._ask(lambda database: database.execute("UPDATE shared SET pair = ?", (text,)).rowcount)
+
+    async def _ask(self, work: Callable[[HostChanges], Any]) -> Any:
+        try:
+            return await self._store.ask(work)
+        except DatabaseAway as error:
+            raise OSError(str(error)) from error
+
+
+def _lock_pair(database: HostChanges, incarnation: str) -> bool:
+    return bool(
+        database.execute(
+            "UPDATE shared SET pair_by = ?, pair_until = epoch_now() + ? "
+            "WHERE pair_until < epoch_now() OR pair_by = ? "
+            "OR pair_by NOT IN (SELECT incarnation FROM hosts WHERE dead = 0)",
+            (incarnation, LOCK, incarnation),
+        ).rowcount
+    )
+
+
+def _unlock_pair(database: HostChanges, incarnation: str) -> int:
+    return database.execute("UPDATE shared SET pair_until = 0 WHERE pair_by = ?", (incarnation,)).rowcount

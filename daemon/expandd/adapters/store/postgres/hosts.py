@@ -1,0 +1,286 @@
+"""What hosts write about each other, in the transaction of their caller. All times are the database's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expandd.adapters.store.sql.changes import Changes
+from expandd.adapters.store.sql.connection import Cursor
+from expandd.adapters.store.sql.rows import command_of, to_row
+from expandd.domain.commands import Command
+from expandd.domain.errors import HostFenced, StaleJob
+from expandd.domain.job import Job
+
+_LIVING = "(SELECT incarnation FROM hosts WHERE dead = 0)"
+
+_OWNERLESS = f"closed = 0 AND owner NOT IN {_LIVING}"
+"""Open jobs that no living host carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """One run of the daemon on one machine, as it tells the others of itself.
+
+    `machine` names the machine and the state directory: at most one process at a time holds the lock on it. `boot` is
+    of the running system, and new with each boot. `lease` is in seconds. `digest` is of what must be configured alike
+    everywhere.
+    """
+
+    incarnation: str
+    name: str
+    machine: str
+    boot: str
+    version: str
+    digest: str
+    workers: int
+    lease: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLine:
+    """What is known of a host: seconds since its start, and until its lease ends; negative where it has ended."""
+
+    name: str
+    incarnation: str
+    version: str
+    digest: str
+    workers: int
+    age: float
+    lease_left: float
+    dead: bool
+    proven_dead: bool
+    draining: bool
+    inboxes: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a host learns with each renewal of its lease: what it leads, and how many files may be claimed for all.
+
+    `unclaimed` are open jobs that wait in no queue for a host, oldest first.
+    """
+
+    leads: frozenset[Path]
+    room: int
+    draining: bool
+    unclaimed: tuple[str, ...]
+
+
+class HostChanges(Changes):
+    """Changes of the job database of several hosts."""
+
+    def execute(self, query: str, values: Sequence[object] = ()) -> Cursor:
+        return self._connection.execute(query, values)
+
+    # --- hosts ---
+
+    def register(self, host: HostFacts) -> bool:
+        """Make this host a member. False while another one lives that goes by its name, or is a copy of its machine.
+
+        Earlier runs on the same machine are dead from now on, and that is proven: this one holds their lock.
+        """
+        other = self._connection.execute(
+            "SELECT 1 FROM hosts WHERE dead = 0 AND lease_until > epoch_now() "
+            "AND (name = ? AND machine != ? OR machine = ? AND boot != ?)",
+            (host.name, host.machine, host.machine, host.boot),
+        ).fetchone()
+        if other is not None:
+            return False
+        self._connection.execute("UPDATE hosts SET dead = 1, proven = 1 WHERE machine = ?", (host.machine,))
+        self._connection.execute(
+            "INSERT INTO hosts (incarnation, name, machine, boot, version, digest, workers, started, lease, "
+            "lease_until) "
+            "VALUES (:incarnation, :name, :machine, :boot, :version, :digest, :workers, epoch_now(), :lease, "
+            "epoch_now() + :lease)",
+            {name: getattr(host, name) for name in HostFacts.__slots__},
+        )
+        return True
+
+    def leave_cluster(self, incarnation: str) -> None:
+        """This host does nothing more: its jobs are anybody's at once."""
+        self._connection.execute("UPDATE hosts SET dead = 1, proven = 1 WHERE incarnation = ?", (incarnation,))
+
+    def renew(self, host: HostFacts, inboxes: Sequence[Path], *, judges: bool) -> Seen:
+        """Renew the lease; where it `judges`, take those for dead whose lease is over. Raises HostFenced."""
+        row = self._connection.execute(
+            "UPDATE hosts SET lease_until = epoch_now() + lease, workers = ? WHERE incarnation = ? AND dead = 0 "
+            "RETURNING draining",
+            (host.workers, host.incarnation),
+        ).fetchone()
+        if row is None:
+            raise HostFenced("Other hosts have heard nothing of this one for longer than its lease.")
+        if judges:
+            self._connection.execute("UPDATE hosts SET dead = 1 WHERE dead = 0 AND lease_until < epoch_now()")
+            self._connection.execute(
+                "DELETE FROM hosts WHERE proven = 1 AND lease_until < epoch_now() - 86400 "
+                "AND incarnation NOT IN (SELECT owner FROM jobs WHERE closed = 0)"
+            )
+        draining = bool(row[0])
+        leads = self._lead(host.incarnation, [] if draining else inboxes)
+        self._free_what_dead_hosts_have()
+        self._forget_carried_out()
+        return Seen(leads=leads, room=self._room(), draining=draining, unclaimed=self._unclaimed())
+
+    def is_proven_dead(self, incarnation: str) -> bool:
+        row = self._connection.execute("SELECT proven FROM hosts WHERE incarnation = ?", (incarnation,)).fetchone()
+        return row is not None and bool(row[0])
+
+    def prove_living(self, incarnation: str) -> None:
+        """Raise HostFenced where others have taken this host for dead."""
+        row = self._connection.execute("SELECT dead FROM hosts WHERE incarnation = ?", (incarnation,)).fetchone()
+        if row is None or row[0]:
+            raise HostFenced("Other hosts have heard nothing of this one for longer than its lease.")
+
+    def hosts(self) -> Sequence[HostLine]:
+        """All that are members, or were and are remembered, the youngest last."""
+        rows = self._connection.execute(
+            "SELECT name, incarnation, version, digest, workers, epoch_now() - started, lease_until - epoch_now(), "
+            "dead, proven, draining, (SELECT count(*) FROM inboxes WHERE owner = incarnation), "
+            "(SELECT count(*) FROM jobs WHERE closed = 0 AND jobs.owner = incarnation) FROM hosts ORDER BY started"
+        )
+        return [
+            HostLine(
+                name=row[0],
+                incarnation=row[1],
+                version=row[2],
+                digest=row[3],
+                workers=row[4],
+                age=row[5],
+                lease_left=row[6],
+                dead=bool(row[7]),
+                proven_dead=bool(row[8]),
+                draining=bool(row[9]),
+                inboxes=row[10],
+                jobs=row[11],
+            )
+            for row in rows
+        ]
+
+    def drain(self, name: str, *, draining: bool) -> int:
+        """Let the living hosts of this name begin nothing more, or again; how many there are."""
+        return self._connection.execute(
+            "UPDATE hosts SET draining = ? WHERE name = ? AND dead = 0", (int(draining), name)
+        ).rowcount
+
+    def bury(self, name: str) -> int:
+        """A person says that the dead hosts of this name will never go on; how many there are."""
+        return self._connection.execute("UPDATE hosts SET proven = 1 WHERE name = ? AND dead = 1", (name,)).rowcount
+
+    def _lead(self, incarnation: str, inboxes: Sequence[Path]) -> frozenset[Path]:
+        """Lead those of these inboxes that no living host leads, up to this host's share of all."""
+        names = [os.fsencode(inbox) for inbox in inboxes]
+        led = {
+            bytes(row[0]): row[1]
+            for row in self._connection.execute(
+                f"SELECT inbox, owner FROM inboxes WHERE owner IN {_LIVING}"  # noqa: S608 - of our own words alone
+            )
+        }
+        mine = {name for name, owner in led.items() if owner == incarnation and name in names}
+        living = self._connection.execute("SELECT count(*) FROM hosts WHERE dead = 0 AND draining = 0").fetchone()[0]
+        share = -(-len(names) // max(1, living))
+        free = [name for name in names if name not in led]
+        for name in free[: max(0, share - len(mine))]:
+            self._connection.execute(
+                "INSERT INTO inboxes (inbox, owner) VALUES (?, ?) "
+                "ON CONFLICT (inbox) DO UPDATE SET owner = excluded.owner",
+                (name, incarnation),
+            )
+            mine.add(name)
+        for name, owner in led.items():
+            if owner == incarnation and (name not in mine or len(mine) > share):
+                self._connection.execute("DELETE FROM inboxes WHERE inbox = ?", (name,))
+                mine.discard(name)
+        return frozenset(Path(os.fsdecode(name)) for name in mine)
+
+    # --- jobs ---
+
+    def owned(self, incarnation: str) -> Sequence[Job]:
+        return self._jobs("closed = 0 AND owner = ?", incarnation)
+
+    def offer(self, job: Job) -> None:
+        """Make the job anybody's. Raises StaleJob."""
+        self._own(job, "")
+
+    def take(self, job_id: str, incarnation: str) -> Job | None:
+        """Make an open job that no living host carries this host's; None where there is none."""
+        self.prove_living(incarnation)
+        job = next(iter(self._jobs(f"id = ? AND {_OWNERLESS}", job_id)), None)
+        if job is None:
+            return None
+        # What people order about it may have been carried out by all hosts while it was nobody's.
+        self._connection.execute("DELETE FROM carried_out WHERE owner = ?", (incarnation,))
+        try:
+            return self._own(job, incarnation)
+        except StaleJob:
+            return None
+
+    def _own(self, job: Job, owner: str) -> Job:
+        after = job.with_(owner=owner, epoch=job.epoch + 1)
+        row = to_row(after)
+        changed = self._connection.execute(
+            "UPDATE jobs SET owner = :owner, epoch = :epoch, facts = :facts "
+            "WHERE id = :id AND owner = :before AND epoch = :known AND state = :state AND closed = 0",
+            {name: row[name] for name in ("id", "owner", "epoch", "facts", "state")}
+            | {"before": job.owner, "known": job.epoch},
+        ).rowcount
+        if not changed:
+            raise StaleJob(f"job {job.id} is not ours any more")
+        return after
+
+    def _free_what_dead_hosts_have(self) -> None:
+        for job in self._jobs(f"{_OWNERLESS} AND owner != ''"):
+            # Where another host was faster, it is done.
+            with contextlib.suppress(StaleJob):
+                self._own(job, "")
+
+    def _unclaimed(self) -> tuple[str, ...]:
+        rows = self._connection.execute(
+            "SELECT id FROM jobs WHERE closed = 0 AND owner = '' AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs "
+            "WHERE queueing_lock = jobs.id AND status = 'todo') ORDER BY id LIMIT 1000"
+        )
+        return tuple(row[0] for row in rows)
+
+    def _room(self) -> int:
+        """How many more files may be claimed: those that wait for a host are no more than all may generate at once."""
+        row = self._connection.execute(
+            "SELECT (SELECT coalesce(sum(workers), 0) FROM hosts WHERE dead = 0 AND draining = 0) "
+            "- (SELECT count(*) FROM jobs WHERE closed = 0 AND owner = '')"
+        ).fetchone()
+        return max(0, int(row[0]))
+
+    def own_images(self, incarnation: str) -> Collection[str]:
+        """The image and task ids of the open jobs of a host."""
+        jobs = self.owned(incarnation)
+        return {job.image_id for job in jobs} | {job.task_id for job in jobs}
+
+    # --- what people have ordered ---
+
+    def commands_for(self, incarnation: str) -> Sequence[Command]:
+        """Those that this host has not carried out yet, oldest first."""
+        rows = self._connection.execute(
+            "SELECT * FROM commands WHERE number NOT IN (SELECT number FROM carried_out WHERE owner = ?) "
+            "ORDER BY number",
+            (incarnation,),
+        )
+        return [command_of(row) for row in rows]
+
+    def has_carried_out(self, command: Command, incarnation: str) -> None:
+        self._connection.execute(
+            "INSERT INTO carried_out (number, owner) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (command.number, incarnation),
+        )
+        self._forget_carried_out()
+
+    def _forget_carried_out(self) -> None:
+        """Forget the commands that each living host has carried out, once each open job is one of theirs."""
+        self._connection.execute(
+            "DELETE FROM commands WHERE NOT EXISTS (SELECT 1 FROM hosts WHERE dead = 0 AND incarnation NOT IN "  # noqa: S608 - of our own words alone
+            "(SELECT owner FROM carried_out WHERE carried_out.number = commands.number)) "
+            f"AND NOT EXISTS (SELECT 1 FROM jobs WHERE {_OWNERLESS})"
+        )
+        self._connection.execute("DELETE FROM carried_out WHERE number NOT IN (SELECT number FROM commands)")

@@ -1,0 +1,154 @@
+"""This host's membership: it keeps a lease, leads inboxes, and carries jobs that no other host does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
+from expandd.adapters.store.postgres.member_store import MemberJobStore
+from expandd.adapters.store.postgres.tasks import TaskQueue
+from expandd.domain.errors import DatabaseAway
+from expandd.domain.job import Job
+
+
+class Clock(Protocol):
+    """Time, passed in, in seconds."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+RENEWALS = 5
+"""Renewals within one lease."""
+
+MARGIN = 1 / 3
+"""The share of the lease in which nothing is paid any more: a call takes a while to be sent."""
+
+TOUCH = 1.5
+"""Leases for which a host must have been in touch with the database before it takes others for dead."""
+
+AGAIN = 1.0
+"""Seconds until the queue is tried again."""
+
+
+class HostMembership:
+    """One host's. `inboxes` are those of its configuration."""
+
+    def __init__(
+        self,
+        host: HostFacts,
+        *,
+        store: MemberJobStore,
+        queue: TaskQueue,
+        clock: Clock,
+        at_once: int,
+        inboxes: Callable[[], Sequence[Path]],
+    ) -> None:
+        self._host = host
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+        self._at_once = at_once
+        self._inboxes = inboxes
+        self._pace = host.lease / RENEWALS
+        self._renewed = float("-inf")
+        self._in_touch_since = float("inf")
+        self._seen = Seen(leads=frozenset(), room=0, draining=False, unclaimed=())
+        self._offered = 0
+
+    @property
+    def owner(self) -> str:
+        return self._host.incarnation
+
+    @property
+    def room(self) -> int | None:
+        return max(0, self._seen.room - self._offered)
+
+    def leads(self, inbox: Path) -> bool:
+        return inbox in self._seen.leads
+
+    def may_send(self) -> bool:
+        return self._clock.monotonic() - self._renewed < self._host.lease * (1 - MARGIN)
+
+    async def is_dead(self, owner: str) -> bool:
+        return await self._store.ask(lambda database: database.is_proven_dead(owner))
+
+    async def offer(self, job: Job) -> bool:
+        await self._store.ask(lambda database: database.offer(job))
+        self._offered += 1
+        # Where that fails the next renewal finds the job in no queue.
+        with contextlib.suppress(DatabaseAway):
+            await self._queue.offer([job.id])
+        return True
+
+    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+        """Until cancelled. Raises HostFenced."""
+        working = asyncio.create_task(self._work(carry))
+        try:
+            await self._keep_lease(changed)
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+
+    async def leave(self) -> None:
+        """This host does nothing more: what it carries is anybody's at once, if the database hears of it."""
+        with contextlib.suppress(DatabaseAway):
+            await self._store.ask(lambda database: database.leave_cluster(self._host.incarnation))
+
+    async def _keep_lease(self, changed: Callable[[], None]) -> None:
+        while True:
+            began = self._clock.monotonic()
+            judges = began - self._in_touch_since >= TOUCH * self._host.lease
+            try:
+                seen = await self._renew(judges=judges)
+            except DatabaseAway:
+                self._in_touch_since = float("inf")
+            else:
+                self._renewed = began
+                self._in_touch_since = min(self._in_touch_since, began)
+                before, self._seen, self._offered = self._seen, seen, 0
+                if (before.leads, before.room) != (seen.leads, seen.room):
+                    changed()
+                # What fails here is found again at the next renewal.
+                with contextlib.suppress(DatabaseAway):
+                    await self._queue.offer(seen.unclaimed)
+                    if judges:
+                        await self._queue.remove_stalled()
+            await self._clock.sleep(self._pace)
+
+    async def _renew(self, *, judges: bool) -> Seen:
+        def work(database: HostChanges) -> Seen:
+            return database.renew(self._host, self._inboxes(), judges=judges)
+
+        return await self._store.ask(work)
+
+    async def _work(self, carry: Callable[[Job], Awaitable[None]]) -> None:
+        async def carried(job_id: str) -> None:
+            job = await self._store.ask(lambda database: database.take(job_id, self._host.incarnation))
+            if job is not None:
+                await carry(job)
+
+        while True:
+            with contextlib.suppress(DatabaseAway):
+                async with self._queue.opened():
+                    await self._until_draining(self._queue.work(carried, at_once=self._at_once))
+            await self._clock.sleep(AGAIN)
+
+    async def _until_draining(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry jobs for as long as nobody lets this host begin nothing more, and then wait for the end of that."""
+        working = asyncio.create_task(work)
+        try:
+            while not (self._seen.draining or working.done()):
+                await asyncio.wait({working}, timeout=self._pace)
+            if working.done():
+                working.result()
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+        while self._seen.draining:
+            await self._clock.sleep(self._pace)

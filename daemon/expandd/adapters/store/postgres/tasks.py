@@ -1,0 +1,103 @@
+"""The queue of jobs that wait for a host: one task per job, carried by procrastinate."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.jobs import Status
+
+from expandd.domain.errors import DatabaseAway
+
+QUEUE = "jobs"
+POLL = 5.0
+"""Seconds between two looks for tasks where no notice of one has come."""
+
+CONNECTIONS = 4
+
+
+class TaskQueue:
+    """One host's end of it. Open while `opened`. All raise DatabaseAway.
+
+    A task is a hint and no more: who carries a job is what its row says, and a row without a task gets one again.
+    """
+
+    def __init__(self, url: str, *, heartbeat: float) -> None:
+        # What it has to say its exceptions say too, and they are told in expandd's own words.
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
+        logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+        self._heartbeat = heartbeat
+        self._app = App(
+            connector=PsycopgConnector(
+                conninfo=url,
+                min_size=1,
+                max_size=CONNECTIONS,
+                timeout=heartbeat * 2,
+                kwargs={"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3},
+            )
+        )
+        self._carry: Callable[[str], Awaitable[None]] | None = None
+        self._task = self._app.task(name="carry", queue=QUEUE)(self._carried)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        with _away():
+            await self._app.open_async()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ConnectorException):
+                await self._app.close_async()
+
+    async def offer(self, job_ids: Sequence[str]) -> None:
+        """Put these jobs into the queue; fine where they are in it."""
+        with _away():
+            for job_id in job_ids:
+                with contextlib.suppress(AlreadyEnqueued):
+                    await self._task.configure(queueing_lock=job_id).defer_async(job_id=job_id)
+
+    async def work(self, carry: Callable[[str], Awaitable[None]], *, at_once: int) -> None:
+        """Until cancelled: `carry` so many jobs at once, in turn."""
+        self._carry = carry
+        with _away():
+            await self._app.run_worker_async(
+                queues=[QUEUE],
+                concurrency=at_once,
+                fetch_job_polling_interval=POLL,
+                shutdown_graceful_timeout=0,
+                delete_jobs="always",
+                install_signal_handlers=False,
+                update_heartbeat_interval=self._heartbeat,
+                stalled_worker_timeout=3 * self._heartbeat,
+            )
+
+    async def remove_stalled(self) -> None:
+        """Remove the tasks of workers that have ended without a word: the rows of their jobs tell what is next."""
+        with _away():
+            for task in await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=3 * self._heartbeat):
+                if task.id is not None:
+                    await self._app.job_manager.finish_job_by_id_async(task.id, Status.ABORTED, delete_job=True)
+
+    async def _carried(self, job_id: str) -> None:
+        if self._carry is not None:
+            await self._carry(job_id)
+
+
+def make_tables(url: str) -> None:
+    """Make the queue's tables where they are missing. Raises DatabaseAway."""
+    from procrastinate import SyncPsycopgConnector  # noqa: PLC0415 - only who migrates needs it
+
+    with _away(), App(connector=SyncPsycopgConnector(conninfo=url)).open() as app:
+        app.schema_manager.apply_schema()
+
+
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    try:
+        yield
+    except ConnectorException as error:
+        raise DatabaseAway(f"The queue of jobs in the cluster's database cannot be used: {error}.") from error

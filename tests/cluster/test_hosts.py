@@ -1,0 +1,132 @@
+"""Several real daemons over one inbox, one account and a real Postgres, which die, freeze and come back."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from expandd.adapters.store.postgres.connection import PostgresConnection
+from expandd.adapters.store.postgres.hosts import HostChanges
+from expandd.simulator.server import Simulator
+from expandd.simulator.switches import Switches
+from tests.support.cluster import LEASE, hosts
+from tests.support.daemon import Daemon, names
+from tests.support.images import an_image
+from tests.support.postgres import Server
+
+POLL = 0.1
+
+
+@pytest.fixture
+def server() -> Iterator[Simulator]:
+    with Simulator(Switches(poll_limit=POLL, generate_min=0.5, generate_max=1.0, pro=True)) as running:
+        yield running
+
+
+class Cluster:
+    """Three hosts, and what lies in the folders that they share."""
+
+    def __init__(self, root: Path, server: Simulator, database: str, stack: ExitStack) -> None:
+        self.houses = hosts(root, server.api_url, database, "abc", top="workers: 2")
+        self.server = server
+        self._database = database
+        self._root = root
+        self._stack = stack
+
+    def start(self, name: str) -> Daemon:
+        return self._stack.enter_context(self.houses[name].running())
+
+    def drop(self, number: int) -> None:
+        (self._root / "hot" / "inbox" / f"{number:02}.png").write_bytes(an_image("png", seed=number))
+
+    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"{self.files('outbox')}; {self.server.counts()}"
+            time.sleep(0.05)
+
+    def taken_for_dead(self) -> set[str]:
+        """The names of the hosts of which nothing was heard for too long."""
+        with closing(PostgresConnection(self._database)) as connection:
+            return {host.name for host in HostChanges(connection).hosts() if host.dead}
+
+    def files(self, part: str) -> list[str]:
+        return names(self._root / "hot" / part)
+
+    def assert_all_done_once(self, images: int) -> None:
+        """Each image was paid for once and delivered once, and its original put away."""
+        expected = [f"{number:02}.png" for number in range(images)]
+        self.until(lambda: self.files("done") == expected)
+        counts = self.server.counts()
+        assert self.files("outbox") == expected
+        assert self.files("inbox") == self.files("error") == []
+        assert counts.generates_accepted == images
+        assert set(counts.generates_by_source.values()) == {1}
+        assert counts.polls_too_close == 0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, server: Simulator, postgres: Server) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(tmp_path, server, postgres.database(), stack)
+
+
+def test_three_hosts_share_an_inbox_and_one_that_is_killed_costs_nothing(cluster: Cluster) -> None:
+    daemons = {name: cluster.start(name) for name in "abc"}
+    for number in range(18):
+        cluster.drop(number)
+    cluster.until(lambda: cluster.server.counts().generates_accepted >= 6)
+    daemons["a"].kill()
+    cluster.assert_all_done_once(18)
+
+
+def test_a_host_that_freezes_for_longer_than_its_lease_goes_on_as_a_new_member(cluster: Cluster) -> None:
+    frozen, other = cluster.start("a"), cluster.start("b")
+    for number in range(8):
+        cluster.drop(number)
+    cluster.until(lambda: cluster.server.counts().generates_accepted >= 2)
+    frozen.process.send_signal(signal.SIGSTOP)
+    cluster.until(lambda: "a" in cluster.taken_for_dead())
+    frozen.process.send_signal(signal.SIGCONT)
+    frozen.wait_for("cluster.fenced")
+    frozen.wait_for("expandd.started", times=2)
+    cluster.assert_all_done_once(8)
+    assert other.stop() == frozen.stop() == 0
+
+
+def test_a_postgres_that_dies_and_comes_back_costs_a_wait_and_no_image(cluster: Cluster, postgres: Server) -> None:
+    first, second = cluster.start("a"), cluster.start("b")
+    for number in range(8):
+        cluster.drop(number)
+    cluster.until(lambda: cluster.server.counts().generates_accepted >= 2)
+    postgres.stop()
+    # What was on its way to the API when it died may still arrive there.
+    time.sleep(1.0)
+    accepted = cluster.server.counts().generates_accepted
+    time.sleep(2 * LEASE)
+    assert cluster.server.counts().generates_accepted == accepted
+    assert cluster.files("error") == []
+    postgres.start()
+    cluster.assert_all_done_once(8)
+    assert first.stop() == second.stop() == 0
+
+
+def test_the_account_is_asked_by_one_host_after_another_when_no_credits_are_left(cluster: Cluster) -> None:
+    daemons = [cluster.start(name) for name in "abc"]
+    cluster.server.set_credits(2)
+    for number in range(6):
+        cluster.drop(number)
+    cluster.until(lambda: cluster.server.counts().generates_accepted == 2)
+    cluster.until(lambda: cluster.server.counts().generates_refused >= 1)
+    time.sleep(2.0)
+    # Each had at most two images at the API when the first was refused.
+    assert cluster.server.counts().generates_refused <= 6
+    assert cluster.files("error") == []
+    cluster.server.set_credits(100)
+    cluster.assert_all_done_once(6)
+    assert [daemon.stop() for daemon in daemons] == [0, 0, 0]
