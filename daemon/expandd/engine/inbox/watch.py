@@ -121,9 +121,9 @@ def _together(after: float, seconds: float) -> float:
     """The next full `seconds`, the same for all inboxes: one wake-up, and one call into a thread, does for many."""
     if after < 0:
         return after
-    full = (after // seconds + 1) * seconds
-    # A multiple may be rounded to just below itself, and would be the next one after itself.
-    return full if full > after else full + seconds
+    following = (after // seconds + 1) * seconds
+    # One that rounding makes the same instant would be waited for again and again.
+    return following if following - after > seconds / 1000 else following + seconds
 
 
 class InboxWatch:
