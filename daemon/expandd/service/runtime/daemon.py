@@ -174,9 +174,9 @@ async def serve(config: Path, settings: Settings, environ: Mapping[str, str], lo
     while not stop.is_set():
         try:
             await _work(settings, context)
-        except HostFenced as error:
+        except HostFenced:
             # All that this member had under way has ended: as a new one it may go on.
-            context.log.warning("cluster.fenced", why=str(error))
+            context.log.warning("cluster.fenced")
             continue
         except (ConfigurationError, InstanceRunning):
             context.crashes.ended_well()

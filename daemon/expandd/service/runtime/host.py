@@ -33,7 +33,10 @@ class Host:
 
 @asynccontextmanager
 async def opened_host(settings: Settings, clock: Clock, now: Callable[[], Settings]) -> AsyncIterator[Host]:
-    """The host as configured; `now` are the settings that hold at any time. Raises InstanceRunning, DatabaseAway, ConfigurationError."""
+    """The host as configured; `now` are the settings that hold at any time.
+
+    Raises InstanceRunning, DatabaseAway, ConfigurationError.
+    """
     if settings.cluster.joined:
         postgres("membership")
         from expandd.service.runtime.joining import joined  # noqa: PLC0415 - a host that is alone needs no Postgres
