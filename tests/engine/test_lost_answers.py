@@ -14,7 +14,7 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.job.reconcile import Reconciler
 from expandd.engine.jobs import Jobs
-from expandd.engine.ports import SingleHost
+from expandd.engine.single_host import SingleHost
 from tests.support.fake_api import FakeApi, Fate, Image, Lose, Refuse
 from tests.support.fakes import FixedRandomness, MemoryJobStore
 from tests.support.jobs import a_job_in

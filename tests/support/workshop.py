@@ -19,7 +19,8 @@ from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
 from expandd.domain.settings import ApiSettings, HotFolder, Settings
 from expandd.engine.engine import Engine
-from expandd.engine.ports import Folders, Membership, Ports, SingleHost
+from expandd.engine.ports import Folders, Membership, Ports
+from expandd.engine.single_host import SingleHost
 from tests.support.fake_api import FakeApi
 from tests.support.fakes import FakeImages, FixedRandomness, MemoryJobStore, MemorySpool, SilentWatcher, an_image
 from tests.support.manual_clock import ManualClock, at_once, inline

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.domain.errors import DatabaseAway, ExpanddError, HostFenced
+from expandd.domain.errors import HostFenced
 from expandd.domain.events import Event, JobClosed, JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
 from expandd.domain.pauses import PauseReason
@@ -22,7 +21,7 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers, Decoders
 from expandd.engine.flow.error_matching import ErrorMatching
 from expandd.engine.flow.heartbeat import Heartbeat, Heartbeats
 from expandd.engine.flow.poller import Poller
-from expandd.engine.flow.scheduler import Scheduler, progress_of
+from expandd.engine.flow.scheduler import Scheduler, activations, progress_of
 from expandd.engine.flow.slots import AllSlots, SlotKeeping
 from expandd.engine.inbox.error_recheck import ErrorRecheck
 from expandd.engine.inbox.hot_folders import HotFolders
@@ -43,7 +42,8 @@ from expandd.engine.job.work_folder import Presence, WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Emit, Ports
 from expandd.engine.recovery import Recovery
-from expandd.engine.supervisor import Supervisor
+from expandd.engine.sharing import Sharing
+from expandd.engine.supervisor import Supervisor, alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +249,7 @@ class Engine:
             ports.clock,
             ports.randomness,
             self._emit,
-            at_once=_activations(settings.workers),
+            at_once=activations(settings.workers),
             look=lambda job_id: progress_of(self.jobs.get(job_id)),
         )
         self.poller = self._poller()
@@ -277,11 +277,14 @@ class Engine:
         self.hot_folders = HotFolders(
             make=self._inbox, intake=self.intake, heartbeats=self.heartbeats, supervisor=self.supervisor
         )
-        self._pauses_elsewhere = PausesElsewhere(
-            folders=ports.folders,
-            clock=ports.clock,
-            pause_of=lambda inbox: self.breakers.pauses.at(inbox, Cause.FILE),
-            inboxes=lambda: [one for one in self.jobs.tally.inboxes() if not ports.membership.leads(one)],
+        self._sharing = Sharing(
+            membership=ports.membership,
+            jobs=self.jobs,
+            recovery=self.recovery,
+            command_handler=self.command_handler,
+            waker=self.scheduler,
+            pauses=PausesElsewhere(ports, self.breakers.pauses, self.jobs),
+            changed=self._serve_led,
         )
         self._serve_led()
 
@@ -297,7 +300,7 @@ class Engine:
             self.heartbeats.follow(name, heartbeat)
         for job in self.jobs:
             self.scheduler.wake(job.id)
-        with _alone(HostFenced):
+        with alone(HostFenced):
             async with asyncio.TaskGroup() as tasks:
                 for name, loop, its_beat in self._loops():
                     tasks.create_task(self.supervisor.keep(name, loop, its_beat))
@@ -316,23 +319,9 @@ class Engine:
             ("account", self.account.run, None),
             ("decoders", self._parts.decoders.run, None),
             ("probes", self._parts.probing.run, None),
-            ("membership", self._share, None),
-            *((("pauses", self._pauses_elsewhere.run, None),) if self._ports.membership.room is not None else ()),
+            ("membership", self._sharing.run, None),
+            ("pauses of others", self._sharing.look_for_pauses, None),
         )
-
-    async def _share(self) -> None:
-        await self._ports.membership.run(self._carry, self._serve_led)
-
-    async def _carry(self, job: Job) -> None:
-        """Go on with a job that is this host's from now on, and return when another one may come in its place."""
-        self.recovery.take_over(job)
-        if not self._ports.membership.leads(job.place.inbox):
-            await self._pauses_elsewhere.look(job.place.inbox)
-        # Before its first step: what people have ordered since it was claimed.
-        with contextlib.suppress(DatabaseAway):
-            await self.command_handler.act()
-        self.scheduler.wake(job.id)
-        await self.jobs.result_seen(job.id)
 
     def _serve_led(self) -> None:
         """Pick up the files of those inboxes whose files are picked up here."""
@@ -354,7 +343,7 @@ class Engine:
         """
         self._settings = settings
         self.slots.resize(settings)
-        self.scheduler.at_once = _activations(settings.workers)
+        self.scheduler.at_once = activations(settings.workers)
         self.poller.interval = settings.api.poll_interval
         self.reconciler.settings = settings.api
         self.janitor.settings = self.budgets.settings = self.account.settings = settings
@@ -508,19 +497,3 @@ class Engine:
             randomness=out.randomness,
             interval=self._settings.api.poll_interval,
         )
-
-
-@contextlib.contextmanager
-def _alone(kind: type[ExpanddError]) -> Iterator[None]:
-    """Raise an error of this kind as it is, not as one of a group."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if (found := group.subgroup(kind)) is None:
-            raise
-        raise found.exceptions[0] from None
-
-
-def _activations(workers: int) -> int:
-    """How many jobs are advanced at once: those being generated, and those on their way in or out."""
-    return 4 * workers + 8

@@ -17,6 +17,7 @@ from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, Found, InboxState
 from expandd.domain.spending import Denied, Limits, Spent, Today
+from expandd.engine.single_host import SingleHost
 
 Emit = Callable[[Event], None]
 
@@ -453,32 +454,6 @@ class Membership(Protocol):
         dead: its jobs are theirs.
         """
         ...
-
-
-class SingleHost:
-    """The membership of a host that is alone: everything is its own."""
-
-    owner = ""
-    room: int | None = None
-
-    def leads(self, inbox: Path) -> bool:
-        del inbox
-        return True
-
-    def may_send(self) -> bool:
-        return True
-
-    async def is_dead(self, owner: str) -> bool:
-        """An earlier run of this host is: the lock on the state directory is of one that lives."""
-        del owner
-        return True
-
-    async def offer(self, job: Job) -> bool:
-        del job
-        return False
-
-    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
-        """Nothing is ever left to this host by another."""
 
 
 def _one_for_all(path: Path) -> Hashable:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from expandd.domain.backoff import Backoff
-from expandd.domain.errors import DatabaseAway, HostFenced
+from expandd.domain.errors import DatabaseAway, ExpanddError, HostFenced
 from expandd.domain.events import BugFound
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.ports import Clock, Emit, Randomness
@@ -107,3 +108,14 @@ class Supervisor:
     def _forget(self, name: str) -> None:
         self._failing.pop(name, None)
         self._begun.pop(name, None)
+
+
+@contextlib.contextmanager
+def alone(kind: type[ExpanddError]) -> Iterator[None]:
+    """Raise an error of this kind as it is, not as one of a group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if (found := group.subgroup(kind)) is None:
+            raise
+        raise found.exceptions[0] from None

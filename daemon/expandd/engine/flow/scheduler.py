@@ -110,6 +110,11 @@ def progress_of(job: Job | None) -> Progress | None:
     return None if job is None else Progress(job.state, job.tries)
 
 
+def activations(workers: int) -> int:
+    """How many jobs are advanced at once: those being generated, and those on their way in or out."""
+    return 4 * workers + 8
+
+
 Advance = Callable[[str], Awaitable[float | None]]
 """One activation of a job: the seconds until its next, or None when it is over."""
 

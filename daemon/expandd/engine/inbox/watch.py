@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from expandd.domain.pauses import PauseReason, paused_by
 from expandd.domain.selection import PAUSE_NAMES
 from expandd.domain.settings import HotFolder, Watch
 from expandd.domain.settle import InboxState
-from expandd.engine.control.holds import Pause
+from expandd.engine.control.holds import Cause, Pause, Pauses
 from expandd.engine.inbox.candidates import Hints
-from expandd.engine.ports import Clock, Emit, Folders, Randomness, Watcher
+from expandd.engine.jobs import Jobs
+from expandd.engine.ports import Clock, Emit, Folders, Ports, Randomness, Watcher
 
 MOST = 16
 """Odd names of one inbox that are remembered; one is enough to pause it."""
@@ -70,30 +71,23 @@ DUTY = 20
 class PausesElsewhere:
     """Looks for what pauses inboxes whose files another host picks up, while this host has unpaid jobs of theirs."""
 
-    def __init__(
-        self,
-        *,
-        folders: Folders,
-        clock: Clock,
-        pause_of: Callable[[Path], Pause],
-        inboxes: Callable[[], Iterable[Path]],
-    ) -> None:
-        self._folders = folders
-        self._clock = clock
-        self._pause_of = pause_of
-        self._inboxes = inboxes
+    def __init__(self, ports: Ports, pauses: Pauses, jobs: Jobs) -> None:
+        self._ports = ports
+        self._pauses = pauses
+        self._jobs = jobs
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            for inbox in frozenset(self._inboxes()):
-                await self.look(inbox)
-            await self._clock.sleep(TICK)
+            for inbox in tuple(self._jobs.tally.inboxes()):
+                if not self._ports.membership.leads(inbox):
+                    await self.look(inbox)
+            await self._ports.clock.sleep(TICK)
 
     async def look(self, inbox: Path) -> None:
         """Look once; an inbox that is away is waited for by each job's own step."""
         with contextlib.suppress(FolderAway):
-            await PauseFile(inbox, folders=self._folders, pause=self._pause_of(inbox)).look()
+            await PauseFile(inbox, folders=self._ports.folders, pause=self._pauses.at(inbox, Cause.FILE)).look()
 
 
 REWATCH = 60.0

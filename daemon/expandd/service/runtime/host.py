@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from expandd.adapters.api.tokens import PairStore
 from expandd.adapters.store.database import opened, postgres
 from expandd.domain.settings import Settings
-from expandd.engine.ports import Api, Clock, JobStore, Membership, SingleHost
+from expandd.engine.ports import Api, Clock, JobStore, Membership
+from expandd.engine.single_host import SingleHost
 from expandd.service.runtime.rebuild import prove_store
 
 if TYPE_CHECKING:
