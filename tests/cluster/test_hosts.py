@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from expandd.adapters.store.postgres.connection import PostgresConnection
 from expandd.adapters.store.postgres.hosts import HostChanges
+from expandd.domain.hosts import HostLine
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
 from tests.support.cluster import LEASE, hosts
@@ -32,7 +33,7 @@ class Cluster:
     """Three hosts, and what lies in the folders that they share."""
 
     def __init__(self, root: Path, server: Simulator, database: str, stack: ExitStack) -> None:
-        self.houses = hosts(root, server.api_url, database, "abc", top="workers: 2")
+        self.houses = hosts(root, server.api_url, database, "abc", top="workers: 2", api="unknown_wait: 3s")
         self.server = server
         self._database = database
         self._root = root
@@ -52,8 +53,11 @@ class Cluster:
 
     def taken_for_dead(self) -> set[str]:
         """The names of the hosts of which nothing was heard for too long."""
+        return {host.name for host in self.hosts() if host.dead}
+
+    def hosts(self) -> Sequence[HostLine]:
         with closing(PostgresConnection(self._database)) as connection:
-            return {host.name for host in HostChanges(connection).hosts() if host.dead}
+            return HostChanges(connection).hosts()
 
     def files(self, part: str) -> list[str]:
         return names(self._root / "hot" / part)
@@ -130,3 +134,23 @@ def test_the_account_is_asked_by_one_host_after_another_when_no_credits_are_left
     cluster.server.set_credits(100)
     cluster.assert_all_done_once(6)
     assert [daemon.stop() for daemon in daemons] == [0, 0, 0]
+
+
+def test_a_host_can_be_drained_and_one_that_is_off_for_good_be_buried(cluster: Cluster) -> None:
+    daemons = {name: cluster.start(name) for name in "ab"}
+    house = cluster.houses["b"]
+    assert house.call("cluster", "drain", "a").returncode == 0
+    cluster.until(lambda: any(host.draining for host in cluster.hosts()))
+    cluster.until(lambda: not any(host.inboxes for host in cluster.hosts() if host.name == "a"))
+    for number in range(6):
+        cluster.drop(number)
+    cluster.assert_all_done_once(6)
+    assert not [line for line in daemons["a"].lines if line.get("event") == "job.finished"]
+    assert "a: draining" in house.call("cluster", "status").stdout
+    assert house.call("cluster", "bury", "a", "--yes").returncode == 2, "it lives"
+
+    daemons["a"].kill()
+    cluster.until(lambda: "a" in cluster.taken_for_dead())
+    assert "a: missing" in house.call("cluster", "status").stdout
+    assert house.call("cluster", "bury", "a", "--yes").returncode == 0
+    assert "a: has ended" in house.call("cluster", "status").stdout

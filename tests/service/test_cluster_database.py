@@ -101,4 +101,4 @@ def test_without_its_client_a_cluster_says_how_it_is_installed(tmp_path: Path) -
         absent("expandd.adapters.store.postgres.job_store"),
         pytest.raises(ConfigurationError, match=r"expandd\[cluster\]"),
     ):
-        database.opened(settings)
+        database.reading(settings)

@@ -67,7 +67,8 @@ class House:
         self, *arguments: str, seconds: float = 60.0, answer: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end. `answer` is what a person types."""
-        line = [*command(), arguments[0], "--config", str(self.config), *arguments[1:]]
+        words = 2 if arguments[0] == "cluster" else 1
+        line = [*command(), *arguments[:words], "--config", str(self.config), *arguments[words:]]
         return completed(line, self._environ(), answer, seconds)
 
     @contextmanager

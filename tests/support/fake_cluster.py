@@ -89,7 +89,10 @@ class FakeMembership:
         self._cluster.free(row)
         return True
 
-    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+    async def run(
+        self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
+    ) -> None:
+        del knows
         try:
             while True:
                 self._look(carry, changed)

@@ -447,9 +447,12 @@ class Membership(Protocol):
         """Leave the job, whose file is claimed, to whichever host has time. False where it stays here."""
         ...
 
-    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+    async def run(
+        self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
+    ) -> None:
         """Until cancelled: `carry` each job that becomes this host's, which returns when another may come.
 
+        A job that is this host's in the database, and that it does not know (`knows`), is carried too.
         `changed` is called when `leads` or `room` has changed. Raises HostFenced when others have taken this host for
         dead: its jobs are theirs.
         """

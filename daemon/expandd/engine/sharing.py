@@ -39,7 +39,7 @@ class Sharing:
 
     async def run(self) -> None:
         """Until cancelled; at once where this host is alone. Raises HostFenced."""
-        await self._membership.run(self._carry, self._changed)
+        await self._membership.run(self._carry, lambda job_id: self._jobs.get(job_id) is not None, self._changed)
 
     async def look_for_pauses(self) -> None:
         """Until cancelled; at once where this host is alone."""

@@ -30,5 +30,7 @@ class SingleHost:
         del job
         return False
 
-    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+    async def run(
+        self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
+    ) -> None:
         """Nothing is ever left to this host by another."""

@@ -17,6 +17,7 @@ from expandd.adapters.store.sqlite import job_store as sqlite
 from expandd.adapters.store.sqlite import reader
 from expandd.domain.commands import Command
 from expandd.domain.errors import ConfigurationError, Problem
+from expandd.domain.hosts import HostLine
 from expandd.domain.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,6 +82,24 @@ def import_file(settings: Settings, path: Path) -> dict[str, int]:
     """Take over what one host had; the rows of each table. Raises DatabaseAway."""
     counts: dict[str, int] = postgres("administration").import_file(_shared(settings), path)
     return counts
+
+
+def hosts(settings: Settings) -> Sequence[HostLine]:
+    """What is known of all hosts of the cluster. Raises DatabaseAway, ConfigurationError."""
+    found: Sequence[HostLine] = postgres("administration").hosts(_shared(settings))
+    return found
+
+
+def drain(settings: Settings, name: str, *, draining: bool) -> int:
+    """Let a host begin nothing more, or again; how many runs of it live. Raises DatabaseAway, ConfigurationError."""
+    number: int = postgres("administration").drain(_shared(settings), name, draining=draining)
+    return number
+
+
+def bury(settings: Settings, name: str) -> int:
+    """Say that a dead host never goes on; how many runs of it are dead. Raises DatabaseAway, ConfigurationError."""
+    number: int = postgres("administration").bury(_shared(settings), name)
+    return number
 
 
 def _shared(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from expandd.service.cli.verbs import CONFIG, as_owner, told
+from expandd.service.cli.verbs import CONFIG, JSON, as_owner, told
 
 
 @click.group()
@@ -48,3 +48,51 @@ def import_(file: Path | None, config: Path) -> int:
     from expandd.service.runtime.cluster import run_import
 
     return run_import(config, file)
+
+
+HOST = click.argument("host")
+
+
+@cluster.command()
+@CONFIG
+@JSON
+@told
+@as_owner
+def status(config: Path, *, as_json: bool) -> int:
+    """Show the hosts, what each works on, and which are missing."""
+    from expandd.service.runtime.cluster import run_status
+
+    return run_status(config, as_json=as_json)
+
+
+@cluster.command()
+@HOST
+@click.option("--undo", is_flag=True, help="Let it take images again.")
+@CONFIG
+@told
+@as_owner
+def drain(host: str, config: Path, *, undo: bool) -> int:
+    """Let a host end what it carries and take nothing more, as before maintenance.
+
+    HOST is its cluster.name. It stays a member until it is stopped; a restart ends the draining.
+    """
+    from expandd.service.runtime.cluster import run_drain
+
+    return run_drain(config, host, draining=not undo)
+
+
+@cluster.command()
+@HOST
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@CONFIG
+@told
+@as_owner
+def bury(host: str, config: Path, *, yes: bool) -> int:
+    """Say that a missing host is off for good.
+
+    The other hosts go on with its images at once, but for one that it was just about to pay for: a frozen host could
+    still send that call. They pay for it when the host has started again, or when you bury it. Switch it off first.
+    """
+    from expandd.service.runtime.cluster import run_bury
+
+    return run_bury(config, host, yes=yes)

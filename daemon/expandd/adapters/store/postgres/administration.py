@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,13 @@ from pathlib import Path
 import psycopg
 
 from expandd.adapters.store.postgres.connection import ANSWERS_WITHIN, PostgresConnection
+from expandd.adapters.store.postgres.hosts import HostChanges
 from expandd.adapters.store.postgres.job_store import in_a_line
 from expandd.adapters.store.postgres.schema import VERSION, migrate, version
+from expandd.adapters.store.postgres.tasks import make_tables
 from expandd.adapters.store.sqlite.job_store import SqliteConnection, open_store
 from expandd.domain.errors import DatabaseAway
+from expandd.domain.hosts import HostLine
 
 TABLES = ("jobs", "payments", "commands", "holds", "ledger")
 """All that one host has: those of the cluster itself begin empty."""
@@ -58,7 +61,27 @@ def look(url: str) -> Server:
 def bring_up_to_date(url: str) -> tuple[int, int]:
     """Make the tables those of this program; their version before and after. Raises DatabaseAway."""
     with _connected(url) as connection:
-        return migrate(connection)
+        versions = migrate(connection)
+    make_tables(url)
+    return versions
+
+
+def hosts(url: str) -> Sequence[HostLine]:
+    """What is known of all hosts, the youngest last. Raises DatabaseAway."""
+    with _connected(url, ANSWERS_WITHIN) as connection:
+        return HostChanges(connection).hosts()
+
+
+def drain(url: str, name: str, *, draining: bool) -> int:
+    """Let the living hosts of this name begin nothing more, or again; how many there are. Raises DatabaseAway."""
+    with _connected(url, ANSWERS_WITHIN) as connection:
+        return HostChanges(connection).drain(name, draining=draining)
+
+
+def bury(url: str, name: str) -> int:
+    """A person says that the dead hosts of this name never go on; how many there are. Raises DatabaseAway."""
+    with _connected(url, ANSWERS_WITHIN) as connection:
+        return HostChanges(connection).bury(name)
 
 
 def import_file(url: str, path: Path) -> dict[str, int]:
@@ -66,17 +89,16 @@ def import_file(url: str, path: Path) -> dict[str, int]:
 
     Nobody may work with it meanwhile. Raises DatabaseAway, also where this one holds anything already.
     """
-    with _connected(url) as connection:
-        migrate(connection)
-        with closing(open_store(path)) as file:
-            connection.execute("BEGIN")
-            connection.execute(f"LOCK TABLE {', '.join(TABLES)}")
-            for table in TABLES:
-                if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():  # noqa: S608 - our own names
-                    raise DatabaseAway("It holds jobs already: only an empty one takes over what another has.")
-            counts = {table: connection.copy(table, *_rows(file, table)) for table in TABLES}
-            connection.execute("SELECT setval(pg_get_serial_sequence('commands', 'number'), max(number)) FROM commands")
-            connection.execute("COMMIT")
+    bring_up_to_date(url)
+    with _connected(url) as connection, closing(open_store(path)) as file:
+        connection.execute("BEGIN")
+        connection.execute(f"LOCK TABLE {', '.join(TABLES)}")
+        for table in TABLES:
+            if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():  # noqa: S608 - our own names
+                raise DatabaseAway("It holds jobs already: only an empty one takes over what another has.")
+        counts = {table: connection.copy(table, *_rows(file, table)) for table in TABLES}
+        connection.execute("SELECT setval(pg_get_serial_sequence('commands', 'number'), max(number)) FROM commands")
+        connection.execute("COMMIT")
     path.rename(path.with_name(path.name + IMPORTED))
     return counts
 

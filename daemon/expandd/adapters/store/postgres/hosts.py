@@ -13,6 +13,7 @@ from expandd.adapters.store.sql.connection import Cursor
 from expandd.adapters.store.sql.rows import command_of, to_row
 from expandd.domain.commands import Command
 from expandd.domain.errors import HostFenced, StaleJob
+from expandd.domain.hosts import HostLine
 from expandd.domain.job import Job
 
 _LIVING = "(SELECT incarnation FROM hosts WHERE dead = 0)"
@@ -41,34 +42,17 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostLine:
-    """What is known of a host: seconds since its start, and until its lease ends; negative where it has ended."""
-
-    name: str
-    incarnation: str
-    version: str
-    digest: str
-    workers: int
-    age: float
-    lease_left: float
-    dead: bool
-    proven_dead: bool
-    draining: bool
-    inboxes: int
-    jobs: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What a host learns with each renewal of its lease: what it leads, and how many files may be claimed for all.
 
-    `unclaimed` are open jobs that wait in no queue for a host, oldest first.
+    `unclaimed` are open jobs that wait in no queue for a host, oldest first; `owned` those that are this host's.
     """
 
     leads: frozenset[Path]
     room: int
     draining: bool
     unclaimed: tuple[str, ...]
+    owned: frozenset[str]
 
 
 class HostChanges(Changes):
@@ -124,7 +108,13 @@ class HostChanges(Changes):
         leads = self._lead(host.incarnation, [] if draining else inboxes)
         self._free_what_dead_hosts_have()
         self._forget_carried_out()
-        return Seen(leads=leads, room=self._room(), draining=draining, unclaimed=self._unclaimed())
+        return Seen(
+            leads=leads,
+            room=self._room(),
+            draining=draining,
+            unclaimed=self._unclaimed(),
+            owned=self._owned(host.incarnation),
+        )
 
     def is_proven_dead(self, incarnation: str) -> bool:
         row = self._connection.execute("SELECT proven FROM hosts WHERE incarnation = ?", (incarnation,)).fetchone()
@@ -244,6 +234,10 @@ class HostChanges(Changes):
             "WHERE queueing_lock = jobs.id AND status = 'todo') ORDER BY id LIMIT 1000"
         )
         return tuple(row[0] for row in rows)
+
+    def _owned(self, incarnation: str) -> frozenset[str]:
+        rows = self._connection.execute("SELECT id FROM jobs WHERE closed = 0 AND owner = ?", (incarnation,))
+        return frozenset(row[0] for row in rows)
 
     def _room(self) -> int:
         """How many more files may be claimed: those that wait for a host are no more than all may generate at once."""

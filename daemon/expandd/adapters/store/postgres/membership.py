@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
 from expandd.adapters.store.postgres.member_store import MemberJobStore
 from expandd.adapters.store.postgres.tasks import TaskQueue
-from expandd.domain.errors import DatabaseAway
+from expandd.domain.errors import DatabaseAway, HostFenced
 from expandd.domain.job import Job
 
 
@@ -58,7 +58,10 @@ class HostMembership:
         self._pace = host.lease / RENEWALS
         self._renewed = float("-inf")
         self._in_touch_since = float("inf")
-        self._seen = Seen(leads=frozenset(), room=0, draining=False, unclaimed=())
+        self._seen = Seen(leads=frozenset(), room=0, draining=False, unclaimed=(), owned=frozenset())
+        self._strays: frozenset[str] = frozenset()
+        """Jobs that were this host's at the last renewal, and that it did not know."""
+        self._carrying: set[asyncio.Task[None]] = set()
         self._offered = 0
 
     @property
@@ -86,21 +89,27 @@ class HostMembership:
             await self._queue.offer([job.id])
         return True
 
-    async def run(self, carry: Callable[[Job], Awaitable[None]], changed: Callable[[], None]) -> None:
+    async def run(
+        self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
+    ) -> None:
         """Until cancelled. Raises HostFenced."""
         working = asyncio.create_task(self._work(carry))
         try:
-            await self._keep_lease(changed)
+            await self._keep_lease(carry, knows, changed)
         finally:
             working.cancel()
-            await asyncio.wait({working})
+            for task in self._carrying:
+                task.cancel()
+            await asyncio.wait({working, *self._carrying})
 
     async def leave(self) -> None:
         """This host does nothing more: what it carries is anybody's at once, if the database hears of it."""
         with contextlib.suppress(DatabaseAway):
             await self._store.ask(lambda database: database.leave_cluster(self._host.incarnation))
 
-    async def _keep_lease(self, changed: Callable[[], None]) -> None:
+    async def _keep_lease(
+        self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
+    ) -> None:
         while True:
             began = self._clock.monotonic()
             judges = began - self._in_touch_since >= TOUCH * self._host.lease
@@ -114,6 +123,10 @@ class HostMembership:
                 before, self._seen, self._offered = self._seen, seen, 0
                 if (before.leads, before.room) != (seen.leads, seen.room):
                     changed()
+                strays, self._strays = self._strays, frozenset(one for one in seen.owned if not knows(one))
+                for job_id in strays & self._strays:
+                    # Its row was written, but the answer was lost.
+                    self._begin(self._carry_own(job_id, carry))
                 # What fails here is found again at the next renewal.
                 with contextlib.suppress(DatabaseAway):
                     await self._queue.offer(seen.unclaimed)
@@ -129,15 +142,33 @@ class HostMembership:
 
     async def _work(self, carry: Callable[[Job], Awaitable[None]]) -> None:
         async def carried(job_id: str) -> None:
-            job = await self._store.ask(lambda database: database.take(job_id, self._host.incarnation))
-            if job is not None:
-                await carry(job)
+            # What is taken is carried, also where the queue is left meanwhile.
+            await asyncio.shield(self._begin(self._take(job_id, carry)))
 
         while True:
             with contextlib.suppress(DatabaseAway):
                 async with self._queue.opened():
                     await self._until_draining(self._queue.work(carried, at_once=self._at_once))
             await self._clock.sleep(AGAIN)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+        return task
+
+    async def _take(self, job_id: str, carry: Callable[[Job], Awaitable[None]]) -> None:
+        # Where that fails the job waits in no queue, or is this host's unknown to it: both are found with a renewal.
+        with contextlib.suppress(DatabaseAway, HostFenced):
+            job = await self._store.ask(lambda database: database.take(job_id, self._host.incarnation))
+            if job is not None:
+                await carry(job)
+
+    async def _carry_own(self, job_id: str, carry: Callable[[Job], Awaitable[None]]) -> None:
+        with contextlib.suppress(DatabaseAway):
+            job = await self._store.get(job_id)
+            if job is not None and not job.closed and job.owner == self._host.incarnation:
+                await carry(job)
 
     async def _until_draining(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry jobs for as long as nobody lets this host begin nothing more, and then wait for the end of that."""

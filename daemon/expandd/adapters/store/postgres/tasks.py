@@ -92,7 +92,9 @@ def make_tables(url: str) -> None:
     from procrastinate import SyncPsycopgConnector  # noqa: PLC0415 - only who migrates needs it
 
     with _away(), App(connector=SyncPsycopgConnector(conninfo=url)).open() as app:
-        app.schema_manager.apply_schema()
+        row = app.connector.get_sync_connector().execute_query_one("SELECT to_regclass('procrastinate_jobs') AS there")
+        if row["there"] is None:
+            app.schema_manager.apply_schema()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,209 @@
+"""What hosts write about each other in the database that they share: leases, jobs, inboxes, commands, polls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from expandd.adapters.api.tokens import Pair
+from expandd.adapters.clock import SystemClock
+from expandd.adapters.store.postgres.account import SharedPair
+from expandd.adapters.store.postgres.connection import PostgresConnection
+from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
+from expandd.adapters.store.postgres.job_store import write_commands
+from expandd.adapters.store.postgres.member_store import MemberJobStore
+from expandd.adapters.store.postgres.membership import HostMembership
+from expandd.adapters.store.postgres.tasks import TaskQueue
+from expandd.domain.commands import Command, Verb
+from expandd.domain.errors import DatabaseAway, HostFenced, StaleJob
+from expandd.domain.job import Job, JobState
+from tests.support.jobs import a_job, a_job_in
+from tests.support.postgres import Server
+
+T = TypeVar("T")
+INBOXES = [Path("/srv/one/inbox"), Path("/srv/two/inbox")]
+LEASE = 0.5
+
+
+def facts(name: str, **changes: object) -> HostFacts:
+    host = HostFacts(
+        incarnation=f"{name}-1",
+        name=name,
+        machine=f"machine of {name}",
+        boot="boot",
+        version="1",
+        digest="d",
+        workers=4,
+        lease=LEASE,
+    )
+    return replace(host, **changes)  # type: ignore[arg-type]  # keywords of any type
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    return postgres.database()
+
+
+@pytest.fixture
+def hosts(url: str) -> Iterator[HostChanges]:
+    """Each call is a transaction of its own."""
+    with closing(PostgresConnection(url)) as connection:
+        yield HostChanges(connection)
+
+
+@pytest.fixture
+def store_of(url: str) -> Iterator[Callable[[str], MemberJobStore]]:
+    with ExitStack() as stack:
+        yield lambda incarnation: stack.enter_context(closing(MemberJobStore(url, incarnation)))
+
+
+def renewed(hosts: HostChanges, host: HostFacts, *, judges: bool = False) -> Seen:
+    return hosts.renew(host, INBOXES, judges=judges)
+
+
+async def test_a_host_whose_lease_is_over_is_fenced_and_its_jobs_are_anybodys(hosts: HostChanges) -> None:
+    first, second = facts("a"), facts("b", lease=60.0)
+    assert hosts.register(first)
+    assert hosts.register(second)
+    hosts.add(a_job_in(JobState.ACCEPTED).with_(owner="a-1"))
+    await asyncio.sleep(1.2 * LEASE)
+    assert renewed(hosts, second).unclaimed == (), "who does not judge takes nobody for dead"
+    assert renewed(hosts, second, judges=True).unclaimed == ("job-1",)
+
+    with pytest.raises(HostFenced):
+        renewed(hosts, first)
+    with pytest.raises(HostFenced):
+        hosts.take("job-1", "a-1")
+    taken = hosts.take("job-1", "b-1")
+    assert taken is not None
+    assert (taken.owner, taken.epoch, taken.state) == ("b-1", 2, JobState.ACCEPTED)
+    assert hosts.job("job-1") == taken
+    assert hosts.take("job-1", "b-1") is None, "it is carried already"
+    assert not hosts.is_proven_dead("a-1"), "it may be frozen"
+
+
+async def test_what_a_host_that_was_taken_for_dead_writes_is_refused(
+    hosts: HostChanges, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    for name in "ab":
+        assert hosts.register(facts(name, lease=LEASE if name == "a" else 60.0))
+    store = store_of("a-1")
+    job = a_job().with_(owner="a-1")
+    await store.add(job)
+    await asyncio.sleep(1.2 * LEASE)
+    renewed(hosts, facts("b"), judges=True)
+
+    with pytest.raises(StaleJob):
+        await store.save(job.with_(note="from the dead"), JobState.CLAIMED)
+    with pytest.raises(DatabaseAway):
+        await store.add(a_job("job-2").with_(owner="a-1"))
+
+
+def test_a_new_run_on_the_same_machine_proves_that_the_one_before_is_dead(hosts: HostChanges) -> None:
+    assert hosts.register(facts("a", lease=60.0))
+    hosts.add(a_job().with_(owner="a-1"))
+    assert hosts.register(facts("a", incarnation="a-2", lease=60.0))
+
+    assert hosts.is_proven_dead("a-1")
+    assert renewed(hosts, facts("a", incarnation="a-2")).unclaimed == ("job-1",)
+
+
+@pytest.mark.parametrize("other", [{"machine": "another"}, {"boot": "another"}], ids=str)
+def test_a_name_that_is_taken_and_the_copy_of_a_machine_are_refused_while_the_first_lives(
+    hosts: HostChanges, other: dict[str, str]
+) -> None:
+    assert hosts.register(facts("a", lease=60.0))
+    assert not hosts.register(facts("a", incarnation="a-2", **other))
+    assert not hosts.is_proven_dead("a-1")
+
+
+def test_a_dead_host_is_proven_dead_by_a_person_and_a_living_one_is_not(hosts: HostChanges) -> None:
+    assert hosts.register(facts("a", lease=0.0))
+    assert hosts.register(facts("b", lease=60.0))
+    renewed(hosts, facts("b"), judges=True)
+
+    assert (hosts.bury("a"), hosts.bury("b")) == (1, 0)
+    assert (hosts.is_proven_dead("a-1"), hosts.is_proven_dead("b-1")) == (True, False)
+
+
+def test_each_inbox_is_led_by_one_host_and_shared_out_when_another_comes_and_when_one_goes(hosts: HostChanges) -> None:
+    first, second = facts("a", lease=60.0), facts("b", lease=60.0)
+    hosts.register(first)
+    assert renewed(hosts, first).leads == frozenset(INBOXES)
+    hosts.register(second)
+    led = [renewed(hosts, host).leads for host in (first, second)]
+    assert [len(inboxes) for inboxes in led] == [1, 1]
+    assert led[0] | led[1] == frozenset(INBOXES)
+
+    hosts.drain("a", draining=True)
+    assert renewed(hosts, first).leads == frozenset()
+    assert renewed(hosts, second).leads == frozenset(INBOXES)
+
+
+def test_a_command_is_kept_until_each_living_host_has_carried_it_out_and_every_job_is_one_of_theirs(
+    hosts: HostChanges, url: str
+) -> None:
+    first, second = facts("a", lease=60.0), facts("b", lease=60.0)
+    hosts.register(first)
+    hosts.register(second)
+    hosts.add(a_job().with_(owner="a-1"))
+    hosts.offer(a_job().with_(owner="a-1"))
+    write_commands(url, [Command(verb=Verb.CANCEL, at=1.0, job_id="job-1")])
+    [command] = hosts.commands_for("a-1")
+    hosts.has_carried_out(command, "a-1")
+    assert hosts.commands_for("a-1") == []
+    hosts.has_carried_out(command, "b-1")
+    assert len(hosts.commands()) == 1, "the job that it is about is nobody's"
+
+    assert hosts.take("job-1", "b-1") is not None
+    assert len(hosts.commands_for("b-1")) == 1, "it is carried out once more, on this job"
+    hosts.has_carried_out(command, "b-1")
+    assert hosts.commands() == []
+
+
+async def test_a_job_whose_row_says_that_it_is_this_hosts_is_carried_also_where_the_answer_was_lost(
+    hosts: HostChanges, url: str, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    host = facts("a", lease=1.0)
+    assert hosts.register(host)
+    hosts.add(a_job().with_(owner="a-1"))
+    queue = TaskQueue(url, heartbeat=1.0)
+    membership = HostMembership(
+        host, store=store_of("a-1"), queue=queue, clock=SystemClock(), at_once=2, inboxes=lambda: INBOXES
+    )
+    known: set[str] = set()
+    carried = asyncio.Event()
+
+    async def carry(job: Job) -> None:
+        known.add(job.id)
+        carried.set()
+
+    running = asyncio.create_task(membership.run(carry, known.__contains__, lambda: None))
+    async with asyncio.timeout(20.0):
+        await carried.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    assert known == {"job-1"}
+
+
+async def test_the_token_pair_is_locked_for_all_hosts_and_a_dead_ones_lock_is_free(
+    hosts: HostChanges, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    for name in "ab":
+        hosts.register(facts(name, lease=60.0))
+    first, second = (SharedPair(store_of(f"{name}-1"), f"{name}-1", SystemClock()) for name in "ab")
+    pair = Pair(access_token="x", refresh_token="y", fingerprint="z", obtained=1.0)
+    async with first.locked():
+        waiting = asyncio.create_task(second.locked().__aenter__())
+        await first.store(pair)
+        assert not (await asyncio.wait({waiting}, timeout=0.5))[0]
+        hosts.leave_cluster("a-1")
+        async with asyncio.timeout(20.0):
+            await waiting
+    assert await second.load() == pair
