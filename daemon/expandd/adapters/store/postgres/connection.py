@@ -95,8 +95,9 @@ class PostgresConnection:
             settings["default_transaction_read_only"] = "on"
         if self._connection.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:  # type: ignore[index]
             settings["synchronous_commit"] = "on"
-        for name, value in settings.items():
-            self._connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        if settings:
+            calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+            self._connection.execute(f"SELECT {calls}".encode(), [part for pair in settings.items() for part in pair])
         if zone := _time_zone():
             # One that the server does not know: its own days are as good.
             with contextlib.suppress(psycopg.DataError):

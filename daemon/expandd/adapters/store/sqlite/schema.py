@@ -217,9 +217,9 @@ CREATE UNIQUE INDEX open_resting ON jobs (resting) WHERE closed = 0 AND shares =
 CREATE INDEX paying ON jobs (sha256) WHERE closed = 0
     AND state IN ('submitting', 'accepted', 'unknown', 'rendered', 'downloaded', 'delivered');
 DROP INDEX payments_at;
-CREATE INDEX counted_at ON payments (at) WHERE outcome IN ('sent', 'taken');
+CREATE INDEX counted_at ON payments (at, outcome) WHERE outcome IN ('sent', 'taken');
 CREATE INDEX ledger_days ON ledger (day);
-CREATE INDEX counted_of_inbox ON payments (inbox, at) WHERE outcome IN ('sent', 'taken');
+CREATE INDEX counted_of_inbox ON payments (inbox, at, outcome) WHERE outcome IN ('sent', 'taken');
 """
 
 # Made anew after the last step, as they read what all of them left. In `job_lines` a paid call counts on the day it was
