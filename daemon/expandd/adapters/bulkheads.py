@@ -119,6 +119,7 @@ class _Call:
         self.subjects = subjects
         self.thread: int | None = None
         self.stuck = False
+        self.came_back = False
         self._loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Any] = self._loop.create_future()
 
@@ -134,6 +135,7 @@ class _Call:
             return  # the loop is closed: nobody waits any more
 
     def _tell(self, result: object, failure: BaseException | None) -> None:
+        self.came_back = True
         if self.outcome.done():
             return
         if failure is None:
@@ -223,6 +225,35 @@ class _Compartment:
             return call
 
 
+class _Watch:
+    """Abandons a call that gets nowhere. A timer, not a task that waits beside: most calls are over at once."""
+
+    def __init__(self, path: Path, call: _Call, compartment: _Compartment, seconds: float) -> None:
+        self._path = path
+        self._call = call
+        self._compartment = compartment
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._before, self._deadline = "", time.monotonic() + LONGEST
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def end(self) -> None:
+        """The call is over, or nobody waits for it any more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._gets_on():
+            self._timer = self._loop.call_later(self._seconds, self._look)
+        elif not self._call.outcome.done():
+            self._call.outcome.set_exception(_silent(self._path))
+
+    def _gets_on(self) -> bool:
+        if self._call.thread is None:
+            return not self._compartment.is_stuck and time.monotonic() < self._deadline
+        before, self._before = self._before, self._call.progress()
+        return self._before != before and time.monotonic() < self._deadline
+
+
 class Bulkheads:
     """All compartments, made when they are needed."""
 
@@ -288,28 +319,14 @@ class Bulkheads:
             compartment = self._compartments[key] = _Compartment("+".join(sorted(key)), self._threads)
         asked = _Call(lambda: call(*arguments), subjects)
         compartment.begin(asked)
+        watch = _Watch(path, asked, compartment, self._patience / 2)
         try:
-            await self._watch(asked, compartment)
+            outcome: T = await asked.outcome
         finally:
-            if not asked.outcome.done():
+            watch.end()
+            if not asked.came_back:
                 compartment.leave(asked)
-        if not asked.outcome.done():
-            raise _silent(path)
-        outcome: T = asked.outcome.result()
         return outcome
-
-    async def _watch(self, call: _Call, compartment: _Compartment) -> None:
-        """Return when the call is over, or gets nowhere."""
-        before, deadline = "", time.monotonic() + LONGEST
-        while time.monotonic() < deadline:
-            done, _ = await asyncio.wait({call.outcome}, timeout=self._patience / 2)
-            if done or (call.thread is None and compartment.is_stuck):
-                return
-            if call.thread is not None:
-                now = call.progress()
-                if now == before:
-                    return
-                before = now
 
 
 class Together:
