@@ -79,15 +79,13 @@ class Downloader:
 
     async def _download(self, job: Job) -> Fetched:
         """The bytes, also when an earlier try got as far as the spool but not into the job database."""
-        path = self._spool.path(job.id)
-        if await self._folders.identity(path) is not None:
-            await self._spool.recall(job.id)
-        else:
-            await self._api.download(job.link, self._spool.incoming(job.id))
         incoming = self._spool.incoming(job.id)
+        if await self._folders.identity(self._spool.path(job.id)) is None:
+            return await self._api.download(job.link, incoming)
+        await self._spool.recall(job.id)
         identity = await self._folders.identity(incoming)
         if identity is None:
-            raise Later("the download left nothing behind")
+            raise Later("the spool has lost what was downloaded; it is downloaded again")
         return Fetched(bytes=identity.size, sha256=await self._folders.digest(incoming))
 
     async def _checked(self, job: Job, fetched: Fetched) -> Result:
