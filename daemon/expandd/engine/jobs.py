@@ -255,10 +255,16 @@ class Jobs:
 
     async def close(self, job: Job) -> None:
         """Write down that nothing is left to do for a job in its last state."""
-        after = await self.note(job, closed=True)
-        self._let_go(after)
+        self._closed(await self.note(job, closed=True))
+
+    async def finish(self, job: Job) -> None:
+        """Write down that all is done, and with it that nothing is left to do."""
+        self._closed(await self.move(job, JobState.DONE, note=job.note, closed=True))
+
+    def _closed(self, job: Job) -> None:
+        self._let_go(job)
         del self._locks[job.id]
-        self._emit(JobClosed(after))
+        self._emit(JobClosed(job))
 
     async def _save(self, after: Job, before: Job) -> None:
         # In memory first: whoever looks while the job database syncs must not decide on what is no longer so.

@@ -98,8 +98,8 @@ class Delivery:
         await self._spool.drop(job.id)
         await self._folders.forget_sidecar(job.place.error / job.relative)
         await self._let_go(job)
-        job = await self._told_if_lost(job)
-        return await self.close(await self._jobs.move(job, JobState.DONE, note=job.note))
+        await self._jobs.finish(await self._told_if_lost(job))
+        return OVER
 
     async def reject(self, job: Job) -> Turn:
         """Put the original into the error folder, its reason first."""
