@@ -17,7 +17,7 @@ from tests.support.examples import EVERY_DAY, examples
 if TYPE_CHECKING:
     from tests.support.postgres import Server
 
-LONGEST = ("tests/systemd/test_service.py", "tests/storm/", "tests/e2e/test_kills", "tests/engine/test_model.py")
+LONGEST = ("tests/systemd/", "tests/storm/", "tests/e2e/test_kills", "tests/engine/test_model.py")
 """Beginnings of names. A long test that begins last is waited for by all but one worker."""
 
 WAITING = ("tests/e2e/", "tests/faults/", "tests/trust/test_two_users_at_")
@@ -27,23 +27,22 @@ WORKING = ("tests/engine/",)
 """What keeps a core busy all of its time."""
 
 TOGETHER = (
-    "tests/systemd/test_service.py",
+    "tests/systemd/",
     "tests/service/test_samples.py",
     "tests/trust/test_a_day_of_swaps.py",
     "tests/e2e/test_page.py",
 )
-"""Files whose tests share what is dear to make: one machine with expandd installed, painted images, a browser."""
+"""Folders and files whose tests share what is dear to make: a machine with expandd installed, images, a browser."""
 
 
 class Together(LoadScopeScheduling):
-    """Deals the tests out one by one, but those of TOGETHER by file.
+    """Deals the tests out one by one, but those of each of TOGETHER to one worker.
 
     The mark xdist_group would say the same beside the tests; pytest 9 ignores the names by which xdist 3.8 keeps it.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if file in TOGETHER else nodeid
+        return next((shared for shared in TOGETHER if nodeid.startswith(shared)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -34,11 +35,12 @@ FOCUSED = """() => {
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """A daemon with a page, three results, two errors, and the browser that looks."""
+    """A daemon with a page, three results, two errors, and the browser that looks, which has one tab: each costs."""
 
     house: House
     daemon: Daemon
     browser: Browser
+    tab: Watched
     url: str
 
 
@@ -57,7 +59,15 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
             url = daemon.wait_for("page.open")["address"]
             daemon.finished(times=3)
             daemon.wait_for("job.failed", times=2)
-            yield Studio(house, daemon, browser, url)
+            yield Studio(house, daemon, browser, Watched(browser.new_page()), url)
+
+
+@pytest.fixture
+def seen(studio: Studio) -> Watched:
+    """The page, loaded anew."""
+    studio.tab.page.goto(studio.url)
+    studio.tab.complaints.clear()
+    return studio.tab
 
 
 def drop(house: House, name: str, data: bytes) -> None:
@@ -93,9 +103,7 @@ def _until_shown(seen: Watched, name: str) -> Locator:
     raise AssertionError(f"no button {name}")
 
 
-def test_a_result_appears_by_itself_beside_its_source_and_nothing_complains(studio: Studio) -> None:
-    seen = Watched(studio.browser.new_page())
-    seen.page.goto(studio.url)
+def test_a_result_appears_by_itself_beside_its_source_and_nothing_complains(studio: Studio, seen: Watched) -> None:
     expect(seen.page.locator("#freshness")).to_have_text("live")
     drop(studio.house, "fresh.png", an_image("png", 200, 160, seed=9))
 
@@ -109,13 +117,10 @@ def test_a_result_appears_by_itself_beside_its_source_and_nothing_complains(stud
             return [shown.naturalWidth, shown.naturalHeight].join('x'); }))).join(' ')"""
     )
     assert drawn == "200x160 250x170"
-    seen.page.close()
     assert seen.complaints == []
 
 
-def test_the_retry_button_tries_again_and_the_error_goes(studio: Studio) -> None:
-    seen = Watched(studio.browser.new_page())
-    seen.page.goto(studio.url)
+def test_the_retry_button_tries_again_and_the_error_goes(studio: Studio, seen: Watched) -> None:
     error = studio.house.folder() / "error"
     failed = seen.page.locator("#failed li", has_text="small.png")
     expect(failed).to_have_count(1)
@@ -127,13 +132,10 @@ def test_the_retry_button_tries_again_and_the_error_goes(studio: Studio) -> None
     expect(seen.page.locator(".newest")).to_contain_text("small.png", timeout=PATIENCE)
     expect(failed).to_have_count(0, timeout=PATIENCE)
     assert names(error) == ["notes.txt"]
-    seen.page.close()
     assert seen.complaints == []
 
 
-def test_the_focus_stays_where_it_was_after_a_button(studio: Studio) -> None:
-    seen = Watched(studio.browser.new_page())
-    seen.page.goto(studio.url)
+def test_the_focus_stays_where_it_was_after_a_button(studio: Studio, seen: Watched) -> None:
     expect(seen.page.locator("#freshness")).to_have_text("live")
     for name, then in (("Pause all", "Resume everything"), ("Resume everything", "Pause all")):
         button = seen.page.locator("#head button")
@@ -152,13 +154,10 @@ def test_the_focus_stays_where_it_was_after_a_button(studio: Studio) -> None:
     expect(again).to_be_focused()
     expect(again).to_have_attribute("aria-disabled", "true")
     assert names(studio.house.folder() / "error") == ["notes.txt"]
-    seen.page.close()
     assert seen.complaints == []
 
 
-def test_a_result_is_found_by_its_name_and_saved_as_it_is(studio: Studio) -> None:
-    seen = Watched(studio.browser.new_page())
-    seen.page.goto(studio.url)
+def test_a_result_is_found_by_its_name_and_saved_as_it_is(studio: Studio, seen: Watched) -> None:
     seen.page.get_by_role("link", name="All results").click()
     seen.page.get_by_label("Part of a name").fill("SECOND")
     seen.page.get_by_role("button", name="Search").click()
@@ -172,7 +171,6 @@ def test_a_result_is_found_by_its_name_and_saved_as_it_is(studio: Studio) -> Non
 
     assert saving.value.suggested_filename == "second.png"
     assert saving.value.path().read_bytes() == (studio.house.folder() / "outbox" / "second.png").read_bytes()
-    seen.page.close()
 
 
 def test_metrics_are_beside_the_page(studio: Studio) -> None:
@@ -181,27 +179,29 @@ def test_metrics_are_beside_the_page(studio: Studio) -> None:
     assert "# TYPE expandd_" in told
 
 
-def test_on_a_phone_nothing_is_cut_off_and_fingers_find_the_buttons(studio: Studio) -> None:
-    page = studio.browser.new_page(viewport={"width": 360, "height": 740})
-    page.goto(studio.url)
+def test_on_a_phone_nothing_is_cut_off_and_fingers_find_the_buttons(seen: Watched) -> None:
+    page, usual = seen.page, seen.page.viewport_size
+    assert usual is not None
+    page.set_viewport_size({"width": 360, "height": 740})
     width = page.evaluate("document.documentElement.scrollWidth")
     heights = page.evaluate("[...document.querySelectorAll('button')].map((one) => one.offsetHeight)")
-    page.close()
+    page.set_viewport_size(usual)
 
     assert width == 360
     assert min(heights) >= 44
 
 
-def test_light_and_dark_follow_the_system_and_can_be_read(studio: Studio) -> None:
+def test_light_and_dark_follow_the_system_and_can_be_read(seen: Watched) -> None:
     grounds = {}
-    for scheme in ("light", "dark"):
-        page = studio.browser.new_page(color_scheme=scheme)
-        page.goto(studio.url)
+    page = seen.page
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
         grounds[scheme] = _luminance(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
         soft = _luminance(page.evaluate("getComputedStyle(document.querySelector('.facts')).color"))
         light, dark = max(soft, grounds[scheme]), min(soft, grounds[scheme])
         assert (light + 0.05) / (dark + 0.05) >= 4.5, scheme
-        page.close()
+    page.emulate_media(color_scheme="null")
 
     assert grounds["light"] > 0.8
     assert grounds["dark"] < 0.05
@@ -213,9 +213,8 @@ def _luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -> None:
-    page = studio.browser.new_page()
-    page.goto(studio.url)
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(seen: Watched) -> None:
+    page = seen.page
     reached: list[str] = []
     # More than once around, if need be: what is shown anew in just that moment is passed over.
     for _ in range(400):
@@ -226,7 +225,6 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
             break
     landmarks = [page.get_by_role(role).count() for role in ("banner", "main", "contentinfo")]
     headings = page.get_by_role("heading", level=1).count()
-    page.close()
 
     assert reached[0] == "Skip to the images"
     assert {"Open third.png", "Pause hot"} <= set(reached)
@@ -236,10 +234,9 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(studio: Studio) -
     assert headings == 1
 
 
-def test_a_dead_daemon_looks_dead_within_seconds(studio: Studio) -> None:
+def test_a_dead_daemon_looks_dead_within_seconds(studio: Studio, seen: Watched) -> None:
     """The last of the studio's tests: it kills the daemon."""
-    page = studio.browser.new_page()
-    page.goto(studio.url)
+    page = seen.page
     expect(page.locator("#freshness")).to_have_text("live")
     page.get_by_role("button", name="Pause all").focus()
     studio.daemon.kill()
@@ -252,7 +249,6 @@ def test_a_dead_daemon_looks_dead_within_seconds(studio: Studio) -> None:
     assert page.evaluate("document.activeElement.tagName") == "H1"
     page.get_by_role("button", name="Pause hot").click(force=True)
     expect(page.get_by_role("status")).to_have_text("Nothing was changed: expandd does not answer.")
-    page.close()
 
 
 def test_a_taken_port_costs_the_page_and_nothing_else(house: House) -> None:

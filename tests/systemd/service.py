@@ -107,10 +107,12 @@ class Service:
         line = ("/opt/expandd/bin/expandd", verb, "--config", self.config, *arguments)
         return self.machine.run(*line, environ=environ).stdout
 
-    def before_start(self, script: str) -> None:
-        """Run a script within the service's own sandbox before each start; one that fails keeps it from starting."""
-        self.machine.write("/opt/probe.py", script)
-        probe = "[Service]\nExecStartPre=/opt/expandd/bin/python /opt/probe.py\n"
+    def before_start(self, **scripts: str) -> None:
+        """Run each script within the service's own sandbox before each start; the log says of each that ended well."""
+        probe = "[Service]\n"
+        for name, script in scripts.items():
+            self.machine.write(f"/opt/{name}.py", f"{script}\nprint('{name}: as it must be')\n")
+            probe += f"ExecStartPre=-/opt/expandd/bin/python /opt/{name}.py\n"
         self.machine.write(f"/etc/systemd/system/{self.unit}.d/probe.conf", probe)
         self.machine.run("systemctl", "daemon-reload")
 

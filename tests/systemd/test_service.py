@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
@@ -27,6 +26,7 @@ def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Ser
         *("/opt/expandd/bin/expandd", "check", "--config", service.config),
     )
     assert "Login: accepted" in checked.stdout
+    service.configure(HOT, more="page: {listen: 'unix:/run/expandd/page.sock'}\n")
     service.start()
 
     found = service.until("started", StatusText="1 folder, 0 waiting, 0 in progress, 0 in error", ActiveState="active")
@@ -34,6 +34,7 @@ def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Ser
     service.drop("pic.png")
     finished = service.wait_for("job.finished")
     assert_alice_may_take("pic.png", service)
+    assert_the_page_is_behind_a_socket_for_the_group_alone(service)
     entries = service.journal(f"JOB={finished['JOB']}")
 
     assert {entry["EXPANDD_EVENT"] for entry in entries} >= {"job.claimed", "job.finished"}
@@ -44,6 +45,26 @@ def test_it_starts_and_tells_how_it_goes_and_the_journal_is_the_log(service: Ser
     assert finished["MESSAGE"].startswith("pic.png: expanded")
     assert "simulator-access" not in str(service.journal())
     assert "PASSWORD" not in str(service.journal())
+
+
+def assert_the_page_is_behind_a_socket_for_the_group_alone(service: Service) -> None:
+    machine = service.machine
+    script = """
+import socket
+wire = socket.socket(socket.AF_UNIX)
+wire.connect("/run/expandd/page.sock")
+wire.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+print(wire.recv(15).decode())
+"""
+    asked = {
+        person: machine.run("runuser", "-u", person, "--", "/usr/bin/python3", "-c", script, check=False)
+        for person in ("alice", "nobody")
+    }
+    mode = machine.run("stat", "--format=%U %G %a", "/run/expandd/page.sock").stdout.split()
+
+    assert asked["alice"].stdout == "HTTP/1.1 200 OK\n", asked["alice"].stderr
+    assert "Permission denied" in asked["nobody"].stderr
+    assert mode == ["expandd", "expandd", "660"]
 
 
 def assert_alice_may_take(name: str, service: Service) -> None:
@@ -175,14 +196,6 @@ def test_a_stop_is_over_in_time_and_loses_nothing(service: Service) -> None:
     assert service.paid() == before + 1
 
 
-def test_the_login_is_read_by_the_service_alone(service: Service) -> None:
-    service.start()
-    direct = service.machine.run("runuser", "-u", "expandd", "--", "cat", "/etc/expandd/piktid", check=False)
-
-    assert direct.returncode != 0
-    assert LOGIN not in direct.stdout
-
-
 def test_an_encrypted_login_is_all_that_lies_on_the_disk(service: Service) -> None:
     plain, sealed = "/etc/expandd/piktid", "/etc/expandd/piktid.cred"
     try:
@@ -196,22 +209,6 @@ def test_an_encrypted_login_is_all_that_lies_on_the_disk(service: Service) -> No
         service.result("pic.png")
     finally:
         service.machine.write(plain, LOGIN, 0o600)
-
-
-def test_nothing_but_its_folders_and_its_state_can_be_written(service: Service) -> None:
-    service.make_folder("/srv/outside")
-    service.start()
-    pid = service.property("MainPID")
-    inside = ("nsenter", "-t", pid, "-m", "--", "runuser", "-u", "expandd", "--", "touch")
-
-    for path in (f"{HOT}/outbox/x", "/var/lib/expandd/x"):
-        service.machine.run(*inside, path)
-    for path in ("/srv/outside/inbox/x", "/etc/expandd/x", "/var/lib/x", "/opt/expandd/x"):
-        assert "Read-only file system" in service.machine.run(*inside, path, check=False).stderr
-    service.configure(HOT, "/srv/outside", opened=False)
-    assert service.machine.run("systemctl", "reload", service.unit, check=False).returncode != 0
-    told = service.wait_for("reload.error")["MESSAGE"]
-    assert "expandd unit" in told
 
 
 def test_a_config_error_in_the_configuration_fails_once(service: Service) -> None:
@@ -240,72 +237,6 @@ def test_folders_of_somebody_else_are_refused_with_what_to_do(service: Service) 
     service.until("failed", ActiveState="failed", ExecMainStatus="78")
     told = " ".join(entry["MESSAGE"] for entry in service.journal("PRIORITY=3"))
     assert "which the user expandd may not read and write" in told
-
-
-def test_an_image_that_cannot_be_read_says_so_and_goes_on_once_it_can(service: Service) -> None:
-    service.start()
-    service.drop("pic.png", umask="077")
-    told = service.wait_for("job.failed")["MESSAGE"]
-    again = f"chmod 640 {HOT}/error/pic.png && mv {HOT}/error/pic.png {HOT}/inbox/"
-    service.machine.run("runuser", "-u", "alice", "--", "sh", "-c", again)
-    service.result("pic.png")
-
-    assert "its mode is 0600" in told
-
-
-def test_the_sandbox_leaves_what_the_work_needs(service: Service) -> None:
-    """Name lookups, TLS, sockets, threads, processes and file events, as the service itself would ask for them.
-
-    And what the configuration names besides hot folders: a node exporter reads what is written for it.
-    """
-    metrics = "/var/lib/node_exporter"
-    service.machine.run("install", "-d", "-o", "expandd", metrics)
-    service.configure(HOT, more=f"metrics_file: {metrics}/expandd.prom\n")
-    service.before_start(
-        """
-import asyncio, os, socket, ssl, subprocess, sys, threading
-import httpx
-from watchdog.observers import Observer
-assert socket.getaddrinfo("localhost", 443)
-socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"?", ("127.0.0.1", 53))
-assert httpx.create_ssl_context().get_ca_certs()
-assert httpx.get("http://127.0.0.1:8787/simulator/clock").status_code == 200
-assert subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True).stdout == b"1\\n"
-assert os.getuid() != 0 and not int(open("/proc/self/status").read().split("CapEff:")[1].split()[0], 16)
-"""
-    )
-    service.start()
-    service.appears("expandd.prom", metrics)
-    reading = ("runuser", "-u", "alice", "--", "cat", f"{metrics}/expandd.prom")
-    assert "expandd_" in service.machine.run(*reading).stdout
-
-
-def test_what_people_drop_cannot_be_run_and_limits_hold(service: Service) -> None:
-    service.before_start(
-        f"""
-import ctypes, errno, os, resource, shutil, subprocess
-for directory in ("{HOT}/inbox", "{HOT}/outbox", "/var/lib/expandd", "/run/expandd", "/tmp", "/dev/shm"):
-    tool = f"{{directory}}/tool"
-    try:
-        shutil.copy("/usr/bin/true", tool)
-    except OSError:
-        assert directory == "/dev/shm", directory
-        continue
-    try:
-        subprocess.run([tool], check=True)
-    except PermissionError:
-        os.unlink(tool)
-    else:
-        raise SystemExit(f"{{tool}} was run")
-assert resource.getrlimit(resource.RLIMIT_NOFILE) == (4096, 4096)
-resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
-libc = ctypes.CDLL(None, use_errno=True)
-for number in (444, 317):  # landlock_create_ruleset, seccomp: both refuse nonsense, neither is refused itself
-    assert libc.syscall(number, 99, 99, 0) == -1
-    assert ctypes.get_errno() not in (errno.EPERM, errno.EACCES), number
-"""
-    )
-    service.start()
 
 
 LOOSE = "/srv/expand/loose"
@@ -351,137 +282,6 @@ def test_who_moves_the_work_folder_reaches_nothing_and_stops_nobody_else(service
     assert service.machine.names(f"{LOOSE}/done") == [f"tokens-{number}.png" for number in range(len(SWAPS))]
     assert service.machine.names(f"{HOT}/outbox") == [f"good-{number}.png" for number in range(len(SWAPS))]
     assert service.paid() == before + 2 * len(SWAPS)
-
-
-def test_a_page_on_a_port_answers_within_the_sandbox(service: Service) -> None:
-    service.configure(HOT, more="page: {listen: '127.0.0.1:8099'}\n")
-    service.start()
-    service.wait_for("page.open")
-    script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8099/').status)"
-
-    assert service.machine.run("/usr/bin/python3", "-c", script).stdout.strip() == "200"
-
-
-def test_addresses_that_are_not_listed_cannot_be_reached(service: Service) -> None:
-    machine, units = service.machine, "/run/share/expandd/systemd/drop-ins"
-    for address in ("192.0.2.10", "198.51.100.7"):
-        machine.run("ip", "address", "add", f"{address}/32", "dev", "lo", check=False)
-    machine.run("install", "-m", "644", f"{units}/expandd.slice", "/etc/systemd/system/")
-    machine.run("install", "-m", "644", f"{units}/addresses.conf", f"/etc/systemd/system/{service.unit}.d/")
-    try:
-        service.before_start(
-            """
-import socket
-wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for listed in ("192.0.2.10", "127.0.0.1"):
-    wire.sendto(b"?", (listed, 9))
-try:
-    wire.sendto(b"?", ("198.51.100.7", 9))
-except PermissionError:
-    pass
-else:
-    raise SystemExit("an address that is not listed was reached")
-"""
-        )
-        service.start()
-        service.drop("pic.png")
-        service.result("pic.png")
-    finally:
-        machine.run("rm", f"/etc/systemd/system/{service.unit}.d/addresses.conf")
-
-
-def test_the_page_is_behind_a_socket_for_the_group_alone(service: Service) -> None:
-    machine = service.machine
-    service.configure(HOT, more="page: {listen: 'unix:/run/expandd/page.sock'}\n")
-    service.start()
-    script = """
-import socket
-wire = socket.socket(socket.AF_UNIX)
-wire.connect("/run/expandd/page.sock")
-wire.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
-print(wire.recv(15).decode())
-"""
-    asked = {
-        person: machine.run("runuser", "-u", person, "--", "/usr/bin/python3", "-c", script, check=False)
-        for person in ("alice", "nobody")
-    }
-    mode = machine.run("stat", "--format=%U %G %a", "/run/expandd/page.sock").stdout.split()
-
-    assert asked["alice"].stdout == "HTTP/1.1 200 OK\n", asked["alice"].stderr
-    assert "Permission denied" in asked["nobody"].stderr
-    assert mode == ["expandd", "expandd", "660"]
-
-
-def test_a_second_service_on_the_same_folders_fails_once(service: Service) -> None:
-    other = Service(service.machine, "second")
-    service.start()
-    service.machine.write("/etc/expandd/second.piktid", LOGIN, 0o600)
-    try:
-        other.configure(HOT)
-        service.machine.run("systemctl", "start", other.unit, check=False)
-        other.until("failed", ActiveState="failed", ExecMainStatus="75", NRestarts="0")
-        assert service.property("ActiveState") == "active"
-    finally:
-        other.end()
-
-
-def test_a_folder_that_is_made_anew_is_worked_on(service: Service) -> None:
-    service.start()
-    service.machine.run("rm", "-rf", f"{HOT}/inbox")
-    service.machine.run("install", "-d", "-m", "2770", "-o", "expandd", "-g", "expandd", f"{HOT}/inbox")
-    service.drop("pic.png")
-    service.result("pic.png")
-
-
-def test_a_disk_that_is_mounted_while_it_runs_is_worked_on(service: Service) -> None:
-    service.machine.run("mkdir", "-p", "/mnt/nas")
-    folder = "require_mount: /mnt/nas, root: /mnt/nas/hot, offsets: {top: 10}"
-    service.configure(HOT, opened=False)
-    config = service.machine.run("cat", service.config).stdout
-    service.machine.write(service.config, f"{config}  - {{{folder}}}\n")
-    service.open()
-    service.start()
-    service.until("waits", StatusText="~/mnt/nas/hot/inbox: the folder is away since")
-    service.machine.run("mount", "-t", "tmpfs", "nas", "/mnt/nas")
-    try:
-        service.make_folder("/mnt/nas/hot")
-        service.drop("pic.png", root="/mnt/nas/hot")
-        service.result("pic.png", root="/mnt/nas/hot")
-    finally:
-        service.end()
-        service.machine.run("umount", "/mnt/nas")
-
-
-def test_a_folder_in_a_home_is_worked_on_and_the_rest_of_it_unseen(service: Service) -> None:
-    service.make_folder("/home/studio/My: 'hot' \\ 100% folder")
-    service.machine.run("touch", "/home/studio/private")
-    service.machine.run("chmod", "755", "/home/studio")
-    service.configure(HOT, opened=False)
-    config = service.machine.run("cat", service.config).stdout
-    root = "/home/studio/My: 'hot' \\ 100% folder"
-    service.machine.write(service.config, f"{config}  - {{root: {json.dumps(root)}, offsets: {{top: 10}}}}\n")
-    service.open()
-    service.start()
-    pid = service.property("MainPID")
-
-    service.until("watched", StatusText="~2 folders")
-    seen = service.machine.run("nsenter", "-t", pid, "-m", "--", "ls", "/home/studio").stdout.splitlines()
-    assert seen == ["My: 'hot' \\ 100% folder"]
-
-
-def test_a_hook_runs_in_the_sandbox_with_the_facts_and_without_the_login(service: Service) -> None:
-    tell = "/home/alice/tell me.sh"
-    service.machine.run("chmod", "711", "/home/alice")
-    service.machine.write(
-        tell, "#!/bin/sh\ncat; id -un; ls /home/alice; env | grep -c -e PIKTID -e CREDENTIALS\n:", 0o755
-    )
-    service.configure(HOT, more=f"hooks: {{on_done: {{command: ['{tell}']}}}}\n")
-    service.start()
-    service.drop("pic.png")
-    said = json.loads(service.wait_for("hook.told")["EXPANDD_OUTPUT"])
-
-    assert json.loads(said[0])["file"] == "pic.png"
-    assert said[1:] == ["expandd", "tell me.sh", "0"]
 
 
 def test_instances_share_nothing_but_the_program(service: Service) -> None:

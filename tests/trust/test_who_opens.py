@@ -8,10 +8,9 @@ daemon's own.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 PACKAGE = Path(__file__).parents[2] / "daemon" / "expandd"
 
@@ -167,9 +166,14 @@ OF_OS_PATH = frozenset(
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def parsed(name: str) -> ast.Module:
+    return ast.parse((PACKAGE / name).read_text("utf-8"))
+
+
 def touches(name: str) -> Iterator[str]:
     """What a module does to paths."""
-    for node in ast.walk(ast.parse((PACKAGE / name).read_text("utf-8"))):
+    for node in ast.walk(parsed(name)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
             yield "open"
         elif isinstance(node, ast.ImportFrom) and node.module in {"os", "os.path", "shutil", "tempfile", "glob"}:
@@ -184,28 +188,25 @@ def _is_of_paths(of: str, what: str) -> bool:
     return what in {"os": OF_OS, "os.path": OF_OS_PATH}.get(of, OF_PATHS)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("simulator/")])
-def test_a_path_is_touched_only_where_it_is_told_what_for(name: str) -> None:
-    found = list(touches(name))
+def test_a_path_is_touched_only_where_it_is_told_what_for() -> None:
+    outside = [name for name in MODULES if not name.startswith("simulator/") and name not in WALKS | OWN.keys()]
 
-    assert not found or name in WALKS or name in OWN, f"{name} touches paths by itself ({found}): see this module"
+    assert {name: found for name in outside if (found := list(touches(name)))} == {}, "see this module"
 
 
-@pytest.mark.parametrize("name", sorted(WALKS - {"adapters/files/roots.py", "adapters/files/permissions.py"}))
-def test_those_who_reach_into_hot_folders_do_it_by_descriptors(name: str) -> None:
+def test_those_who_reach_into_hot_folders_do_it_by_descriptors() -> None:
     """Each call of os that takes a path says which directory it is in, or is given a descriptor alone."""
-    tree = ast.parse((PACKAGE / name).read_text("utf-8"))
     of_os = [
-        node
-        for node in ast.walk(tree)
+        (name, node)
+        for name in sorted(WALKS - {"adapters/files/roots.py", "adapters/files/permissions.py"})
+        for node in ast.walk(parsed(name))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "os"
         and node.func.attr in OF_OS
     ]
-    bare = [ast.unparse(node) for node in of_os if not _by_descriptor(node)]
 
-    assert bare == []
+    assert [(name, ast.unparse(node)) for name, node in of_os if not _by_descriptor(node)] == []
 
 
 def _by_descriptor(call: ast.Call) -> bool:
