@@ -35,6 +35,10 @@ TOGETHER = (
 """Folders and files whose tests share what is dear to make: a machine with expandd installed, images, a browser."""
 
 
+FILE_BY_FILE = "tests/adapters/images/"
+"""Whose files share decoders: each worker that runs a test of one starts its own."""
+
+
 class Together(LoadScopeScheduling):
     """Deals the tests out one by one, but those of each of TOGETHER to one worker.
 
@@ -42,6 +46,8 @@ class Together(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(FILE_BY_FILE):
+            return nodeid.partition("::")[0]
         return next((shared for shared in TOGETHER if nodeid.startswith(shared)), nodeid)
 
 

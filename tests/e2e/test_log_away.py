@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 
 from expandd.simulator.server import Simulator
-from tests.support.daemon import House, command, names, simulator_login
+from tests.support.daemon import House, names, simulator_login
+from tests.support.forked import Forked, source
 from tests.support.images import an_image
 
 PATIENCE = 30.0
@@ -59,8 +59,9 @@ def test_the_work_goes_on_where_no_line_can_be_written(
     for number in range(3):
         (hot / "inbox" / f"{number}.png").write_bytes(an_image("png", 200, 160, seed=number))
     descriptors = log()
-    arguments = [*command(), "run", "--verbose", "--config", str(house.config)]
-    process = subprocess.Popen(arguments, env={**os.environ, **simulator_login()}, stderr=next(descriptors))
+    arguments = ["expandd", "run", "--verbose", "--config", str(house.config)]
+    streams = (0, 1, next(descriptors))
+    process = Forked(source(), source().fork(arguments, {**os.environ, **simulator_login()}, streams))
     try:
         deadline = time.monotonic() + PATIENCE
         while len(names(hot / "done")) < 3 and process.poll() is None and time.monotonic() < deadline:

@@ -20,7 +20,7 @@ from tests.support.fakes import FixedRandomness, MemoryJobStore
 from tests.support.jobs import a_job_in
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
-from tests.support.workshop import Workshop
+from tests.support.workshop import UNKNOWN_WAIT, Workshop
 
 S = JobState
 LOST = OutcomeUnknown("the connection was reset")
@@ -178,7 +178,7 @@ async def test_while_no_notifications_can_be_read_a_silent_history_does_not_let_
 
 async def test_an_error_that_may_be_its_own_keeps_a_lost_call_from_being_paid_again(workshop: Workshop) -> None:
     workshop.api.script("generate", Lose(), Lose())
-    workshop.api.fates = {name: Fate(seconds=890.0, error="no luck") for name in ("one.png", "two.png")}
+    workshop.api.fates = {name: Fate(seconds=UNKNOWN_WAIT - 10.0, error="no luck") for name in ("one.png", "two.png")}
     workshop.start()
     for name in ("one.png", "two.png"):
         workshop.drop(name)
@@ -220,7 +220,7 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever
 
 @pytest.mark.parametrize("step", [-7200.0, 90_000.0])
 async def test_a_wall_clock_that_jumps_never_cuts_the_wait_short(workshop: Workshop, step: float) -> None:
-    workshop.api.fate = Fate(seconds=600.0)
+    workshop.api.fate = Fate(seconds=0.75 * UNKNOWN_WAIT)
     workshop.api.script("generate", Lose())
     workshop.start()
     workshop.drop("pic.png")

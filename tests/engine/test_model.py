@@ -47,7 +47,6 @@ from tests.support.workshop import Workshop
 USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "40x40"
 EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", USUAL).split("x"))
 
-UNKNOWN_WAIT = 64.0
 YEAR = 365 * 86400.0
 NAMES = ("a.png", "b.png", "c.png")
 WAYS = ("written", "written", "renamed", "in part")
@@ -156,7 +155,6 @@ class World(RuleBasedStateMachine):
         self.ground = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.runner = asyncio.Runner()
         self.shop = Workshop(self.ground, workers=2)
-        self.shop.settings = replace(self.shop.settings, api=replace(self.shop.settings.api, unknown_wait=UNKNOWN_WAIT))
         self.shop.store = self.store = MortalStore()
         # Each write gives way once, so that others come in between.
         self.store.clock = self.shop.clock

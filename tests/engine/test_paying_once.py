@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +19,6 @@ from tests.support.examples import examples
 from tests.support.fake_api import Fate, Lose, Refuse
 from tests.support.fakes import MemoryJobStore
 from tests.support.workshop import HOUR, Workshop
-
-UNKNOWN_WAIT = 64.0
 
 LOST = OutcomeUnknown("the connection was reset")
 ENDS = (Lose(LOST), Lose(LOST), Refuse(LOST), Refuse(AccountAway(PauseReason.NO_CREDITS, "402")))
@@ -48,7 +45,6 @@ class Money:
 
     def __init__(self, ground: Path) -> None:
         self.shop = Workshop(ground, workers=3)
-        self.shop.settings = replace(self.shop.settings, api=replace(self.shop.settings.api, unknown_wait=UNKNOWN_WAIT))
         self.backup = dict(self.shop.store.rows)
         self.names: list[str] = []
         self.whole = True

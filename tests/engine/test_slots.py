@@ -168,7 +168,7 @@ async def test_a_result_that_never_comes_holds_no_slot_for_ever(make_workshop: C
     await workshop.reached("lost.png", S.ACCEPTED)
     workshop.drop("next.png")
 
-    await workshop.closed("next.png", within=2 * workshop.settings.api.unknown_wait)
+    await workshop.closed("next.png")
 
 
 async def test_folders_take_turns_however_full_one_of_them_is(make_workshop: Callable[..., Workshop]) -> None:

@@ -58,10 +58,21 @@ def rebuild(house: House, folders: Iterable[str], keys: str = "offsets: {top: 10
 
 SAID = frozenset({"pause.started", "job.retrying"})
 
+APART = 1 if os.environ.get("EXPANDD_STORM") == "1" else 3
+"""Without EXPANDD_STORM=1 each operation meets two of the errnos, and each errno three or four of the operations.
+
+What is made of an errno is decided in one place, adapters/files/folder_errors.py, whatever the operation.
+"""
+
 
 def test_every_operation_may_fail_in_every_way(quick: House, server: Simulator) -> None:
     """A hot folder for each pair of operation and errno, all in one daemon."""
-    pairs = {f"{operation}-{name}": (operation, name) for operation in OPERATIONS for name in ERRNOS}
+    pairs = {
+        f"{operation}-{name}": (operation, name)
+        for row, operation in enumerate(OPERATIONS)
+        for column, name in enumerate(ERRNOS)
+        if (row + column) % APART == 0
+    }
     rebuild(quick, pairs, top="workers: 16")
     text = quick.config.read_text()
     for name in ERRNOS:

@@ -42,7 +42,7 @@ def rage(root: Path, images: int, kills: int) -> None:
 
 @pytest.mark.timeout(180)
 def test_a_short_storm_of_kills_and_faults_loses_nothing_and_pays_once(tmp_path: Path) -> None:
-    rage(tmp_path, images=50, kills=8)
+    rage(tmp_path, images=20, kills=4)
 
 
 @pytest.mark.storm

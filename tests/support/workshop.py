@@ -32,6 +32,9 @@ WIDE = Sides(
 
 HOUR = 3600.0
 
+UNKNOWN_WAIT = 64.0
+"""Seconds: of a quarter of an hour, as it is by default, each second would be gone through."""
+
 A_WHILE = HOUR if os.environ.get("EXPANDD_STORM") == "1" else HOUR / 6
 """Long enough for all to happen that is going to, whatever is tried again and again."""
 
@@ -75,7 +78,8 @@ class Workshop:
         self.folders: Folders = LocalFolders(Disk(Roots.of(self.hot)), run=at_once)
         (base / "spool").mkdir(exist_ok=True)
         self.spool = MemorySpool(base / "spool")
-        self.settings = Settings(state_dir=base, workers=workers, ahead=ahead, api=ApiSettings(), folders=self.hot)
+        api = ApiSettings(unknown_wait=UNKNOWN_WAIT)
+        self.settings = Settings(state_dir=base, workers=workers, ahead=ahead, api=api, folders=self.hot)
         self.bugs_expected = False
         self._runs = 0
         self._engine: Engine | None = None

@@ -51,9 +51,9 @@ while True:
                 if (b"not yours" in text or b"access_token" in text) and root not in found:
                     found.add(root)
                     print(os.path.join(root, name), flush=True)
-    time.sleep(0.05)
+    time.sleep(0.25)
 """
-"""Reads whatever can be read, again and again, and says where it found what it should not."""
+"""Reads whatever can be read, again and again, and says where it found what it should not: a lure lies for seconds."""
 
 
 @dataclass(frozen=True, slots=True)

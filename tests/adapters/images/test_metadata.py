@@ -24,6 +24,7 @@ from expandd.adapters.images.exif import MOST, PREFIX, normalised, resolution_of
 from expandd.adapters.images.metadata import Metadata, fitted, gathered, photoshop_block, read, stripped
 from expandd.adapters.images.metadata_adding import added
 from expandd.domain.image import ImageFormat, Size
+from tests.support.examples import EVERY_DAY, MORE, examples
 from tests.support.images import an_image, chunk, converted, drawing, encoded
 
 SIZE = Size(96, 80)
@@ -491,7 +492,7 @@ WHOLE = {kind: put_in(an_image(kind), ALL, ImageFormat(kind)) for kind in FORMAT
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-@settings(max_examples=150, deadline=10_000)
+@settings(max_examples=examples(EVERY_DAY), deadline=10_000)
 @given(
     damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255), st.integers(1, 4)), max_size=12),
     cut=st.floats(0, 1),
@@ -511,7 +512,7 @@ def test_damage_neither_raises_nor_hangs(kind: str, damage: list[tuple[float, in
         put_in(hostile, ALL, ImageFormat(kind))
 
 
-@settings(max_examples=300, deadline=10_000)
+@settings(max_examples=examples(MORE), deadline=10_000)
 @given(damage=st.lists(st.tuples(st.integers(0, 500), st.binary(min_size=1, max_size=4)), min_size=1, max_size=10))
 def test_damaged_exif_is_normalised_or_none(damage: list[tuple[int, bytes]]) -> None:
     exif = bytearray(an_exif())
