@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.daemon import House, installed
 from tests.support.images import an_image
 
-FILES = 5_000
-MOST_KILOBYTES = 100_000
+FILES = 2_500
+MOST_KILOBYTES = 80_000
 
 
 def test_thousands_of_files_neither_delay_the_first_nor_fill_the_memory(house: House) -> None:

@@ -44,7 +44,7 @@ from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
 from tests.support.fakes import MemoryJobStore, an_image, size_of
 from tests.support.workshop import Workshop
 
-USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "40x40"
+USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "25x40"
 EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", USUAL).split("x"))
 
 YEAR = 365 * 86400.0

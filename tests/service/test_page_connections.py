@@ -210,7 +210,7 @@ def test_no_request_finds_a_bug() -> None:
             body=ODD,
             form=st.booleans(),
         )
-        @settings(max_examples=examples(150), deadline=None)
+        @settings(max_examples=examples(60), deadline=None)
         def one(  # noqa: PLR0917 - as given
             method: bytes, path: bytes, host: bytes, headers: list[tuple[bytes, bytes]], body: bytes, form: bool
         ) -> None:
@@ -227,7 +227,7 @@ def test_no_bytes_at_all_find_a_bug() -> None:
     with one_page() as (runner, page):
 
         @given(raw=st.one_of(st.binary(max_size=400), ODD))
-        @settings(max_examples=examples(30), deadline=None)
+        @settings(max_examples=examples(20), deadline=None)
         def one(raw: bytes) -> None:
             runner.run(_send(page, raw))
 
@@ -243,7 +243,7 @@ def test_no_form_with_the_right_token_finds_a_bug() -> None:
             assert answer.status_code in {303, 400, 403, 404, 409, 413}
 
         @given(fields=st.lists(st.tuples(st.sampled_from([b"verb", b"job", b"folder", b"token", b"x"]), LINE)))
-        @settings(max_examples=examples(100), deadline=None)
+        @settings(max_examples=examples(40), deadline=None)
         def one(fields: list[tuple[bytes, bytes]]) -> None:
             runner.run(press(b"&".join(name + b"=" + text for name, text in fields)))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-EVERY_DAY = 50
-MORE = 150
+EVERY_DAY = 30
+MORE = 90
 """Where the inputs are other people's files."""
 
 
