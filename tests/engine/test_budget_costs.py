@@ -10,6 +10,7 @@ import pytest
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Budget, Settings
+from expandd.domain.spending import Limits
 from expandd.engine.control.holds import Holds, Pauses
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.jobs import Jobs
@@ -77,9 +78,9 @@ async def test_no_move_makes_the_budgets_walk_all_jobs_and_the_counts_are_right(
 
     assert house.budgets.used(inbox).reserved == waiting
     assert house.budgets.used(None).reserved == waiting * (FOLDERS - 1)
-    assert house.budgets.reserve(first)
-    intent = await house.jobs.move(first, S.SUBMITTING)
-    house.budgets.paid(first)
+    assert house.budgets.within(first)
+    intent = await house.jobs.submit(first, Limits(caps=house.budgets.caps(first)))
+    assert isinstance(intent, Job)
     house.budgets.look(inbox)
     assert (house.budgets.used(inbox).today, house.budgets.used(None).today) == (1, 1)
     assert house.budgets.used(inbox).reserved == waiting - 1

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from expandd.domain.errors import HostFenced, OutcomeUnknown
 from expandd.domain.job import JobState
 from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
+from expandd.domain.settings import Budget, ClusterSettings, Duplicates
+from expandd.engine.control.holds import Cause
 from tests.support.fake_api import FakeApi, Fate
 from tests.support.fake_cluster import FakeCluster, FakeMembership, SharedJobStore
 from tests.support.fakes import MemorySpool, an_image
@@ -177,6 +183,75 @@ async def test_a_call_that_a_host_sends_after_it_thaws_is_the_only_one(cluster: 
     assert second.names("outbox") == ["pic.png"]
     with pytest.raises(HostFenced):
         await first.crash()
+
+
+async def two_at_work(host: MakeHost, **settings: Any) -> tuple[Workshop, Workshop]:
+    """Two hosts, each of which carries two images at once."""
+    pair = host("a"), host("b")
+    for one in pair:
+        membership_of(one).carries = 2
+        one.settings = replace(one.settings, **settings)
+        one.start()
+    return pair
+
+
+async def test_a_budget_is_kept_by_all_hosts_together_and_shown_by_each(cluster: FakeCluster, host: MakeHost) -> None:
+    first, second = await two_at_work(host, budget=Budget(day=5))
+    for number in range(12):
+        first.drop(f"{number:02}.png")
+    await first.advance(900.0)
+
+    assert len(first.api.paid) == 5
+    for one in (first, second):
+        pause = one.engine.breakers.pauses.at(None, Cause.BUDGET).shut
+        assert pause is not None
+        assert pause.reason is PauseReason.BUDGET_SPENT
+
+
+async def test_all_hosts_together_have_no_more_images_generated_than_in_flight_says(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, _ = await two_at_work(host, cluster=ClusterSettings(in_flight=1))
+    for number in range(4):
+        first.drop(f"{number}.png")
+    await first.until(is_over(cluster, 4))
+    began = sorted(paid.at for paid in first.api.paid)
+
+    assert all(later - earlier >= Fate().seconds for earlier, later in pairwise(began))
+
+
+@pytest.mark.parametrize("duplicates", [Duplicates.SKIP, Duplicates.REUSE])
+async def test_the_same_bytes_are_paid_for_by_one_host_alone(
+    cluster: FakeCluster, host: MakeHost, duplicates: Duplicates
+) -> None:
+    first, second = host("a"), host("b")
+    for one in (first, second):
+        membership_of(one).carries = 2
+        folders = tuple(replace(folder, duplicates=duplicates) for folder in one.hot)
+        one.settings = replace(one.settings, folders=folders)
+        # As `cluster.spool` has it.
+        one.spool = first.spool
+        one.start()
+    content = an_image(note="the same bytes")
+    for number in range(4):
+        first.drop(f"{number}.png", content)
+    await first.until(is_over(cluster, 4))
+
+    assert len(first.api.paid) == 1
+    assert len(first.names("outbox")) == (4 if duplicates is Duplicates.REUSE else 1)
+
+
+async def test_what_is_to_be_kept_of_the_credits_is_kept_by_all_hosts_together(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, _ = await two_at_work(host, keep_credits=10)
+    first.api.credits = 14
+    for number in range(10):
+        first.drop(f"{number}.png")
+    await first.advance(1800.0)
+
+    assert first.api.credits >= 10
+    assert len(first.api.paid) >= 3
 
 
 async def test_a_pause_file_stops_what_other_hosts_than_the_one_that_scans_have_taken(

@@ -72,6 +72,8 @@ class FakeMembership:
     def room(self) -> int | None:
         return max(0, CARRIES * len(self._cluster.living) - len(self._cluster.queue))
 
+    hindsight = 40.0
+
     def leads(self, inbox: Path) -> bool:
         del inbox
         return self._cluster.leader == self.owner

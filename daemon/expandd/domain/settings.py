@@ -231,6 +231,8 @@ class ClusterSettings:
     """How long a host may be silent before others take its images over; from 5s to 5m."""
     in_flight: Annotated[int | None, Between(1, MOST, "a number of images", or_null=True)] = None
     """Images being generated at once by all hosts together; null is no limit but each host's workers."""
+    spool: Path | None = None
+    """A directory for paid results that all hosts reach; null is each host's own, in its state_dir."""
 
     @property
     def joined(self) -> bool:

@@ -65,6 +65,7 @@ class EngineParts:
     presence: Presence
     fault_scope: FaultScope
     decoders: Decoders
+    in_flight: int | None
 
 
 def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
@@ -95,6 +96,7 @@ def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
         presence=Presence(ports.clock, ports.membership.leads),
         fault_scope=FaultScope(ports.folders),
         decoders=Decoders(ports.images, breakers.decoder, ports.clock),
+        in_flight=settings.cluster.in_flight,
     )
 
 
@@ -142,6 +144,7 @@ def pipeline(on: EngineParts, *, slots: AllSlots, reconciler: Reconciler) -> Pip
             image_failures=on.image_failures,
             refusals=on.refusals,
             membership=out.membership,
+            in_flight=on.in_flight,
         ),
         reconciler=reconciler,
         downloader=downloader,

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import (
@@ -24,8 +24,10 @@ from expandd.domain.events import (
 from expandd.domain.job import AWAITING_RESULT, UNPAID, FileIdentity, Job, JobState, Stamp, believing, claimed, moved
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settle import FileStat
-from expandd.domain.spending import Outcome, known
+from expandd.domain.spending import Denied, Limits, Outcome, known
 from expandd.engine.ports import Clock, Emit, JobStore
+
+T = TypeVar("T")
 
 Count = Callable[[Path, float, int], None]
 """Told of an inbox in which so many more images were paid for, at that time (epoch seconds); fewer, where negative."""
@@ -201,6 +203,21 @@ class Jobs:
         """Write `job` down as being in state `to`. Raises StaleJob when it is no longer where the caller saw it."""
         return await self._moved(job, lambda before: moved(before, to, self._clock.wall(), **changes))
 
+    async def submit(self, job: Job, limits: Limits) -> Job | Denied:
+        """Write down that the paid call of `job` is about to be sent, unless the limits stand against it.
+
+        Raises StaleJob, and DatabaseAway also where it may have been written down all the same.
+        """
+        async with self._locks[job.id]:
+            before = self._current(job)
+            after = moved(before, JobState.SUBMITTING, self._clock.wall(), attempts=job.attempts)
+            denied = await self._save(after, before, self._store.submit(after, before.state, limits))
+            if denied is not None:
+                self._put(before)
+                return denied
+        self._emit(JobMoved(after, before.state))
+        return after
+
     async def believe(self, job: Job, record: Job) -> Job:
         """Write `job` down as unknown, by what the record beside its file tells."""
         return await self._moved(job, lambda before: believing(before, record, self._clock.wall()))
@@ -209,7 +226,7 @@ class Jobs:
         async with self._locks[job.id]:
             before = self._current(job)
             after = move(before)
-            await self._save(after, before)
+            await self._save(after, before, self._store.save(after, before.state))
         self._emit(JobMoved(after, before.state))
         return after
 
@@ -218,7 +235,7 @@ class Jobs:
         async with self._locks[job.id]:
             before = self._current(job)
             after = before.with_(**changes)
-            await self._save(after, before)
+            await self._save(after, before, self._store.save(after, before.state))
         return after
 
     async def retry_later(self, job: Job, why: str, seconds: float) -> Job:
@@ -266,12 +283,12 @@ class Jobs:
         del self._locks[job.id]
         self._emit(JobClosed(job))
 
-    async def _save(self, after: Job, before: Job) -> None:
+    async def _save(self, after: Job, before: Job, writing: Awaitable[T]) -> T:
         # In memory first: whoever looks while the job database syncs must not decide on what is no longer so.
         # One change of a job at a time: what is not written down yet may still turn out not to be so.
         self._put(after)
         try:
-            await self._told(self._store.save(after, before.state))
+            return await self._told(writing)
         except StaleJob:
             self._put(before)
             await self._read_again(before)
@@ -280,10 +297,10 @@ class Jobs:
             self._put(before)
             raise
 
-    async def _told(self, writing: Awaitable[None]) -> None:
+    async def _told(self, writing: Awaitable[T]) -> T:
         """Write; say so when the job database goes away, and when it is back."""
         try:
-            await writing
+            outcome = await writing
         except DatabaseAway as error:
             if self._away_since is None:
                 self._away_since = self._clock.monotonic()
@@ -292,6 +309,7 @@ class Jobs:
         if self._away_since is not None:
             seconds, self._away_since = self._clock.monotonic() - self._away_since, None
             self._emit(PauseEnded(STORE, PauseReason.STORAGE_UNAVAILABLE, seconds))
+        return outcome
 
     async def _read_again(self, job: Job) -> None:
         """The job database is right. A job that is over or somebody else's is let go of."""

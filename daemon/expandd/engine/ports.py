@@ -435,6 +435,11 @@ class Membership(Protocol):
         """How many files more may be claimed for whichever host has time; None where `ahead` alone decides."""
         ...
 
+    @property
+    def hindsight(self) -> float:
+        """Seconds for which a paid call of another host may be under way that no answer of the API tells of; or 0."""
+        ...
+
     def may_send(self) -> bool:
         """Whether no other host can take this one for dead now, nor for the next seconds: only then is it paid."""
         ...

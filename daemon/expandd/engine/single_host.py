@@ -13,6 +13,7 @@ class SingleHost:
 
     owner = ""
     room: int | None = None
+    hindsight = 0.0
 
     def leads(self, inbox: Path) -> bool:
         del inbox

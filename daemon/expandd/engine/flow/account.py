@@ -11,6 +11,7 @@ from decimal import Decimal
 from expandd.domain.errors import AccountAway, Later
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
+from expandd.domain.spending import Cap
 from expandd.engine.control.holds import Cause, Pause
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.ports import Api, Clock
@@ -24,6 +25,10 @@ ROUND = 600.0
 
 REMEMBERED = 8
 """Prices that are remembered: whoever else spends from the account makes an image look dearer than it is."""
+
+
+NO_DAY = "9999-12-31"
+"""No day: what is forgotten is older than the credits as they were told last."""
 
 
 class Account:
@@ -45,6 +50,7 @@ class Account:
         self._breakers = breakers
         self._clock = clock
         self._asked_at = float("-inf")
+        self._told_at = 0.0
         self._reconciler = asyncio.Lock()
         self._under_way: set[str] = set()
         self._answered: set[str] = set()
@@ -58,8 +64,25 @@ class Account:
 
     def answered(self, job_id: str) -> None:
         """It is over, however it ended."""
+        if job_id in self._under_way:
+            self._under_way.discard(job_id)
+            self._answered.add(job_id)
+
+    def not_begun(self, job_id: str) -> None:
+        """It was not begun after all."""
         self._under_way.discard(job_id)
-        self._answered.add(job_id)
+
+    def caps(self, hindsight: float) -> tuple[Cap, ...]:
+        """What is to be kept, for the job database: how many images may be paid for since the credits were told.
+
+        Paid calls of other hosts that were begun up to `hindsight` seconds before may not be counted in them.
+        """
+        keep = self.settings.keep_credits
+        if keep is None or self.credits is None or not hindsight:
+            return ()
+        most = int((self.credits - keep) / self._price)
+        since = self._told_at - hindsight
+        return (Cap(inbox=None, since=since, day=NO_DAY, most=max(0, most)),)
 
     async def run(self) -> None:
         """Until cancelled: ask each minute while images are paid for or wait for credits, now and then while short."""
@@ -89,12 +112,12 @@ class Account:
 
     async def ask(self) -> None:
         """Ask for the credits. Raises AccountAway, Later."""
-        told = frozenset(self._answered)
+        told, began = frozenset(self._answered), self._clock.wall()
         account = await self._api.account()
         self._learn_price(account.credits, len(told))
         self._answered -= told
         self._asked_at = self._clock.monotonic()
-        self.credits, self.at = account.credits, self._clock.wall()
+        self.credits, self.at, self._told_at = account.credits, self._clock.wall(), began
 
     def _learn_price(self, now: Decimal | None, images: int) -> None:
         if images and now is not None and self.credits is not None and now < self.credits:

@@ -11,7 +11,7 @@ from pathlib import Path
 from expandd.domain.job import Job
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Settings
-from expandd.domain.spending import Spent, Today
+from expandd.domain.spending import Cap, Spent, Today
 from expandd.engine.control.holds import Cause, Holds, Pauses
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Clock, JobStore
@@ -62,7 +62,6 @@ class Budgets:
         self._meanwhile: list[tuple[Path, float, int]] | None = None
         """What was counted while the job database was asked."""
         jobs.tally.follow(self.count)
-        self._submitter: dict[str, Job] = {}
         self._used_up = asyncio.Event()
 
     async def load(self) -> None:
@@ -115,23 +114,19 @@ class Budgets:
 
     def within(self, job: Job) -> bool:
         """Whether this job's paid call is within all budgets."""
-        for inbox, budget in self._scopes(job.place.inbox):
-            used = self.used(inbox)
-            submitter = sum(inbox in {None, other.place.inbox} for other in self._submitter.values())
-            if _spent_up(budget, used.today + submitter, used.this_month + submitter):
-                return False
-        return True
+        used = ((budget, self.used(inbox)) for inbox, budget in self._scopes(job.place.inbox))
+        return not any(_spent_up(budget, spent.today, spent.this_month) for budget, spent in used)
 
-    def reserve(self, job: Job) -> bool:
-        """The same, and if so the job counts as paid for from this instant on, until `paid`."""
-        within = self.within(job)
-        if within:
-            self._submitter[job.id] = job
-        return within
-
-    def paid(self, job: Job) -> None:
-        """The paid call is written down, or was not begun: the jobs themselves tell from here on."""
-        self._submitter.pop(job.id, None)
+    def caps(self, job: Job) -> tuple[Cap, ...]:
+        """The same for the job database, which alone knows what other hosts pay for meanwhile."""
+        today = self._clock.today()
+        since = ((today.day_began, today.day), (today.month_began, f"{today.month}-01"))
+        return tuple(
+            Cap(inbox=inbox, since=began, day=day, most=most)
+            for inbox, budget in self._scopes(job.place.inbox)
+            for (began, day), most in zip(since, (budget.day, budget.month), strict=True)
+            if most is not None
+        )
 
     def look(self, *inboxes: Path) -> None:
         """Shut the pauses of budgets that are used up, and open the others: of these inboxes, or of all."""

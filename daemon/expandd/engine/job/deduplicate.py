@@ -85,6 +85,11 @@ class Deduplicator:
         same = self._jobs.of_bytes(digest)
         return any(other.offsets == job.offsets and self._is_ahead(other, job) for other in same)
 
+    def waits_for_others(self, job: Job) -> bool:
+        """Whether a job with the same bytes and offsets that another host pays for decides about this one."""
+        again = self._commands.again(job.source.sha256)
+        return job.place.duplicates is not Duplicates.EXPAND and again is None
+
     def _is_ahead(self, other: Job, job: Job) -> bool:
         # One that is settled by a duplicate itself decides nothing: that duplicate does, for both.
         if other.state in OVER or other.held or other.reused_from or other.id == job.id:

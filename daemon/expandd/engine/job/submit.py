@@ -11,6 +11,7 @@ from expandd.domain.errors import (
     MOST_DEATHS,
     READER_DIES,
     AccountAway,
+    DatabaseAway,
     Fault,
     FaultCode,
     FileFault,
@@ -22,6 +23,7 @@ from expandd.domain.errors import (
 from expandd.domain.image import Prepared
 from expandd.domain.job import Job, JobState
 from expandd.domain.pauses import PauseReason
+from expandd.domain.spending import Denied, Limits
 from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Account
 from expandd.engine.flow.budgets import Budgets
@@ -115,8 +117,12 @@ class Submitter:
         image_failures: ImageFailures,
         refusals: RequestRefusals,
         membership: Membership,
+        in_flight: int | None,
     ) -> None:
         self._membership = membership
+        self._in_flight = in_flight
+        self._unsent: set[str] = set()
+        """Jobs that may be written down as submitting, and that this run has sent nothing for."""
         self._jobs = jobs
         self._breakers = breakers
         self._api = api
@@ -198,23 +204,43 @@ class Submitter:
         if not await self._account.prove():
             return LOOK
         await self._budgets.keep_up()
-        # Nothing is awaited between the questions and the reservation.
-        if self._deduplicator.waits(job) or not self._account.may_pay() or not self._budgets.reserve(job):
+        # What is known here spares the job database the question. It decides: other hosts pay, too.
+        if self._deduplicator.waits(job) or not self._account.may_pay() or not self._budgets.within(job):
             return LOOK
         self._account.begun(job.id)
         try:
-            return await self._generate(await self._intended(job))
+            submitted = await self._submitted(job)
+            if isinstance(submitted, Denied):
+                self._account.not_begun(job.id)
+                return await self._wait_for(submitted)
+            return await self._generate(submitted)
         finally:
             self._account.answered(job.id)
 
-    async def _intended(self, job: Job) -> Job:
+    async def _submitted(self, job: Job) -> Job | Denied:
+        caps = (*self._budgets.caps(job), *self._account.caps(self._membership.hindsight))
+        unique = self._deduplicator.waits_for_others(job)
         try:
-            return await self._jobs.move(job, JobState.SUBMITTING, attempts=job.attempts)
-        finally:
-            self._budgets.paid(job)
+            submitted = await self._jobs.submit(job, Limits(caps=caps, in_flight=self._in_flight, unique=unique))
+        except DatabaseAway:
+            # It may have been written down all the same. Nothing is sent.
+            self._unsent.add(job.id)
+            raise
+        self._unsent.discard(job.id)
+        return submitted
+
+    async def _wait_for(self, denied: Denied) -> Turn:
+        """What other hosts have paid for stands against it: know it here, too, and look again."""
+        if denied.cap is not None:
+            await self._budgets.load()
+        return PAUSE if denied.in_flight else LOOK
 
     async def mark_unknown(self, job: Job) -> Turn:
         """An intent that nobody works on: the process died in or near the paid call."""
+        if job.id in self._unsent:
+            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            self._unsent.discard(job.id)
+            return NOW
         if await self._records.says_more(job):
             return NOW
         await self._jobs.move(job, JobState.UNKNOWN, note="expandd stopped while the paid call was under way")

@@ -155,7 +155,7 @@ async def built(
     asyncio.get_running_loop().set_default_executor(_threads())
     given = credentials()
     async with AsyncExitStack() as stack:
-        spool = prepare_state(settings.state_dir)
+        spool = prepare_state(settings.state_dir, settings.cluster.spool)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
         if not settings.cluster.joined:
             stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
@@ -237,13 +237,13 @@ EARLIER_SPOOL = "vault"
 """The spool's name before version 0.3: what was paid for may still lie there."""
 
 
-def prepare_state(state_dir: Path) -> Path:
+def prepare_state(state_dir: Path, shared_spool: Path | None = None) -> Path:
     """Make the state directory and its spool, for this user's eyes only; returns the spool."""
-    spool = state_dir / "spool"
+    spool = shared_spool or state_dir / "spool"
     try:
         state_dir.mkdir(mode=0o700, exist_ok=True)
         close_to_others(state_dir)
-        if (earlier := state_dir / EARLIER_SPOOL).is_dir() and not spool.exists():
+        if shared_spool is None and (earlier := state_dir / EARLIER_SPOOL).is_dir() and not spool.exists():
             earlier.rename(spool)
         spool.mkdir(mode=0o700, exist_ok=True)
         if not os.access(spool, os.W_OK | os.X_OK):

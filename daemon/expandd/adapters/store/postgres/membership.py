@@ -32,6 +32,9 @@ MARGIN = 1 / 3
 TOUCH = 1.5
 """Leases for which a host must have been in touch with the database before it takes others for dead."""
 
+HINDSIGHT = 40.0
+"""Seconds that a paid call of another host may take, its time-out and a difference of clocks included."""
+
 AGAIN = 1.0
 """Seconds until the queue is tried again."""
 
@@ -71,6 +74,10 @@ class HostMembership:
     @property
     def room(self) -> int | None:
         return max(0, self._seen.room - self._offered)
+
+    @property
+    def hindsight(self) -> float:
+        return HINDSIGHT
 
     def leads(self, inbox: Path) -> bool:
         return inbox in self._seen.leads
