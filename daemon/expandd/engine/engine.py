@@ -65,7 +65,6 @@ class EngineParts:
     presence: Presence
     fault_scope: FaultScope
     decoders: Decoders
-    in_flight: int | None
 
 
 def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
@@ -96,7 +95,6 @@ def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
         presence=Presence(ports.clock, ports.membership.leads),
         fault_scope=FaultScope(ports.folders),
         decoders=Decoders(ports.images, breakers.decoder, ports.clock),
-        in_flight=settings.cluster.in_flight,
     )
 
 
@@ -144,7 +142,6 @@ def pipeline(on: EngineParts, *, slots: AllSlots, reconciler: Reconciler) -> Pip
             image_failures=on.image_failures,
             refusals=on.refusals,
             membership=out.membership,
-            in_flight=on.in_flight,
         ),
         reconciler=reconciler,
         downloader=downloader,

@@ -117,10 +117,8 @@ class Submitter:
         image_failures: ImageFailures,
         refusals: RequestRefusals,
         membership: Membership,
-        in_flight: int | None,
     ) -> None:
         self._membership = membership
-        self._in_flight = in_flight
         self._unsent: set[str] = set()
         """Jobs that may be written down as submitting, and that this run has sent nothing for."""
         self._jobs = jobs
@@ -218,10 +216,13 @@ class Submitter:
             self._account.answered(job.id)
 
     async def _submitted(self, job: Job) -> Job | Denied:
-        caps = (*self._budgets.caps(job), *self._account.caps(self._membership.hindsight))
-        unique = self._deduplicator.waits_for_others(job)
+        limits = Limits(
+            caps=(*self._budgets.caps(job), *self._account.caps(self._membership.hindsight)),
+            in_flight=self._budgets.settings.cluster.in_flight,
+            unique=self._deduplicator.waits_for_others(job),
+        )
         try:
-            submitted = await self._jobs.submit(job, Limits(caps=caps, in_flight=self._in_flight, unique=unique))
+            submitted = await self._jobs.submit(job, limits)
         except DatabaseAway:
             # It may have been written down all the same. Nothing is sent.
             self._unsent.add(job.id)
