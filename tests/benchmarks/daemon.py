@@ -48,7 +48,7 @@ def start(place: Yard, simulator: SimulatorProcess, defaults: FolderDefaults, cr
     """Start the daemon, and wait until its inboxes are watched."""
     config = configure(place, simulator.api_url, defaults)
     place.log.write_bytes(b"")
-    crew.start([*COMMAND, "run", "--verbose", "--config", str(config)], LOGIN)
+    crew.start([*COMMAND, "run", "--config", str(config)], LOGIN)
     crew.said('"expandd.started"')
 
 
