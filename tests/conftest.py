@@ -17,7 +17,16 @@ from tests.support.examples import EVERY_DAY, examples
 if TYPE_CHECKING:
     from tests.support.postgres import Server
 
-LONGEST = ("tests/systemd/", "tests/storm/", "tests/e2e/test_kills", "tests/engine/test_model.py")
+LONGEST = (
+    "tests/systemd/",
+    "tests/storm/",
+    "tests/e2e/test_kills",
+    "tests/e2e/test_page.py",
+    "tests/engine/test_model.py",
+    "tests/adapters/images/",
+    "tests/adapters/api/",
+    "tests/contract/",
+)
 """Beginnings of names. A long test that begins last is waited for by all but one worker."""
 
 WAITING = ("tests/e2e/", "tests/faults/", "tests/trust/test_two_users_at_")
@@ -35,12 +44,12 @@ TOGETHER = (
 """Folders and files whose tests share what is dear to make: a machine with expandd installed, images, a browser."""
 
 
-FILE_BY_FILE = "tests/adapters/images/"
-"""Whose files share decoders: each worker that runs a test of one starts its own."""
+FILE_BY_FILE = ("tests/adapters/", "tests/contract/", "tests/domain/", "tests/simulator/")
+"""Whose tests are quick, or share the decoders of a module: to deal out each by itself takes as long as it does."""
 
 
 class Together(LoadScopeScheduling):
-    """Deals the tests out one by one, but those of each of TOGETHER to one worker.
+    """Deals the tests out one by one, and by file or folder where that is said above.
 
     The mark xdist_group would say the same beside the tests; pytest 9 ignores the names by which xdist 3.8 keeps it.
     """
@@ -53,6 +62,8 @@ class Together(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    # They are in the order in which they are to begin: the largest file is not the longest.
+    config.option.loadscopereorder = False
     return Together(config, log)
 
 

@@ -104,9 +104,9 @@ def test_once_ends_and_says_that_files_wait_where_nothing_can_be_decoded(house: 
     assert names(inbox) == ["pic.png"]
 
 
-def test_good_files_pass_by_hundreds_of_bad_ones(house: House, server: Simulator) -> None:
+def test_good_files_pass_by_many_bad_ones(house: House, server: Simulator) -> None:
     hot = house.folder()
-    bad = {f"bomb-{number:03}.webp": webp_claiming(1 << 24, 1 << 24) for number in range(100)}
+    bad = {f"bomb-{number:03}.webp": webp_claiming(1 << 24, 1 << 24) for number in range(40)}
     bad |= {"scans.jpg": many_scans(40_000, 4096, 4096), "text.png": swelling_text(100 << 20)}
     for name, content in bad.items():
         (hot / "inbox" / name).write_bytes(content)
