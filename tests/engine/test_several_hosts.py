@@ -185,6 +185,23 @@ async def test_a_call_that_a_host_sends_after_it_thaws_is_the_only_one(cluster: 
         await first.crash()
 
 
+async def test_a_call_that_a_host_sends_last_of_all_is_waited_for_once_it_is_known_to_be_dead(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second, _ = await frozen_before_paying(cluster, host)
+    await second.advance(5 * second.settings.api.unknown_wait)
+    [image_id] = second.api.images
+    sent = asyncio.ensure_future(second.api.generate(image_id, Offsets(left=20, right=20, top=10, bottom=10)))
+    cluster.proven_dead.add("a")
+    await second.until(is_over(cluster, 1))
+    await sent
+
+    assert len(second.api.paid) == 1
+    assert second.names("outbox") == ["pic.png"]
+    with pytest.raises(HostFenced):
+        await first.crash()
+
+
 async def two_at_work(host: MakeHost, **settings: Any) -> tuple[Workshop, Workshop]:
     """Two hosts, each of which carries two images at once."""
     pair = host("a"), host("b")
@@ -206,6 +223,17 @@ async def test_a_budget_is_kept_by_all_hosts_together_and_shown_by_each(cluster:
         pause = one.engine.breakers.pauses.at(None, Cause.BUDGET).shut
         assert pause is not None
         assert pause.reason is PauseReason.BUDGET_SPENT
+
+
+async def test_several_images_may_ask_at_once_what_was_spent(cluster: FakeCluster, host: MakeHost) -> None:
+    first = host("a")
+    first.start()
+    first.drop("pic.png")
+    await first.until(is_over(cluster, 1))
+    budgets = first.engine.budgets
+    await asyncio.gather(budgets.load(), budgets.load())
+
+    assert budgets.used(None).today == 1
 
 
 async def test_all_hosts_together_have_no_more_images_generated_than_in_flight_says(

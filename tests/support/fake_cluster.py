@@ -10,6 +10,7 @@ from pathlib import Path
 
 from expandd.domain.errors import HostFenced, StaleJob
 from expandd.domain.job import Job
+from expandd.domain.spending import Spent, Today
 from tests.support.fakes import MemoryJobStore
 from tests.support.manual_clock import ManualClock
 
@@ -55,6 +56,12 @@ class SharedJobStore(MemoryJobStore):
 
     async def open_jobs(self) -> Sequence[Job]:
         return [job for job in await super().open_jobs() if job.owner == self._owner]
+
+    async def spent(self, today: Today) -> Sequence[Spent]:
+        known = await super().spent(today)
+        # A database takes a while, in which others ask it, too.
+        await asyncio.sleep(0)
+        return known
 
 
 class FakeMembership:

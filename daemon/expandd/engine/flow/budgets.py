@@ -61,21 +61,23 @@ class Budgets:
         self._since_month = ""
         self._meanwhile: list[tuple[Path, float, int]] | None = None
         """What was counted while the job database was asked."""
+        self._loading = asyncio.Lock()
         jobs.tally.follow(self.count)
         self._used_up = asyncio.Event()
 
     async def load(self) -> None:
         """What was spent before. Nothing is paid until this is known."""
-        today = self._clock.today()
-        self._meanwhile = []
-        known = await self._store.spent(today)
-        meanwhile, self._meanwhile = self._meanwhile, None
-        self._spent, self._since_month = Counter(), today.month
-        for spent in known:
-            self._add(spent, today)
-        for inbox, at, images in meanwhile:
-            self.count(inbox, at, images)
-        self.look()
+        async with self._loading:
+            today = self._clock.today()
+            self._meanwhile = []
+            known = await self._store.spent(today)
+            meanwhile, self._meanwhile = self._meanwhile, None
+            self._spent, self._since_month = Counter(), today.month
+            for spent in known:
+                self._add(spent, today)
+            for inbox, at, images in meanwhile:
+                self.count(inbox, at, images)
+            self.look()
 
     async def keep_up(self) -> None:
         """Know again what was forgotten of a month that the clock has stepped back to."""

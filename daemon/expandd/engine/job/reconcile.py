@@ -46,7 +46,8 @@ class _Wait:
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
     `asked` counts the questions, whoever makes the job look again in between. `in_vain` once the API was asked
     after `unknown_wait` and showed no result. `behind` is when a job that was accepted earlier was last seen
-    unfinished (monotonic), and `queue` how long such a one had waited then, in seconds.
+    unfinished (monotonic), and `queue` how long such a one had waited then, in seconds. `sent_by` is when the call was
+    sent at the latest (monotonic); None while the host that was about to send it may still do so.
     """
 
     entry: Stamp
@@ -56,6 +57,7 @@ class _Wait:
     in_vain: bool = False
     behind: float = -math.inf
     queue: float = 0.0
+    sent_by: float | None = None
 
 
 class Reconciler:
@@ -116,15 +118,17 @@ class Reconciler:
         waited = self._waited(job)
         if job.held and waited >= RESULT_LIFE:
             return RESULT_LIFE
-        over = not job.held and waited >= self._patience()
+        enough = await self._enough(job, waited)
+        over = not job.held and waited >= enough
         if over and await self._nothing_is_ahead(job) and self._nothing_hints_at(job, waited):
             return await self._ask(job, last=True)
         due = self._next_question(job)
         if not (job.held or over):
-            due = min(due, self.settings.unknown_wait)
+            due = min(due, enough)
         if waited < due:
-            # The next poll may show what is still missing for the last question.
-            return max(min(due - waited, self.settings.poll_interval) if over else due - waited, LEAST)
+            # The next poll may show what is still missing for the last question, the next look that the sender is dead.
+            soonest = self.settings.poll_interval if over else LOOK
+            return max(min(due - waited, soonest), LEAST)
         return await self._ask(job)
 
     def made(self, job: Job) -> None:
@@ -138,13 +142,20 @@ class Reconciler:
         least = self.settings.unknown_wait
         return max(least, min(max(self._took, default=0.0), MOST_PATIENCE * least))
 
-    async def _sender_is_dead(self, job: Job) -> bool:
-        """Whether the host that was about to send the lost call can do so no more: one that froze may thaw."""
-        if not job.sender or await self._membership.is_dead(job.sender):
-            return True
-        if job.note != _MAY_BE_SENT:
+    async def _enough(self, job: Job, waited: float) -> float:
+        """Seconds of waiting after which nothing that was sent can still be unseen; all of a result's life at most.
+
+        A host that froze may thaw, send its call and die: the wait begins with the proof that it can send no more.
+        """
+        wait, patience = self._waits[job.id], self._patience()
+        if wait.sent_by is None and (not job.sender or await self._membership.is_dead(job.sender)):
+            # What a run that is over when it is first looked for has sent, it has sent before.
+            self._waits[job.id] = wait = replace(wait, sent_by=wait.since + waited)
+        if wait.sent_by is not None:
+            return min(wait.sent_by - wait.since + patience, RESULT_LIFE)
+        if waited >= patience and not job.held and job.note != _MAY_BE_SENT:
             await self._jobs.note(job, note=_MAY_BE_SENT)
-        return False
+        return RESULT_LIFE
 
     async def _nothing_is_ahead(self, job: Job) -> bool:
         """Whether every job that was accepted before this one was sent is finished, and has been for long enough.
@@ -164,7 +175,8 @@ class Reconciler:
     def _nothing_hints_at(self, job: Job, waited: float) -> bool:
         """Whether the notifications show nothing that could be this job's, or have not for as long as results live."""
         wait = self._waits[job.id]
-        over = max(wait.since + self.settings.unknown_wait, wait.behind)
+        sent_by = wait.since if wait.sent_by is None else wait.sent_by
+        over = max(sent_by + self.settings.unknown_wait, wait.behind)
         return waited >= RESULT_LIFE or self._error_matching.clears(job.image_id, over)
 
     async def _ask(self, job: Job, *, last: bool = False) -> Turn:
@@ -179,8 +191,6 @@ class Reconciler:
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known and not job.paid and waited < RESULT_LIFE:
-            if not await self._sender_is_dead(job):
-                return LOOK
             await self._jobs.move(job, JobState.UPLOADED, note=f"the API has shown that nothing was made; {job.note}")
             # One that fails alone lets others go first: its next call may be lost too.
             return OTHERS_FIRST if job.strikes else NOW
