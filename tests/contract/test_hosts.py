@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -190,6 +191,27 @@ async def test_a_job_whose_row_says_that_it_is_this_hosts_is_carried_also_where_
     running.cancel()
     await asyncio.wait({running})
     assert known == {"job-1"}
+
+
+async def test_a_task_that_others_have_removed_meanwhile_is_no_bug(hosts: HostChanges, url: str) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    queue, carried = TaskQueue(url, heartbeat=1.0), asyncio.Queue[str]()
+
+    async def carry(job_id: str) -> None:
+        hosts.execute("DELETE FROM procrastinate_jobs WHERE queueing_lock = ?", (job_id,))
+        carried.put_nowait(job_id)
+
+    async with queue.opened(), asyncio.timeout(20.0):
+        working = asyncio.create_task(queue.work(carry, at_once=1))
+        for job_id in ("job-1", "job-2"):
+            # The second is begun once the first is over.
+            await queue.offer([job_id])
+            assert await carried.get() == job_id
+        working.cancel()
+        await asyncio.wait({working})
+    gc.collect()
+    assert told == []
 
 
 async def test_the_token_pair_is_locked_for_all_hosts_and_a_dead_ones_lock_is_free(

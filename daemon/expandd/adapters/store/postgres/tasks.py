@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
-from procrastinate.jobs import Status
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 
 from expandd.domain.errors import DatabaseAway
 
@@ -40,6 +41,7 @@ class TaskQueue:
                 kwargs={"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3},
             )
         )
+        self._app.job_manager = _Manager(self._app.connector)
         self._carry: Callable[[str], Awaitable[None]] | None = None
         self._task = self._app.task(name="carry", queue=QUEUE)(self._carried)
 
@@ -85,6 +87,14 @@ class TaskQueue:
     async def _carried(self, job_id: str) -> None:
         if self._carry is not None:
             await self._carry(job_id)
+
+
+class _Manager(JobManager):
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """Say that a task is over. Others may have removed it, as one of a host that is not heard of."""
+        # Nobody waits for the answer; what stays is removed once its worker is not heard of.
+        with contextlib.suppress(ConnectorException):
+            await super().finish_job(job, status, delete_job)
 
 
 def make_tables(url: str) -> None:
