@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import os
@@ -270,6 +271,20 @@ async def test_payments_are_appended_and_only_their_outcome_changes(store: JobSt
 
     assert found == job
     assert job.payments == (Payment(START + 100.0, Outcome.NOT_MADE), Payment(START + 103.0, Outcome.TAKEN))
+
+
+async def test_a_stale_write_whose_caller_was_cancelled_is_nobodys_failure(store: JobStore) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    writing = asyncio.create_task(store.save(a_job(), JobState.UPLOADED))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait({writing})
+    # Its turn comes after that.
+    assert await store.get("job-1") is None
+    del writing
+    gc.collect()
+    assert told == []
 
 
 async def test_a_write_whose_asker_went_away_is_whole_or_absent(store: JobStore) -> None:

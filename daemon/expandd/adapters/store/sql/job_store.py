@@ -131,6 +131,8 @@ class SqlJobStore:
     async def _do(self, work: Callable[[Changes], T], *, reads: bool = False) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        # Where nobody waits any more its failure is nobody's: it changed nothing.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._requests.put(_Write(work, reads, loop, future))
         # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
         return await asyncio.shield(future)
