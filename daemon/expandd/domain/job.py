@@ -237,6 +237,11 @@ class Job:
     payments: Payments = ()
 
     @property
+    def host(self) -> str:
+        """The name of the host that carries it; "" where hosts do not share jobs, or none carries it now."""
+        return host_of(self.owner)
+
+    @property
     def work_dir(self) -> Path:
         return self.place.inbox / ".expandd" / self.id
 
@@ -326,6 +331,16 @@ class Job:
 
     def with_(self, **changes: Any) -> Job:
         return replace(self, **changes)
+
+
+def owner_name(host: str, run: str) -> str:
+    """The name under which a run of a host owns jobs."""
+    return f"{host}-{run}"
+
+
+def host_of(owner: str) -> str:
+    """The name of the host that owns jobs under this name."""
+    return owner.rpartition("-")[0]
 
 
 def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from expandd.domain.backoff import QUIET_HISTORY
-from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp
+from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp, host_of
 from expandd.domain.settings import ApiSettings
 from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, CircuitBreakers
@@ -34,8 +34,8 @@ MOST_PATIENCE = 8
 
 
 _MAY_BE_SENT = (
-    "The API shows nothing of this image, but the host that was about to pay for it is not heard of, and may "
-    "still do so. Start expandd there, or say that it is gone for good: `expandd cluster bury HOST`."
+    "The API shows nothing of this image, but host {host}, which was about to pay for it, is not heard of and may "
+    "still do so. Start expandd there, or say that it is gone for good: `expandd cluster bury {host}`."
 )
 
 
@@ -153,8 +153,9 @@ class Reconciler:
             self._waits[job.id] = wait = replace(wait, sent_by=wait.since + waited)
         if wait.sent_by is not None:
             return min(wait.sent_by - wait.since + patience, RESULT_LIFE)
-        if waited >= patience and not job.held and job.note != _MAY_BE_SENT:
-            await self._jobs.note(job, note=_MAY_BE_SENT)
+        note = _MAY_BE_SENT.format(host=host_of(job.sender) or job.sender)
+        if waited >= patience and not job.held and job.note != note:
+            await self._jobs.note(job, note=note)
         return RESULT_LIFE
 
     async def _nothing_is_ahead(self, job: Job) -> bool:

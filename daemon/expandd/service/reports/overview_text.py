@@ -100,7 +100,8 @@ def footlines(overview: Overview) -> Iterator[str]:
     for job in overview.in_progress:
         if not job.held:
             why = f": {printable(job.note)}" if job.note else ""
-            yield f"in progress    {job.state.value:<10} {printable(job.relative)}{why}"
+            host = f" on {job.host}" if job.host else ""
+            yield f"in progress    {job.state.value:<10} {printable(job.relative)}{host}{why}"
     for job in overview.failed:
         yield f"error      {printable(job.relative)}: {job.fault.message if job.fault else ''}"
     for job in overview.lost:

@@ -143,4 +143,5 @@ def _job_values(job: Job) -> dict[str, Any]:
         "inbox": printable(job.place.inbox),
         "file": printable(job.relative),
         "state": job.state.value,
+        "host": job.host or None,
     }

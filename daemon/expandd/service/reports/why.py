@@ -86,6 +86,8 @@ def _image_facts(job: Job) -> Iterator[str]:
 
 def _facts(job: Job) -> Iterator[str]:
     yield from _image_facts(job)
+    if job.host and not job.closed:
+        yield f"Host {printable(job.host)} carries it."
     if job.image_id:
         task = f", task id {printable(job.task_id)}" if job.task_id else ""
         yield f"At the API: image id {printable(job.image_id)}{task}."

@@ -19,6 +19,7 @@ from expandd.adapters.store.postgres.member_store import MemberJobStore
 from expandd.adapters.store.postgres.membership import HostMembership
 from expandd.adapters.store.postgres.tasks import TaskQueue
 from expandd.domain.errors import InstanceRunning
+from expandd.domain.job import owner_name
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Api, Clock
 from expandd.service.runtime.host import Host
@@ -41,9 +42,10 @@ async def joined(settings: Settings, clock: Clock, now: Callable[[], Settings]) 
     cluster = settings.cluster
     url = await asyncio.to_thread(address, settings)
     assert url is not None, "only a host of several joins"
+    name = cluster.name or socket.gethostname()
     host = HostFacts(
-        incarnation=f"{cluster.name or socket.gethostname()}-{secrets.token_hex(8)}",
-        name=cluster.name or socket.gethostname(),
+        incarnation=owner_name(name, secrets.token_hex(8)),
+        name=name,
         machine=await asyncio.to_thread(_machine, settings.state_dir),
         boot=await asyncio.to_thread(BOOT_ID.read_text, "ascii"),
         version=__version__,
