@@ -6,7 +6,19 @@ import ast
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("makespan", "line", "cost", "pickup", "idle", "backlog", "stalls", "job_store", "side_by_side", "spool")
+NAMES = (
+    "makespan",
+    "line",
+    "cost",
+    "pickup",
+    "idle",
+    "backlog",
+    "stalls",
+    "job_store",
+    "side_by_side",
+    "spool",
+    "cluster",
+)
 
 
 def main() -> None:

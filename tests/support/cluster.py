@@ -10,10 +10,14 @@ LEASE = 5.0
 """Seconds: the shortest that is allowed."""
 
 
-def hosts(root: Path, api_url: str, database: str, names: str, *, top: str = "", api: str = "") -> dict[str, House]:
+def hosts(
+    root: Path, api_url: str, database: str, names: str, *, top: str = "", api: str = "", poll: str = "100ms"
+) -> dict[str, House]:
     """A house for each of these names of one letter, which share the folders of `root`. `database` is a URL."""
     common = House(root, api_url)
     common.build(top=top, api=api)
+    text = common.config.read_text(encoding="utf-8").replace("poll_interval: 100ms", f"poll_interval: {poll}")
+    common.config.write_text(text, encoding="utf-8")
     url = root / "database-url"
     url.write_text(database, encoding="utf-8")
     url.chmod(0o600)
