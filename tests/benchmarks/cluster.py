@@ -108,6 +108,8 @@ def takeover(server: Server) -> float:
         time.sleep(2 * LEASE)
         place.drop(8)
         _until(lambda: carried_by_first() > 0)
+        # A call that it was about to send would be waited for until it starts again.
+        time.sleep(2.0)
         place.daemons[0].kill()
         began = time.monotonic()
         _until(lambda: carried_by_first() == 0)
