@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from expandd.domain.errors import AccountAway
+from expandd.domain.events import JobMoved
 from expandd.domain.job import JobState
-from tests.support.fake_api import Fate
+from expandd.domain.pauses import PauseReason
+from tests.support.fake_api import Fate, Refuse
 from tests.support.workshop import A_WHILE, Workshop
 
 S = JobState
@@ -70,6 +73,10 @@ async def test_a_result_that_comes_while_the_store_is_away_is_taken_afterwards(w
     assert workshop.names("outbox") == ["pic.png"]
 
 
+SUBMITTING = 3
+"""The write that says that the paid call is about to be sent."""
+
+
 @pytest.mark.parametrize("lies", [False, True])
 @pytest.mark.parametrize("write", range(1, 14))
 async def test_one_failed_write_wherever_it_is_neither_loses_nor_pays_twice(
@@ -85,6 +92,19 @@ async def test_one_failed_write_wherever_it_is_neither_loses_nor_pays_twice(
     assert workshop.names("outbox") == ["pic.png"]
     assert workshop.names("inbox") == []
     assert workshop.in_work() == []
+    if write <= SUBMITTING:
+        assert S.UNKNOWN not in {event.job.state for event in workshop.recorder.of(JobMoved)}, "nothing was sent"
+
+
+async def test_a_refusal_that_cannot_be_written_down_makes_no_lost_call_of_it(workshop: Workshop) -> None:
+    workshop.api.script("generate", Refuse(AccountAway(PauseReason.RATE_LIMITED, "slowly", 1.0)))
+    workshop.store.fails.add(SUBMITTING + 1)
+    workshop.start()
+    workshop.drop("pic.png")
+    await workshop.closed("pic.png")
+
+    assert S.UNKNOWN not in {event.job.state for event in workshop.recorder.of(JobMoved)}
+    assert len(workshop.api.paid) == 1
 
 
 async def test_a_job_that_somebody_else_has_taken_over_is_let_go_of(workshop: Workshop) -> None:

@@ -119,8 +119,8 @@ class Submitter:
         membership: Membership,
     ) -> None:
         self._membership = membership
-        self._unsent: set[str] = set()
-        """Jobs that may be written down as submitting, and that this run has sent nothing for."""
+        self._unsent: set[tuple[str, int]] = set()
+        """Jobs, and their epoch, that may be written down as submitting, and that nothing was made for."""
         self._jobs = jobs
         self._breakers = breakers
         self._api = api
@@ -225,9 +225,9 @@ class Submitter:
             submitted = await self._jobs.submit(job, limits)
         except DatabaseAway:
             # It may have been written down all the same. Nothing is sent.
-            self._unsent.add(job.id)
+            self._unsent.add((job.id, job.epoch))
             raise
-        self._unsent.discard(job.id)
+        self._unsent.discard((job.id, job.epoch))
         return submitted
 
     async def _wait_for(self, denied: Denied) -> Turn:
@@ -238,9 +238,8 @@ class Submitter:
 
     async def mark_unknown(self, job: Job) -> Turn:
         """An intent that nobody works on: the process died in or near the paid call."""
-        if job.id in self._unsent:
-            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
-            self._unsent.discard(job.id)
+        if (job.id, job.epoch) in self._unsent:
+            await self._step_back(job)
             return NOW
         if await self._records.says_more(job):
             return NOW
@@ -323,7 +322,7 @@ class Submitter:
             self._prove_membership()
         except Exception:
             # Whatever it was: nothing was sent.
-            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            await self._step_back(job)
             raise
         try:
             call = self._api.generate(job.image_id, job.asked)
@@ -334,18 +333,24 @@ class Submitter:
         except ImageIdRefused as error:
             return await self._upload_again(job, str(error))
         except (AccountAway, Later):
-            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            await self._step_back(job)
             raise
         except FileFault as error:
             other = self._refusals.judged(job, error)
             if other is None:
                 raise
-            await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+            await self._step_back(job)
             raise other from error
         self._breakers.spending.passed()
         self._refusals.accepted()
         await self._deduplicator.paid(await self._jobs.move(job, JobState.ACCEPTED, task_id=task_id, strikes=0))
         return NOW
+
+    async def _step_back(self, job: Job) -> None:
+        """Write down that nothing was made; where that cannot be written just now, it is known until it can."""
+        self._unsent.add((job.id, job.epoch))
+        await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
+        self._unsent.discard((job.id, job.epoch))
 
     def _prove_membership(self) -> None:
         """Raise Later while other hosts may take this one for dead: they would pay for its job."""

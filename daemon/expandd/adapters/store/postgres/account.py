@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -91,10 +92,7 @@ class SharedAccount:
 
     async def _turn(self, began: float | None) -> tuple[float, _PollTurn]:
         interval = self._interval()
-        try:
-            return await self._store.ask(lambda database: _take_turn(database, self._incarnation, began, interval))
-        except DatabaseAway as error:
-            raise Later(str(error)) from error
+        return await self._ask(lambda database: _take_turn(database, self._incarnation, began, interval))
 
     async def _poll(self, image_id: str) -> Sequence[Notification]:
         answer: Sequence[Notification] | None = None
@@ -103,18 +101,20 @@ class SharedAccount:
             return answer
         finally:
             told = None if answer is None or image_id else json.dumps([_written(item) for item in answer])
-            await self._store.ask(lambda database: _end_turn(database, self._incarnation, told))
+            # Where the others do not hear of it, they poll when this turn counts as over.
+            with contextlib.suppress(DatabaseAway):
+                await self._store.ask(lambda database: _end_turn(database, self._incarnation, told))
 
     async def _own(self, answer: str) -> Sequence[Notification]:
         """What of another host's answer may concern this one: results of its own jobs, and what names no image."""
         items = [_read(item) for item in parsed_json(answer)]
-        own = await self._store.ask(lambda database: database.own_images(self._incarnation))
+        own = await self._ask(lambda database: database.own_images(self._incarnation))
         named = ((item, item.image_id or item.task_id) for item in items)
         return [item for item, name in named if not name or item.image_id in own or item.task_id in own]
 
     async def _prove_account(self) -> None:
         """Raise AccountAway while another host has met what stops all."""
-        row = await self._store.ask(lambda database: _pause_of(database, self._incarnation))
+        row = await self._ask(lambda database: _pause_of(database, self._incarnation))
         if row is not None:
             reason, why, seconds = row
             raise AccountAway(PauseReason(reason), why, seconds)
@@ -126,8 +126,16 @@ class SharedAccount:
             if error.reason in OF_ALL:
                 seconds = PAUSE if error.retry_after is None else error.retry_after
                 why, reason = str(error), error.reason.value
-                await self._store.ask(lambda database: _pause(database, self._incarnation, reason, why, seconds))
+                with contextlib.suppress(DatabaseAway):
+                    await self._store.ask(lambda database: _pause(database, self._incarnation, reason, why, seconds))
             raise
+
+    async def _ask(self, work: Callable[[HostChanges], T]) -> T:
+        """What the hosts know of the account. Raises Later where the database cannot say: then nothing was sent."""
+        try:
+            return await self._store.ask(work)
+        except DatabaseAway as error:
+            raise Later(str(error)) from error
 
 
 def _take_turn(
@@ -145,9 +153,9 @@ def _take_turn(
     won = database.execute(
         "UPDATE shared "
         "SET poll_busy_until = epoch_now() + ?, poll_by = ?, poll_began = epoch_now(), poll_answer = NULL "
-        "WHERE poll_ended + ? <= epoch_now() AND (poll_busy_until <= epoch_now() OR poll_by NOT IN "
+        "WHERE poll_ended + ? <= epoch_now() AND (poll_busy_until <= epoch_now() OR poll_by = ? OR poll_by NOT IN "
         "(SELECT incarnation FROM hosts WHERE dead = 0))",
-        (LONGEST_POLL, incarnation, interval),
+        (LONGEST_POLL, incarnation, interval, incarnation),
     ).rowcount
     # Where another host polls now its answer may come at any time.
     return began, _PollTurn(mine=bool(won), wait=SHORTEST_WAIT)
