@@ -62,8 +62,11 @@ class Cluster:
     def files(self, part: str) -> list[str]:
         return names(self._root / "hot" / part)
 
-    def assert_all_done_once(self, images: int) -> None:
-        """Each image was paid for once and delivered once, and its original put away."""
+    def assert_all_done_once(self, images: int, *, late_polls: int = 0) -> None:
+        """Each image was paid for once and delivered once, and its original put away.
+
+        A host that freezes as it sends a poll sends it late, at most once.
+        """
         expected = [f"{number:02}.png" for number in range(images)]
         self.until(lambda: self.files("done") == expected)
         counts = self.server.counts()
@@ -71,7 +74,7 @@ class Cluster:
         assert self.files("inbox") == self.files("error") == []
         assert counts.generates_accepted == images
         assert set(counts.generates_by_source.values()) == {1}
-        assert counts.polls_too_close == 0
+        assert counts.polls_too_close <= late_polls
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_a_host_that_freezes_for_longer_than_its_lease_goes_on_as_a_new_member(c
     frozen.process.send_signal(signal.SIGCONT)
     frozen.wait_for("cluster.fenced")
     frozen.wait_for("expandd.started", times=2)
-    cluster.assert_all_done_once(8)
+    cluster.assert_all_done_once(8, late_polls=1)
     assert other.stop() == frozen.stop() == 0
 
 

@@ -143,7 +143,8 @@ def test_whatever_dies_or_freezes_each_image_is_paid_for_once_and_delivered_once
     assert names(hot / "inbox") == names(hot / "error") == []
     assert set(counts.generates_by_source.values()) == {1}
     assert len(counts.generates_by_source) == IMAGES
-    assert counts.polls_too_close == 0
+    # One that freezes as it sends a poll sends it late.
+    assert counts.polls_too_close <= storm.done["freezes"]
 
 
 def _said(hot: Path, server: Simulator, storm: Storm) -> str:

@@ -28,6 +28,9 @@ T = TypeVar("T")
 LONGEST_POLL = 60.0
 """Seconds that one poll may take before another host may begin one: its host may have died."""
 
+STALE = 1.0
+"""Seconds after which a turn that was won is asked for again: a host that froze meanwhile may be late."""
+
 SHORTEST_WAIT = 0.1
 """Seconds between two looks whether a poll may be made, or has been."""
 
@@ -71,8 +74,9 @@ class SharedAccount:
         """One poll of all hosts: the winner of the turn makes it, the others read what it was answered."""
         began: float | None = None
         while True:
+            asked_at = self._clock.monotonic()
             began, turn = await self._turn(began)
-            if turn.mine:
+            if turn.mine and self._clock.monotonic() - asked_at < STALE:
                 return await self._poll(image_id)
             if turn.answer is not None and not image_id:
                 return await self._own(turn.answer)
