@@ -89,6 +89,9 @@ def test_three_hosts_share_an_inbox_and_one_that_is_killed_costs_nothing(cluster
         cluster.drop(number)
     cluster.until(lambda: cluster.server.counts().generates_accepted >= 6)
     daemons["a"].kill()
+    cluster.until(lambda: "a" in cluster.taken_for_dead())
+    # What it was about to pay for is paid for by another only once it is proven that it is dead.
+    cluster.start("a")
     cluster.assert_all_done_once(18)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg
 import pytest
 
 from expandd.adapters.api.tokens import Pair
@@ -229,3 +230,33 @@ async def test_the_token_pair_is_locked_for_all_hosts_and_a_dead_ones_lock_is_fr
         async with asyncio.timeout(20.0):
             await waiting
     assert await second.load() == pair
+
+
+async def test_a_host_that_froze_as_it_queued_a_job_keeps_no_other_from_its_lease(
+    hosts: HostChanges, url: str, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    host = facts("a", lease=1.0)
+    assert hosts.register(host)
+    hosts.add(a_job())
+    with psycopg.connect(url) as frozen:
+        frozen.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock) VALUES ('jobs', 'carry', 'job-1')"
+        )
+        membership = HostMembership(
+            host,
+            store=store_of("a-1"),
+            queue=TaskQueue(url, heartbeat=1.0),
+            clock=SystemClock(),
+            at_once=2,
+            inboxes=lambda: INBOXES,
+        )
+        running = asyncio.create_task(membership.run(_carry_nothing, lambda _: True, lambda: None))
+        done, _ = await asyncio.wait({running}, timeout=2.5)
+        assert not done
+        assert membership.may_send()
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def _carry_nothing(job: Job) -> None:
+    del job

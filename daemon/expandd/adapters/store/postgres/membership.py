@@ -65,6 +65,8 @@ class HostMembership:
         self._strays: frozenset[str] = frozenset()
         """Jobs that were this host's at the last renewal, and that it did not know."""
         self._carrying: set[asyncio.Task[None]] = set()
+        self._upkeep: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._upkeep.set_result(None)
         self._offered = 0
 
     @property
@@ -134,12 +136,17 @@ class HostMembership:
                 for job_id in strays & self._strays:
                     # Its row was written, but the answer was lost.
                     self._begin(self._carry_own(job_id, carry))
-                # What fails here is found again at the next renewal.
-                with contextlib.suppress(DatabaseAway):
-                    await self._queue.offer(seen.unclaimed)
-                    if judges:
-                        await self._queue.remove_stalled()
+                if self._upkeep.done():
+                    self._upkeep = self._begin(self._keep_up_queue(seen, judges=judges))
             await self._clock.sleep(self._pace)
+
+    async def _keep_up_queue(self, seen: Seen, *, judges: bool) -> None:
+        """Queue what waits in no queue. It may have to wait for a host that froze: the lease must not."""
+        # What fails here is found again at the next renewal.
+        with contextlib.suppress(DatabaseAway):
+            await self._queue.offer(seen.unclaimed)
+            if judges:
+                await self._queue.remove_stalled()
 
     async def _renew(self, *, judges: bool) -> Seen:
         def work(database: HostChanges) -> Seen:

@@ -20,6 +20,16 @@ POLL = 5.0
 
 CONNECTIONS = 4
 
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8000,
+    # A host that freezes within a transaction must not keep others from theirs, and one that waits for it gives up.
+    "options": "-c statement_timeout=8s -c lock_timeout=3s -c idle_in_transaction_session_timeout=5s",
+}
+
 
 class TaskQueue:
     """One host's end of it. Open while `opened`. All raise DatabaseAway.
@@ -38,7 +48,7 @@ class TaskQueue:
                 min_size=1,
                 max_size=CONNECTIONS,
                 timeout=heartbeat * 2,
-                kwargs={"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3},
+                kwargs=_CONNECTION,
             )
         )
         self._app.job_manager = _Manager(self._app.connector)
