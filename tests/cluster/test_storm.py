@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,10 @@ WITHIN = 60.0 + 20.0 * IMAGES
 
 @pytest.fixture
 def server() -> Iterator[Simulator]:
-    with Simulator(Switches(poll_limit=0.1, generate_min=0.3, generate_max=2.0, pro=True, seed=SEED)) as running:
+    switches = Switches(
+        poll_limit=0.1, generate_min=0.3, generate_max=2.0, pro=True, seed=SEED, credits=Decimal(10 * IMAGES)
+    )
+    with Simulator(switches) as running:
         for kind in (FaultKind.RESET, FaultKind.BAD_GATEWAY):
             for endpoint in Endpoint:
                 running.set_fault(Fault(endpoint, kind, times=None, probability=0.03))

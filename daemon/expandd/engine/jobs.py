@@ -170,6 +170,7 @@ class Jobs:
     def leave(self, job: Job) -> None:
         """Go on no more with a job that another host may carry now."""
         self._let_go(job)
+        self._locks.pop(job.id, None)
 
     async def result_seen(self, job_id: str) -> None:
         """Return when the API works on this job no more, or a person is asked about it, or it is another host's."""

@@ -138,9 +138,14 @@ def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) 
         click.echo("Nothing was ordered.")
         return ExitCode.FINE
     write_commands(settings, commands)
-    when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
-    click.echo(f"{said} This is carried out {when}.")
+    click.echo(f"{said} This is carried out {_when(settings)}.")
     return ExitCode.FINE
+
+
+def _when(settings: Settings) -> str:
+    if settings.cluster.joined:
+        return "within seconds, by whichever host it concerns"
+    return "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
 
 
 def confirmed(question: str) -> bool:

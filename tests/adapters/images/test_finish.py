@@ -276,7 +276,7 @@ async def test_heic_comes_back_as_jpeg(bench: Bench) -> None:
     plan, image = await bench.result(HEIC.read_bytes(), ImageFormat.HEIC, (160, 240))
 
     assert plan.format is ImageFormat.JPEG
-    red, green, blue = image.getpixel((150 + AROUND.left, 12 + AROUND.top))  # type: ignore[misc]
+    red, green, blue = image.getpixel((150 + AROUND.left, 12 + AROUND.top))  # type: ignore[misc]  # a pixel of an RGB image is three numbers
     assert (red > 200, green < 40, blue < 40) == (True, True, True)
     assert image.getexif()[271] == "A camera"
     assert image.getexif().get(274, 1) == 1

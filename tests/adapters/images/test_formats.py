@@ -95,7 +95,7 @@ class TestTiff:
         first = struct.unpack_from(order + ("Q" if big else "I"), whole, 8 if big else 4)[0]
         circle = tiff(PAGE, PAGE, order=order, big=big, following=(0, first))
         assert structure_of(circle) == Structure(ImageFormat.TIFF, Size(96, 80), several=True)
-        assert not structure_of(tiff(PAGE, order=order, big=big, following=(first,))).several  # type: ignore[union-attr]
+        assert not structure_of(tiff(PAGE, order=order, big=big, following=(first,))).several  # type: ignore[union-attr]  # a TIFF has a structure
 
     def test_a_small_preview_or_a_mask_that_follows_is_no_page(self) -> None:
         for kind in (1, 4):

@@ -114,6 +114,8 @@ class AllSlots:
         self.generating = Slots(0, wake)
         self.downloads = Slots(0, wake)
         self.deliveries = Slots(0, wake)
+        kinds = (self.claims, self.ahead, self.generating, self.downloads, self.deliveries)
+        self._kinds = tuple(dict.fromkeys(kinds))
         self.resize(settings)
 
     def resize(self, settings: Settings) -> None:
@@ -145,7 +147,6 @@ class AllSlots:
         """Let another go on at once where this job has: one is uploaded in its place, or paid for in its place."""
         if job.state is JobState.SUBMITTING:
             self.ahead.give(job.id)
-            self.claims.give(job.id)
             self._changed.set()
         elif job.state in {JobState.RENDERED, JobState.DOWNLOADED}:
             needed = self.downloads if job.state is JobState.RENDERED else self.deliveries
@@ -154,7 +155,7 @@ class AllSlots:
 
     def give(self, job_id: str, *, but: Slots | None = None) -> None:
         """The job needs no slot for now, or only that one."""
-        for slots in (self.claims, self.ahead, self.generating, self.downloads, self.deliveries):
+        for slots in self._kinds:
             if slots is not but:
                 slots.give(job_id)
         self.freed()
@@ -162,7 +163,8 @@ class AllSlots:
     def freed(self) -> None:
         """Tell those that wait."""
         self.ahead.offer()
-        self.claims.offer()
+        if self.claims is not self.ahead:
+            self.claims.offer()
         if not self._backed_up:
             self.generating.offer()
         self._changed.set()
@@ -170,10 +172,8 @@ class AllSlots:
     def of(self, job: Job) -> Slots | None:
         """The kind of slot that a job needs, if any."""
         state = job.state
-        if state is JobState.CLAIMED and not job.epoch:
-            return self.claims
         if state in AHEAD:
-            return self.ahead
+            return self.claims if job.state is JobState.CLAIMED and not job.epoch else self.ahead
         if state in GENERATING:
             return self.generating
         if state in DELIVERING:
@@ -212,7 +212,7 @@ class SlotKeeping:
             return True
         match job.state:
             case JobState.CLAIMED:
-                needed = slots.claims if not job.epoch else slots.ahead
+                needed = slots.ahead if job.epoch else slots.claims
                 return not self._too_many_failing(job, needed) and needed.take(job.id)
             case JobState.UPLOADED:
                 granted = not self._too_many_failing(job, slots.generating) and slots.may_generate(job.id)

@@ -79,14 +79,13 @@ class Deduplicator:
 
     def waits(self, job: Job) -> bool:
         """Whether another job is ahead with the same bytes and offsets: its outcome decides about this one."""
-        digest = job.source.sha256
-        if job.place.duplicates is Duplicates.EXPAND or not digest or self._commands.again(digest):
+        if not job.source.sha256 or not self.looks_for_duplicates(job):
             return False
-        same = self._jobs.of_bytes(digest)
+        same = self._jobs.of_bytes(job.source.sha256)
         return any(other.offsets == job.offsets and self._is_ahead(other, job) for other in same)
 
-    def waits_for_others(self, job: Job) -> bool:
-        """Whether a job with the same bytes and offsets that another host pays for decides about this one."""
+    def looks_for_duplicates(self, job: Job) -> bool:
+        """Whether another job with the same bytes and offsets, of any host, decides about this one."""
         again = self._commands.again(job.source.sha256)
         return job.place.duplicates is not Duplicates.EXPAND and again is None
 

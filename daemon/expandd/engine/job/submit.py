@@ -219,7 +219,7 @@ class Submitter:
         limits = Limits(
             caps=(*self._budgets.caps(job), *self._account.caps(self._membership.hindsight)),
             in_flight=self._budgets.settings.cluster.in_flight,
-            unique=self._deduplicator.waits_for_others(job),
+            unique=self._deduplicator.looks_for_duplicates(job),
         )
         try:
             submitted = await self._jobs.submit(job, limits)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from expandd.adapters.bulkheads import Bulkheads, Together, shared_threads
 from expandd.adapters.clock import SystemClock, SystemRandomness
-from expandd.adapters.credentials import find_credentials
+from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.inbox_locks import InboxLocks
@@ -157,10 +157,7 @@ async def built(
     async with AsyncExitStack() as stack:
         spool = prepare_state(settings.state_dir, settings.cluster.spool)
         stack.enter_context(locked(settings.state_dir / "lock", f"The state directory {settings.state_dir}"))
-        if not settings.cluster.joined:
-            stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
-        naming = asyncio.create_task(asyncio.to_thread(name_of_account, settings.api.base_url, given.email))
-        stack.callback(naming.cancel)
+        sharing = _account(stack, settings, given)
         folder_access = folder_access or FolderAccess(shared=settings.cluster.joined)
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
@@ -178,31 +175,16 @@ async def built(
         disk.roots = folder_access.roots
         stack.callback(watcher.close)
         host = await stack.enter_async_context(opened_host(settings, clock, lambda: engine.settings))
-        shared = "" if settings.cluster.joined else stack.enter_context(account_told(await naming))
-        if shared:
+        if shared := await sharing():
             announce(AccountShared(shared))
-        api = await stack.enter_async_context(
-            MagicExpand(
-                settings.api,
-                credentials=credentials,
-                state_dir=settings.state_dir,
-                clock=clock,
-                open_file=folder_access.roots.open_file,
-                run=bulkheads.run,
-                pairs=host.pairs,
-            )
-        )
+        client = partial(MagicExpand, open_file=folder_access.roots.open_file, run=bulkheads.run, pairs=host.pairs)
+        api = client(settings.api, credentials=credentials, state_dir=settings.state_dir, clock=clock)
+        await stack.enter_async_context(api)
         ports = Ports(
             api=host.shared(api),
             randomness=SystemRandomness(),
             clock=clock,
-            folders=LocalFolders(
-                disk,
-                folder_access.mount_guard,
-                folder_access.locks,
-                bulkheads.run,
-                Together(bulkheads.run, bulkheads.mount_of).run,
-            ),
+            folders=_folders(disk, folder_access),
             images=images,
             store=host.store,
             membership=host.membership,
@@ -215,6 +197,31 @@ async def built(
         preparing = asyncio.create_task(_prepare(engine, api))
         stack.callback(preparing.cancel)
         yield engine
+
+
+def _account(stack: AsyncExitStack, settings: Settings, given: Credentials) -> Callable[[], Awaitable[str]]:
+    """Keep other daemons of this machine from the account's token pair; who works with the same account, or ""."""
+    if settings.cluster.joined:
+        # Its hosts share it, and their polls, on purpose.
+        return _nobody
+    stack.enter_context(account_locked(settings.api.base_url, given.refresh_token))
+    naming = asyncio.create_task(asyncio.to_thread(name_of_account, settings.api.base_url, given.email))
+    stack.callback(naming.cancel)
+
+    async def told() -> str:
+        return stack.enter_context(account_told(await naming))
+
+    return told
+
+
+async def _nobody() -> str:
+    return ""
+
+
+def _folders(disk: Disk, access: FolderAccess) -> LocalFolders:
+    bulkheads = access.bulkheads
+    together = Together(bulkheads.run, bulkheads.mount_of)
+    return LocalFolders(disk, access.mount_guard, access.locks, bulkheads.run, together.run)
 
 
 async def _prepare(engine: Engine, api: MagicExpand) -> None:

@@ -93,7 +93,7 @@ class PostgresConnection:
         settings = {name: f"{part * patience * 1000:.0f}ms" for name, part in timeouts.items()} if patience else {}
         if for_reading:
             settings["default_transaction_read_only"] = "on"
-        if self._connection.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:  # type: ignore[index]
+        if self._connection.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:  # type: ignore[index]  # SHOW has a row
             settings["synchronous_commit"] = "on"
         if settings:
             calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))

@@ -18,6 +18,8 @@ from expandd.domain.job import Job
 
 _LIVING = "(SELECT incarnation FROM hosts WHERE dead = 0)"
 
+_FENCED = "Other hosts have heard nothing of this one for longer than its lease."
+
 _OWNERLESS = f"closed = 0 AND owner NOT IN {_LIVING}"
 """Open jobs that no living host carries."""
 
@@ -97,7 +99,7 @@ class HostChanges(Changes):
             (host.workers, host.incarnation),
         ).fetchone()
         if row is None:
-            raise HostFenced("Other hosts have heard nothing of this one for longer than its lease.")
+            raise HostFenced(_FENCED)
         if judges:
             self._connection.execute("UPDATE hosts SET dead = 1 WHERE dead = 0 AND lease_until < epoch_now()")
             self._connection.execute(
@@ -124,7 +126,7 @@ class HostChanges(Changes):
         """Raise HostFenced where others have taken this host for dead."""
         row = self._connection.execute("SELECT dead FROM hosts WHERE incarnation = ?", (incarnation,)).fetchone()
         if row is None or row[0]:
-            raise HostFenced("Other hosts have heard nothing of this one for longer than its lease.")
+            raise HostFenced(_FENCED)
 
     def hosts(self) -> Sequence[HostLine]:
         """All that are members, or were and are remembered, the youngest last."""
