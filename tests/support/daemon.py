@@ -140,9 +140,13 @@ class Daemon:
         return self.process.wait(timeout=PATIENCE)
 
     def end(self) -> None:
+        """Have it ended, and all of its lines read."""
         if self.process.poll() is None:
             self.kill()
         self._reader.join(timeout=PATIENCE)
+        while not self._new.empty():
+            if line := self._new.get():
+                self.lines.append(line)
         assert self.process.stderr is not None
         self.process.stderr.close()
 

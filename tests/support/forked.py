@@ -1,9 +1,10 @@
 """Owns processes of the real program that cost their work and not a start: forked from one that has loaded all of it.
 
 Each is a process of its own with its own arguments, environment, directory, standard streams, signals and end, as if
-it had been started; only the interpreter and the modules are there already. Their decoders are forked too, from a
-process that has loaded what decodes: what the daemon starts is a script that stands for its decoder, ends as that
-ends, and has it killed when it is killed itself. Run as a program this is what they are forked from.
+it had been started; only the interpreter and the modules are there already. Their decoders, and what starts these, are
+forked too, from a process that has loaded what decodes: what the daemon starts is a script that stands for the other
+process, ends as that ends, and has it killed when it is killed itself. Run as a program this is what they are forked
+from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,19 +42,19 @@ HEEDED_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC")
 
 
 STAND_IN = """#!{python} -IS
-import _socket, posix
-decoder = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-decoder.connect({address!r})
+import _socket, posix, sys
+stood_for = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+stood_for.connect({address!r})
 streams = b"".join(number.to_bytes(4, {order!r}) for number in range(3))
-decoder.sendmsg([b"begin"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+stood_for.sendmsg([sys.argv[-1].encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 for number in range(3):
     posix.close(number)
-code = int(decoder.recv(16) or b"1")
+code = int(stood_for.recv(16) or b"1")
 if code < 0:
     posix.kill(posix.getpid(), -code)
 posix._exit(code)
 """
-"""What a forked daemon starts as its decoder: it hands over its standard streams, and waits for the exit code."""
+"""What a forked daemon starts in place of Python: it hands over its module and its streams, and waits for the end."""
 
 LOADED_LATER = ("httpcore", "anyio._backends._asyncio", "tests.support.images")
 """What the program, or a test in its place, loads while it works."""
@@ -296,37 +297,37 @@ def _take(streams: Sequence[int]) -> None:
 
 
 def decoders(asked: str) -> None:
-    """Fork a decoder for each connection, until standard input ends."""
-    process = importlib.import_module("expandd.adapters.images.process")
-    process.load()
+    """Fork a decoder, or what starts decoders, for each connection, until standard input ends."""
+    importlib.import_module("expandd.adapters.images.process").load()
+    importlib.import_module("expandd.adapters.process_starter")
     gc.freeze()
     with socket.socket(fileno=int(asked)) as listener:
         while 0 not in select.select([0, listener.fileno()], [], [])[0]:
             connection, _ = listener.accept()
             with connection:
                 if os.fork() == 0:
-                    _decoder(connection, process.main)
+                    _stood_for(connection)
                     os._exit(0)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
 
 
-def _decoder(connection: socket.socket, run: Callable[[], None]) -> None:
-    _, streams, _, _ = socket.recv_fds(connection, 16, 3)
-    decoder = os.fork()
-    if decoder == 0:
+def _stood_for(connection: socket.socket) -> None:
+    module, streams, _, _ = socket.recv_fds(connection, MOST, 3)
+    process = os.fork()
+    if process == 0:
         connection.close()
         _take(streams)
         os.setpgid(0, 0)
-        run()
+        sys.modules[module.decode()].main()
         return
     for descriptor in streams:
         os.close(descriptor)
-    over = os.pidfd_open(decoder)
+    over = os.pidfd_open(process)
     if over not in select.select([connection.fileno(), over], [], [])[0]:
-        os.kill(decoder, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(decoder, 0)[1])
+        os.kill(process, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     with contextlib.suppress(ConnectionError):
         connection.send(str(code).encode())
 

@@ -113,9 +113,6 @@ class PassThrough:
         del handle
         os.truncate(self._real(path), length)
 
-    def flush(self, path: str, handle: int) -> None:
-        del path, handle
-
     def fsync(self, path: str, data_only: int, handle: int) -> None:
         del path, data_only
         os.fsync(handle)
@@ -123,6 +120,13 @@ class PassThrough:
     def release(self, path: str, handle: int) -> None:
         del path
         os.close(handle)
+
+
+class FlushingPassThrough(PassThrough):
+    """Has each close of a file wait for it, by a call of which the kernel takes nothing back, as some drivers do."""
+
+    def flush(self, path: str, handle: int) -> None:
+        del path, handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +162,14 @@ def _state(task: Path) -> str:
 
 
 @contextmanager
-def hanging_share(at: Path, behind: Path) -> Iterator[Share]:
+def hanging_share(at: Path, behind: Path, *, kind: type[PassThrough] = PassThrough) -> Iterator[Share]:
     """A share at the directory `at` that shows what lies `behind`; gone again at the end."""
     connections = behind.with_name(f"{behind.name}.connections")
     connections.mkdir()
     subprocess.run(["mount", "-t", "fusectl", "none", str(connections)], check=True)
-    process = subprocess.Popen([sys.executable, "-m", "tests.support.hanging_share", str(behind), str(at)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.hanging_share", kind.__name__, str(behind), str(at)]
+    )
     try:
         deadline = time.monotonic() + PATIENCE
         while not at.is_mount():
@@ -179,11 +185,11 @@ def hanging_share(at: Path, behind: Path) -> Iterator[Share]:
         subprocess.run(["umount", "--lazy", str(connections)], check=False)
 
 
-def main(behind: str, at: str) -> None:
+def main(kind: str, behind: str, at: str) -> None:
     from fuse import FUSE  # type: ignore[import-untyped]  # noqa: PLC0415 - it needs a library that not every machine has
 
     FUSE(
-        PassThrough(behind),
+        {one.__name__: one for one in (PassThrough, FlushingPassThrough)}[kind](behind),
         at,
         foreground=True,
         nothreads=False,

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of
-from expandd.adapters.bulkheads import starting_threads
+from expandd.adapters.processes import Command, Process, Start, open_pipe, start_here
 from expandd.domain.events import Facts, HookFailed
 from expandd.domain.naming import printable
 from expandd.domain.settings import Hook
@@ -33,7 +33,9 @@ LINGERING = 0.2
 """Seconds for which the output of a command that has ended is read, when something that it left behind holds it."""
 
 
-async def run_command(hook: Hook, facts: Facts, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+async def run_command(
+    hook: Hook, facts: Facts, environ: Mapping[str, str] = os.environ, start: Start = start_here
+) -> tuple[str, ...]:
     """Run it to its end; returns the first lines of what it wrote.
 
     The facts are in its environment and, as one line of JSON, on its standard input. Raises HookFailed when it cannot
@@ -41,7 +43,7 @@ async def run_command(hook: Hook, facts: Facts, environ: Mapping[str, str] = os.
     killed.
     """
     try:
-        code, output = await _run(hook, facts, _environment(environ, facts))
+        code, output = await _run(hook, facts, _environment(environ, facts), start)
     except OSError as error:
         raise HookFailed(f"{_named(hook)} cannot be started: {os.strerror(error.errno or 0)}.") from error
     if code:
@@ -50,13 +52,23 @@ async def run_command(hook: Hook, facts: Facts, environ: Mapping[str, str] = os.
     return output
 
 
-async def _run(hook: Hook, facts: Facts, environ: Mapping[str, str]) -> tuple[int, tuple[str, ...]]:
+async def _run(hook: Hook, facts: Facts, environ: Mapping[str, str], start: Start) -> tuple[int, tuple[str, ...]]:
     """Its exit code, or the signal that ended it as a negative number, and its first lines."""
     with _standard_input(facts.json) as stdin:
         async with _output() as (said, stdout):
             with stdout:
-                process = await _started(hook, environ, stdin, stdout)
+                output = stdout.fileno()
+                command = Command(argv=hook.command, env=environ, stdin=stdin.fileno(), stdout=output, stderr=output)
+                process = await _begun(start(command), hook.timeout)
             return await _ended(process, hook.timeout, said), await said.lines()
+
+
+async def _begun(starting: Awaitable[Process], seconds: float) -> Process:
+    try:
+        async with asyncio.timeout(seconds):
+            return await starting
+    except TimeoutError as error:
+        raise HookFailed(f"It had not begun after {seconds:g} s: its disk does not answer.") from error
 
 
 def _named(hook: Hook) -> str:
@@ -101,35 +113,13 @@ async def _output() -> AsyncIterator[tuple[_Said, IO[bytes]]]:
 
     A pipe of our own: asyncio's would wait for whatever a command leaves running in the background.
     """
-    ours, theirs = os.pipe2(os.O_CLOEXEC)
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader),
-        os.fdopen(ours, "rb", buffering=0),
-    )
+    reader, transport, stdout = await open_pipe()
     said = _Said(reader)
     try:
-        yield said, os.fdopen(theirs, "wb", buffering=0)
+        yield said, stdout
     finally:
         said.close()
         transport.close()
-
-
-async def _started(
-    hook: Hook, environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[bytes]
-) -> asyncio.subprocess.Process:
-    # On Python 3.11 each process is waited for in a thread.
-    with starting_threads():
-        return await asyncio.create_subprocess_exec(
-            *hook.command,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stdout,
-            env=environ,
-            cwd="/",
-            # Its own group: it is killed with all that it started, and Ctrl-C on a terminal goes to the daemon alone.
-            process_group=0,
-        )
 
 
 def _environment(environ: Mapping[str, str], facts: Facts) -> dict[str, str]:
@@ -137,7 +127,7 @@ def _environment(environ: Mapping[str, str], facts: Facts) -> dict[str, str]:
     return {**kept, **dict(facts.environ)}
 
 
-async def _ended(process: asyncio.subprocess.Process, seconds: float, said: _Said) -> int:
+async def _ended(process: Process, seconds: float, said: _Said) -> int:
     try:
         async with asyncio.timeout(seconds):
             return await process.wait()
@@ -150,7 +140,7 @@ async def _ended(process: asyncio.subprocess.Process, seconds: float, said: _Sai
         raise
 
 
-async def _killed(process: asyncio.subprocess.Process) -> None:
+async def _killed(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import signal
@@ -13,9 +14,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from expandd.adapters.bulkheads import starting_threads
 from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
 from expandd.adapters.images.shares import PATIENCE
+from expandd.adapters.processes import Command, Process, Start, open_pipe, start_here
 from expandd.domain.errors import DecoderAway, Later, ReaderDied
 
 # The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
@@ -47,18 +48,17 @@ class OutOfTime(Exception):
 class Child:
     """A running child. It takes one request at a time."""
 
-    def __init__(self, process: asyncio.subprocess.Process, requests: socket.socket) -> None:
-        assert process.stdout is not None
+    def __init__(self, process: Process, requests: socket.socket, answers: asyncio.StreamReader) -> None:
         self._process = process
         self._requests = requests
-        self._answers = process.stdout
+        self._answers = answers
         self._rest: asyncio.TimerHandle | None = None
         self.ready = Ready(())
 
     @classmethod
-    async def start(cls, program: Sequence[str], python: str = sys.executable) -> Self:
+    async def start(cls, program: Sequence[str], python: str = sys.executable, start: Start = start_here) -> Self:
         """A new child, ready: `python` with `program` as its arguments. Raises DecoderAway when none can be had."""
-        child = await cls._started(program, python)
+        child = await cls._started(program, python, start)
         try:
             await child.be_ready()
         except (TimeoutError, ValueError, KeyError, TypeError) as error:
@@ -70,23 +70,24 @@ class Child:
         return child
 
     @classmethod
-    async def _started(cls, program: Sequence[str], python: str) -> Self:
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise DecoderAway(f"No process can be started to decode images: {error.strerror}.") from error
-        with theirs:
+    async def _started(cls, program: Sequence[str], python: str, start: Start) -> Self:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             try:
-                process = await _process(program, python, theirs)
+                requests, input_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                ours.enter_context(requests)
+                theirs.enter_context(input_end)
+                answers, reading, output_end = await open_pipe(MOST_ANSWER)
+                ours.callback(reading.close)
+                theirs.enter_context(output_end)
+                # No site, no user site, no current directory: a few ms, and nothing comes in by them.
+                argv = (python, "-S", "-s", "-P", *program)
+                files = input_end.fileno(), output_end.fileno()
+                process = await start(Command(argv=argv, env=_environment(), stdin=files[0], stdout=files[1]))
             except OSError as error:
-                ours.close()
-                raise DecoderAway(
-                    f"The program that decodes images ({python}) cannot be started: {error.strerror}."
-                ) from error
-            except BaseException:
-                ours.close()
-                raise
-        return cls(process, ours)
+                what = f"The program that decodes images ({python}) cannot be started"
+                raise DecoderAway(f"{what}: {error.strerror}.") from error
+            ours.pop_all()
+        return cls(process, requests, answers)
 
     async def be_ready(self) -> None:
         """Wait for the first line of the child. Raises TimeoutError, ValueError, KeyError or TypeError."""
@@ -185,23 +186,6 @@ def _death(code: int) -> ChildDied | OutOfTime:
     if -code == signal.SIGXCPU:
         return OutOfTime("it used up its time")
     return ChildDied(f"it died of {signal.Signals(-code).name}", by_file=-code in _BY_FILE)
-
-
-async def _process(program: Sequence[str], python: str, requests: socket.socket) -> asyncio.subprocess.Process:
-    # On Python 3.11 each process is waited for in a thread.
-    with starting_threads():
-        return await asyncio.create_subprocess_exec(
-            python,
-            # No site, no user site, no current directory: a few ms, and nothing comes in by them.
-            *("-S", "-s", "-P"),
-            *program,
-            stdin=requests.fileno(),
-            stdout=asyncio.subprocess.PIPE,
-            limit=MOST_ANSWER,
-            env=_environment(),
-            # Its own group: Ctrl-C on a terminal goes to the daemon alone.
-            process_group=0,
-        )
 
 
 def _environment() -> dict[str, str]:

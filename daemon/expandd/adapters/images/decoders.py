@@ -25,6 +25,7 @@ from expandd.adapters.images.limits import LARGE
 from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
 from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Ready, Request, Task, Thumbnail
 from expandd.adapters.images.shares import SPARE, Share
+from expandd.adapters.processes import Start, start_here
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, Prepared, Unfinished, Unfit, Whole
@@ -62,7 +63,7 @@ class PillowImages:
     `idle` and `timeout` are in seconds: after how long an unused child is ended, and one that gives no answer
     is killed. Results of more than `most_pixels` are not decoded. `program` is what `python` runs in a child.
     `open_file` opens what is to be looked into, in a thread of `run`: a child is given the open file. `mount_of` names
-    the mount that a file is on.
+    the mount that a file is on, and `start` starts a child.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class PillowImages:
         open_file: OpenFile = open_plainly,
         run: Run = in_thread,
         mount_of: Callable[[Path], str] = one_mount,
+        start: Start = start_here,
     ) -> None:
         self._mount_of = mount_of
         self._shares: defaultdict[str, Share] = defaultdict(lambda: Share(max(1, processes - SPARE)))
@@ -89,6 +91,7 @@ class PillowImages:
         self._most_pixels = most_pixels
         self._program = tuple(program)
         self._python = python
+        self._start = start
         self._open_file = open_file
         self._run = run
         self._resting: list[Child] = []
@@ -127,7 +130,7 @@ class PillowImages:
     async def prove(self) -> Ready:
         """Start a child, and say what it can decode behind which walls. Raises DecoderAway."""
         async with self._places:
-            child = await Child.start(self._program, self._python)
+            child = await Child.start(self._program, self._python, self._start)
             self._let_rest(child)
             return child.ready
 
@@ -235,7 +238,7 @@ class PillowImages:
         async with self._places:
             # The caller for an image tries again, and is told why it cannot be.
             with contextlib.suppress(DecoderAway):
-                self._let_rest(await Child.start(self._program, self._python))
+                self._let_rest(await Child.start(self._program, self._python, self._start))
 
     async def _ask(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
         answer: Answer = Large(request.pixels)
@@ -282,7 +285,7 @@ class PillowImages:
     async def _ask_child(
         self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]], child: Child | None = None
     ) -> Answer:
-        child = child or await Child.start(self._program, self._python)
+        child = child or await Child.start(self._program, self._python, self._start)
         try:
             seconds = min(self._timeout + 2 * (request.pixels // _PIXELS_A_SECOND), _WALL * request.cpu)
             answer = await child.ask(request, [file.fileno() for file in files], seconds)

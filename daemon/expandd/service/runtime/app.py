@@ -26,6 +26,7 @@ from expandd.adapters.files.spool import FileSpool
 from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.locks import account_locked, account_told, locked, name_of_account
+from expandd.adapters.processes import ProcessStarter
 from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
@@ -144,6 +145,7 @@ async def built(
     *,
     folder_access: FolderAccess | None = None,
     disk: Disk | None = None,
+    processes: ProcessStarter | None = None,
     around: Callable[[Ports], Ports] = lambda ports: ports,
 ) -> AsyncIterator[Engine]:
     """The engine on real adapters, its folders locked. Everything is closed again at the end.
@@ -161,11 +163,20 @@ async def built(
         folder_access = folder_access or FolderAccess(shared=settings.cluster.joined)
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
+        if processes is None:
+            processes = await stack.enter_async_context(ProcessStarter())
         images = await stack.enter_async_context(
-            PillowImages(open_file=folder_access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of)
+            PillowImages(
+                open_file=folder_access.roots.open_file,
+                run=bulkheads.run,
+                mount_of=bulkheads.mount_of,
+                start=processes.start,
+            )
         )
         images.expect()
+        # Its first process is started here and now; all others by one that holds no file of a folder.
         await asyncio.sleep(0)
+        await processes.begin()
         # The decoder loads its libraries while these are loaded here.
         from expandd.adapters.api.magic_expand import MagicExpand  # noqa: PLC0415 - as said
         from expandd.engine.engine import Engine  # noqa: PLC0415 - as said

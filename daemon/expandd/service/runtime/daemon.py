@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.files.roots import Roots
+from expandd.adapters.hooks import run_command
+from expandd.adapters.processes import ProcessStarter
 from expandd.domain.errors import ConfigurationError, HostFenced, InstanceRunning
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Ports
@@ -161,6 +163,7 @@ class DaemonContext:
     crashes: Crashes
     stop: asyncio.Event
     asked: asyncio.Event
+    processes: ProcessStarter
 
 
 async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: Log) -> int:
@@ -169,9 +172,17 @@ async def serve(config: Path, settings: Settings, environ: Mapping[str, str], lo
     faulthandler.enable(STDERR)
     asyncio.get_running_loop().set_exception_handler(LoopErrors(log.lines))
     stop, asked = stopped_by_signals(), reloaded_by_signals()
-    context = DaemonContext(config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked)
-    await _wait_after(context.crashes.begin(), context)
-    while not stop.is_set():
+    async with ProcessStarter() as processes:
+        context = DaemonContext(
+            config, environ, log.lines, log.lost, Notifier(environ), Crashes(environ), stop, asked, processes
+        )
+        await _wait_after(context.crashes.begin(), context)
+        await _work_on(settings, context)
+    return ExitCode.FINE
+
+
+async def _work_on(settings: Settings, context: DaemonContext) -> None:
+    while not context.stop.is_set():
         try:
             await _work(settings, context)
         except HostFenced:
@@ -183,7 +194,6 @@ async def serve(config: Path, settings: Settings, environ: Mapping[str, str], lo
             raise
         break
     context.crashes.ended_well()
-    return ExitCode.FINE
 
 
 async def _wait_after(crashes: int, context: DaemonContext) -> None:
@@ -198,7 +208,8 @@ async def _wait_after(crashes: int, context: DaemonContext) -> None:
 
 async def _work(settings: Settings, context: DaemonContext) -> None:
     failures, folder_access = Failures(), FolderAccess(shared=settings.cluster.joined)
-    metering, hook_runner = Metering(settings), HookRunner(context.log, lambda: settings.hooks)
+    run = partial(run_command, start=context.processes.start)
+    metering, hook_runner = Metering(settings), HookRunner(context.log, lambda: settings.hooks, run=run)
     before = last_snapshot(settings.state_dir)
     price = Price(before.price if before else None)
 
@@ -211,7 +222,14 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
     def instrumented(ports: Ports) -> Ports:
         return replace(ports, api=InstrumentedApi(ports.api, metering.called))
 
-    async with built(settings, context.environ, event_bus, folder_access=folder_access, around=instrumented) as engine:
+    async with built(
+        settings,
+        context.environ,
+        event_bus,
+        folder_access=folder_access,
+        processes=context.processes,
+        around=instrumented,
+    ) as engine:
         await asyncio.to_thread(remember, context.config, settings.state_dir, context.log)
         for loose in await asyncio.to_thread(list, looseness(settings.folders, settings.state_dir)):
             context.log.warning("permissions.loose", why=loose)
