@@ -45,6 +45,7 @@ OWN = {
     "adapters/images/encoding.py": "memory",
     "adapters/images/prepare.py": "open files that were handed to it",
     "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
+    "adapters/process_starter.py": "the root directory",
     "adapters/store/database.py": "state_dir",
     "adapters/store/postgres/administration.py": "the job database of a host, which its administrator names",
     "adapters/store/postgres/connection.py": "this machine's time zone",
