@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -26,7 +27,7 @@ from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import DatabaseAway, HostFenced, StaleJob
 from expandd.domain.job import Job, JobState
 from tests.support.jobs import a_job, a_job_in
-from tests.support.postgres import Server
+from tests.support.postgres import Server, standby
 
 T = TypeVar("T")
 INBOXES = [Path("/srv/one/inbox"), Path("/srv/two/inbox")]
@@ -213,6 +214,28 @@ async def test_a_task_that_others_have_removed_meanwhile_is_no_bug(hosts: HostCh
         await asyncio.wait({working})
     gc.collect()
     assert told == []
+
+
+async def test_a_queue_whose_database_is_away_at_its_start_says_so_at_once(tmp_path: Path) -> None:
+    queue = TaskQueue(f"postgresql://postgres@/jobs?host={tmp_path}", heartbeat=1.0)
+    async with asyncio.timeout(20.0):
+        with pytest.raises(DatabaseAway, match="not open"):
+            await queue.offer(["job-1"])
+        with pytest.raises(DatabaseAway, match="No such file"):
+            async with queue.opened():
+                pass
+
+
+async def test_a_queue_finds_the_server_that_takes_writes_among_those_of_its_address(
+    postgres: Server, url: str
+) -> None:
+    name = urlsplit(url).path.removeprefix("/")
+    with standby(postgres) as follower:
+        queue = TaskQueue(
+            f"postgresql://postgres@/{name}?host={follower.directory},{postgres.directory}", heartbeat=1.0
+        )
+        async with queue.opened():
+            await queue.offer(["job-1"])
 
 
 async def test_the_token_pair_is_locked_for_all_hosts_and_a_dead_ones_lock_is_free(

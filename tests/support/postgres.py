@@ -44,6 +44,10 @@ class Server:
     process: subprocess.Popen[bytes]
     numbers: Iterator[int] = field(default_factory=count)
 
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@/{database}?host={self.directory}"
 
@@ -76,12 +80,7 @@ def running() -> Iterator[Server]:
     """A server of its own. Skips the test where there can be none."""
     if programs() is None and "EXPANDD_CI" not in os.environ:
         pytest.skip("Postgres is not installed: apt-get install postgresql")
-    shared_memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="pg-", dir=shared_memory if shared_memory.is_dir() else None) as name:
-        directory = Path(name)
-        if os.geteuid() == 0:
-            # Postgres does not run as root, nor on what is root's.
-            shutil.chown(directory, USER, USER)
+    with _directory_of_its_own() as directory:
         subprocess.run([*_user(), *_initdb(directory / "data")], check=True, stdout=subprocess.DEVNULL, timeout=60.0)
         server = Server(directory, _started(directory))
         try:
@@ -93,6 +92,32 @@ def running() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def standby(primary: Server) -> Iterator[Server]:
+    """A server that follows another, and can be promoted."""
+    with _directory_of_its_own() as directory:
+        copying = [str(_directory() / "pg_basebackup"), f"--dbname={primary.url()}", f"--pgdata={directory / 'data'}"]
+        choices = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]
+        subprocess.run([*_user(), *copying, *choices], check=True, timeout=60.0)
+        server = Server(directory, _started(directory))
+        try:
+            _wait(server.url(), server.process)
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _directory_of_its_own() -> Iterator[Path]:
+    shared_memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=shared_memory if shared_memory.is_dir() else None) as name:
+        directory = Path(name)
+        if os.geteuid() == 0:
+            # Postgres does not run as root, nor on what is root's.
+            shutil.chown(directory, USER, USER)
+        yield directory
 
 
 def _user() -> list[str]:

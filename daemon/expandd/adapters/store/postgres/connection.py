@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from expandd.adapters.store.postgres.schema import VERSION
@@ -75,10 +75,8 @@ class PostgresConnection:
 
     def __init__(self, url: str, *, for_reading: bool = False, patience: float | None = ANSWERS_WITHIN) -> None:
         """Connect. Without `patience` each statement may take as long as it takes. Raises psycopg.Error."""
-        # Of several hosts in the address, one that takes writes.
-        defaults = {**_DEFAULTS, **({} if for_reading else {"target_session_attrs": "read-write"})}
         self._connection = _Impatient.connect(
-            make_conninfo(url, **_unsaid(url, defaults)), autocommit=True, row_factory=_rows
+            completed(url, for_reading=for_reading), autocommit=True, row_factory=_rows
         )
         self._connection.patience = patience
         try:
@@ -153,9 +151,12 @@ class PostgresConnection:
         self._connection.close()
 
 
-def _unsaid(url: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    said = psycopg.conninfo.conninfo_to_dict(url)
-    return {name: value for name, value in defaults.items() if name not in said}
+def completed(url: str, *, for_reading: bool = False) -> str:
+    """The address with what it leaves unsaid. Raises psycopg.Error."""
+    # Of several servers in the address, one that takes writes.
+    defaults: dict[str, Any] = {**_DEFAULTS, **({} if for_reading else {"target_session_attrs": "read-write"})}
+    said = conninfo_to_dict(url)
+    return make_conninfo(url, **{name: value for name, value in defaults.items() if name not in said})
 
 
 @lru_cache(maxsize=256)

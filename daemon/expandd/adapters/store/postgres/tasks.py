@@ -7,11 +7,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
+import psycopg
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, AppNotOpen, ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
+from expandd.adapters.store.postgres.connection import completed
+from expandd.adapters.store.postgres.job_store import in_a_line
 from expandd.domain.errors import DatabaseAway
 
 QUEUE = "jobs"
@@ -20,15 +23,8 @@ POLL = 5.0
 
 CONNECTIONS = 4
 
-_CONNECTION = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 8000,
-    # A host that freezes within a transaction must not keep others from theirs, and one that waits for it gives up.
-    "options": "-c statement_timeout=8s -c lock_timeout=3s -c idle_in_transaction_session_timeout=5s",
-}
+# A host that freezes within a transaction must not keep others from theirs, and one that waits for it gives up.
+_OPTIONS = "-c statement_timeout=8s -c lock_timeout=3s -c idle_in_transaction_session_timeout=5s"
 
 
 class TaskQueue:
@@ -42,13 +38,14 @@ class TaskQueue:
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         logging.getLogger("psycopg").setLevel(logging.CRITICAL)
         self._heartbeat = heartbeat
+        self._address = completed(url)
         self._app = App(
             connector=PsycopgConnector(
-                conninfo=url,
+                conninfo=self._address,
                 min_size=1,
                 max_size=CONNECTIONS,
                 timeout=heartbeat * 2,
-                kwargs=_CONNECTION,
+                kwargs={"options": _OPTIONS},
             )
         )
         self._app.job_manager = _Manager(self._app.connector)
@@ -57,9 +54,11 @@ class TaskQueue:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        with _away():
-            await self._app.open_async()
         try:
+            with _away():
+                # A pool asks less and less often for a server that is away, and is not told that it is back.
+                await (await psycopg.AsyncConnection.connect(self._address)).close()
+                await self._app.open_async()
             yield
         finally:
             with contextlib.suppress(ConnectorException):
@@ -111,7 +110,7 @@ def make_tables(url: str) -> None:
     """Make the queue's tables where they are missing. Raises DatabaseAway."""
     from procrastinate import SyncPsycopgConnector  # noqa: PLC0415 - only who migrates needs it
 
-    with _away(), App(connector=SyncPsycopgConnector(conninfo=url)).open() as app:
+    with _away(), App(connector=SyncPsycopgConnector(conninfo=completed(url))).open() as app:
         row = app.connector.get_sync_connector().execute_query_one("SELECT to_regclass('procrastinate_jobs') AS there")
         if row["there"] is None:
             app.schema_manager.apply_schema()
@@ -121,5 +120,7 @@ def make_tables(url: str) -> None:
 def _away() -> Iterator[None]:
     try:
         yield
-    except ConnectorException as error:
-        raise DatabaseAway(f"The queue of jobs in the cluster's database cannot be used: {error}.") from error
+    except (ConnectorException, AppNotOpen, psycopg.Error) as error:
+        raise DatabaseAway(
+            f"The queue of jobs in the cluster's database cannot be used: {in_a_line(error)}."
+        ) from error
