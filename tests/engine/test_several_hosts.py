@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import HostFenced, OutcomeUnknown
-from expandd.domain.job import JobState
+from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Budget, ClusterSettings, Duplicates
+from expandd.domain.spending import Denied, Limits
 from expandd.engine.control.holds import Cause
 from tests.support.fake_api import FakeApi, Fate
 from tests.support.fake_cluster import FakeCluster, FakeMembership, SharedJobStore
@@ -140,8 +142,10 @@ async def test_what_a_dead_host_has_begun_is_finished_by_another_for_nothing(
     assert second.names("done") == ["pic.png"]
 
 
-async def frozen_before_paying(cluster: FakeCluster, host: MakeHost) -> tuple[Workshop, Workshop, FreezesBeforePaying]:
-    """A host that froze before it sent a paid call, which another has taken over since."""
+async def frozen_before_paying(
+    cluster: FakeCluster, host: MakeHost, befalls: Callable[[], None] = lambda: None
+) -> tuple[Workshop, Workshop, FreezesBeforePaying]:
+    """A host that froze before it sent a paid call, which another has taken over since; what befalls in between."""
     first, second = host("a"), host("b")
     api = first.api
     freezing = FreezesBeforePaying(api)
@@ -149,6 +153,7 @@ async def frozen_before_paying(cluster: FakeCluster, host: MakeHost) -> tuple[Wo
     first.start()
     first.drop("pic.png")
     await first.until(freezing.frozen.is_set)
+    befalls()
     cluster.take_for_dead("a")
     second.start()
     await reach(cluster, second, S.UNKNOWN)
@@ -168,6 +173,60 @@ async def test_a_call_that_a_frozen_host_may_still_send_is_not_paid_again_before
     cluster.proven_dead.add("a")
     await second.until(is_over(cluster, 1))
     assert len(second.api.paid) == 1
+
+
+async def test_a_restored_database_does_not_forget_that_a_frozen_host_may_still_pay(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    def restore() -> None:
+        [(job_id, job)] = cluster.rows.rows.items()
+        cluster.rows.rows[job_id] = job.with_(state=S.UPLOADED, sender="", payments=(), stamps=job.stamps[:-1])
+
+    first, second, _ = await frozen_before_paying(cluster, host, restore)
+    first.kill()
+    await second.advance(20 * second.settings.api.unknown_wait)
+    assert second.api.paid == []
+
+    cluster.proven_dead.add("a")
+    await second.until(is_over(cluster, 1))
+    assert len(second.api.paid) == 1
+
+
+async def test_a_person_cannot_say_that_nothing_was_paid_while_a_frozen_host_may_still_pay(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second, _ = await frozen_before_paying(cluster, host)
+    first.kill()
+    [job_id] = cluster.rows.rows
+    cluster.rows.requests.append(Command(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
+    await second.advance(20 * second.settings.api.unknown_wait)
+    assert second.api.paid == []
+
+    cluster.proven_dead.add("a")
+    await second.until(is_over(cluster, 1))
+    assert len(second.api.paid) == 1
+
+
+async def test_a_host_that_others_may_take_for_dead_writes_no_record_over_theirs(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first = host("a")
+    first.start()
+    submit = first.store.submit
+
+    async def freeze_after(job: Job, expected: JobState, limits: Limits) -> Denied | None:
+        denied = await submit(job, expected, limits)
+        membership_of(first).lease_is_over = True
+        return denied
+
+    first.store.submit = freeze_after  # type: ignore[method-assign]  # of this one host
+    first.drop("pic.png")
+    await first.until(lambda: membership_of(first).lease_is_over)
+    await first.advance(1.0)
+    [job] = cluster.rows.rows.values()
+
+    assert await first.folders.marked(job.place.inbox, job.id) is None
+    assert first.api.paid == []
 
 
 async def test_a_call_that_a_host_sends_after_it_thaws_is_the_only_one(cluster: FakeCluster, host: MakeHost) -> None:

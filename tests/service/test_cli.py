@@ -13,9 +13,12 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore
+from expandd.domain.job import JobState
 from expandd.service.cli.cli import SECTIONS, cli
 from expandd.service.cli.verbs import told
 from tests.support.images import an_image
+from tests.support.jobs import a_job_in
 
 BAD = """\
 state_dir: /nowhere/at/all
@@ -246,3 +249,16 @@ def test_the_page_for_operators_is_on_the_machine_itself() -> None:
     assert "## Backup" not in found.output
     assert unknown.exit_code == 2
     assert "Usage: expandd pause" in verb.output or "Usage: cli pause" in verb.output
+
+
+async def test_that_nothing_was_paid_is_not_taken_while_a_frozen_host_may_still_pay(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("state_dir: state\nfolders: [{root: hot, offsets: {top: 10}}]\n", encoding="utf-8")
+    (tmp_path / "state").mkdir()
+    store = SqliteJobStore(tmp_path / "state" / "journal.sqlite")
+    await store.add(a_job_in(JobState.UNKNOWN, "job-1", owner="b-1", sender="a-1"))
+    refused = CliRunner().invoke(cli, ["resolve", "job-1", "--not-paid", "--config", str(tmp_path / "c.yaml")])
+
+    assert refused.exit_code == 2
+    assert "`expandd cluster bury a`" in refused.output
+    assert await store.commands() == []
+    store.close()

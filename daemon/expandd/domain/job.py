@@ -242,6 +242,14 @@ class Job:
         return host_of(self.owner)
 
     @property
+    def may_still_be_sent(self) -> bool:
+        """Whether it is unknown and another host may send its paid call yet: that nothing was paid proves nothing.
+
+        Held it is only once that host is proven dead, or the API has let go of the upload.
+        """
+        return self.state is S.UNKNOWN and bool(self.sender) and not self.held
+
+    @property
     def work_dir(self) -> Path:
         return self.place.inbox / ".expandd" / self.id
 
@@ -386,7 +394,7 @@ def tells_more(record: Job, job: Job) -> bool:
 
 
 def believing(job: Job, record: Job, now: float) -> Job:
-    """`job` as its record tells: paid for, perhaps, under the image id that the record names.
+    """`job` as its record tells: paid for, perhaps, under the image id and by the host that it names.
 
     The file and its folder are those of the job: people may write where the record lies.
     """
@@ -394,7 +402,7 @@ def believing(job: Job, record: Job, now: float) -> Job:
     since = tuple(stamp for stamp in record.stamps if command.index(stamp.state) < command.index(JobState.UNKNOWN))
     new = tuple(paid for paid in record.payments if not any(paid.is_same(known) for known in job.payments))
     return moved(
-        job,
+        job.with_(sender=record.sender),
         JobState.UNKNOWN,
         now,
         note="the record beside the file tells of a paid call that the job database does not know",

@@ -21,7 +21,7 @@ from expandd.adapters.store.database import missing, reading, write_commands
 from expandd.adapters.store.sql.queries import ALL, Queries
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import FaultCode
-from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState
+from expandd.domain.job import MAYBE_PAID, UNPAID, Job, JobState, host_of
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
@@ -297,6 +297,15 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
         click.echo(
             f"{printable(job.relative)} was paid for: the API has expanded it, only its result cannot be fetched. "
             "`--paid` gives it up; then `expandd retry` expands it anew, which costs again.",
+            err=True,
+        )
+        return ExitCode.USAGE
+    if verdict is Verb.NOT_PAID and job.may_still_be_sent:
+        host = host_of(job.sender)
+        click.echo(
+            f"{printable(job.relative)} may still be paid for by host {host}, which had begun to and fell silent. "
+            f"Start expandd there, or say that it is gone for good: `expandd cluster bury {host}`. What became of the image "
+            "is then found out without you.",
             err=True,
         )
         return ExitCode.USAGE

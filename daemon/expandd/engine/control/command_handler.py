@@ -118,7 +118,7 @@ class CommandHandler:
             return
         if paid:
             await self._jobs.move(job, JobState.FAILED, fault=GIVEN_UP, held=False)
-        else:
+        elif not job.may_still_be_sent:
             await self._jobs.move(job, JobState.UPLOADED, held=False, note="a person has said that nothing was paid")
         self._waker.wake(job.id)
 

@@ -318,6 +318,8 @@ class Submitter:
 
     async def _generate(self, job: Job) -> Turn:
         try:
+            # Twice: a record that comes late would take the place of that of the host that has taken the job over.
+            self._prove_membership()
             await self._folders.mark(job)
             self._prove_membership()
         except Exception:
