@@ -304,8 +304,8 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
         host = host_of(job.sender)
         click.echo(
             f"{printable(job.relative)} may still be paid for by host {host}, which had begun to and fell silent. "
-            f"Start expandd there, or say that it is gone for good: `expandd cluster bury {host}`. What became of the image "
-            "is then found out without you.",
+            f"Start expandd there, or say that it is gone for good: `expandd cluster bury {host}`. What became of "
+            "the image is then found out without you.",
             err=True,
         )
         return ExitCode.USAGE
