@@ -195,6 +195,12 @@ async def test_a_job_whose_row_says_that_it_is_this_hosts_is_carried_also_where_
     assert known == {"job-1"}
 
 
+async def test_a_job_that_is_offered_while_the_queue_is_opened_anew_waits_for_the_next_renewal(url: str) -> None:
+    queue = TaskQueue(url, heartbeat=1.0)
+    with pytest.raises(DatabaseAway):
+        await queue.offer(["job-1"])
+
+
 async def test_a_task_that_others_have_removed_meanwhile_is_no_bug(hosts: HostChanges, url: str) -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))

@@ -60,7 +60,7 @@ async def joined(settings: Settings, clock: Clock, now: Callable[[], Settings]) 
         membership = HostMembership(
             host,
             store=store,
-            queue=TaskQueue(url, heartbeat=max(1.0, cluster.lease / 3)),
+            queue=TaskQueue(url, heartbeat=cluster.lease),
             clock=clock,
             at_once=settings.workers + min(settings.workers, 8),
             inboxes=lambda: [folder.inbox for folder in now().folders],

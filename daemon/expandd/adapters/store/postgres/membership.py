@@ -67,6 +67,7 @@ class HostMembership:
         self._carrying: set[asyncio.Task[None]] = set()
         self._upkeep: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._upkeep.set_result(None)
+        self._cleaned = float("-inf")
         self._offered = 0
 
     @property
@@ -145,7 +146,9 @@ class HostMembership:
         # What fails here is found again at the next renewal.
         with contextlib.suppress(DatabaseAway):
             await self._queue.offer(seen.unclaimed)
-            if judges:
+            now = self._clock.monotonic()
+            if judges and now - self._cleaned >= self._host.lease:
+                self._cleaned = now
                 await self._queue.remove_stalled()
 
     async def _renew(self, *, judges: bool) -> Seen:

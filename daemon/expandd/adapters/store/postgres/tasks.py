@@ -6,12 +6,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, AppNotOpen, ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
+from psycopg_pool import AsyncConnectionPool
 
 from expandd.adapters.store.postgres.connection import completed
 from expandd.adapters.store.postgres.job_store import in_a_line
@@ -22,9 +24,26 @@ POLL = 5.0
 """Seconds between two looks for tasks where no notice of one has come."""
 
 CONNECTIONS = 4
+_AWAY = (ConnectorException, AppNotOpen, psycopg.Error)
+"""What it raises where the database does not answer, and while its connections are opened anew."""
 
-# A host that freezes within a transaction must not keep others from theirs, and one that waits for it gives up.
+WAIT = 5.0
+"""Seconds that a call waits for one of them."""
+
+# A host must not wait long for what another, which froze, keeps from it.
 _OPTIONS = "-c statement_timeout=8s -c lock_timeout=3s -c idle_in_transaction_session_timeout=5s"
+
+
+def _pool(**choices: Any) -> AsyncConnectionPool:
+    """One that asks nothing before each use: where a connection is dead the call fails, and all are opened anew.
+
+    Each statement is a transaction of its own, which a host that freezes does not leave open.
+    """
+    return AsyncConnectionPool(**{**choices, "check": None, "configure": _commit_each})
+
+
+async def _commit_each(connection: psycopg.AsyncConnection) -> None:
+    await connection.set_autocommit(True)
 
 
 class TaskQueue:
@@ -44,8 +63,9 @@ class TaskQueue:
                 conninfo=self._address,
                 min_size=1,
                 max_size=CONNECTIONS,
-                timeout=heartbeat * 2,
+                timeout=WAIT,
                 kwargs={"options": _OPTIONS},
+                pool_factory=_pool,
             )
         )
         self._app.job_manager = _Manager(self._app.connector)
@@ -61,7 +81,7 @@ class TaskQueue:
                 await self._app.open_async()
             yield
         finally:
-            with contextlib.suppress(ConnectorException):
+            with contextlib.suppress(*_AWAY):
                 await self._app.close_async()
 
     async def offer(self, job_ids: Sequence[str]) -> None:
@@ -102,7 +122,7 @@ class _Manager(JobManager):
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
         """Say that a task is over. Others may have removed it, as one of a host that is not heard of."""
         # Nobody waits for the answer; what stays is removed once its worker is not heard of.
-        with contextlib.suppress(ConnectorException):
+        with contextlib.suppress(*_AWAY):
             await super().finish_job(job, status, delete_job)
 
 
@@ -120,7 +140,7 @@ def make_tables(url: str) -> None:
 def _away() -> Iterator[None]:
     try:
         yield
-    except (ConnectorException, AppNotOpen, psycopg.Error) as error:
+    except _AWAY as error:
         raise DatabaseAway(
             f"The queue of jobs in the cluster's database cannot be used: {in_a_line(error)}."
         ) from error
