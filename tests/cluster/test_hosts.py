@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from expandd.adapters.store.postgres.connection import PostgresConnection
@@ -18,9 +20,12 @@ from expandd.simulator.switches import Switches
 from tests.support.cluster import LEASE, hosts
 from tests.support.daemon import Daemon, names
 from tests.support.images import an_image
-from tests.support.postgres import Server
+from tests.support.mounting import fill, needs_mounts
+from tests.support.postgres import Server, running, standby
 
 POLL = 0.1
+
+long = pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="half a minute; set EXPANDD_STORM=1")
 
 
 @pytest.fixture
@@ -124,6 +129,52 @@ def test_a_postgres_that_dies_and_comes_back_costs_a_wait_and_no_image(cluster: 
     postgres.start()
     cluster.assert_all_done_once(8)
     assert first.stop() == second.stop() == 0
+
+
+@long
+def test_a_standby_that_takes_over_costs_a_wait_and_no_image(tmp_path: Path, server: Simulator) -> None:
+    with running() as primary, standby(primary) as follower, ExitStack() as stack:
+        database = primary.database()
+        primary.follow_synchronously()
+        # The one that takes no writes comes first: it must be passed over before, and used after.
+        cluster = Cluster(tmp_path, server, primary.reached(database, follower), stack)
+        daemons = [cluster.start(name) for name in "ab"]
+        for number in range(12):
+            cluster.drop(number)
+        cluster.until(lambda: server.counts().generates_accepted >= 3)
+        primary.stop()
+        daemons[0].wait_for("pause.started", lambda line: line["pause"] == "job database")
+        assert cluster.files("error") == []
+        follower.promote()
+        cluster.assert_all_done_once(12)
+        assert [daemon.stop() for daemon in daemons] == [0, 0]
+
+
+@long
+@needs_mounts
+def test_a_postgres_whose_disk_is_full_costs_a_wait_and_no_image(tmp_path: Path, server: Simulator) -> None:
+    with running(size="128m") as full, ExitStack() as stack:
+        cluster = Cluster(tmp_path, server, full.database(), stack)
+        daemons = [cluster.start(name) for name in "ab"]
+        for number in range(12):
+            cluster.drop(number)
+        cluster.until(lambda: server.counts().generates_accepted >= 3)
+        ballast = fill(full.directory)
+        # Until now it had room for what it writes first; without that it ends, and cannot be started again.
+        with pytest.raises(psycopg.Error):
+            full.exhaust()
+        full.process.wait(20.0)
+        time.sleep(1.2 * LEASE)
+        accepted = server.counts().generates_accepted
+        time.sleep(1.2 * LEASE)
+        assert server.counts().generates_accepted == accepted
+        assert cluster.files("error") == []
+        away = cluster.houses["a"].call("status")
+        assert (away.returncode, "see to Postgres" in away.stderr) == (1, True), away.stderr
+        ballast.unlink()
+        full.start()
+        cluster.assert_all_done_once(12)
+        assert [daemon.stop() for daemon in daemons] == [0, 0]
 
 
 def test_the_account_is_asked_by_one_host_after_another_when_no_credits_are_left(cluster: Cluster) -> None:

@@ -9,7 +9,6 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -235,11 +234,8 @@ async def test_a_queue_whose_database_is_away_at_its_start_says_so_at_once(tmp_p
 async def test_a_queue_finds_the_server_that_takes_writes_among_those_of_its_address(
     postgres: Server, url: str
 ) -> None:
-    name = urlsplit(url).path.removeprefix("/")
     with standby(postgres) as follower:
-        queue = TaskQueue(
-            f"postgresql://postgres@/{name}?host={follower.directory},{postgres.directory}", heartbeat=1.0
-        )
+        queue = TaskQueue(postgres.reached(url, follower), heartbeat=1.0)
         async with queue.opened():
             await queue.offer(["job-1"])
 

@@ -6,7 +6,6 @@ that names the folder, and the work goes on by itself.
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -22,7 +21,7 @@ from tests.e2e.test_main_job import assert_good_client
 from tests.support.daemon import Daemon, House, Line, names
 from tests.support.failing import program
 from tests.support.images import an_image
-from tests.support.mounting import mounted, needs_mounts, remount
+from tests.support.mounting import fill, mounted, needs_mounts, remount
 
 FAST = "clock:10"
 ERRNOS = ("ENOSPC", "EROFS", "EACCES", "EIO", "EXDEV", "ENAMETOOLONG")
@@ -139,19 +138,6 @@ def test_the_spool_may_fail_in_every_way(quick: House, server: Simulator) -> Non
 
 
 # --- real file systems that fill up ---
-
-
-def fill(directory: Path) -> Path:
-    """Leave no byte and no page of the file system free."""
-    ballast = directory / ".ballast.tmp"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-    return ballast
 
 
 def room_again(ballast: Path) -> None:

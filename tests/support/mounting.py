@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,3 +52,16 @@ def mounted(directory: Path, *, size: str = "4m", options: str = "") -> Iterator
     finally:
         while directory.is_mount():
             unmount(directory)
+
+
+def fill(directory: Path) -> Path:
+    """Leave no byte and no page of the file system free."""
+    ballast = directory / ".ballast.tmp"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    return ballast

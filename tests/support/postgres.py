@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,7 @@ import pytest
 from expandd.adapters.store.postgres.connection import PostgresConnection
 from expandd.adapters.store.postgres.schema import migrate
 from expandd.adapters.store.postgres.tasks import make_tables
+from tests.support.mounting import mounted
 
 USER = "postgres"
 TEMPLATE = "expandd_template"
@@ -44,10 +45,6 @@ class Server:
     process: subprocess.Popen[bytes]
     numbers: Iterator[int] = field(default_factory=count)
 
-    @property
-    def data(self) -> Path:
-        return self.directory / "data"
-
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@/{database}?host={self.directory}"
 
@@ -59,11 +56,35 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def reached(self, url: str, first: Server) -> str:
+        """The address of a database for whom it may be on this server, or on another that is tried `first`."""
+        return url.replace(f"host={self.directory}", f"host={first.directory},{self.directory}")
+
+    def _until(self, question: str) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            while connection.execute(question.encode()).fetchone() is None:
+                time.sleep(0.05)
+
     def database(self, template: str = TEMPLATE) -> str:
         """The address of a new database that has all tables."""
         name = f"test_{next(self.numbers)}"
         self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
+
+    def follow_synchronously(self) -> None:
+        """Commit nothing from now on that its standby does not have."""
+        self.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.run("SELECT pg_reload_conf()")
+        self._until("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+
+    def exhaust(self) -> None:
+        """Write for as long as there is room. Raises psycopg.Error."""
+        while True:
+            self.run("SELECT pg_logical_emit_message(false, '', repeat('x', 1000000))")
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("SELECT pg_promote()")
 
     def stop(self) -> None:
         """At once, as a machine does that loses its power."""
@@ -76,11 +97,11 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """A server of its own. Skips the test where there can be none."""
+def running(size: str = "") -> Iterator[Server]:
+    """A server of its own, on a disk of that size where one is given. Skips the test where there can be none."""
     if programs() is None and "EXPANDD_CI" not in os.environ:
         pytest.skip("Postgres is not installed: apt-get install postgresql")
-    with _directory_of_its_own() as directory:
+    with _directory_of_its_own() as directory, mounted(directory, size=size) if size else nullcontext():
         subprocess.run([*_user(), *_initdb(directory / "data")], check=True, stdout=subprocess.DEVNULL, timeout=60.0)
         server = Server(directory, _started(directory))
         try:

@@ -94,7 +94,10 @@ def reading(url: str) -> Iterator[Queries]:
         with closing(database.connected(for_reading=True)) as connection:
             yield Queries(connection)
     except (psycopg.Error, TimeoutError) as error:
-        raise DatabaseAway(f"The job database cannot be read: {in_a_line(error)}.") from error
+        raise DatabaseAway(
+            f"The job database cannot be read: {in_a_line(error)}. Nothing is paid until it can: see to Postgres, and "
+            "to the network between; the daemons go on by themselves."
+        ) from error
 
 
 def write_commands(url: str, commands: Sequence[Command]) -> None:
