@@ -176,6 +176,16 @@ async def test_what_nobody_waits_for_any_more_is_killed(starter: ProcessStarter)
     reading.close()
 
 
+async def test_a_starter_that_gives_no_answer_is_not_waited_for_in_vain() -> None:
+    async with ProcessStarter(patience=0.2) as starter:
+        await starter.begin()
+        assert starter.pid is not None
+        os.kill(starter.pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError, match=r"it had not begun after 0\.2 s"):
+            await quiet(starter.start, "pass")
+        os.kill(starter.pid, signal.SIGCONT)
+
+
 async def test_a_stop_is_not_for_the_starter(starter: ProcessStarter) -> None:
     # It heeds them once it serves.
     await said(starter.start, *python("pass"))

@@ -24,6 +24,9 @@ from typing import IO, Protocol, Self
 from expandd.adapters.bulkheads import starting_threads
 from expandd.adapters.process_starter import MOST_MESSAGE, PROGRAM, Asked
 
+PATIENCE = 60.0
+"""Seconds within which a program begins, unless its disk hangs."""
+
 END = 2.0
 """Seconds within which the starter ends when it is let go of."""
 
@@ -119,9 +122,10 @@ class _Started:
 
 
 class ProcessStarter:
-    """Starts programs here until `begin`, and from then on by a process of its own."""
+    """Starts programs here until `begin`, and from then on by a process of its own, within `patience` seconds each."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._starter: Process | None = None
         self._requests: socket.socket | None = None
         self._begun = False
@@ -167,7 +171,10 @@ class ProcessStarter:
         try:
             files = [command.stdin, command.stdout, command.stderr]
             socket.send_fds(requests, [json.dumps(asked).encode("ascii")], files)
-            return await answer
+            async with asyncio.timeout(self._patience):
+                return await answer
+        except TimeoutError as error:
+            raise TimeoutError(errno.ETIMEDOUT, f"it had not begun after {self._patience:g} s") from error
         finally:
             del self._asked[number]
 
