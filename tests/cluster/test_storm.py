@@ -32,13 +32,14 @@ IMAGES = int(os.environ.get("EXPANDD_CLUSTER_IMAGES", "60"))
 HOSTS = int(os.environ.get("EXPANDD_CLUSTER_HOSTS", "3"))
 SEED = int(os.environ.get("EXPANDD_STORM_SEED", "1"))
 
-pytestmark = [
-    pytest.mark.storm,
-    pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="some minutes; set EXPANDD_STORM=1"),
-]
-
 WITHIN = 60.0 + 20.0 * IMAGES
 """Seconds after which it has failed."""
+
+pytestmark = [
+    pytest.mark.storm,
+    pytest.mark.timeout(WITHIN + 60.0),
+    pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="some minutes; set EXPANDD_STORM=1"),
+]
 
 
 @pytest.fixture
