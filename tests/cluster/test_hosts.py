@@ -151,6 +151,29 @@ def test_a_standby_that_takes_over_costs_a_wait_and_no_image(tmp_path: Path, ser
 
 
 @long
+def test_a_standby_that_lacks_the_last_commits_lets_no_image_be_paid_for_twice(
+    tmp_path: Path, server: Simulator
+) -> None:
+    with running() as primary, standby(primary) as follower, ExitStack() as stack:
+        cluster = Cluster(tmp_path, server, primary.reached(primary.database(), follower), stack)
+        for name in "ab":
+            cluster.start(name)
+        for number in range(18):
+            cluster.drop(number)
+        cluster.until(lambda: server.counts().generates_accepted >= 3)
+        follower.follow_no_more()
+        cluster.until(lambda: server.counts().generates_accepted >= 9)
+        primary.stop()
+        follower.promote()
+        expected = [f"{number:02}.png" for number in range(18)]
+        cluster.until(lambda: cluster.files("done") == expected)
+        # What it does not know to be delivered is delivered once more, under another name.
+        assert set(cluster.files("outbox")) >= set(expected)
+        assert cluster.files("inbox") == cluster.files("error") == []
+        assert set(server.counts().generates_by_source.values()) == {1}
+
+
+@long
 @needs_mounts
 def test_a_postgres_whose_disk_is_full_costs_a_wait_and_no_image(tmp_path: Path, server: Simulator) -> None:
     with running(size="128m") as full, ExitStack() as stack:

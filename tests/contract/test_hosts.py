@@ -26,7 +26,7 @@ from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import DatabaseAway, HostFenced, StaleJob
 from expandd.domain.job import Job, JobState
 from tests.support.jobs import a_job, a_job_in
-from tests.support.postgres import Server, standby
+from tests.support.postgres import Server, running, standby
 
 T = TypeVar("T")
 INBOXES = [Path("/srv/one/inbox"), Path("/srv/two/inbox")]
@@ -238,6 +238,24 @@ async def test_a_queue_finds_the_server_that_takes_writes_among_those_of_its_add
         queue = TaskQueue(postgres.reached(url, follower), heartbeat=1.0)
         async with queue.opened():
             await queue.offer(["job-1"])
+
+
+async def test_a_host_begins_anew_where_a_standby_has_taken_over() -> None:
+    host = facts("a", lease=1.0)
+    with running() as primary, standby(primary) as follower:
+        url = primary.reached(primary.database(), follower)
+        with closing(MemberJobStore(url, "a-1")) as store:
+            assert await store.ask(lambda database: database.register(host))
+            queue, clock = TaskQueue(url, heartbeat=1.0), SystemClock()
+            member = HostMembership(host, store=store, queue=queue, clock=clock, at_once=2, inboxes=lambda: INBOXES)
+            renewed = asyncio.Event()
+            working = asyncio.create_task(member.run(_carry_nothing, lambda _: True, renewed.set))
+            async with asyncio.timeout(20.0):
+                await renewed.wait()
+                await asyncio.to_thread(primary.stop)
+                await asyncio.to_thread(follower.promote)
+                with pytest.raises(HostFenced, match="standby"):
+                    await working
 
 
 async def test_the_token_pair_is_locked_for_all_hosts_and_a_dead_ones_lock_is_free(

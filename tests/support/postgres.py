@@ -77,6 +77,12 @@ class Server:
         self.run("SELECT pg_reload_conf()")
         self._until("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
 
+    def follow_no_more(self) -> None:
+        """Lack, as a standby that lags behind, what its primary commits from now on."""
+        self.run("ALTER SYSTEM SET primary_conninfo = ''")
+        self.run("SELECT pg_reload_conf()")
+        self._until("SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM pg_stat_wal_receiver)")
+
     def exhaust(self) -> None:
         """Write for as long as there is room. Raises psycopg.Error."""
         while True:

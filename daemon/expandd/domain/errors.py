@@ -16,7 +16,7 @@ ExpanddError
 ├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
 │   └── NameTaken        another open job has this path for its result or its original: choose another
 ├── StaleJob             somebody else moved this job: let go of it
-├── HostFenced           other hosts have taken this one for dead: all its jobs are theirs, it begins anew
+├── HostFenced           other hosts have taken this one for dead, or the job database is another: it begins anew
 └── IllegalMove          a bug of ours: loud, never swallowed
 """
 
@@ -173,7 +173,7 @@ class StaleJob(ExpanddError):
 
 
 class HostFenced(ExpanddError):
-    """Other hosts have taken this one for dead, and carry its jobs; it goes on as a new member."""
+    """Other hosts have taken this one for dead, or the job database is another: it goes on as a new member."""
 
 
 class IllegalMove(ExpanddError):

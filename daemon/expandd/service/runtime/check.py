@@ -121,7 +121,7 @@ async def say_database(settings: Settings, say: Say) -> int:
     if found.unsafe_standby:
         say(
             "Warning: a standby follows this Postgres, and synchronous_standby_names is empty: if it takes over, it "
-            "may not know of the last paid images, which are then paid for again. Name the standby there."
+            "may not know of the last paid images: budgets miss them, and results are delivered twice. Name it there."
         )
     wrong = [*_about_tables(found.tables, found.known), *about_clock(found.ahead)]
     for line in wrong:

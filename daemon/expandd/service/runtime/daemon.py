@@ -185,9 +185,9 @@ async def _work_on(settings: Settings, context: DaemonContext) -> None:
     while not context.stop.is_set():
         try:
             await _work(settings, context)
-        except HostFenced:
+        except HostFenced as error:
             # All that this member had under way has ended: as a new one it may go on.
-            context.log.warning("cluster.fenced")
+            context.log.warning("cluster.fenced", why=str(error))
             continue
         except (ConfigurationError, InstanceRunning):
             context.crashes.ended_well()

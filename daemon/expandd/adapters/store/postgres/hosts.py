@@ -18,7 +18,7 @@ from expandd.domain.job import Job
 
 _LIVING = "(SELECT incarnation FROM hosts WHERE dead = 0)"
 
-_FENCED = "Other hosts have heard nothing of this one for longer than its lease."
+_FENCED = "Other hosts have heard nothing of this one for longer than its lease, and carry its images."
 
 _OWNERLESS = f"closed = 0 AND owner NOT IN {_LIVING}"
 """Open jobs that no living host carries."""
@@ -48,11 +48,13 @@ class Seen:
     """What a host learns with each renewal of its lease: what it leads, and how many files may be claimed for all.
 
     `unclaimed` are open jobs that wait in no queue for a host, oldest first; `owned` those that are this host's.
+    `timeline` is another one once a standby or a backup is in the server's place: what was committed last may be lost.
     """
 
     leads: frozenset[Path]
     room: int
     draining: bool
+    timeline: str
     unclaimed: tuple[str, ...]
     owned: frozenset[str]
 
@@ -95,7 +97,8 @@ class HostChanges(Changes):
         """Renew the lease; where it `judges`, take those for dead whose lease is over. Raises HostFenced."""
         row = self._connection.execute(
             "UPDATE hosts SET lease_until = epoch_now() + lease, workers = ? WHERE incarnation = ? AND dead = 0 "
-            "RETURNING draining",
+            # Each promotion of a standby begins a timeline of its own.
+            "RETURNING draining, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)",
             (host.workers, host.incarnation),
         ).fetchone()
         if row is None:
@@ -114,6 +117,7 @@ class HostChanges(Changes):
             leads=leads,
             room=self._room(),
             draining=draining,
+            timeline=row[1],
             unclaimed=self._unclaimed(),
             owned=self._owned(host.incarnation),
         )

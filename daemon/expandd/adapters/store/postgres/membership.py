@@ -35,6 +35,8 @@ TOUCH = 1.5
 HINDSIGHT = 40.0
 """Seconds that a paid call of another host may take, its time-out and a difference of clocks included."""
 
+REPLACED = "A standby or a backup is the job database now, and may lack what was written last: all is compared anew."
+
 AGAIN = 1.0
 """Seconds until the queue is tried again."""
 
@@ -61,7 +63,7 @@ class HostMembership:
         self._pace = host.lease / RENEWALS
         self._renewed = float("-inf")
         self._in_touch_since = float("inf")
-        self._seen = Seen(leads=frozenset(), room=0, draining=False, unclaimed=(), owned=frozenset())
+        self._seen = Seen(leads=frozenset(), room=0, draining=False, timeline="", unclaimed=(), owned=frozenset())
         self._strays: frozenset[str] = frozenset()
         """Jobs that were this host's at the last renewal, and that it did not know."""
         self._carrying: set[asyncio.Task[None]] = set()
@@ -131,6 +133,8 @@ class HostMembership:
                 self._renewed = began
                 self._in_touch_since = min(self._in_touch_since, began)
                 before, self._seen, self._offered = self._seen, seen, 0
+                if before.timeline not in {"", seen.timeline}:
+                    raise HostFenced(REPLACED)
                 if (before.leads, before.room) != (seen.leads, seen.room):
                     changed()
                 strays, self._strays = self._strays, frozenset(one for one in seen.owned if not knows(one))
