@@ -37,7 +37,7 @@ _SENTENCES = {
     "expandd.stopping": "Stopping: {in_progress} in progress; what is paid for is saved, for {seconds} s at most.",
     "expandd.stopped": "Stopped; {left_for_next_time} go on at the next start.",
     "permissions.loose": "{why}",
-    "cluster.fenced": "{why} This host begins anew as a new member.",
+    "cluster.fenced": "{why}",
     "expandd.waiting": "Waiting {seconds} s before starting: it has crashed {crashes} times in a row.",
     "engine.recovered": "Compared journal and work folders: {open_jobs} in progress, {returned_files} put back.",
     "reload.done": "New configuration taken. Hot folders: {folders}; images generated at once at most: {workers}.",

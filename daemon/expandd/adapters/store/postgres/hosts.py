@@ -18,7 +18,10 @@ from expandd.domain.job import Job
 
 _LIVING = "(SELECT incarnation FROM hosts WHERE dead = 0)"
 
-_FENCED = "Other hosts have heard nothing of this one for longer than its lease, and carry its images."
+_FENCED = (
+    "The other hosts have heard nothing of this one for longer than its lease, and carry its images: it begins anew as "
+    "a new member."
+)
 
 _OWNERLESS = f"closed = 0 AND owner NOT IN {_LIVING}"
 """Open jobs that no living host carries."""

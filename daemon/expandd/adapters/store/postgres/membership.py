@@ -35,7 +35,7 @@ TOUCH = 1.5
 HINDSIGHT = 40.0
 """Seconds that a paid call of another host may take, its time-out and a difference of clocks included."""
 
-REPLACED = "A standby or a backup is the job database now, and may lack what was written last: all is compared anew."
+_REPLACED = "A standby or a backup is the job database now, and may lack what was written last: this host begins anew."
 
 AGAIN = 1.0
 """Seconds until the queue is tried again."""
@@ -134,7 +134,7 @@ class HostMembership:
                 self._in_touch_since = min(self._in_touch_since, began)
                 before, self._seen, self._offered = self._seen, seen, 0
                 if before.timeline not in {"", seen.timeline}:
-                    raise HostFenced(REPLACED)
+                    raise HostFenced(_REPLACED)
                 if (before.leads, before.room) != (seen.leads, seen.room):
                     changed()
                 strays, self._strays = self._strays, frozenset(one for one in seen.owned if not knows(one))
