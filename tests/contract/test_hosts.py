@@ -90,6 +90,22 @@ async def test_a_host_whose_lease_is_over_is_fenced_and_its_jobs_are_anybodys(ho
     assert not hosts.is_proven_dead("a-1"), "it may be frozen"
 
 
+async def test_a_host_is_remembered_as_dead_as_long_as_a_job_waits_for_that(hosts: HostChanges) -> None:
+    living = facts("b", lease=60.0)
+    assert hosts.register(facts("a"))
+    assert hosts.register(living)
+    job = a_job_in(JobState.UNKNOWN).with_(owner="b-1", sender="a-1")
+    hosts.add(job)
+    hosts.execute("UPDATE hosts SET dead = 1, proven = 1, lease_until = epoch_now() - 90000 WHERE name = ?", ("a",))
+
+    renewed(hosts, living, judges=True)
+    assert hosts.is_proven_dead("a-1")
+
+    hosts.save(job.with_(state=JobState.RENDERED, sender=""), JobState.UNKNOWN)
+    renewed(hosts, living, judges=True)
+    assert [line.name for line in hosts.hosts()] == ["b"]
+
+
 async def test_what_a_host_that_was_taken_for_dead_writes_is_refused(
     hosts: HostChanges, store_of: Callable[[str], MemberJobStore]
 ) -> None:

@@ -110,7 +110,9 @@ class HostChanges(Changes):
             self._connection.execute("UPDATE hosts SET dead = 1 WHERE dead = 0 AND lease_until < epoch_now()")
             self._connection.execute(
                 "DELETE FROM hosts WHERE proven = 1 AND lease_until < epoch_now() - 86400 "
-                "AND incarnation NOT IN (SELECT owner FROM jobs WHERE closed = 0)"
+                "AND incarnation NOT IN (SELECT owner FROM jobs WHERE closed = 0) "
+                # An unknown job of which it may have sent the paid call goes on once it is proven dead.
+                "AND incarnation NOT IN (SELECT facts::json ->> 'sender' FROM jobs WHERE state = 'unknown')"
             )
         draining = bool(row[0])
         leads = self._lead(host.incarnation, [] if draining else inboxes)
