@@ -183,6 +183,8 @@ def test_a_postgres_whose_disk_is_full_costs_a_wait_and_no_image(tmp_path: Path,
             cluster.drop(number)
         cluster.until(lambda: server.counts().generates_accepted >= 3)
         ballast = fill(full.directory)
+        # As long as it can be read, status has more to tell.
+        cluster.until(lambda: "No space left on device" in cluster.houses["a"].call("status").stdout)
         # Until now it had room for what it writes first; without that it ends, and cannot be started again.
         with pytest.raises(psycopg.Error):
             full.exhaust()

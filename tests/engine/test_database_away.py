@@ -19,10 +19,13 @@ async def test_nothing_is_spent_while_the_store_is_away(workshop: Workshop) -> N
     workshop.store.away = True
     await workshop.advance(A_WHILE)
     paid_meanwhile = len(workshop.api.called("generate"))
+    shut = [breaker.shut.reason for breaker in workshop.engine.breakers.shut() if breaker.shut is not None]
     workshop.store.away = False
     await workshop.closed("pic.png")
 
     assert paid_meanwhile == 0
+    assert shut == [PauseReason.DATABASE_UNAVAILABLE], "status says so"
+    assert workshop.engine.breakers.shut() == ()
     assert len(workshop.api.paid) == 1
     assert workshop.names("outbox") == ["pic.png"]
 

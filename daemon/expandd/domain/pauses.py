@@ -147,6 +147,14 @@ class PauseReason(Enum):
         Blocks.INSPECTING,
         Lifted.BY_REPAIR,
     )
+    DATABASE_UNAVAILABLE = (
+        "database_unavailable",
+        "the job database cannot be used",
+        "See to its disk or its server, and make room there; it goes on by itself.",
+        Blocks.PAYING,
+        Lifted.BY_ITSELF,
+        Trait.SAYS_REMEDY,
+    )
     PAUSED = (
         "paused",
         "paused by a person",

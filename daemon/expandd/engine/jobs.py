@@ -18,13 +18,12 @@ from expandd.domain.events import (
     JobMoved,
     JobRetrying,
     OriginalLost,
-    PauseEnded,
-    PauseStarted,
 )
 from expandd.domain.job import AWAITING_RESULT, UNPAID, FileIdentity, Job, JobState, Stamp, believing, claimed, moved
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settle import FileStat
 from expandd.domain.spending import Denied, Limits, Outcome, known
+from expandd.engine.control.holds import Pause
 from expandd.engine.ports import Clock, Emit, JobStore
 
 T = TypeVar("T")
@@ -105,19 +104,18 @@ class JobCounts:
 BEFORE_RESULT = UNPAID | AWAITING_RESULT | {JobState.SUBMITTING}
 """States of a job that has no result yet and may get one."""
 
-STORE = "job database"
-"""The name under which the job database is said to be away, like a circuit breaker."""
-
 
 class Jobs:
     """The open jobs in memory, each exactly as the job database has it."""
 
-    def __init__(self, store: JobStore, clock: Clock, emit: Emit, owner: str = "") -> None:
+    def __init__(
+        self, store: JobStore, clock: Clock, emit: Emit, owner: str = "", *, database: Pause | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._owner = owner
         self._emit = emit
-        self._away_since: float | None = None
+        self._database = database or Pause(None, clock, emit)
         self._open: dict[str, Job] = {}
         self.tally = JobCounts()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -303,13 +301,11 @@ class Jobs:
         try:
             outcome = await writing
         except DatabaseAway as error:
-            if self._away_since is None:
-                self._away_since = self._clock.monotonic()
-                self._emit(PauseStarted(STORE, PauseReason.STORAGE_UNAVAILABLE, str(error)))
+            # Once, in whatever words the next failures come.
+            if self._database.shut is None:
+                self._database.close(PauseReason.DATABASE_UNAVAILABLE, str(error))
             raise
-        if self._away_since is not None:
-            seconds, self._away_since = self._clock.monotonic() - self._away_since, None
-            self._emit(PauseEnded(STORE, PauseReason.STORAGE_UNAVAILABLE, seconds))
+        self._database.open()
         return outcome
 
     async def _read_again(self, job: Job) -> None:

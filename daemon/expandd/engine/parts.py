@@ -53,7 +53,7 @@ class EngineParts:
 
 def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
     breakers = CircuitBreakers(ports.clock, ports.randomness, emit)
-    jobs = Jobs(ports.store, ports.clock, emit, ports.membership.owner)
+    jobs = Jobs(ports.store, ports.clock, emit, ports.membership.owner, database=breakers.database)
     commands = Holds(ports.store, breakers.pauses)
     budgets = Budgets(
         settings, jobs=jobs, store=ports.store, commands=commands, pauses=breakers.pauses, clock=ports.clock

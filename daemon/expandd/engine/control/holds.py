@@ -42,10 +42,9 @@ class Cause(Enum):
 class Pause:
     """Open, or shut until whoever shut it opens it again. `inbox` is None where it stands before everything."""
 
-    def __init__(self, inbox: Path | None, cause: Cause, clock: Clock, emit: Emit) -> None:
-        self.name = "everything" if inbox is None else f"folder {printable(inbox)}"
+    def __init__(self, inbox: Path | None, clock: Clock, emit: Emit, name: str = "") -> None:
+        self.name = name or ("everything" if inbox is None else f"folder {printable(inbox)}")
         self.inbox = inbox
-        self.cause = cause
         self.shut: Shut | None = None
         self._clock = clock
         self._emit = emit
@@ -86,7 +85,7 @@ class Pauses:
     def at(self, inbox: Path | None, cause: Cause) -> Pause:
         key = (inbox, cause)
         if key not in self._pauses:
-            self._pauses[key] = Pause(inbox, cause, self._clock, self._emit)
+            self._pauses[key] = Pause(inbox, self._clock, self._emit)
         return self._pauses[key]
 
     def before(self, inbox: Path) -> tuple[Pause, ...]:

@@ -125,6 +125,7 @@ class CircuitBreaker:
 class CircuitBreakers:
     """All circuit breakers: the API (every call), spending (uploads and paid calls), two for each hot folder.
 
+    `database` is shut from a change that the job database does not take to the next that it takes.
     The decoder's circuit breaker is shut while no process that decodes can be started.
     A folder's inbox breaker is shut while its inbox is away, its storage breaker while nothing can be put away for it.
 
@@ -140,6 +141,7 @@ class CircuitBreakers:
         self._inboxes: dict[Path, CircuitBreaker] = {}
         self._storages: dict[Path, CircuitBreaker] = {}
         self.pauses = Pauses(clock, emit)
+        self.database = Pause(None, clock, emit, "job database")
         self.draining = False
         self.stopping = False
 
@@ -216,6 +218,7 @@ class CircuitBreakers:
             self.service,
             self.spending,
             self.decoder,
+            self.database,
             *self._inboxes.values(),
             *self._storages.values(),
             *self.pauses,
