@@ -310,8 +310,7 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
         )
         return ExitCode.USAGE
     write_commands(settings, [Command(verb=verdict, at=time.time(), job_id=job.id)])
-    when = "within seconds" if holder(settings.state_dir / "lock") else "when expandd runs again"
-    click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {when}. {_NEXT[verdict]}")
+    click.echo(f"{printable(job.relative)}: taken as {verdict.value}, {_when(settings)}. {_NEXT[verdict]}")
     return ExitCode.FINE
 
 
