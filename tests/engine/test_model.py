@@ -489,9 +489,20 @@ class World(RuleBasedStateMachine):
         return len(waiting) >= self.shop.settings.workers
 
     def _must_end(self, job: Job) -> bool:
-        """Not one that waits for a person, or will in a day: an error is told once, and /history knows of none."""
+        """Not one that waits for a person, or will in a day: an error is told once, and /history knows of none.
+
+        An unknown one waits behind such a job for as long: it may stand behind it at the API, too.
+        """
+        waits = self._is_untold(job) or (job.state is JobState.UNKNOWN and self._untold_accepted())
+        return not (job.held or waits)
+
+    def _untold_accepted(self) -> bool:
+        return any(self._is_untold(job) for job in self.shop.engine.jobs if job.state is JobState.ACCEPTED)
+
+    def _is_untold(self, job: Job) -> bool:
+        """Whether the API has failed at it, and expandd does not know and still waits."""
         failed = any(paid.image_id == job.image_id and paid.fate.error for paid in self.shop.api.paid)
-        return not job.held and not (failed and job.state in AWAITING_RESULT)
+        return failed and not job.held and job.state in AWAITING_RESULT
 
     # --- helpers ---
 

@@ -59,6 +59,7 @@ OWN = {
     "adapters/files/spool.py": "state_dir",
     "adapters/hooks.py": "a secret that the configuration names",
     "engine/flow/account.py": "opens a pause",
+    "engine/jobs.py": "opens a pause",
     "engine/flow/budgets.py": "opens a pause",
     "engine/inbox/watch.py": "opens a pause",
     "engine/control/holds.py": "opens a pause",
