@@ -300,6 +300,21 @@ async def test_a_published_file_is_whole_and_publishing_may_be_repeated(
     assert downloaded.exists()
 
 
+async def test_a_file_that_was_published_is_so_also_where_its_bytes_are_kept_no_more(
+    folders: Folders, job: Job, place: Callable[[str], Path]
+) -> None:
+    """As on the host that takes over from one which died just before it could write down that it was published."""
+    downloaded, target = place("spool") / job.id, job.place.outbox / "pic.png"
+    downloaded.write_bytes(BYTES)
+    assert await folders.publish(downloaded, target, sha256(BYTES))
+    downloaded.unlink()
+
+    assert await folders.publish(downloaded, target, sha256(BYTES))
+    with pytest.raises(SpoolDamaged):
+        await folders.publish(downloaded, target, sha256(b"others"))
+    assert files(job.place.outbox) == {"pic.png": BYTES}
+
+
 @pytest.mark.parametrize("what", ["file", "empty file", "link to the same bytes", "dangling link", "directory"])
 async def test_publishing_never_overwrites(
     folders: Folders, job: Job, place: Callable[[str], Path], what: str, tmp_path: Path

@@ -142,6 +142,29 @@ async def test_what_a_dead_host_has_begun_is_finished_by_another_for_nothing(
     assert second.names("done") == ["pic.png"]
 
 
+async def test_a_result_whose_host_died_before_it_wrote_down_that_it_was_published_is_not_published_twice(
+    cluster: FakeCluster, host: MakeHost
+) -> None:
+    first, second = host("a"), host("b")
+    away = first.hot[0].done.with_name("away")
+    first.start()
+    first.drop("pic.png")
+    await reach(cluster, first, S.ACCEPTED)
+    first.hot[0].done.rename(away)
+    await reach(cluster, first, S.DELIVERED)
+    away.rename(first.hot[0].done)
+    await first.crash()
+    rows = cluster.rows.rows
+    for job in tuple(rows.values()):
+        rows[job.id] = job.with_(state=S.DOWNLOADED, stamps=job.stamps[:-1])
+    second.start()
+    cluster.take_for_dead("a")
+    await second.until(is_over(cluster, 1))
+
+    assert len(first.api.paid) == 1
+    assert second.names("outbox") == second.names("done") == ["pic.png"]
+
+
 async def frozen_before_paying(
     cluster: FakeCluster, host: MakeHost, befalls: Callable[[], None] = lambda: None
 ) -> tuple[Workshop, Workshop, FreezesBeforePaying]:

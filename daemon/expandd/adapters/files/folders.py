@@ -342,13 +342,22 @@ class LocalFolders:
         try:
             self._disk.create(target, self._proven(downloaded, sha256), _spare(downloaded.name))
         except FileExistsError:
-            # The name was free when it was written down for this job alone: the same bytes there are ours, put
-            # there by a try that did not live to say so.
-            return self._claimed.has_digest(target, sha256) and self._has_name(target)
+            return self._is_published(target, sha256)
+        except SpoolDamaged:
+            # Another host may have published it before it died, and its spool is not here.
+            if not self._is_published(target, sha256):
+                raise
         except NotADirectoryError:
             # A link, or a file, has come in the place of its subfolder: another name is chosen.
             return False
         return True
+
+    def _is_published(self, target: Path, sha256: str) -> bool:
+        """Whether a try that did not live to say so put it there.
+
+        The name was free when it was written down for this job alone: the same bytes there are ours.
+        """
+        return self._claimed.has_digest(target, sha256) and self._has_name(target)
 
     def _has_name(self, target: Path) -> bool:
         """Whether what lies there has just this name: where case is ignored, it may be another job's, and is kept."""
