@@ -68,7 +68,7 @@ async def _begun(starting: Awaitable[Process], seconds: float) -> Process:
         async with asyncio.timeout(seconds):
             return await starting
     except TimeoutError as error:
-        raise HookFailed(f"It had not begun after {seconds:g} s: its disk does not answer.") from error
+        raise HookFailed("It does not begin: its disk does not answer. See to that disk.") from error
 
 
 def _named(hook: Hook) -> str:

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -44,6 +44,14 @@ class Command:
     stdout: int
     stderr: int = 2
     cwd: str = "/"
+
+
+def python_command(python: str, program: Sequence[str], homes: Sequence[str], stdin: int, stdout: int) -> Command:
+    """`python` with `program`, whose modules lie in `homes`: none of the daemon's secrets are in its environment."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
+    env = kept | {"PYTHONPATH": os.pathsep.join(homes), "LC_ALL": "C.UTF-8"}
+    # No site, no user site, no current directory: a few ms, and nothing comes in by them.
+    return Command(argv=(python, "-S", "-s", "-P", *program), env=env, stdin=stdin, stdout=stdout)
 
 
 async def open_pipe(limit: int = 1 << 16) -> tuple[asyncio.StreamReader, asyncio.ReadTransport, IO[bytes]]:
@@ -234,14 +242,8 @@ async def _starter() -> tuple[socket.socket, Process]:
     with theirs:
         try:
             ours.setblocking(False)
-            argv = (sys.executable, "-S", "-s", "-P", *PROGRAM)
-            return ours, await start_here(Command(argv=argv, env=_environment(), stdin=theirs.fileno(), stdout=2))
+            homes = [str(Path(__file__).parents[2])]
+            return ours, await start_here(python_command(sys.executable, PROGRAM, homes, theirs.fileno(), 2))
         except BaseException:
             ours.close()
             raise
-
-
-def _environment() -> dict[str, str]:
-    """What it needs to find our code: none of the daemon's secrets."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
-    return kept | {"PYTHONPATH": str(Path(__file__).parents[2]), "LC_ALL": "C.UTF-8"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import os
 import signal
 import socket
 import sys
@@ -16,7 +15,7 @@ from typing import Any, Self
 
 from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
 from expandd.adapters.images.shares import PATIENCE
-from expandd.adapters.processes import Command, Process, Start, open_pipe, start_here
+from expandd.adapters.processes import Process, Start, open_pipe, python_command, start_here
 from expandd.domain.errors import DecoderAway, Later, ReaderDied
 
 # The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
@@ -79,10 +78,8 @@ class Child:
                 answers, reading, output_end = await open_pipe(MOST_ANSWER)
                 ours.callback(reading.close)
                 theirs.enter_context(output_end)
-                # No site, no user site, no current directory: a few ms, and nothing comes in by them.
-                argv = (python, "-S", "-s", "-P", *program)
                 files = input_end.fileno(), output_end.fileno()
-                process = await start(Command(argv=argv, env=_environment(), stdin=files[0], stdout=files[1]))
+                process = await start(python_command(python, program, _homes(), *files))
             except OSError as error:
                 what = f"The program that decodes images ({python}) cannot be started"
                 raise DecoderAway(f"{what}: {error.strerror}.") from error
@@ -188,11 +185,9 @@ def _death(code: int) -> ChildDied | OutOfTime:
     return ChildDied(f"it died of {signal.Signals(-code).name}", by_file=-code in _BY_FILE)
 
 
-def _environment() -> dict[str, str]:
-    """What a child needs to find our code and its libraries: none of the daemon's secrets."""
-    homes = [_home(package) for package in ("expandd", "PIL", "pi_heif")]
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(homes)), "LC_ALL": "C.UTF-8"}
+def _homes() -> list[str]:
+    """Where our code and its libraries lie."""
+    return list(dict.fromkeys(_home(package) for package in ("expandd", "PIL", "pi_heif")))
 
 
 def _home(package: str) -> str:

@@ -165,14 +165,7 @@ async def built(
         bulkheads = Bulkheads(settings.state_dir)
         if processes is None:
             processes = await stack.enter_async_context(ProcessStarter())
-        images = await stack.enter_async_context(
-            PillowImages(
-                open_file=folder_access.roots.open_file,
-                run=bulkheads.run,
-                mount_of=bulkheads.mount_of,
-                start=processes.start,
-            )
-        )
+        images = await stack.enter_async_context(_images(folder_access, bulkheads, processes))
         images.expect()
         # Its first process is started here and now; all others by one that holds no file of a folder.
         await asyncio.sleep(0)
@@ -208,6 +201,12 @@ async def built(
         preparing = asyncio.create_task(_prepare(engine, api))
         stack.callback(preparing.cancel)
         yield engine
+
+
+def _images(access: FolderAccess, bulkheads: Bulkheads, processes: ProcessStarter) -> PillowImages:
+    return PillowImages(
+        open_file=access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of, start=processes.start
+    )
 
 
 def _account(stack: AsyncExitStack, settings: Settings, given: Credentials) -> Callable[[], Awaitable[str]]:
