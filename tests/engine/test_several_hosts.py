@@ -198,6 +198,17 @@ async def test_a_call_that_a_frozen_host_may_still_send_is_not_paid_again_before
     assert len(second.api.paid) == 1
 
 
+async def assert_paid_only_once_it_is_dead(cluster: FakeCluster, frozen: Workshop, other: Workshop) -> None:
+    """The `frozen` host dies, and the other pays, but not before that is proven."""
+    frozen.kill()
+    await other.advance(20 * other.settings.api.unknown_wait)
+    assert other.api.paid == []
+
+    cluster.proven_dead.add("a")
+    await other.until(is_over(cluster, 1))
+    assert len(other.api.paid) == 1
+
+
 async def test_a_restored_database_does_not_forget_that_a_frozen_host_may_still_pay(
     cluster: FakeCluster, host: MakeHost
 ) -> None:
@@ -206,28 +217,16 @@ async def test_a_restored_database_does_not_forget_that_a_frozen_host_may_still_
         cluster.rows.rows[job_id] = job.with_(state=S.UPLOADED, sender="", payments=(), stamps=job.stamps[:-1])
 
     first, second, _ = await frozen_before_paying(cluster, host, restore)
-    first.kill()
-    await second.advance(20 * second.settings.api.unknown_wait)
-    assert second.api.paid == []
-
-    cluster.proven_dead.add("a")
-    await second.until(is_over(cluster, 1))
-    assert len(second.api.paid) == 1
+    await assert_paid_only_once_it_is_dead(cluster, first, second)
 
 
 async def test_a_person_cannot_say_that_nothing_was_paid_while_a_frozen_host_may_still_pay(
     cluster: FakeCluster, host: MakeHost
 ) -> None:
     first, second, _ = await frozen_before_paying(cluster, host)
-    first.kill()
     [job_id] = cluster.rows.rows
     cluster.rows.requests.append(Command(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
-    await second.advance(20 * second.settings.api.unknown_wait)
-    assert second.api.paid == []
-
-    cluster.proven_dead.add("a")
-    await second.until(is_over(cluster, 1))
-    assert len(second.api.paid) == 1
+    await assert_paid_only_once_it_is_dead(cluster, first, second)
 
 
 async def test_a_host_that_others_may_take_for_dead_writes_no_record_over_theirs(
