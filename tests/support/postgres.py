@@ -56,6 +56,10 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def asked(self, database: str, question: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            return connection.execute(question.encode()).fetchall()
+
     def reached(self, url: str, first: Server) -> str:
         """The address of a database for whom it may be on this server, or on another that is tried `first`."""
         return url.replace(f"host={self.directory}", f"host={first.directory},{self.directory}")
@@ -211,20 +215,39 @@ class Wire:
 
 
 @contextmanager
-def wire(server: Server, url: str) -> Iterator[Wire]:
+def wire(server: Server, url: str, address: str = "127.0.0.1") -> Iterator[Wire]:
     """A way to the server by TCP that can be cut."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server((address, 0)) as listening:
         name = urlsplit(url).path.removeprefix("/")
-        found = Wire(f"postgresql://{USER}@127.0.0.1:{listening.getsockname()[1]}/{name}")
+        found = Wire(f"postgresql://{USER}@{address}:{listening.getsockname()[1]}/{name}")
         threading.Thread(target=_accept, args=(listening, server, found.cut), daemon=True).start()
         yield found
+
+
+@contextmanager
+def door(server: Server, directory: Path) -> Iterator[str]:
+    """A socket in `directory` that leads to the server, for those who do not see its own; where it is, for a URL."""
+    directory.mkdir()
+    path = directory / server.socket.name
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o777)
+        listening.listen()
+        threading.Thread(target=_accept, args=(listening, server, threading.Event()), daemon=True).start()
+        yield f"host={directory}"
 
 
 def _accept(listening: socket.socket, server: Server, cut: threading.Event) -> None:
     with contextlib.suppress(OSError):
         while True:
             near, far = listening.accept()[0], socket.socket(socket.AF_UNIX)
-            far.connect(str(server.socket))
+            try:
+                far.connect(str(server.socket))
+            except OSError:
+                # The server is down: who asks is told so.
+                near.close()
+                far.close()
+                continue
             for ends in ((near, far), (far, near)):
                 threading.Thread(target=_forward, args=(*ends, cut), daemon=True).start()
 

@@ -4,6 +4,7 @@
 # `etc` is laid over /etc, whose `share` is /run/share inside, and on whose `root` the machine's root is built.
 set -e
 D=$1
+HERE=$(dirname "$0")
 mount -t tmpfs -o mode=755,size=2g machine "$D/root"
 cd "$D/root"
 mkdir upper work root
@@ -12,11 +13,7 @@ R=$PWD/root
 
 # Nothing that this host has enabled may start, nor what would need its hardware.
 rm -rf "$R"/etc/systemd/system/*.wants
-for unit in systemd-udevd.service systemd-logind.service systemd-networkd.service systemd-resolved.service \
-    systemd-timesyncd.service systemd-update-utmp.service systemd-hwdb-update.service systemd-pcrphase.service \
-    systemd-sysctl.service systemd-binfmt.service systemd-random-seed.service systemd-udev-trigger.service \
-    ldconfig.service modprobe@.service sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
-    sys-fs-fuse-connections.mount dev-hugepages.mount; do
+for unit in $(cat "$HERE/masked.txt"); do
     ln -sfn /dev/null "$R/etc/systemd/system/$unit"
 done
 : > "$R/etc/machine-id"

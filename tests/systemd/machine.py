@@ -183,7 +183,14 @@ def _inner(outer: subprocess.Popen[bytes]) -> int:
 def copy_source(root: Path, target: Path) -> None:
     """What an administrator has in a checkout: enough to install from."""
     target.mkdir()
-    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "config.example.yaml"):
+    for name in (
+        "pyproject.toml",
+        "requirements.txt",
+        "requirements-cluster.txt",
+        "README.md",
+        "LICENSE",
+        "config.example.yaml",
+    ):
         shutil.copy(root / name, target / name)
     leave_out = shutil.ignore_patterns("__pycache__", ".mypy_cache")
     for name in ("daemon", "systemd"):

@@ -39,7 +39,7 @@ def install(machine: Machine, environ: Mapping[str, str]) -> None:
     """As systemd/README.md says, from a checkout, as root; with the simulator in place of the API, and a person."""
     machine.with_network("/usr/bin/python3", "-m", "venv", "/opt/expandd", environ=environ)
     pip = ("/opt/expandd/bin/pip", "install", "--quiet")
-    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements.txt", environ=environ)
+    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements-cluster.txt", environ=environ)
     machine.with_network(*pip, "--no-deps", SOURCE, environ=environ)
     machine.write("/etc/systemd/system/simulator.service", SIMULATOR)
     machine.run("systemctl", "start", "simulator.service")

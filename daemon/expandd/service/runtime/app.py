@@ -178,7 +178,7 @@ async def built(
         disk, clock, watcher = disk or Disk(), SystemClock(), InotifyWatcher(bulkheads.run, bulkheads.mount_of)
         disk.roots = folder_access.roots
         stack.callback(watcher.close)
-        host = await stack.enter_async_context(opened_host(settings, clock, lambda: engine.settings))
+        host = await stack.enter_async_context(opened_host(settings, environ, clock, lambda: engine.settings))
         if shared := await sharing():
             announce(AccountShared(shared))
         client = partial(MagicExpand, open_file=folder_access.roots.open_file, run=bulkheads.run, pairs=host.pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,7 +33,9 @@ class Host:
 
 
 @asynccontextmanager
-async def opened_host(settings: Settings, clock: Clock, now: Callable[[], Settings]) -> AsyncIterator[Host]:
+async def opened_host(
+    settings: Settings, environ: Mapping[str, str], clock: Clock, now: Callable[[], Settings]
+) -> AsyncIterator[Host]:
     """The host as configured; `now` are the settings that hold at any time.
 
     Raises InstanceRunning, DatabaseAway, ConfigurationError.
@@ -42,7 +44,7 @@ async def opened_host(settings: Settings, clock: Clock, now: Callable[[], Settin
         postgres("membership")
         from expandd.service.runtime.joining import joined  # noqa: PLC0415 - a host that is alone needs no Postgres
 
-        async with joined(settings, clock, now) as host:
+        async with joined(settings, environ, clock, now) as host:
             yield host
         return
     await asyncio.to_thread(prove_store, settings)

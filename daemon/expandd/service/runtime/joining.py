@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -28,13 +28,17 @@ HOST_ID = "host-id"
 """The file in the state directory that tells this machine from all others."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID_GIVEN = "EXPANDD_BOOT_ID"
+"""The unit sets it: a service that sees only processes in /proc cannot read the file."""
 
 PATIENCE = 2.0
 """Leases for which a host of the same name is waited for: after a reboot it may be this one's own earlier run."""
 
 
 @asynccontextmanager
-async def joined(settings: Settings, clock: Clock, now: Callable[[], Settings]) -> AsyncIterator[Host]:
+async def joined(
+    settings: Settings, environ: Mapping[str, str], clock: Clock, now: Callable[[], Settings]
+) -> AsyncIterator[Host]:
     """Be a member; `now` are the settings that hold at any time. Raises InstanceRunning, DatabaseAway.
 
     At the end all of this host's jobs are anybody's.
@@ -47,7 +51,7 @@ async def joined(settings: Settings, clock: Clock, now: Callable[[], Settings]) 
         incarnation=owner_name(name, secrets.token_hex(8)),
         name=name,
         machine=await asyncio.to_thread(_machine, settings.state_dir),
-        boot=await asyncio.to_thread(BOOT_ID.read_text, "ascii"),
+        boot=await asyncio.to_thread(boot_id, environ),
         version=__version__,
         digest=digest(settings),
         workers=settings.workers,
@@ -75,6 +79,18 @@ async def joined(settings: Settings, clock: Clock, now: Callable[[], Settings]) 
             return SharedAccount(api, store=store, incarnation=host.incarnation, clock=clock, interval=interval)
 
         yield Host(store=store, membership=membership, pairs=pairs, shared=shared)
+
+
+def boot_id(environ: Mapping[str, str], file: Path = BOOT_ID) -> str:
+    """What the running system is told by from its earlier boots, and from a copy of it that runs elsewhere.
+
+    Where nothing tells it, a new one: the lease of an earlier run on this machine is then waited for.
+    """
+    given = environ.get(BOOT_ID_GIVEN, "")
+    try:
+        return given or file.read_text("ascii").strip().replace("-", "")
+    except OSError:
+        return secrets.token_hex(16)
 
 
 def digest(settings: Settings) -> str:
