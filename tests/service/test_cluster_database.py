@@ -78,6 +78,20 @@ async def test_check_tells_how_the_shared_database_is(postgres: Server, tmp_path
     assert "already" in again.output
 
 
+def test_the_cluster_is_looked_after_also_where_its_share_is_away(postgres: Server, tmp_path: Path) -> None:
+    _address(tmp_path, postgres.database())
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{CLUSTER}\nstate_dir: state\nfolders: [{{root: away, offsets: {{top: 1}}}}]\n")
+    for words, said in (
+        (["migrate"], "already"),
+        (["status"], "No host has worked"),
+        (["drain", "gone"], "No host gone works"),
+        (["bury", "gone"], "No host gone is missing"),
+    ):
+        run = CliRunner().invoke(cli, ["cluster", *words, "--config", str(config)])
+        assert said in run.output, run.output
+
+
 @pytest.mark.parametrize(("ahead", "lines"), [(0.2, 0), (-4.9, 0), (5.1, 1), (-9.0, 1)])
 def test_hosts_whose_clocks_differ_must_set_them(ahead: float, lines: int) -> None:
     assert len(list(check.about_clock(ahead))) == lines

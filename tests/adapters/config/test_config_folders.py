@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from expandd.adapters.config.load import load
+from expandd.adapters.config.load import load, load_for_service
 from expandd.domain.errors import ConfigurationError
 
 SIDE_BY_SIDE = (
@@ -177,6 +177,24 @@ def test_a_directory_that_the_daemon_may_not_write_is_refused() -> None:
     assert any(sentence.startswith(expected) for sentence in found), found
 
 
+def test_only_the_user_of_the_service_is_asked_whether_it_may_write_there() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        base.chmod(0o755)
+        made(base, "hot")
+        (base / "state").mkdir()
+        path = configured(base, hot("hot"))
+        with as_nobody(base / "state"):
+            assert [folder.inbox for folder in load_for_service(path).folders] == [base / "hot/inbox"]
+            assert "may not read and write" in config_errors(path)[0]
+
+
+def test_what_is_missing_is_named_to_whoever_sets_up_a_service(tmp_path: Path) -> None:
+    path = configured(tmp_path, hot("hot"))
+    with pytest.raises(ConfigurationError, match="which has no"):
+        load_for_service(path)
+
+
 def test_whoever_is_not_the_service_is_told_whose_state_it_is() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
@@ -211,7 +229,7 @@ def test_nobody_is_told_to_give_away_the_parent_of_a_state_directory() -> None:
 SCRIPT = """
 import subprocess, sys
 from pathlib import Path
-from expandd.adapters.config.load import load
+from expandd.adapters.config.load import load, load_for_service
 from expandd.domain.errors import ConfigurationError
 base = Path(sys.argv[1])
 for command in sys.argv[2:]:

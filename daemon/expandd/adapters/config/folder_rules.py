@@ -62,8 +62,13 @@ class Place:
     """Its disk gives no answer: it is known by its name alone, and waits."""
 
 
-def folder_config_errors(places: Sequence[Place], line: Callable[[KeyPath], int]) -> Iterator[ConfigError]:
-    """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk."""
+def folder_config_errors(
+    places: Sequence[Place], line: Callable[[KeyPath], int], *, access: bool = True
+) -> Iterator[ConfigError]:
+    """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk.
+
+    Without `access`, whether this process's user may read and write those of the hot folders is left out.
+    """
     mounts = Mounts.read()
     hanging = silent(place.directory for place in places if place.role is not Role.STATE)
     places = [replace(place, waits=True, hangs=True) if place.directory in hanging else place for place in places]
@@ -75,7 +80,7 @@ def folder_config_errors(places: Sequence[Place], line: Callable[[KeyPath], int]
     for place in places:
         if place.waits:
             continue
-        yield from _state(place) if place.role is Role.STATE else _usable(place)
+        yield from _state(place) if place.role is Role.STATE else _usable(place, access=access)
         if place.role is Role.INBOX:
             yield from _work(place, mounts)
     yield from _overlaps(places, mounts, line)
@@ -91,10 +96,10 @@ def _missing(key: KeyPath, places: Sequence[Place]) -> ConfigError:
     return ConfigError(path=key, expected=expected, found=found, hint=f"Make what is missing: mkdir -p {made}")
 
 
-def _usable(place: Place) -> Iterator[ConfigError]:
+def _usable(place: Place, *, access: bool) -> Iterator[ConfigError]:
     if place.key[-1] == "root" and not os.path.lexists(place.directory):
         return
-    flaw = _flaw(place.directory, os.R_OK | os.W_OK | os.X_OK)
+    flaw = _flaw(place.directory, os.R_OK | os.W_OK | os.X_OK if access else os.F_OK)
     if flaw:
         expected = f"a directory for the {place.role.words} that exists and can be read and written"
         found, hint = flaw
@@ -137,7 +142,11 @@ def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
         return "which is on a read-only drive", hint
     if not os.access(directory, access, effective_ids=True):
         user = _user()
-        return f"which the user {user} may not read and write", f"Give it to that user: chown {user} {quoted}."
+        hint = f"Give it to that user: chown {user} {quoted}."
+        if os.geteuid() == 0:
+            # Nothing on a disk of this machine is closed to root.
+            hint = "Its file server lets root do nothing (root_squash): run expandd as a user of its own."
+        return f"which the user {user} may not read and write", hint
     return None
 
 

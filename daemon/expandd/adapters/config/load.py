@@ -38,6 +38,14 @@ def load(path: Path) -> Settings:
     return _loaded(path, _read(path), path.absolute().parent, surroundings=True)
 
 
+def load_for_service(path: Path) -> Settings:
+    """The same for the service of another user: only a process of that user can tell what it may read and write.
+
+    Root may not where a file server grants root nothing, as NFS servers do.
+    """
+    return _loaded(path, _read(path), path.absolute().parent, surroundings=True, access=False)
+
+
 def settings_of(path: Path) -> Settings:
     """What stands in `path`, whatever is wrong with the directories it names. Raises ConfigurationError."""
     return _loaded(path, _read(path), path.absolute().parent)
@@ -92,23 +100,25 @@ def _state_dir_known(path: Path, text: str) -> Path | None:
     return None
 
 
-def _loaded(path: Path, document: Document, base: Path, *, surroundings: bool = False) -> Settings:
+def _loaded(path: Path, document: Document, base: Path, *, surroundings: bool = False, access: bool = True) -> Settings:
     config, config_errors = _validated(document, base)
     if isinstance(document.data, dict):
         bad = {config_error.path for config_error in config_errors if not config_error.stands}
         config_errors += rule_config_errors(config, document, bad)
         if surroundings:
-            config_errors += _folder_config_errors(path, config, document, bad)
+            config_errors += _folder_config_errors(path, config, document, bad, access=access)
             config_errors += telling_config_errors(config, document, bad)
     if config_errors:
         raise ConfigurationError(_problems(path, document, config_errors))
     return _settings(config)
 
 
-def _folder_config_errors(path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath]) -> list[ConfigError]:
+def _folder_config_errors(
+    path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath], *, access: bool
+) -> list[ConfigError]:
     """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
     try:
-        return list(folder_config_errors(list(_places(config, bad)), document.line))
+        return list(folder_config_errors(list(_places(config, bad)), document.line, access=access))
     except OSError as error:
         expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
         raise ConfigurationError((_cannot(path, error, expected, hint),)) from error

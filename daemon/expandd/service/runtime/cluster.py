@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from expandd.adapters.config.load import load
+from expandd.adapters.config.load import settings_of
 from expandd.adapters.locks import locked
 from expandd.adapters.store.database import STORE, bring_up_to_date, bury, drain, hosts, import_file
 from expandd.domain.hosts import HostLine
@@ -18,7 +18,7 @@ from expandd.service.exit_codes import ExitCode
 
 def run_migrate(config: Path) -> int:
     """Make the tables of the job database, or bring them up to date."""
-    before, after = bring_up_to_date(load(config))
+    before, after = bring_up_to_date(settings_of(config))
     if before == after:
         click.echo(f"The tables are of version {after} already; nothing was changed.")
     else:
@@ -28,7 +28,7 @@ def run_migrate(config: Path) -> int:
 
 def run_import(config: Path, file: Path | None) -> int:
     """Take over the job database that this host had while it was alone."""
-    settings = load(config)
+    settings = settings_of(config)
     path = file or settings.state_dir / STORE
     if not path.is_file():
         click.echo(f"There is no job database {printable(path)}: nothing was taken over.", err=True)
@@ -42,7 +42,7 @@ def run_import(config: Path, file: Path | None) -> int:
 
 def run_status(config: Path, *, as_json: bool) -> int:
     """Show the hosts, their leases, and what each works on."""
-    lines = hosts(load(config))
+    lines = hosts(settings_of(config))
     if as_json:
         click.echo(json.dumps([asdict(line) for line in lines], indent=2))
         return ExitCode.FINE
@@ -60,7 +60,7 @@ def run_status(config: Path, *, as_json: bool) -> int:
 
 def run_drain(config: Path, name: str, *, draining: bool) -> int:
     """Let a host end what it has begun and begin nothing more, or let it go on."""
-    if not drain(load(config), name, draining=draining):
+    if not drain(settings_of(config), name, draining=draining):
         click.echo(f"No host {name} works: `expandd cluster status` lists all.", err=True)
         return ExitCode.USAGE
     said = "begins nothing more, and ends what it carries" if draining else "takes images again"
@@ -70,7 +70,7 @@ def run_drain(config: Path, name: str, *, draining: bool) -> int:
 
 def run_bury(config: Path, name: str, *, yes: bool) -> int:
     """Say that a dead host never goes on, so that others may pay for what it was about to send."""
-    settings = load(config)
+    settings = settings_of(config)
     dead = [line for line in hosts(settings) if line.name == name and line.dead and not line.proven_dead]
     if not dead:
         click.echo(f"No host {name} is missing: `expandd cluster status` lists all.", err=True)

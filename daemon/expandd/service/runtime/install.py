@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 import expandd
-from expandd.adapters.config.load import load, settings_in, settings_of
+from expandd.adapters.config.load import load_for_service, settings_in, settings_of
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Settings
@@ -107,7 +107,7 @@ def run_install(name: str, *, dry_run: bool) -> int:
         return ExitCode.OUR_FAULT
     if not dry_run:
         click.echo(f"{service.unit} runs: {_shown(service.unit, 'StatusText')['StatusText']}")
-        for folder in load(service.config).folders:
+        for folder in load_for_service(service.config).folders:
             click.echo(f"Drop images into {printable(folder.inbox)}; results come to {printable(folder.outbox)}.")
         click.echo(f"People who drop and fetch: usermod -aG {USER} NAME")
     return ExitCode.FINE
@@ -267,7 +267,7 @@ def _settings(service: Service) -> Settings:
 
 def _is_opened(service: Service) -> bool:
     try:
-        return _text(service.folders) == "\n".join(drop_in(load(service.config), service.name)) + "\n"
+        return _text(service.folders) == "\n".join(drop_in(load_for_service(service.config), service.name)) + "\n"
     except ConfigurationError:
         # The command names what is wrong.
         return False

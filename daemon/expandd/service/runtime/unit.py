@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from expandd.adapters.config.addresses import port_of, socket_of
-from expandd.adapters.config.load import load
+from expandd.adapters.config.load import load_for_service
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import Hook, HotFolder, Settings
@@ -24,7 +24,7 @@ _UNIT_NAME = re.compile(rb"[A-Za-z0-9:_.]")
 
 def show_unit(config: Path, instance: str, output: Path | None = None) -> int:
     """Print the drop-in, or write it to `output`, whole or not at all, and say what comes next."""
-    text = "\n".join(drop_in(load(config), instance))
+    text = "\n".join(drop_in(load_for_service(config), instance))
     if output is None:
         click.echo(text)
         return ExitCode.FINE
