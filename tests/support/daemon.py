@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tests.support.forked import PYTHON, Forked, begun, completed
+from tests.support.forked import PYTHON, begun, completed
 
 PARTS = ("inbox", "outbox", "done", "error")
 PATIENCE = 60.0
@@ -93,10 +93,34 @@ class House:
         return {**kept, **self.environ}
 
 
+class Lines(Protocol):
+    """What a process says, line by line."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def close(self) -> object: ...
+
+
+class Process(Protocol):
+    """What subprocess.Popen says of a process, as far as tests ask."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stderr(self) -> Lines | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+
 class Daemon:
     """A running process; its log lines can be waited for."""
 
-    def __init__(self, process: subprocess.Popen[str] | Forked) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.lines: list[Line] = []
         self._new: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
