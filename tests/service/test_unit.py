@@ -127,6 +127,20 @@ def test_what_is_told_is_opened_too() -> None:
     ]
 
 
+def test_a_spool_that_hosts_share_is_opened_and_waited_for() -> None:
+    cluster = ClusterSettings(database_file=Path("/etc/expandd/database"), spool=Path("/srv/share/spool"))
+    printed = list(drop_in(Settings(state_dir=STATE, cluster=cluster, folders=(hot("/srv/share/hot"),))))
+    assert values(printed, "RequiresMountsFor") == [
+        "/srv/share/hot/done",
+        "/srv/share/hot/error",
+        "/srv/share/hot/inbox",
+        "/srv/share/hot/outbox",
+        "/srv/share/spool",
+        "/var/lib/expandd",
+    ]
+    assert "/srv/share/spool" in " ".join(values(printed, "ReadWritePaths"))
+
+
 @pytest.mark.parametrize(
     ("listen", "allowed"),
     [

@@ -13,6 +13,7 @@ from tests.systemd.service import EXPANDD, HOT, Service
 pytestmark = pytest.mark.timeout(300)
 
 DATABASE = "/etc/expandd/database"
+SPOOL = "/srv/spool"
 
 
 def test_the_service_joins_a_cluster_and_comes_back_to_it(machine: Machine, service: Service, postgres: Server) -> None:
@@ -20,7 +21,8 @@ def test_the_service_joins_a_cluster_and_comes_back_to_it(machine: Machine, serv
     with door(postgres, Path(machine.directory, "share", "postgres")):
         machine.write(DATABASE, f"postgresql://postgres@/{name}?host=/run/share/postgres", 0o600)
         machine.run("chown", "expandd", DATABASE)
-        service.configure(HOT, more=f"cluster: {{database_file: {DATABASE}, name: front}}\n")
+        machine.run("install", "-d", "-m", "700", "-o", "expandd", SPOOL)
+        service.configure(HOT, more=f"cluster: {{database_file: {DATABASE}, name: front, spool: {SPOOL}}}\n")
         service.start()
         service.drop("first.png", seed=1)
         service.result("first.png")

@@ -148,6 +148,30 @@ def test_a_work_folder_of_the_inbox_itself_is_fine(base: Path) -> None:
     assert config_errors(configured(base, by_itself())) == []
 
 
+@pytest.mark.parametrize(
+    ("spool", "said"),
+    [
+        (
+            "in/spool",
+            "which lies inside in (folders.0.inbox on line 3). Give each a directory of its own, side by side. Otherwise results could be picked up",
+        ),
+        (
+            "nowhere",
+            "expected a directory for the spool that exists and can be read and written, found nowhere, which does not exist",
+        ),
+        ("spool", ""),
+    ],
+)
+def test_a_spool_that_hosts_share_is_a_directory_of_its_own(base: Path, spool: str, said: str) -> None:
+    (base / "in/spool").mkdir()
+    (base / "spool").mkdir()
+    path = configured(base, f"{by_itself()}cluster: {{database_file: database, spool: {spool}}}\n")
+    (base / "database").write_text("postgresql://u@h/jobs")
+    (base / "database").chmod(0o600)
+    found = " ".join(config_errors(path))
+    assert said in found if said else not found
+
+
 @contextmanager
 def as_nobody(*owned: Path) -> Iterator[None]:
     """Root may write everywhere: these tests need another effective user."""

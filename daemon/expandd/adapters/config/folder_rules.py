@@ -41,6 +41,7 @@ class Role(Enum):
     DONE = "done"
     ERROR = "error"
     STATE = "state_dir"
+    SPOOL = "spool"
 
     @property
     def words(self) -> str:

@@ -207,6 +207,8 @@ def _problems(path: Path, document: Document, config_errors: Iterable[ConfigErro
 def _places(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[Place]:
     if ("state_dir",) not in bad:
         yield Place(("state_dir",), Role.STATE, config.state_dir)
+    if config.cluster.spool and ("cluster", "spool") not in bad:
+        yield Place(("cluster", "spool"), Role.SPOOL, config.cluster.spool)
     # What hangs is not touched: it waits, as what is not mounted does.
     hanging = silent(folder.require_mount for folder in config.folders if folder.require_mount)
     for number, folder in enumerate(config.folders):

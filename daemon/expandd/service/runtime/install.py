@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 import expandd
+from expandd.adapters.config.folder_rules import is_directory
 from expandd.adapters.config.load import load_for_service, settings_in, settings_of
 from expandd.domain.errors import ConfigurationError
 from expandd.domain.naming import printable
@@ -189,7 +190,10 @@ def _example(service: Service) -> str:
 
 
 def _opened(service: Service) -> Iterator[Step]:
-    yield from _made([folder for folder in _settings(service).folders if _is_there(folder)])
+    settings = _settings(service)
+    yield from _made([folder for folder in settings.folders if _is_there(folder)])
+    if spool := settings.cluster.spool:
+        yield Step(("install", "-d", "-m", "700", "-o", USER, "-g", USER, str(spool)), partial(is_directory, spool))
     unit = (str(PREFIX / "bin/expandd"), "unit", "--config", str(service.config), "--output", str(service.folders))
     yield Step((*unit, *(("--instance", service.name) if service.name else ())), lambda: _is_opened(service))
     loaded = {"NeedDaemonReload": "no"}
@@ -246,11 +250,11 @@ def _made(folders: Sequence[HotFolder]) -> Iterator[Step]:
     made = [path for folder in folders for path in directories(folder)]
     inboxes = [folder.inbox for folder in folders]
     for around in dict.fromkeys(path.parent for path in made):
-        yield Step(("install", "-d", "-m", "755", str(around)), around.is_dir)
+        yield Step(("install", "-d", "-m", "755", str(around)), partial(is_directory, around))
     for path in made:
         # Sticky: people can rename neither each other's files nor the work folder.
         mode = "3770" if path in inboxes else "2770"
-        yield Step(("install", "-d", "-m", mode, "-o", USER, "-g", USER, str(path)), path.is_dir)
+        yield Step(("install", "-d", "-m", mode, "-o", USER, "-g", USER, str(path)), partial(is_directory, path))
 
 
 def _copied(name: str, target: Path) -> Step:

@@ -125,7 +125,7 @@ def _mounts(settings: Settings) -> Iterator[str]:
     waits = sorted({folder.require_mount for folder in settings.folders if folder.require_mount})
     needed = [path for folder in settings.folders if not folder.require_mount for path in directories(folder)]
     yield "# These disks are mounted before the service starts; without them it does not start."
-    for path in _outermost([settings.state_dir, *needed]):
+    for path in _outermost([settings.state_dir, *_spool(settings), *needed]):
         yield f"RequiresMountsFor={quoted(path)}"
     if waits:
         yield "# With `require_mount` a folder waits by itself: its disk is tried first, and may come and go."
@@ -138,7 +138,12 @@ def _writable(settings: Settings, instance: str) -> list[Path]:
     paths = [path for folder in settings.folders for path in _opened(folder)]
     if settings.state_dir != Settings().state_dir / instance:
         paths.append(settings.state_dir)
-    return _outermost([*paths, *_told_into(settings)])
+    return _outermost([*paths, *_spool(settings), *_told_into(settings)])
+
+
+def _spool(settings: Settings) -> list[Path]:
+    """The one on the share, where there is one; a host's own lies in its state directory."""
+    return [settings.cluster.spool] if settings.cluster.spool else []
 
 
 def _told_into(settings: Settings) -> Iterator[Path]:
@@ -199,6 +204,7 @@ def _is_home(path: Path) -> bool:
 
 def _all_directories(settings: Settings) -> Iterator[Path]:
     yield settings.state_dir
+    yield from _spool(settings)
     yield from _told_into(settings)
     yield from _only_read(settings)
     for folder in settings.folders:
