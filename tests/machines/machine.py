@@ -141,7 +141,7 @@ class Machine:
         disks = [f"ubd{number}={path}" for number, path in enumerate(self._disks())]
         cards = [
             # Its neighbours remember the address of its card over a start.
-            f"vec{number}:transport=tap,ifname={device},depth=64,mac=02:00:00:00:{number:02x}:{self.number:02x}"
+            f"vec{number}:transport=tap,ifname={device},depth=64,gro=1,mac=02:00:00:00:{number:02x}:{self.number:02x}"
             for number, device in enumerate((self.device, self.control_device))
         ]
         root = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]

@@ -16,25 +16,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from expandd.simulator.faults import Endpoint, Fault, FaultKind
 from expandd.simulator.server import Simulator
 from expandd.simulator.switches import Switches
-from tests.machines.guest import SHARE
-from tests.machines.machine import ON_MACHINES, Machine, Site, site
-from tests.support.daemon import PARTS, Daemon, command, simulator_login
+from tests.machines.hosts import HOT, hosts, started
+from tests.machines.machine import ON_MACHINES, Machine, Site
+from tests.support.cluster import LEASE
+from tests.support.daemon import PARTS, Daemon
 from tests.support.images import an_image
-from tests.support.postgres import Server, wire
+from tests.support.postgres import Server
 
 IMAGES = int(os.environ.get("EXPANDD_MACHINES_IMAGES", "40"))
 SEED = int(os.environ.get("EXPANDD_STORM_SEED", "1"))
-LEASE = 5.0
-HOT = f"{SHARE}/hot"
-CONFIG = "/var/lib/expandd-config.yaml"
-URL = "/var/lib/expandd-database"
 
 WITHIN = 240.0 + 20.0 * IMAGES
 """Seconds after which it has failed."""
@@ -58,25 +54,8 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def machines(tmp_path: Path, simulator: Simulator, postgres: Server) -> Iterator[Site]:
-    """Two hosts, set up alike, and the server of their share."""
-    ports = [urlsplit(url).port or 0 for url in (simulator.url, simulator.link_url)]
-    with site(tmp_path, "ab", ports) as found, wire(postgres, postgres.database(), found.gateway) as way:
-        for part in PARTS:
-            found.server.run("mkdir", "-p", f"{HOT}/{part}")
-        for name, host in found.hosts.items():
-            host.write(URL, way.url.encode(), 0o600)
-            host.write(CONFIG, _config(name, simulator.api_url).encode())
+    with hosts(tmp_path, simulator, postgres, settle="settle: 100ms, settle_max: 1s") as found:
         yield found
-
-
-def _config(name: str, api_url: str) -> str:
-    return (
-        f"cluster: {{database_file: {URL}, name: {name}, lease: {LEASE:g}s}}\n"
-        "state_dir: /var/lib/expandd-state\nworkers: 3\n"
-        f'api: {{base_url: "{api_url}", poll_interval: 100ms, timeout: 5s, unknown_wait: 3s}}\n'
-        "defaults: {settle: 100ms, settle_max: 1s}\n"
-        f"folders:\n  - {{root: {HOT}, offsets: {{top: 10, left: 25%}}}}\n"
-    )
 
 
 @dataclass
@@ -92,8 +71,7 @@ class Storm:
     done: Counter[str] = field(default_factory=Counter)
 
     def start(self, name: str) -> None:
-        line = [*command(), "run", "--verbose", "--config", CONFIG]
-        daemon = Daemon(self.site.hosts[name].begin(line, simulator_login()))
+        daemon = started(self.site.hosts[name])
         self.stack.callback(daemon.end)
         self.living[name] = daemon
 
