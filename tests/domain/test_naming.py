@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.domain.image import Size
-from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable, result_name, template_config_error
+from expandd.domain.naming import (
+    NAME_BYTES,
+    fitting,
+    is_numbered,
+    numbered,
+    printable,
+    result_name,
+    template_config_error,
+)
 
 raw_names = st.binary(min_size=1, max_size=255).filter(
     lambda raw: not {0, ord("/")} & set(raw) and raw not in {b".", b".."},
@@ -73,6 +81,18 @@ def test_a_template_that_cannot_work_is_refused_in_words(template: str, config_e
 
     assert found is not None
     assert config_error in found
+
+
+@pytest.mark.parametrize("name", ["pic.png", "pic", "a-2.png", "x" * 251 + ".png", "é" * 200, "v1." + "x" * 120])
+def test_a_numbered_name_is_known_as_such(name: str) -> None:
+    assert all(is_numbered(found, name) for found in first(120, name))
+
+
+@pytest.mark.parametrize(
+    "found", ["pic.jpg", "pic-2.jpg", "pic-1.png", "pic-02.png", "pic-2.png.png", "other-2.png", "pic-2x.png", "pic-"]
+)
+def test_another_name_is_no_numbered_one(found: str) -> None:
+    assert not is_numbered(found, "pic.png")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,24 @@ async def test_a_process_that_dies_before_and_after_finishing_pays_once(make_wor
     assert len(workshop.api.called("download")) == 1
 
 
+async def test_bytes_that_the_spool_has_lost_are_fetched_again_before_they_are_finished(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(preset=PRESET)
+    workshop.start()
+    workshop.images.held_up = 1
+    workshop.drop("photo.png", CAMERA)
+    await workshop.until(lambda: workshop.images.finished > 0)
+    [job] = workshop.store.rows.values()
+    workshop.spool.path(job.id).unlink()
+    await workshop.closed("photo.png", within=120.0)
+
+    assert delivered(workshop, "photo.png") == FULL
+    assert workshop.recorder.of(FinishFailed) == []
+    assert len(workshop.api.called("download")) == 2
+    assert len(workshop.api.paid) == 1
+
+
 async def test_finishing_is_tried_again_and_the_third_failure_delivers_what_the_api_made(
     make_workshop: Callable[..., Workshop],
 ) -> None:

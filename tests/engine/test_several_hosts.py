@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,22 @@ class FreezesBeforePaying:
         self.frozen.set()
         await self.thaws.wait()
         return await self._api.generate(image_id, offsets)
+
+
+Call = Callable[[], Awaitable[object]]
+
+
+class Around:
+    """Something of a host, whose calls of one name are made by another."""
+
+    def __init__(self, real: object, name: str, made: Callable[[Call], Awaitable[object]]) -> None:
+        self._real = real
+        self._name = name
+        self._made = made
+
+    def __getattr__(self, name: str) -> object:
+        real = getattr(self._real, name)
+        return real if name != self._name else lambda *values: self._made(partial(real, *values))
 
 
 MakeHost = Callable[[str], Workshop]
@@ -163,6 +180,42 @@ async def test_a_result_whose_host_died_before_it_wrote_down_that_it_was_publish
 
     assert len(first.api.paid) == 1
     assert second.names("outbox") == second.names("done") == ["pic.png"]
+
+
+@pytest.mark.parametrize(
+    "content", [an_image(), an_image(6000, 4000, note="camera")], ids=["as the API made it", "finished"]
+)
+async def test_a_result_that_a_frozen_host_publishes_after_it_thaws_is_the_only_one(
+    cluster: FakeCluster, host: MakeHost, content: bytes
+) -> None:
+    first, second = host("a"), host("b")
+    frozen, thaws, linked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def freeze_before(publish: Call) -> object:
+        frozen.set()
+        await thaws.wait()
+        published = await publish()
+        linked.set()
+        return published
+
+    async def thaw_before(download: Call) -> object:
+        thaws.set()
+        await linked.wait()
+        return await download()
+
+    first.folders = Around(first.folders, "publish", freeze_before)  # type: ignore[assignment]  # it is one
+    # Its spool lacks what the first one has downloaded: it fetches it again, and chooses a name only then.
+    second.api = Around(second.api, "download", thaw_before)  # type: ignore[assignment]  # it is one
+    first.start()
+    first.drop("pic.png", content)
+    await first.until(frozen.is_set)
+    cluster.take_for_dead("a")
+    second.start()
+    await second.until(is_over(cluster, 1))
+    first.kill()
+
+    assert first.names("outbox") == ["pic.png"]
+    assert len(first.api.paid) == 1
 
 
 async def frozen_before_paying(

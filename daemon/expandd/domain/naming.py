@@ -78,15 +78,24 @@ def result_name(template: str, source_name: str, *, extension: str, size: Size, 
 
 def numbered(name: str) -> Iterator[str]:
     """`pic.png`, `pic-2.png`, `pic-3.png`, …, each cut to what a file system allows."""
-    pure = PurePath(name)
-    stem, suffix = pure.stem, pure.suffix
-    if len(os.fsencode(suffix)) > MOST_SUFFIX:
-        stem, suffix = name, ""
+    stem, suffix = _parts(name)
     yield fitting(stem, suffix)
     number = 2
     while True:
         yield fitting(stem, f"-{number}{suffix}")
         number += 1
+
+
+def is_numbered(found: str, name: str) -> bool:
+    """Whether `found` is one of the names that `numbered` makes of `name`."""
+    stem, suffix = _parts(name)
+    number = re.search(rf"-([2-9]|[1-9][0-9]+){re.escape(suffix)}\Z", found)
+    return found == fitting(stem, suffix) or (number is not None and found == fitting(stem, number[0]))
+
+
+def _parts(name: str) -> tuple[str, str]:
+    pure = PurePath(name)
+    return (name, "") if len(os.fsencode(pure.suffix)) > MOST_SUFFIX else (pure.stem, pure.suffix)
 
 
 def fitting(stem: str, ending: str) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from expandd.domain.errors import AccountAway, Later, NameTaken, SpoolDamaged
 from expandd.domain.job import Job, JobState, Result
-from expandd.domain.naming import result_name
+from expandd.domain.naming import is_numbered, result_name
 from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, OVER, Turn
 from expandd.engine.job.deduplicate import Deduplicator
+from expandd.engine.job.refetch import fetch_again
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Folders, Spool
@@ -51,7 +52,7 @@ class Delivery:
         result = job.final
         assert result is not None, "a downloaded job has its result written down"
         bytes_of = self._spool.path if job.as_made else self._spool.finished
-        target = job.target or await self._choose_target(job, result)
+        target = await self._target(job, result)
         if not await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox)):
             await self._jobs.note(job, target=None)
             return NOW
@@ -60,13 +61,9 @@ class Delivery:
         except SpoolDamaged as error:
             if not job.as_made:
                 # The API's own bytes are there: it is made of them anew.
-                await self._jobs.note(job, finished=None, target=None, note=str(error))
-                return NOW
-            await self._spool.drop(job.id)
-            # The bytes of a duplicate cannot be fetched again: what is settled by it begins anew.
-            again = {"reused_from": "", "result": None} if job.reused_from else {}
-            to = JobState.CLAIMED if job.reused_from else JobState.RENDERED
-            await self._jobs.move(job, to, target=None, finished=None, finish_failed="", note=str(error), **again)
+                await self._jobs.note(job, finished=None, note=str(error))
+            else:
+                await fetch_again(self._jobs, self._spool, job, str(error))
             return NOW
         if not published:
             await self._jobs.note(job, target=None)
@@ -171,7 +168,7 @@ class Delivery:
             return False
         return True
 
-    async def _choose_target(self, job: Job, result: Result) -> Path:
+    async def _target(self, job: Job, result: Result) -> Path:
         name = result_name(
             job.place.name,
             job.relative.name,
@@ -179,6 +176,9 @@ class Delivery:
             size=result.size,
             preset=job.place.preset_name,
         )
+        # Where the result was made anew it may be of another format than when its name was chosen.
+        if job.target is not None and is_numbered(job.target.name, name):
+            return job.target
         chosen = await self._chosen(job, "target", job.place.outbox, job.relative.with_name(name))
         assert chosen.target is not None, "it has just been chosen"
         return chosen.target

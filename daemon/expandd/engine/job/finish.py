@@ -8,6 +8,7 @@ from expandd.domain.errors import DecoderAway, FileFault, Later, ReaderDied
 from expandd.domain.finishing import Finishing, in_proportion
 from expandd.domain.job import Job, Result
 from expandd.engine.flow.scheduler import NOW, Turn
+from expandd.engine.job.refetch import fetch_again
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders, Images, Spool
@@ -49,6 +50,10 @@ class Finisher:
             return await self._give_up(job, "the original is no longer in the work folder")
         if not identity.is_same(job.source.identity):
             return await self._give_up(job, "the original was exchanged for another file")
+        if await self._folders.identity(self._spool.path(job.id)) is None:
+            # They are in the spool of another host, which has died.
+            await fetch_again(self._jobs, self._spool, job, "the spool does not hold the result any more")
+            return NOW
         await self._spool.prove(job.room)
         try:
             return await self._tried(job, plan, made)
