@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from expandd.adapters.clock import SystemClock
 from expandd.adapters.files.scan import MOST_AGES, FolderCounter, counted
 from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.domain.commands import Hold, HoldKind
+from expandd.domain.commands import Hold, HoldKind, Verb
 from expandd.domain.events import JobMoved
 from expandd.domain.job import Job, JobState, Place, Stamp
 from expandd.domain.pauses import PauseReason
-from expandd.domain.settings import NO_LIMIT, Settings
+from expandd.domain.settings import NO_LIMIT, ClusterSettings, Settings
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.overview import Overview, build_overview, sentence, span
+from expandd.service.reports.overview import Ordered, Overview, build_overview, overview_of, sentence, span
 from expandd.service.reports.overview_text import lines
 from expandd.service.reports.plan import totals
 from expandd.service.reports.snapshot import (
@@ -37,6 +38,8 @@ from expandd.service.reports.snapshot import (
 from expandd.service.reports.status_table import table
 from tests.support.configurations import loaded
 from tests.support.jobs import a_job_in
+from tests.support.manual_clock import START
+from tests.support.shown import an_overview
 
 S = JobState
 ODD = os.fsdecode(b"caf\xe9.png")
@@ -182,6 +185,28 @@ async def test_without_the_daemon_the_store_tells_what_is_paused_and_the_disk_wh
     assert [pause.reason for pause in overview.pauses] == [PauseReason.PAUSED, PauseReason.INBOX_UNAVAILABLE]
     assert not overview.folders[0].counted
     assert "does not run" in next(lines(overview))
+
+
+def test_where_other_hosts_go_on_nothing_waits_for_this_one_to_run_again() -> None:
+    ordered = (Ordered(verb=Verb.PAUSE, about="", at=START),)
+    alone = "\n".join(lines(an_overview(running="", ordered=ordered)))
+    joined = "\n".join(lines(an_overview(running="", ordered=ordered, joined=True)))
+
+    assert "nothing is picked up" in alone
+    assert "It is carried out when expandd runs again." in alone
+    assert "does not run on this host. Others go on without it" in joined
+    assert "It is carried out as soon as it can be." in joined
+
+
+def test_an_overview_knows_whether_other_hosts_go_on(settings: Settings) -> None:
+    several = replace(settings, cluster=ClusterSettings(database_file=Path("/etc/url")), folders=())
+    alone = replace(settings, folders=())
+    today = SystemClock().today()
+    overviews = [
+        overview_of(one, None, (), running="", snapshot=None, today=today, now=START) for one in (alone, several)
+    ]
+
+    assert [overview.joined for overview in overviews] == [False, True]
 
 
 async def test_what_the_running_daemon_tells_counts_only_while_it_runs(settings: Settings) -> None:

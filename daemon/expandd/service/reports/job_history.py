@@ -209,7 +209,7 @@ def _holds_up(pause: Pause, job: Job) -> bool:
 
 def _next(job: Job, around: Surroundings) -> str:
     words = _over(job) if job.closed else _open(job, around)
-    if job.closed or around.running:
+    if job.closed or around.running or around.settings.cluster.joined:
         return words
     return f"expandd does not run; when it does: {words}"
 

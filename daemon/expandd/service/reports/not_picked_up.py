@@ -187,7 +187,7 @@ def _by_content(
 
 
 def _in_line(path: Path, folder: HotFolder, around: Surroundings, image: str) -> NotPickedUp:
-    if not around.running:
+    if not (around.running or around.settings.cluster.joined):
         return _no(path, folder, SkipReason.NOT_RUNNING, f"{image} expandd does not run.", "Start expandd.")
     pauses = tuple(pause for pause in around.pauses if pause.inbox in {None, folder.inbox})
     relative = path.relative_to(folder.inbox)

@@ -182,6 +182,8 @@ class Overview:
     """What people have ordered and nobody has carried out yet, oldest first."""
     reading: Reading | None = None
     """What became of the last reading of the configuration; None when no daemon runs."""
+    joined: bool = False
+    """Whether other hosts go on with the same files, also where this one does not run."""
     told_at: float | None = None
     """When the running daemon last told of itself; None when it does not run, or has not yet."""
 
@@ -376,6 +378,7 @@ def overview_of(
     return Overview(
         at=now,
         running=running,
+        joined=settings.cluster.joined,
         told_at=snapshot.at if snapshot else None,
         failing=snapshot.failing if snapshot else (),
         account_shared_with=snapshot.account_shared_with if snapshot else "",

@@ -34,10 +34,7 @@ def lines(overview: Overview) -> Iterator[str]:
 
 def headlines(overview: Overview) -> Iterator[str]:
     """What concerns everything: whether it runs, and what waits on what."""
-    if overview.running:
-        yield f"expandd runs as {overview.running}."
-    else:
-        yield "expandd does not run: nothing is picked up, paid or delivered until it does."
+    yield _running(overview)
     if overview.running and overview.told_at is None:
         yield "It has not told yet what it is waiting for; ask again in a moment."
     elif overview.told_at is not None and overview.at - overview.told_at > OLD:
@@ -66,9 +63,17 @@ def headlines(overview: Overview) -> Iterator[str]:
         yield sentence(pause, overview.at)
     yield from too_deep(overview)
     for one in overview.ordered:
-        when = "as soon as it can be" if overview.running else "when expandd runs again"
+        when = "as soon as it can be" if overview.running or overview.joined else "when expandd runs again"
         what = f"{one.verb.value} {one.about or 'everything'}"
         yield f"Ordered at {clock(one.at, overview.at)}: {what}. It is carried out {when}."
+
+
+def _running(overview: Overview) -> str:
+    if overview.running:
+        return f"expandd runs as {overview.running}."
+    if overview.joined:
+        return "expandd does not run on this host. Others go on without it: see `expandd cluster status`."
+    return "expandd does not run: nothing is picked up, paid or delivered until it does."
 
 
 def reading_lines(reading: Reading, now: float) -> Iterator[str]:

@@ -280,7 +280,7 @@ def totals(fates: Counter[Fate], overview: Overview, settings: Settings) -> Iter
     yield from too_deep(overview)
     for pause in overview.pauses:
         yield sentence(pause, overview.at)
-    if not overview.running:
+    if not (overview.running or overview.joined):
         yield "expandd does not run: nothing of this happens until it does."
 
 
