@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -94,7 +95,9 @@ async def test_a_host_is_remembered_as_dead_as_long_as_a_job_waits_for_that(host
     living = facts("b", lease=60.0)
     assert hosts.register(facts("a"))
     assert hosts.register(living)
-    job = a_job_in(JobState.UNKNOWN).with_(owner="b-1", sender="a-1")
+    # No text, and so no JSON to Postgres.
+    odd = Path(os.fsdecode(b"caf\xe9.png"))
+    job = a_job_in(JobState.UNKNOWN).with_(owner="b-1", sender="a-1", relative=odd)
     hosts.add(job)
     hosts.execute("UPDATE hosts SET dead = 1, proven = 1, lease_until = epoch_now() - 90000 WHERE name = ?", ("a",))
 

@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expandd.adapters.store.sql.changes import Changes
+from expandd.adapters.store.postgres.changes import PostgresChanges
 from expandd.adapters.store.sql.connection import Cursor
-from expandd.adapters.store.sql.rows import command_of, to_row
+from expandd.adapters.store.sql.rows import command_of
 from expandd.domain.commands import Command
 from expandd.domain.errors import HostFenced, StaleJob
 from expandd.domain.hosts import HostLine
@@ -62,7 +62,7 @@ class Seen:
     owned: frozenset[str]
 
 
-class HostChanges(Changes):
+class HostChanges(PostgresChanges):
     """Changes of the job database of several hosts."""
 
     def execute(self, query: str, values: Sequence[object] = ()) -> Cursor:
@@ -112,7 +112,9 @@ class HostChanges(Changes):
                 "DELETE FROM hosts WHERE proven = 1 AND lease_until < epoch_now() - 86400 "
                 "AND incarnation NOT IN (SELECT owner FROM jobs WHERE closed = 0) "
                 # An unknown job of which it may have sent the paid call goes on once it is proven dead.
-                "AND incarnation NOT IN (SELECT facts::json ->> 'sender' FROM jobs WHERE state = 'unknown')"
+                # As text: a name of a file that is no text is no JSON to Postgres.
+                "AND NOT EXISTS (SELECT 1 FROM jobs WHERE closed = 0 AND state = 'unknown' "
+                """AND strpos(facts, '"sender":"' || incarnation || '"') > 0)"""
             )
         draining = bool(row[0])
         leads = self._lead(host.incarnation, [] if draining else inboxes)
@@ -222,12 +224,10 @@ class HostChanges(Changes):
 
     def _own(self, job: Job, owner: str) -> Job:
         after = job.with_(owner=owner, epoch=job.epoch + 1)
-        row = to_row(after)
         changed = self._connection.execute(
-            "UPDATE jobs SET owner = :owner, epoch = :epoch, facts = :facts "
+            "UPDATE jobs SET owner = :owner, epoch = :epoch, settled = :settled, facts = :facts "
             "WHERE id = :id AND owner = :before AND epoch = :known AND state = :state AND closed = 0",
-            {name: row[name] for name in ("id", "owner", "epoch", "facts", "state")}
-            | {"before": job.owner, "known": job.epoch},
+            {**self._row(after), "before": job.owner, "known": job.epoch},
         ).rowcount
         if not changed:
             raise StaleJob(f"job {job.id} is not ours any more")

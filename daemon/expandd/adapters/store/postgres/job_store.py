@@ -7,9 +7,11 @@ from contextlib import closing, contextmanager
 
 import psycopg
 
+from expandd.adapters.store.postgres.changes import PostgresChanges
 from expandd.adapters.store.postgres.connection import ANSWERS_WITHIN, PostgresConnection
 from expandd.adapters.store.postgres.schema import VERSION, version
 from expandd.adapters.store.sql.changes import Changes
+from expandd.adapters.store.sql.connection import Connection
 from expandd.adapters.store.sql.job_store import SqlJobStore
 from expandd.adapters.store.sql.queries import Queries
 from expandd.domain.commands import Command, Hold
@@ -65,6 +67,9 @@ class PostgresJobStore(SqlJobStore):
         self._known: dict[object, Hold] = {}
         """The holds as this process has been told of them, and has changed them."""
 
+    def _changes(self, connection: Connection) -> Changes:
+        return PostgresChanges(connection)
+
     async def holds(self) -> Sequence[Hold]:
         found = await super().holds()
         self._known = {hold.key: hold for hold in found}
@@ -107,7 +112,7 @@ def write_commands(url: str, commands: Sequence[Command]) -> None:
         with closing(database.connected()) as connection:
             connection.execute(database.begin)
             for command in commands:
-                Changes(connection).leave(command)
+                PostgresChanges(connection).leave(command)
             connection.execute("COMMIT")
     except (psycopg.Error, TimeoutError) as error:
         raise DatabaseAway(f"The job database cannot be written: {in_a_line(error)}.") from error

@@ -21,12 +21,12 @@ class Changes(Queries):
 
     def add(self, job: Job) -> None:
         """Write down a new job. Raises RowRefused for a value that could not be read back."""
-        self._insert("jobs", to_row(job))
+        self._insert("jobs", self._row(job))
         self._write_payments(job)
 
     def save(self, job: Job, expected: JobState) -> None:
         """Replace the row of a job. Raises RowRefused, and StaleJob for one of another state, owner or epoch."""
-        row = to_row(job)
+        row = self._row(job)
         changes = ", ".join(f'"{name}" = :{name}' for name in row if name not in _KEPT)
         # Whoever believes in an older state, or has lost the job to another owner, changes nothing.
         guard = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
@@ -34,6 +34,10 @@ class Changes(Queries):
         if self._connection.execute(query, {**row, "expected": expected.value}).rowcount == 0:
             raise StaleJob(f"job {job.id} is not in state {expected.value} any more, or not ours")
         self._write_payments(job)
+
+    def _row(self, job: Job) -> dict[str, Any]:
+        """What is written down of a job, by column name. Raises RowRefused."""
+        return to_row(job)
 
     def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
         """Save a job that has moved to `submitting`, unless something stands against it: then nothing is written.

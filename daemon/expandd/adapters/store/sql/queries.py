@@ -111,7 +111,7 @@ class Queries:
 
     def done(self, most: int) -> Sequence[Job]:
         """The jobs that were done last, youngest first."""
-        return self._jobs("closed = 1 AND state = 'done'", order="changed DESC", most=most)
+        return self._jobs("closed = 1 AND state = 'done'", order="changed DESC, id DESC", most=most)
 
     def failed(self, most: int) -> Sequence[Job]:
         """The youngest jobs whose file went to the error folder."""

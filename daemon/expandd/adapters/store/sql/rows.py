@@ -25,9 +25,15 @@ def to_row(job: Job) -> dict[str, Any]:
 
     Raises RowRefused for a value that could not be read back.
     """
+    columns, facts = columns_of(job)
+    return {**columns, "facts": text_of(facts)}
+
+
+def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns by which a job is looked for, and its facts, which are all that is read. Raises RowRefused."""
     facts = to_json(job)
     del facts["payments"]
-    return {
+    columns = {
         "id": facts["id"],
         "state": facts["state"],
         "closed": int(job.closed),
@@ -50,8 +56,13 @@ def to_row(job: Job) -> dict[str, Any]:
         "duplicate_of": facts["duplicate_of"],
         "called": called(os.fsencode(job.relative), maybe_bytes(job.target)),
         "changed": job.stamps[-1].at if job.stamps else 0.0,
-        "facts": json.dumps(facts, separators=(",", ":")),
     }
+    return columns, facts
+
+
+def text_of(facts: dict[str, Any]) -> str:
+    """Facts as they stand in a column."""
+    return json.dumps(facts, separators=(",", ":"))
 
 
 def from_row(row: Row) -> Job:
