@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,14 @@ import pytest
 
 from expandd.adapters.api.tokens import Pair
 from expandd.adapters.clock import SystemClock
-from expandd.adapters.store.postgres.account import SharedPair
+from expandd.adapters.store.postgres.account import SharedAccount, SharedPair
 from expandd.adapters.store.postgres.connection import PostgresConnection
 from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
 from expandd.adapters.store.postgres.job_store import write_commands
 from expandd.adapters.store.postgres.member_store import MemberJobStore
 from expandd.adapters.store.postgres.membership import HostMembership
 from expandd.adapters.store.postgres.tasks import TaskQueue
+from expandd.domain.api_types import Announcement, Notification
 from expandd.domain.commands import Command, Verb
 from expandd.domain.errors import DatabaseAway, HostFenced, StaleJob
 from expandd.domain.job import Job, JobState
@@ -238,6 +239,113 @@ async def test_a_task_that_others_have_removed_meanwhile_is_no_bug(hosts: HostCh
         await asyncio.wait({working})
     gc.collect()
     assert told == []
+
+
+async def test_tasks_that_were_another_hosts_to_look_for_are_taken_once_it_is_known_that_they_wait(url: str) -> None:
+    queue, carried = TaskQueue(url, heartbeat=1.0), asyncio.Queue[str]()
+    names = {f"job-{number}" for number in range(20)}
+
+    async def carry(job_id: str) -> None:
+        carried.put_nowait(job_id)
+
+    async with queue.opened(), asyncio.timeout(20.0):
+        # The other one is dead, or has no room.
+        queue.looks.meet("b-1", {"a-1", "b-1"})
+        working = asyncio.create_task(queue.work(carry, at_once=4))
+        await queue.offer(sorted(names))
+        await queue.looks.look()
+        assert {await carried.get() for _ in names} == names
+        working.cancel()
+        await asyncio.wait({working})
+
+
+async def test_a_renewal_queues_what_a_dead_host_had_at_once_and_what_may_be_on_its_way_at_the_next(
+    hosts: HostChanges, url: str, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    living = facts("b", lease=1.0)
+    for host in (facts("a"), living):
+        assert hosts.register(host)
+    hosts.add(a_job("dead").with_(owner="a-1"))
+    hosts.add(a_job("offered"))
+    hosts.leave_cluster("a-1")
+    seen = hosts.renew(living, [], judges=True)
+
+    assert seen.freed == {"dead"}
+    assert seen.unclaimed == ("dead", "offered")
+    assert seen.members == {"b-1"}
+    assert not seen.waiting
+    queue = TaskQueue(url, heartbeat=1.0)
+    async with queue.opened():
+        await queue.offer(["dead"])
+    again = hosts.renew(living, [], judges=True)
+    assert again.waiting
+    assert (again.freed, again.unclaimed) == (frozenset(), ("offered",))
+
+    membership = HostMembership(
+        living,
+        store=store_of("b-1"),
+        queue=TaskQueue(url, heartbeat=1.0),
+        clock=SystemClock(),
+        at_once=2,
+        inboxes=list,
+    )
+    carried = asyncio.Queue[str]()
+
+    async def carry(job: Job) -> None:
+        carried.put_nowait(job.id)
+
+    running = asyncio.create_task(membership.run(carry, lambda _: True, lambda: None))
+    async with asyncio.timeout(20.0):
+        assert {await carried.get(), await carried.get()} == {"dead", "offered"}
+    running.cancel()
+    await asyncio.wait({running})
+
+
+class Polled:
+    """The API's answer to each poll."""
+
+    def __init__(self, answer: Sequence[Notification]) -> None:
+        self._answer = answer
+        self.polls = 0
+
+    async def notifications(self, image_id: str) -> Sequence[Notification]:
+        del image_id
+        self.polls += 1
+        return self._answer
+
+
+async def test_one_poll_tells_each_host_what_concerns_its_own_images(
+    hosts: HostChanges, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    for name in "ab":
+        hosts.register(facts(name, lease=60.0))
+        hosts.add(a_job_in(JobState.ACCEPTED, f"of-{name}", image_id=name, task_id=f"task-{name}", owner=f"{name}-1"))
+    named = [("a", ""), ("", "task-a"), ("b", ""), ("", "task-b"), ("another program's", ""), ("", "")]
+    api = Polled(
+        [
+            Notification(id=number, kind=Announcement.RESULT, image_id=image, task_id=task)
+            for number, (image, task) in enumerate(named)
+        ]
+    )
+    accounts = [
+        SharedAccount(
+            api,  # type: ignore[arg-type]  # it is only polled
+            store=store_of(f"{name}-1"),
+            incarnation=f"{name}-1",
+            clock=SystemClock(),
+            interval=lambda: 1.0,
+        )
+        for name in "ab"
+    ]
+    # Both have asked before either may.
+    hosts.execute("UPDATE shared SET poll_ended = epoch_now()")
+    async with asyncio.timeout(20.0):
+        answers = await asyncio.gather(*(account.notifications() for account in accounts))
+    told = [{item.id for item in answer} for answer in answers]
+
+    assert api.polls == 1
+    assert [numbers - {4} for numbers in told] == [{0, 1, 5}, {2, 3, 5}]
+    assert sum(4 in numbers for numbers in told) == 1, "whoever has polled sees to what may be of a job that is over"
 
 
 async def test_a_queue_whose_database_is_away_at_its_start_says_so_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,8 +69,9 @@ class CommandHandler:
 
     async def act(self) -> None:
         overtaken = False
-        await self._commands.keep_up()
-        for command in await self._store.commands():
+        # Together: where several hosts share the job database they are one question to it.
+        _, commands = await asyncio.gather(self._commands.keep_up(), self._store.commands())
+        for command in commands:
             self.heartbeat()
             # A job that moved under the command, or a folder that is away: at the next look the command is still there.
             try:

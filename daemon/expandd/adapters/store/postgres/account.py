@@ -43,10 +43,14 @@ OF_ALL = frozenset({PauseReason.NO_CREDITS, PauseReason.LOGIN_REFUSED, PauseReas
 
 @dataclass(frozen=True, slots=True)
 class _PollTurn:
-    """Whether this host polls now; if not, the answer of a poll that was begun late enough, and how long to wait."""
+    """Whether this host polls now; if not, the answer of a poll that was begun late enough, and how long to wait.
+
+    `own` are the image and task ids of this host's open jobs, where there is such an answer.
+    """
 
     mine: bool
     answer: str | None = None
+    own: frozenset[str] = frozenset()
     wait: float = 0.0
 
 
@@ -79,7 +83,7 @@ class SharedAccount:
             if turn.mine and self._clock.monotonic() - asked_at < STALE:
                 return await self._poll(image_id)
             if turn.answer is not None and not image_id:
-                return await self._own(turn.answer)
+                return _own(turn.answer, turn.own)
             await self._clock.sleep(max(SHORTEST_WAIT, turn.wait))
 
     async def delete_notification(self, number: int) -> None:
@@ -99,22 +103,16 @@ class SharedAccount:
         return await self._ask(lambda database: _take_turn(database, self._incarnation, began, interval))
 
     async def _poll(self, image_id: str) -> Sequence[Notification]:
-        answer: Sequence[Notification] | None = None
+        told, others = None, frozenset[str]()
         try:
             answer = await self._api.notifications(image_id)
-            return answer
+            told = None if image_id else json.dumps([_written(item) for item in answer])
         finally:
-            told = None if answer is None or image_id else json.dumps([_written(item) for item in answer])
             # Where the others do not hear of it, they poll when this turn counts as over.
             with contextlib.suppress(DatabaseAway):
-                await self._store.ask(lambda database: _end_turn(database, self._incarnation, told))
-
-    async def _own(self, answer: str) -> Sequence[Notification]:
-        """What of another host's answer may concern this one: results of its own jobs, and what names no image."""
-        items = [_read(item) for item in parsed_json(answer)]
-        own = await self._ask(lambda database: database.own_images(self._incarnation))
-        named = ((item, item.image_id or item.task_id) for item in items)
-        return [item for item, name in named if not name or item.image_id in own or item.task_id in own]
+                others = await self._store.ask(lambda database: _end_turn(database, self._incarnation, told))
+        # What concerns other hosts they read themselves.
+        return [item for item in answer if not {item.image_id, item.task_id} & others]
 
     async def _prove_account(self) -> None:
         """Raise AccountAway while another host has met what stops all."""
@@ -151,7 +149,7 @@ def _take_turn(
     ).fetchone()
     began = now if began is None else began
     if answer is not None and answer_began >= began:
-        return began, _PollTurn(mine=False, answer=answer)
+        return began, _PollTurn(mine=False, answer=answer, own=database.own_images(incarnation))
     if ended + interval > now:
         return began, _PollTurn(mine=False, wait=ended + interval - now)
     won = database.execute(
@@ -165,11 +163,19 @@ def _take_turn(
     return began, _PollTurn(mine=bool(won), wait=SHORTEST_WAIT)
 
 
-def _end_turn(database: HostChanges, incarnation: str, answer: str | None) -> None:
+def _end_turn(database: HostChanges, incarnation: str, answer: str | None) -> frozenset[str]:
+    """Let the others read the answer; the image and task ids of their open jobs."""
     database.execute(
         "UPDATE shared SET poll_ended = epoch_now(), poll_busy_until = 0, poll_answer = ? WHERE poll_by = ?",
         (answer, incarnation),
     )
+    return database.images_elsewhere(incarnation)
+
+
+def _own(answer: str, own: frozenset[str]) -> Sequence[Notification]:
+    """What of another host's answer may concern this one: results of its own jobs, and what names no image."""
+    named = ((item, item.image_id or item.task_id) for item in map(_read, parsed_json(answer)))
+    return [item for item, name in named if not name or item.image_id in own or item.task_id in own]
 
 
 def _pause_of(database: HostChanges, incarnation: str) -> tuple[str, str, float] | None:

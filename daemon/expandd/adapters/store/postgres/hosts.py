@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,9 @@ class HostFacts:
 class Seen:
     """What a host learns with each renewal of its lease: what it leads, and how many files may be claimed for all.
 
-    `unclaimed` are open jobs that wait in no queue for a host, oldest first; `owned` those that are this host's.
+    `unclaimed` are open jobs that wait in no queue for a host, oldest first; `freed` those of them that were a dead
+    host's until now; `owned` those that are this host's. `waiting` is whether jobs wait in the queue, `members` are the
+    hosts that take them from there.
     `timeline` is another one once a standby or a backup is in the server's place: what was committed last may be lost.
     """
 
@@ -59,7 +61,10 @@ class Seen:
     draining: bool
     timeline: str
     unclaimed: tuple[str, ...]
+    freed: frozenset[str]
     owned: frozenset[str]
+    waiting: bool
+    members: frozenset[str]
 
 
 class HostChanges(PostgresChanges):
@@ -118,7 +123,7 @@ class HostChanges(PostgresChanges):
             )
         draining = bool(row[0])
         leads = self._lead(host.incarnation, [] if draining else inboxes)
-        self._free_what_dead_hosts_have()
+        freed = self._free_what_dead_hosts_have()
         self._forget_carried_out()
         return Seen(
             leads=leads,
@@ -126,7 +131,10 @@ class HostChanges(PostgresChanges):
             draining=draining,
             timeline=row[1],
             unclaimed=self._unclaimed(),
+            freed=freed,
             owned=self._owned(host.incarnation),
+            waiting=self._waiting(),
+            members=self._members(),
         )
 
     def is_proven_dead(self, incarnation: str) -> bool:
@@ -233,11 +241,13 @@ class HostChanges(PostgresChanges):
             raise StaleJob(f"job {job.id} is not ours any more")
         return after
 
-    def _free_what_dead_hosts_have(self) -> None:
+    def _free_what_dead_hosts_have(self) -> frozenset[str]:
+        freed = []
         for job in self._jobs(f"{_OWNERLESS} AND owner != ''"):
             # Where another host was faster, it is done.
             with contextlib.suppress(StaleJob):
-                self._own(job, "")
+                freed.append(self._own(job, "").id)
+        return frozenset(freed)
 
     def _unclaimed(self) -> tuple[str, ...]:
         rows = self._connection.execute(
@@ -245,6 +255,14 @@ class HostChanges(PostgresChanges):
             "WHERE queueing_lock = jobs.id AND status = 'todo') ORDER BY id LIMIT 1000"
         )
         return tuple(row[0] for row in rows)
+
+    def _waiting(self) -> bool:
+        row = self._connection.execute("SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo')")
+        return bool(row.fetchone()[0])
+
+    def _members(self) -> frozenset[str]:
+        rows = self._connection.execute("SELECT incarnation FROM hosts WHERE dead = 0 AND draining = 0")
+        return frozenset(row[0] for row in rows)
 
     def _owned(self, incarnation: str) -> frozenset[str]:
         rows = self._connection.execute("SELECT id FROM jobs WHERE closed = 0 AND owner = ?", (incarnation,))
@@ -258,10 +276,19 @@ class HostChanges(PostgresChanges):
         ).fetchone()
         return max(0, int(row[0]))
 
-    def own_images(self, incarnation: str) -> Collection[str]:
+    def own_images(self, incarnation: str) -> frozenset[str]:
         """The image and task ids of the open jobs of a host."""
         jobs = self.owned(incarnation)
-        return {job.image_id for job in jobs} | {job.task_id for job in jobs}
+        return frozenset(name for job in jobs for name in (job.image_id, job.task_id) if name)
+
+    def images_elsewhere(self, incarnation: str) -> frozenset[str]:
+        """Those of the open jobs of all other hosts, as far as they are found without reading each job."""
+        rows = self._connection.execute(
+            """SELECT image_id, substring(facts FROM '"task_id":"([^"\\\\]*)"') FROM jobs """
+            "WHERE closed = 0 AND owner NOT IN (?, '')",
+            (incarnation,),
+        )
+        return frozenset(name for row in rows for name in (row[0], row[1]) if name)
 
     # --- what people have ordered ---
 

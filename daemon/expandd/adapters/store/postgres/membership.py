@@ -63,7 +63,17 @@ class HostMembership:
         self._pace = host.lease / RENEWALS
         self._renewed = float("-inf")
         self._in_touch_since = float("inf")
-        self._seen = Seen(leads=frozenset(), room=0, draining=False, timeline="", unclaimed=(), owned=frozenset())
+        self._seen = Seen(
+            leads=frozenset(),
+            room=0,
+            draining=False,
+            timeline="",
+            unclaimed=(),
+            freed=frozenset(),
+            owned=frozenset(),
+            waiting=False,
+            members=frozenset(),
+        )
         self._strays: frozenset[str] = frozenset()
         """Jobs that were this host's at the last renewal, and that it did not know."""
         self._carrying: set[asyncio.Task[None]] = set()
@@ -142,14 +152,19 @@ class HostMembership:
                     # Its row was written, but the answer was lost.
                     self._begin(self._carry_own(job_id, carry))
                 if self._upkeep.done():
-                    self._upkeep = self._begin(self._keep_up_queue(seen, judges=judges))
+                    self._upkeep = self._begin(self._keep_up_queue(before, seen, judges=judges))
             await self._clock.sleep(self._pace)
 
-    async def _keep_up_queue(self, seen: Seen, *, judges: bool) -> None:
+    async def _keep_up_queue(self, before: Seen, seen: Seen, *, judges: bool) -> None:
         """Queue what waits in no queue. It may have to wait for a host that froze: the lease must not."""
+        self._queue.looks.meet(self._host.incarnation, seen.members)
+        # What was in no queue at one look alone may be on its way into it, or from there to its host.
+        lost = seen.freed.union(before.unclaimed)
         # What fails here is found again at the next renewal.
         with contextlib.suppress(DatabaseAway):
-            await self._queue.offer(seen.unclaimed)
+            await self._queue.offer([job_id for job_id in seen.unclaimed if job_id in lost])
+            if seen.waiting:
+                await self._queue.looks.look()
             now = self._clock.monotonic()
             if judges and now - self._cleaned >= self._host.lease:
                 self._cleaned = now

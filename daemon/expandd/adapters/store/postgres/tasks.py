@@ -4,46 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector
+from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import AlreadyEnqueued, AppNotOpen, ConnectorException
 from procrastinate.jobs import Job, Status
-from procrastinate.manager import JobManager
-from psycopg_pool import AsyncConnectionPool
+from procrastinate.manager import JobManager, NotificationCallback
 
 from expandd.adapters.store.postgres.connection import completed
 from expandd.adapters.store.postgres.job_store import in_a_line
+from expandd.adapters.store.postgres.looks import POLL, Looks
+from expandd.adapters.store.postgres.pool import CONNECTIONS, OPTIONS, WAIT, pool
 from expandd.domain.errors import DatabaseAway
 
 QUEUE = "jobs"
-POLL = 5.0
-"""Seconds between two looks for tasks where no notice of one has come."""
 
-CONNECTIONS = 4
+NEVER = 86400.0
+"""Seconds between two looks for tasks that are to be broken off: none ever is."""
+
 _AWAY = (ConnectorException, AppNotOpen, psycopg.Error)
 """What it raises where the database does not answer, and while its connections are opened anew."""
-
-WAIT = 5.0
-"""Seconds that a call waits for one of them."""
-
-# A host must not wait long for what another, which froze, keeps from it.
-_OPTIONS = "-c statement_timeout=8s -c lock_timeout=3s -c idle_in_transaction_session_timeout=5s"
-
-
-def _pool(**choices: Any) -> AsyncConnectionPool:
-    """One that asks nothing before each use: where a connection is dead the call fails, and all are opened anew.
-
-    Each statement is a transaction of its own, which a host that freezes does not leave open.
-    """
-    return AsyncConnectionPool(**{**choices, "check": None, "configure": _commit_each})
-
-
-async def _commit_each(connection: psycopg.AsyncConnection) -> None:
-    await connection.set_autocommit(True)
 
 
 class TaskQueue:
@@ -64,11 +47,12 @@ class TaskQueue:
                 min_size=1,
                 max_size=CONNECTIONS,
                 timeout=WAIT,
-                kwargs={"options": _OPTIONS},
-                pool_factory=_pool,
+                kwargs={"options": OPTIONS},
+                pool_factory=pool,
             )
         )
-        self._app.job_manager = _Manager(self._app.connector)
+        self.looks = Looks()
+        self._app.job_manager = _Manager(self._app.connector, self.looks)
         self._carry: Callable[[str], Awaitable[None]] | None = None
         self._task = self._app.task(name="carry", queue=QUEUE)(self._carried)
 
@@ -99,6 +83,7 @@ class TaskQueue:
                 queues=[QUEUE],
                 concurrency=at_once,
                 fetch_job_polling_interval=POLL,
+                abort_job_polling_interval=NEVER,
                 shutdown_graceful_timeout=0,
                 delete_jobs="always",
                 install_signal_handlers=False,
@@ -119,6 +104,24 @@ class TaskQueue:
 
 
 class _Manager(JobManager):
+    """Asks for a task only where there may be one."""
+
+    def __init__(self, connector: BaseConnector, looks: Looks) -> None:
+        super().__init__(connector)
+        self._looks = looks
+
+    async def listen_for_jobs(
+        self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
+    ) -> None:
+        await super().listen_for_jobs(on_notification=self._looks.heeding(on_notification), queues=queues)
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        if not self._looks.is_due():
+            return None
+        job = await super().fetch_job(queues, worker_id)
+        self._looks.looked(None if job is None else job.id)
+        return job
+
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
         """Say that a task is over. Others may have removed it, as one of a host that is not heard of."""
         # Nobody waits for the answer; what stays is removed once its worker is not heard of.

@@ -1,0 +1,98 @@
+"""When hosts look for tasks: one of them for each, at once, and no task is overlooked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from expandd.adapters.store.postgres.looks import MOST, POLL, Looks
+
+HOSTS = ("a-1", "b-1", "c-1", "d-1")
+
+
+class Watch:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def looks_of(me: str, watch: Watch) -> Looks:
+    """One that has looked, and knows all hosts."""
+    looks = Looks(watch)
+    looks.meet(me, HOSTS)
+    looks.looked(None)
+    return looks
+
+
+def test_one_host_looks_at_once_for_each_task_and_each_host_for_its_share(watch: Watch) -> None:
+    all_looks = {me: looks_of(me, watch) for me in HOSTS}
+    shares: Counter[str] = Counter()
+    for task in range(400):
+        [first] = [me for me, looks in all_looks.items() if looks.announce(task)]
+        shares[first] += 1
+
+    assert min(shares[me] for me in HOSTS) > 60
+
+
+def test_a_host_that_knows_no_other_or_is_not_known_looks_for_each(watch: Watch) -> None:
+    alone, unknown = Looks(watch), looks_of("e-1", watch)
+
+    assert alone.is_due()
+    assert all(looks.announce(task) for looks in (alone, unknown) for task in range(20))
+
+
+def test_a_look_is_made_only_where_a_task_may_wait(watch: Watch) -> None:
+    looks = looks_of("a-1", watch)
+    assert not looks.is_due()
+    looks.announce(7)
+    looks.announce(8)
+    looks.looked(7)
+    assert looks.is_due(), "the other one may wait, whoever was to look for it"
+    looks.looked(8)
+    assert not looks.is_due(), "nobody has heard of more"
+    looks.announce(9)
+    looks.looked(None)
+    assert not looks.is_due(), "others have taken it"
+    watch.now += POLL
+    assert looks.is_due(), "a notice may have been lost"
+
+
+def test_of_more_tasks_than_are_remembered_none_is_overlooked(watch: Watch) -> None:
+    looks = looks_of("a-1", watch)
+    for task in range(MOST + 1):
+        looks.announce(task)
+    looks.looked(0)
+    assert looks.is_due()
+    looks.looked(None)
+    assert not looks.is_due()
+
+
+async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) -> None:
+    told: list[Any] = []
+
+    async def notify(*, channel: str, notification: Any) -> None:
+        del channel
+        told.append(notification["type"])
+
+    looks = looks_of("a-1", watch)
+    await looks.look()
+    assert told == [], "the queue is not open yet"
+    heed = looks.heeding(notify)
+    await looks.look()
+    assert told == ["job_inserted"]
+    assert looks.is_due()
+    for task in range(400):
+        await heed(channel="", notification={"type": "job_inserted", "job_id": task})
+    assert 1 + 60 < len(told) < 1 + 160
+    await heed(channel="", notification={"type": "abort_job_requested", "job_id": 1})
+    assert told[-1] == "abort_job_requested"
