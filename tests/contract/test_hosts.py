@@ -16,18 +16,21 @@ import pytest
 
 from expandd.adapters.api.tokens import Pair
 from expandd.adapters.clock import SystemClock
-from expandd.adapters.store.postgres.account import SharedAccount, SharedPair
+from expandd.adapters.store.postgres.account import FRESH, SharedAccount, SharedPair
 from expandd.adapters.store.postgres.connection import PostgresConnection
 from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
 from expandd.adapters.store.postgres.job_store import write_commands
 from expandd.adapters.store.postgres.member_store import MemberJobStore
-from expandd.adapters.store.postgres.membership import HostMembership
+from expandd.adapters.store.postgres.membership import Clock, HostMembership
 from expandd.adapters.store.postgres.tasks import TaskQueue
 from expandd.domain.api_types import Announcement, Notification
 from expandd.domain.commands import Command, Verb
-from expandd.domain.errors import DatabaseAway, HostFenced, StaleJob
+from expandd.domain.errors import AccountAway, DatabaseAway, HostFenced, StaleJob
 from expandd.domain.job import Job, JobState
-from tests.support.jobs import a_job, a_job_in
+from expandd.domain.offsets import Offsets
+from expandd.domain.pauses import PauseReason
+from tests.support.jobs import OFFSETS, a_job, a_job_in
+from tests.support.manual_clock import ManualClock
 from tests.support.postgres import Server, running, standby
 
 T = TypeVar("T")
@@ -302,16 +305,53 @@ async def test_a_renewal_queues_what_a_dead_host_had_at_once_and_what_may_be_on_
 
 
 class Polled:
-    """The API's answer to each poll."""
+    """An API that takes everything until it is `spent`; its answer to each poll."""
 
-    def __init__(self, answer: Sequence[Notification]) -> None:
+    def __init__(self, answer: Sequence[Notification] = ()) -> None:
         self._answer = answer
         self.polls = 0
+        self.spent = False
+        self.taken: list[str] = []
+
+    async def upload(self, source: Path, name: str) -> None:
+        del source
+        self.taken.append(name)
+
+    async def generate(self, image_id: str, offsets: Offsets) -> str:
+        del offsets
+        if self.spent:
+            raise AccountAway(PauseReason.NO_CREDITS, "none left", 60.0)
+        self.taken.append(image_id)
+        return "task"
 
     async def notifications(self, image_id: str) -> Sequence[Notification]:
         del image_id
         self.polls += 1
         return self._answer
+
+
+def account_of(store: MemberJobStore, incarnation: str, api: Polled, clock: Clock) -> SharedAccount:
+    return SharedAccount(api, store=store, incarnation=incarnation, clock=clock, interval=lambda: 1.0)  # type: ignore[arg-type]  # as far as it is called
+
+
+async def test_what_stops_all_is_looked_for_before_each_paid_call_and_now_and_then_before_an_upload(
+    store_of: Callable[[str], MemberJobStore],
+) -> None:
+    api, clock = Polled(), ManualClock()
+    first, second = (account_of(store_of(f"{name}-1"), f"{name}-1", api, clock) for name in "ab")
+    await second.upload(Path("pic.png"), "one")
+    api.spent = True
+    with pytest.raises(AccountAway):
+        await first.generate("image", OFFSETS)
+    await second.upload(Path("pic.png"), "two")
+    api.spent = False
+    with pytest.raises(AccountAway, match="none left"):
+        await second.generate("image", OFFSETS)
+    await clock.advance(FRESH)
+    with pytest.raises(AccountAway, match="none left"):
+        await second.upload(Path("pic.png"), "three")
+
+    assert api.taken == ["one", "two"]
 
 
 async def test_one_poll_tells_each_host_what_concerns_its_own_images(
@@ -327,16 +367,7 @@ async def test_one_poll_tells_each_host_what_concerns_its_own_images(
             for number, (image, task) in enumerate(named)
         ]
     )
-    accounts = [
-        SharedAccount(
-            api,  # type: ignore[arg-type]  # it is only polled
-            store=store_of(f"{name}-1"),
-            incarnation=f"{name}-1",
-            clock=SystemClock(),
-            interval=lambda: 1.0,
-        )
-        for name in "ab"
-    ]
+    accounts = [account_of(store_of(f"{name}-1"), f"{name}-1", api, SystemClock()) for name in "ab"]
     # Both have asked before either may.
     hosts.execute("UPDATE shared SET poll_ended = epoch_now()")
     async with asyncio.timeout(20.0):

@@ -30,6 +30,7 @@ def looks_of(me: str, watch: Watch) -> Looks:
     """One that has looked, and knows all hosts."""
     looks = Looks(watch)
     looks.meet(me, HOSTS)
+    assert looks.begin()
     looks.looked(None)
     return looks
 
@@ -47,24 +48,36 @@ def test_one_host_looks_at_once_for_each_task_and_each_host_for_its_share(watch:
 def test_a_host_that_knows_no_other_or_is_not_known_looks_for_each(watch: Watch) -> None:
     alone, unknown = Looks(watch), looks_of("e-1", watch)
 
-    assert alone.is_due()
+    assert alone.begin()
     assert all(looks.announce(task) for looks in (alone, unknown) for task in range(20))
 
 
 def test_a_look_is_made_only_where_a_task_may_wait(watch: Watch) -> None:
     looks = looks_of("a-1", watch)
-    assert not looks.is_due()
+    assert not looks.begin()
     looks.announce(7)
     looks.announce(8)
     looks.looked(7)
-    assert looks.is_due(), "the other one may wait, whoever was to look for it"
+    assert looks.begin(), "the other one may wait, whoever was to look for it"
     looks.looked(8)
-    assert not looks.is_due(), "nobody has heard of more"
+    assert not looks.begin(), "nobody has heard of more"
     looks.announce(9)
+    assert looks.begin()
     looks.looked(None)
-    assert not looks.is_due(), "others have taken it"
+    assert not looks.begin(), "others have taken it"
     watch.now += POLL
-    assert looks.is_due(), "a notice may have been lost"
+    assert looks.begin(), "a notice may have been lost"
+
+
+def test_a_task_that_is_announced_during_a_look_is_looked_for_again(watch: Watch) -> None:
+    looks = looks_of("a-1", watch)
+    looks.announce(7)
+    assert looks.begin()
+    looks.announce(8)
+    looks.looked(None)
+    assert looks.begin()
+    looks.looked(None)
+    assert not looks.begin()
 
 
 def test_of_more_tasks_than_are_remembered_none_is_overlooked(watch: Watch) -> None:
@@ -72,9 +85,9 @@ def test_of_more_tasks_than_are_remembered_none_is_overlooked(watch: Watch) -> N
     for task in range(MOST + 1):
         looks.announce(task)
     looks.looked(0)
-    assert looks.is_due()
+    assert looks.begin()
     looks.looked(None)
-    assert not looks.is_due()
+    assert not looks.begin()
 
 
 async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) -> None:
@@ -90,7 +103,7 @@ async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) 
     heed = looks.heeding(notify)
     await looks.look()
     assert told == ["job_inserted"]
-    assert looks.is_due()
+    assert looks.begin()
     for task in range(400):
         await heed(channel="", notification={"type": "job_inserted", "job_id": task})
     assert 1 + 60 < len(told) < 1 + 160

@@ -37,6 +37,9 @@ SHORTEST_WAIT = 0.1
 PAUSE = 60.0
 """Seconds for which all hosts pay for nothing where the API named no time; then one of them finds out."""
 
+FRESH = 5.0
+"""Seconds for which an upload, which costs nothing, goes by the last look at what stops all."""
+
 OF_ALL = frozenset({PauseReason.NO_CREDITS, PauseReason.LOGIN_REFUSED, PauseReason.RATE_LIMITED})
 """What concerns the account, whichever host has met it."""
 
@@ -65,9 +68,11 @@ class SharedAccount:
         self._incarnation = incarnation
         self._clock = clock
         self._interval = interval
+        self._proven = float("-inf")
 
     async def upload(self, source: Path, name: str) -> Uploaded:
-        await self._prove_account()
+        if self._clock.monotonic() - self._proven >= FRESH:
+            await self._prove_account()
         return await self._sharing(self._api.upload(source, name))
 
     async def generate(self, image_id: str, offsets: Offsets) -> str:
@@ -116,10 +121,12 @@ class SharedAccount:
 
     async def _prove_account(self) -> None:
         """Raise AccountAway while another host has met what stops all."""
+        looked = self._clock.monotonic()
         row = await self._ask(lambda database: _pause_of(database, self._incarnation))
         if row is not None:
             reason, why, seconds = row
             raise AccountAway(PauseReason(reason), why, seconds)
+        self._proven = looked
 
     async def _sharing(self, call: Awaitable[T]) -> T:
         try:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-POLL = 5.0
-"""Seconds between two looks for tasks where no notice of one has come."""
+POLL = 15.0
+"""Seconds between two looks for tasks where no notice of one has come: it may be lost, and renewals tell too."""
 
 MOST = 1000
 """Tasks that are remembered; a host that has heard of more looks in any case."""
@@ -31,6 +31,8 @@ class Looks:
         self._members: frozenset[str] = frozenset()
         self._announced: set[int] = set()
         """Those that may still wait, as far as this host knows."""
+        self._asked: frozenset[int] = frozenset()
+        """Those that the look under way must find if they wait."""
         self._unsure = True
         self._looked = float("-inf")
         self._notify: Notify | None = None
@@ -63,15 +65,17 @@ class Looks:
             self._unsure = True
         return self._me not in self._members or self._me == min(self._members, key=lambda one: _lot(task, one))
 
-    def is_due(self) -> bool:
-        """Whether a look may find a task, or none was made for long."""
+    def begin(self) -> bool:
+        """Whether to look now, as that may find a task, or none was made for long."""
+        self._asked = frozenset(self._announced)
         return self._unsure or bool(self._announced) or self._monotonic() - self._looked >= 0.9 * POLL
 
     def looked(self, found: int | None) -> None:
         """A look has found this task, or that none waits."""
         self._looked = self._monotonic()
         if found is None:
-            self._announced.clear()
+            # What was announced meanwhile may have come too late to be found.
+            self._announced -= self._asked
             self._unsure = False
         else:
             self._announced.discard(found)

@@ -116,10 +116,10 @@ class _Manager(JobManager):
         await super().listen_for_jobs(on_notification=self._looks.heeding(on_notification), queues=queues)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        if not self._looks.is_due():
-            return None
-        job = await super().fetch_job(queues, worker_id)
-        self._looks.looked(None if job is None else job.id)
+        job = None
+        while job is None and self._looks.begin():
+            job = await super().fetch_job(queues, worker_id)
+            self._looks.looked(None if job is None else job.id)
         return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
