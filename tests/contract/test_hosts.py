@@ -24,7 +24,7 @@ from expandd.adapters.store.postgres.member_store import MemberJobStore
 from expandd.adapters.store.postgres.membership import Clock, HostMembership
 from expandd.adapters.store.postgres.tasks import TaskQueue
 from expandd.domain.api_types import Announcement, Notification
-from expandd.domain.commands import Command, Verb
+from expandd.domain.commands import Command, Hold, HoldKind, Verb
 from expandd.domain.errors import AccountAway, DatabaseAway, HostFenced, StaleJob
 from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Offsets
@@ -190,6 +190,26 @@ def test_a_command_is_kept_until_each_living_host_has_carried_it_out_and_every_j
     assert len(hosts.commands_for("b-1")) == 1, "it is carried out once more, on this job"
     hosts.has_carried_out(command, "b-1")
     assert hosts.commands() == []
+
+
+async def test_what_was_ordered_when_a_job_is_taken_is_told_before_its_first_step(
+    hosts: HostChanges, url: str, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    assert hosts.register(facts("a", lease=60.0))
+    for name in ("job-1", "job-2", "job-3"):
+        hosts.add(a_job(name))
+    store = store_of("a-1")
+    await store.holds()
+    assert await store.take("job-1") is not None
+    assert (await store.commands(), await store.holds_changed()) == ((), False)
+
+    write_commands(url, [Command(verb=Verb.CANCEL, at=1.0, job_id="job-2")])
+    assert await store.take("job-2") is not None
+    [command] = await store.commands()
+    await store.carried_out(command)
+    hosts.stand(Hold(kind=HoldKind.PAUSED, at=1.0))
+    assert await store.take("job-3") is not None
+    assert await store.holds_changed()
 
 
 async def test_a_job_whose_row_says_that_it_is_this_hosts_is_carried_also_where_the_answer_was_lost(

@@ -72,11 +72,11 @@ class PostgresJobStore(SqlJobStore):
 
     async def holds(self) -> Sequence[Hold]:
         found = await super().holds()
-        self._known = {hold.key: hold for hold in found}
+        self._known = held(found)
         return found
 
     async def holds_changed(self) -> bool:
-        return {hold.key: hold for hold in await super().holds()} != self._known
+        return held(await super().holds()) != self._known
 
     async def stand(self, command: Hold) -> None:
         await super().stand(command)
@@ -85,6 +85,11 @@ class PostgresJobStore(SqlJobStore):
     async def lift(self, command: Hold) -> None:
         await super().lift(command)
         self._known.pop(command.key, None)
+
+
+def held(holds: Sequence[Hold]) -> dict[object, Hold]:
+    """Holds by what they are about."""
+    return {hold.key: hold for hold in holds}
 
 
 READ_WITHIN = 30.0

@@ -196,7 +196,7 @@ class HostMembership:
     async def _take(self, job_id: str, carry: Callable[[Job], Awaitable[None]]) -> None:
         # Where that fails the job waits in no queue, or is this host's unknown to it: both are found with a renewal.
         with contextlib.suppress(DatabaseAway, HostFenced):
-            job = await self._store.ask(lambda database: database.take(job_id, self._host.incarnation))
+            job = await self._store.take(job_id)
             if job is not None:
                 await carry(job)
 
