@@ -37,6 +37,9 @@ HINDSIGHT = 40.0
 
 _REPLACED = "A standby or a backup is the job database now, and may lack what was written last: this host begins anew."
 
+CLEANING = 10
+"""Leases between two looks for tasks of workers that have ended: they are in nobody's way."""
+
 AGAIN = 1.0
 """Seconds until the queue is tried again."""
 
@@ -166,7 +169,7 @@ class HostMembership:
             if seen.waiting:
                 await self._queue.looks.look()
             now = self._clock.monotonic()
-            if judges and now - self._cleaned >= self._host.lease:
+            if judges and now - self._cleaned >= CLEANING * self._host.lease:
                 self._cleaned = now
                 await self._queue.remove_stalled()
 
