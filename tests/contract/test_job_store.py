@@ -528,6 +528,15 @@ JANUARY = Today(
 )
 
 
+async def test_a_proof_that_something_can_be_written_leaves_nothing(store: JobStore) -> None:
+    await asyncio.gather(store.prove(), store.prove())
+    await store.add(a_job())
+    await store.prove()
+
+    assert await store.spent(JANUARY) == []
+    assert await store.open_jobs() == [a_job()]
+
+
 async def test_what_was_spent_is_counted_by_inbox_also_of_jobs_that_are_forgotten(store: JobStore) -> None:
     await store.add(a_job_in(S.DONE, "1", closed=True))
     await store.add(a_job_in(S.DONE, "2", closed=True, place=a_place(Path("/other"))))

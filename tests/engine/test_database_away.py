@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from expandd.domain.errors import AccountAway
-from expandd.domain.events import JobMoved
+from expandd.domain.events import JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from tests.support.fake_api import Fate, Refuse
@@ -44,6 +44,23 @@ async def test_a_file_that_comes_while_the_store_is_away_waits_where_it_is(works
     assert waiting == ["notes.txt", "pic.png"]
     assert workshop.names("outbox") == ["pic.png"]
     assert workshop.names("error") == ["notes.txt", "notes.txt.error.json"]
+
+
+async def test_the_pause_ends_with_the_outage_though_nobody_has_anything_to_write(workshop: Workshop) -> None:
+    workshop.start()
+    await workshop.advance(1.0)
+    workshop.store.away = True
+    workshop.drop("pic.png")
+    await workshop.until(lambda: workshop.engine.breakers.shut() != ())
+    (workshop.hot[0].inbox / "pic.png").unlink()
+    await workshop.advance(A_WHILE)
+    assert workshop.engine.breakers.shut() != ()
+
+    workshop.store.away = False
+    await workshop.advance(10.0)
+    assert workshop.engine.breakers.shut() == ()
+    assert workshop.recorder.of(PauseStarted) != []
+    assert len(workshop.recorder.of(PauseEnded)) == 1
 
 
 async def test_every_slot_is_free_again_after_the_store_was_away(workshop: Workshop) -> None:

@@ -187,6 +187,10 @@ class MemoryJobStore:
         spent = [*self.forgotten, *(one for job in self.rows.values() for one in _spent(job))]
         return [one for one in spent if one.day[:7] >= today.month]
 
+    async def prove(self) -> None:
+        if self.away:
+            raise DatabaseAway("The job database is away.")
+
     async def prune(self, before: float) -> int:
         await self._write()
         old = [job.id for job in self.rows.values() if job.closed and job.stamps[-1].at < before]

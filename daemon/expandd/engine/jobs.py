@@ -296,6 +296,11 @@ class Jobs:
             self._put(before)
             raise
 
+    async def look_again(self) -> None:
+        """Find out whether the job database is back, where the last that was heard of it is that it is away."""
+        if self._database.shut is not None:
+            await self._told(self._store.prove())
+
     async def _told(self, writing: Awaitable[T]) -> T:
         """Write; say so when the job database goes away, and when it is back."""
         try:

@@ -399,6 +399,10 @@ class JobStore(Protocol):
         """What was paid for since the month began, by inbox and day: by jobs that are open, over or forgotten."""
         ...
 
+    async def prove(self) -> None:
+        """Raise DatabaseAway unless something can be written now."""
+        ...
+
     async def prune(self, before: float) -> int:
         """Forget the jobs that were over before this wall time, but not what they count for; how many."""
         ...

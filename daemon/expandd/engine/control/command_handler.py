@@ -65,6 +65,8 @@ class CommandHandler:
             # Whoever writes next says that the job database is away; the commands stay where they are.
             with contextlib.suppress(DatabaseAway):
                 await self.act()
+                # Nobody else may have anything to write.
+                await self._jobs.look_again()
             await self._clock.sleep(PAUSE)
 
     async def act(self) -> None:

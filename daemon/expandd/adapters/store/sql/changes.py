@@ -93,6 +93,12 @@ class Changes(Queries):
         )
         return self._connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
 
+    def prove(self) -> None:
+        """Write something of which nothing is left."""
+        # Of no inbox, on no day: other hosts that do the same wait for its end.
+        self._connection.execute("INSERT INTO ledger VALUES (?, '', 0, 0, 0, 0, 0)", (b"",))
+        self._connection.execute("DELETE FROM ledger WHERE inbox = ? AND day = ''", (b"",))
+
     def leave(self, command: Command) -> None:
         """Write down a command that is to be carried out."""
         self._insert("commands", command_row(command))

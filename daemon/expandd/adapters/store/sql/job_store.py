@@ -113,6 +113,9 @@ class SqlJobStore:
     async def lift(self, command: Hold) -> None:
         await self._do(lambda database: database.lift(command))
 
+    async def prove(self) -> None:
+        await self._do(Changes.prove)
+
     async def prune(self, before: float) -> int:
         return await self._do(lambda database: database.prune(before))
 
