@@ -238,6 +238,7 @@ def programs(stand_in: str) -> None:
     for name in LOADED_LATER:
         importlib.import_module(name)
     importlib.import_module("expandd.adapters.config.model").schema()
+    importlib.import_module("expandd.adapters.api.http").trusted()
     # What is there now is there for good: no child need look through it, and copy its pages for that.
     gc.freeze()
     with socket.socket(fileno=os.dup(0)) as orders:

@@ -8,6 +8,7 @@ call whose kept-alive connection turned out to be dead. A proxy is taken from th
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -437,7 +438,7 @@ async def _bounded(sink: Sink, chunk: bytes, limit: int, host: str) -> None:
 
 
 async def _loaded() -> ssl.SSLContext:
-    tls = await asyncio.to_thread(_trusted)
+    tls = await asyncio.to_thread(trusted)
     import anyio  # noqa: PLC0415 - what httpx connects with
 
     # It loads its own half with the first call.
@@ -445,7 +446,9 @@ async def _loaded() -> ssl.SSLContext:
     return tls
 
 
-def _trusted() -> ssl.SSLContext:
+@functools.cache
+def trusted() -> ssl.SSLContext:
+    """Whom this machine trusts, read once for all clients of a process: there are a hundred and more of them."""
     tls = ssl.create_default_context()
     # Its command line would load rich and pygments.
     with absent("httpx._main"):
