@@ -133,6 +133,7 @@ class MountGuard:
 
     def __init__(self, folders: Iterable[HotFolder] = ()) -> None:
         self._required: dict[Path, Path | None] = {}
+        self._known: dict[str, Path] = {}
         self._seen: dict[Path, _Seen] = {}
         self.know(folders)
 
@@ -145,6 +146,7 @@ class MountGuard:
         }
         # Other threads are reading the old one.
         self._required = {**self._required, **told}
+        self._known = {os.fspath(root): root for root in self._required}
 
     def check(self, path: Path) -> None:
         """Raise FolderAway when `path` belongs to a hot folder whose disk is not mounted, OSError when none can tell.
@@ -162,10 +164,13 @@ class MountGuard:
 
     def _root_of(self, path: Path) -> Path | None:
         """The innermost known directory that has this path."""
-        # Most often it is asked for one of them; all its parents are made only where it is not.
-        if path in self._required:
-            return path
-        return next((root for root in path.parents if root in self._required), None)
+        # By text: to make paths of all its parents takes longer than the look that it is asked for.
+        text = os.fspath(path)
+        while text:
+            if (root := self._known.get(text)) is not None:
+                return root
+            text = text.rpartition("/")[0]
+        return self._known.get("/")
 
     def _compare(self, root: Path) -> None:
         number, known = mount_id(root), self._seen.get(root)
