@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -71,9 +72,16 @@ def pytest_configure() -> None:
     # Hundreds of processes are started from the same source: without byte code each compiles all of it again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # Of what collecting makes, nothing is garbage: to look through it again and again is a third of its time.
+    gc.disable()
     # A busy machine is no reason to fail: the slow examples are found by the time-out of the whole test.
     settings.register_profile("expandd", max_examples=examples(EVERY_DAY), deadline=None)
     settings.load_profile("expandd")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
