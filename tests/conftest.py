@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from tests.support.postgres import Server
 
 LONGEST = (
-    "tests/systemd/",
+    "tests/systemd/test_service.py",
     "tests/storm/",
     "tests/e2e/test_kills",
     "tests/e2e/test_page.py",
+    "tests/systemd/test_install.py",
+    "tests/systemd/test_sandbox.py",
     "tests/engine/test_model.py",
     "tests/adapters/images/",
     "tests/adapters/api/",
@@ -37,12 +39,15 @@ WORKING = ("tests/engine/",)
 """What keeps a core busy all of its time."""
 
 TOGETHER = (
+    "tests/systemd/test_service.py",
     "tests/systemd/",
     "tests/service/test_samples.py",
     "tests/trust/test_a_day_of_swaps.py",
     "tests/e2e/test_page.py",
 )
-"""Folders and files whose tests share what is dear to make: a machine with expandd installed, images, a browser."""
+"""Folders and files whose tests share what is dear to make: a machine with expandd installed, images, a browser.
+
+The machine is made twice, side by side: all of its tests in one row would be waited for at the end."""
 
 
 FILE_BY_FILE = ("tests/adapters/", "tests/contract/", "tests/domain/", "tests/simulator/")

@@ -1,4 +1,7 @@
-"""One machine for all tests of the service, with expandd installed in it as systemd/README.md says."""
+"""A machine for the tests of the service, with expandd installed in it as systemd/README.md says.
+
+Each process that runs such tests boots one; the first to need the program installs it, and the others take a copy.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine = boot(tmp_path_factory.mktemp("machine"))
     try:
         copy_source(ROOT, machine.directory / "share" / "expandd")
-        install(machine, {name: value for name, value in os.environ.items() if name.startswith("PIP_")})
+        installing = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        install(machine, installing, _shared(tmp_path_factory) / "expandd")
         yield machine
     finally:
         machine.stop()
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """A directory that all processes of this run see."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture

@@ -85,13 +85,17 @@ class Machine:
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """A file inside, root's."""
         raw = content.encode() if isinstance(content, str) else content
-        inside = Path(f"/proc/{self.pid}/root{path}")
+        inside = self.path(path)
         inside.parent.mkdir(parents=True, exist_ok=True)
         inside.write_bytes(raw)
         inside.chmod(mode)
 
     def names(self, directory: str) -> list[str]:
-        return sorted(name for name in os.listdir(f"/proc/{self.pid}/root{directory}") if not name.startswith("."))
+        return sorted(name for name in os.listdir(self.path(directory)) if not name.startswith("."))
+
+    def path(self, inside: str) -> Path:
+        """Where this host finds what is in the machine."""
+        return Path(f"/proc/{self.pid}/root{inside}")
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit."""

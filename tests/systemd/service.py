@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.support.images import an_image
@@ -16,7 +19,8 @@ HOT = "/srv/expand/stories"
 PARTS = ("inbox", "outbox", "done", "error")
 LOGIN = "PIKTID_EMAIL=simulator@example.com\nPIKTID_PASSWORD=simulator\n"
 
-EXPANDD = "/opt/expandd/bin/expandd"
+PROGRAM = "/opt/expandd"
+EXPANDD = f"{PROGRAM}/bin/expandd"
 TO_THE_SIMULATOR = "s#base_url: .*#base_url: http://127.0.0.1:8787/api#"
 
 SIMULATOR = """[Service]
@@ -35,18 +39,38 @@ QUICK = "[Service]\nWatchdogSec=2\nRestartSec=100ms\nTimeoutStopSec=10\n"
 """The unit's own figures are for machines that run for months; the test is about what happens, not how soon."""
 
 
-def install(machine: Machine, environ: Mapping[str, str]) -> None:
-    """As systemd/README.md says, from a checkout, as root; with the simulator in place of the API, and a person."""
-    machine.with_network("/usr/bin/python3", "-m", "venv", "/opt/expandd", environ=environ)
-    pip = ("/opt/expandd/bin/pip", "install", "--quiet")
-    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements-cluster.txt", environ=environ)
-    machine.with_network(*pip, "--no-deps", SOURCE, environ=environ)
+def install(machine: Machine, environ: Mapping[str, str], kept: Path) -> None:
+    """As systemd/README.md says, from a checkout, as root; with the simulator in place of the API, and a person.
+
+    `kept` is where the program is left for other machines: only the first of them asks the package index.
+    """
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            _put_down(machine, environ)
+            copied(machine.path(PROGRAM), kept)
+        else:
+            copied(kept, machine.path(PROGRAM))
     machine.write("/etc/systemd/system/simulator.service", SIMULATOR)
     machine.run("systemctl", "start", "simulator.service")
     machine.write("/etc/expandd/piktid", LOGIN, 0o600)
     machine.run("sh", "-c", f"sed '{TO_THE_SIMULATOR}' {SOURCE}/config.example.yaml > /etc/expandd/config.yaml")
     machine.run(EXPANDD, "install")
     machine.run("useradd", "--create-home", "--groups", "expandd", "alice")
+
+
+def _put_down(machine: Machine, environ: Mapping[str, str]) -> None:
+    machine.with_network("/usr/bin/python3", "-m", "venv", PROGRAM, environ=environ)
+    pip = (f"{PROGRAM}/bin/pip", "install", "--quiet")
+    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements-cluster.txt", environ=environ)
+    machine.with_network(*pip, "--no-deps", SOURCE, environ=environ)
+
+
+def copied(source: Path, target: Path) -> None:
+    """A directory with all that is in it, its times too: byte code is good for a source of one time alone."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.copytree(source, part, symlinks=True)
+    part.rename(target)
 
 
 @dataclass(frozen=True, slots=True)
