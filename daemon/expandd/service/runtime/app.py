@@ -163,14 +163,8 @@ async def built(
         folder_access = folder_access or FolderAccess(shared=settings.cluster.joined)
         stack.callback(folder_access.close)
         bulkheads = Bulkheads(settings.state_dir)
-        if processes is None:
-            processes = await stack.enter_async_context(ProcessStarter())
-        images = await stack.enter_async_context(_images(folder_access, bulkheads, processes))
-        images.expect()
-        # Its first process is started here and now; all others by one that holds no file of a folder.
-        await asyncio.sleep(0)
-        await processes.begin()
-        # The decoder loads its libraries while these are loaded here.
+        images = await _decoders(stack, folder_access, bulkheads, processes)
+        # The first of them loads its libraries while these are loaded here.
         from expandd.adapters.api.magic_expand import MagicExpand  # noqa: PLC0415 - as said
         from expandd.engine.engine import Engine  # noqa: PLC0415 - as said
 
@@ -203,10 +197,21 @@ async def built(
         yield engine
 
 
-def _images(access: FolderAccess, bulkheads: Bulkheads, processes: ProcessStarter) -> PillowImages:
-    return PillowImages(
+async def _decoders(
+    stack: AsyncExitStack, access: FolderAccess, bulkheads: Bulkheads, processes: ProcessStarter | None
+) -> PillowImages:
+    """Those of all images, the first of them on its way."""
+    if processes is None:
+        processes = await stack.enter_async_context(ProcessStarter())
+    images = PillowImages(
         open_file=access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of, start=processes.start
     )
+    await stack.enter_async_context(images)
+    images.expect()
+    # Its first process is started here and now; all others by one that holds no file of a folder.
+    await asyncio.sleep(0)
+    await processes.begin()
+    return images
 
 
 def _account(stack: AsyncExitStack, settings: Settings, given: Credentials) -> Callable[[], Awaitable[str]]:

@@ -30,7 +30,7 @@ from expandd.service.observability.hooks import GRACE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Log, Logger
 from expandd.service.observability.metering import InstrumentedApi, Metering, Publisher
 from expandd.service.reports.ledger import Price
-from expandd.service.reports.snapshot import last_snapshot
+from expandd.service.reports.snapshot import Snapshot, last_snapshot
 from expandd.service.runtime.app import EventBus, FolderAccess, built, run_until
 from expandd.service.runtime.reload import Reloader, remember
 from expandd.service.runtime.snapshots import Snapshots
@@ -206,26 +206,46 @@ async def _wait_after(crashes: int, context: DaemonContext) -> None:
         await either(context.stop, seconds)
 
 
-async def _work(settings: Settings, context: DaemonContext) -> None:
-    failures, folder_access = Failures(), FolderAccess(shared=settings.cluster.joined)
+@dataclass(frozen=True, slots=True)
+class _Subscribers:
+    """What is told of events, and the bus that tells it."""
+
+    event_bus: EventBus
+    failures: Failures
+    metering: Metering
+    price: Price
+    hook_runner: HookRunner
+
+
+def _subscribed(settings: Settings, context: DaemonContext, before: Snapshot | None) -> _Subscribers:
     run = partial(run_command, start=context.processes.start)
-    metering, hook_runner = Metering(settings), HookRunner(context.log, lambda: settings.hooks, run=run)
-    before = last_snapshot(settings.state_dir)
+    failures, metering = Failures(), Metering(settings)
+    hook_runner = HookRunner(context.log, lambda: settings.hooks, run=run)
     price = Price(before.price if before else None)
 
     def fails(error: Exception) -> None:
         context.log.error("bug.found", where="a subscriber of events", exc_info=error)
 
     event_bus = EventBus(EventLog(context.log), failures, metering, price, hook_runner, fails=fails)
-    _count_losses(metering, context, event_bus, hook_runner)
+    metering.loses("log_lines", context.lost_lines)
+    metering.loses("events", lambda: event_bus.dropped)
+    metering.loses("subscriber_calls", lambda: event_bus.failed)
+    metering.loses("hook_events", lambda: hook_runner.dropped)
+    return _Subscribers(event_bus, failures, metering, price, hook_runner)
+
+
+async def _work(settings: Settings, context: DaemonContext) -> None:
+    folder_access = FolderAccess(shared=settings.cluster.joined)
+    before = last_snapshot(settings.state_dir)
+    subscribers = _subscribed(settings, context, before)
 
     def instrumented(ports: Ports) -> Ports:
-        return replace(ports, api=InstrumentedApi(ports.api, metering.called))
+        return replace(ports, api=InstrumentedApi(ports.api, subscribers.metering.called))
 
     async with built(
         settings,
         context.environ,
-        event_bus,
+        subscribers.event_bus,
         folder_access=folder_access,
         processes=context.processes,
         around=instrumented,
@@ -233,52 +253,53 @@ async def _work(settings: Settings, context: DaemonContext) -> None:
         await asyncio.to_thread(remember, context.config, settings.state_dir, context.log)
         for loose in await asyncio.to_thread(list, looseness(settings.folders, settings.state_dir)):
             context.log.warning("permissions.loose", why=loose)
-        hook_runner.hooks = lambda: engine.settings.hooks
-        watchdog = Watchdog(engine, systemd=context.systemd, failures=failures, log=context.log, wall=time.time)
-        snapshots = Snapshots(
-            engine,
-            before=before,
-            price=price,
-            log=context.log,
-            wall=time.time,
-            lost_log_lines=context.lost_lines,
-            reading=lambda: reloader.reading,
-        )
-        reloader = Reloader(
-            context.config,
-            engine,
-            folder_access=folder_access,
-            systemd=context.systemd,
-            watchdog=watchdog,
-            log=context.log,
-            told=snapshots.hear,
-        )
-        event_bus.also(snapshots)
-
-        async def day() -> None:
-            await _day(engine, watchdog, reloader, context)
-
-        publisher = Publisher(metering, lambda: engine.settings, context.log)
-        with _page(engine, context, event_bus, publisher, watchdog) as page:
-            keep = engine.supervisor.keep
-            beside = _beside(
-                keep("heartbeat", day),
-                keep("crash counter", lambda: _lasting(context.crashes)),
-                snapshots.kept(),
-                keep("metrics", publisher.run),
-                keep("page", page),
-            )
-            async with beside, telling(hook_runner, GRACE, keep=keep):
-                await run_until(engine, context.stop)
-                event_bus.flush()
+        subscribers.hook_runner.hooks = lambda: engine.settings.hooks
+        await _run(engine, context, subscribers, before, folder_access)
         context.log.info("expandd.stopped", left_for_next_time=len(engine.jobs))
 
 
-def _count_losses(metering: Metering, context: DaemonContext, event_bus: EventBus, hook_runner: HookRunner) -> None:
-    metering.loses("log_lines", context.lost_lines)
-    metering.loses("events", lambda: event_bus.dropped)
-    metering.loses("subscriber_calls", lambda: event_bus.failed)
-    metering.loses("hook_events", lambda: hook_runner.dropped)
+async def _run(
+    engine: Engine,
+    context: DaemonContext,
+    subscribers: _Subscribers,
+    before: Snapshot | None,
+    folder_access: FolderAccess,
+) -> None:
+    """Run the engine until the stop, and beside it all that watches it, tells of it and reloads it."""
+    event_bus, log = subscribers.event_bus, context.log
+    watchdog = Watchdog(engine, systemd=context.systemd, failures=subscribers.failures, log=log, wall=time.time)
+    snapshots = Snapshots(
+        engine,
+        before=before,
+        price=subscribers.price,
+        log=log,
+        wall=time.time,
+        lost_log_lines=context.lost_lines,
+        reading=lambda: reloader.reading,
+    )
+    reloader = Reloader(
+        context.config,
+        engine,
+        folder_access=folder_access,
+        systemd=context.systemd,
+        watchdog=watchdog,
+        log=log,
+        told=snapshots.hear,
+    )
+    event_bus.also(snapshots)
+    publisher = Publisher(subscribers.metering, lambda: engine.settings, log)
+    with _page(engine, context, event_bus, publisher, watchdog) as page:
+        keep = engine.supervisor.keep
+        beside = _beside(
+            keep("heartbeat", partial(_day, engine, watchdog, reloader, context)),
+            keep("crash counter", partial(_lasting, context.crashes)),
+            snapshots.kept(),
+            keep("metrics", publisher.run),
+            keep("page", page),
+        )
+        async with beside, telling(subscribers.hook_runner, GRACE, keep=keep):
+            await run_until(engine, context.stop)
+            event_bus.flush()
 
 
 @contextmanager
