@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expandd.domain.errors import FaultCode, FileFault
-from expandd.domain.finishing import LARGEST, Finishing, finishing, in_proportion, scaled, sent_size
-from expandd.domain.fit import require_finishable, require_fit
+from expandd.domain.finishing import (
+    LARGEST,
+    Finishing,
+    finishing,
+    in_proportion,
+    require_finishable,
+    require_fit,
+    scaled,
+    sent_size,
+)
 from expandd.domain.image import ImageFormat, Prepared, Size, Whole
 from expandd.domain.offsets import Offsets
 from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultFormat, ResultRules

@@ -1,4 +1,4 @@
-"""What is sent to the API in place of an original, and what is made of the API's image for its result.
+"""Which images are taken, what is sent to the API in their place, and what is made of its image for the result.
 
 Offsets are always those of the original's upright pixels. The API is asked for the same share of the copy that it was
 sent, rounded so that what it adds covers the finished canvas: never less than 1 px on a side that was not 0.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from expandd.domain.image import ImageFormat, Prepared, Size
+from expandd.domain.errors import Fault, FaultCode, FileFault
+from expandd.domain.image import ImageFormat, Prepared, Size, Whole
 from expandd.domain.offsets import Offsets, round_half_up
-from expandd.domain.result_rules import Metadata, Pixels, ResultRules, format_of, holding
+from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultRules, format_of, holding
 
 SMALLEST, LARGEST = 64, 4096
 """The least and the most px that the API takes on each side (API.md, Facts)."""
@@ -118,3 +119,32 @@ def most_bytes(size: Size, *, converts: bool) -> int:
     Of such ones, one is written twice for a while.
     """
     return size.pixels * (12 if converts else 4)
+
+
+def require_finishable(image: Whole, result: Size) -> None:
+    """Raises FileFault for an image whose result, of `result` px, would be too large to be made here."""
+    made_here = image.converts or sent_size(image.size) != image.size
+    if made_here and result.pixels > MOST_PIXELS:
+        message = f"The result would be {result} px; at most {MOST_PIXELS // 1_000_000} megapixels can be made."
+        raise FileFault(Fault(FaultCode.TOO_LARGE, message, "Drop a smaller image, or use a folder that adds less."))
+
+
+def require_fit(image: Whole, accept: Accept = Accept.ALL, oversize: Oversize = Oversize.REDUCE) -> None:
+    """Raises FileFault for an image that a folder with these rules does not take."""
+    size, sides = image.size, f"{SMALLEST} to {LARGEST} px"
+    takes = f"The image is {size} px; only images of {sides} on each side can be expanded."
+    if accept is Accept.API and not image.format.taken_by_api:
+        message = f"This is a {image.format.title} image; this folder takes only JPEG, PNG and WEBP (`accept: api`)."
+        raise FileFault(Fault(FaultCode.UNSUPPORTED_TYPE, message, "Export it as JPEG, PNG or WEBP and drop that."))
+    if min(size.width, size.height) < SMALLEST:
+        what = f"Export it with at least {SMALLEST} px on its shorter side and drop that."
+        raise FileFault(Fault(FaultCode.TOO_SMALL, takes, what))
+    sent = sent_size(size)
+    if sent == size:
+        return
+    if oversize is Oversize.ERROR:
+        what = f"Export it with at most {LARGEST} px on its longer side and drop that."
+        raise FileFault(Fault(FaultCode.TOO_LARGE, takes, what))
+    if min(sent.width, sent.height) < SMALLEST:
+        message = f"The image is {size} px: reduced to {LARGEST} px it is only {sent}, and the API takes {sides}."
+        raise FileFault(Fault(FaultCode.TOO_SMALL, message, "Cut it into shorter pieces and drop those."))

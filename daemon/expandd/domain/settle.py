@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from expandd.domain.errors import FileFault
-from expandd.domain.fit import require_finishable, require_fit
+from expandd.domain.finishing import require_finishable, require_fit
 from expandd.domain.image import Finding, Size, Unfinished, Unfit, Whole
 from expandd.domain.offsets import Offsets, resolve
 from expandd.domain.settings import HotFolder

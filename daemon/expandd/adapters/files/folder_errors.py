@@ -18,6 +18,9 @@ FLOOR = 1 << 20
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TOO_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
+_WANTS = _TOO_MANY_OPEN | {errno.ENOMEM}
+"""Errors that say nothing of what was asked for: no descriptor, or no memory, was left to ask with."""
+
 _OF_FILE = {
     errno.EACCES: "permission denied",
     errno.EPERM: "it is not permitted, as for a file that is immutable or another user's in a sticky directory",
@@ -38,6 +41,12 @@ _OF_FILE = {
 """What may be the fault of one file or subfolder as well as of the whole folder."""
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def raise_want(error: OSError) -> None:
+    """Raise it again if it is a want: what could not be asked for is neither there nor absent."""
+    if error.errno in _WANTS:
+        raise error
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folder_errors import raise_want
 from expandd.adapters.files.roots import WORK, Roots
 from expandd.adapters.locks import NameTakenError, hold
-from expandd.adapters.wants import raise_want
 from expandd.domain.errors import InstanceRunning
 from expandd.domain.naming import printable
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from expandd.adapters.wants import raise_want
+from expandd.adapters.files.folder_errors import raise_want
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason

@@ -28,7 +28,7 @@ from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 from watchdog.observers.inotify import InotifyWatchGroup
 
 from expandd.adapters.bulkheads import Run, ask_each, in_thread, one_mount, starting_threads
-from expandd.adapters.wants import raise_want
+from expandd.adapters.files.folder_errors import raise_want
 from expandd.domain.errors import FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason

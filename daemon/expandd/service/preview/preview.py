@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 from expandd.adapters.config.load import presets_of
 from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import FileFault, Later
-from expandd.domain.fit import require_fit
+from expandd.domain.finishing import require_fit
 from expandd.domain.image import Finding, Size, Whole
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Offsets, Preset, resolve
