@@ -26,8 +26,7 @@ from expandd.adapters.store.postgres import job_store
 from expandd.adapters.store.postgres.job_store import PostgresJobStore
 from expandd.adapters.store.sql.job_store import SqlJobStore
 from expandd.adapters.store.sql.queries import Queries
-from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.adapters.store.sqlite.reader import reading, write_commands
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore, reading, write_commands
 from expandd.adapters.store.sqlite.schema import STEPS, VERSION
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
 from expandd.domain.errors import DatabaseAway, Fault, FaultCode, NameTaken, RowRefused, StaleJob

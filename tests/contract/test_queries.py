@@ -16,9 +16,8 @@ from expandd.adapters.store.postgres.job_store import PostgresJobStore
 from expandd.adapters.store.postgres.job_store import reading as reading_postgres
 from expandd.adapters.store.postgres.job_store import write_commands as write_commands_postgres
 from expandd.adapters.store.sql.queries import ALL, Names, Queries
-from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.adapters.store.sqlite.reader import reading as reading_sqlite
-from expandd.adapters.store.sqlite.reader import write_commands
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore, write_commands
+from expandd.adapters.store.sqlite.job_store import reading as reading_sqlite
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
 from expandd.domain.errors import DatabaseAway
 from expandd.domain.image import Size

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.files.scan import Scanner
-from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.adapters.store.sqlite.reader import write_commands
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore, write_commands
 from expandd.domain.commands import Command, Verb
 from expandd.domain.job import FileIdentity, Job, JobState
 from expandd.domain.offsets import Offsets

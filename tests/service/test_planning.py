@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.adapters.store.sqlite.reader import reading
+from expandd.adapters.store.sqlite.job_store import SqliteJobStore, reading
 from expandd.domain.job import JobState, Place
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings

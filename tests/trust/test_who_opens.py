@@ -51,7 +51,6 @@ OWN = {
     "adapters/store/postgres/connection.py": "this machine's time zone",
     "adapters/store/postgres/tasks.py": "opens a connection",
     "adapters/store/sqlite/job_store.py": "state_dir",
-    "adapters/store/sqlite/reader.py": "state_dir",
     "adapters/store/sqlite/schema.py": "state_dir",
     "adapters/files/watcher.py": "/proc; counts the directories that the kernel watches; hints prove nothing",
     "adapters/locks.py": "state_dir",

@@ -13,7 +13,7 @@ class Backoff:
     cap: float
 
     def wait(self, failures: int, randomness: float) -> float:
-        """`failures` ≥ 1; `chance` is a random number in [0, 1), passed in."""
+        """`failures` ≥ 1; `randomness` is a random number in [0, 1), passed in."""
         ceiling = min(self.cap, self.base * 2.0 ** min(failures - 1, 30))
         return ceiling * (0.5 + randomness / 2)
 

@@ -14,7 +14,6 @@ from expandd.adapters.credentials import find_database
 from expandd.adapters.store.sql.job_store import SqlJobStore
 from expandd.adapters.store.sql.queries import Queries
 from expandd.adapters.store.sqlite import job_store as sqlite
-from expandd.adapters.store.sqlite import reader
 from expandd.domain.commands import Command
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.hosts import HostLine
@@ -35,7 +34,7 @@ def opened(settings: Settings) -> SqlJobStore:
 def reading(settings: Settings) -> AbstractContextManager[Queries | None]:
     """The job database for reading alone, or None when there is none yet. Raises DatabaseAway, ConfigurationError."""
     if (url := address(settings)) is None:
-        return reader.reading(settings.state_dir / STORE)
+        return sqlite.reading(settings.state_dir / STORE)
     found: AbstractContextManager[Queries] = postgres().reading(url)
     return found
 
@@ -43,7 +42,7 @@ def reading(settings: Settings) -> AbstractContextManager[Queries | None]:
 def write_commands(settings: Settings, commands: Sequence[Command]) -> None:
     """Leave commands for the daemon, running or not, all or none. Raises DatabaseAway, ConfigurationError."""
     if (url := address(settings)) is None:
-        reader.write_commands(settings.state_dir / STORE, commands)
+        sqlite.write_commands(settings.state_dir / STORE, commands)
     else:
         postgres().write_commands(url, commands)
 

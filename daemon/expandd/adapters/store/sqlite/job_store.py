@@ -1,4 +1,7 @@
-"""SQLite in the state directory: how it is opened, what its failures mean, and what to do with a damaged one."""
+"""SQLite in the state directory: how it is opened, what its failures mean, and what to do with a damaged one.
+
+Also the access to it beside the daemon, which reads, and leaves commands.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from expandd.adapters.store.sql.changes import Changes
 from expandd.adapters.store.sql.job_store import SqlJobStore
-from expandd.adapters.store.sqlite.schema import bring_up_to_date
+from expandd.adapters.store.sql.queries import Queries
+from expandd.adapters.store.sqlite.schema import VERSION, bring_up_to_date, version
 from expandd.domain.commands import Command
 from expandd.domain.errors import DatabaseAway, NameTaken, RowRefused
 
@@ -156,3 +161,53 @@ def begin_anew(path: Path) -> None:
         open_store(path).close()
     except (OSError, sqlite3.Error) as error:
         raise DatabaseAway(f"No new job database could be made at {path}: {error}.") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Queries | None]:
+    """The job database at `path` for reading alone, or None when there is none yet. Raises DatabaseAway."""
+    if not path.exists():
+        yield None
+        return
+    try:
+        connection = sqlite3.connect(path, timeout=5.0, factory=SqliteConnection)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA query_only = ON")
+            found = version(connection)
+            _prove_version(path, found)
+            yield Queries(connection) if found else None
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatabaseAway(f"The job database {path} cannot be read: {error}.") from error
+
+
+def _prove_version(path: Path, found: int) -> None:
+    """Read only what is of this version: a reader changes nothing."""
+    if found > VERSION:
+        raise DatabaseAway(f"The job database {path} was written by a newer expandd. Use that version to read it.")
+    # 0 is one that the daemon is just making.
+    if 0 < found < VERSION:
+        raise DatabaseAway(
+            f"The job database {path} was written by an older expandd and is brought up to date when this one starts: "
+            "`systemctl restart expandd`, then ask again."
+        )
+
+
+def write_commands(path: Path, commands: Sequence[Command]) -> None:
+    """Leave commands for the daemon, running or not, all or none. Raises DatabaseAway."""
+    if not path.exists():
+        # One that is made here would hide from the next start that the old one is gone.
+        raise DatabaseAway(f"The job database {path} is not there. Has expandd run with it, and is its disk mounted?")
+    try:
+        connection = open_store(path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for command in commands:
+                Changes(connection).leave(command)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatabaseAway(f"The job database {path} cannot be written: {error}.") from error
