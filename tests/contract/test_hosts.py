@@ -171,6 +171,30 @@ def test_each_inbox_is_led_by_one_host_and_shared_out_when_another_comes_and_whe
     assert renewed(hosts, second).leads == frozenset(INBOXES)
 
 
+async def test_hosts_that_may_pay_no_more_begin_nothing_and_leave_to_others_what_is_unpaid(
+    hosts: HostChanges, store_of: Callable[[str], MemberJobStore]
+) -> None:
+    old, new = facts("old", tables=2), facts("new")
+    assert hosts.register(old)
+    assert renewed(hosts, old).leads == set(INBOXES)
+    store = store_of("old-1")
+    uploaded, accepted, claimed = (
+        a_job_in(state, id=state.value, owner="old-1", relative=Path(f"{state.value}.png"))
+        for state in (JobState.UPLOADED, JobState.ACCEPTED, JobState.CLAIMED)
+    )
+    for job in (uploaded, accepted, claimed):
+        await store.add(job)
+    assert hosts.register(new)
+    seen = renewed(hosts, new)
+    assert seen.freed == {"uploaded"}
+    assert (renewed(hosts, old).leads, renewed(hosts, old).draining) == (frozenset(), True)
+    assert renewed(hosts, new).leads == set(INBOXES)
+    assert {job.id for job in hosts.owned("old-1")} == {"accepted", "claimed"}
+    assert hosts.take("uploaded", "new-1") is not None
+    with pytest.raises(StaleJob):
+        await store.save(uploaded.with_(tries=1), JobState.UPLOADED)
+
+
 def test_a_command_is_kept_until_each_living_host_has_carried_it_out_and_every_job_is_one_of_theirs(
     hosts: HostChanges, url: str
 ) -> None:

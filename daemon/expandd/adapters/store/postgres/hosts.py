@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.adapters.store.postgres.changes import PostgresChanges
+from expandd.adapters.store.postgres.schema import VERSION
 from expandd.adapters.store.sql.connection import Cursor
 from expandd.adapters.store.sql.rows import command_of
 from expandd.domain.commands import Command
@@ -33,7 +34,7 @@ class HostFacts:
 
     `machine` names the machine and the state directory: at most one process at a time holds the lock on it. `boot` is
     of the running system, and new with each boot. `lease` is in seconds. `digest` is of what must be configured alike
-    everywhere.
+    everywhere. `tables` is the newest version of them that it knows.
     """
 
     incarnation: str
@@ -44,6 +45,7 @@ class HostFacts:
     digest: str
     workers: int
     lease: float
+    tables: int = VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,9 @@ class HostChanges(PostgresChanges):
         self._connection.execute("UPDATE hosts SET dead = 1, proven = 1 WHERE machine = ?", (host.machine,))
         self._connection.execute(
             "INSERT INTO hosts (incarnation, name, machine, boot, version, digest, workers, started, lease, "
-            "lease_until) "
+            "lease_until, tables) "
             "VALUES (:incarnation, :name, :machine, :boot, :version, :digest, :workers, epoch_now(), :lease, "
-            "epoch_now() + :lease)",
+            "epoch_now() + :lease, :tables)",
             {name: getattr(host, name) for name in HostFacts.__slots__},
         )
         return True
@@ -123,7 +125,7 @@ class HostChanges(PostgresChanges):
             )
         draining = bool(row[0])
         leads = self._lead(host.incarnation, [] if draining else inboxes)
-        freed = self._free_what_dead_hosts_have()
+        freed = self._free_what_dead_hosts_have() | self._relieve_hosts_of_earlier_versions(host.tables)
         self._forget_carried_out()
         return Seen(
             leads=leads,
@@ -245,6 +247,22 @@ class HostChanges(PostgresChanges):
         freed = []
         for job in self._jobs(f"{_OWNERLESS} AND owner != ''"):
             # Where another host was faster, it is done.
+            with contextlib.suppress(StaleJob):
+                freed.append(self._own(job, "").id)
+        return frozenset(freed)
+
+    def _relieve_hosts_of_earlier_versions(self, tables: int) -> frozenset[str]:
+        """Have those that may pay no more begin nothing more, and give to others what they have not paid for.
+
+        What they are about to claim or to pay for stays theirs: none of them pays once the tables are newer.
+        """
+        earlier = "(SELECT incarnation FROM hosts WHERE dead = 0 AND tables < ?)"
+        self._connection.execute(
+            "UPDATE hosts SET draining = 1 WHERE dead = 0 AND draining = 0 AND tables < ?", (tables,)
+        )
+        freed = []
+        for job in self._jobs(f"closed = 0 AND state = 'uploaded' AND owner IN {earlier}", tables):
+            # Where its host was faster, it is the host's.
             with contextlib.suppress(StaleJob):
                 freed.append(self._own(job, "").id)
         return frozenset(freed)
