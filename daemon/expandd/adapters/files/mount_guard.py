@@ -30,6 +30,8 @@ class _Mount:
     root: str
     point: str
     kind: str
+    options: frozenset[str]
+    """Those of the file system itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,10 @@ class Mounts:
     table: Mapping[int, _Mount]
 
     @classmethod
-    def read(cls) -> Mounts:
+    def read(cls, file: Path = Path("/proc/self/mountinfo")) -> Mounts:
         """What is mounted now. Raises OSError when that cannot be told for want of a descriptor."""
         try:
-            lines = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape").splitlines()
+            lines = file.read_bytes().decode("utf-8", "surrogateescape").splitlines()
         except OSError as error:
             raise_want(error)
             return cls({})
@@ -52,6 +54,12 @@ class Mounts:
         """Where the mount of this number is mounted."""
         mount = self.table.get(number)
         return Path(mount.point) if mount is not None else None
+
+    def is_soft(self, directory: Path) -> bool:
+        """Whether it lies on an NFS mount that reports a call as failed which a slow server may carry out later."""
+        number = mount_id(directory)
+        mount = self.table.get(number) if number is not None else None
+        return mount is not None and mount.kind.startswith("nfs") and bool({"soft", "softerr"} & mount.options)
 
     def locate(self, directory: Path) -> Location | None:
         """Where an existing directory lies, or None when that cannot be told."""
@@ -75,8 +83,8 @@ def mount_points() -> Sequence[str]:
 
 def _parsed(line: str) -> tuple[int, _Mount]:
     number, _, device, root, point, *_ = line.split(" ")
-    kind = line.partition(" - ")[2].split(" ")[0]
-    return int(number), _Mount(device, _unescaped(root), _unescaped(point), kind)
+    kind, _, options = (*line.partition(" - ")[2].split(" ", 2), "", "")[:3]
+    return int(number), _Mount(device, _unescaped(root), _unescaped(point), kind, frozenset(options.split(",")))
 
 
 def _unescaped(text: str) -> str:

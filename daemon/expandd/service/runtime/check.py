@@ -11,7 +11,7 @@ from typing import Protocol
 
 from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
-from expandd.adapters.files.mount_guard import MountGuard
+from expandd.adapters.files.mount_guard import MountGuard, Mounts
 from expandd.adapters.files.permissions import looseness
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.process import Ready
@@ -33,6 +33,7 @@ from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import HotFolder, Settings
+from expandd.service.runtime.unit import directories
 
 FINE = 0
 WAITING = 4
@@ -89,6 +90,8 @@ async def check(
             say(_about(folder))
         for loose in looseness(settings.folders, settings.state_dir):
             say(f"Warning: {loose}")
+        for soft in _on_soft_mounts(settings, Mounts.read()):
+            say(f"Warning: {soft}")
         mounted = _say_mounts(settings, say)
         if offline:
             return FINE if mounted else WAITING
@@ -143,6 +146,15 @@ def about_clock(ahead: float) -> Iterator[str]:
             f"Clock: this machine's is {abs(ahead):.0f} s {direction} the job database's. Hosts must agree within "
             f"{HOSTS_SKEW:.0f} s: set it right (timedatectl set-ntp true)."
         )
+
+
+def _on_soft_mounts(settings: Settings, mounts: Mounts) -> Iterator[str]:
+    for folder in settings.folders:
+        if any(mounts.is_soft(directory) for directory in directories(folder)):
+            yield (
+                f"the folders of {printable(folder.inbox)} are mounted with `soft`: while their server is slow a file "
+                "is moved later than is known here, and a result may be delivered twice. Mount them with `hard`."
+            )
 
 
 def _say_mounts(settings: Settings, say: Say) -> bool:
