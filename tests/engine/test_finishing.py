@@ -86,6 +86,27 @@ async def test_a_process_that_dies_before_and_after_finishing_pays_once(make_wor
     assert len(workshop.api.called("download")) == 1
 
 
+async def test_nothing_is_known_of_bytes_while_their_spool_is_away(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(preset=PRESET)
+    workshop.start()
+    workshop.images.held_up = 1
+    workshop.drop("photo.png", CAMERA)
+    await workshop.until(lambda: workshop.images.finished > 0)
+    [job] = workshop.store.rows.values()
+    bytes_of = workshop.spool.path(job.id)
+    aside = bytes_of.with_name("aside")
+    bytes_of.rename(aside)
+    workshop.spool.full = True
+    await workshop.advance(1800.0)
+    assert workshop.store.rows[job.id].state is JobState.DOWNLOADED
+    aside.rename(bytes_of)
+    workshop.spool.full = False
+    await workshop.closed("photo.png")
+
+    assert delivered(workshop, "photo.png") == FULL
+    assert len(workshop.api.called("download")) == 1
+
+
 async def test_bytes_that_the_spool_has_lost_are_fetched_again_before_they_are_finished(
     make_workshop: Callable[..., Workshop],
 ) -> None:
