@@ -148,6 +148,12 @@ def test_a_new_upload_after_a_step_back_is_as_old_as_it_is() -> None:
     assert again.entered(S.UPLOADED) == 60.0
 
 
+def test_a_name_that_was_chosen_for_a_result_which_never_came_is_let_go_of() -> None:
+    job = a_job_in(JobState.RENDERED, target=Path("/out/pic.png"))
+    assert moved(job, JobState.FAILED, 9.0).target is None
+    assert moved(job, JobState.DOWNLOADED, 9.0).target == Path("/out/pic.png")
+
+
 def test_a_move_begins_its_step_anew_and_keeps_the_tries_of_the_whole() -> None:
     job = a_job(attempts=3, tries=5, note="the last try failed")
     after = moved(job, S.UPLOADED, 2.0, image_id="image")

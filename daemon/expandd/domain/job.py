@@ -362,6 +362,9 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
     payments = _payments(job, to, now)
     facts = {"attempts": 0, "note": "", "stamps": (*kept, stamp), "payments": payments, **changes}
+    if to in {JobState.FAILED, JobState.RETURNED}:
+        # A name that was chosen for a result which never came is free again.
+        facts["target"] = None
     return replace(job, state=to, sender=_sender(job, to), **facts)
 
 
