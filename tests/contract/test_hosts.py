@@ -148,6 +148,11 @@ def test_a_name_that_is_taken_and_the_copy_of_a_machine_are_refused_while_the_fi
     assert not hosts.is_proven_dead("a-1")
 
 
+def test_a_boot_that_an_earlier_version_wrote_as_the_kernel_prints_it_is_the_same(hosts: HostChanges) -> None:
+    assert hosts.register(facts("a", boot="0609f8c2-11\n", lease=60.0))
+    assert hosts.register(facts("a", boot="0609f8c211", incarnation="a-2"))
+
+
 def test_a_dead_host_is_proven_dead_by_a_person_and_a_living_one_is_not(hosts: HostChanges) -> None:
     assert hosts.register(facts("a", lease=0.0))
     assert hosts.register(facts("b", lease=60.0))

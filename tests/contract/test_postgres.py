@@ -19,10 +19,10 @@ import pytest
 from expandd.adapters.store.postgres.changes import PostgresChanges
 from expandd.adapters.store.postgres.connection import PostgresConnection
 from expandd.adapters.store.postgres.job_store import PostgresDatabase, PostgresJobStore, reading
-from expandd.adapters.store.postgres.schema import STEPS, VERSION, migrate, version
+from expandd.adapters.store.postgres.schema import PAUSE, STEPS, VERSION, migrate, version
 from expandd.adapters.store.sql.changes import Changes
 from expandd.domain.commands import Hold, HoldKind
-from expandd.domain.errors import DatabaseAway
+from expandd.domain.errors import DatabaseAway, RowRefused
 from expandd.domain.job import Job, JobState, moved
 from expandd.domain.spending import Limits
 from tests.support.jobs import a_job, a_job_in
@@ -156,6 +156,38 @@ def test_tables_are_made_once_by_whoever_comes_first(postgres: Server) -> None:
         assert store.open_jobs() == []
 
 
+def test_tables_that_a_backup_reads_are_brought_up_to_date_after_it(postgres: Server) -> None:
+    url = postgres.database("template0")
+    with closing(PostgresConnection(url)) as connection, closing(PostgresConnection(url)) as backup:
+        _make_second(connection)
+        backup.execute("BEGIN")
+        backup.execute("SELECT 1 FROM jobs")
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 2:
+                backup.execute("COMMIT")
+
+        assert migrate(connection, pause) == (2, VERSION)
+    assert pauses == [PAUSE, PAUSE]
+
+
+def _make_second(connection: PostgresConnection) -> None:
+    """Make the tables of version 2."""
+    for statements in STEPS[:2]:
+        connection.execute(statements)
+    connection.execute("CREATE TABLE expandd_schema (version INTEGER NOT NULL)")
+    connection.execute("INSERT INTO expandd_schema VALUES (2)")
+
+
+async def test_an_id_is_that_of_one_job_open_or_over(postgres: Server) -> None:
+    with closing(PostgresJobStore(postgres.database())) as store:
+        await store.add(a_job_in(S.DONE, "job-1", closed=True))
+        with pytest.raises(RowRefused):
+            await store.add(a_job_in(S.CLAIMED, "job-1"))
+
+
 _ODD = Path(os.fsdecode(b"caf\xe9/image.png"))
 
 
@@ -163,10 +195,7 @@ def test_the_jobs_of_earlier_tables_are_taken_over_and_go_on(postgres: Server) -
     jobs = [a_job_in(state, state.value, target=Path(f"/out/{state.value}"), relative=_ODD) for state in S]
     jobs.append(a_job_in(S.DONE, "closed", closed=True, relative=_ODD))
     with closing(PostgresConnection(postgres.database("template0"))) as connection:
-        for statements in STEPS[:2]:
-            connection.execute(statements)
-        connection.execute("CREATE TABLE expandd_schema (version INTEGER NOT NULL)")
-        connection.execute("INSERT INTO expandd_schema VALUES (2)")
+        _make_second(connection)
         for job in jobs:
             Changes(connection).add(job)
         assert migrate(connection) == (2, VERSION)

@@ -90,6 +90,16 @@ def test_of_more_tasks_than_are_remembered_none_is_overlooked(watch: Watch) -> N
     assert not looks.begin()
 
 
+async def test_what_is_told_while_a_look_is_under_way_is_looked_for_after_it(watch: Watch) -> None:
+    looks = looks_of("a-1", watch)
+    looks.begin()
+    await looks.look()
+    looks.looked(None)
+    assert looks.begin()
+    looks.looked(None)
+    assert not looks.begin()
+
+
 async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) -> None:
     told: list[Any] = []
 

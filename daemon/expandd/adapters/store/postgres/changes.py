@@ -10,6 +10,7 @@ from typing import Any
 
 from expandd.adapters.store.sql.changes import Changes
 from expandd.adapters.store.sql.rows import columns_of, text_of
+from expandd.domain.errors import RowRefused
 from expandd.domain.job import Job
 
 SETTLED = frozenset({"id", "place", "relative", "source", "offsets", "prepared"})
@@ -21,6 +22,12 @@ _NOTHING: tuple[object, ...] = ("", None, 0, [])
 
 class PostgresChanges(Changes):
     """Writes over a connection, within the transaction of its caller."""
+
+    def add(self, job: Job) -> None:
+        # No index spans those that are open and those that are over.
+        if self._connection.execute("SELECT 1 FROM jobs_over WHERE id = ?", (job.id,)).fetchone():
+            raise RowRefused(f"The job database does not take this change: there has been a job {job.id}.")
+        super().add(job)
 
     def _row(self, job: Job) -> dict[str, Any]:
         columns, facts = columns_of(job)

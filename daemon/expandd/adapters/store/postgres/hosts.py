@@ -28,6 +28,10 @@ _OWNERLESS = f"closed = 0 AND owner NOT IN {_LIVING}"
 """Open jobs that no living host carries."""
 
 
+RELIEVED = 200
+"""Jobs that hosts of the version before are relieved of with one renewal: others wait for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """One run of the daemon on one machine, as it tells the others of itself.
@@ -84,7 +88,8 @@ class HostChanges(PostgresChanges):
         """
         other = self._connection.execute(
             "SELECT 1 FROM hosts WHERE dead = 0 AND lease_until > epoch_now() "
-            "AND (name = ? AND machine != ? OR machine = ? AND boot != ?)",
+            # A host of an earlier version wrote the boot as the kernel prints it.
+            "AND (name = ? AND machine != ? OR machine = ? AND translate(boot, '-' || chr(10), '') != ?)",
             (host.name, host.machine, host.machine, host.boot),
         ).fetchone()
         if other is not None:
@@ -261,7 +266,7 @@ class HostChanges(PostgresChanges):
             "UPDATE hosts SET draining = 1 WHERE dead = 0 AND draining = 0 AND tables < ?", (tables,)
         )
         freed = []
-        for job in self._jobs(f"closed = 0 AND state = 'uploaded' AND owner IN {earlier}", tables):
+        for job in self._jobs(f"closed = 0 AND state = 'uploaded' AND owner IN {earlier}", tables, most=RELIEVED):
             # Where its host was faster, it is the host's.
             with contextlib.suppress(StaleJob):
                 freed.append(self._own(job, "").id)

@@ -33,7 +33,11 @@ class Looks:
         """Those that may still wait, as far as this host knows."""
         self._asked: frozenset[int] = frozenset()
         """Those that the look under way must find if they wait."""
-        self._unsure = True
+        self._doubts = 1
+        """How often tasks may have come of which this host knows nothing."""
+        self._doubts_asked = 0
+        """How many of them the look under way lays to rest if it finds none."""
+        self._doubts_settled = 0
         self._looked = float("-inf")
         self._notify: Notify | None = None
 
@@ -49,7 +53,7 @@ class Looks:
 
     async def look(self) -> None:
         """Look for tasks of which some wait, if there is room for one more."""
-        self._unsure = True
+        self._doubts += 1
         if self._notify is not None:
             await self._notify(channel="", notification={"type": "job_inserted", "job_id": 0})
 
@@ -62,13 +66,15 @@ class Looks:
         self._announced.add(task)
         if len(self._announced) > MOST:
             self._announced.clear()
-            self._unsure = True
+            self._doubts += 1
         return self._me not in self._members or self._me == min(self._members, key=lambda one: _lot(task, one))
 
     def begin(self) -> bool:
         """Whether to look now, as that may find a task, or none was made for long."""
         self._asked = frozenset(self._announced)
-        return self._unsure or bool(self._announced) or self._monotonic() - self._looked >= 0.9 * POLL
+        self._doubts_asked = self._doubts
+        unsure = self._doubts > self._doubts_settled
+        return unsure or bool(self._announced) or self._monotonic() - self._looked >= 0.9 * POLL
 
     def looked(self, found: int | None) -> None:
         """A look has found this task, or that none waits."""
@@ -76,7 +82,7 @@ class Looks:
         if found is None:
             # What was announced meanwhile may have come too late to be found.
             self._announced -= self._asked
-            self._unsure = False
+            self._doubts_settled = self._doubts_asked
         else:
             self._announced.discard(found)
 

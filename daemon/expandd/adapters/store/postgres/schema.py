@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable
+
+import psycopg
+
 from expandd.adapters.store.sql.connection import Connection
 from expandd.domain.errors import DatabaseAway
 
@@ -226,12 +232,31 @@ _LOCK = 0x6578_7061_6E64
 """The number of the lock that whoever changes the tables holds."""
 
 
-def migrate(connection: Connection) -> tuple[int, int]:
+TRIES = 100
+PAUSE = 1.0
+"""Seconds between two of them."""
+
+_OTHERS_IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+def migrate(connection: Connection, pause: Callable[[float], object] = time.sleep) -> tuple[int, int]:
     """Bring the tables up to date, in one transaction, one host at a time; the version before and after.
 
-    Raises DatabaseAway where they are of a newer version, or cannot be had in this database.
+    Hosts at work, or a backup, may hold the tables: it gives way and tries again, since whoever comes after it would
+    wait for it. Raises DatabaseAway where that does not end, where the tables are of a newer version, or cannot be had
+    in this database.
     """
+    for _ in range(TRIES):
+        with contextlib.suppress(*_OTHERS_IN_THE_WAY):
+            return _migrated(connection)
+        connection.execute("ROLLBACK")
+        pause(PAUSE)
+    raise DatabaseAway("its tables are in use all the time. Wait for the end of its backup, or stop the hosts")
+
+
+def _migrated(connection: Connection) -> tuple[int, int]:
     connection.execute("BEGIN")
+    connection.execute("SET LOCAL lock_timeout = '1s'")
     connection.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
     found = version(connection)
     if found > VERSION:
