@@ -84,7 +84,7 @@ def set_up(host: Machine, database: str, configuration: str, packages: Path, ser
                 host.run("mount", *options, f"{server}:/", directory)
                 line = f"{server}:/ {directory} nfs4 vers=4.1,hard,_netdev 0 0"
                 host.run("sh", "-c", f"echo '{line}' >> /etc/fstab; systemctl daemon-reload")
-                assert share == f"SERVER:{directory}"
+                assert share == f"FILESERVER:{directory}"
             case _:
                 host.run("sh", "-ec", f"cd '{ROOT}'; {command}")
 
