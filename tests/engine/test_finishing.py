@@ -9,7 +9,7 @@ import pytest
 
 from expandd.domain.errors import FaultCode
 from expandd.domain.events import FinishFailed, JobClosed
-from expandd.domain.job import JobState
+from expandd.domain.job import Job, JobState
 from expandd.domain.offsets import Amount, Offsets, Sides
 from expandd.domain.result_rules import Accept, Oversize
 from expandd.domain.settings import Duplicates
@@ -86,13 +86,19 @@ async def test_a_process_that_dies_before_and_after_finishing_pays_once(make_wor
     assert len(workshop.api.called("download")) == 1
 
 
-async def test_nothing_is_known_of_bytes_while_their_spool_is_away(make_workshop: Callable[..., Workshop]) -> None:
-    workshop = make_workshop(preset=PRESET)
+async def held_up(workshop: Workshop) -> Job:
+    """The job of a camera's photo.png that has been downloaded, and cannot be finished just now."""
     workshop.start()
     workshop.images.held_up = 1
     workshop.drop("photo.png", CAMERA)
     await workshop.until(lambda: workshop.images.finished > 0)
     [job] = workshop.store.rows.values()
+    return job
+
+
+async def test_nothing_is_known_of_bytes_while_their_spool_is_away(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = make_workshop(preset=PRESET)
+    job = await held_up(workshop)
     bytes_of = workshop.spool.path(job.id)
     aside = bytes_of.with_name("aside")
     bytes_of.rename(aside)
@@ -111,11 +117,7 @@ async def test_bytes_that_the_spool_has_lost_are_fetched_again_before_they_are_f
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(preset=PRESET)
-    workshop.start()
-    workshop.images.held_up = 1
-    workshop.drop("photo.png", CAMERA)
-    await workshop.until(lambda: workshop.images.finished > 0)
-    [job] = workshop.store.rows.values()
+    job = await held_up(workshop)
     workshop.spool.path(job.id).unlink()
     await workshop.closed("photo.png", within=120.0)
 

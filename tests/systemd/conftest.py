@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.systemd.machine import Machine, boot, copy_source, impossible_because
-from tests.systemd.service import Service, install
+from tests.systemd.service import Service, index, install
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,8 +27,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine = boot(tmp_path_factory.mktemp("machine"))
     try:
         copy_source(ROOT, machine.directory / "share" / "expandd")
-        installing = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        install(machine, installing, _shared(tmp_path_factory) / "expandd")
+        install(machine, index(), _shared(tmp_path_factory) / "expandd")
         yield machine
     finally:
         machine.stop()

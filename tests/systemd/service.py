@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -59,10 +60,15 @@ def install(machine: Machine, environ: Mapping[str, str], kept: Path) -> None:
     machine.run("useradd", "--create-home", "--groups", "expandd", "alice")
 
 
+def index() -> dict[str, str]:
+    """Where pip finds packages, as the environment of the tests says."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+
+
 def _put_down(machine: Machine, environ: Mapping[str, str]) -> None:
     machine.with_network("/usr/bin/python3", "-m", "venv", PROGRAM, environ=environ)
     pip = (f"{PROGRAM}/bin/pip", "install", "--quiet")
-    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements-cluster.txt", environ=environ)
+    machine.with_network(*pip, "--require-hashes", "-r", f"{SOURCE}/requirements.txt", environ=environ)
     machine.with_network(*pip, "--no-deps", SOURCE, environ=environ)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.postgres import Server, door
 from tests.systemd.machine import Machine
-from tests.systemd.service import EXPANDD, HOT, Service
+from tests.systemd.service import EXPANDD, HOT, PROGRAM, SOURCE, Service, index
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -17,6 +17,8 @@ SPOOL = "/srv/spool"
 
 
 def test_the_service_joins_a_cluster_and_comes_back_to_it(machine: Machine, service: Service, postgres: Server) -> None:
+    pip = (f"{PROGRAM}/bin/pip", "install", "--quiet", "--require-hashes")
+    machine.with_network(*pip, "-r", f"{SOURCE}/requirements-cluster.txt", environ=index())
     name = postgres.database().partition("?")[0].rpartition("/")[2]
     before = service.paid()
     with door(postgres, Path(machine.directory, "share", "postgres")):
