@@ -169,6 +169,24 @@ async def test_a_duplicate_that_comes_after_its_job_is_over_is_deleted_once(work
     assert len(workshop.api.paid) == 2
 
 
+async def test_a_notification_in_an_answer_that_is_older_than_its_deletion_is_not_deleted_again(
+    workshop: Workshop,
+) -> None:
+    interval = workshop.settings.api.poll_interval
+    workshop.api.fate = Fate(seconds=0.0)
+    workshop.api.fates["slow.png"] = Fate(seconds=120.0)
+    workshop.api.script("notifications", *[Slow(2.0)] * 5)
+    workshop.api.script("download", Slow(interval + 0.5))
+    workshop.start()
+    workshop.drop("pic.png")
+    workshop.drop("slow.png")
+    await workshop.closed("pic.png", "slow.png")
+    deletes, polls = workshop.api.called("delete"), workshop.api.called("notifications")
+
+    assert any(poll.began < deletes[0].began < (poll.ended or 0.0) for poll in polls)
+    assert set(Counter(workshop.api.deleted).values()) == {1}
+
+
 async def test_a_result_is_also_found_by_the_task_it_names(workshop: Workshop) -> None:
     workshop.api.fate = Fate(by_task=True)
     workshop.start()

@@ -257,6 +257,9 @@ class Poller:
         job = await self._store.by_image_id(image_id)
         if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED} or _unfetched(job, item):
             return False
+        if item.id in job.notifications:
+            # The job has deleted it before it closed: this answer is older than that.
+            return True
         try:
             await self._breakers.through(self._api.delete_notification(item.id))
         except AccountAway as error:
