@@ -174,6 +174,7 @@ def test_each_inbox_is_led_by_one_host_and_shared_out_when_another_comes_and_whe
     hosts.drain("a", draining=True)
     assert renewed(hosts, first).leads == frozenset()
     assert renewed(hosts, second).leads == frozenset(INBOXES)
+    assert (hosts.drain("a", draining=False), renewed(hosts, first).draining) == (1, False)
 
 
 async def test_hosts_that_may_pay_no_more_begin_nothing_and_leave_to_others_what_is_unpaid(
@@ -193,6 +194,7 @@ async def test_hosts_that_may_pay_no_more_begin_nothing_and_leave_to_others_what
     seen = renewed(hosts, new)
     assert seen.freed == {"uploaded"}
     assert (renewed(hosts, old).leads, renewed(hosts, old).draining) == (frozenset(), True)
+    assert (hosts.drain("old", draining=False), renewed(hosts, old).draining) == (0, True)
     assert renewed(hosts, new).leads == set(INBOXES)
     assert {job.id for job in hosts.owned("old-1")} == {"accepted", "claimed"}
     assert hosts.take("uploaded", "new-1") is not None

@@ -11,6 +11,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Spool
 from expandd.service.runtime.app import prepare_state
 from tests.support.fakes import MemorySpool, sha256
+from tests.support.mounting import mounted, needs_mounts, unmount
 
 
 @pytest.fixture
@@ -118,3 +119,20 @@ def test_the_spool_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
     assert spool == again
     assert (spool / "job-1").read_bytes() == b"paid for"
     assert not earlier.exists()
+
+
+@needs_mounts
+async def test_bytes_on_a_disk_that_is_unmounted_are_away_and_not_lost(directory: Path) -> None:
+    content = b"paid"
+    with mounted(directory):
+        spool = FileSpool(directory, Disk())
+        spool.path("job").write_bytes(content)
+        await spool.keep("job", sha256(content))
+        unmount(directory)
+
+        with pytest.raises(AccountAway, match="Nothing is mounted") as of_duplicate:
+            await spool.reuse(sha256(content), "other")
+        with pytest.raises(AccountAway):
+            await spool.prove(0)
+    assert of_duplicate.value.reason is PauseReason.STORAGE_UNAVAILABLE
+    assert list(directory.iterdir()) == []

@@ -137,10 +137,10 @@ class _Seen:
 
 
 class MountGuard:
-    """Knows the directories of `folders`, and through which mount each was reached first. For threads."""
+    """Knows the directories of `folders`, and others; and through which mount each was reached first. For threads."""
 
-    def __init__(self, folders: Iterable[HotFolder] = ()) -> None:
-        self._required: dict[Path, Path | None] = {}
+    def __init__(self, folders: Iterable[HotFolder] = (), *, others: Iterable[Path] = ()) -> None:
+        self._required: dict[Path, Path | None] = dict.fromkeys(others)
         self._known: dict[str, Path] = {}
         self._seen: dict[Path, _Seen] = {}
         self.know(folders)
@@ -157,7 +157,7 @@ class MountGuard:
         self._known = {os.fspath(root): root for root in self._required}
 
     def check(self, path: Path) -> None:
-        """Raise FolderAway when `path` belongs to a hot folder whose disk is not mounted, OSError when none can tell.
+        """Raise FolderAway when `path` lies in a known directory whose disk is not mounted, OSError when none can tell.
 
         It is not when `require_mount` is no mount point, or when the mount through which the directory was reached
         before has gone and left the directory below it in view.

@@ -7,11 +7,13 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folder_errors import remedy
-from expandd.domain.errors import AccountAway
+from expandd.adapters.files.mount_guard import MountGuard
+from expandd.domain.errors import AccountAway, FolderAway
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 
@@ -25,14 +27,21 @@ _UNREADABLE = frozenset(
 """What says of kept bytes that they are gone or damaged."""
 
 
+T = TypeVar("T")
+
+
 class FileSpool:
-    """One file a job in `directory`, and in `kept` below it what may be used again, by digest."""
+    """One file a job in `directory`, and in `kept` below it what may be used again, by digest.
+
+    Where the disk of `directory` is unmounted an empty one comes into view. What lies on it is away then, not lost.
+    """
 
     def __init__(self, directory: Path, disk: Disk, run: Run = in_thread) -> None:
         self._run = run
         self._directory = directory
         self._kept = directory / "kept"
         self._disk = disk
+        self._mount_guard = MountGuard(others=(directory,))
 
     def incoming(self, job_id: str) -> Path:
         return self._directory / f"{job_id}.part"
@@ -50,15 +59,12 @@ class FileSpool:
         await self._off_loop(self._disk.rename, self.path(job_id), self.incoming(job_id))
 
     async def prove(self, room: int) -> None:
-        try:
-            found = await self._run(self._directory, os.statvfs, self._directory)
-        except OSError as error:
-            raise self._unusable(error) from error
+        found = await self._off_loop(os.statvfs, self._directory)
         if found.f_bavail * found.f_frsize < room + FLOOR:
             raise AccountAway(
                 PauseReason.STORAGE_UNAVAILABLE,
-                f"The disk of the state directory {self._directory.parent} is full: results could not be kept safe. "
-                "Make room there; expandd goes on by itself.",
+                f"The disk of {printable(self._directory)} is full: results could not be kept safe there. "
+                "Make room; expandd goes on by itself.",
             )
 
     async def drop(self, job_id: str) -> None:
@@ -74,9 +80,7 @@ class FileSpool:
         await self._off_loop(self._keep, self.path(job_id), self._kept / sha256)
 
     async def reuse(self, sha256: str, job_id: str) -> bool:
-        holds: list[bool] = []
-        await self._off_loop(lambda: holds.append(self._holds(sha256)))
-        if not any(holds):
+        if not await self._off_loop(self._holds, sha256):
             return False
         await self._off_loop(self._link, self._kept / sha256, self.path(job_id))
         return True
@@ -115,15 +119,21 @@ class FileSpool:
             os.link(source, target)
         self._disk.sync_directory(target.parent)
 
-    async def _off_loop(self, call: Callable[..., None], *arguments: Path) -> None:
+    async def _off_loop(self, call: Callable[..., T], *arguments: object) -> T:
         try:
-            await self._run(self._directory, call, *arguments)
+            return await self._run(self._directory, self._where_it_stands, call, *arguments)
+        except FolderAway as error:
+            raise AccountAway(PauseReason.STORAGE_UNAVAILABLE, str(error)) from error
         except OSError as error:
             raise self._unusable(error) from error
+
+    def _where_it_stands(self, call: Callable[..., T], *arguments: object) -> T:
+        self._mount_guard.check(self._directory)
+        return call(*arguments)
 
     def _unusable(self, error: OSError) -> AccountAway:
         return AccountAway(
             PauseReason.STORAGE_UNAVAILABLE,
-            f"The state directory {printable(self._directory.parent)} cannot be used ({error.strerror or error}). "
+            f"The directory {printable(self._directory)} cannot be used ({error.strerror or error}). "
             f"Results cannot be kept safe there: {remedy(error)}; expandd goes on by itself.",
         )

@@ -90,7 +90,7 @@ def hosts(settings: Settings) -> Sequence[HostLine]:
 
 
 def drain(settings: Settings, name: str, *, draining: bool) -> int:
-    """Let a host begin nothing more, or again; how many runs of it live. Raises DatabaseAway, ConfigurationError."""
+    """Let a host begin nothing more, or again; how many runs of it can. Raises DatabaseAway, ConfigurationError."""
     number: int = postgres("administration").drain(_shared(settings), name, draining=draining)
     return number
 

@@ -61,7 +61,8 @@ def run_status(config: Path, *, as_json: bool) -> int:
 def run_drain(config: Path, name: str, *, draining: bool) -> int:
     """Let a host end what it has begun and begin nothing more, or let it go on."""
     if not drain(settings_of(config), name, draining=draining):
-        click.echo(f"No host {name} works: `expandd cluster status` lists all.", err=True)
+        outdated = "" if draining else ", or it takes no images until its expandd is upgraded"
+        click.echo(f"No host {name} works{outdated}: `expandd cluster status` lists all.", err=True)
         return ExitCode.USAGE
     said = "begins nothing more, and ends what it carries" if draining else "takes images again"
     click.echo(f"{name} {said}. `expandd cluster status` tells how far it is.")

@@ -73,7 +73,7 @@ def hosts(url: str) -> Sequence[HostLine]:
 
 
 def drain(url: str, name: str, *, draining: bool) -> int:
-    """Let the living hosts of this name begin nothing more, or again; how many there are. Raises DatabaseAway."""
+    """Let the living hosts of this name begin nothing more, or again; how many can. Raises DatabaseAway."""
     with _connected(url, ANSWERS_WITHIN) as connection:
         return HostChanges(connection).drain(name, draining=draining)
 

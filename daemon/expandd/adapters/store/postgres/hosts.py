@@ -180,9 +180,11 @@ class HostChanges(PostgresChanges):
         ]
 
     def drain(self, name: str, *, draining: bool) -> int:
-        """Let the living hosts of this name begin nothing more, or again; how many there are."""
+        """Let the living hosts of this name begin nothing more, or again; how many of them there are that can."""
+        # One of an earlier version begins nothing with these tables, whatever it is told.
+        known = 0 if draining else VERSION
         return self._connection.execute(
-            "UPDATE hosts SET draining = ? WHERE name = ? AND dead = 0", (int(draining), name)
+            "UPDATE hosts SET draining = ? WHERE name = ? AND dead = 0 AND tables >= ?", (int(draining), name, known)
         ).rowcount
 
     def bury(self, name: str) -> int:
