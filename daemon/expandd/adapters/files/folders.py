@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -163,10 +163,15 @@ class LocalFolders:
         return await self._off_loop(inbox, events_reach, inbox)
 
     async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Found]]:
-        found = self._looking.batches(inbox, recursive=recursive, leave_out=WORK)
+        # The first batch of many inboxes in one call into a thread: mostly there is none, nor anything to go on with.
+        with translated(inbox):
+            found, batch = await self._run_together(
+                inbox, self._where_it_stands, inbox, self._begin_scan, inbox, recursive
+            )
         try:
-            while batch := await self._off_loop(inbox, next, found, None):
+            while batch:
                 yield batch
+                batch = await self._off_loop(inbox, next, found, None)
         finally:
             # Cancelled while a thread is inside it: it ends with that thread.
             with contextlib.suppress(ValueError):
@@ -263,6 +268,10 @@ class LocalFolders:
     def _where_it_stands(self, folder: Path, call: Callable[..., T], *arguments: object) -> T:
         self._standing.check(folder)
         return call(*arguments)
+
+    def _begin_scan(self, inbox: Path, recursive: bool) -> tuple[Generator[list[Found]], Sequence[Found] | None]:
+        found = self._looking.batches(inbox, recursive=recursive, leave_out=WORK)
+        return found, next(found, None)
 
     def _inbox_state(self, inbox: Path, markers: Sequence[str]) -> InboxState:
         if self._locks is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -112,7 +112,7 @@ class Snapshot:
 
 def write_snapshot(state_dir: Path, snapshot: Snapshot) -> None:
     """Put the snapshot where readers find it, whole, for this user's eyes only. Raises OSError."""
-    text = json.dumps(asdict(snapshot), default=_plain).encode()
+    text = json.dumps(snapshot, default=_plain).encode()
     spare = state_dir / f".{FILE}"
     descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -137,7 +137,10 @@ def last_snapshot(state_dir: Path) -> Snapshot | None:
         return None
 
 
-def _plain(value: object) -> str:
+def _plain(value: object) -> str | dict[str, object]:
+    # Not by `asdict`, which copies all of it, every few seconds.
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Enum):
         return str(value.value)
     return str(value)
