@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,9 @@ _ANOTHER = "The process that decodes it gave another answer."
 T = TypeVar("T")
 
 _PATIENCE = 5.0  # seconds for all children to end
+
+WORTH = 0.3
+"""Seconds for which a child at work is waited for: another one takes as long to start, and a processor meanwhile."""
 
 SHORT = 2
 """Seconds of processor time in which nearly every image is looked through."""
@@ -95,6 +98,8 @@ class PillowImages:
         self._open_file = open_file
         self._run = run
         self._resting: list[Child] = []
+        self._at_work = 0
+        self._wanted: deque[asyncio.Future[Child]] = deque()
         self._ending: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
         self._is_awaited = False
@@ -269,10 +274,27 @@ class PillowImages:
 
     async def _ask_any(self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]]) -> Answer:
         try:
-            return await self._ask_child(request, files, ends, self._resting.pop() if self._resting else None)
+            return await self._ask_child(request, files, ends, await self._at_rest())
         except ChildDied:
             # It may have died before, or of a passing want. One that has seen no other file tells.
             return await self._ask_again(request, files, ends)
+
+    async def _at_rest(self) -> Child | None:
+        """A child that waits for work. One that is at work may do so sooner than another one has started."""
+        if self._resting or not self._at_work:
+            return self._resting.pop() if self._resting else None
+        wanted = asyncio.get_running_loop().create_future()
+        self._wanted.append(wanted)
+        try:
+            await asyncio.wait({wanted}, timeout=WORTH)
+        except asyncio.CancelledError:
+            if wanted.done():
+                self._let_rest(wanted.result())
+            raise
+        finally:
+            if not wanted.done():
+                self._wanted.remove(wanted)
+        return wanted.result() if wanted.done() else None
 
     async def _ask_again(self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]]) -> Answer:
         try:
@@ -285,19 +307,31 @@ class PillowImages:
     async def _ask_child(
         self, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]], child: Child | None = None
     ) -> Answer:
-        child = child or await Child.start(self._program, self._python, self._start)
+        self._at_work += 1
+        try:
+            child = child or await Child.start(self._program, self._python, self._start)
+            answer = await self._answer_of(child, request, files, ends)
+        finally:
+            self._at_work -= 1
+        self._let_rest(child)
+        return answer
+
+    async def _answer_of(
+        self, child: Child, request: Request, files: Sequence[io.FileIO], ends: set[asyncio.Task[None]]
+    ) -> Answer:
         try:
             seconds = min(self._timeout + 2 * (request.pixels // _PIXELS_A_SECOND), _WALL * request.cpu)
-            answer = await child.ask(request, [file.fileno() for file in files], seconds)
+            return await child.ask(request, [file.fileno() for file in files], seconds)
         except BaseException:
             # Also on a cancellation: an answer that nobody read must not meet the next request.
             child.kill()
             ends.add(self._see_off(child))
             raise
-        self._let_rest(child)
-        return answer
 
     def _let_rest(self, child: Child) -> None:
+        if self._wanted:
+            self._wanted.popleft().set_result(child)
+            return
         self._resting.append(child)
         child.rest(self._idle, self._retire)
 
