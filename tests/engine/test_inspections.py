@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from pathlib import Path
 
+from expandd.adapters.files.durable_io import Disk
+from expandd.adapters.files.folders import LocalFolders
+from expandd.adapters.files.roots import Roots
 from expandd.domain.errors import FaultCode
 from expandd.domain.events import JobClosed, JobMoved, PauseEnded, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
+from expandd.domain.settle import FileStat
+from tests.support.manual_clock import at_once
 from tests.support.workshop import Workshop
 
 S = JobState
@@ -38,6 +45,24 @@ async def test_a_folder_of_slow_files_takes_but_a_few_looks_at_once(workshop: Wo
 
     # Each had its short look, one its long one; the others wait for that.
     assert workshop.images.examined == len(names) + 1
+
+
+async def test_the_first_of_many_files_are_claimed_before_the_others_are_asked_for_again(workshop: Workshop) -> None:
+    asked: Counter[str] = Counter()
+
+    class Asked(LocalFolders):
+        async def look(self, path: Path) -> FileStat | None:
+            asked[path.name] += 1
+            return await super().look(path)
+
+    workshop.folders = Asked(Disk(Roots.of(workshop.hot)), run=at_once)
+    names = [f"{number:02}.png" for number in range(60)]
+    workshop.start()
+    for name in names:
+        workshop.drop(name)
+    await workshop.until(lambda: any(workshop.recorder.of(JobMoved)))
+
+    assert [asked[name] for name in names[30:]] == [1] * 30
 
 
 async def test_a_file_that_changes_while_it_is_looked_into_is_looked_into_again(workshop: Workshop) -> None:

@@ -258,7 +258,7 @@ class Inbox:
                 self._settling.consider(turn, hinted=hinted)
 
     async def _look_at_due(self) -> None:
-        for candidate in self._candidates.due(self._clock.monotonic()):
+        for candidate in self._settling.due(self._clock.monotonic()):
             if not (self._breakers.stopping or self._ending):
                 self.heartbeat()
                 await self._look(candidate)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, Later, LookTooLong, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
-from expandd.domain.image import Finding, Unfinished, Unfit
+from expandd.domain.image import Finding, Unfinished, Unfit, Whole
 from expandd.domain.selection import path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Expandable, FileStat, Observation, SettleDecision, content_decision, settle_decision
@@ -45,6 +45,7 @@ class Inspections:
         self._wake = wake
         self._begun: dict[Path, Candidate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over_now: list[Candidate] = []
         self._short = _Queue(SHORT)
         self._long = _Queue(LONG)
 
@@ -62,12 +63,24 @@ class Inspections:
         """Whether a look that is no long one finds out about a file before this turn."""
         return bool(self.begun) and any(one.turn < turn and not one.slow for one in self._begun.values())
 
+    def take_over(self) -> list[Candidate]:
+        """Those that have been looked into since the last time."""
+        over, self._over_now = self._over_now, []
+        return over
+
+    def puts_off(self, candidate: Candidate) -> bool:
+        """Let a candidate wait where no place is free, unless it has waited for one already; whether it does."""
+        queue = self._queue(candidate)
+        if queue.under_way < queue.most or candidate.relative in queue.waiting:
+            return False
+        self._wait(candidate, queue)
+        return True
+
     def begin(self, candidate: Candidate, path: Path, look: FileStat) -> None:
         """Look into it, as soon as there is a place."""
         queue = self._queue(candidate)
         if queue.under_way >= queue.most:
-            queue.waiting[candidate.relative] = candidate
-            candidate.due = self._clock.monotonic() + WAIT
+            self._wait(candidate, queue)
             return
         candidate.due = NEVER
         queue.under_way += 1
@@ -99,10 +112,15 @@ class Inspections:
         except Exception as error:  # noqa: BLE001, whoever asked for the look is given it
             candidate.examined = Examined(look, error)
 
+    def _wait(self, candidate: Candidate, queue: _Queue) -> None:
+        queue.waiting[candidate.relative] = candidate
+        candidate.due = self._clock.monotonic() + WAIT
+
     def _over(self, candidate: Candidate, queue: _Queue) -> None:
         candidate.looking = False
         queue.under_way -= 1
         candidate.due = self._clock.monotonic()
+        self._over_now.append(candidate)
         self._let_in(queue)
         self._wake()
 
@@ -256,13 +274,22 @@ class Settler:
             self.consider(ready.turn, hinted=True)
         return False
 
+    def due(self, now: float) -> Iterator[Candidate]:
+        """Those to look at now, in their turn; between them those that have been looked into meanwhile."""
+        for candidate in self.candidates.due(now):
+            for one in (*self._looks.take_over(), candidate):
+                if one.due <= self._clock.monotonic() and self.candidates.get(one.relative) is one:
+                    yield one
+
     async def look(self, candidate: Candidate) -> None:
         """Look at one that is due. Raises FolderAway, DatabaseAway."""
         if candidate.looking:
             candidate.due = NEVER
             return
+        if self._has_rested(candidate) and self._looks.puts_off(candidate):
+            return
         path = self._folder.inbox / candidate.relative
-        look = await self._folders.look(path)
+        look = _proven_at_the_claim(candidate) or await self._folders.look(path)
         if look is None:
             await self._not_a_file(candidate, path)
             return
@@ -288,6 +315,13 @@ class Settler:
             candidate.due = now + max(self._folder.settle, 1.0)
         else:
             self._images.expect()
+
+    def _has_rested(self, candidate: Candidate) -> bool:
+        """Whether all that is left is to look into it, if it is still as it was seen: nobody needs to ask before."""
+        seen = candidate.observation
+        if seen is None or seen.unfinished or candidate.examined is not None:
+            return False
+        return self._clock.monotonic() >= seen.quiet_since + self._folder.settle
 
     async def _seen(self, candidate: Candidate, look: FileStat, now: float) -> Observation:
         """The candidate's observation, this look counted in."""
@@ -396,3 +430,9 @@ class Settler:
             self.candidates.drop(candidate.relative)
         else:
             candidate.due = self._clock.monotonic() + 1.0
+
+
+def _proven_at_the_claim(candidate: Candidate) -> FileStat | None:
+    """The file as it was when it was found whole: whoever claims it asks whether it still is."""
+    examined = candidate.examined
+    return examined.look if examined is not None and isinstance(examined.found, Whole) else None
