@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from expandd.domain.errors import (
     MOST_DEATHS,
@@ -96,6 +98,9 @@ PAUSE = 1.0
 """Seconds until a job that only waits for a general permission looks again."""
 
 
+T = TypeVar("T")
+
+
 class Submitter:
     """The steps before and of the paid call. At most one generate per job is ever accepted."""
 
@@ -173,20 +178,26 @@ class Submitter:
             raise FileFault(job.fault)
         if self._breakers.stopping or self._breakers.draining:
             return PAUSE
-        if await self._records.says_more(job):
+        # All at once, since a slot stands empty meanwhile; what they say is heeded in this order.
+        restored, changed, stored = await asyncio.gather(
+            self._records.says_more(job),
+            self._changed_since_upload(job),
+            self._prove_storage(job),
+            return_exceptions=True,
+        )
+        if _told(restored):
             return NOW
         self._image_failures.convict(job, Step.GENERATE, job.note)
         if self._upload_too_old(job):
             await self._jobs.move(job, JobState.CLAIMED, image_id="", uploads=0)
             return NOW
-        changed = await self._changed_since_upload(job)
-        if changed:
-            return await self._return_file(job, changed)
+        if why := _told(changed):
+            return await self._return_file(job, why)
         # Others may have been uploaded beside this one, and paid for meanwhile.
         turn = await self._deduplicator.settled(job)
         if turn is not None:
             return turn
-        await self._prove_storage(job)
+        _told(stored)
         failed = bool(job.strikes)
         seconds = self._breakers.enter(self._breakers.service, self._breakers.spending, after_others=failed)
         if seconds:
@@ -296,25 +307,31 @@ class Submitter:
         return age is None or not 0 <= age < SOURCE_LIFE
 
     async def _changed_since_upload(self, job: Job) -> str | None:
-        identity = await self._folders.identity(job.work_file)
-        if identity is not None and not identity.is_same(job.source.identity):
+        identity, sha256 = await asyncio.gather(
+            self._folders.identity(job.work_file), self._folders.digest(job.work_file), return_exceptions=True
+        )
+        if (found := _told(identity)) is not None and not found.is_same(job.source.identity):
             return "the file was still being written, or exchanged for another, after it was picked up"
-        try:
-            sha256 = await self._folders.digest(job.work_file)
-        except FileNotFoundError:
+        if isinstance(sha256, FileNotFoundError):
             await self._work.prove_not_elsewhere(job)
             return "a person took the file away before anything was paid"
-        return None if sha256 == job.source.sha256 else "the file was still being written"
+        return None if _told(sha256) == job.source.sha256 else "the file was still being written"
 
     async def _prove_storage(self, job: Job) -> None:
-        room = job.room
-        breaker = self._breakers.storage(job.place.inbox)
-        await self._folders.prove(job.place.outbox, room)
-        await self._folders.prove(job.place.done, job.source.identity.size)
-        self._fault_scope.prove_stores(job.place.inbox)
-        breaker.passed()
-        # The API's own bytes stay beside what is made of them.
-        await self._spool.prove(2 * room if job.source.needs_copy else room)
+        room, place = job.room, job.place
+        proven = await asyncio.gather(
+            self._folders.prove(place.outbox, room),
+            self._folders.prove(place.done, job.source.identity.size),
+            # The API's own bytes stay beside what is made of them.
+            self._spool.prove(2 * room if job.source.needs_copy else room),
+            return_exceptions=True,
+        )
+        *folders, spool = proven
+        for each in folders:
+            _told(each)
+        self._fault_scope.prove_stores(place.inbox)
+        self._breakers.storage(place.inbox).passed()
+        _told(spool)
 
     async def _generate(self, job: Job) -> Turn:
         try:
@@ -374,3 +391,10 @@ class Submitter:
     async def _return_file(self, job: Job, why: str) -> Turn:
         await self._jobs.move(job, JobState.RETURNED, note=why)
         return NOW
+
+
+def _told(outcome: T | BaseException) -> T:
+    """What a call that was made beside others has returned; raises what it has raised."""
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
