@@ -163,13 +163,14 @@ class _Compartment:
         self._changed = threading.Condition()
         self._threads = 0
         self._idle = 0
-        self._stuck = 0
+        self.stuck = 0
+        """Threads that came back from no call."""
         self._about: Counter[Path] = Counter()
 
     @property
     def is_stuck(self) -> bool:
         """Whether no thread is left that could do anything."""
-        return self._stuck >= self._most
+        return self.stuck >= self._most
 
     def is_stuck_on(self, subjects: Iterable[Path]) -> bool:
         return any(self._about[subject] for subject in subjects)
@@ -187,7 +188,7 @@ class _Compartment:
         try:
             begun(self._serve, name=f"disk {self._name}")
         except OSError:
-            if self._threads > self._stuck:
+            if self._threads > self.stuck:
                 return  # others of them will come to it
             self._waiting.remove(call)
             raise
@@ -200,7 +201,7 @@ class _Compartment:
                 self._waiting.remove(call)
             elif call.thread is not None and not call.stuck:
                 call.stuck = True
-                self._stuck += 1
+                self.stuck += 1
                 self._about.update(call.subjects)
 
     def _serve(self) -> None:
@@ -209,7 +210,7 @@ class _Compartment:
             with self._changed:
                 call.thread = None
                 if call.stuck:
-                    self._stuck -= 1
+                    self.stuck -= 1
                     self._about -= Counter(call.subjects)
 
     def _next(self) -> _Call | None:
@@ -274,6 +275,8 @@ class Bulkheads:
         self._points: frozenset[str] = frozenset()
         self._read_at = float("-inf")
         self._real: dict[str, str] = {}
+        self._found: dict[str, str] = {}
+        """The mounts of the paths that were asked for lately."""
         self._compartments: dict[Key, _Compartment] = {}
 
     def know(self, roots: Iterable[Path]) -> None:
@@ -288,18 +291,26 @@ class Bulkheads:
 
         ask_each((partial(resolve, root) for root in set(roots)), self._patience / 2)
         self._real = {**self._real, **found}
+        self._found.clear()
 
     def mount_of(self, path: Path) -> str:
         """The mount that a path is on, by name alone, and by text alone: each call into a thread asks for it."""
         text = os.fspath(path)
         if self._state_dir is not None and (text == self._state_dir or text.startswith(f"{self._state_dir}/")):
             return STATE
-        root = next((one for one in _upwards(text) if one in self._real), None)
-        real = text if root is None else self._real[root] + text[len(root) :]
         if time.monotonic() > self._read_at + self._fresh:
             # Where no descriptor is left to read the table with, the mounts are those they were.
             with contextlib.suppress(OSError):
                 self._points, self._read_at = frozenset(self._read_points()), time.monotonic()
+            self._found.clear()
+        found = self._found.get(text)
+        if found is None:
+            found = self._found[text] = self._mount_of(text)
+        return found
+
+    def _mount_of(self, text: str) -> str:
+        root = next((one for one in _upwards(text) if one in self._real), None)
+        real = text if root is None else self._real[root] + text[len(root) :]
         return next((one for one in _upwards(real) if one in self._points), "/")
 
     async def run(self, path: Path, call: Callable[..., T], *arguments: object) -> T:
@@ -309,10 +320,10 @@ class Bulkheads:
         """
         subjects = frozenset(_subjects(arguments))
         key = frozenset(map(self.mount_of, (path, *subjects)))
-        compartments = tuple(self._compartments.items())
-        if any(one.is_stuck for part, one in compartments if part <= key):
+        stuck = [(part, one) for part, one in self._compartments.items() if one.stuck]
+        if any(one.is_stuck for part, one in stuck if part <= key):
             raise _silent(path)
-        if any(one.is_stuck_on((path, *subjects)) for _, one in compartments):
+        if any(one.is_stuck_on((path, *subjects)) for _, one in stuck):
             raise _silent(path)
         compartment = self._compartments.get(key)
         if compartment is None:
