@@ -125,7 +125,6 @@ def first_paid_call(verb: str, *, settle: float = 0.1) -> float:
     with simulator(generate_min=0.1, generate_max=0.1, poll_limit=0.0) as service, yard() as place:
         config = daemon.configure(place, service.api_url, daemon.FolderDefaults(settle=settle, poll=0.1))
         place.drop(photos.stage(place.staging, 1))
-        service.warm_up()
         crew = Crew(place.log)
         try:
             began = time.monotonic()
