@@ -18,7 +18,7 @@ from expandd.adapters.processes import Command, Process, ProcessStarter, Start, 
 from tests.support.hanging_share import FlushingPassThrough, hanging_share, needs_fuse
 from tests.support.mounting import needs_mounts
 
-ENV = {"PATH": os.environ["PATH"], "GREETING": "hail \udcff"}
+ENV = {"PATH": os.defpath, "GREETING": "hail \udcff"}
 ENDS = [("pass", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(0, 15)", -15)]
 LONG = 20.0
 """Seconds after which a share that hangs is well again, so that a test that would wait for it fails."""

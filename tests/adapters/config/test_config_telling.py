@@ -77,6 +77,15 @@ def test_each_config_error_says_what_was_expected_and_what_to_do(tmp_path: Path,
     assert config_errors(tmp_path, text) == [f"config.yaml:2: {sentence}"]
 
 
+def test_a_section_that_is_incomplete_without_its_error_hides_no_other_error(tmp_path: Path) -> None:
+    text = "page: {listen: 8080}\ndefaults: {burst: {files: 0, within: 10m}}\nmetrics_file: expandd.txt"
+    assert [error.split()[1] for error in config_errors(tmp_path, text)] == [
+        "page.listen:",
+        "defaults.burst.files:",
+        "metrics_file:",
+    ]
+
+
 def test_a_file_that_the_group_may_read_is_no_config_error(tmp_path: Path) -> None:
     keyless(tmp_path / "secret", 0o640)
     hooks = loaded(tmp_path, "hooks: {on_done: {url: 'http://127.0.0.1:9/x', secret_file: secret}}").hooks

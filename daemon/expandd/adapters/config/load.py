@@ -140,6 +140,10 @@ def _cannot(path: Path, error: OSError, expected: str, hint: str) -> Problem:
     return Problem(where=printable(path), path=dotted(()), expected=expected, found=found, hint=hint)
 
 
+NESTED = 4
+"""Sections within sections, at most."""
+
+
 def _validated(document: Document, base: Path) -> tuple[ConfigKeys, list[ConfigError]]:
     """What is valid in the document, its folders completed by the defaults, and what is not.
 
@@ -159,10 +163,13 @@ def _validated(document: Document, base: Path) -> tuple[ConfigKeys, list[ConfigE
         config_errors += config_errors_in(error, document)
         _take_out_all(data, config_errors)
     _inherit(data)
-    try:
-        return checked(ConfigKeys, data, base), config_errors
-    except ValidationError:
-        return ConfigKeys(), config_errors
+    for _ in range(NESTED):
+        try:
+            return checked(ConfigKeys, data, base), config_errors
+        except ValidationError as error:
+            # Without what was wrong in it a section may be incomplete. Of that nothing is said: it goes as a whole.
+            _take_out_all(data, config_errors_in(error, document))
+    return ConfigKeys(), config_errors
 
 
 def _inherit(data: dict[str, Any]) -> None:
