@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 LONG = (
     "tests/systemd/",
+    "tests/cluster/",
     "tests/storm/",
+    "tests/engine/test_long_outages.py",
     "tests/e2e/test_bad_images.py",
+    "tests/e2e/test_page.py",
     "tests/e2e/test_kills_of_commands.py",
     "tests/trust/test_a_day_of_swaps.py",
     "tests/trust/test_two_users_at_the_program.py::test_swaps_",
     "tests/faults/test_hanging_shares.py::test_a_stop_and_a_start_",
 )
-"""Beginnings of names: what takes more than a third of the time of all tests, and is left out but with EXPANDD_CI=1."""
+"""Beginnings of names: what takes half of the time of all tests together, and is left out but with EXPANDD_CI=1."""
 
 LONGEST = (
     "tests/systemd/test_service.py",
