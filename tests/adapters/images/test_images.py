@@ -538,14 +538,12 @@ class TestChildren:
             assert [whole.size.width for whole in found if isinstance(whole, Whole)] == list(range(64, 94))
             assert 1 <= len(images.resting) <= 2
 
-    async def test_a_child_at_work_is_waited_for_before_another_is_started(
-        self, own: PillowImages, tmp_path: Path
-    ) -> None:
-        paths = [written(tmp_path, an_image(seed=seed), f"{seed}") for seed in range(2)]
-        await own.examine(paths[0])
-        before = own.resting
-        await asyncio.gather(*(own.examine(path) for path in paths))
-        assert own.resting == before
+    async def test_a_child_at_work_is_waited_for_before_another_is_started(self, tmp_path: Path) -> None:
+        paths = [written(tmp_path, an_image(seed=seed), f"{seed}") for seed in range(4)]
+        async with PillowImages(worth=60.0) as images:
+            found = await asyncio.gather(*(images.examine(path) for path in paths))
+            assert all(isinstance(each, Whole) for each in found)
+            assert len(images.resting) == 1
 
     async def test_who_waits_in_vain_for_a_child_at_work_starts_another(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "harm.hanging")

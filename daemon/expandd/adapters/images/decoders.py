@@ -63,10 +63,10 @@ _WALL = 15
 class PillowImages:
     """Looks inside images with Pillow, in at most `processes` child processes, all but SPARE of them for one mount.
 
-    `idle` and `timeout` are in seconds: after how long an unused child is ended, and one that gives no answer
-    is killed. Results of more than `most_pixels` are not decoded. `program` is what `python` runs in a child.
-    `open_file` opens what is to be looked into, in a thread of `run`: a child is given the open file. `mount_of` names
-    the mount that a file is on, and `start` starts a child.
+    `idle`, `timeout` and `worth` are in seconds: after how long an unused child is ended, one that gives no answer is
+    killed, and one at work is no longer waited for. Results of more than `most_pixels` are not decoded. `program` is
+    what `python` runs in a child. `open_file` opens what is to be looked into, in a thread of `run`: a child is given
+    the open file. `mount_of` names the mount that a file is on, and `start` starts a child.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class PillowImages:
         processes: int = 6,
         idle: float = 10.0,
         timeout: float = 120.0,
+        worth: float = WORTH,
         most_pixels: int = 40_000_000,
         program: Sequence[str] = ("-m", "expandd.adapters.images.process"),
         python: str = sys.executable,
@@ -91,6 +92,7 @@ class PillowImages:
         self._large = asyncio.Semaphore()
         self._idle = idle
         self._timeout = timeout
+        self._worth = worth
         self._most_pixels = most_pixels
         self._program = tuple(program)
         self._python = python
@@ -286,7 +288,7 @@ class PillowImages:
         wanted = asyncio.get_running_loop().create_future()
         self._wanted.append(wanted)
         try:
-            await asyncio.wait({wanted}, timeout=WORTH)
+            await asyncio.wait({wanted}, timeout=self._worth)
         except asyncio.CancelledError:
             if wanted.done():
                 self._let_rest(wanted.result())
