@@ -24,7 +24,7 @@ from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, Stamp
 from expandd.domain.naming import NAME_BYTES, numbered, result_name, template_config_error
 from expandd.domain.offsets import Offsets
-from tests.support.jobs import a_job_in, a_place, a_result
+from tests.support.jobs import a_job_in, a_result, a_snapshot
 
 NUMBERS = st.integers(0, 2**63 - 1)
 SIDES = st.integers(1, 20_000)
@@ -62,7 +62,7 @@ def jobs(draw: st.DrawFn) -> Job:
     side = st.integers(-5000, 5000)
     return a_job_in(
         draw(st.sampled_from(JobState)),
-        place=a_place(Path("/srv") / draw(PATHS), preset_name=draw(WORDS.filter(_is_text)), name="{stem}{ext}"),
+        folder=a_snapshot(Path("/srv") / draw(PATHS), preset_name=draw(WORDS.filter(_is_text)), name="{stem}{ext}"),
         relative=draw(PATHS),
         source=draw(SOURCES),
         offsets=draw(st.builds(Offsets, top=side, bottom=side, left=side, right=side)),

@@ -24,7 +24,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.domain.settle import LAST
 from expandd.engine.ports import Folders
 from tests.support.fakes import sha256
-from tests.support.jobs import a_job, a_place, a_result
+from tests.support.jobs import a_job, a_result, a_snapshot
 
 MEMORY = Path("/dev/shm")
 
@@ -67,15 +67,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
 @pytest.fixture
 def job(place: Callable[[str], Path]) -> Job:
     return a_job(
-        place=replace(
-            a_place(), inbox=place("inbox"), outbox=place("outbox"), done=place("done"), error=place("error")
+        folder=replace(
+            a_snapshot(), inbox=place("inbox"), outbox=place("outbox"), done=place("done"), error=place("error")
         ),
     )
 
 
 def drop(job: Job, content: bytes = BYTES) -> Job:
     """Put the job's file into the inbox; the job as it is claimed then."""
-    path = job.place.inbox / job.relative
+    path = job.folder.inbox / job.relative
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return dropped(job)
@@ -83,7 +83,7 @@ def drop(job: Job, content: bytes = BYTES) -> Job:
 
 def dropped(job: Job) -> Job:
     """The job of the file as it lies in the inbox now."""
-    identity = Scanner().identity_of(job.place.inbox / job.relative)
+    identity = Scanner().identity_of(job.folder.inbox / job.relative)
     assert identity is not None
     return job.with_(source=Source(identity=identity))
 
@@ -105,14 +105,14 @@ async def test_a_claim_moves_the_file_under_its_own_name_and_may_be_repeated(
     second = await folders.claim(job)
 
     assert first == second == job.source.identity
-    assert files(job.place.inbox) == {f".expandd/{job.id}/{name}": BYTES}
+    assert files(job.folder.inbox) == {f".expandd/{job.id}/{name}": BYTES}
 
 
 async def test_a_claim_of_a_file_that_is_gone_is_none_and_leaves_nothing(folders: Folders, job: Job) -> None:
     claimed = await folders.claim(job)
 
     assert claimed is None
-    assert list(job.place.inbox.iterdir()) == []
+    assert list(job.folder.inbox.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["link", "dangling link", "pipe", "directory", "socket"])
@@ -121,7 +121,7 @@ async def test_what_was_swapped_in_for_the_file_is_not_claimed_and_stays(
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"not yours")
-    path = job.place.inbox / job.relative
+    path = job.folder.inbox / job.relative
     with socket.socket(socket.AF_UNIX) as door:
         makes: dict[str, Callable[[], object]] = {
             "link": lambda: path.symlink_to(secret),
@@ -165,14 +165,14 @@ async def test_a_file_given_back_lies_where_it_was_dropped_and_giving_back_may_b
 ) -> None:
     job = drop(job.with_(relative=Path("album/pic.png")))
     await folders.claim(job)
-    (job.place.inbox / "album").rmdir()
+    (job.folder.inbox / "album").rmdir()
     first = await folders.give_back(job)
     second = await folders.give_back(job)
     await folders.tidy(job)
 
-    assert first == job.place.inbox / "album" / "pic.png"
+    assert first == job.folder.inbox / "album" / "pic.png"
     assert second is None
-    assert files(job.place.inbox) == {"album/pic.png": BYTES}
+    assert files(job.folder.inbox) == {"album/pic.png": BYTES}
 
 
 async def test_a_file_given_back_never_overwrites_the_one_that_took_its_name(folders: Folders, job: Job) -> None:
@@ -181,45 +181,45 @@ async def test_a_file_given_back_never_overwrites_the_one_that_took_its_name(fol
     drop(job, b"a newer one")
     back = await folders.give_back(job)
 
-    assert back == job.place.inbox / "image-2.png"
-    assert files(job.place.inbox) == {"image.png": b"a newer one", "image-2.png": BYTES}
+    assert back == job.folder.inbox / "image-2.png"
+    assert files(job.folder.inbox) == {"image.png": b"a newer one", "image-2.png": BYTES}
 
 
 async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
-    os.link(job.work_file, job.place.inbox / job.relative)
+    os.link(job.work_file, job.folder.inbox / job.relative)
     back = await folders.give_back(job)
 
-    assert back == job.place.inbox / "image.png"
-    assert files(job.place.inbox) == {"image.png": BYTES}
+    assert back == job.folder.inbox / "image.png"
+    assert files(job.folder.inbox) == {"image.png": BYTES}
 
 
 async def test_an_original_is_brought_back_once_also_after_a_try_that_died_between_its_two_halves(
     folders: Folders, job: Job
 ) -> None:
-    resting = job.place.done / job.relative
+    resting = job.folder.done / job.relative
     resting.write_bytes(BYTES)
     job = job.with_(resting=resting)
     first = await folders.bring_back(job)
-    in_inbox = files(job.place.inbox)
+    in_inbox = files(job.folder.inbox)
     resting.write_bytes(BYTES)
-    if resting.stat().st_dev == job.place.inbox.stat().st_dev:
+    if resting.stat().st_dev == job.folder.inbox.stat().st_dev:
         resting.unlink()
-        os.link(job.place.inbox / job.relative, resting)
+        os.link(job.folder.inbox / job.relative, resting)
     second = await folders.bring_back(job)
     third = await folders.bring_back(job)
 
-    assert first == second == job.place.inbox / job.relative
+    assert first == second == job.folder.inbox / job.relative
     assert third is None
-    assert in_inbox == files(job.place.inbox) == {str(job.relative): BYTES}
-    assert files(job.place.done) == {}
+    assert in_inbox == files(job.folder.inbox) == {str(job.relative): BYTES}
+    assert files(job.folder.done) == {}
 
 
 async def test_an_original_in_a_folder_that_is_away_is_waited_for(folders: Folders, job: Job) -> None:
-    job = job.with_(resting=job.place.done / job.relative)
-    job.place.done.rename(job.place.done.with_name("aside"))
-    with pytest.raises(FolderAway, match=str(job.place.done)):
+    job = job.with_(resting=job.folder.done / job.relative)
+    job.folder.done.rename(job.folder.done.with_name("aside"))
+    with pytest.raises(FolderAway, match=str(job.folder.done)):
         await folders.bring_back(job)
 
 
@@ -244,7 +244,7 @@ def test_what_cannot_be_taken_away_is_not_moved_at_all(place: Callable[[str], Pa
 async def test_holes_of_a_file_are_moved_as_holes(folders: Folders, job: Job) -> None:
     """A person makes a file of any size that takes no room in a moment; on another disk it must take none either."""
     size = 1 << 30
-    path = job.place.inbox / job.relative
+    path = job.folder.inbox / job.relative
     with path.open("wb") as file:
         file.write(BYTES)
         file.seek(size // 2)
@@ -254,7 +254,7 @@ async def test_holes_of_a_file_are_moved_as_holes(folders: Folders, job: Job) ->
     assert identity is not None
     job = job.with_(source=replace(job.source, identity=identity))
     await folders.claim(job)
-    target = job.place.error / "huge.png"
+    target = job.folder.error / "huge.png"
     assert await folders.put_away(job, target)
     found = target.stat()
     with target.open("rb") as file:
@@ -266,20 +266,20 @@ async def test_holes_of_a_file_are_moved_as_holes(folders: Folders, job: Job) ->
 
 
 async def test_strays_are_found_and_returned_without_what_is_ours(folders: Folders, job: Job) -> None:
-    work = job.place.inbox / ".expandd"
+    work = job.folder.inbox / ".expandd"
     for name in ("stray", "empty"):
         (work / name).mkdir(parents=True)
     (work / "lock").write_text("process 1")
     (work / "stray" / "pic.png").write_bytes(BYTES)
     (work / "stray" / ".upright").write_bytes(b"ours")
     drop(job.with_(relative=Path("pic.png")), b"somebody's")
-    strays = sorted(await folders.strays(job.place.inbox))
-    returned = [await folders.return_stray(job.place.inbox, stray) for stray in strays]
+    strays = sorted(await folders.strays(job.folder.inbox))
+    returned = [await folders.return_stray(job.folder.inbox, stray) for stray in strays]
 
     assert strays == ["empty", "stray"]
     assert returned == [0, 1]
-    assert files(job.place.inbox) == {".expandd/lock": b"process 1", "pic.png": b"somebody's", "pic-2.png": BYTES}
-    assert list(await folders.strays(job.place.inbox)) == []
+    assert files(job.folder.inbox) == {".expandd/lock": b"process 1", "pic.png": b"somebody's", "pic-2.png": BYTES}
+    assert list(await folders.strays(job.folder.inbox)) == []
 
 
 # --- deliveries ---
@@ -289,14 +289,14 @@ async def test_strays_are_found_and_returned_without_what_is_ours(folders: Folde
 async def test_a_published_file_is_whole_and_publishing_may_be_repeated(
     folders: Folders, job: Job, place: Callable[[str], Path], name: str
 ) -> None:
-    downloaded, target = place("spool") / job.id, job.place.outbox / name
+    downloaded, target = place("spool") / job.id, job.folder.outbox / name
     content = os.urandom(3 << 20)
     downloaded.write_bytes(content)
     first = await folders.publish(downloaded, target, sha256(content))
     second = await folders.publish(downloaded, target, sha256(content))
 
     assert (first, second) == (True, True)
-    assert files(job.place.outbox) == {name: content}
+    assert files(job.folder.outbox) == {name: content}
     assert downloaded.exists()
 
 
@@ -304,7 +304,7 @@ async def test_a_file_that_was_published_is_so_also_where_its_bytes_are_kept_no_
     folders: Folders, job: Job, place: Callable[[str], Path]
 ) -> None:
     """As on the host that takes over from one which died just before it could write down that it was published."""
-    downloaded, target = place("spool") / job.id, job.place.outbox / "pic.png"
+    downloaded, target = place("spool") / job.id, job.folder.outbox / "pic.png"
     downloaded.write_bytes(BYTES)
     assert await folders.publish(downloaded, target, sha256(BYTES))
     downloaded.unlink()
@@ -312,14 +312,14 @@ async def test_a_file_that_was_published_is_so_also_where_its_bytes_are_kept_no_
     assert await folders.publish(downloaded, target, sha256(BYTES))
     with pytest.raises(SpoolDamaged):
         await folders.publish(downloaded, target, sha256(b"others"))
-    assert files(job.place.outbox) == {"pic.png": BYTES}
+    assert files(job.folder.outbox) == {"pic.png": BYTES}
 
 
 @pytest.mark.parametrize("what", ["file", "empty file", "link to the same bytes", "dangling link", "directory"])
 async def test_publishing_never_overwrites(
     folders: Folders, job: Job, place: Callable[[str], Path], what: str, tmp_path: Path
 ) -> None:
-    downloaded, target = place("spool") / job.id, job.place.outbox / "pic.png"
+    downloaded, target = place("spool") / job.id, job.folder.outbox / "pic.png"
     downloaded.write_bytes(BYTES)
     makes: dict[str, Callable[[], object]] = {
         "file": lambda: target.write_bytes(b"somebody's"),
@@ -334,13 +334,13 @@ async def test_publishing_never_overwrites(
 
     assert published is False
     assert target.lstat().st_ino == before.st_ino
-    assert [path.name for path in job.place.outbox.iterdir()] == ["pic.png"]
+    assert [path.name for path in job.folder.outbox.iterdir()] == ["pic.png"]
 
 
 async def test_of_many_that_publish_under_one_name_one_wins(
     folders: Folders, job: Job, place: Callable[[str], Path]
 ) -> None:
-    target = job.place.outbox / "pic.png"
+    target = job.folder.outbox / "pic.png"
     contents = [f"result {number}".encode() for number in range(8)]
     for number, content in enumerate(contents):
         (place("spool") / str(number)).write_bytes(content)
@@ -352,7 +352,7 @@ async def test_of_many_that_publish_under_one_name_one_wins(
     )
 
     assert published.count(True) == 1
-    assert files(job.place.outbox) == {"pic.png": contents[published.index(True)]}
+    assert files(job.folder.outbox) == {"pic.png": contents[published.index(True)]}
 
 
 async def test_nothing_is_left_of_a_publishing_that_failed(
@@ -361,9 +361,9 @@ async def test_nothing_is_left_of_a_publishing_that_failed(
     (place("spool") / "damaged").write_bytes(BYTES + b"!")
     for name in ("missing", "damaged"):
         with pytest.raises(SpoolDamaged):
-            await folders.publish(place("spool") / name, job.place.outbox / "pic.png", sha256(BYTES))
+            await folders.publish(place("spool") / name, job.folder.outbox / "pic.png", sha256(BYTES))
 
-    assert list(job.place.outbox.iterdir()) == []
+    assert list(job.folder.outbox.iterdir()) == []
 
 
 async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
@@ -371,12 +371,12 @@ async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
 ) -> None:
     downloaded = place("spool") / job.id
     downloaded.write_bytes(BYTES)
-    job.place.outbox.rmdir()
+    job.folder.outbox.rmdir()
     calls: list[Callable[[], object]] = [
-        lambda: folders.publish(downloaded, job.place.outbox / "pic.png", sha256(BYTES)),
-        lambda: folders.free_name(job.place.outbox, Path("album/pic.png"), frozenset()),
-        lambda: folders.free_name(job.place.outbox, Path("pic.png"), frozenset()),
-        lambda: folders.prove(job.place.outbox, 1),
+        lambda: folders.publish(downloaded, job.folder.outbox / "pic.png", sha256(BYTES)),
+        lambda: folders.free_name(job.folder.outbox, Path("album/pic.png"), frozenset()),
+        lambda: folders.free_name(job.folder.outbox, Path("pic.png"), frozenset()),
+        lambda: folders.prove(job.folder.outbox, 1),
     ]
     reasons = []
     for call in calls:
@@ -385,13 +385,13 @@ async def test_an_outbox_that_is_gone_is_away_and_is_never_made(
         reasons.append(caught.value.reason)
 
     assert set(reasons) == {PauseReason.INBOX_UNAVAILABLE}
-    assert not job.place.outbox.exists()
+    assert not job.folder.outbox.exists()
 
 
 async def test_a_folder_without_room_says_that_it_is_full(folders: Folders, job: Job) -> None:
-    await folders.prove(job.place.outbox, 1)
+    await folders.prove(job.folder.outbox, 1)
     with pytest.raises(FolderAway, match="full") as caught:
-        await folders.prove(job.place.outbox, 1 << 60)
+        await folders.prove(job.folder.outbox, 1 << 60)
 
     assert caught.value.reason is PauseReason.STORAGE_UNAVAILABLE
 
@@ -409,12 +409,12 @@ async def test_a_folder_that_is_read_only_says_so(folders: Folders) -> None:
 async def test_a_mark_brings_its_job_back_as_it_was(folders: Folders, job: Job) -> None:
     job = drop(job.with_(relative=Path("b\udce4d.png"), note="why"))
     await folders.claim(job)
-    nothing = await folders.marked(job.place.inbox, job.id)
+    nothing = await folders.marked(job.folder.inbox, job.id)
     await folders.mark(job)
     await folders.mark(job)
 
     assert nothing is None
-    assert await folders.marked(job.place.inbox, job.id) == job
+    assert await folders.marked(job.folder.inbox, job.id) == job
 
 
 async def test_a_mark_that_was_never_finished_is_none(folders: Folders, job: Job) -> None:
@@ -424,7 +424,7 @@ async def test_a_mark_that_was_never_finished_is_none(folders: Folders, job: Job
     mark = next(path for path in job.work_dir.iterdir() if path != job.work_file)
     mark.write_bytes(mark.read_bytes()[:100])
 
-    assert await folders.marked(job.place.inbox, job.id) is None
+    assert await folders.marked(job.folder.inbox, job.id) is None
 
 
 async def test_a_mark_goes_with_its_work_directory(folders: Folders, job: Job) -> None:
@@ -439,17 +439,17 @@ async def test_a_mark_goes_with_its_work_directory(folders: Folders, job: Job) -
 
 async def test_an_inbox_gets_its_work_folder_and_may_be_occupied_again(folders: Folders, job: Job) -> None:
     for _ in range(2):
-        await folders.inbox_state(job.place.inbox)
+        await folders.inbox_state(job.folder.inbox)
 
-    assert (job.place.inbox / ".expandd").is_dir()
+    assert (job.folder.inbox / ".expandd").is_dir()
 
 
 async def test_an_inbox_that_is_gone_is_never_made(folders: Folders, job: Job) -> None:
-    job.place.inbox.rmdir()
+    job.folder.inbox.rmdir()
     with pytest.raises(FolderAway):
-        await folders.inbox_state(job.place.inbox)
+        await folders.inbox_state(job.folder.inbox)
 
-    assert not job.place.inbox.exists()
+    assert not job.folder.inbox.exists()
 
 
 async def test_an_inbox_that_another_instance_works_on_is_away_until_that_one_ends(tmp_path: Path) -> None:
@@ -464,17 +464,17 @@ async def test_an_inbox_that_another_instance_works_on_is_away_until_that_one_en
 
 
 async def test_only_what_was_put_there_long_ago_is_removed(folders: Folders, job: Job) -> None:
-    (job.place.done / "album").mkdir()
+    (job.folder.done / "album").mkdir()
     for name in ("pic.png", "album/pic.png"):
-        (job.place.done / name).write_bytes(BYTES)
+        (job.folder.done / name).write_bytes(BYTES)
         # An image may be years old and have come today.
-        os.utime(job.place.done / name, ns=(0, 0))
-    await folders.remove_older(job.place.done, time.time() - 3600.0)
-    kept = sorted(files(job.place.done))
-    await folders.remove_older(job.place.done, time.time() + 3600.0)
+        os.utime(job.folder.done / name, ns=(0, 0))
+    await folders.remove_older(job.folder.done, time.time() - 3600.0)
+    kept = sorted(files(job.folder.done))
+    await folders.remove_older(job.folder.done, time.time() + 3600.0)
 
     assert kept == ["album/pic.png", "pic.png"]
-    assert files(job.place.done) == {}
+    assert files(job.folder.done) == {}
 
 
 # --- names ---
@@ -496,27 +496,27 @@ async def test_a_free_name_is_free_and_legal(
     folders: Folders, job: Job, taken: list[str], wanted: str, chosen: str
 ) -> None:
     for name in taken:
-        (job.place.outbox / name).parent.mkdir(exist_ok=True)
-        (job.place.outbox / name).touch()
-    path = await folders.free_name(job.place.outbox, Path(wanted), frozenset())
+        (job.folder.outbox / name).parent.mkdir(exist_ok=True)
+        (job.folder.outbox / name).touch()
+    path = await folders.free_name(job.folder.outbox, Path(wanted), frozenset())
 
-    assert path == job.place.outbox / chosen
+    assert path == job.folder.outbox / chosen
     path.touch()
 
 
 async def test_a_name_chosen_for_another_job_is_not_free(folders: Folders, job: Job) -> None:
-    outbox = job.place.outbox
+    outbox = job.folder.outbox
     path = await folders.free_name(outbox, Path("pic.png"), frozenset({outbox / "pic.png", outbox / "pic-2.png"}))
 
     assert path == outbox / "pic-3.png"
 
 
 async def test_where_a_file_has_the_name_of_a_subfolder_the_subfolder_gets_a_number(folders: Folders, job: Job) -> None:
-    (job.place.outbox / "album").write_bytes(b"a file without an ending")
-    chosen = await folders.free_name(job.place.outbox, Path("album/2026/pic.png"), frozenset())
-    again = await folders.free_name(job.place.outbox, Path("album/2026/pic.png"), frozenset())
+    (job.folder.outbox / "album").write_bytes(b"a file without an ending")
+    chosen = await folders.free_name(job.folder.outbox, Path("album/2026/pic.png"), frozenset())
+    again = await folders.free_name(job.folder.outbox, Path("album/2026/pic.png"), frozenset())
 
-    assert chosen == again == job.place.outbox / "album-2" / "2026" / "pic.png"
+    assert chosen == again == job.folder.outbox / "album-2" / "2026" / "pic.png"
     assert chosen.parent.is_dir()
 
 
@@ -525,15 +525,15 @@ async def test_a_file_is_given_back_also_where_a_file_took_the_name_of_its_subfo
 ) -> None:
     job = drop(job.with_(relative=Path("album/pic.png")))
     await folders.claim(job)
-    (job.place.inbox / "album").rmdir()
-    (job.place.inbox / "album").write_bytes(b"a file without an ending")
+    (job.folder.inbox / "album").rmdir()
+    (job.folder.inbox / "album").write_bytes(b"a file without an ending")
 
-    assert await folders.give_back(job) == job.place.inbox / "album-2" / "pic.png"
+    assert await folders.give_back(job) == job.folder.inbox / "album-2" / "pic.png"
 
 
 async def test_a_dangling_link_takes_its_name(folders: Folders, job: Job, tmp_path: Path) -> None:
-    (job.place.outbox / "pic.png").symlink_to(tmp_path / "nothing")
-    path = await folders.free_name(job.place.outbox, Path("pic.png"), frozenset())
+    (job.folder.outbox / "pic.png").symlink_to(tmp_path / "nothing")
+    path = await folders.free_name(job.folder.outbox, Path("pic.png"), frozenset())
 
     assert path.name == "pic-2.png"
 
@@ -545,24 +545,24 @@ async def test_an_original_is_put_away_with_its_times_and_putting_away_may_be_re
     folders: Folders, job: Job
 ) -> None:
     job = drop(job)
-    os.utime(job.place.inbox / job.relative, ns=(1_000_000_000, 2_000_000_000))
+    os.utime(job.folder.inbox / job.relative, ns=(1_000_000_000, 2_000_000_000))
     job = dropped(job)
     await folders.claim(job)
-    target = job.place.done / "pic.png"
+    target = job.folder.done / "pic.png"
     first = await folders.put_away(job, target)
     second = await folders.put_away(job, target)
     await folders.tidy(job)
 
     assert (first, second) == (True, True)
-    assert files(job.place.done) == {"pic.png": BYTES}
+    assert files(job.folder.done) == {"pic.png": BYTES}
     assert target.stat().st_mtime_ns == 2_000_000_000
-    assert files(job.place.inbox) == {}
+    assert files(job.folder.inbox) == {}
 
 
 async def test_putting_away_never_overwrites(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
-    target = job.place.done / "pic.png"
+    target = job.folder.done / "pic.png"
     target.write_bytes(b"somebody's")
     put = await folders.put_away(job, target)
 
@@ -574,7 +574,7 @@ async def test_putting_away_never_overwrites(folders: Folders, job: Job) -> None
 async def test_putting_away_leaves_a_dangling_link_alone(folders: Folders, job: Job, tmp_path: Path) -> None:
     job = drop(job)
     await folders.claim(job)
-    target = job.place.done / "pic.png"
+    target = job.folder.done / "pic.png"
     target.symlink_to(tmp_path / "nothing")
     put = await folders.put_away(job, target)
 
@@ -585,13 +585,13 @@ async def test_putting_away_leaves_a_dangling_link_alone(folders: Folders, job: 
 async def test_a_putting_away_that_died_between_its_two_halves_is_finished(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
-    target = job.place.done / "pic.png"
+    target = job.folder.done / "pic.png"
     target.write_bytes(BYTES)
     put = await folders.put_away(job, target)
 
     assert put is True
     assert not job.work_file.exists()
-    assert files(job.place.done) == {"pic.png": BYTES}
+    assert files(job.folder.done) == {"pic.png": BYTES}
 
 
 async def test_discarding_removes_the_original_and_may_be_repeated(folders: Folders, job: Job) -> None:
@@ -601,7 +601,7 @@ async def test_discarding_removes_the_original_and_may_be_repeated(folders: Fold
         await folders.discard(job)
         await folders.tidy(job)
 
-    assert files(job.place.inbox) == {}
+    assert files(job.folder.inbox) == {}
 
 
 async def test_tidying_never_removes_an_original(folders: Folders, job: Job) -> None:
@@ -630,23 +630,23 @@ NO_REPORTS = [
 
 @pytest.mark.timeout(20)
 async def test_what_only_has_the_name_of_a_sidecar_is_neither_read_nor_removed(folders: Folders, job: Job) -> None:
-    pipe = job.place.inbox / f"{job.relative.name}.error.json"
+    pipe = job.folder.inbox / f"{job.relative.name}.error.json"
     os.mkfifo(pipe)
-    (job.place.error / pipe.name).write_text('{"job": "of somebody else"}')
-    for failed in (job.place.inbox / job.relative, job.place.error / job.relative):
+    (job.folder.error / pipe.name).write_text('{"job": "of somebody else"}')
+    for failed in (job.folder.inbox / job.relative, job.folder.error / job.relative):
         await folders.forget_sidecar(failed)
 
     assert pipe.is_fifo()
-    assert (job.place.error / pipe.name).exists()
+    assert (job.folder.error / pipe.name).exists()
 
 
 @pytest.mark.parametrize("text", NO_REPORTS)
 async def test_whatever_is_no_report_is_left_alone_and_holds_up_nothing(
     folders: Folders, job: Job, text: bytes
 ) -> None:
-    report = job.place.inbox / f"{job.relative.name}.error.json"
+    report = job.folder.inbox / f"{job.relative.name}.error.json"
     report.write_bytes(text)
-    await folders.forget_sidecar(job.place.inbox / job.relative)
+    await folders.forget_sidecar(job.folder.inbox / job.relative)
 
     assert report.exists()
 
@@ -655,11 +655,11 @@ async def test_whatever_is_no_report_is_left_alone_and_holds_up_nothing(
 async def test_a_sidecar_lies_beside_its_file_and_may_be_written_again(folders: Folders, job: Job, name: str) -> None:
     fault = Fault(FaultCode.EMPTY, "This file is empty.", "Save it again.")
     failed = job.with_(fault=fault, relative=Path(name))
-    target = job.place.error / name
+    target = job.folder.error / name
     target.write_bytes(BYTES)
     await folders.write_sidecar(failed, target)
     await folders.write_sidecar(failed, target)
-    [sidecar] = [path for path in job.place.error.iterdir() if path != target]
+    [sidecar] = [path for path in job.folder.error.iterdir() if path != target]
 
     assert sidecar.name.endswith(".error.json")
     assert "This file is empty." in sidecar.read_text("utf-8")
@@ -667,7 +667,7 @@ async def test_a_sidecar_lies_beside_its_file_and_may_be_written_again(folders: 
 
 @pytest.mark.parametrize("name", ["pic.png", LONGEST, MULTI_BYTE, "b\udce4d.png", "new\nline.png"])
 async def test_a_result_has_one_sidecar_however_often_it_is_written(folders: Folders, job: Job, name: str) -> None:
-    target = job.place.outbox / "set" / name
+    target = job.folder.outbox / "set" / name
     for _ in range(2):
         await folders.write_result_sidecar(job, a_result(), target)
     await folders.write_result_sidecar(job.with_(id="job-2"), a_result(), target)
@@ -679,11 +679,11 @@ async def test_a_result_has_one_sidecar_however_often_it_is_written(folders: Fol
 
 
 async def test_a_sidecar_of_a_result_waits_for_its_outbox(folders: Folders, job: Job) -> None:
-    job.place.outbox.rmdir()
+    job.folder.outbox.rmdir()
     with pytest.raises(FolderAway):
-        await folders.write_result_sidecar(job, a_result(), job.place.outbox / "pic.png")
+        await folders.write_result_sidecar(job, a_result(), job.folder.outbox / "pic.png")
 
-    assert not job.place.outbox.exists()
+    assert not job.folder.outbox.exists()
 
 
 # --- looking ---
@@ -798,9 +798,9 @@ async def test_what_a_folder_says_of_itself_can_be_printed(folders: Folders, tmp
 
 async def test_a_scan_that_is_cancelled_in_the_middle_ends_quietly(folders: Folders, job: Job) -> None:
     for number in range(2000):
-        (job.place.inbox / f"{number}.png").touch()
+        (job.folder.inbox / f"{number}.png").touch()
     for _ in range(50):
-        scanning = asyncio.create_task(_scanned(folders, job.place.inbox))
+        scanning = asyncio.create_task(_scanned(folders, job.folder.inbox))
         # The thread is inside the directory by then, or just about to be.
         await asyncio.sleep(0)
         await asyncio.sleep(0)

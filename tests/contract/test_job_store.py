@@ -37,7 +37,7 @@ from expandd.domain.settings import Duplicates, Originals
 from expandd.domain.spending import Cap, Denied, Limits, Outcome, Payment, Spent, Today
 from expandd.engine.ports import JobStore
 from tests.support.fakes import MemoryJobStore
-from tests.support.jobs import a_job, a_job_in, a_place, a_result, a_source
+from tests.support.jobs import a_job, a_job_in, a_result, a_snapshot, a_source
 from tests.support.manual_clock import START
 
 S = JobState
@@ -324,7 +324,7 @@ def test_names_of_any_bytes_come_back_as_they_were(name: bytes) -> None:
     path = Path(os.fsdecode(name))
     job = a_job(
         relative=path,
-        place=a_place(Path("/srv") / path),
+        folder=a_snapshot(Path("/srv") / path),
         target=Path("/out") / path,
         resting=Path("/done") / path,
         result=a_result(),
@@ -538,7 +538,7 @@ async def test_a_proof_that_something_can_be_written_leaves_nothing(store: JobSt
 
 async def test_what_was_spent_is_counted_by_inbox_also_of_jobs_that_are_forgotten(store: JobStore) -> None:
     await store.add(a_job_in(S.DONE, "1", closed=True))
-    await store.add(a_job_in(S.DONE, "2", closed=True, place=a_place(Path("/other"))))
+    await store.add(a_job_in(S.DONE, "2", closed=True, folder=a_snapshot(Path("/other"))))
     await store.add(a_job_in(S.ACCEPTED, "3"))
     await store.add(a_job_in(S.RETURNED, "4", closed=True))
     refused = moved(a_job_in(S.SUBMITTING, "5"), S.UPLOADED, START + 9)
@@ -571,7 +571,7 @@ async def test_what_two_forget_at_once_counts_once(place: Place) -> None:
     assert sum(one.images for one in await hosts[1].spent(JANUARY)) == 20
 
 
-HERE, ELSEWHERE = a_place(), a_place(Path("/other"))
+HERE, ELSEWHERE = a_snapshot(), a_snapshot(Path("/other"))
 
 
 def _about_to_be_paid(name: str, **changes: Any) -> tuple[Job, Job]:
@@ -601,7 +601,7 @@ async def test_no_more_is_paid_for_than_a_cap_allows_also_of_what_is_forgotten(
     assert await store.prune(START + 100.0) == 1
     for job in (before, refused, a_job_in(S.DONE, "over", closed=True), a_job_in(S.ACCEPTED, "open")):
         await store.add(job)
-    await store.add(a_job_in(S.ACCEPTED, "elsewhere", place=ELSEWHERE))
+    await store.add(a_job_in(S.ACCEPTED, "elsewhere", folder=ELSEWHERE))
     cap = Cap(inbox=inbox, since=START, day="2027-01-15", most=most)
     wide = Cap(inbox=ELSEWHERE.inbox, since=START, day="2027-01-15", most=2)
 
@@ -628,13 +628,13 @@ async def test_no_more_images_are_generated_at_once_than_the_account_allows(stor
         ({"reused_from": "earlier"}, False),
         ({"offsets": Offsets(top=1)}, False),
         ({"source": a_source(sha256="99" * 32)}, False),
-        ({"place": a_place(duplicates=Duplicates.EXPAND)}, False),
+        ({"folder": a_snapshot(duplicates=Duplicates.EXPAND)}, False),
     ],
 )
 async def test_the_same_bytes_are_not_paid_for_while_their_result_is_to_come(
     store: JobStore, changes: dict[str, Any], denied: bool
 ) -> None:
-    facts: dict[str, Any] = {"source": a_source(sha256="cd" * 32), "place": a_place(duplicates=Duplicates.REUSE)}
+    facts: dict[str, Any] = {"source": a_source(sha256="cd" * 32), "folder": a_snapshot(duplicates=Duplicates.REUSE)}
     await store.add(a_job_in(S.ACCEPTED, "other").with_(**{**facts, **changes}))
 
     assert await _denied(store, Limits(unique=True), **facts) == (Denied(duplicate="other") if denied else None)
@@ -687,7 +687,7 @@ async def test_a_duplicate_is_the_youngest_done_job_of_the_same_bytes_and_offset
 async def test_bytes_that_a_folder_has_paid_for_are_found_whatever_the_offsets_were(store: JobStore) -> None:
     source = a_source(sha256="cd" * 32)
     await store.add(a_job_in(S.DONE, "1", source=source, offsets=Offsets(top=1), closed=True))
-    await store.add(a_job_in(S.DONE, "2", source=source, place=a_place(Path("/other")), closed=True))
+    await store.add(a_job_in(S.DONE, "2", source=source, folder=a_snapshot(Path("/other")), closed=True))
     await store.add(a_job_in(S.DONE, "3", source=source, reused_from="1", closed=True))
     await store.add(a_job_in(S.ACCEPTED, "4", source=source))
     found = await store.paid_here(a_job("5", source=source))
@@ -759,7 +759,7 @@ FOURTH = OLD.with_name("journal_of_format_4.sql")
 ODD = Path(os.fsdecode(b"caf\xe9/\xe6\x97\xa5 \xff.png"))
 EVERYTHING = Job(
     id="everything",
-    place=a_place(
+    folder=a_snapshot(
         Path("/srv") / ODD,
         name="{stem}-é{ext}",
         preset_name='w"ide\n',
@@ -904,7 +904,7 @@ async def test_the_fifth_format_is_taken_over_with_names_that_two_jobs_have_and_
     with reading(path) as found:
         assert found is not None
         assert (first.id, second.id) == ("first", "second")
-        assert found.dismissed() == [(first.place.inbox, Path("/srv/hot/error/a.png"))]
+        assert found.dismissed() == [(first.folder.inbox, Path("/srv/hot/error/a.png"))]
         assert _by_columns(path, "called")[0][0] == "image.png"
         assert _by_columns(path, "called")[3][0] == "ärger.png\n/srv/hot/outbox/image.png"
 
@@ -953,7 +953,7 @@ def test_a_record_that_is_older_than_payments_tells_of_one() -> None:
 
     assert found is not None
     assert found.payments == (Payment(2.0, Outcome.SENT),)
-    assert (found.place.duplicates, found.reused_from, found.strikes) == (Duplicates.EXPAND, "", 0)
+    assert (found.folder.duplicates, found.reused_from, found.strikes) == (Duplicates.EXPAND, "", 0)
 
 
 async def test_the_payments_of_the_second_format_are_taken_over_once(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_a_host_of_the_version_before_goes_on_beside(postgres: Server) -> None:
 
 
 def test_what_is_not_written_of_a_job_is_so_by_default(postgres: Server) -> None:
-    plain = Job(id="job-1", place=a_job().place, relative=Path("image.png"), source=a_job().source)
+    plain = Job(id="job-1", folder=a_job().folder, relative=Path("image.png"), source=a_job().source)
     told = plain.with_(**{field.name: type(field.default)() for field in fields(Job) if field.default in ("", 0, ())})
     with closing(PostgresConnection(postgres.database())) as connection:
         PostgresChanges(connection).add(told)

@@ -24,7 +24,7 @@ from expandd.domain.image import Size
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Duplicates
 from expandd.domain.spending import Cap, Today
-from tests.support.jobs import OFFSETS, a_job, a_job_in, a_place, a_result, a_source
+from tests.support.jobs import OFFSETS, a_job, a_job_in, a_result, a_snapshot, a_source
 from tests.support.manual_clock import START
 from tests.support.postgres import Server
 
@@ -34,7 +34,7 @@ TODAY = Today(
     day="2027-01-15", day_began=START, month_began=START - 14 * DAY, day_ends=START + DAY, month_ends=START + 17 * DAY
 )
 ODD = Path(os.fsdecode(b"caf\xe9/100%_\xc3\x84RGER.png"))
-OTHER = a_place(Path("/srv/other"))
+OTHER = a_snapshot(Path("/srv/other"))
 
 
 def _jobs() -> list[Job]:
@@ -56,19 +56,19 @@ def _jobs() -> list[Job]:
         *open_ones,
         *over,
         *errors,
-        a_job_in(S.DONE, "elsewhere", closed=True, place=OTHER, source=sourced, duplicate_of="over-done-0"),
+        a_job_in(S.DONE, "elsewhere", closed=True, folder=OTHER, source=sourced, duplicate_of="over-done-0"),
         a_job_in(
             S.ACCEPTED,
             "same",
             source=a_source(sha256="ef" * 32),
-            place=a_place(duplicates=Duplicates.SKIP),
+            folder=a_snapshot(duplicates=Duplicates.SKIP),
         ),
         a_job_in(S.DONE, "differs", closed=True, result=a_result(size=Size(1, 2))),
         a_job_in(S.DONE, "reused", closed=True, reused_from="elsewhere", source=sourced),
     ]
 
 
-CAP = Cap(inbox=a_place().inbox, since=START, day="2027-01-15", most=2)
+CAP = Cap(inbox=a_snapshot().inbox, since=START, day="2027-01-15", most=2)
 ASKED: dict[str, Callable[[Queries], Any]] = {
     "job": lambda asked: asked.job("over-done-1"),
     "by_image_id": lambda asked: asked.by_image_id("image-of-over-done-1"),
@@ -85,12 +85,12 @@ ASKED: dict[str, Callable[[Queries], Any]] = {
     "dismissed": lambda asked: sorted(asked.dismissed()),
     "done_in": lambda asked: asked.done_in(OTHER.inbox),
     "done in all": lambda asked: asked.done_in(None),
-    "failed_in": lambda asked: asked.failed_in(a_place().inbox),
+    "failed_in": lambda asked: asked.failed_in(a_snapshot().inbox),
     "differing": lambda asked: asked.differing(ALL),
     "paid_before": lambda asked: asked.paid_before("cd" * 32, OFFSETS, "reused"),
-    "paid_here": lambda asked: asked.paid_here(a_job("new", place=OTHER, source=a_source(sha256="cd" * 32))),
+    "paid_here": lambda asked: asked.paid_here(a_job("new", folder=OTHER, source=a_source(sha256="cd" * 32))),
     "ids": lambda asked: asked.named(Names(ids=frozenset({"reused", "image-of-over-done-1"})), ALL),
-    "paths": lambda asked: asked.named(Names(paths=frozenset({a_place().inbox / ODD, Path("/error/a")})), ALL),
+    "paths": lambda asked: asked.named(Names(paths=frozenset({a_snapshot().inbox / ODD, Path("/error/a")})), ALL),
     "tails": lambda asked: asked.named(Names(tails=frozenset({Path(ODD.name), Path("a")})), 100),
     "counts": lambda asked: sorted(asked.counts(START - DAY), key=repr),
     "spent": lambda asked: sorted(asked.spent(TODAY), key=repr),

@@ -9,7 +9,7 @@ import pytest
 from expandd.domain.errors import IllegalMove
 from expandd.domain.image import ImageFormat, Size
 from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID, MOVES, Job, JobState, Stamp, moved
-from tests.support.jobs import WAYS, a_job, a_job_in, a_place, a_result
+from tests.support.jobs import WAYS, a_job, a_job_in, a_result, a_snapshot
 from tests.support.manual_clock import START
 
 S = JobState
@@ -202,7 +202,7 @@ def test_the_usual_ways_are_of_the_table() -> None:
 
 
 def test_a_claimed_file_keeps_its_name_in_a_directory_of_its_own() -> None:
-    job = a_job("0123", place=a_place(Path("/srv")), relative=Path("album/pic.png"))
+    job = a_job("0123", folder=a_snapshot(Path("/srv")), relative=Path("album/pic.png"))
 
     assert job.work_file == Path("/srv/inbox/.expandd/0123/pic.png")
     assert job.work_dir == Path("/srv/inbox/.expandd/0123")

@@ -22,7 +22,7 @@ from expandd.simulator.switches import Switches
 from tests.support import doomed
 from tests.support.daemon import House, names
 from tests.support.images import an_image
-from tests.support.jobs import a_job_in, a_place, a_result, a_source
+from tests.support.jobs import a_job_in, a_result, a_snapshot, a_source
 
 POINTS = (
     "journal.stand",
@@ -113,7 +113,7 @@ class Scene:
         failed = a_job_in(
             JobState.FAILED,
             "job-notes",
-            place=a_place(self.reuse),
+            folder=a_snapshot(self.reuse),
             relative=Path("notes.txt"),
             source=a_source(identity=_identity(notes)),
             resting=notes,
@@ -136,7 +136,7 @@ class Scene:
         job = a_job_in(
             JobState.DONE,
             f"job-{name}",
-            place=a_place(self.reuse),
+            folder=a_snapshot(self.reuse),
             relative=Path(original.name),
             source=a_source(identity=_identity(original), sha256=hashlib.sha256(content).hexdigest()),
             offsets=Offsets(left=10),

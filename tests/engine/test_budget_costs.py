@@ -15,7 +15,7 @@ from expandd.engine.control.holds import Holds, Pauses
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.jobs import Jobs
 from tests.support.fakes import MemoryJobStore
-from tests.support.jobs import a_job_in, a_place
+from tests.support.jobs import a_job_in, a_snapshot
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
 from tests.support.workshop import hot_folder
@@ -46,7 +46,7 @@ class House:
         budget = Budget(day=10_000)
         self.hot = tuple(hot_folder(base / str(number), budget=budget) for number in range(FOLDERS))
         jobs = [
-            a_job_in(S.UPLOADED, f"{folder:02d}-{number:03d}", place=a_place(base / str(folder)))
+            a_job_in(S.UPLOADED, f"{folder:02d}-{number:03d}", folder=a_snapshot(base / str(folder)))
             for folder in range(FOLDERS)
             for number in range(waiting)
         ]
@@ -72,7 +72,7 @@ async def test_no_move_makes_the_budgets_walk_all_jobs_and_the_counts_are_right(
     await house.budgets.load()
     first = house.jobs.get("00-000")
     assert first is not None
-    inbox = first.place.inbox
+    inbox = first.folder.inbox
     await house.commands.stand(Hold(kind=HoldKind.PAUSED, at=1.0, inbox=house.hot[1].inbox))
     house.jobs.walks = 0
 

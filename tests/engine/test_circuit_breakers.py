@@ -17,7 +17,7 @@ from expandd.domain.errors import (
     OutcomeUnknown,
 )
 from expandd.domain.events import PauseEnded, PauseStarted
-from expandd.domain.job import FileIdentity, Job, JobState, Place, Source, Stamp
+from expandd.domain.job import FileIdentity, FolderSnapshot, Job, JobState, Source, Stamp
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import PATIENCE, CircuitBreaker, CircuitBreakers
@@ -51,11 +51,15 @@ def breakers(clock: ManualClock, recorder: Recorder) -> CircuitBreakers:
 
 def a_job(stamps: tuple[Stamp, ...]) -> Job:
     hot = Path("/hot")
-    place = Place(
+    folder = FolderSnapshot(
         inbox=hot, outbox=hot, done=hot, error=hot, name="{stem}{ext}", preset_name="wide", originals=Originals.MOVE
     )
     return Job(
-        id="one", place=place, relative=Path("pic.png"), source=Source(identity=FileIdentity(1, 2, 3, 4)), stamps=stamps
+        id="one",
+        folder=folder,
+        relative=Path("pic.png"),
+        source=Source(identity=FileIdentity(1, 2, 3, 4)),
+        stamps=stamps,
     )
 
 

@@ -227,7 +227,7 @@ async def test_all_files_in_error_of_a_folder_are_retried_and_no_others(
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 4)
     command(workshop, Verb.RETRY, inbox=workshop.hot[1].inbox)
     await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) == 6)
-    again = [event.job.place.inbox for event in workshop.recorder.of(JobClosed)][4:]
+    again = [event.job.folder.inbox for event in workshop.recorder.of(JobClosed)][4:]
 
     assert again == [workshop.hot[1].inbox] * 2
     assert workshop.names("error", 1) == ["a.gif", "a.gif.error.json", "b.gif", "b.gif.error.json"]

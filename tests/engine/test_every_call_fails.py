@@ -65,7 +65,7 @@ class Failing:
 
     def _concerns(self, arguments: tuple[Any, ...]) -> bool:
         """Whether a call is about the first folder; the API, the spool and the decoder serve both."""
-        about = [str(one.place.inbox if isinstance(one, Job) else one) for one in arguments]
+        about = [str(one.folder.inbox if isinstance(one, Job) else one) for one in arguments]
         return self._port != "folders" or any("hot-0" in one for one in about)
 
     def __getattr__(self, name: str) -> Any:

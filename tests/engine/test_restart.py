@@ -9,7 +9,7 @@ import pytest
 
 from expandd.domain.commands import Command, Verb
 from expandd.domain.events import JobHeld, Recovered
-from expandd.domain.job import FileIdentity, Job, JobState, Place, Result
+from expandd.domain.job import FileIdentity, FolderSnapshot, Job, JobState, Result
 from tests.support.fake_api import Fate, Image, Lose, Paid, Slow
 from tests.support.fakes import MemoryJobStore, an_image, sha256
 from tests.support.jobs import EXPECTED, a_job_in, a_result
@@ -62,7 +62,7 @@ class Past:
     def __init__(self, workshop: Workshop, state: JobState) -> None:
         self.workshop = workshop
         job = a_job_in(state, at=workshop.clock.wall() - 60.0)
-        self.job = job.with_(place=Place.of(workshop.hot[0]), target=None, resting=None)
+        self.job = job.with_(folder=FolderSnapshot.of(workshop.hot[0]), target=None, resting=None)
         self.put(self.job.work_file)
         identity = self._identity()
         source = replace(self.job.source, identity=identity, sha256=sha256(DROPPED))

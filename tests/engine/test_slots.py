@@ -181,7 +181,7 @@ async def test_folders_take_turns_however_full_one_of_them_is(make_workshop: Cal
     workshop.start()
     await workshop.closed(*(f"few-{folder}-{number}.png" for folder in (1, 2) for number in range(3)))
 
-    claimed = [event.job.place.inbox for event in workshop.recorder.of(JobMoved) if event.before is None]
+    claimed = [event.job.folder.inbox for event in workshop.recorder.of(JobMoved) if event.before is None]
     first_nine = [claimed[:9].count(folder.inbox) for folder in workshop.hot]
     assert first_nine == [3, 3, 3]
 

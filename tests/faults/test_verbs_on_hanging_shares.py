@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.domain.job import JobState, Place
+from expandd.domain.job import FolderSnapshot, JobState
 from tests.support.configurations import loaded
 from tests.support.daemon import House
 from tests.support.hanging_share import hanging_share, long_ones, needs_fuse
@@ -69,12 +69,12 @@ def test_verbs_answer_while_a_part_of_a_folder_hangs(house: House, part: str) ->
 def failed_in_the_store(house: House) -> None:
     settings = loaded(house.root, house.config.read_text(encoding="utf-8"))
     settings.state_dir.mkdir(exist_ok=True)
-    place = Place.of(settings.folders[0])
+    folder = FolderSnapshot.of(settings.folders[0])
     job = a_job_in(
-        JobState.FAILED, "job-1", closed=True, relative=Path("failed.png"), resting=place.error / "failed.png"
+        JobState.FAILED, "job-1", closed=True, relative=Path("failed.png"), resting=folder.error / "failed.png"
     )
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
-    asyncio.run(store.add(job.with_(place=place, fault=FAULT)))
+    asyncio.run(store.add(job.with_(folder=folder, fault=FAULT)))
     store.close()
 
 

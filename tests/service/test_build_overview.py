@@ -19,7 +19,7 @@ from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.commands import Hold, HoldKind, Verb
 from expandd.domain.events import JobMoved
-from expandd.domain.job import Job, JobState, Place, Stamp
+from expandd.domain.job import FolderSnapshot, Job, JobState, Stamp
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, ClusterSettings, Settings
 from expandd.service.reports.ledger import Price
@@ -56,7 +56,7 @@ def settings(tmp_path: Path) -> Settings:
 async def store_with(settings: Settings, *jobs: Job, commands: tuple[Hold, ...] = ()) -> None:
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     for job in jobs:
-        await store.add(job.with_(place=Place.of(settings.folders[0])))
+        await store.add(job.with_(folder=FolderSnapshot.of(settings.folders[0])))
     for command in commands:
         await store.stand(command)
     store.close()

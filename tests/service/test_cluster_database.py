@@ -22,7 +22,7 @@ from expandd.service.cli.cli import cli
 from expandd.service.reports.overview import build_overview
 from expandd.service.runtime import check
 from tests.support.configurations import loaded
-from tests.support.jobs import a_job_in, a_place
+from tests.support.jobs import a_job_in, a_snapshot
 from tests.support.postgres import Server
 
 CLUSTER = "cluster: {database_file: database}"
@@ -39,7 +39,7 @@ async def test_reports_and_commands_go_to_the_database_that_hosts_share(postgres
     settings = loaded(tmp_path, CLUSTER)
     settings.state_dir.mkdir()
     with closing(PostgresJobStore(url)) as store:
-        await store.add(a_job_in(JobState.DONE, closed=True, place=a_place(tmp_path / "hot")))
+        await store.add(a_job_in(JobState.DONE, closed=True, folder=a_snapshot(tmp_path / "hot")))
         overview = build_overview(settings, FolderCounter())
         # Not all of the file needs to be right: what the daemon loaded says where to ask.
         keep_loaded(tmp_path / "config.yaml", settings.state_dir)

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
-from expandd.domain.job import JobState, Place
+from expandd.domain.job import FolderSnapshot, JobState
 from expandd.domain.settings import Settings
 from expandd.service.cli.cli import cli
 from tests.support.configurations import directories, loaded
@@ -27,14 +27,14 @@ async def a_house(base: Path) -> Settings:
         base, "state_dir: state\nfolders: [{root: hot, offsets: {top: 1}}, {root: cold, offsets: {top: 1}}]\n"
     )
     settings.state_dir.mkdir()
-    hot, cold = (Place.of(folder) for folder in settings.folders)
+    hot, cold = (FolderSnapshot.of(folder) for folder in settings.folders)
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     for job in (
-        a_job_in(S.DONE, "job-1", at=OCTOBER, closed=True, place=hot),
-        a_job_in(S.DONE, "job-2", at=NOVEMBER, closed=True, place=hot),
-        a_job_in(S.FAILED, "job-3", at=NOVEMBER, closed=True, place=hot),
-        a_job_in(S.UNKNOWN, "job-4", at=NOVEMBER, place=cold),
-        a_job_in(S.DONE, "job-5", at=OCTOBER, closed=True, place=cold),
+        a_job_in(S.DONE, "job-1", at=OCTOBER, closed=True, folder=hot),
+        a_job_in(S.DONE, "job-2", at=NOVEMBER, closed=True, folder=hot),
+        a_job_in(S.FAILED, "job-3", at=NOVEMBER, closed=True, folder=hot),
+        a_job_in(S.UNKNOWN, "job-4", at=NOVEMBER, folder=cold),
+        a_job_in(S.DONE, "job-5", at=OCTOBER, closed=True, folder=cold),
     ):
         await store.add(job)
     # What the job database forgets of its images is still counted.

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from expandd.adapters.files.scan import FolderCounter
 from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
 from expandd.domain.events import BugFound, Event, FileSettled, JobClosed, JobMoved, PauseStarted
-from expandd.domain.job import JobState, Place
+from expandd.domain.job import FolderSnapshot, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import PageSettings, Settings
 from expandd.engine.ports import Api
@@ -27,7 +27,7 @@ from expandd.service.observability.metering import InstrumentedApi, Metering, Pu
 from expandd.service.observability.metrics import Metrics
 from expandd.service.reports.overview import build_overview, labels_of
 from tests.support.configurations import directories, loaded
-from tests.support.jobs import OFFSETS, a_job_in, a_place
+from tests.support.jobs import OFFSETS, a_job_in, a_snapshot
 from tests.support.shown import a_folder
 
 S = JobState
@@ -53,24 +53,24 @@ def samples(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def run_of(place: Place, *states: JobState) -> list[JobMoved]:
+def run_of(folder: FolderSnapshot, *states: JobState) -> list[JobMoved]:
     """The events of a job on its way through these states."""
-    jobs = [a_job_in(state, place=place) for state in states]
+    jobs = [a_job_in(state, folder=folder) for state in states]
     befores: list[JobState | None] = [None, *states[:-1]]
     return [JobMoved(job, before) for job, before in zip(jobs, befores, strict=True)]
 
 
 def test_a_paid_image_counts_once_however_it_went(settings: Settings) -> None:
-    metrics, place = Metrics(settings), Place.of(settings.folders[0])
-    lost = a_job_in(S.UNKNOWN, place=place)
+    metrics, folder = Metrics(settings), FolderSnapshot.of(settings.folders[0])
+    lost = a_job_in(S.UNKNOWN, folder=folder)
     events: list[Event] = [
-        *run_of(place, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED, S.DOWNLOADED, S.DELIVERED, S.DONE),
-        JobClosed(a_job_in(S.DONE, place=place)),
+        *run_of(folder, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED, S.RENDERED, S.DOWNLOADED, S.DELIVERED, S.DONE),
+        JobClosed(a_job_in(S.DONE, folder=folder)),
         JobMoved(lost, S.SUBMITTING),
         JobMoved(
             lost.with_(state=S.RENDERED, stamps=(*lost.stamps, replace(lost.stamps[-1], state=S.RENDERED))), S.UNKNOWN
         ),
-        JobClosed(a_job_in(S.FAILED, place=a_place())),
+        JobClosed(a_job_in(S.FAILED, folder=a_snapshot())),
     ]
     for event in events:
         metrics(event)
@@ -130,7 +130,7 @@ def test_nothing_is_counted_for_nobody_and_from_the_first_reader_on_all_is(
     settings: Settings, named: dict[str, Any]
 ) -> None:
     settings = replace(settings, **named)
-    metering, event = Metering(settings), JobClosed(a_job_in(S.DONE, place=Place.of(settings.folders[0])))
+    metering, event = Metering(settings), JobClosed(a_job_in(S.DONE, folder=FolderSnapshot.of(settings.folders[0])))
     metering.loses("log_lines", lambda: 3)
     metering(event)
     metering.called("generate", "ok", 1.0)
@@ -217,12 +217,12 @@ async def test_the_file_is_for_a_node_exporter_and_says_so_once_it_is_stopped(
 
 def a_busy(settings: Settings) -> Metrics:
     """Metrics of which each has a line."""
-    metrics, place = Metrics(settings), Place.of(settings.folders[0])
+    metrics, folder = Metrics(settings), FolderSnapshot.of(settings.folders[0])
     settings.folders[1].inbox.rmdir()
     events: list[Event] = [
-        *run_of(place, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED),
-        JobClosed(a_job_in(S.DONE, place=place)),
-        FileSettled(place.inbox, Path("a"), missed=True),
+        *run_of(folder, S.CLAIMED, S.UPLOADED, S.SUBMITTING, S.ACCEPTED),
+        JobClosed(a_job_in(S.DONE, folder=folder)),
+        FileSettled(folder.inbox, Path("a"), missed=True),
         PauseStarted("service", PauseReason.API_UNREACHABLE, "gone"),
         BugFound("here", ValueError()),
     ]

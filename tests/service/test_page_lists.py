@@ -175,7 +175,7 @@ async def test_a_label_stands_in_place_of_the_servers_paths_and_a_title_in_place
     folder = a_folder(inbox, label=r"\\nas\print", directories=(inbox, Path("/srv/print/out")))
     told = Fault(FaultCode.UNREADABLE, "/srv/print/in/a.png cannot be read.", "Look at /srv/print/out.")
     records = FakeRecords()
-    records.know(failed_job(fault=told, place=replace(failed_job().place, inbox=inbox)))
+    records.know(failed_job(fault=told, folder=replace(failed_job().folder, inbox=inbox)))
     records.now = replace(records.now, folders=(folder,))
     async with shown(records=records, page=replace(LOOPBACK, title="Studio · Nord <i>")) as page:
         text = (await page.http.get("/")).text

@@ -12,7 +12,7 @@ import pytest
 
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore, reading
-from expandd.domain.job import JobState, Place
+from expandd.domain.job import FolderSnapshot, JobState
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Settings
 from expandd.service.reports.plan import Planned, Planner, run_plan
@@ -40,7 +40,7 @@ async def with_old_job(settings: Settings) -> None:
     source = a_source(sha256=hashlib.sha256(OLD).hexdigest())
     job = a_job_in(JobState.DONE, closed=True, source=source, offsets=Offsets(left=50), result=a_result())
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
-    await store.add(job.with_(place=Place.of(settings.folders[0])))
+    await store.add(job.with_(folder=FolderSnapshot.of(settings.folders[0])))
     store.close()
 
 

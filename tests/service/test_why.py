@@ -16,7 +16,7 @@ from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.image import Size
-from expandd.domain.job import Job, JobState, Place
+from expandd.domain.job import FolderSnapshot, Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Settings
 from expandd.service.reports.overview import sentence
@@ -39,13 +39,13 @@ def settings(tmp_path: Path) -> Settings:
     return settings
 
 
-async def a_store(settings: Settings, *jobs: Job) -> Place:
-    place = Place.of(settings.folders[0])
+async def a_store(settings: Settings, *jobs: Job) -> FolderSnapshot:
+    folder = FolderSnapshot.of(settings.folders[0])
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     for job in jobs:
-        await store.add(job.with_(place=place))
+        await store.add(job.with_(folder=folder))
     store.close()
-    return place
+    return folder
 
 
 async def told(settings: Settings, file: str | Path) -> Told:
@@ -89,7 +89,7 @@ async def test_a_job_is_found_by_every_name_it_has_or_had(settings: Settings, mo
 async def test_a_job_in_progress_says_what_comes_next_when_and_what_it_waits_on(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = await a_store(settings, a_job_in(S.UPLOADED, "job-1", tries=3, attempts=2, note="it was slow"))
+    folder = await a_store(settings, a_job_in(S.UPLOADED, "job-1", tries=3, attempts=2, note="it was slow"))
     now = time.time()
     pause = ActivePause(
         inbox=None, pause="spending", reason=PauseReason.NO_CREDITS, why="none left", since=now, again_at=now
@@ -103,7 +103,7 @@ async def test_a_job_in_progress_says_what_comes_next_when_and_what_it_waits_on(
     stopped = (await told(settings, "image.png")).jobs[0]
 
     assert code == 0
-    assert f"{place.inbox}/.expandd/job-1/image.png (it is no longer there)" in text
+    assert f"{folder.inbox}/.expandd/job-1/image.png (it is no longer there)" in text
     assert "Last remark: it was slow." in text
     assert "none left." in text
     assert "Looked at again in" in text

@@ -180,7 +180,7 @@ class FailingFolders:
 
 
 def _path_of(argument: object) -> Path:
-    return argument.place.inbox if isinstance(argument, Job) else Path(str(argument))
+    return argument.folder.inbox if isinstance(argument, Job) else Path(str(argument))
 
 
 class TroubledWatcher:

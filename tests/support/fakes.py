@@ -38,7 +38,7 @@ IN_FLIGHT = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN}
 def _is_same(other: Job, job: Job) -> bool:
     """Whether that one is paid for, or may be, and will have the result of this one."""
     alike = (other.source.sha256, other.offsets) == (job.source.sha256, job.offsets) and job.source.sha256 != ""
-    shares = other.place.duplicates is not Duplicates.EXPAND and not other.reused_from
+    shares = other.folder.duplicates is not Duplicates.EXPAND and not other.reused_from
     return alike and shares and other.state in MAYBE_PAID
 
 
@@ -94,7 +94,7 @@ class MemoryJobStore:
         if same:
             return Denied(duplicate=min(same))
         for cap in limits.caps:
-            paid = [(row.place.inbox, paid.at) for row in self.rows.values() for paid in row.payments if paid.counts]
+            paid = [(row.folder.inbox, paid.at) for row in self.rows.values() for paid in row.payments if paid.counts]
             now = sum(at >= cap.since and cap.inbox in {None, inbox} for inbox, at in paid)
             before = sum(old.images for old in self.forgotten if old.day >= cap.day and cap.inbox in {None, old.inbox})
             if now + before >= cap.most:
@@ -170,8 +170,8 @@ class MemoryJobStore:
             other
             for other in self.rows.values()
             if other.id != job.id
-            and (other.state, other.source.sha256, other.place.inbox)
-            == (JobState.DONE, job.source.sha256, job.place.inbox)
+            and (other.state, other.source.sha256, other.folder.inbox)
+            == (JobState.DONE, job.source.sha256, job.folder.inbox)
             and other.result is not None
             and not other.reused_from
         ]
@@ -180,7 +180,7 @@ class MemoryJobStore:
     async def failed(self, inbox: Path | None) -> Sequence[Job]:
         self._read()
         over = [job for job in self.rows.values() if job.closed and job.state is JobState.FAILED]
-        return sorted((job for job in over if inbox in {None, job.place.inbox}), key=lambda job: job.id)
+        return sorted((job for job in over if inbox in {None, job.folder.inbox}), key=lambda job: job.id)
 
     async def spent(self, today: Today) -> Sequence[Spent]:
         self._read()
@@ -220,7 +220,7 @@ class MemoryJobStore:
 
 def _spent(job: Job) -> list[Spent]:
     days = (datetime.fromtimestamp(paid.at, UTC).strftime("%Y-%m-%d") for paid in job.payments if paid.counts)
-    return [Spent(job.place.inbox, day, 1) for day in days]
+    return [Spent(job.folder.inbox, day, 1) for day in days]
 
 
 class MemorySpool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Prepared, Size
-from expandd.domain.job import FileIdentity, Job, JobState, Place, Result, Source, claimed, moved
+from expandd.domain.job import FileIdentity, FolderSnapshot, Job, JobState, Result, Source, claimed, moved
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Originals
 from tests.support.manual_clock import START
@@ -36,7 +36,7 @@ WAYS: dict[JobState, tuple[JobState, ...]] = {
 """The usual way into each state, from the claim on."""
 
 
-def a_place(base: Path = Path("/srv/hot"), **changes: Any) -> Place:
+def a_snapshot(base: Path = Path("/srv/hot"), **changes: Any) -> FolderSnapshot:
     facts: dict[str, Any] = {
         "inbox": base / "inbox",
         "outbox": base / "outbox",
@@ -46,7 +46,7 @@ def a_place(base: Path = Path("/srv/hot"), **changes: Any) -> Place:
         "preset_name": "wide",
         "originals": Originals.MOVE,
     }
-    return Place(**{**facts, **changes})
+    return FolderSnapshot(**{**facts, **changes})
 
 
 def a_source(**changes: Any) -> Source:
@@ -88,7 +88,7 @@ def a_camera_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the 
 def a_job(id: str = "job-1", **changes: Any) -> Job:  # noqa: A002 - the field's own name
     """A new job, claimed at the start of time."""
     facts: dict[str, Any] = {
-        "place": a_place(),
+        "folder": a_snapshot(),
         "relative": Path("image.png"),
         "source": a_source(),
         "offsets": OFFSETS,
@@ -109,8 +109,8 @@ def _learned(job: Job, to: JobState) -> dict[str, Any]:
         S.UPLOADED: {"image_id": f"image-of-{job.id}", "uploads": 1},
         S.RENDERED: {"link": f"https://links.example/{job.id}"},
         S.DOWNLOADED: {"result": a_result()},
-        S.DELIVERED: {"target": job.place.outbox / "image.png"},
-        S.DONE: {"resting": job.place.done / "image.png"},
+        S.DELIVERED: {"target": job.folder.outbox / "image.png"},
+        S.DONE: {"resting": job.folder.done / "image.png"},
         S.FAILED: {"fault": FAULT},
     }
     return facts.get(to, {})

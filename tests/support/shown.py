@@ -25,7 +25,7 @@ from expandd.service.page.site import Metrics
 from expandd.service.reports.overview import FolderOverview, Money, Overview
 from expandd.service.reports.pace import Pace
 from tests.support.images import an_image
-from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_place, a_result
+from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_result, a_snapshot
 from tests.support.manual_clock import START
 
 LOOPBACK = PageSettings(listen="127.0.0.1:0")
@@ -155,13 +155,13 @@ async def shown(
 
 def done_job(base: Path, job_id: str = "job-1", name: str = "image.png") -> Job:
     """A job whose original and result lie on the disk below `base`."""
-    place = a_place(base)
-    for directory in (place.inbox, place.outbox, place.done, place.error):
+    folder = a_snapshot(base)
+    for directory in (folder.inbox, folder.outbox, folder.done, folder.error):
         directory.mkdir(parents=True, exist_ok=True)
-    resting, target = place.done / name, place.outbox / name
+    resting, target = folder.done / name, folder.outbox / name
     resting.write_bytes(an_image("png", SIZE.width, SIZE.height))
     target.write_bytes(an_image("png", EXPECTED.width, EXPECTED.height))
-    job = a_job_in(JobState.DONE, job_id, place=place, relative=Path(name), resting=resting, target=target)
+    job = a_job_in(JobState.DONE, job_id, folder=folder, relative=Path(name), resting=resting, target=target)
     return job.with_(closed=True, result=a_result(), offsets=OFFSETS)
 
 

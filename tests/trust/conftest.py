@@ -18,8 +18,8 @@ from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import Scanner
-from expandd.domain.job import Job, Place, Source
-from tests.support.jobs import a_job, a_place
+from expandd.domain.job import FolderSnapshot, Job, Source
+from tests.support.jobs import a_job, a_snapshot
 
 DAEMON, DROPPER, GROUP = 23001, 23002, 23000
 
@@ -44,8 +44,8 @@ class Yard:
     def theirs(self) -> Path:
         return self.base / "theirs"
 
-    def place(self, hot: Path) -> Place:
-        return replace(a_place(), inbox=hot / "inbox", outbox=hot / "outbox", done=hot / "done", error=hot / "error")
+    def place(self, hot: Path) -> FolderSnapshot:
+        return replace(a_snapshot(), inbox=hot / "inbox", outbox=hot / "outbox", done=hot / "done", error=hot / "error")
 
     def folders(self) -> LocalFolders:
         roots = [hot / name for hot in (self.mine, self.theirs) for name in ("inbox", "outbox", "done", "error")]
@@ -61,7 +61,7 @@ class Yard:
         identity = Scanner().identity_of(path)
         assert identity is not None
         source = Source(identity=identity, sha256=hashlib.sha256(content).hexdigest())
-        return a_job(place=self.place(self.mine), relative=Path(relative), source=source)
+        return a_job(folder=self.place(self.mine), relative=Path(relative), source=source)
 
     def outside(self) -> dict[str, tuple[int, int, bytes]]:
         """All that is none of the dropper's business."""

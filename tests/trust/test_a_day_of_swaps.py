@@ -24,7 +24,7 @@ from expandd.simulator.switches import Switches
 from tests.support.daemon import PARTS, Daemon, House, Line, command
 from tests.support.forked import begun
 from tests.support.images import an_image
-from tests.support.jobs import a_job_in, a_place
+from tests.support.jobs import a_job_in, a_snapshot
 from tests.support.mounting import needs_mounts
 from tests.trust.conftest import DAEMON, GROUP
 from tests.trust.people import as_user, person
@@ -221,7 +221,7 @@ def noon(day: Day) -> None:
     record = a_job_in(
         JobState.ACCEPTED,
         "forged",
-        place=a_place(day.house.folder("forged")),
+        folder=a_snapshot(day.house.folder("forged")),
         relative=Path("forged.png"),
         image_id=str(victim["image_id"]),
     )

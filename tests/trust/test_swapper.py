@@ -108,15 +108,15 @@ def place(path: Path, content: bytes, whose: int) -> None:
 
 async def whole_way(folders: LocalFolders, job: Job, downloaded: Path) -> bool:
     """From the claim to the end, as the engine goes it; whether it got there."""
-    place = job.place
-    await folders.inbox_state(place.inbox)
+    folder = job.folder
+    await folders.inbox_state(folder.inbox)
     if await folders.claim(job) is None:
         return False
     await folders.digest(job.work_file)
     await folders.mark(job)
-    target = await folders.free_name(place.outbox, job.relative, frozenset())
+    target = await folders.free_name(folder.outbox, job.relative, frozenset())
     delivered = await folders.publish(downloaded, target, hashlib.sha256(RESULT).hexdigest())
-    resting = await folders.free_name(place.done, job.relative, frozenset())
+    resting = await folders.free_name(folder.done, job.relative, frozenset())
     away = await folders.put_away(job, resting)
     await folders.tidy(job)
     return delivered and away
@@ -134,7 +134,7 @@ def dropped(yard: Yard, hot: Path, relative: str, whose: int) -> Job | None:
     if identity is None:
         return None
     name = f"{hot.name}-{relative.replace('/', '-')}"
-    return a_job(id=name, place=yard.place(hot), relative=Path(relative), source=Source(identity=identity))
+    return a_job(id=name, folder=yard.place(hot), relative=Path(relative), source=Source(identity=identity))
 
 
 def prepared(yard: Yard) -> None:

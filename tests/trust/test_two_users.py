@@ -34,13 +34,13 @@ async def digest(folders: LocalFolders, job: Job) -> object:
 
 
 async def put_away(folders: LocalFolders, job: Job) -> object:
-    return await folders.put_away(job, job.place.done / job.relative)
+    return await folders.put_away(job, job.folder.done / job.relative)
 
 
 async def reject(folders: LocalFolders, job: Job) -> object:
-    target = job.place.error / job.relative
+    target = job.folder.error / job.relative
     failed = job.with_(fault=Fault(FaultCode.REFUSED_BY_API, "refused", "nothing"))
-    if await folders.make_way(job.place.error, job.relative):
+    if await folders.make_way(job.folder.error, job.relative):
         await folders.write_sidecar(failed, target)
     return await folders.put_away(failed, target)
 
@@ -61,15 +61,15 @@ async def tidy(folders: LocalFolders, job: Job) -> object:
 
 async def mark(folders: LocalFolders, job: Job) -> object:
     await folders.mark(job)
-    return await folders.marked(job.place.inbox, job.id)
+    return await folders.marked(job.folder.inbox, job.id)
 
 
 async def return_strays(folders: LocalFolders, job: Job) -> object:
-    return [await folders.return_stray(job.place.inbox, one) for one in await folders.strays(job.place.inbox)]
+    return [await folders.return_stray(job.folder.inbox, one) for one in await folders.strays(job.folder.inbox)]
 
 
 async def inbox_state(folders: LocalFolders, job: Job) -> object:
-    return await folders.inbox_state(job.place.inbox)
+    return await folders.inbox_state(job.folder.inbox)
 
 
 async def write_upright(folders: LocalFolders, job: Job) -> object:  # the decoder's door, not the folders'
@@ -100,7 +100,7 @@ async def taken(yard: Yard, name: str = "tokens.json") -> tuple[LocalFolders, Jo
 async def test_a_work_folder_that_was_swapped_leads_nowhere(yard: Yard, step: Step, lure: str) -> None:
     """The inbox is not sticky, so its people can rename the work folder as a whole."""
     folders, job = await taken(yard)
-    inbox = job.place.inbox
+    inbox = job.folder.inbox
     for hidden in (yard.state, yard.theirs / "inbox"):
         with dropper():
             (inbox / ".expandd").rename(inbox / f"aside-{hidden.name}")
@@ -131,9 +131,9 @@ async def test_nobody_else_gets_into_a_work_folder(yard: Yard, step: Step) -> No
         for act in (
             job.work_file.read_bytes,
             job.work_file.unlink,
-            lambda: job.work_dir.rename(job.place.inbox / "mine now"),
-            lambda: (job.place.inbox / ".expandd" / "new").symlink_to(yard.state),
-            lambda: os.listdir(job.place.inbox / ".expandd"),
+            lambda: job.work_dir.rename(job.folder.inbox / "mine now"),
+            lambda: (job.folder.inbox / ".expandd" / "new").symlink_to(yard.state),
+            lambda: os.listdir(job.folder.inbox / ".expandd"),
         ):
             with pytest.raises(PermissionError):
                 act()
@@ -148,7 +148,7 @@ async def test_nobody_else_gets_into_a_work_folder(yard: Yard, step: Step) -> No
 @pytest.mark.parametrize("hidden", ["state", "theirs/inbox"])
 async def test_a_subfolder_that_is_a_link_is_gone_round(yard: Yard, step: Step, hidden: str) -> None:
     folders, job = await taken(yard, "sub/pic.png")
-    root = job.place.done if step is put_away else job.place.error
+    root = job.folder.done if step is put_away else job.folder.error
     with dropper():
         (root / "sub").symlink_to(yard.base / hidden)
     before = yard.outside()
@@ -170,15 +170,15 @@ async def test_a_result_is_not_planted_elsewhere(yard: Yard, hidden: str) -> Non
     with user(DAEMON):
         downloaded.write_bytes(PAID_BYTES)
     digest_of = hashlib.sha256(PAID_BYTES).hexdigest()
-    target = job.place.outbox / "sub" / "pic.png"
+    target = job.folder.outbox / "sub" / "pic.png"
     with dropper():
-        (job.place.outbox / "sub").symlink_to(yard.base / hidden)
-        (job.place.outbox / ".expandd-downloaded.part").symlink_to(yard.state / "tokens.json")
+        (job.folder.outbox / "sub").symlink_to(yard.base / hidden)
+        (job.folder.outbox / ".expandd-downloaded.part").symlink_to(yard.state / "tokens.json")
     before = yard.outside()
     with user(DAEMON):
-        way = await folders.make_way(job.place.outbox, Path("sub", "pic.png"))
+        way = await folders.make_way(job.folder.outbox, Path("sub", "pic.png"))
         first = await folders.publish(downloaded, target, digest_of)
-        free = await folders.free_name(job.place.outbox, Path("sub", "pic.png"), frozenset())
+        free = await folders.free_name(job.folder.outbox, Path("sub", "pic.png"), frozenset())
         second = await folders.publish(downloaded, free, digest_of)
 
     assert (way, first, second) == (False, False, True)
@@ -229,8 +229,8 @@ async def test_a_mode_does_no_harm_where_its_file_comes_to_rest(yard: Yard, mode
     folders = yard.folders()
     with user(DAEMON):
         await folders.claim(job)
-        put = await folders.put_away(job, job.place.done / "pic.png")
-    found = (job.place.done / "pic.png").stat()
+        put = await folders.put_away(job, job.folder.done / "pic.png")
+    found = (job.folder.done / "pic.png").stat()
 
     assert put
     assert found.st_mode & 0o7777 == kept | (0o040 if found.st_uid == DAEMON else 0)
@@ -241,11 +241,11 @@ async def test_what_is_not_the_claimed_file_any_more_goes_back_and_is_not_put_aw
     folders, job = await taken(yard, "pic.png")
     with user(DAEMON):
         job.work_file.write_bytes(b"another one")
-        put = await folders.put_away(job, job.place.done / "pic.png")
+        put = await folders.put_away(job, job.folder.done / "pic.png")
 
     assert put
-    assert os.listdir(job.place.done) == []
-    assert (job.place.inbox / "pic.png").read_bytes() == b"another one"
+    assert os.listdir(job.folder.done) == []
+    assert (job.folder.inbox / "pic.png").read_bytes() == b"another one"
 
 
 async def test_a_record_that_people_may_write_to_is_not_believed(yard: Yard) -> None:
@@ -255,10 +255,10 @@ async def test_a_record_that_people_may_write_to_is_not_believed(yard: Yard) -> 
         await folders.mark(job)
         record = job.work_dir / ".job.json"
         mode = record.stat().st_mode & 0o777
-        believed = await folders.marked(job.place.inbox, job.id)
+        believed = await folders.marked(job.folder.inbox, job.id)
         record.chmod(0o660)
         with pytest.raises(FolderAway, match="chmod 600"):
-            await folders.marked(job.place.inbox, job.id)
+            await folders.marked(job.folder.inbox, job.id)
 
     assert mode == 0o600
     assert believed is not None

@@ -147,7 +147,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class FolderSnapshot:
     """The hot folder as it stood at the claim: a reload never changes a job in progress."""
 
     inbox: Path
@@ -162,7 +162,7 @@ class Place:
     result: ResultRules = AS_A_RULE
 
     @classmethod
-    def of(cls, folder: HotFolder) -> Place:
+    def of(cls, folder: HotFolder) -> FolderSnapshot:
         return cls(
             inbox=folder.inbox,
             outbox=folder.outbox,
@@ -202,7 +202,7 @@ class Job:
     """
 
     id: str
-    place: Place
+    folder: FolderSnapshot
     relative: Path
     source: Source
     state: JobState = JobState.CLAIMED
@@ -251,7 +251,7 @@ class Job:
 
     @property
     def work_dir(self) -> Path:
-        return self.place.inbox / ".expandd" / self.id
+        return self.folder.inbox / ".expandd" / self.id
 
     @property
     def work_file(self) -> Path:
@@ -299,7 +299,7 @@ class Job:
         if self.result is None or self.source.size is None or self.source.format is None:
             return None
         plan = finishing(
-            rules=self.place.result,
+            rules=self.folder.result,
             source=self.source.format,
             original=self.source.size,
             offsets=self.offsets,

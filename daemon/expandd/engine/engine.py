@@ -190,7 +190,7 @@ class Engine:
     @property
     def in_use(self) -> frozenset[Path]:
         """The inboxes that are worked on, and those that are no longer served but have jobs in progress."""
-        return self.hot_folders.busy | {job.place.inbox for job in self.jobs}
+        return self.hot_folders.busy | {job.folder.inbox for job in self.jobs}
 
     @property
     def finished(self) -> bool:
@@ -228,14 +228,14 @@ class Engine:
             case PauseStarted(reason=PauseReason.NO_CREDITS):
                 self.account.needed.set()
             case JobMoved(job):
-                self.budgets.look(job.place.inbox)
+                self.budgets.look(job.folder.inbox)
             case PauseStarted(reason=PauseReason.PAUSED) | PauseEnded(reason=PauseReason.PAUSED):
                 self.budgets.look()
             case JobClosed(job):
-                self.budgets.look(job.place.inbox)
+                self.budgets.look(job.folder.inbox)
                 self.second_look.closed(job)
                 for inbox in self.inboxes:
-                    if inbox.folder.inbox == job.place.inbox and job.state is not JobState.RETURNED:
+                    if inbox.folder.inbox == job.folder.inbox and job.state is not JobState.RETURNED:
                         inbox.is_over(job.relative)
                 for reused_from in self.jobs.of_bytes(job.source.sha256):
                     if reused_from.state in UNPAID:
@@ -244,7 +244,7 @@ class Engine:
     def _look_again(self, job: Job) -> None:
         """A file went back to its inbox: it is looked for at once, also where no event tells of it."""
         for inbox in self.inboxes:
-            if inbox.folder.inbox == job.place.inbox:
+            if inbox.folder.inbox == job.folder.inbox:
                 inbox.look_again()
 
     def _go_on(self) -> None:

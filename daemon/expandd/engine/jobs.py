@@ -74,7 +74,7 @@ class JobCounts:
     def _count_unpaid(self, job: Job, number: int) -> None:
         if job.state not in UNPAID or job.fault is not None:
             return
-        inbox = job.place.inbox
+        inbox = job.folder.inbox
         files = self._unpaid.setdefault(inbox, Counter())
         files[job.relative] += number
         self._unpaid_in[inbox] += number
@@ -98,7 +98,7 @@ class JobCounts:
         counts = {paid.at for paid in after.payments if paid.counts}
         for at, number in [*((at, 1) for at in counts - counted), *((at, -1) for at in counted - counts)]:
             for count in self._followers:
-                count(after.place.inbox, at, number)
+                count(after.folder.inbox, at, number)
 
 
 BEFORE_RESULT = UNPAID | AWAITING_RESULT | {JobState.SUBMITTING}
@@ -140,13 +140,13 @@ class Jobs:
     def waits_for(self, inbox: Path, relative: Path, look: FileStat) -> bool:
         """Whether a job waits to take this very file out of the inbox: it is no new one."""
         return any(
-            job.relative == relative and job.place.inbox == inbox and job.source.identity == identity_in(look)
+            job.relative == relative and job.folder.inbox == inbox and job.source.identity == identity_in(look)
             for job in self.in_state(JobState.CLAIMED)
         )
 
     def any_below(self, inbox: Path, subfolder: Path) -> bool:
         """Whether a file that lay in this subfolder of the inbox is in progress."""
-        return any(job.place.inbox == inbox and subfolder in job.relative.parents for job in self._open.values())
+        return any(job.folder.inbox == inbox and subfolder in job.relative.parents for job in self._open.values())
 
     async def known(self, job_id: str) -> Job | None:
         """The job of this id as the job database has it, open or over."""

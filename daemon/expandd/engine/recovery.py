@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expandd.domain.errors import DatabaseAway, FolderAway, RowRefused, StaleJob
 from expandd.domain.events import BugFound, Recovered, StrayStuck
-from expandd.domain.job import AWAITING_RESULT, UNPAID, Job, JobState, Place
+from expandd.domain.job import AWAITING_RESULT, UNPAID, FolderSnapshot, Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Originals
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
@@ -52,7 +52,7 @@ class Recovery:
         there = {folder.inbox for folder, files in zip(hot_folders, returned, strict=True) if files is not None}
         for job in self._jobs.in_state(*UNPAID, JobState.SUBMITTING):
             # What is away is not asked: a job's step looks before it pays.
-            if job.place.inbox in there:
+            if job.folder.inbox in there:
                 await self._heed_record(job)
         for job in self._jobs:
             if not job.held:
@@ -127,7 +127,7 @@ class Recovery:
         try:
             await self._records.says_more(job)
         except FolderAway as error:
-            self._breakers.inbox(job.place.inbox).away(error)
+            self._breakers.inbox(job.folder.inbox).away(error)
 
     async def _clear(self, folder: HotFolder, job_id: str) -> int:
         known = await self._jobs.known(job_id)
@@ -146,7 +146,7 @@ class Recovery:
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
         # People may write where the mark lies: of what it says, only what cannot lead anywhere else is believed.
-        job = job.with_(place=Place.of(folder), target=None, resting=None, link="")
+        job = job.with_(folder=FolderSnapshot.of(folder), target=None, resting=None, link="")
         downloaded = await self._folders.identity(self._spool.path(job_id)) is not None
         state = JobState.RENDERED if downloaded else JobState.UNKNOWN
         await self._jobs.adopt(
@@ -156,15 +156,15 @@ class Recovery:
 
     async def _put_to_rest(self, job: Job) -> None:
         """A job that was over while its original was away with its inbox: now it is back."""
-        place = job.place
+        folder = job.folder
         if await self._folders.identity(job.work_file) is None:
             await self._folders.tidy(job)
             return
-        if job.state is JobState.DONE and place.originals is Originals.DELETE:
+        if job.state is JobState.DONE and folder.originals is Originals.DELETE:
             await self._jobs.amend(job, resting=job.work_file, note="")
             await self._folders.discard(job)
         else:
-            directory = place.done if job.state is JobState.DONE else place.error
+            directory = folder.done if job.state is JobState.DONE else folder.error
             resting = await self._folders.free_name(directory, job.relative, frozenset())
             if job.state is JobState.FAILED:
                 await self._folders.write_sidecar(job, resting)

@@ -49,8 +49,8 @@ class Sharing:
     async def _carry(self, job: Job) -> None:
         """Go on with a job that is this host's from now on, and return when another one may come in its place."""
         self._recovery.take_over(job)
-        if not self._membership.leads(job.place.inbox):
-            await self._pauses.look(job.place.inbox)
+        if not self._membership.leads(job.folder.inbox):
+            await self._pauses.look(job.folder.inbox)
         # Before its first step: what people have ordered since it was claimed.
         with contextlib.suppress(DatabaseAway):
             await self._command_handler.act()

@@ -167,7 +167,7 @@ def _needs_answer(verb: Verb, about: Target) -> bool:
 def _commands(verb: Verb, about: Target, store: Queries | None, settings: Settings) -> tuple[list[Command], str]:
     """The commands to leave and what they mean; or none, and why not."""
     served = frozenset(folder.inbox for folder in settings.folders)
-    if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.place.inbox not in served:
+    if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.folder.inbox not in served:
         return [], _not_served(about.job, about.called)
     if verb is Verb.REDO:
         return _redo(about, store, served)
@@ -185,7 +185,7 @@ def _number_to_cancel(about: Target, store: Queries | None, settings: Settings) 
     folders = [folder for folder in settings.folders if about.inbox in {None, folder.inbox}]
     counts = FolderCounter().of(folders)
     unpaid = [job for job in (store.open_jobs() if store else ()) if job.state in UNPAID and job.fault is None]
-    number = sum(count.waiting for count in counts) + sum(about.inbox in {None, job.place.inbox} for job in unpaid)
+    number = sum(count.waiting for count in counts) + sum(about.inbox in {None, job.folder.inbox} for job in unpaid)
     unseen = ", and what lies in inboxes that give no answer," if any(count.away for count in counts) else ""
     goes = "goes" if number == 1 and not unseen else "go"
     return (
@@ -198,7 +198,7 @@ def _about_job(verb: Verb, job: Job, called: str) -> tuple[list[Command], str]:
     if verb in {Verb.PAUSE, Verb.RESUME}:
         if job.closed and verb is Verb.PAUSE:
             return [], f"{called} is over; there is nothing to pause."
-        command = Command(verb=verb, at=time.time(), inbox=job.place.inbox, relative=job.relative)
+        command = Command(verb=verb, at=time.time(), inbox=job.folder.inbox, relative=job.relative)
         return [command], f"{called} {_WHEN_ALL[verb]}."
     command = Command(verb=verb, at=time.time(), job_id=job.id)
     if verb is Verb.RETRY:
@@ -230,7 +230,7 @@ def _cost(job: Job) -> str:
 def _not_served(job: Job, called: str) -> str:
     original = f" Its original lies at {printable(job.resting)}." if _lies_there(job) and job.resting else ""
     return (
-        f"{called} was dropped into {printable(job.place.inbox)}, which is no hot folder any more.{original} "
+        f"{called} was dropped into {printable(job.folder.inbox)}, which is no hot folder any more.{original} "
         "Drop the image into a hot folder to expand it."
     )
 
@@ -246,7 +246,7 @@ def _cancel(job: Job, called: str, command: Command) -> tuple[list[Command], str
 def _redo(about: Target, store: Queries | None, served: frozenset[Path]) -> tuple[list[Command], str]:
     jobs = [job for job in _over(about, store) if job.resting is not None]
     lies = lying(job.resting for job in jobs if job.resting is not None)
-    there = [job for job in jobs if job.resting in lies and job.place.inbox in served]
+    there = [job for job in jobs if job.resting in lies and job.folder.inbox in served]
     if not there:
         return [], (
             f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
@@ -316,7 +316,7 @@ def run_resolve(file: str, verdict: Verb, config: Path) -> int:
 
 def _names(job: Job, file: str) -> bool:
     relative = job.relative
-    return file in {job.id, str(relative), relative.name, str(job.place.inbox / relative), str(job.work_file)}
+    return file in {job.id, str(relative), relative.name, str(job.folder.inbox / relative), str(job.work_file)}
 
 
 def _not_one_unknown(file: str, jobs: Sequence[Job]) -> str:
@@ -326,7 +326,7 @@ def _not_one_unknown(file: str, jobs: Sequence[Job]) -> str:
 
 
 def _listed(jobs: Sequence[Job]) -> str:
-    return "\n".join(f"  {job.id}  {printable(job.place.inbox / job.relative)}" for job in jobs)
+    return "\n".join(f"  {job.id}  {printable(job.folder.inbox / job.relative)}" for job in jobs)
 
 
 VERDICT_WITHIN = 60.0

@@ -122,7 +122,7 @@ class Originals:
         known = job.source.sha256
         if found.is_same(job.source.identity) or (known and self.has_digest(job.work_file, known)):
             return False
-        self._returning.file(job.work_file, job.place.inbox, job.relative)
+        self._returning.file(job.work_file, job.folder.inbox, job.relative)
         return True
 
 
@@ -187,7 +187,7 @@ class LocalFolders:
         return await self._off_loop(subfolder, self._remove_emptied, subfolder, changed)
 
     async def claim(self, job: Job) -> FileIdentity | None:
-        return await self._off_loop(job.place.inbox, self._claim, job)
+        return await self._off_loop(job.folder.inbox, self._claim, job)
 
     async def identity(self, path: Path) -> FileIdentity | None:
         return await self._off_loop(path, self._looking.identity_of, path)
@@ -201,10 +201,12 @@ class LocalFolders:
             raise folder_away(path.parent, error) from error
 
     async def give_back(self, job: Job) -> Path | None:
-        return await self._off_loop(job.place.inbox, self._returning.file, job.work_file, job.place.inbox, job.relative)
+        return await self._off_loop(
+            job.folder.inbox, self._returning.file, job.work_file, job.folder.inbox, job.relative
+        )
 
     async def bring_back(self, job: Job) -> Path | None:
-        return await self._off_loop(job.place.inbox, self._bring_back, job)
+        return await self._off_loop(job.folder.inbox, self._bring_back, job)
 
     async def free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
         return await self._off_loop(root, self._free_name, root, relative, taken)
@@ -222,21 +224,21 @@ class LocalFolders:
         return await self._off_loop(target.parent, self._put_away, job, target)
 
     async def discard(self, job: Job) -> None:
-        await self._off_loop(job.place.inbox, self._claimed.discard, job)
+        await self._off_loop(job.folder.inbox, self._claimed.discard, job)
 
     async def tidy(self, job: Job) -> None:
-        await self._off_loop(job.place.inbox, self._tidy, job.work_dir)
+        await self._off_loop(job.folder.inbox, self._tidy, job.work_dir)
 
     async def write_sidecar(self, job: Job, target: Path) -> None:
         path = sidecar_path(target)
         await self._off_loop(path.parent, self._disk.replace, path, sidecar(job, target), _spare(job.id))
 
     async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
-        await self._off_loop(job.place.outbox, put_beside, self._disk, job, result, target, _spare(job.id))
+        await self._off_loop(job.folder.outbox, put_beside, self._disk, job, result, target, _spare(job.id))
 
     async def mark(self, job: Job) -> None:
         record = job.work_dir / MARK
-        await self._off_loop(job.place.inbox, self._disk.replace, record, written(job), _spare(job.id), 0o600)
+        await self._off_loop(job.folder.inbox, self._disk.replace, record, written(job), _spare(job.id), 0o600)
 
     async def marked(self, inbox: Path, job_id: str) -> Job | None:
         return await self._off_loop(inbox, self._marked, inbox / WORK / job_id)
@@ -308,10 +310,10 @@ class LocalFolders:
     def _claim(self, job: Job) -> FileIdentity | None:
         if self._looking.there(job.work_file):
             return self._looking.identity_of(job.work_file)
-        source = job.place.inbox / job.relative
-        if self._looking.identity_of(source) is None or self._looking.stuck(job.place.inbox, job.relative):
+        source = job.folder.inbox / job.relative
+        if self._looking.identity_of(source) is None or self._looking.stuck(job.folder.inbox, job.relative):
             return None
-        self._disk.make_directories(job.place.inbox, job.work_dir.relative_to(job.place.inbox))
+        self._disk.make_directories(job.folder.inbox, job.work_dir.relative_to(job.folder.inbox))
         try:
             self._disk.rename(source, job.work_file)
         except (FileNotFoundError, NotADirectoryError):
@@ -325,13 +327,13 @@ class LocalFolders:
     def _bring_back(self, job: Job) -> Path | None:
         resting = job.resting
         assert resting is not None, "a job that is over has its original somewhere, or none"
-        home = next((root for root in (job.place.done, job.place.error) if resting.is_relative_to(root)), None)
+        home = next((root for root in (job.folder.done, job.folder.error) if resting.is_relative_to(root)), None)
         if home is not None and self._looking.identity_of(resting) is None:
             with translated(home):
                 # In a folder that is away there may well be one.
                 self._standing.check(home)
                 self._stat(home)
-        return self._returning.file(resting, job.place.inbox, job.relative)
+        return self._returning.file(resting, job.folder.inbox, job.relative)
 
     def _return_all(self, inbox: Path, work_dir: Path) -> int:
         with self._looking.listing(work_dir, must_be=True) as entries:

@@ -54,8 +54,8 @@ def sidecar(job: Job, failed: Path) -> bytes:
     facts = {
         "file": printable(failed.name),
         "dropped_as": printable(job.relative),
-        "inbox": printable(job.place.inbox),
-        "preset": job.place.preset_name,
+        "inbox": printable(job.folder.inbox),
+        "preset": job.folder.preset_name,
         "code": fault.code.value if fault else "",
         "message": fault.message if fault else "",
         "what_to_do": fault.what_to_do if fault else "",
@@ -83,7 +83,7 @@ def put_beside(disk: Disk, job: Job, result: Result, target: Path, spare: str) -
 
     It lies there once, however often this is called for the job; a name that is taken gets a number. Raises OSError.
     """
-    disk.make_directories(job.place.outbox, target.parent.relative_to(job.place.outbox))
+    disk.make_directories(job.folder.outbox, target.parent.relative_to(job.folder.outbox))
     for name in numbered(_name(target)):
         path = target.with_name(name)
         try:
@@ -142,8 +142,8 @@ def text(job: Job, result: Result, target: Path) -> bytes:
             "finish_failed": job.finish_failed or None,
         },
         "expected": _size(result.expected),
-        "inbox": printable(job.place.inbox),
-        "preset": job.place.preset_name,
+        "inbox": printable(job.folder.inbox),
+        "preset": job.folder.preset_name,
         "offsets": _offsets(job.offsets),
         "image_id": job.image_id,
         "task_id": job.task_id,

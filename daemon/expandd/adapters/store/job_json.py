@@ -22,6 +22,10 @@ BITS = 64
 """Of the largest number that is written: files and disks are numbered by that many."""
 
 
+_NAMES_IN_JSON: dict[type, dict[str, str]] = {Job: {"folder": "place"}}
+"""Fields with another name in JSON: older rows and records have it, and a host of the version before reads no other."""
+
+
 def to_json(job: Job) -> dict[str, Any]:
     """The facts of a job as JSON has them. Raises RowRefused for what could not be read back."""
     try:
@@ -69,19 +73,22 @@ def _codec(kind: Any) -> _Codec:
 def _record(kind: Any) -> _Codec:
     hints = get_type_hints(kind, include_extras=True)
     codecs = {field.name: _codec(hints[field.name]) for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if not _has_default(field)}
+    in_json = {name: _NAMES_IN_JSON.get(kind, {}).get(name, name) for name in codecs}
+    needed = {in_json[field.name] for field in fields(kind) if not _has_default(field)}
 
     def write(value: object) -> dict[str, Any]:
         if not isinstance(value, kind):
             raise _wrong(value, kind.__name__)
-        return _each((name, codec.write, getattr(value, name)) for name, codec in codecs.items())
+        return _each((in_json[name], codec.write, getattr(value, name)) for name, codec in codecs.items())
 
     def read(told: object) -> Any:
         if not isinstance(told, dict):
             raise _wrong(told, kind.__name__)
         if missing := needed - told.keys():
             raise ValueError(f"{', '.join(sorted(missing))} is missing")
-        return kind(**_each((name, codec.read, told[name]) for name, codec in codecs.items() if name in told))
+        found = [name for name in codecs if in_json[name] in told]
+        values = _each((in_json[name], codecs[name].read, told[in_json[name]]) for name in found)
+        return kind(**{name: values[in_json[name]] for name in found})
 
     return _Codec(write, read)
 

@@ -185,7 +185,7 @@ class CommandHandler:
 
     async def _again(self, job: Job, command: Command) -> None:
         """Put the original back into its inbox, where it is picked up anew; not into one that nobody looks into."""
-        inbox = next((inbox for inbox in self._inboxes() if inbox.folder.inbox == job.place.inbox), None)
+        inbox = next((inbox for inbox in self._inboxes() if inbox.folder.inbox == job.folder.inbox), None)
         brought = self._brought.setdefault(command.number, set())
         if job.resting is None or inbox is None or job.id in brought:
             return
@@ -242,7 +242,7 @@ class CommandHandler:
 def _is_about(command: Command, job: Job) -> bool:
     if command.job_id:
         return command.job_id == job.id
-    return command.inbox in {None, job.place.inbox} and command.relative in {None, job.relative}
+    return command.inbox in {None, job.folder.inbox} and command.relative in {None, job.relative}
 
 
 def _stays_by_word(job: Job) -> bool:

@@ -170,7 +170,7 @@ class Holds:
 
     def stops(self, job: Job) -> bool:
         """Whether a job is paused, by a hold or by what lies in its inbox."""
-        return self.stops_all_of(job.place.inbox) or self.held_back(job.place.inbox, job.relative)
+        return self.stops_all_of(job.folder.inbox) or self.held_back(job.folder.inbox, job.relative)
 
     def stops_all_of(self, inbox: Path) -> bool:
         """Whether this whole folder is paused, by a hold or by what lies in its inbox."""

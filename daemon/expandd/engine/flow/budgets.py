@@ -116,7 +116,7 @@ class Budgets:
 
     def within(self, job: Job) -> bool:
         """Whether this job's paid call is within all budgets."""
-        used = ((budget, self.used(inbox)) for inbox, budget in self._scopes(job.place.inbox))
+        used = ((budget, self.used(inbox)) for inbox, budget in self._scopes(job.folder.inbox))
         return not any(_spent_up(budget, spent.today, spent.this_month) for budget, spent in used)
 
     def caps(self, job: Job) -> tuple[Cap, ...]:
@@ -125,7 +125,7 @@ class Budgets:
         since = ((today.day_began, today.day), (today.month_began, f"{today.month}-01"))
         return tuple(
             Cap(inbox=inbox, since=began, day=day, most=most)
-            for inbox, budget in self._scopes(job.place.inbox)
+            for inbox, budget in self._scopes(job.folder.inbox)
             for (began, day), most in zip(since, (budget.day, budget.month), strict=True)
             if most is not None
         )

@@ -249,7 +249,7 @@ class SlotKeeping:
                 return self._reconciler.is_overdue(job)
             case JobState.CLAIMED | JobState.UPLOADED:
                 # While its own folder cannot take a result, others are uploaded in its place.
-                away = self._breakers.storage(job.place.inbox).shut is not None
+                away = self._breakers.storage(job.folder.inbox).shut is not None
                 return away or job.strikes > 0 or job.attempts >= PATIENCE
             case JobState.UNKNOWN:
                 return self._reconciler.is_overdue(job) or self._fails_alone(job)

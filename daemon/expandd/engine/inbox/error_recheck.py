@@ -98,7 +98,7 @@ class ErrorRecheck:
         return abs(self._clock.wall() - job.stamps[-1].at) < LIFE
 
     async def _round(self, inbox: Inbox) -> None:
-        mine = [one for one in self._watched.values() if one.job.place.inbox == inbox.folder.inbox]
+        mine = [one for one in self._watched.values() if one.job.folder.inbox == inbox.folder.inbox]
         for watched in mine:
             try:
                 await self._look(watched, inbox)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from expandd.domain.errors import DatabaseAway, Fault, FolderAway
 from expandd.domain.events import BugFound
-from expandd.domain.job import Job, JobState, Place, Source
+from expandd.domain.job import FolderSnapshot, Job, JobState, Source
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import FileStat
@@ -109,7 +109,13 @@ class Intake:
             return False
         source = Source(identity=identity_in(look))
         await self._start(
-            Job(id=self._randomness.job_id(), place=Place.of(folder), relative=relative, source=source, fault=fault)
+            Job(
+                id=self._randomness.job_id(),
+                folder=FolderSnapshot.of(folder),
+                relative=relative,
+                source=source,
+                fault=fault,
+            )
         )
         return True
 
@@ -164,7 +170,9 @@ class Intake:
 
     def _standing(self, inbox: Path) -> int:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
-        mine = [job for job in unpaid if job.place.inbox == inbox and not job.strikes and not self._slots.holds(job.id)]
+        mine = [
+            job for job in unpaid if job.folder.inbox == inbox and not job.strikes and not self._slots.holds(job.id)
+        ]
         stuck = sum(self._fault_scope.is_stuck(job.id) for job in mine)
         # Those whose own file is at fault keep no other back, as long as they can be kept in mind.
         return len(mine) - min(stuck, MOST_STUCK)
@@ -189,7 +197,7 @@ class Intake:
         )
         job = Job(
             id=self._randomness.job_id(),
-            place=Place.of(inbox.folder),
+            folder=FolderSnapshot.of(inbox.folder),
             relative=ready.relative,
             source=source,
             offsets=ready.offsets,

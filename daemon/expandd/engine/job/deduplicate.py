@@ -41,7 +41,7 @@ class Deduplicator:
 
     async def settled(self, job: Job) -> float | None:
         """Settle an unpaid job by an earlier one; seconds to its next activation, or None when it must be paid for."""
-        if job.place.duplicates is Duplicates.EXPAND:
+        if job.folder.duplicates is Duplicates.EXPAND:
             await self._tell(job)
             return None
         # What a try that was cut short took from its duplicate must not pass for what is paid for now.
@@ -54,7 +54,7 @@ class Deduplicator:
         reused_from = await self._store.reused_from(job)
         if reused_from is None or reused_from.result is None:
             return None
-        if job.place.duplicates is Duplicates.SKIP:
+        if job.folder.duplicates is Duplicates.SKIP:
             why = f"the same image was expanded before as {reused_from.id}, and this folder passes over duplicates"
             await self._jobs.move(job, JobState.DELIVERED, reused_from=reused_from.id, note=why)
             return NOW
@@ -87,7 +87,7 @@ class Deduplicator:
     def looks_for_duplicates(self, job: Job) -> bool:
         """Whether another job with the same bytes and offsets, of any host, decides about this one."""
         again = self._commands.again(job.source.sha256)
-        return job.place.duplicates is not Duplicates.EXPAND and again is None
+        return job.folder.duplicates is not Duplicates.EXPAND and again is None
 
     def _is_ahead(self, other: Job, job: Job) -> bool:
         # One that is settled by a duplicate itself decides nothing: that duplicate does, for both.
@@ -109,7 +109,7 @@ class Deduplicator:
 
     async def keep(self, job: Job) -> None:
         """Keep the result of a job that is over for duplicates to come."""
-        if job.place.duplicates is Duplicates.REUSE and job.result is not None:
+        if job.folder.duplicates is Duplicates.REUSE and job.result is not None:
             await self._spool.keep(job.id, job.result.sha256)
 
     async def _known_by_digest(self, job: Job) -> Job:

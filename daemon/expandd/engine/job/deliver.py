@@ -53,7 +53,7 @@ class Delivery:
         assert result is not None, "a downloaded job has its result written down"
         bytes_of = self._spool.path if job.as_made else self._spool.finished
         target = await self._target(job, result)
-        if not await self._folders.make_way(job.place.outbox, target.relative_to(job.place.outbox)):
+        if not await self._folders.make_way(job.folder.outbox, target.relative_to(job.folder.outbox)):
             await self._jobs.note(job, target=None)
             return NOW
         try:
@@ -68,7 +68,7 @@ class Delivery:
         if not published:
             await self._jobs.note(job, target=None)
             return NOW
-        self._breakers.storage(job.place.inbox).passed()
+        self._breakers.storage(job.folder.inbox).passed()
         await self._jobs.move(job, JobState.DELIVERED)
         return NOW
 
@@ -78,22 +78,22 @@ class Delivery:
         Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
         """
         await self._work.prove(job)
-        removing = job.place.originals is Originals.DELETE
+        removing = job.folder.originals is Originals.DELETE
         lost = await self._is_lost(job)
-        if job.place.sidecar and job.final is not None and job.target is not None:
+        if job.folder.sidecar and job.final is not None and job.target is not None:
             known = job.with_(resting=None if lost else job.resting or job.work_file)
             await self._folders.write_result_sidecar(known, job.final, job.target)
         if not lost:
-            job = await self._appointed(job, None if removing else job.place.done)
+            job = await self._appointed(job, None if removing else job.folder.done)
         if removing:
             await self._folders.discard(job)
-        elif not await self._rest(job, job.place.done):
+        elif not await self._rest(job, job.folder.done):
             return NOW
         await self._acknowledge(job)
         await self._deduplicator.paid(job)
         await self._deduplicator.keep(job)
         await self._spool.drop(job.id)
-        await self._folders.forget_sidecar(job.place.error / job.relative)
+        await self._folders.forget_sidecar(job.folder.error / job.relative)
         await self._let_go(job)
         await self._jobs.finish(await self._told_if_lost(job))
         return OVER
@@ -102,8 +102,8 @@ class Delivery:
         """Put the original into the error folder, its reason first."""
         await self._work.prove(job)
         if not await self._is_lost(job):
-            job = await self._appointed(job, job.place.error)
-        if not await self._rest(job, job.place.error):
+            job = await self._appointed(job, job.folder.error)
+        if not await self._rest(job, job.folder.error):
             return NOW
         await self._acknowledge(job)
         await self._spool.drop(job.id)
@@ -124,9 +124,9 @@ class Delivery:
 
     async def _let_go(self, job: Job) -> None:
         """Nothing of the job is left in its folders; only now is it proven that they take and give all they must."""
-        await self._folders.forget_sidecar(job.place.inbox / job.relative)
+        await self._folders.forget_sidecar(job.folder.inbox / job.relative)
         await self._folders.tidy(job)
-        self._breakers.storage(job.place.inbox).passed()
+        self._breakers.storage(job.folder.inbox).passed()
 
     async def _told_if_lost(self, job: Job) -> Job:
         if job.resting is not None or job.note == LOST:
@@ -170,16 +170,16 @@ class Delivery:
 
     async def _target(self, job: Job, result: Result) -> Path:
         name = result_name(
-            job.place.name,
+            job.folder.name,
             job.relative.name,
             extension=result.format.extension,
             size=result.size,
-            preset=job.place.preset_name,
+            preset=job.folder.preset_name,
         )
         # Where the result was made anew it may be of another format than when its name was chosen.
         if job.target is not None and is_numbered(job.target.name, name):
             return job.target
-        chosen = await self._chosen(job, "target", job.place.outbox, job.relative.with_name(name))
+        chosen = await self._chosen(job, "target", job.folder.outbox, job.relative.with_name(name))
         assert chosen.target is not None, "it has just been chosen"
         return chosen.target
 

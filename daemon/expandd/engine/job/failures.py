@@ -46,7 +46,7 @@ class FaultScope:
         """A step of this job went well; `over` when it was the last."""
         self._stuck.discard(job.id)
         if over:
-            self._unstored.pop(job.place.inbox, None)
+            self._unstored.pop(job.folder.inbox, None)
 
     async def is_files(self, job: Job, error: FolderAway) -> bool:
         """Whether the job's file alone is at fault for this failure."""
@@ -55,16 +55,16 @@ class FaultScope:
         if not error.may_be_file or not await self._is_folder_fine(job):
             return False
         if job.state not in UNPAID and not before:
-            self._unstored[job.place.inbox][job.id] = error
-            if len(self._unstored[job.place.inbox]) >= MOST_PAID:
+            self._unstored[job.folder.inbox][job.id] = error
+            if len(self._unstored[job.folder.inbox]) >= MOST_PAID:
                 return False
         self._stuck.add(job.id)
         return True
 
     async def _is_folder_fine(self, job: Job) -> bool:
-        place = job.place
+        folder = job.folder
         try:
-            for root in (place.inbox, job.work_dir.parent, place.outbox, place.done, place.error):
+            for root in (folder.inbox, job.work_dir.parent, folder.outbox, folder.done, folder.error):
                 await self._folders.prove(root, 0)
         except FolderAway:
             return False

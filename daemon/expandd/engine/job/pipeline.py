@@ -61,12 +61,12 @@ def _only(job: Job) -> Hashable:
 
 
 def _reads(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
-    return lambda job: mount_of(job.place.inbox)
+    return lambda job: mount_of(job.folder.inbox)
 
 
 def _moves(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
     def moves(job: Job) -> Hashable:
-        return tuple(map(mount_of, (job.place.inbox, job.place.outbox, job.place.done)))
+        return tuple(map(mount_of, (job.folder.inbox, job.folder.outbox, job.folder.done)))
 
     return moves
 
@@ -182,7 +182,7 @@ class Pipeline:
         if await self._fault_scope.is_files(job, error):
             return words(job, error, printable(job.work_dir))
         # A want of descriptors may meet one job while others pass: the breaker would shut and open with each.
-        self._breakers.storage(job.place.inbox).failed(error.reason, str(error), is_want=error.is_want)
+        self._breakers.storage(job.folder.inbox).failed(error.reason, str(error), is_want=error.is_want)
         return str(error)
 
     async def _retrying(self, job: Job, why: str, retry_after: float | None) -> Turn:
@@ -199,6 +199,6 @@ class Pipeline:
         """Seconds that a job for which nothing is made waits for a folder that is away, without a slot."""
         if job.state not in UNPAID or job.fault is not None:
             return 0.0
-        breaker = self._breakers.storage(job.place.inbox)
+        breaker = self._breakers.storage(job.folder.inbox)
         away = breaker.shut is not None and breaker.shut.reason is PauseReason.INBOX_UNAVAILABLE
         return breaker.wait() if away else 0.0

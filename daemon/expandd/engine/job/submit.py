@@ -318,10 +318,10 @@ class Submitter:
         return None if _told(sha256) == job.source.sha256 else "the file was still being written"
 
     async def _prove_storage(self, job: Job) -> None:
-        room, place = job.room, job.place
+        room, folder = job.room, job.folder
         proven = await asyncio.gather(
-            self._folders.prove(place.outbox, room),
-            self._folders.prove(place.done, job.source.identity.size),
+            self._folders.prove(folder.outbox, room),
+            self._folders.prove(folder.done, job.source.identity.size),
             # The API's own bytes stay beside what is made of them.
             self._spool.prove(2 * room if job.source.needs_copy else room),
             return_exceptions=True,
@@ -329,8 +329,8 @@ class Submitter:
         *folders, spool = proven
         for each in folders:
             _told(each)
-        self._fault_scope.prove_stores(place.inbox)
-        self._breakers.storage(place.inbox).passed()
+        self._fault_scope.prove_stores(folder.inbox)
+        self._breakers.storage(folder.inbox).passed()
         _told(spool)
 
     async def _generate(self, job: Job) -> Turn:

@@ -71,11 +71,11 @@ class WorkFolders:
             raise FolderAway(
                 PauseReason.INBOX_UNAVAILABLE, f"The work folder {printable(work)} is not there. Mount its disk."
             )
-        self._presence.seen(job.place.inbox, found)
+        self._presence.seen(job.folder.inbox, found)
         # Another host knows the same disk by another number.
         elsewhere = not job.epoch and found[0] != job.source.identity.device and job.attempts < MOST_TRIES
         if elsewhere and await self._folders.directory_identity(job.work_dir) is None:
-            raise Later(f"Another disk than the one that holds the file is mounted at {printable(job.place.inbox)}.")
+            raise Later(f"Another disk than the one that holds the file is mounted at {printable(job.folder.inbox)}.")
 
     async def prove_not_elsewhere(self, job: Job) -> None:
         """Return only where the original is in the work folder, or is gone from it for good as far as can be known.
@@ -84,7 +84,7 @@ class WorkFolders:
         another one, in the place of the one that holds the original.
         """
         await self.prove(job)
-        if self._presence.is_settled(job.place.inbox) or job.attempts >= MOST_TRIES:
+        if self._presence.is_settled(job.folder.inbox) or job.attempts >= MOST_TRIES:
             return
         if await self._folders.directory_identity(job.work_dir) is None:
             raise Later(
@@ -105,7 +105,7 @@ class RecoveryRecords:
 
         Raises FolderAway where it cannot be read just now.
         """
-        record = await self._folders.marked(job.place.inbox, job.id)
+        record = await self._folders.marked(job.folder.inbox, job.id)
         if record is None or not tells_more(record, job):
             return False
         await self._jobs.believe(job, record)

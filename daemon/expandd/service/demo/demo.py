@@ -128,7 +128,7 @@ async def _drop_and_wait(engine: Engine, root: Path, samples: Sequence[Path], cl
 
 
 async def _show(root: Path, console: Console, closed: _Closed) -> int:
-    done = sorted((job for job in closed.jobs if job.state is JobState.DONE), key=lambda job: job.place.inbox)
+    done = sorted((job for job in closed.jobs if job.state is JobState.DONE), key=lambda job: job.folder.inbox)
     if len(closed.jobs) < closed.expected:
         console.print(f"Stopped before the end. What there is lies in {root}.", markup=False)
         return ExitCode.SOME_WAIT
@@ -160,7 +160,7 @@ async def _row(job: Job, images: PillowImages) -> SheetRow:
         result=await _shown(job.target, images),
         uploaded=job.uploaded_size,
         offsets=job.offsets,
-        title=f"{printable(job.target.name)} · {job.place.preset_name}",
+        title=f"{printable(job.target.name)} · {job.folder.preset_name}",
     )
 
 

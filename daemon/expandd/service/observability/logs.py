@@ -309,9 +309,9 @@ def job_context(job: Job) -> dict[str, Any]:
     """What every line about a job says."""
     context: dict[str, Any] = {
         "job": job.id,
-        "inbox": job.place.inbox,
+        "inbox": job.folder.inbox,
         "file": job.relative,
-        "preset": job.place.preset_name,
+        "preset": job.folder.preset_name,
     }
     if job.image_id:
         context["image_id"] = job.image_id

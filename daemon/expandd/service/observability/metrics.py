@@ -135,7 +135,7 @@ class Metrics:
         return generate_latest(_Named(self.registry, daemon))
 
     def _label(self, job: Job) -> str:
-        return self._labels.get(job.place.inbox, OTHER)
+        return self._labels.get(job.folder.inbox, OTHER)
 
 
 def _between(start: float, job: Job) -> float:

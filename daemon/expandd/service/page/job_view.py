@@ -122,8 +122,8 @@ def image_view(job: Job, now: float, names: Names) -> ImageView:
     return ImageView(
         job=job.id,
         name=name,
-        folder=names.folder(job.place.inbox),
-        preset=printable(job.place.preset_name),
+        folder=names.folder(job.folder.inbox),
+        preset=printable(job.folder.preset_name),
         at=moment(ended(job), now),
         sizes=f"{before} → {after} px" if before and after else "",
         added=added(job.offsets),
@@ -195,7 +195,7 @@ def _job(job: Job, now: float, names: Names, *, words: str, advice: str, buttons
     return JobView(
         job=job.id,
         name=printable(job.relative.name),
-        folder=names.folder(job.place.inbox),
+        folder=names.folder(job.folder.inbox),
         at=moment(ended(job), now),
         words=names.text(words),
         advice=names.text(advice),

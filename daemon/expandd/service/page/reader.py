@@ -100,7 +100,7 @@ def _still_failed(overview: Overview) -> Overview:
     away = {folder.inbox for folder in overview.folders if not folder.counted}
     there = lying(job.resting for job in overview.failed if job.resting is not None)
     return replace(
-        overview, failed=tuple(job for job in overview.failed if job.place.inbox in away or job.resting in there)
+        overview, failed=tuple(job for job in overview.failed if job.folder.inbox in away or job.resting in there)
     )
 
 

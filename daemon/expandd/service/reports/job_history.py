@@ -151,8 +151,8 @@ def history_of(job: Job, around: Surroundings) -> JobHistory:
 
 def _waits_on(job: Job, around: Surroundings) -> Iterator[Pause]:
     yield from (pause for pause in around.pauses if _holds_up(pause, job))
-    if job.state in _UNPAID and (job.place.inbox, job.relative) in around.paused:
-        yield paused_file(job.place.inbox, job.relative)
+    if job.state in _UNPAID and (job.folder.inbox, job.relative) in around.paused:
+        yield paused_file(job.folder.inbox, job.relative)
 
 
 def paused_file(inbox: Path, relative: Path) -> Pause:
@@ -174,7 +174,7 @@ def _steps(job: Job) -> Iterator[Step]:
 
 
 def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
-    away = job.place.inbox in around.away
+    away = job.folder.inbox in around.away
     if job.original_removed:
         pass
     elif job.resting is not None and (job.closed or _there(job.resting, around, away=away)):
@@ -198,7 +198,7 @@ def _there(path: Path, around: Surroundings, *, away: bool) -> bool | None:
 
 
 def _holds_up(pause: Pause, job: Job) -> bool:
-    if pause.inbox not in {None, job.place.inbox}:
+    if pause.inbox not in {None, job.folder.inbox}:
         return False
     if job.state in _UNPAID and job.fault is None:
         return True

@@ -113,7 +113,7 @@ def footlines(overview: Overview) -> Iterator[str]:
         noticed = clock(job.stamps[-1].at, overview.at)
         yield (
             f"lost       {printable(job.relative)}: its original was removed from the work folder of "
-            f"{printable(job.place.inbox)} while it was in work; noticed {noticed}"
+            f"{printable(job.folder.inbox)} while it was in work; noticed {noticed}"
         )
     for job in overview.differing:
         yield f"size       {printable(job.target or job.relative)}: {difference(job)}"

@@ -140,7 +140,7 @@ def _folder_values(folder: FolderOverview) -> dict[str, Any]:
 def _job_values(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
-        "inbox": printable(job.place.inbox),
+        "inbox": printable(job.folder.inbox),
         "file": printable(job.relative),
         "state": job.state.value,
         "host": job.host or None,

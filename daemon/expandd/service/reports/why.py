@@ -56,7 +56,7 @@ def job_lines(history: JobHistory, now: float) -> Iterator[str]:
     """A job, from its first state to what comes next."""
     job = history.job
     over = "" if not job.closed else ", over"
-    yield f"{printable(job.relative)}, dropped into {printable(job.place.inbox)} (job {job.id}{over})"
+    yield f"{printable(job.relative)}, dropped into {printable(job.folder.inbox)} (job {job.id}{over})"
     for step in history.steps:
         lasted = "" if step.seconds is None else f" ({span(step.seconds)})"
         yield f"  {_when(step.at)}  {step.state.value:<10}  {WORDS[step.state]}{lasted}"
@@ -73,7 +73,7 @@ def _image_facts(job: Job) -> Iterator[str]:
     source, result = job.source, job.final
     kind = f"{source.format.value}, " if source.format else ""
     size = f", {source.size} px" if source.size else ""
-    yield f"Image: {kind}{source.identity.size} bytes{size}; preset {job.place.preset_name}."
+    yield f"Image: {kind}{source.identity.size} bytes{size}; preset {job.folder.preset_name}."
     if source.size and not job.offsets.nothing:
         yield f"Offsets: {job.offsets}; the result is to be {job.offsets.applied_to(source.size)} px."
     if job.prepared is not None:
@@ -130,9 +130,9 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
     job, source, result = history.job, history.job.source, history.job.final
     return {
         "job": job.id,
-        "inbox": printable(job.place.inbox),
+        "inbox": printable(job.folder.inbox),
         "file": printable(job.relative),
-        "preset": job.place.preset_name,
+        "preset": job.folder.preset_name,
         "state": job.state.value,
         "over": job.closed,
         "needs_you": job.held,

@@ -68,7 +68,7 @@ class Changes(Queries):
         """New ones, and what has become of the old ones. None goes away."""
         if not job.payments:
             return
-        inbox = os.fsencode(job.place.inbox)
+        inbox = os.fsencode(job.folder.inbox)
         self._connection.executemany(
             "INSERT INTO payments (job, number, inbox, at, outcome) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (job, number) DO UPDATE SET outcome = excluded.outcome "

@@ -168,7 +168,7 @@ class Queries:
         """The youngest other job of the same inbox that is done with a result of its own for the same bytes."""
         return self._first(
             "state = 'done' AND sha256 = ? AND id != ? AND inbox = ? AND reused_from = '' AND differs IS NOT NULL",
-            *(job.source.sha256, job.id, maybe_bytes(job.place.inbox)),
+            *(job.source.sha256, job.id, maybe_bytes(job.folder.inbox)),
         )
 
     def paid_now(self, job: Job) -> Job | None:
@@ -183,7 +183,7 @@ class Queries:
             'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ?',
             *(job.source.sha256, job.id, job.offsets.top, job.offsets.bottom, job.offsets.left, job.offsets.right),
         )
-        return next((other for other in found if other.place.duplicates is not Duplicates.EXPAND), None)
+        return next((other for other in found if other.folder.duplicates is not Duplicates.EXPAND), None)
 
     def named(self, names: Names, most: int) -> Sequence[Job]:
         """The youngest jobs that have or had one of these names. Reads the whole job database."""

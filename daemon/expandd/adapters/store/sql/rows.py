@@ -40,7 +40,7 @@ def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
         "held": int(job.held),
         "owner": facts["owner"],
         "epoch": facts["epoch"],
-        "inbox": os.fsencode(job.place.inbox),
+        "inbox": os.fsencode(job.folder.inbox),
         "relative": os.fsencode(job.relative),
         "target": maybe_bytes(job.target),
         "resting": maybe_bytes(job.resting),
