@@ -18,9 +18,8 @@ from expandd.adapters.api.tokens import Pair
 from expandd.adapters.clock import SystemClock
 from expandd.adapters.store.postgres.account import FRESH, SharedAccount, SharedPair
 from expandd.adapters.store.postgres.connection import PostgresConnection
-from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
+from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, MemberJobStore, Seen
 from expandd.adapters.store.postgres.job_store import write_commands
-from expandd.adapters.store.postgres.member_store import MemberJobStore
 from expandd.adapters.store.postgres.membership import Clock, HostMembership
 from expandd.adapters.store.postgres.tasks import TaskQueue
 from expandd.domain.api_types import Announcement, Notification

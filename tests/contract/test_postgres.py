@@ -16,9 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from expandd.adapters.store.postgres.changes import PostgresChanges
 from expandd.adapters.store.postgres.connection import PostgresConnection
-from expandd.adapters.store.postgres.job_store import PostgresDatabase, PostgresJobStore, reading
+from expandd.adapters.store.postgres.job_store import PostgresChanges, PostgresDatabase, PostgresJobStore, reading
 from expandd.adapters.store.postgres.schema import PAUSE, STEPS, VERSION, migrate, version
 from expandd.adapters.store.sql.changes import Changes
 from expandd.domain.commands import Hold, HoldKind

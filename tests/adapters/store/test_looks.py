@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from expandd.adapters.store.postgres.looks import MOST, POLL, Looks
+from expandd.adapters.store.postgres.tasks import MOST, POLL, Looks
 
 HOSTS = ("a-1", "b-1", "c-1", "d-1")
 

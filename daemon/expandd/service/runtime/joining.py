@@ -14,8 +14,7 @@ from expandd import __version__
 from expandd.adapters.api.magic_expand import MagicExpand
 from expandd.adapters.store.database import address
 from expandd.adapters.store.postgres.account import SharedAccount, SharedPair
-from expandd.adapters.store.postgres.hosts import HostFacts
-from expandd.adapters.store.postgres.member_store import MemberJobStore
+from expandd.adapters.store.postgres.hosts import HostFacts, MemberJobStore
 from expandd.adapters.store.postgres.membership import HostMembership
 from expandd.adapters.store.postgres.tasks import TaskQueue
 from expandd.domain.errors import InstanceRunning

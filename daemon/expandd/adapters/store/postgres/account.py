@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from expandd.adapters.api.tokens import Pair, parsed_pair
 from expandd.adapters.json_text import parsed_json
-from expandd.adapters.store.postgres.hosts import HostChanges
-from expandd.adapters.store.postgres.member_store import MemberJobStore
+from expandd.adapters.store.postgres.hosts import HostChanges, MemberJobStore
 from expandd.adapters.store.postgres.membership import Clock
 from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification, Uploaded
 from expandd.domain.errors import AccountAway, DatabaseAway, Later

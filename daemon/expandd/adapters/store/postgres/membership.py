@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, Seen
-from expandd.adapters.store.postgres.member_store import MemberJobStore
+from expandd.adapters.store.postgres.hosts import HostChanges, HostFacts, MemberJobStore, Seen
 from expandd.adapters.store.postgres.tasks import TaskQueue
 from expandd.domain.errors import DatabaseAway, HostFenced
 from expandd.domain.job import Job
