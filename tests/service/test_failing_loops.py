@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expandd.service.reports.facts import Pace
 from expandd.service.reports.overview import Money, Overview
 from expandd.service.reports.overview_text import headlines
-from expandd.service.reports.pace import Pace
 from expandd.service.reports.snapshot import LoopFailing, Snapshot, last_snapshot, write_snapshot
 
 FAILING = (LoopFailing("inbox /srv/hot", 1_000.0, "ValueError: never"),)

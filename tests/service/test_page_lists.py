@@ -17,7 +17,7 @@ from expandd.domain.image import ImageFormat
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import ImagePrice
 from expandd.service.page.full_size import MOST
-from expandd.service.page.lists import ERRORS, LISTED, RESULTS, Asked
+from expandd.service.page.job_view import ERRORS, LISTED, RESULTS, Asked
 from expandd.service.page.reader import DatabaseRecords
 from expandd.service.reports.overview import Money
 from expandd.service.reports.snapshot import LoopFailing

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.finishing import sent_size
 from expandd.domain.image import ImageFormat, Size, Whole
-from expandd.service.demo.sample_images import write_samples
+from expandd.service.demo.demo import write_samples
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
-from expandd.service.page.lists import KINDS, Asked, Over
+from expandd.service.page.job_view import KINDS, Asked, Over
 from expandd.service.page.page import opened
 from expandd.service.page.reader import Past
 from expandd.service.page.server import Address, Limits
 from expandd.service.page.site import Metrics
+from expandd.service.reports.facts import Pace
 from expandd.service.reports.overview import FolderOverview, Money, Overview
-from expandd.service.reports.pace import Pace
 from tests.support.images import an_image
 from tests.support.jobs import EXPECTED, OFFSETS, SIZE, a_job_in, a_result, a_snapshot
 from tests.support.manual_clock import START

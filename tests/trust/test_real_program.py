@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from expandd.domain.errors import ExpanddError
-from expandd.service.cli.owner import act_as_owner
+from expandd.service.cli.verbs import act_as_owner
 from tests.e2e.conftest import house, server
 from tests.support.daemon import House
 from tests.support.images import an_image

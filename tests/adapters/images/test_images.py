@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from expandd.adapters.images.child import SPARE, Share
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.images.shares import SPARE, Share
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from tests.support.examples import EVERY_DAY, MORE, examples

@@ -1,4 +1,7 @@
-"""One decoder process: how it is started, asked and ended, and what its death says."""
+"""One decoder process: how it is started, asked and ended, and what its death says; and its place among the others.
+
+Decoders are shared out by mount: the files of a disk that does not answer leave some to all others.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,61 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
-from expandd.adapters.images.shares import PATIENCE
 from expandd.adapters.processes import Process, Start, open_pipe, python_command, start_here
 from expandd.domain.errors import DecoderAway, Later, ReaderDied
+
+PATIENCE = 5.0
+"""Seconds after which a child that waits for a disk is looked at again; if it has got nowhere it is given up."""
+
+SPARE = 2
+"""Places that the files of one mount never take."""
+
+
+class Share:
+    """The places of one mount's files. A process that its disk holds keeps its place until it has ended."""
+
+    def __init__(self, most: int, patience: float = PATIENCE) -> None:
+        self._most = most
+        self._patience = patience
+        self._taken = 0
+        self._held = 0
+        self._changed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[set[asyncio.Task[None]]]:
+        """A place, kept beyond the block until what is put into the set is over.
+
+        Raises Later where each process of these places waits for a disk that does not answer.
+        """
+        while self._taken == self._most:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._changed.wait()
+                continue
+            if self._held == self._most:
+                raise Later("It cannot be read just now: its disk does not answer.")
+        self._taken += 1
+        ends: set[asyncio.Task[None]] = set()
+        try:
+            yield ends
+        finally:
+            self._held += 1
+            if ends:
+                asyncio.gather(*ends, return_exceptions=True).add_done_callback(self._admission)
+            else:
+                self._admission()
+
+    def _admission(self, _: object = None) -> None:
+        self._held -= 1
+        self._taken -= 1
+        self._changed.set()
+
 
 # The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
 # from a lack of memory, SIGBUS from a file that shrank while it was read.

@@ -13,7 +13,7 @@ from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, OVER, Turn
 from expandd.engine.job.deduplicate import Deduplicator
-from expandd.engine.job.refetch import fetch_again
+from expandd.engine.job.download import fetch_again
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Folders, Spool

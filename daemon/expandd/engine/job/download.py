@@ -1,4 +1,4 @@
-"""Downloads a result from its link into the spool: whole and checked, or not at all."""
+"""Downloads a result from its link into the spool: whole and checked, or not at all; and again where it is lost."""
 
 from __future__ import annotations
 
@@ -125,3 +125,17 @@ class Downloader:
         rendered = job.entered(JobState.RENDERED)
         old = rendered is not None and self._clock.wall() - rendered >= RESULT_LIFE
         return old and job.attempts >= MOST_DEAD
+
+
+async def fetch_again(jobs: Jobs, spool: Spool, job: Job, why: str) -> None:
+    """Go back to before the download. The name that was chosen for the result stays the job's.
+
+    A host that froze may have been about to publish the same result under it, and thaw at any time. Raises AccountAway
+    where the whole spool is away: then nothing is known of the bytes.
+    """
+    await spool.prove(0)
+    await spool.drop(job.id)
+    # The bytes of a duplicate cannot be fetched again: what is settled by it begins anew.
+    again = {"reused_from": "", "result": None} if job.reused_from else {}
+    to = JobState.CLAIMED if job.reused_from else JobState.RENDERED
+    await jobs.move(job, to, finished=None, finish_failed="", note=why, **again)

@@ -8,7 +8,7 @@ from expandd.domain.errors import DecoderAway, FileFault, Later, ReaderDied
 from expandd.domain.finishing import Finishing, in_proportion
 from expandd.domain.job import Job, Result
 from expandd.engine.flow.scheduler import NOW, Turn
-from expandd.engine.job.refetch import fetch_again
+from expandd.engine.job.download import fetch_again
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders, Images, Spool

@@ -26,7 +26,7 @@ def check(config: Path, *, offline: bool) -> int:
     Called by root, it works as the service's user, with the login that systemd hands to the service.
     """
     from expandd.adapters.credentials import handed_over
-    from expandd.service.cli.owner import act_as_owner
+    from expandd.service.cli.verbs import act_as_owner
     from expandd.service.runtime.entry import run_check
 
     # Before the rights of root are given up: the service's user cannot read the file.

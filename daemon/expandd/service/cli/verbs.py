@@ -1,10 +1,11 @@
-"""What all commands share: options, completion of names, and errors as sentences and exit codes."""
+"""What all commands share: options, completion of names, errors as sentences and exit codes, and the state's owner."""
 
 # ruff: noqa: PLC0415 - the configuration is read only when a name of it is to be completed, traces when there are any
 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import sys
 from collections.abc import Callable
@@ -168,8 +169,6 @@ def as_owner(command: Callable[P, int]) -> Callable[P, int]:
     @wraps(command)
     def wrapper(*arguments: P.args, **options: P.kwargs) -> int:
         if isinstance(config := options["config"], Path):
-            from expandd.service.cli.owner import act_as_owner
-
             act_as_owner(config)
         return command(*arguments, **options)
 
@@ -178,3 +177,37 @@ def as_owner(command: Callable[P, int]) -> Callable[P, int]:
 
 def _complain(text: str) -> None:
     click.echo(prefixed(text, "error", os.environ), err=True)
+
+
+UMASK = 0o007
+"""As in the unit: what is put down belongs to people's group too."""
+
+
+def act_as_owner(config: Path) -> None:
+    """Give up the rights of root for good when the state directory of `config` is another user's.
+
+    The service could neither read nor replace what root leaves there. Without a state directory nothing changes.
+
+    Raises ConfigurationError when `config` cannot be read, ExpanddError for a user who may not look into that
+    directory.
+    """
+    from expandd.adapters.config.load import state_dir_of
+
+    directory = state_dir_of(config)
+    try:
+        owner = pwd.getpwuid(directory.stat().st_uid) if directory else None
+    except (OSError, KeyError):
+        return
+    if directory is None or owner is None or owner.pw_uid == os.geteuid():
+        return
+    if os.geteuid() != 0:
+        if not os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
+            raise ExpanddError(
+                f"The state directory {printable(directory)} belongs to the user {owner.pw_name}, and no one else may "
+                "look into it. Run this as root, or as that user."
+            )
+        return
+    os.initgroups(owner.pw_name, owner.pw_gid)
+    os.setgid(owner.pw_gid)
+    os.setuid(owner.pw_uid)
+    os.umask(UMASK)

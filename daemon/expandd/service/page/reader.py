@@ -17,7 +17,7 @@ from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import Settings
 from expandd.service.page.drawings import HOURS, SECONDS
-from expandd.service.page.lists import KINDS, LISTED, Asked, Over
+from expandd.service.page.job_view import KINDS, LISTED, Asked, Over
 from expandd.service.reports.overview import Overview, build_overview
 
 T = TypeVar("T")

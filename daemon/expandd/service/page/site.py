@@ -27,8 +27,7 @@ from expandd.domain.naming import printable
 from expandd.service.observability.logs import Logger
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
 from expandd.service.page.full_size import FullSize
-from expandd.service.page.job_view import Names
-from expandd.service.page.lists import KINDS, Asked, Over, list_view
+from expandd.service.page.job_view import KINDS, Asked, Names, Over, list_view
 from expandd.service.page.reader import Past, Records
 from expandd.service.page.text import clock, number
 from expandd.service.page.thumbnails import Gone, Kind, Thumbnails

@@ -23,8 +23,7 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
 from expandd.domain.settings import HotFolder, ImagePrice, Settings
 from expandd.domain.spending import Today
-from expandd.service.reports.facts import Facts, facts_of
-from expandd.service.reports.pace import MOST_PACE, Pace, pace_of
+from expandd.service.reports.facts import MOST_PACE, Facts, Pace, facts_of, pace_of
 from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
 
 OTHER = "other"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from expandd.domain.job import Job
 from expandd.domain.naming import printable
+from expandd.service.reports.facts import Pace
 from expandd.service.reports.overview import (
     FolderOverview,
     Money,
@@ -17,7 +18,6 @@ from expandd.service.reports.overview import (
     span,
     too_deep_words,
 )
-from expandd.service.reports.pace import Pace
 from expandd.service.reports.snapshot import Reading
 
 OLD = 60.0

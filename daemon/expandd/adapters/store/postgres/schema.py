@@ -131,7 +131,7 @@ CREATE INDEX jobs_by_owner ON jobs (owner) WHERE closed = 0
 """
 
 # Open jobs change ten times each and are few: they have room in their pages for that, and no index but those that keep
-# names apart. `settled` is told in `job_store`; the columns stand in the order in which they change, the last ones most.
+# names apart. `PostgresChanges` tells of `settled`; the columns stand in the order in which they change, the last most.
 _THIRD = """
 ALTER TABLE hosts ADD COLUMN tables INTEGER NOT NULL DEFAULT 2;
 ALTER TABLE jobs RENAME TO earlier_jobs;
