@@ -169,6 +169,16 @@ async def test_the_youngest_job_of_an_image_id_is_found_open_or_closed(store: Jo
     assert await store.by_image_id("") is None
 
 
+async def test_the_jobs_done_last_are_told_youngest_first(store: JobStore) -> None:
+    for number, at in enumerate((30.0, 10.0, 20.0)):
+        job = a_job_in(S.DONE, f"{number}", closed=True).with_(stamps=(Stamp(S.DONE, START + at),))
+        await store.add(job)
+    await store.add(a_job_in(S.DONE, "open").with_(stamps=(Stamp(S.DONE, START + 40.0),)))
+    await store.add(a_job_in(S.FAILED, "failed", closed=True).with_(stamps=(Stamp(S.FAILED, START + 50.0),)))
+
+    assert [job.id for job in await store.done_last(2)] == ["0", "2"]
+
+
 async def test_what_another_owner_waits_for_is_told_where_it_was_paid_for_earlier(store: JobStore) -> None:
     mine = a_job_in(S.UNKNOWN, "mine").with_(owner="a", payments=(Payment(START + 50.0),))
     earlier, later = (

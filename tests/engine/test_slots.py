@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from expandd.domain.errors import AccountAway, Later
+from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
 from expandd.domain.events import JobMoved, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
+from expandd.domain.settings import ApiSettings
 from expandd.engine.flow.slots import AHEAD, GENERATING
 from expandd.engine.inbox.candidates import MOST_READY
 from expandd.engine.inbox.intake import MOST_TROUBLED
@@ -245,3 +246,77 @@ async def test_a_parked_job_gets_a_free_slot_before_a_new_file(make_workshop: Ca
     # It is due again after half a minute, and the one slot is then given to it as soon as it is free.
     assert earlier <= 3
     assert workshop.most_at_once(AHEAD) <= 2
+
+
+async def _dies_paying(workshop: Workshop, calls: int) -> None:
+    """The process dies when it has begun so many paid calls. None of those under way is heard."""
+    workshop.api.script("generate", *[Refuse(OutcomeUnknown("nobody hears the answer"))] * 4)
+    await workshop.until(lambda: len(workshop.api.called("generate")) == calls)
+    await workshop.crash()
+    workshop.api.heal()
+    workshop.start()
+
+
+def _hasty(workshop: Workshop) -> None:
+    workshop.settings = replace(workshop.settings, api=ApiSettings(poll_interval=0.5, unknown_wait=600.0))
+
+
+async def test_lost_answers_give_their_slots_on_once_the_api_shows_no_result_for_as_long_as_results_take(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=4)
+    _hasty(workshop)
+    names = [f"pic-{number}.png" for number in range(12)]
+    workshop.start()
+    for name in names[:4]:
+        workshop.drop(name)
+    await workshop.closed(*names[:4])
+    for name in names[4:]:
+        workshop.drop(name)
+    await _dies_paying(workshop, calls=8)
+    await workshop.closed(*names[8:], within=60.0)
+    await workshop.closed(*names)
+
+    assert len(workshop.api.paid) == 12
+    # Nothing is paid again before its time.
+    called = workshop.api.called("generate")
+    again = {call.about for call in called[4:8]}
+    first, second = ([call.began for call in calls if call.about in again] for calls in (called[:8], called[8:]))
+    assert min(second) - max(first) >= workshop.settings.api.unknown_wait
+
+
+async def test_no_more_lost_answers_give_their_slots_on_than_there_are_workers(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=4)
+    _hasty(workshop)
+    workshop.start()
+    workshop.drop("first.png")
+    await workshop.closed("first.png")
+    names = [f"pic-{number:02}.png" for number in range(16)]
+    for name in names:
+        workshop.drop(name)
+    await _dies_paying(workshop, calls=5)
+    await _dies_paying(workshop, calls=9)
+    await workshop.advance(300.0)
+
+    assert len(workshop.api.called("generate")) == 9
+    await workshop.closed(*names, within=24 * 3600.0)
+    assert len(workshop.api.paid) == 17
+
+
+async def test_lost_answers_keep_their_slots_while_nothing_tells_how_long_results_take(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = make_workshop(workers=4)
+    _hasty(workshop)
+    workshop.start()
+    names = [f"pic-{number}.png" for number in range(8)]
+    for name in names:
+        workshop.drop(name)
+    await _dies_paying(workshop, calls=4)
+    await workshop.advance(300.0)
+
+    assert len(workshop.api.called("generate")) == 4
+    await workshop.closed(*names)
+    assert len(workshop.api.paid) == 8

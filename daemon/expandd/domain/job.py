@@ -323,6 +323,14 @@ class Job:
         return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
 
     @property
+    def generated_within(self) -> float | None:
+        """Seconds from the paid call until its result was seen; None where nothing tells, or the clock stepped back."""
+        began, seen = self.entered(S.SUBMITTING), self.entered(S.RENDERED)
+        if self.reused_from or began is None or seen is None or seen < began:
+            return None
+        return seen - began
+
+    @property
     def original_lost(self) -> bool:
         """Whether it is over and its original was gone before it could be put away or removed."""
         return self.closed and self.state in {S.DONE, S.FAILED} and self.resting is None

@@ -387,6 +387,10 @@ class JobStore(Protocol):
         """The youngest other job that is done with a result for the same source bytes and offsets."""
         ...
 
+    async def done_last(self, most: int) -> Sequence[Job]:
+        """The jobs that were done last, youngest first."""
+        ...
+
     async def paid_here(self, job: Job) -> Job | None:
         """The youngest other job of the same inbox that is done with a result for the same bytes, by any offsets."""
         ...

@@ -252,7 +252,7 @@ class SlotKeeping:
                 away = self._breakers.storage(job.folder.inbox).shut is not None
                 return away or job.strikes > 0 or job.attempts >= PATIENCE
             case JobState.UNKNOWN:
-                return self._reconciler.is_overdue(job) or self._fails_alone(job)
+                return self._reconciler.is_overdue(job) or self._fails_alone(job) or self._gives_way(job)
             case JobState.RENDERED:
                 return job.attempts >= PATIENCE and (
                     self._downloader.fails_alone(job.id) or job.attempts >= PATIENCE + MORE_PATIENCE * self._bets(job)
@@ -268,6 +268,14 @@ class SlotKeeping:
         if not job.strikes:
             return False
         return self._image_failures.others_passed(job, Step.GENERATE) or self._slotless(job) < FEW
+
+    def _gives_way(self, job: Job) -> bool:
+        """Whether a lost answer, of which the API shows nothing, lets another image have its slot.
+
+        A process that dies while as many are paid for as there are workers would else stop all for `unknown_wait`. No
+        more than there are slots: where answers are lost again and again, each may have been heard.
+        """
+        return self._reconciler.is_quiet(job) and self._slotless(job) < self._slots.generating.most
 
     def _bets(self, job: Job) -> int:
         # While no result can be fetched at all, slots stay taken, and ever more rarely one image more is paid for: were

@@ -44,10 +44,11 @@ class _Wait:
     """One job's wait: its entry into the state it waits in, since when (monotonic), and what there was before.
 
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
-    `asked` counts the questions, whoever makes the job look again in between. `in_vain` once the API was asked
-    after `unknown_wait` and showed no result. `behind` is when a job that was accepted earlier was last seen
-    unfinished (monotonic), and `queue` how long such a one had waited then, in seconds. `sent_by` is when the call was
-    sent at the latest (monotonic); None while the host that was about to send it may still do so.
+    `asked` counts the questions, whatever makes the job look again in between. `in_vain` once the API was asked
+    after `unknown_wait` and showed no result; `quiet` once it was asked so after the time that results take. `behind`
+    is when a job that was accepted earlier was last seen unfinished (monotonic), and `queue` how long such a one had
+    waited then, in seconds. `sent_by` is when the call was sent at the latest (monotonic); None while the host that
+    was about to send it may still do so.
     """
 
     entry: Stamp
@@ -55,6 +56,7 @@ class _Wait:
     before: float
     asked: int = 0
     in_vain: bool = False
+    quiet: bool = False
     behind: float = -math.inf
     queue: float = 0.0
     sent_by: float | None = None
@@ -97,6 +99,14 @@ class Reconciler:
         wait = self._waits.get(job.id)
         return wait is not None and wait.entry == job.stamps[-1] and wait.in_vain
 
+    def is_quiet(self, job: Job) -> bool:
+        """Whether the API shows no result of a job after more time than the last results took.
+
+        Probably nothing is made, which is reason enough to let another image be generated, and none to pay again.
+        """
+        wait = self._waits.get(job.id)
+        return wait is not None and wait.entry == job.stamps[-1] and wait.quiet
+
     async def await_result(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
         waited = self._waited(job)
@@ -136,6 +146,13 @@ class Reconciler:
         wait = self._waits.get(job.id)
         if wait is not None:
             self._took.append(self._clock.monotonic() - wait.since)
+
+    async def _usual(self) -> float:
+        """Seconds that none of the last results took longer than; infinite where none tells."""
+        if self._took:
+            return max(self._took)
+        done = await self._store.done_last(REMEMBERED)
+        return max((job.generated_within for job in done if job.generated_within is not None), default=math.inf)
 
     def _patience(self) -> float:
         """Seconds for which a lost answer is watched: longer than any of the last results has taken."""
@@ -187,8 +204,10 @@ class Reconciler:
         history = await self._breakers.through(self._api.history(job.image_id))
         waited, wait = self._waited(job), self._waits[job.id]
         # What an earlier run has waited counts for the slot alone: nothing is paid for it.
-        late = waited + wait.before >= self.settings.unknown_wait
-        self._waits[job.id] = replace(wait, in_vain=late, asked=wait.asked + 1)
+        lasted = waited + wait.before
+        self._waits[job.id] = wait = replace(wait, in_vain=lasted >= self.settings.unknown_wait, asked=wait.asked + 1)
+        if not history.links and job.state is JobState.UNKNOWN:
+            self._waits[job.id] = replace(wait, quiet=lasted > await self._usual())
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known and not job.paid and waited < RESULT_LIFE:

@@ -107,12 +107,5 @@ def seconds_each(done: Sequence[Job]) -> float | None:
     few that only waited.
     """
     fair = [job for job in done if not job.tries] or done
-    spans = [
-        end - start
-        for job in fair
-        if not job.reused_from
-        and (start := job.entered(JobState.SUBMITTING)) is not None
-        and (end := job.entered(JobState.RENDERED)) is not None
-        and end >= start
-    ]
+    spans = [job.generated_within for job in fair if job.generated_within is not None]
     return statistics.median(spans) if spans else None

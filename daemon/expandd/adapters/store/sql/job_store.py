@@ -85,6 +85,9 @@ class SqlJobStore:
     async def reused_from(self, job: Job) -> Job | None:
         return await self._asked(lambda database: database.paid_before(job.source.sha256, job.offsets, job.id))
 
+    async def done_last(self, most: int) -> Sequence[Job]:
+        return await self._asked(lambda database: database.done(most))
+
     async def paid_here(self, job: Job) -> Job | None:
         return await self._asked(lambda database: database.paid_here(job))
 
