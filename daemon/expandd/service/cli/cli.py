@@ -12,7 +12,7 @@ import click
 from expandd import __version__
 from expandd.service.cli import command_verbs, report_verbs
 from expandd.service.cli.cluster_verbs import cluster
-from expandd.service.cli.verbs import CONFIG, INSTANCE, VERBOSE, Shell, as_owner, script, told
+from expandd.service.cli.verbs import CONFIG, INSTANCE, VERBOSE, Shell, command, script
 from expandd.service.exit_codes import ExitCode
 
 SECTIONS = {
@@ -76,11 +76,7 @@ for verb in (*report_verbs.VERBS, *command_verbs.VERBS, cluster):
     cli.add_command(verb)
 
 
-@cli.command()
-@CONFIG
-@VERBOSE
-@told
-@as_owner
+@command(CONFIG, VERBOSE, group=cli, by_owner=True)
 def run(config: Path, *, verbose: bool) -> int:
     """Watch the folders and expand what comes, for good.
 
@@ -93,18 +89,19 @@ def run(config: Path, *, verbose: bool) -> int:
     return run_daemon(config, os.environ, verbose=verbose)
 
 
-@cli.command()
-@CONFIG
-@VERBOSE
-@click.option(
-    "--patience",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds an outage may last before the files that wait are left for the next time (exit code 4).",
+@command(
+    CONFIG,
+    VERBOSE,
+    click.option(
+        "--patience",
+        type=click.FloatRange(min=0),
+        default=30.0,
+        show_default=True,
+        help="Seconds an outage may last before the files that wait are left for the next time (exit code 4).",
+    ),
+    group=cli,
+    by_owner=True,
 )
-@told
-@as_owner
 def once(config: Path, *, verbose: bool, patience: float) -> int:
     """Expand what lies in the inboxes now, and wait for it.
 
@@ -116,10 +113,7 @@ def once(config: Path, *, verbose: bool, patience: float) -> int:
     return run_batch(config, os.environ, verbose=verbose, patience=patience)
 
 
-@cli.command()
-@CONFIG
-@told
-@as_owner
+@command(CONFIG, group=cli, by_owner=True)
 def rebuild(config: Path) -> int:
     """Begin a new job database after the old one was lost or damaged. Pays nothing."""
     from expandd.service.runtime.rebuild import run_rebuild
@@ -130,10 +124,7 @@ def rebuild(config: Path) -> int:
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print each command that would run, and run none.")
 
 
-@cli.command()
-@INSTANCE
-@DRY_RUN
-@told
+@command(INSTANCE, DRY_RUN, group=cli)
 def install(*, instance: str, dry_run: bool) -> int:
     """Make expandd a systemd service and start it, as root.
 
@@ -145,10 +136,7 @@ def install(*, instance: str, dry_run: bool) -> int:
     return run_install(instance, dry_run=dry_run)
 
 
-@cli.command()
-@INSTANCE
-@DRY_RUN
-@told
+@command(INSTANCE, DRY_RUN, group=cli)
 def uninstall(*, instance: str, dry_run: bool) -> int:
     """Stop the service and remove the program. Data stays.
 
@@ -159,11 +147,14 @@ def uninstall(*, instance: str, dry_run: bool) -> int:
     return run_uninstall(instance, dry_run=dry_run)
 
 
-@cli.command()
-@CONFIG
-@INSTANCE
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write it there, not to stdout.")
-@told
+@command(
+    CONFIG,
+    INSTANCE,
+    click.option(
+        "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write it there, not to stdout."
+    ),
+    group=cli,
+)
 def unit(config: Path, *, instance: str, output: Path | None) -> int:
     """Print the systemd drop-in that opens the hot folders.
 
@@ -175,10 +166,7 @@ def unit(config: Path, *, instance: str, output: Path | None) -> int:
     return show_unit(config, instance, output)
 
 
-@cli.command("help")
-@click.argument("topic", default="")
-@click.pass_context
-@told
+@command(click.argument("topic", default=""), click.pass_context, group=cli, name="help")
 def help_(context: click.Context, topic: str) -> int:
     """Show what there is to know about TOPIC.
 
@@ -192,8 +180,7 @@ def help_(context: click.Context, topic: str) -> int:
     return show_topic(topic)
 
 
-@cli.command()
-@told
+@command(group=cli)
 def schema() -> int:
     """Print the JSON Schema of the configuration, for editors."""
     from expandd.adapters.config.model import schema as text
@@ -202,9 +189,7 @@ def schema() -> int:
     return ExitCode.FINE
 
 
-@cli.command()
-@click.argument("shell", type=click.Choice([shell.value for shell in Shell]))
-@told
+@command(click.argument("shell", type=click.Choice([shell.value for shell in Shell])), group=cli)
 def completion(shell: str) -> int:
     """Print what teaches SHELL to complete verbs and presets.
 
@@ -216,14 +201,17 @@ def completion(shell: str) -> int:
     return ExitCode.FINE
 
 
-@cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8787, show_default=True, help="The port of the API.")
-@click.option("--link-port", default=8788, show_default=True, help="The port of the result links.")
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", help="Change how it behaves; repeatable.")
-@click.option("--fault", "faults", multiple=True, metavar="CALL:KIND[:…]", help="Make calls go wrong; repeatable.")
-@click.option("--list", "listing", is_flag=True, help="List the switches and their defaults, and stop.")
-@told
+@command(
+    click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
+    click.option("--port", default=8787, show_default=True, help="The port of the API."),
+    click.option("--link-port", default=8788, show_default=True, help="The port of the result links."),
+    click.option(
+        "--switch", "switches", multiple=True, metavar="NAME=VALUE", help="Change how it behaves; repeatable."
+    ),
+    click.option("--fault", "faults", multiple=True, metavar="CALL:KIND[:…]", help="Make calls go wrong; repeatable."),
+    click.option("--list", "listing", is_flag=True, help="List the switches and their defaults, and stop."),
+    group=cli,
+)
 def simulate(
     *, host: str, port: int, link_port: int, switches: tuple[str, ...], faults: tuple[str, ...], listing: bool
 ) -> int:
@@ -242,9 +230,10 @@ def simulate(
     return run_simulate(host, port, link_port, switches, faults)
 
 
-@cli.command()
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep everything in this folder.")
-@told
+@command(
+    click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep everything in this folder."),
+    group=cli,
+)
 def demo(keep: Path | None) -> int:
     """Show the whole job on sample images, with no account."""
     from expandd.service.demo.demo import run_demo

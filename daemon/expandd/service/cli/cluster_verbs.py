@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from expandd.service.cli.verbs import CONFIG, JSON, as_owner, told
+from expandd.service.cli.verbs import CONFIG, JSON, command
 
 
 @click.group()
@@ -19,10 +19,7 @@ def cluster() -> None:
     """
 
 
-@cluster.command()
-@CONFIG
-@told
-@as_owner
+@command(CONFIG, group=cluster, by_owner=True)
 def migrate(config: Path) -> int:
     """Make the tables of the job database, or bring them up to date.
 
@@ -34,11 +31,13 @@ def migrate(config: Path) -> int:
     return run_migrate(config)
 
 
-@cluster.command(name="import")
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@CONFIG
-@told
-@as_owner
+@command(
+    click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False)),
+    CONFIG,
+    group=cluster,
+    name="import",
+    by_owner=True,
+)
 def import_(file: Path | None, config: Path) -> int:
     """Take over the job database that a host had while it was alone.
 
@@ -53,11 +52,7 @@ def import_(file: Path | None, config: Path) -> int:
 HOST = click.argument("host")
 
 
-@cluster.command()
-@CONFIG
-@JSON
-@told
-@as_owner
+@command(CONFIG, JSON, group=cluster, by_owner=True)
 def status(config: Path, *, as_json: bool) -> int:
     """Show the hosts, what each works on, and which are missing."""
     from expandd.service.runtime.cluster import run_status
@@ -65,12 +60,9 @@ def status(config: Path, *, as_json: bool) -> int:
     return run_status(config, as_json=as_json)
 
 
-@cluster.command()
-@HOST
-@click.option("--undo", is_flag=True, help="Let it take images again.")
-@CONFIG
-@told
-@as_owner
+@command(
+    HOST, click.option("--undo", is_flag=True, help="Let it take images again."), CONFIG, group=cluster, by_owner=True
+)
 def drain(host: str, config: Path, *, undo: bool) -> int:
     """Let a host end what it carries and take nothing more, as before maintenance.
 
@@ -81,12 +73,7 @@ def drain(host: str, config: Path, *, undo: bool) -> int:
     return run_drain(config, host, draining=not undo)
 
 
-@cluster.command()
-@HOST
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@CONFIG
-@told
-@as_owner
+@command(HOST, click.option("--yes", "-y", is_flag=True, help="Do not ask."), CONFIG, group=cluster, by_owner=True)
 def bury(host: str, config: Path, *, yes: bool) -> int:
     """Say that a missing host is off for good.
 

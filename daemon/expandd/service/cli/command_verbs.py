@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from expandd.domain.commands import Verb
-from expandd.service.cli.verbs import CONFIG, Name, as_owner, inboxes, told
+from expandd.service.cli.verbs import CONFIG, Name, command, inboxes
 
 WHAT = click.argument("what", type=Name(), required=False, shell_complete=inboxes)
 ALL = click.option("--all", "everything", is_flag=True, help="All hot folders.")
@@ -26,12 +26,7 @@ def _command(verb: Verb, what: str | None, config: Path, *, everything: bool = F
     return carry_out_command(verb, what, config, yes=yes)
 
 
-@click.command()
-@WHAT
-@ALL
-@CONFIG
-@told
-@as_owner
+@command(WHAT, ALL, CONFIG, by_owner=True)
 def retry(what: str | None, config: Path, *, everything: bool) -> int:
     """Try once more what is in error or retrying.
 
@@ -44,13 +39,7 @@ def retry(what: str | None, config: Path, *, everything: bool) -> int:
     return _command(Verb.RETRY, what, config, everything=everything)
 
 
-@click.command()
-@WHAT
-@ALL
-@YES
-@CONFIG
-@told
-@as_owner
+@command(WHAT, ALL, YES, CONFIG, by_owner=True)
 def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
     """Expand again what is done, and PAY FOR IT AGAIN.
 
@@ -61,13 +50,7 @@ def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
     return _command(Verb.REDO, what, config, everything=everything, yes=yes)
 
 
-@click.command()
-@WHAT
-@ALL
-@YES
-@CONFIG
-@told
-@as_owner
+@command(WHAT, ALL, YES, CONFIG, by_owner=True)
 def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
     """Send to the error folder what is not paid for yet.
 
@@ -78,11 +61,7 @@ def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> in
     return _command(Verb.CANCEL, what, config, everything=everything, yes=yes)
 
 
-@click.command()
-@WHAT
-@CONFIG
-@told
-@as_owner
+@command(WHAT, CONFIG, by_owner=True)
 def pause(what: str | None, config: Path) -> int:
     """Begin nothing new, until `expandd resume`.
 
@@ -93,21 +72,13 @@ def pause(what: str | None, config: Path) -> int:
     return _command(Verb.PAUSE, what, config)
 
 
-@click.command()
-@WHAT
-@CONFIG
-@told
-@as_owner
+@command(WHAT, CONFIG, by_owner=True)
 def resume(what: str | None, config: Path) -> int:
     """Go on with what was paused: WHAT, or everything."""
     return _command(Verb.RESUME, what, config)
 
 
-@click.command()
-@WHAT
-@CONFIG
-@told
-@as_owner
+@command(WHAT, CONFIG, by_owner=True)
 def release(what: str | None, config: Path) -> int:
     """Let files go on that the burst guard holds.
 
@@ -116,12 +87,12 @@ def release(what: str | None, config: Path) -> int:
     return _command(Verb.RELEASE, what, config)
 
 
-@click.command()
-@click.argument("file", type=Name())
-@click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out.")
-@CONFIG
-@told
-@as_owner
+@command(
+    click.argument("file", type=Name()),
+    click.option("--paid/--not-paid", "paid", required=True, default=None, help="What you found out."),
+    CONFIG,
+    by_owner=True,
+)
 def resolve(file: str, *, paid: bool, config: Path) -> int:
     """Say whether FILE was paid for, when only you can tell.
 
@@ -129,16 +100,12 @@ def resolve(file: str, *, paid: bool, config: Path) -> int:
     tell. Look into your account there. --paid sends it to the error folder with a note, and nothing more is paid;
     --not-paid pays for it and expands it as if it were new.
     """
-    from expandd.domain.commands import Verb
     from expandd.service.control import run_resolve
 
     return run_resolve(file, Verb.PAID if paid else Verb.NOT_PAID, config)
 
 
-@click.command()
-@CONFIG
-@told
-@as_owner
+@command(CONFIG, by_owner=True)
 def reload(config: Path) -> int:
     """Have the daemon take a changed configuration.
 

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import click
 
-from expandd.service.cli.verbs import CONFIG, JSON, Name, as_owner, presets, told
+from expandd.service.cli.verbs import CONFIG, JSON, Name, act_as_owner, command, presets
 
 
-@click.command()
-@CONFIG
-@click.option("--offline", is_flag=True, help="The configuration and its folders alone; asks nobody.")
-@told
+@command(CONFIG, click.option("--offline", is_flag=True, help="The configuration and its folders alone; asks nobody."))
 def check(config: Path, *, offline: bool) -> int:
     """Check configuration, folders, login, credits and clock.
 
@@ -26,7 +23,6 @@ def check(config: Path, *, offline: bool) -> int:
     Called by root, it works as the service's user, with the login that systemd hands to the service.
     """
     from expandd.adapters.credentials import handed_over
-    from expandd.service.cli.verbs import act_as_owner
     from expandd.service.runtime.entry import run_check
 
     # Before the rights of root are given up: the service's user cannot read the file.
@@ -36,15 +32,19 @@ def check(config: Path, *, offline: bool) -> int:
     return run_check(config, os.environ, offline=offline, login=login)
 
 
-@click.command()
-@CONFIG
-@JSON
-@click.option("--watch", "-w", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option(
-    "--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between two, with --watch."
+@command(
+    CONFIG,
+    JSON,
+    click.option("--watch", "-w", is_flag=True, help="Show it again and again, until Ctrl-C."),
+    click.option(
+        "--every",
+        type=click.FloatRange(min=0.2),
+        default=2.0,
+        show_default=True,
+        help="Seconds between two, with --watch.",
+    ),
+    by_owner=True,
 )
-@told
-@as_owner
 def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     """Show how it goes, and what waits on what.
 
@@ -59,11 +59,7 @@ def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
     return show_status(config, as_json=as_json, watch=watch, every=every)
 
 
-@click.command()
-@CONFIG
-@JSON
-@told
-@as_owner
+@command(CONFIG, JSON, by_owner=True)
 def plan(config: Path, *, as_json: bool) -> int:
     """Say what would become of each waiting file.
 
@@ -76,12 +72,7 @@ def plan(config: Path, *, as_json: bool) -> int:
     return run_plan(config, as_json=as_json)
 
 
-@click.command()
-@click.argument("file", type=Name())
-@CONFIG
-@JSON
-@told
-@as_owner
+@command(click.argument("file", type=Name()), CONFIG, JSON, by_owner=True)
 def why(file: str, config: Path, *, as_json: bool) -> int:
     """Tell the whole history of FILE, and what comes next.
 
@@ -103,14 +94,14 @@ def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | No
         raise click.BadParameter(f"A month is a year and a number, such as 2026-11; this is “{value}”.") from None
 
 
-@click.command()
-@CONFIG
-@click.option("--month", callback=_month, metavar="YYYY-MM", help="This month alone; all that is known by default.")
-@click.option("--csv", "form", flag_value="csv", help="For spreadsheets.")
-@click.option("--json", "form", flag_value="json", help="For machines.")
-@click.option("--text", "form", flag_value="text", default=True, hidden=True)
-@told
-@as_owner
+@command(
+    CONFIG,
+    click.option("--month", callback=_month, metavar="YYYY-MM", help="This month alone; all that is known by default."),
+    click.option("--csv", "form", flag_value="csv", help="For spreadsheets."),
+    click.option("--json", "form", flag_value="json", help="For machines."),
+    click.option("--text", "form", flag_value="text", default=True, hidden=True),
+    by_owner=True,
+)
 def ledger(config: Path, *, month: str | None, form: str) -> int:
     """Count what was paid, delivered, failed and saved.
 
@@ -123,12 +114,12 @@ def ledger(config: Path, *, month: str | None, form: str) -> int:
     return run_ledger(config, month, Form(form))
 
 
-@click.command()
-@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.argument("preset", shell_complete=presets)
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Where the PNG goes.")
-@CONFIG
-@told
+@command(
+    click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False)),
+    click.argument("preset", shell_complete=presets),
+    click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Where the PNG goes."),
+    CONFIG,
+)
 def preview(image: Path, preset: str, output: Path | None, config: Path) -> int:
     """Draw what PRESET would add to IMAGE and cut from it. Pays nothing."""
     from expandd.service.preview.preview import run_preview

@@ -8,11 +8,12 @@ import os
 import pwd
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -66,9 +67,6 @@ def _settings(context: click.Context) -> Settings | None:
         return None
 
 
-P = ParamSpec("P")
-
-
 class Name(click.Path):
     """What a file is called, completed as a path. click itself would ask its disk, which may hang."""
 
@@ -102,36 +100,57 @@ JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Log every step.")
 
 
-def told(command: Callable[P, int]) -> Callable[P, None]:
-    """Turn the errors a person can mend into sentences on stderr and the exit codes of the table."""
+def command(
+    *options: Callable[[Any], Any], group: click.Group | None = None, name: str | None = None, by_owner: bool = False
+) -> Callable[[Callable[..., int]], click.Command]:
+    """A command with these options and arguments, of `group` where there is one.
 
-    @wraps(command)
-    def wrapper(*arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            sys.exit(command(*arguments, **options))
-        except ConfigurationError as error:
-            for problem in error.problems:
-                _complain(str(problem))
-            sys.exit(ExitCode.CONFIGURATION)
-        except InstanceRunning as error:
-            _complain(f"expandd: {error}")
-            sys.exit(ExitCode.RUNNING_ALREADY)
-        except ExpanddError as error:
-            _complain(f"expandd: {error}")
-            sys.exit(ExitCode.OUR_FAULT)
-        except BrokenPipeError:
-            # Whoever read the answer has seen enough; click ends that in silence.
-            raise
-        except OSError as error:
-            _complain(f"expandd: {_of_system(error)}")
-            sys.exit(ExitCode.OUR_FAULT)
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
-            raise
-        except Exception as error:  # noqa: BLE001 - no trace is ever shown to a person
-            _complain(f"expandd: this is a fault of expandd's own ({_in_brief(error)}). {_kept(error)}")
-            sys.exit(ExitCode.OUR_FAULT)
+    The errors that a person can mend become sentences on stderr, and the exit codes of the table. `by_owner`: called by
+    root it works as the user whom the state belongs to, so that the service can go on with it; other users are told
+    whose it is.
+    """
 
-    return wrapper
+    def made(function: Callable[..., int]) -> click.Command:
+        @wraps(function)
+        def run(*arguments: Any, **given: Any) -> None:
+            with _told():
+                if by_owner:
+                    act_as_owner(given["config"])
+                sys.exit(function(*arguments, **given))
+
+        for option in reversed(options):
+            run = option(run)
+        return (group.command if group else click.command)(name)(run)
+
+    return made
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn errors into sentences and exit codes."""
+    try:
+        yield
+    except ConfigurationError as error:
+        for problem in error.problems:
+            _complain(str(problem))
+        sys.exit(ExitCode.CONFIGURATION)
+    except InstanceRunning as error:
+        _complain(f"expandd: {error}")
+        sys.exit(ExitCode.RUNNING_ALREADY)
+    except ExpanddError as error:
+        _complain(f"expandd: {error}")
+        sys.exit(ExitCode.OUR_FAULT)
+    except BrokenPipeError:
+        # Whoever read the answer has seen enough; click ends that in silence.
+        raise
+    except OSError as error:
+        _complain(f"expandd: {_of_system(error)}")
+        sys.exit(ExitCode.OUR_FAULT)
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # noqa: BLE001 - no trace is ever shown to a person
+        _complain(f"expandd: this is a fault of expandd's own ({_in_brief(error)}). {_kept(error)}")
+        sys.exit(ExitCode.OUR_FAULT)
 
 
 def _of_system(error: OSError) -> str:
@@ -158,21 +177,6 @@ def _kept(error: Exception) -> str:
     except OSError:
         return "Please report it."
     return f"Please report it, with the file {file.name}."
-
-
-def as_owner(command: Callable[P, int]) -> Callable[P, int]:
-    """Called by root, the verb works as the user whom the state belongs to, so that the service can go on with it.
-
-    Other users are told whose it is.
-    """
-
-    @wraps(command)
-    def wrapper(*arguments: P.args, **options: P.kwargs) -> int:
-        if isinstance(config := options["config"], Path):
-            act_as_owner(config)
-        return command(*arguments, **options)
-
-    return wrapper
 
 
 def _complain(text: str) -> None:
