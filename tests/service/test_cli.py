@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import httpx
 import pytest
 from click.testing import CliRunner
@@ -16,7 +15,7 @@ from click.testing import CliRunner
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.job import JobState
 from expandd.service.cli.cli import SECTIONS, cli
-from expandd.service.cli.verbs import told
+from expandd.service.cli.verbs import command
 from tests.support.images import an_image
 from tests.support.jobs import a_job_in
 
@@ -32,12 +31,12 @@ presets:
 
 
 def test_every_verb_has_a_help_page_that_says_what_it_does() -> None:
-    for verb, command in cli.commands.items():
+    for verb, known in cli.commands.items():
         outcome = CliRunner().invoke(cli, [verb, "--help"])
 
         assert outcome.exit_code == 0, verb
-        assert command.help, verb
-        assert command.help.split(".")[0] in " ".join(outcome.output.split()), verb
+        assert known.help, verb
+        assert known.help.split(".")[0] in " ".join(outcome.output.split()), verb
 
 
 def test_the_help_page_lists_every_verb_with_a_whole_sentence() -> None:
@@ -158,8 +157,7 @@ def test_a_terminal_that_lacks_characters_gets_plain_ones() -> None:
 
 
 def test_what_nobody_foresaw_is_a_sentence_and_its_trace_a_file() -> None:
-    @click.command()
-    @told
+    @command()
     def stumbles() -> int:
         raise RuntimeError("of nobody's doing")
 
@@ -174,8 +172,7 @@ def test_what_nobody_foresaw_is_a_sentence_and_its_trace_a_file() -> None:
 
 
 def test_what_the_system_refuses_is_a_sentence_with_the_files_name() -> None:
-    @click.command()
-    @told
+    @command()
     def asks() -> int:
         raise PermissionError(13, "Permission denied", "/var/lib/expandd/journal.sqlite")
 

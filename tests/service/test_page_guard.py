@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from expandd.adapters.config.addresses import Address, parse_address
 from expandd.domain.errors import ConfigurationError, DatabaseAway
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.logs import set_up
 from expandd.service.page.guard import FORGOTTEN, MOST_PEERS, Guesses, host_name
 from expandd.service.page.page import Page
-from expandd.service.page.server import Address, Limits, bound, parse_address
+from expandd.service.page.server import Limits, bound
 from tests.support.shown import FakeRecords, failed_job, shown
 
 CONFIG = Path("config.yaml")

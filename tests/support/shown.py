@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from expandd.adapters.config.addresses import Address
 from expandd.adapters.store.sql.queries import LedgerLine
 from expandd.domain.commands import Command
 from expandd.domain.job import Job, JobState
@@ -20,7 +21,7 @@ from expandd.service.observability.logs import set_up
 from expandd.service.page.job_view import KINDS, Asked, Over
 from expandd.service.page.page import opened
 from expandd.service.page.reader import Past
-from expandd.service.page.server import Address, Limits
+from expandd.service.page.server import Limits
 from expandd.service.page.site import Metrics
 from expandd.service.reports.facts import Pace
 from expandd.service.reports.overview import FolderOverview, Money, Overview

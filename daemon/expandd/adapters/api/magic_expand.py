@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
 from expandd.adapters.api import errors, replies
@@ -139,13 +140,7 @@ class MagicExpand:
 
     def _order(self, image_id: str, offsets: Offsets) -> dict[str, object]:
         """Five fields, and what the person added; never a null, which the API refuses."""
-        five: dict[str, object] = {
-            "id_image": image_id,
-            "top": offsets.top,
-            "bottom": offsets.bottom,
-            "left": offsets.left,
-            "right": offsets.right,
-        }
+        five: dict[str, object] = {"id_image": image_id, **asdict(offsets)}
         extra = self._settings.generate_extra.items()
         return five | {key: value for key, value in extra if key not in five and value is not None}
 

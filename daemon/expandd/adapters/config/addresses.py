@@ -1,14 +1,16 @@
-"""Checks addresses of the configuration: of the API, of webhooks, and what the page listens on."""
+"""Checks and reads addresses of the configuration: of the API, of webhooks, and what the page listens on."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from expandd.adapters.config.config_errors import refused
+from expandd.domain.naming import printable
 
 UNIX = "unix:"
 LONGEST_SOCKET = 107
@@ -31,7 +33,7 @@ def base_url(value: Any) -> str:
 def hook_url(value: Any) -> str:
     """The address of a webhook: https; http only where nobody else can listen in."""
     parts = _web_address(value, "https://example.com/expandd", "It begins with https://.", query=True)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise refused("an address that begins with https://", "http is for this machine alone: others could listen in.")
     return str(value)
 
@@ -66,7 +68,7 @@ def listen(value: Any) -> str:
             raise refused(f"{_AN_ADDRESS}, whose path is absolute and of at most {LONGEST_SOCKET} bytes")
         return value
     match = _HOST_PORT.fullmatch(value)
-    if not match or int(match[2]) > HIGHEST_PORT or (match[1].startswith("[") and not _is_ip(match[1])):
+    if not match or int(match[2]) > HIGHEST_PORT or (match[1].startswith("[") and not is_ip(match[1])):
         raise refused(_AN_ADDRESS)
     return value
 
@@ -78,27 +80,45 @@ def hosts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def socket_of(address: str) -> Path | None:
-    """The path of a socket in the file system, or None for HOST:PORT."""
-    return Path(address.removeprefix(UNIX)) if address.startswith(UNIX) else None
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address, or the path of a unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"{UNIX}{printable(self.path)}"
+        return f"http://[{self.host}]:{self.port}/" if ":" in self.host else f"http://{self.host}:{self.port}/"
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.path is not None or is_loopback(self.host)
 
 
-def port_of(address: str) -> int | None:
-    """The port of HOST:PORT, 0 where the system chooses one; None for a socket in the file system."""
-    return None if socket_of(address) else int(address.rpartition(":")[2])
+def parse_address(listen: str) -> Address:
+    """The address of "HOST:PORT", "[IPV6]:PORT" or "unix:/path". Raises ValueError for anything else."""
+    if listen.startswith(UNIX):
+        path = Path(listen.removeprefix(UNIX))
+        if not path.is_absolute():
+            raise ValueError("the path of a unix socket must begin with /")
+        return Address(path=path)
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("an address is HOST:PORT")
+    return Address(host=host.removeprefix("[").removesuffix("]"), port=int(port))
 
 
-def reaches_beyond(address: str) -> bool:
-    """Whether others than this machine's own users can reach what listens there."""
-    return socket_of(address) is None and not _is_loopback(address.rpartition(":")[0])
-
-
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host, a name or an address (brackets allowed)."""
-    return host.lower() == "localhost" or (_is_ip(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
+    return host.lower() == "localhost" or (is_ip(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether it is an address, not a name (brackets allowed)."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:

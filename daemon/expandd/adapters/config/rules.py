@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from expandd.adapters.config.addresses import reaches_beyond, socket_of
+from expandd.adapters.config.addresses import parse_address
 from expandd.adapters.config.config_errors import ConfigError, KeyPath, did_you_mean, listed
 from expandd.adapters.config.folder_rules import is_directory, is_there
 from expandd.adapters.config.messages import WHERE_CREDENTIALS_BELONG, looks_secret
@@ -100,12 +100,11 @@ def _open_to_all(file: Path) -> tuple[str, str] | None:
 def _page(path: KeyPath, page: PageSettings, bad: set[KeyPath]) -> Iterator[ConfigError]:
     if page.password_file:
         yield from _secret((*path, "password_file"), page.password_file, "a password")
-    elif reaches_beyond(page.listen) and (*path, "password_file") not in bad:
+    elif not parse_address(page.listen).local and (*path, "password_file") not in bad:
         expected = "a password_file beside an address that other machines can reach"
         hint = "Everybody there could see the images. Name a file with a password, or listen on 127.0.0.1."
         yield ConfigError(path=(*path, "listen"), expected=expected, found=f"'{page.listen}' and none", hint=hint)
-    socket = socket_of(page.listen)
-    if socket:
+    if socket := parse_address(page.listen).path:
         yield from _directory((*path, "listen"), socket.parent, "socket")
 
 

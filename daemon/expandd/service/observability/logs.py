@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from expandd.adapters.lean_import import absent
@@ -325,12 +325,7 @@ def canonical(job: Job) -> dict[str, Any]:
         **job_context(job),
         "outcome": job.state.value,
         "task_id": job.task_id or None,
-        "offsets": {
-            "top": job.offsets.top,
-            "bottom": job.offsets.bottom,
-            "left": job.offsets.left,
-            "right": job.offsets.right,
-        },
+        "offsets": asdict(job.offsets),
         "source_size": str(job.source.size) if job.source.size else None,
         "source_bytes": job.source.identity.size,
         "result_size": str(result.size) if result else None,

@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -21,10 +20,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from expandd.adapters.config.addresses import Address, is_ip, is_loopback
 from expandd.domain.errors import ExpanddError
 from expandd.service.observability.logs import Logger
 from expandd.service.observability.redaction import safe_text
-from expandd.service.page.server import Address, is_loopback
 
 MOST = 4096
 """Bytes of the file that are read."""
@@ -217,8 +216,9 @@ class Guard:
         return None
 
     def _knows(self, host: str) -> bool:
+        # A name can be made to lead here by anybody who owns it; an address leads where it leads.
         name = host_name(host)
-        return name in self._names or (self._any_address and _is_address(name))
+        return name in self._names or (self._any_address and (is_ip(name) or is_loopback(name)))
 
 
 def host_name(host: str) -> str:
@@ -227,15 +227,6 @@ def host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def _is_address(name: str) -> bool:
-    """A name can be made to lead here by anybody who owns it; an address leads where it leads."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return is_loopback(name)
-    return True
 
 
 def _from_elsewhere(headers: Headers) -> bool:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from expandd.adapters.config.addresses import Address
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.opening import OpenFile, open_plainly
 from expandd.domain.settings import PageSettings
@@ -18,7 +19,7 @@ from expandd.service.observability.logs import Logger
 from expandd.service.page.full_size import FullSize
 from expandd.service.page.guard import Guard, Password
 from expandd.service.page.reader import Records
-from expandd.service.page.server import Address, AddressTaken, Limits, bound, limits_here, serve_http
+from expandd.service.page.server import AddressTaken, Limits, bound, limits_here, serve_http
 from expandd.service.page.site import Metrics, Site
 from expandd.service.page.thumbnails import Prefetch, Thumbnails
 

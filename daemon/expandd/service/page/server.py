@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import resource
 import socket
@@ -21,53 +20,14 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from expandd.adapters.config.addresses import Address, parse_address
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
 from expandd.domain.settings import PageSettings
 
-UNIX = "unix:"
 MODE = 0o660
 """Of a unix socket: the service's user and group, such as that of a web server in front."""
 BACKLOG = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A TCP address, or the path of a unix socket."""
-
-    host: str = ""
-    port: int = 0
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"{UNIX}{printable(self.path)}"
-        return f"http://[{self.host}]:{self.port}/" if ":" in self.host else f"http://{self.host}:{self.port}/"
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine reaches it."""
-        return self.path is not None or is_loopback(self.host)
-
-
-def parse_address(listen: str) -> Address:
-    """The address of "HOST:PORT", "[IPV6]:PORT" or "unix:/path". Raises ValueError for anything else."""
-    if listen.startswith(UNIX):
-        path = Path(listen.removeprefix(UNIX))
-        if not path.is_absolute():
-            raise ValueError("the path of a unix socket must begin with /")
-        return Address(path=path)
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError("an address is HOST:PORT")
-    return Address(host=host.removeprefix("[").removesuffix("]"), port=int(port))
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class AddressTaken(ConfigurationError):

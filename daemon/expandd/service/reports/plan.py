@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -339,24 +339,17 @@ class _Json:
         click.echo(f'{opened}\n], "totals": {json.dumps(values, ensure_ascii=False)}}}')
 
 
-def _pixels(size: Size | None) -> dict[str, int] | None:
-    return None if size is None else {"width": size.width, "height": size.height}
-
-
 def _values(one: Planned) -> dict[str, Any]:
-    offsets = one.offsets
     return {
         "inbox": printable(one.folder.inbox),
         "file": printable(one.relative),
         "preset": one.folder.preset_name,
         "fate": one.fate.value,
         "why": one.why,
-        "size": _pixels(one.size),
-        "uploaded_size": _pixels(one.uploaded),
-        "offsets": None
-        if offsets is None
-        else {"top": offsets.top, "bottom": offsets.bottom, "left": offsets.left, "right": offsets.right},
-        "result_size": _pixels(one.result),
+        "size": one.size and asdict(one.size),
+        "uploaded_size": one.uploaded and asdict(one.uploaded),
+        "offsets": one.offsets and asdict(one.offsets),
+        "result_size": one.result and asdict(one.result),
         "result_name": None if one.name is None else printable(one.name),
         "paid_before_by": one.before or None,
     }

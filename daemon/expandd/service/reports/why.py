@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -141,12 +141,7 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
         "sha256": source.sha256,
         "size": _pixels(source.size),
         "uploaded_size": _pixels(job.uploaded_size),
-        "offsets": {
-            "top": job.offsets.top,
-            "bottom": job.offsets.bottom,
-            "left": job.offsets.left,
-            "right": job.offsets.right,
-        },
+        "offsets": asdict(job.offsets),
         "expected_size": _pixels(job.offsets.applied_to(source.size) if source.size else None),
         "result_size": _pixels(result.size if result else None),
         "original_pixels": job.has_original_pixels,
@@ -169,7 +164,7 @@ def job_values(history: JobHistory, now: float) -> dict[str, Any]:
 
 
 def _pixels(size: Size | None) -> dict[str, int] | None:
-    return None if size is None else {"width": size.width, "height": size.height}
+    return None if size is None else asdict(size)
 
 
 def _pause(pause: Pause, now: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from expandd.adapters.config.addresses import port_of, socket_of
+from expandd.adapters.config.addresses import parse_address
 from expandd.adapters.config.load import load_for_service
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
@@ -87,10 +87,10 @@ def _run_from_there(settings: Settings, writable: Iterable[Path]) -> Iterator[st
 
 
 def _listened(settings: Settings) -> Iterator[str]:
-    port = port_of(settings.page.listen) if settings.page else None
-    if port is not None:
+    address = parse_address(settings.page.listen) if settings.page else None
+    if address and not address.path:
         yield "# The page listens there, and nothing else anywhere."
-        yield "SocketBindAllow=tcp" + (f":{port}" if port else "")
+        yield "SocketBindAllow=tcp" + (f":{address.port}" if address.port else "")
 
 
 def quoted(path: Path) -> str:
@@ -150,8 +150,7 @@ def _told_into(settings: Settings) -> Iterator[Path]:
     """The directories in which the metrics file and the page's socket are made anew."""
     if settings.metrics_file:
         yield settings.metrics_file.parent
-    socket = socket_of(settings.page.listen) if settings.page else None
-    if socket:
+    if settings.page and (socket := parse_address(settings.page.listen).path):
         yield socket.parent
 
 
