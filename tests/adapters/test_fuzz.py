@@ -21,7 +21,7 @@ from expandd.adapters.store.sqlite.job_store import SqliteConnection
 from expandd.adapters.store.sqlite.schema import bring_up_to_date
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat, Size
-from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, Stamp
+from expandd.domain.job import FileIdentity, Job, JobState, Result, Source, StateChange
 from expandd.domain.naming import NAME_BYTES, numbered, result_name, template_config_error
 from expandd.domain.offsets import Offsets
 from tests.support.jobs import a_job_in, a_result, a_snapshot
@@ -54,7 +54,7 @@ RESULTS = st.builds(
 MOMENTS = st.floats(0.0, 2.5e11)
 """What a clock may show: from 1970 to the year 9892."""
 
-STAMPS = st.lists(st.builds(Stamp, st.sampled_from(JobState), MOMENTS), max_size=6).map(tuple)
+STATE_CHANGES = st.lists(st.builds(StateChange, st.sampled_from(JobState), MOMENTS), max_size=6).map(tuple)
 
 
 @st.composite
@@ -76,7 +76,7 @@ def jobs(draw: st.DrawFn) -> Job:
         resting=draw(st.none() | PATHS),
         fault=draw(st.none() | st.builds(Fault, st.sampled_from(FaultCode), WORDS, WORDS)),
         held=draw(st.booleans()),
-        stamps=draw(STAMPS),
+        state_changes=draw(STATE_CHANGES),
     )
 
 
@@ -200,7 +200,7 @@ def _assert_is_read_or_no_job(facts: dict[str, Any], job_id: str) -> None:
 @given(jobs(), NAMES)
 def test_any_failed_job_has_a_sidecar_of_plain_text(job: Job, name: str) -> None:
     failed = Path("/srv/error") / name
-    facts = json.loads(sidecar(job.with_(stamps=(Stamp(JobState.FAILED, 0.0),)), failed).decode("utf-8"))
+    facts = json.loads(sidecar(job.with_(state_changes=(StateChange(JobState.FAILED, 0.0),)), failed).decode("utf-8"))
 
     assert facts["file"].isprintable()
     assert facts["dropped_as"].isprintable()
@@ -214,7 +214,7 @@ def test_any_result_has_a_sidecar_of_plain_text(job: Job, name: str) -> None:
 
     assert facts["result"]["file"].isprintable()
     assert facts["source"]["file"].isprintable()
-    assert len(facts["times"]) == len({stamp.state for stamp in job.stamps})
+    assert len(facts["times"]) == len({change.state for change in job.state_changes})
 
 
 @given(jobs())

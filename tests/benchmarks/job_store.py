@@ -86,9 +86,9 @@ class Ways:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, JobClosed):
             return
-        stamps = {stamp.state: stamp.at for stamp in event.job.stamps}
-        waited = stamps[JobState.RENDERED] - stamps[JobState.ACCEPTED]
-        self.seconds.append(time.time() - stamps[JobState.CLAIMED] - waited)
+        state_changes = {change.state: change.at for change in event.job.state_changes}
+        waited = state_changes[JobState.RENDERED] - state_changes[JobState.ACCEPTED]
+        self.seconds.append(time.time() - state_changes[JobState.CLAIMED] - waited)
         if len(self.seconds) >= self.wanted:
             self.over.set()
 

@@ -31,7 +31,7 @@ from expandd.adapters.store.sqlite.schema import STEPS, VERSION
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
 from expandd.domain.errors import DatabaseAway, Fault, FaultCode, NameTaken, RowRefused, StaleJob
 from expandd.domain.image import ImageFormat, Size
-from expandd.domain.job import FileIdentity, Job, JobState, Source, Stamp, moved
+from expandd.domain.job import FileIdentity, Job, JobState, Source, StateChange, moved
 from expandd.domain.offsets import Offsets
 from expandd.domain.settings import Duplicates, Originals
 from expandd.domain.spending import Cap, Denied, Limits, Outcome, Payment, Spent, Today
@@ -182,7 +182,9 @@ async def test_the_jobs_done_last_are_told_youngest_first(store: JobStore) -> No
 async def test_what_another_owner_waits_for_is_told_where_it_was_paid_for_earlier(store: JobStore) -> None:
     mine = a_job_in(S.UNKNOWN, "mine").with_(owner="a", payments=(Payment(START + 50.0),))
     earlier, later = (
-        a_job_in(S.ACCEPTED, name).with_(owner="b", payments=(Payment(at),), stamps=(Stamp(S.ACCEPTED, at + 1.0),))
+        a_job_in(S.ACCEPTED, name).with_(
+            owner="b", payments=(Payment(at),), state_changes=(StateChange(S.ACCEPTED, at + 1.0),)
+        )
         for name, at in (("earlier", START + 40.0), ("later", START + 60.0))
     )
     for job in (mine, later, earlier.with_(id="own", owner="a"), earlier.with_(id="held", held=True)):
@@ -206,7 +208,8 @@ async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_th
 
 
 @pytest.mark.parametrize(
-    "changes", [{"tries": 2**64}, {"epoch": 2**63}, {"epoch": -(2**70)}, {"stamps": (Stamp(S.CLAIMED, math.inf),)}]
+    "changes",
+    [{"tries": 2**64}, {"epoch": 2**63}, {"epoch": -(2**70)}, {"state_changes": (StateChange(S.CLAIMED, math.inf),)}],
 )
 async def test_a_value_out_of_range_is_refused_and_concerns_no_other_write(
     open_store: Callable[[], SqlJobStore], changes: dict[str, Any]
@@ -754,7 +757,7 @@ async def test_the_third_format_is_taken_over_in_the_words_of_today(tmp_path: Pa
     assert {job.id: job.state for job in jobs if job} == {
         name: today.get(state) or S(state) for name, state in states.items()
     }
-    assert all(job and job.state in [stamp.state for stamp in job.stamps] for job in jobs)
+    assert all(job and job.state in [change.state for change in job.state_changes] for job in jobs)
     assert [job.reused_from for job in jobs if job and job.reused_from] == ["in-done"]
     assert [(one.verb, one.at, one.job_id) for one in commands] == [(Verb.RETRY, 1700000002.25, "in-failed")]
     assert [(one.kind, one.inbox, one.sha256) for one in holds] == [
@@ -806,7 +809,7 @@ EVERYTHING = Job(
     reused_from="in-done",
     duplicate_of="in-delivered",
     closed=True,
-    stamps=(Stamp(S.CLAIMED, 1800000000.123), Stamp(S.DONE, 1800000001.4567891)),
+    state_changes=(StateChange(S.CLAIMED, 1800000000.123), StateChange(S.DONE, 1800000001.4567891)),
     payments=(
         Payment(1800000000.125, Outcome.REFUSED),
         Payment(1800000000.25, Outcome.NOT_MADE),
@@ -943,17 +946,17 @@ def _read_record(facts: dict[str, Any]) -> Job | None:
 
 
 def test_a_record_with_a_fact_for_each_column_is_read() -> None:
-    stamps = (EVERYTHING.stamps[0], Stamp(S.DONE, 1800000001.456789))
+    state_changes = (EVERYTHING.state_changes[0], StateChange(S.DONE, 1800000001.456789))
 
-    assert _read_record(OLD_RECORD) == EVERYTHING.with_(stamps=stamps)
+    assert _read_record(OLD_RECORD) == EVERYTHING.with_(state_changes=state_changes)
 
 
 def test_a_record_in_the_words_of_earlier_versions_is_read() -> None:
     facts = {**OLD_RECORD, "state": "vaulted", "stamps": '[["intent", 2.0], ["vaulted", 3.0]]', "twin": "first"}
     del facts["reused_from"]
-    stamps = (Stamp(S.SUBMITTING, 2.0), Stamp(S.DOWNLOADED, 3.0))
+    state_changes = (StateChange(S.SUBMITTING, 2.0), StateChange(S.DOWNLOADED, 3.0))
 
-    assert _read_record(facts) == EVERYTHING.with_(state=S.DOWNLOADED, stamps=stamps, reused_from="first")
+    assert _read_record(facts) == EVERYTHING.with_(state=S.DOWNLOADED, state_changes=state_changes, reused_from="first")
 
 
 def test_a_record_that_is_older_than_payments_tells_of_one() -> None:

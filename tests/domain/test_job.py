@@ -8,7 +8,7 @@ import pytest
 
 from expandd.domain.errors import IllegalMove
 from expandd.domain.image import ImageFormat, Size
-from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID, MOVES, Job, JobState, Stamp, moved
+from expandd.domain.job import AWAITING_RESULT, MAYBE_PAID, MOVES, Job, JobState, StateChange, moved
 from tests.support.jobs import WAYS, a_job, a_job_in, a_result, a_snapshot
 from tests.support.manual_clock import START
 
@@ -28,7 +28,7 @@ OF_DUPLICATES = {
 """Moves of jobs for which nothing is paid, because the same was paid for before."""
 
 BY_RECORD = {(S.CLAIMED, S.UNKNOWN), (S.UPLOADED, S.UNKNOWN)}
-"""Moves of jobs whose record beside the file tells more than the journal: they come with the record's stamps."""
+"""Moves of jobs whose record beside the file tells more than the journal: they come with the record's state changes."""
 
 TABLE = {
     S.CLAIMED: "uploaded unknown downloaded delivered failed returned",
@@ -104,8 +104,8 @@ def test_a_random_walk_never_comes_where_it_should_not(seed: int) -> None:
             _check_step(before, job)
         history = f"seed {seed}: {' → '.join(state.value for state in path)}"
 
-        assert len({stamp.state for stamp in job.stamps}) == len(job.stamps), history
-        assert [stamp.at for stamp in job.stamps] == sorted(stamp.at for stamp in job.stamps), history
+        assert len({change.state for change in job.state_changes}) == len(job.state_changes), history
+        assert [change.at for change in job.state_changes] == sorted(change.at for change in job.state_changes), history
         assert job.paid is _was_taken(path), history
         assert len(job.payments) >= path.count(S.SUBMITTING), history
         assert sum(payment.counts for payment in job.payments) <= 1, history
@@ -116,10 +116,10 @@ def test_a_random_walk_never_comes_where_it_should_not(seed: int) -> None:
 
 def _check_step(before: Job, after: Job) -> None:
     order = list(S)
-    assert after.stamps[-1].state is after.state
-    assert all(order.index(stamp.state) <= order.index(after.state) for stamp in after.stamps)
+    assert after.state_changes[-1].state is after.state
+    assert all(order.index(change.state) <= order.index(after.state) for change in after.state_changes)
     if (before.state, after.state) in BACK:
-        assert after.stamps == before.stamps[: len(after.stamps)]
+        assert after.state_changes == before.state_changes[: len(after.state_changes)]
 
 
 def _was_taken(path: list[JobState]) -> bool:
@@ -132,11 +132,15 @@ def _since_the_last_step_back(path: list[JobState]) -> set[JobState]:
 
 
 @pytest.mark.parametrize(("before", "after"), sorted(BACK, key=str))
-def test_a_step_back_drops_later_stamps_and_keeps_the_age_of_the_earlier_one(before: JobState, after: JobState) -> None:
+def test_a_step_back_drops_later_state_changes_and_keeps_the_age_of_the_earlier_one(
+    before: JobState, after: JobState
+) -> None:
     job = a_job_in(before)
-    back = moved(job, after, job.stamps[-1].at + 100.0)
+    back = moved(job, after, job.state_changes[-1].at + 100.0)
 
-    assert back.stamps == tuple(stamp for stamp in job.stamps if list(S).index(stamp.state) <= list(S).index(after))
+    assert back.state_changes == tuple(
+        change for change in job.state_changes if list(S).index(change.state) <= list(S).index(after)
+    )
     assert back.entered(after) == job.entered(after)
     assert back.entered(before) is None
 
@@ -210,7 +214,7 @@ def test_a_claimed_file_keeps_its_name_in_a_directory_of_its_own() -> None:
 
 def test_a_state_never_entered_has_no_time() -> None:
     assert a_job().entered(S.DONE) is None
-    assert a_job().stamps == (Stamp(S.CLAIMED, START),)
+    assert a_job().state_changes == (StateChange(S.CLAIMED, START),)
 
 
 def test_a_result_of_another_size_differs() -> None:

@@ -117,10 +117,10 @@ class Scene:
             relative=Path("notes.txt"),
             source=a_source(identity=_identity(notes)),
             resting=notes,
-            stamps=(),
+            state_changes=(),
             closed=True,
         )
-        failed = failed.with_(stamps=done[0].stamps[:1])
+        failed = failed.with_(state_changes=done[0].state_changes[:1])
         path = self.house.state_dir / "journal.sqlite"
         asyncio.run(_written(path, (*done, failed)))
         redo = Command(verb=Verb.REDO, at=time.time(), job_id=done[0].id)

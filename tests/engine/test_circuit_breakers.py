@@ -17,7 +17,7 @@ from expandd.domain.errors import (
     OutcomeUnknown,
 )
 from expandd.domain.events import PauseEnded, PauseStarted
-from expandd.domain.job import FileIdentity, FolderSnapshot, Job, JobState, Source, Stamp
+from expandd.domain.job import FileIdentity, FolderSnapshot, Job, JobState, Source, StateChange
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import PATIENCE, CircuitBreaker, CircuitBreakers
@@ -49,7 +49,7 @@ def breakers(clock: ManualClock, recorder: Recorder) -> CircuitBreakers:
     return CircuitBreakers(clock, FixedRandomness(), recorder)
 
 
-def a_job(stamps: tuple[Stamp, ...]) -> Job:
+def a_job(state_changes: tuple[StateChange, ...]) -> Job:
     hot = Path("/hot")
     folder = FolderSnapshot(
         inbox=hot, outbox=hot, done=hot, error=hot, name="{stem}{ext}", preset_name="wide", originals=Originals.MOVE
@@ -59,7 +59,7 @@ def a_job(stamps: tuple[Stamp, ...]) -> Job:
         folder=folder,
         relative=Path("pic.png"),
         source=Source(identity=FileIdentity(1, 2, 3, 4)),
-        stamps=stamps,
+        state_changes=state_changes,
     )
 
 
@@ -167,8 +167,11 @@ def test_a_result_that_was_paid_for_since_opens_spending(
     breakers: CircuitBreakers, clock: ManualClock, paid_after: float, opens: bool
 ) -> None:
     breakers.spending.failed(R.NO_CREDITS, "none left")
-    stamps = (Stamp(JobState.SUBMITTING, clock.wall() + paid_after), Stamp(JobState.RENDERED, clock.wall() + 9.0))
-    breakers.made(a_job(stamps))
+    state_changes = (
+        StateChange(JobState.SUBMITTING, clock.wall() + paid_after),
+        StateChange(JobState.RENDERED, clock.wall() + 9.0),
+    )
+    breakers.made(a_job(state_changes))
 
     assert (breakers.spending.shut is None) is opens
 

@@ -540,7 +540,7 @@ async def test_a_command_that_meets_a_bug_is_let_go_of_and_others_are_carried_ou
     workshop.drop("pic.gif", b"no image")
     await workshop.closed("pic.gif")
     [job] = workshop.store.rows.values()
-    workshop.store.rows[job.id] = job.with_(stamps=())
+    workshop.store.rows[job.id] = job.with_(state_changes=())
     command(workshop, Verb.RETRY, inbox=workshop.hot[0].inbox)
     command(workshop, Verb.PAUSE)
     await workshop.advance(MINUTE)

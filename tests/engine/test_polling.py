@@ -121,7 +121,9 @@ async def test_the_results_of_one_poll_are_written_down_together(make_workshop: 
     await workshop.until(lambda: len(workshop.api.paid) == len(names))
     workshop.store.clock, workshop.store.seconds = workshop.clock, 1.0
     await workshop.closed(*names)
-    rendered = {stamp.at for job in workshop.store.rows.values() for stamp in job.stamps if stamp.state is S.RENDERED}
+    rendered = {
+        change.at for job in workshop.store.rows.values() for change in job.state_changes if change.state is S.RENDERED
+    }
 
     assert len(rendered) == 1
 

@@ -376,7 +376,9 @@ async def test_a_link_that_was_dead_for_a_day_is_a_persons_to_settle_and_is_stil
     workshop: Workshop, days: int, tries: int, held: bool
 ) -> None:
     past = Past(workshop, S.RENDERED).uploaded()
-    past.write(attempts=tries, stamps=tuple(replace(one, at=one.at - days * 86400.0) for one in past.job.stamps))
+    past.write(
+        attempts=tries, state_changes=tuple(replace(one, at=one.at - days * 86400.0) for one in past.job.state_changes)
+    )
     workshop.start()
     await workshop.advance(3 * 3600.0)
     [job] = workshop.engine.jobs
@@ -389,7 +391,9 @@ async def test_a_link_that_was_dead_for_a_day_is_a_persons_to_settle_and_is_stil
 
 async def test_a_result_that_cannot_be_fetched_is_given_up_when_a_person_says_so(workshop: Workshop) -> None:
     past = Past(workshop, S.RENDERED).uploaded()
-    past.write(attempts=5000, stamps=tuple(replace(one, at=one.at - 2 * 86400.0) for one in past.job.stamps))
+    past.write(
+        attempts=5000, state_changes=tuple(replace(one, at=one.at - 2 * 86400.0) for one in past.job.state_changes)
+    )
     workshop.start()
     await workshop.event(lambda event: isinstance(event, JobHeld))
     workshop.store.requests.append(Command(verb=Verb.PAID, at=0.0, job_id=past.job.id, number=1))

@@ -173,7 +173,7 @@ async def test_a_result_whose_host_died_before_it_wrote_down_that_it_was_publish
     await first.crash()
     rows = cluster.rows.rows
     for job in tuple(rows.values()):
-        rows[job.id] = job.with_(state=S.DOWNLOADED, stamps=job.stamps[:-1])
+        rows[job.id] = job.with_(state=S.DOWNLOADED, state_changes=job.state_changes[:-1])
     second.start()
     cluster.take_for_dead("a")
     await second.until(is_over(cluster, 1))
@@ -267,7 +267,9 @@ async def test_a_restored_database_does_not_forget_that_a_frozen_host_may_still_
 ) -> None:
     def restore() -> None:
         [(job_id, job)] = cluster.rows.rows.items()
-        cluster.rows.rows[job_id] = job.with_(state=S.UPLOADED, sender="", payments=(), stamps=job.stamps[:-1])
+        cluster.rows.rows[job_id] = job.with_(
+            state=S.UPLOADED, sender="", payments=(), state_changes=job.state_changes[:-1]
+        )
 
     first, second, _ = await frozen_before_paying(cluster, host, restore)
     await assert_paid_only_once_it_is_dead(cluster, first, second)

@@ -19,7 +19,7 @@ from expandd.adapters.locks import locked, this_process
 from expandd.adapters.store.sqlite.job_store import SqliteJobStore
 from expandd.domain.commands import Hold, HoldKind, Verb
 from expandd.domain.events import JobMoved
-from expandd.domain.job import FolderSnapshot, Job, JobState, Stamp
+from expandd.domain.job import FolderSnapshot, Job, JobState, StateChange
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, ClusterSettings, Settings
 from expandd.service.reports.ledger import Price
@@ -137,9 +137,14 @@ async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_
 async def test_only_what_goes_on_counts_for_when_all_is_done(settings: Settings) -> None:
     now = time.time()
     took = [a_job_in(S.DONE, f"done-{number}", at=now - 60, closed=True) for number in range(2)]
-    each = [replace(job, stamps=(Stamp(S.SUBMITTING, 0.0), Stamp(S.RENDERED, 8.0), *job.stamps[-1:])) for job in took]
-    waited = (Stamp(S.SUBMITTING, 0.0), Stamp(S.RENDERED, 9e4), *took[0].stamps[-1:])
-    outage = [replace(each[0], id=f"done-{9 + tries}", stamps=waited, tries=tries) for tries in range(3)]
+    each = [
+        replace(
+            job, state_changes=(StateChange(S.SUBMITTING, 0.0), StateChange(S.RENDERED, 8.0), *job.state_changes[-1:])
+        )
+        for job in took
+    ]
+    waited = (StateChange(S.SUBMITTING, 0.0), StateChange(S.RENDERED, 9e4), *took[0].state_changes[-1:])
+    outage = [replace(each[0], id=f"done-{9 + tries}", state_changes=waited, tries=tries) for tries in range(3)]
     paid = a_job_in(S.ACCEPTED, "paid", at=now - 60)
     held = a_job_in(S.UNKNOWN, "held", at=now - 60, held=True)
     await store_with(settings, *each, *outage, a_job_in(S.UPLOADED, "unpaid", at=now - 60), paid, held)

@@ -68,7 +68,10 @@ def test_a_paid_image_counts_once_however_it_went(settings: Settings) -> None:
         JobClosed(a_job_in(S.DONE, folder=folder)),
         JobMoved(lost, S.SUBMITTING),
         JobMoved(
-            lost.with_(state=S.RENDERED, stamps=(*lost.stamps, replace(lost.stamps[-1], state=S.RENDERED))), S.UNKNOWN
+            lost.with_(
+                state=S.RENDERED, state_changes=(*lost.state_changes, replace(lost.state_changes[-1], state=S.RENDERED))
+            ),
+            S.UNKNOWN,
         ),
         JobClosed(a_job_in(S.FAILED, folder=a_snapshot())),
     ]

@@ -18,7 +18,7 @@ from expandd.domain.commands import Verb
 from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.events import JobMoved
 from expandd.domain.image import Size
-from expandd.domain.job import JobState, Stamp
+from expandd.domain.job import JobState, StateChange
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
 from expandd.service.observability.logs import set_up
@@ -438,8 +438,12 @@ async def test_the_past_is_read_from_the_store_and_plotted_by_hour_and_day(tmp_p
     settings.state_dir.mkdir()
     store, now = SqliteJobStore(settings.state_dir / "journal.sqlite"), time.time()
     for number, (state, at) in enumerate(((JobState.DONE, now), (JobState.DONE, now - 7200), (JobState.FAILED, now))):
-        await store.add(a_job_in(state, f"job-{number}", at=at - 10, closed=True, stamps=(Stamp(state, at),)))
-    await store.add(a_job_in(JobState.DONE, "old", closed=True, stamps=(Stamp(JobState.DONE, now - 40 * 86400),)))
+        await store.add(
+            a_job_in(state, f"job-{number}", at=at - 10, closed=True, state_changes=(StateChange(state, at),))
+        )
+    await store.add(
+        a_job_in(JobState.DONE, "old", closed=True, state_changes=(StateChange(JobState.DONE, now - 40 * 86400),))
+    )
     store.close()
     records = DatabaseRecords(lambda: settings)
     past, known = await records.past(), await records.job("job-1")

@@ -127,7 +127,7 @@ class MemoryJobStore:
         self._read()
         others = (row for row in self.rows.values() if row.state is JobState.ACCEPTED and row.owner != job.owner)
         earlier = (row for row in others if not row.held and (row.spent_at or 0.0) <= (job.spent_at or 0.0))
-        return min((row.stamps[-1].at for row in earlier), default=None)
+        return min((row.state_changes[-1].at for row in earlier), default=None)
 
     async def commands(self) -> Sequence[Command]:
         self._read()
@@ -198,7 +198,7 @@ class MemoryJobStore:
 
     async def prune(self, before: float) -> int:
         await self._write()
-        old = [job.id for job in self.rows.values() if job.closed and job.stamps[-1].at < before]
+        old = [job.id for job in self.rows.values() if job.closed and job.state_changes[-1].at < before]
         for job_id in old:
             job = self.rows.pop(job_id)
             self.forgotten += _spent(job)

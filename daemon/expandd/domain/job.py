@@ -178,7 +178,7 @@ class FolderSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class StateChange:
     """When a state was entered."""
 
     state: JobState
@@ -233,7 +233,7 @@ class Job:
     closed: bool = False
     dismissed: bool = False
     """Whether a person has seen its error, and wants to be told of it no more."""
-    stamps: tuple[Stamp, ...] = ()
+    state_changes: tuple[StateChange, ...] = ()
     payments: Payments = ()
 
     @property
@@ -320,7 +320,7 @@ class Job:
 
     def entered(self, state: JobState) -> float | None:
         """When the job entered `state`, seconds since the epoch; a step back to it does not count."""
-        return next((stamp.at for stamp in reversed(self.stamps) if stamp.state is state), None)
+        return next((change.at for change in reversed(self.state_changes) if change.state is state), None)
 
     @property
     def generated_within(self) -> float | None:
@@ -364,12 +364,12 @@ def moved(job: Job, to: JobState, now: float, **changes: Any) -> Job:
     paid_for = job.state is S.DOWNLOADED and to is S.CLAIMED and not job.reused_from
     if job.closed or paid_for or to not in MOVES[job.state]:
         raise IllegalMove(f"job {job.id} cannot move from {job.state.value} to {to.value}")
-    # A step back undoes what came after it: nothing was made, so no later stamp may say otherwise. It renews nothing
+    # A step back undoes what came after it: nothing was made, so no later change may say otherwise. It renews nothing
     # either: an upload is as old as it was.
-    kept = tuple(stamp for stamp in job.stamps if _COMMAND.index(stamp.state) < _COMMAND.index(to))
-    stamp = next((stamp for stamp in job.stamps if stamp.state is to), Stamp(to, now))
+    kept = tuple(change for change in job.state_changes if _IN_ORDER.index(change.state) < _IN_ORDER.index(to))
+    change = next((change for change in job.state_changes if change.state is to), StateChange(to, now))
     payments = _payments(job, to, now)
-    facts = {"attempts": 0, "note": "", "stamps": (*kept, stamp), "payments": payments, **changes}
+    facts = {"attempts": 0, "note": "", "state_changes": (*kept, change), "payments": payments, **changes}
     if to in {JobState.FAILED, JobState.RETURNED}:
         # A name that was chosen for a result which never came is free again.
         facts["target"] = None
@@ -392,11 +392,11 @@ def _payments(job: Job, to: JobState, now: float) -> Payments:
 
 
 def claimed(job: Job, now: float) -> Job:
-    """A new job with its first stamp."""
-    return replace(job, stamps=(Stamp(JobState.CLAIMED, now),))
+    """A new job with its first state."""
+    return replace(job, state_changes=(StateChange(JobState.CLAIMED, now),))
 
 
-_COMMAND = tuple(JobState)
+_IN_ORDER = tuple(JobState)
 
 
 def tells_more(record: Job, job: Job) -> bool:
@@ -409,8 +409,9 @@ def believing(job: Job, record: Job, now: float) -> Job:
 
     The file and its folder are those of the job: people may write where the record lies.
     """
-    command = tuple(JobState)
-    since = tuple(stamp for stamp in record.stamps if command.index(stamp.state) < command.index(JobState.UNKNOWN))
+    since = tuple(
+        change for change in record.state_changes if _IN_ORDER.index(change.state) < _IN_ORDER.index(JobState.UNKNOWN)
+    )
     new = tuple(paid for paid in record.payments if not any(paid.is_same(known) for known in job.payments))
     return moved(
         job.with_(sender=record.sender),
@@ -424,6 +425,6 @@ def believing(job: Job, record: Job, now: float) -> Job:
         offsets=record.offsets,
         source=replace(record.source, identity=job.source.identity),
         fault=None,
-        stamps=(*since, Stamp(JobState.UNKNOWN, now)),
+        state_changes=(*since, StateChange(JobState.UNKNOWN, now)),
         payments=(*job.payments, *new),
     )

@@ -19,7 +19,17 @@ from expandd.domain.events import (
     JobRetrying,
     OriginalLost,
 )
-from expandd.domain.job import AWAITING_RESULT, UNPAID, FileIdentity, Job, JobState, Stamp, believing, claimed, moved
+from expandd.domain.job import (
+    AWAITING_RESULT,
+    UNPAID,
+    FileIdentity,
+    Job,
+    JobState,
+    StateChange,
+    believing,
+    claimed,
+    moved,
+)
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settle import FileStat
 from expandd.domain.spending import Denied, Limits, Outcome, known
@@ -189,9 +199,15 @@ class Jobs:
         """Write down a job whose row is lost, in the state that can be answered for."""
         now = self._clock.wall()
         payments = known(job.payments, Outcome.TAKEN, now) if state is JobState.RENDERED else job.payments
-        stamps = (*job.stamps, Stamp(state, now))
+        state_changes = (*job.state_changes, StateChange(state, now))
         job = job.with_(
-            state=state, note=note, attempts=0, stamps=stamps, payments=payments, owner=self._owner, epoch=0
+            state=state,
+            note=note,
+            attempts=0,
+            state_changes=state_changes,
+            payments=payments,
+            owner=self._owner,
+            epoch=0,
         )
         await self._told(self._store.add(job))
         self._put(job)

@@ -50,7 +50,7 @@ def told_in(path: Path, roots: Roots) -> Mapping[str, Any] | None:
 def sidecar(job: Job, failed: Path) -> bytes:
     """The sidecar's text. File names are escaped where they are not printable; nothing secret is in it."""
     fault = job.fault
-    failed_at = job.stamps[-1].at if job.stamps else 0.0
+    failed_at = job.state_changes[-1].at if job.state_changes else 0.0
     facts = {
         "file": printable(failed.name),
         "dropped_as": printable(job.relative),
@@ -150,7 +150,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "paid": job.paid,
         "reused_from": job.reused_from or None,
         "tries": job.tries,
-        "times": {stamp.state.value: _time(stamp.at) for stamp in job.stamps},
+        "times": {change.state.value: _time(change.at) for change in job.state_changes},
     }
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
 

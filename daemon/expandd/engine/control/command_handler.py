@@ -181,7 +181,7 @@ class CommandHandler:
         # What lies there is the youngest one's. Where it came after the command, this was carried out before.
         youngest = {job.resting: job for job in failed}.values()
         now = self._clock.wall()
-        return [job for job in youngest if not command.at < job.stamps[-1].at <= now]
+        return [job for job in youngest if not command.at < job.state_changes[-1].at <= now]
 
     async def _again(self, job: Job, command: Command) -> None:
         """Put the original back into its inbox, where it is picked up anew; not into one that nobody looks into."""
@@ -226,7 +226,7 @@ class CommandHandler:
             job = await self._jobs.known(command.job_id)
             failed: Sequence[Job] = [] if job is None else [job]
         else:
-            failed = [job for job in await self._store.failed(command.inbox) if job.stamps[-1].at <= command.at]
+            failed = [job for job in await self._store.failed(command.inbox) if job.state_changes[-1].at <= command.at]
         for job in failed:
             self.heartbeat()
             if job.closed and job.state is JobState.FAILED and not job.dismissed:

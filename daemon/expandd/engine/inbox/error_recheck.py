@@ -95,7 +95,7 @@ class ErrorRecheck:
         return True
 
     def _is_recent(self, job: Job) -> bool:
-        return abs(self._clock.wall() - job.stamps[-1].at) < LIFE
+        return abs(self._clock.wall() - job.state_changes[-1].at) < LIFE
 
     async def _round(self, inbox: Inbox) -> None:
         mine = [one for one in self._watched.values() if one.job.folder.inbox == inbox.folder.inbox]

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from expandd.domain.backoff import QUIET_HISTORY
-from expandd.domain.job import AWAITING_RESULT, Job, JobState, Stamp, host_of
+from expandd.domain.job import AWAITING_RESULT, Job, JobState, StateChange, host_of
 from expandd.domain.settings import ApiSettings
 from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, CircuitBreakers
@@ -51,7 +51,7 @@ class _Wait:
     was about to send it may still do so.
     """
 
-    entry: Stamp
+    entry: StateChange
     since: float
     before: float
     asked: int = 0
@@ -97,7 +97,7 @@ class Reconciler:
         While the API is away, time alone proves nothing.
         """
         wait = self._waits.get(job.id)
-        return wait is not None and wait.entry == job.stamps[-1] and wait.in_vain
+        return wait is not None and wait.entry == job.state_changes[-1] and wait.in_vain
 
     def is_quiet(self, job: Job) -> bool:
         """Whether the API shows no result of a job after more time than the last results took.
@@ -223,11 +223,11 @@ class Reconciler:
     def _waited(self, job: Job) -> float:
         now = self._clock.monotonic()
         wait = self._waits.get(job.id)
-        if wait is None or wait.entry != job.stamps[-1]:
+        if wait is None or wait.entry != job.state_changes[-1]:
             waiting = {other.id for other in self._jobs.in_state(*AWAITING_RESULT)}
             self._waits = {job_id: kept for job_id, kept in self._waits.items() if job_id in waiting}
-            before = max(0.0, self._clock.wall() - job.stamps[-1].at)
-            self._waits[job.id] = _Wait(job.stamps[-1], now, before)
+            before = max(0.0, self._clock.wall() - job.state_changes[-1].at)
+            self._waits[job.id] = _Wait(job.state_changes[-1], now, before)
             return 0.0
         return now - wait.since
 

@@ -350,10 +350,10 @@ def canonical(job: Job) -> dict[str, Any]:
 
 def durations(job: Job) -> dict[str, float]:
     """Seconds spent in each state, and in all. A clock that stepped back counts as no time."""
-    stamps = job.stamps
+    state_changes = job.state_changes
     spans = {
         f"{first.state.value}_seconds": round(max(0.0, second.at - first.at), _SECONDS)
-        for first, second in itertools.pairwise(stamps)
+        for first, second in itertools.pairwise(state_changes)
     }
-    total = max(0.0, stamps[-1].at - stamps[0].at) if stamps else 0.0
+    total = max(0.0, state_changes[-1].at - state_changes[0].at) if state_changes else 0.0
     return {**spans, "total_seconds": round(total, _SECONDS)}

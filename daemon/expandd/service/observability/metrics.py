@@ -77,7 +77,7 @@ class Metrics:
             case e.JobClosed(job):
                 self._counted.finished.labels(self._label(job), job.state.value).inc()
                 if job.state is JobState.DONE:
-                    self._counted.image_seconds.labels(self._label(job)).observe(_between(job.stamps[0].at, job))
+                    self._counted.image_seconds.labels(self._label(job)).observe(_between(job.state_changes[0].at, job))
             case e.JobRetrying(job):
                 self._counted.retry_later.labels(self._label(job)).inc()
             case e.PauseStarted(_, reason):
@@ -100,8 +100,8 @@ class Metrics:
                 self._counted.notifications.labels("foreign").inc(foreign)
 
     def _moved(self, job: Job, before: JobState | None) -> None:
-        last, label = job.stamps[-1], self._label(job)
-        left = next((stamp for stamp in reversed(job.stamps[:-1]) if stamp.state is before), None)
+        last, label = job.state_changes[-1], self._label(job)
+        left = next((change for change in reversed(job.state_changes[:-1]) if change.state is before), None)
         if left is not None and before is not None:
             self._counted.state_seconds.labels(before.value).observe(max(0.0, last.at - left.at))
         if before is not None and TELLING.get((before, job.state)) is Outcome.TAKEN:
@@ -139,7 +139,7 @@ class Metrics:
 
 
 def _between(start: float, job: Job) -> float:
-    return max(0.0, job.stamps[-1].at - start)
+    return max(0.0, job.state_changes[-1].at - start)
 
 
 class _Counted:

@@ -210,7 +210,7 @@ def _job(job: Job, now: float, names: Names, *, words: str, advice: str, buttons
 
 def ended(job: Job) -> float:
     """When it came to where it is."""
-    return job.stamps[-1].at if job.stamps else 0.0
+    return job.state_changes[-1].at if job.state_changes else 0.0
 
 
 def moment(at: float, now: float) -> Moment:

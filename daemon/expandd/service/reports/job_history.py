@@ -168,9 +168,9 @@ def paused_file(inbox: Path, relative: Path) -> Pause:
 
 
 def _steps(job: Job) -> Iterator[Step]:
-    for stamp, after in itertools.zip_longest(job.stamps, job.stamps[1:]):
+    for change, after in itertools.zip_longest(job.state_changes, job.state_changes[1:]):
         # A clock that stepped back counts as no time.
-        yield Step(stamp.state, stamp.at, None if after is None else max(0.0, after.at - stamp.at))
+        yield Step(change.state, change.at, None if after is None else max(0.0, after.at - change.at))
 
 
 def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:

@@ -110,7 +110,7 @@ def footlines(overview: Overview) -> Iterator[str]:
     for job in overview.failed:
         yield f"error      {printable(job.relative)}: {job.fault.message if job.fault else ''}"
     for job in overview.lost:
-        noticed = clock(job.stamps[-1].at, overview.at)
+        noticed = clock(job.state_changes[-1].at, overview.at)
         yield (
             f"lost       {printable(job.relative)}: its original was removed from the work folder of "
             f"{printable(job.folder.inbox)} while it was in work; noticed {noticed}"

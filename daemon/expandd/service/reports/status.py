@@ -85,7 +85,7 @@ def as_values(overview: Overview) -> dict[str, Any]:
         "needs_you": [_job_values(job) | {"note": printable(job.note)} for job in overview.held],
         "open": [_job_values(job) | {"held": job.held, "note": printable(job.note)} for job in overview.in_progress],
         "failed": [_job_values(job) | {"message": job.fault.message if job.fault else ""} for job in overview.failed],
-        "original_lost": [_job_values(job) | {"noticed": iso(job.stamps[-1].at)} for job in overview.lost],
+        "original_lost": [_job_values(job) | {"noticed": iso(job.state_changes[-1].at)} for job in overview.lost],
         "size_differs": [_job_values(job) | {"difference": difference(job)} for job in overview.differing],
     }
 

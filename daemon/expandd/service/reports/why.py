@@ -99,7 +99,7 @@ def _facts(job: Job) -> Iterator[str]:
     if job.fault is not None:
         yield f"Reason: {ended(printable(job.fault.message))}"
     if job.original_lost:
-        noticed = _when(job.stamps[-1].at)
+        noticed = _when(job.state_changes[-1].at)
         yield f"The original is lost: somebody removed it from the work folder. That was noticed on {noticed}."
     elif job.original_removed:
         yield "The original was removed after delivery, as its folder says (`originals: delete`)."

@@ -52,7 +52,7 @@ def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
         "reused_from": facts["reused_from"],
         "duplicate_of": facts["duplicate_of"],
         "called": called(os.fsencode(job.relative), maybe_bytes(job.target)),
-        "changed": job.stamps[-1].at if job.stamps else 0.0,
+        "changed": job.state_changes[-1].at if job.state_changes else 0.0,
     }
     return columns, facts
 
