@@ -171,10 +171,12 @@ async def test_the_youngest_job_of_an_image_id_is_found_open_or_closed(store: Jo
 
 async def test_the_jobs_done_last_are_told_youngest_first(store: JobStore) -> None:
     for number, at in enumerate((30.0, 10.0, 20.0)):
-        job = a_job_in(S.DONE, f"{number}", closed=True).with_(stamps=(Stamp(S.DONE, START + at),))
+        job = a_job_in(S.DONE, f"{number}", closed=True).with_(state_changes=(StateChange(S.DONE, START + at),))
         await store.add(job)
-    await store.add(a_job_in(S.DONE, "open").with_(stamps=(Stamp(S.DONE, START + 40.0),)))
-    await store.add(a_job_in(S.FAILED, "failed", closed=True).with_(stamps=(Stamp(S.FAILED, START + 50.0),)))
+    await store.add(a_job_in(S.DONE, "open").with_(state_changes=(StateChange(S.DONE, START + 40.0),)))
+    await store.add(
+        a_job_in(S.FAILED, "failed", closed=True).with_(state_changes=(StateChange(S.FAILED, START + 50.0),))
+    )
 
     assert [job.id for job in await store.done_last(2)] == ["0", "2"]
 

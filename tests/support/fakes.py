@@ -167,7 +167,7 @@ class MemoryJobStore:
     async def done_last(self, most: int) -> Sequence[Job]:
         self._read()
         done = [job for job in self.rows.values() if job.closed and job.state is JobState.DONE]
-        return sorted(done, key=lambda job: (job.stamps[-1].at, job.id), reverse=True)[:most]
+        return sorted(done, key=lambda job: (job.state_changes[-1].at, job.id), reverse=True)[:most]
 
     async def paid_here(self, job: Job) -> Job | None:
         self._read()

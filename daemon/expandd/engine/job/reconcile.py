@@ -105,7 +105,7 @@ class Reconciler:
         Probably nothing is made, which is reason enough to let another image be generated, and none to pay again.
         """
         wait = self._waits.get(job.id)
-        return wait is not None and wait.entry == job.stamps[-1] and wait.quiet
+        return wait is not None and wait.entry == job.state_changes[-1] and wait.quiet
 
     async def await_result(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
