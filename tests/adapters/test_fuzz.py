@@ -73,7 +73,7 @@ def jobs(draw: st.DrawFn) -> Job:
         notifications=tuple(draw(st.lists(st.integers(0, 2**64 - 1), max_size=4))),
         result=draw(st.none() | RESULTS),
         target=draw(st.none() | PATHS),
-        resting=draw(st.none() | PATHS),
+        archived_to=draw(st.none() | PATHS),
         fault=draw(st.none() | st.builds(Fault, st.sampled_from(FaultCode), WORDS, WORDS)),
         held=draw(st.booleans()),
         state_changes=draw(STATE_CHANGES),

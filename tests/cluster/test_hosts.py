@@ -68,7 +68,7 @@ class Cluster:
         return names(self._root / "hot" / part)
 
     def assert_all_done_once(self, images: int, *, late_polls: int = 0) -> None:
-        """Each image was paid for once and delivered once, and its original put away.
+        """Each image was paid for once and delivered once, and its original archived.
 
         A host that freezes as it sends a poll sends it late, at most once.
         """

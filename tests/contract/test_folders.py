@@ -198,15 +198,15 @@ async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file
 async def test_an_original_is_brought_back_once_also_after_a_try_that_died_between_its_two_halves(
     folders: Folders, job: Job
 ) -> None:
-    resting = job.folder.done / job.relative
-    resting.write_bytes(BYTES)
-    job = job.with_(resting=resting)
+    archived_to = job.folder.done / job.relative
+    archived_to.write_bytes(BYTES)
+    job = job.with_(archived_to=archived_to)
     first = await folders.bring_back(job)
     in_inbox = files(job.folder.inbox)
-    resting.write_bytes(BYTES)
-    if resting.stat().st_dev == job.folder.inbox.stat().st_dev:
-        resting.unlink()
-        os.link(job.folder.inbox / job.relative, resting)
+    archived_to.write_bytes(BYTES)
+    if archived_to.stat().st_dev == job.folder.inbox.stat().st_dev:
+        archived_to.unlink()
+        os.link(job.folder.inbox / job.relative, archived_to)
     second = await folders.bring_back(job)
     third = await folders.bring_back(job)
 
@@ -217,7 +217,7 @@ async def test_an_original_is_brought_back_once_also_after_a_try_that_died_betwe
 
 
 async def test_an_original_in_a_folder_that_is_away_is_waited_for(folders: Folders, job: Job) -> None:
-    job = job.with_(resting=job.folder.done / job.relative)
+    job = job.with_(archived_to=job.folder.done / job.relative)
     job.folder.done.rename(job.folder.done.with_name("aside"))
     with pytest.raises(FolderAway, match=str(job.folder.done)):
         await folders.bring_back(job)
@@ -255,7 +255,7 @@ async def test_holes_of_a_file_are_moved_as_holes(folders: Folders, job: Job) ->
     job = job.with_(source=replace(job.source, identity=identity))
     await folders.claim(job)
     target = job.folder.error / "huge.png"
-    assert await folders.put_away(job, target)
+    assert await folders.archive(job, target)
     found = target.stat()
     with target.open("rb") as file:
         parts = [file.read(len(BYTES)), file.seek(size // 2) and file.read(len(BYTES))]
@@ -541,16 +541,14 @@ async def test_a_dangling_link_takes_its_name(folders: Folders, job: Job, tmp_pa
 # --- originals ---
 
 
-async def test_an_original_is_put_away_with_its_times_and_putting_away_may_be_repeated(
-    folders: Folders, job: Job
-) -> None:
+async def test_an_original_is_archived_with_its_times_and_archiving_may_be_repeated(folders: Folders, job: Job) -> None:
     job = drop(job)
     os.utime(job.folder.inbox / job.relative, ns=(1_000_000_000, 2_000_000_000))
     job = dropped(job)
     await folders.claim(job)
     target = job.folder.done / "pic.png"
-    first = await folders.put_away(job, target)
-    second = await folders.put_away(job, target)
+    first = await folders.archive(job, target)
+    second = await folders.archive(job, target)
     await folders.tidy(job)
 
     assert (first, second) == (True, True)
@@ -564,7 +562,7 @@ async def test_putting_away_never_overwrites(folders: Folders, job: Job) -> None
     await folders.claim(job)
     target = job.folder.done / "pic.png"
     target.write_bytes(b"somebody's")
-    put = await folders.put_away(job, target)
+    put = await folders.archive(job, target)
 
     assert put is False
     assert target.read_bytes() == b"somebody's"
@@ -576,7 +574,7 @@ async def test_putting_away_leaves_a_dangling_link_alone(folders: Folders, job: 
     await folders.claim(job)
     target = job.folder.done / "pic.png"
     target.symlink_to(tmp_path / "nothing")
-    put = await folders.put_away(job, target)
+    put = await folders.archive(job, target)
 
     assert put is False
     assert job.work_file.read_bytes() == BYTES
@@ -587,7 +585,7 @@ async def test_a_putting_away_that_died_between_its_two_halves_is_finished(folde
     await folders.claim(job)
     target = job.folder.done / "pic.png"
     target.write_bytes(BYTES)
-    put = await folders.put_away(job, target)
+    put = await folders.archive(job, target)
 
     assert put is True
     assert not job.work_file.exists()

@@ -341,7 +341,7 @@ def test_names_of_any_bytes_come_back_as_they_were(name: bytes) -> None:
         relative=path,
         folder=a_snapshot(Path("/srv") / path),
         target=Path("/out") / path,
-        resting=Path("/done") / path,
+        archived_to=Path("/done") / path,
         result=a_result(),
     )
 
@@ -800,7 +800,7 @@ EVERYTHING = Job(
     notifications=(7, 2**40),
     result=a_result(format=ImageFormat.JPEG, size=Size(3, 4)),
     target=Path("/out") / ODD,
-    resting=Path("/done") / ODD,
+    archived_to=Path("/done") / ODD,
     fault=Fault(FaultCode.NOT_WHOLE, 'a "message"\n', "do"),
     held=True,
     note="a note",
@@ -925,18 +925,18 @@ async def test_the_fifth_format_is_taken_over_with_names_that_two_jobs_have_and_
 
 
 async def test_no_two_open_jobs_have_one_path_for_what_they_leave(store: JobStore) -> None:
-    target, resting = Path("/out/image.png"), Path("/done/image.png")
-    await store.add(a_job("0001", target=target, resting=resting))
+    target, archived_to = Path("/out/image.png"), Path("/done/image.png")
+    await store.add(a_job("0001", target=target, archived_to=archived_to))
     await store.add(a_job("0002"))
-    for changes in ({"target": target}, {"resting": resting}):
+    for changes in ({"target": target}, {"archived_to": archived_to}):
         with pytest.raises(NameTaken):
             await store.save(a_job("0002", **changes), S.CLAIMED)
     # One that is over keeps nobody from its names, and what changes of its own is its own.
-    await store.save(a_job("0001", target=target, resting=resting, closed=True), S.CLAIMED)
-    await store.save(a_job("0002", target=target, resting=resting), S.CLAIMED)
-    await store.save(a_job("0002", target=target, resting=resting, note="why"), S.CLAIMED)
+    await store.save(a_job("0001", target=target, archived_to=archived_to, closed=True), S.CLAIMED)
+    await store.save(a_job("0002", target=target, archived_to=archived_to), S.CLAIMED)
+    await store.save(a_job("0002", target=target, archived_to=archived_to, note="why"), S.CLAIMED)
 
-    assert await store.get("0002") == a_job("0002", target=target, resting=resting, note="why")
+    assert await store.get("0002") == a_job("0002", target=target, archived_to=archived_to, note="why")
 
 
 OLD_RECORD = json.loads(OLD.with_name("record_of_format_4.json").read_text())

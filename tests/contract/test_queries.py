@@ -48,7 +48,7 @@ def _jobs() -> list[Job]:
         for number in range(3)
     ]
     errors = [
-        a_job_in(S.FAILED, f"error-{number}", closed=True, dismissed=number != 1, resting=Path("/error") / name)
+        a_job_in(S.FAILED, f"error-{number}", closed=True, dismissed=number != 1, archived_to=Path("/error") / name)
         for number, name in enumerate(("a", "b", "a", "a"))
     ]
     sourced = a_source(sha256="cd" * 32)

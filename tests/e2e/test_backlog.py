@@ -25,7 +25,7 @@ def test_thousands_of_files_neither_delay_the_first_nor_fill_the_memory(house: H
 
     assert seconds_between(started, first) < 10.0
     assert memory < MOST_KILOBYTES
-    # Four are uploaded and four generated, five may be downloaded and sixteen put away.
+    # Four are uploaded and four generated, five may be downloaded and sixteen archived.
     assert in_work <= 4 + 4 + 5 + 16 + 4
 
 

@@ -74,7 +74,7 @@ class Scene:
         assert first.returncode in {-9, 3}, (point, first)
         if first.returncode == -9:
             again = doomed.run(self.house.config, "finish")
-            # 0 where the text file had been put away before the kill.
+            # 0 where the text file had been archived before the kill.
             assert again.returncode in {0, 3}, (point, first.stderr, again.stderr)
         self.assert_all_in_place(point)
         return first.returncode == -9

@@ -83,7 +83,7 @@ class Scene:
         first, again = doomed.run(self.house.config, "kill", point), doomed.run(self.house.config, "finish")
 
         assert first.returncode == -9, (point, first)
-        # 0 where the text file had been put away before the kill.
+        # 0 where the text file had been archived before the kill.
         assert again.returncode in {0, 3}, (point, first.stderr, again.stderr)
         self.assert_all_in_place(point)
 
@@ -116,7 +116,7 @@ class Scene:
             folder=a_snapshot(self.reuse),
             relative=Path("notes.txt"),
             source=a_source(identity=_identity(notes)),
-            resting=notes,
+            archived_to=notes,
             state_changes=(),
             closed=True,
         )
@@ -141,7 +141,7 @@ class Scene:
             source=a_source(identity=_identity(original), sha256=hashlib.sha256(content).hexdigest()),
             offsets=Offsets(left=10),
             target=result,
-            resting=original,
+            archived_to=original,
             closed=True,
         )
         return job.with_(result=a_result(sha256=digest, bytes=len(drawn)))

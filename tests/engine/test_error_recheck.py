@@ -27,8 +27,8 @@ async def given_up(workshop: Workshop, content: bytes) -> Path:
 async def test_a_file_that_is_filled_in_the_error_folder_comes_back_and_is_expanded_once(
     workshop: Workshop, content: bytes
 ) -> None:
-    resting = await given_up(workshop, content)
-    resting.write_bytes(WHOLE)
+    archived_to = await given_up(workshop, content)
+    archived_to.write_bytes(WHOLE)
     await workshop.until(lambda: workshop.names("done") == ["slow.png"], within=600.0)
 
     assert workshop.names("error") == []
@@ -52,9 +52,9 @@ async def test_a_writer_that_holds_the_file_while_it_is_moved_may_write_on(works
 
 
 async def test_after_a_restart_it_is_still_looked_at(workshop: Workshop) -> None:
-    resting = await given_up(workshop, b"")
+    archived_to = await given_up(workshop, b"")
     await workshop.crash()
-    resting.write_bytes(WHOLE)
+    archived_to.write_bytes(WHOLE)
     workshop.start()
     await workshop.until(lambda: workshop.names("done") == ["slow.png"], within=600.0)
 
@@ -64,11 +64,11 @@ async def test_after_a_restart_it_is_still_looked_at(workshop: Workshop) -> None
 async def test_what_does_not_change_or_is_still_not_whole_stays_and_is_looked_into_once_for_each_change(
     workshop: Workshop,
 ) -> None:
-    resting = await given_up(workshop, b"")
+    archived_to = await given_up(workshop, b"")
     before = workshop.images.examined
     await workshop.advance(1800.0)
     untouched = workshop.images.examined - before
-    resting.write_bytes(HALF)
+    archived_to.write_bytes(HALF)
     await workshop.advance(1800.0)
 
     assert untouched == 0
@@ -89,13 +89,13 @@ async def test_a_file_that_failed_for_another_reason_stays_whatever_becomes_of_i
 
 
 async def test_an_error_folder_that_is_away_for_a_while_costs_nothing(workshop: Workshop) -> None:
-    resting = await given_up(workshop, b"")
-    away = resting.parent.with_name("away")
-    resting.parent.rename(away)
+    archived_to = await given_up(workshop, b"")
+    away = archived_to.parent.with_name("away")
+    archived_to.parent.rename(away)
     (away / "slow.png").write_bytes(WHOLE)
     workshop.drop("other.png")
     await workshop.advance(600.0)
-    away.rename(resting.parent)
+    away.rename(archived_to.parent)
     await workshop.until(lambda: "slow.png" in workshop.names("done"), within=600.0)
 
     assert len(workshop.api.paid_for("slow.png")) == 1

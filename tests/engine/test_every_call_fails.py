@@ -31,7 +31,7 @@ PORTS: dict[str, tuple[tuple[Exception, ...], str]] = {
     "folders": (
         (FOLDER, OWN, BUG),
         (
-            "look scan claim identity digest free_name make_way prove publish put_away tidy mark strays occupy "
+            "look scan claim identity digest free_name make_way prove publish archive tidy mark strays occupy "
             "first_there directory_identity forget_sidecar write_result_sidecar"
         ),
     ),

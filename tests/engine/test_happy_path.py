@@ -12,7 +12,7 @@ from tests.support.workshop import A_WHILE, Workshop
 S = JobState
 
 
-async def test_a_dropped_image_comes_out_expanded_and_its_original_is_put_away(workshop: Workshop) -> None:
+async def test_a_dropped_image_comes_out_expanded_and_its_original_is_archived(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.closed("pic.png")

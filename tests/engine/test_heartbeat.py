@@ -89,7 +89,7 @@ def test_a_loop_that_does_not_run_is_stuck_and_one_that_has_ended_is_not() -> No
 
 def test_a_nudge_wakes_those_that_rest() -> None:
     heartbeats, wake = Heartbeats(), asyncio.Event()
-    heartbeats.follow("resting", Heartbeat(60.0, wake))
+    heartbeats.follow("waiting", Heartbeat(60.0, wake))
     heartbeats.follow("ticking", Heartbeat(60.0))
     heartbeats.nudge()
 

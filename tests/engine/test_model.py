@@ -268,7 +268,7 @@ class World(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 9))
     def redo(self, which: int) -> None:
-        over = [job for job in self.store.rows.values() if job.closed and job.resting and job.resting.exists()]
+        over = [job for job in self.store.rows.values() if job.closed and job.archived_to and job.archived_to.exists()]
         if over:
             self._command(Verb.REDO, job_id=over[which % len(over)].id)
 

@@ -53,7 +53,7 @@ def lines(workshop: Workshop) -> Counter[type[Event]]:
     return Counter(type(event) for event in workshop.recorder.events)
 
 
-@pytest.mark.parametrize("method", ["publish", "put_away"])
+@pytest.mark.parametrize("method", ["publish", "archive"])
 async def test_a_place_that_is_always_taken_by_another_file_is_tried_ever_more_rarely(
     workshop: Workshop, method: str
 ) -> None:
@@ -69,7 +69,7 @@ async def test_a_place_that_is_always_taken_by_another_file_is_tried_ever_more_r
 AWAY = FolderAway(PauseReason.STORAGE_UNAVAILABLE, "it may not be touched")
 
 
-@pytest.mark.parametrize("method", ["tidy", "put_away", "publish", "make_way", "write_result_sidecar"])
+@pytest.mark.parametrize("method", ["tidy", "archive", "publish", "make_way", "write_result_sidecar"])
 async def test_what_cannot_be_done_for_one_file_is_tried_ever_more_rarely(make_workshop: Make, method: str) -> None:
     workshop = make_workshop(sidecar=True)
     workshop.folders = folders = Stubborn(workshop.folders, method, AWAY)
@@ -86,7 +86,7 @@ async def test_what_cannot_be_done_for_one_file_is_tried_ever_more_rarely(make_w
     assert len(workshop.api.paid) == 1
 
 
-@pytest.mark.parametrize("method", ["tidy", "put_away", "publish"])
+@pytest.mark.parametrize("method", ["tidy", "archive", "publish"])
 async def test_other_files_that_go_through_do_not_make_the_one_that_does_not_spin(
     workshop: Workshop, method: str
 ) -> None:
@@ -108,7 +108,7 @@ async def test_other_files_that_go_through_do_not_make_the_one_that_does_not_spi
 OWN = FolderAway(
     PauseReason.STORAGE_UNAVAILABLE, "not allowed in the inbox", may_be_file=True, detail="permission denied"
 )
-BOTH = pytest.mark.parametrize("method", ["claim", "tidy", "put_away", "publish", "make_way", "digest"])
+BOTH = pytest.mark.parametrize("method", ["claim", "tidy", "archive", "publish", "make_way", "digest"])
 
 
 @BOTH

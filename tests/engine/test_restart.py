@@ -62,7 +62,7 @@ class Past:
     def __init__(self, workshop: Workshop, state: JobState) -> None:
         self.workshop = workshop
         job = a_job_in(state, at=workshop.clock.wall() - 60.0)
-        self.job = job.with_(folder=FolderSnapshot.of(workshop.hot[0]), target=None, resting=None)
+        self.job = job.with_(folder=FolderSnapshot.of(workshop.hot[0]), target=None, archived_to=None)
         self.put(self.job.work_file)
         identity = self._identity()
         source = replace(self.job.source, identity=identity, sha256=sha256(DROPPED))
@@ -229,10 +229,10 @@ async def test_a_delivered_job_puts_its_original_away(workshop: Workshop) -> Non
     await ends_well(workshop)
 
 
-async def test_an_original_that_was_put_away_but_not_written_down_stays_where_it_is(workshop: Workshop) -> None:
+async def test_an_original_that_was_archived_but_not_written_down_stays_where_it_is(workshop: Workshop) -> None:
     past = Past(workshop, S.DELIVERED).paid().downloaded()
     past.put(workshop.hot[0].outbox / "image.png", RESULT)
-    past.write(target=workshop.hot[0].outbox / "image.png", resting=workshop.hot[0].done / "image.png")
+    past.write(target=workshop.hot[0].outbox / "image.png", archived_to=workshop.hot[0].done / "image.png")
     past.job.work_file.rename(workshop.hot[0].done / "image.png")
     await ends_well(workshop)
 

@@ -67,7 +67,7 @@ async def test_what_was_paid_since_the_backup_is_asked_for_and_not_paid_again(
         backup = Backup(workshop)
     if lost is S.DELIVERED:
         await at(workshop, S.ACCEPTED)
-        # What is delivered stays in work until its original can be put away.
+        # What is delivered stays in work until its original can be archived.
         done = workshop.hot[0].done
         done.rename(done.with_name("elsewhere"))
     await at(workshop, lost)

@@ -142,7 +142,7 @@ async def test_an_original_that_comes_back_after_it_was_given_up_is_put_to_rest(
     await workshop.until(lambda: workshop.names("done") == ["pic.png"], within=SOON)
 
     assert lost == []
-    assert workshop.store.rows[job.id].resting == workshop.hot[0].done / "pic.png"
+    assert workshop.store.rows[job.id].archived_to == workshop.hot[0].done / "pic.png"
     assert not workshop.store.rows[job.id].original_lost
     assert len(workshop.api.paid) == 1
 

@@ -1,4 +1,4 @@
-"""The sidecar of a result: there before the original is put away, whole, once, and never over another file."""
+"""The sidecar of a result: there before the original is archived, whole, once, and never over another file."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_without_the_request_there_is_none(workshop: Workshop) -> None:
     assert workshop.names("outbox") == ["pic.png"]
 
 
-async def test_it_is_there_before_the_original_is_put_away(make_workshop: Make) -> None:
+async def test_it_is_there_before_the_original_is_archived(make_workshop: Make) -> None:
     workshop = make_workshop(sidecar=True)
     workshop.start()
     workshop.drop("pic.png")

@@ -46,8 +46,8 @@ async def test_at_rest_waits_for_what_is_paid_for(workshop: Workshop) -> None:
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)
     workshop.engine.stop()
-    resting = asyncio.create_task(workshop.engine.at_rest())
-    await workshop.until(resting.done)
+    waiting = asyncio.create_task(workshop.engine.at_rest())
+    await workshop.until(waiting.done)
 
     assert workshop.names("outbox") == ["pic.png"]
     assert workshop.names("done") == ["pic.png"]
@@ -88,7 +88,7 @@ async def test_a_stop_does_not_wait_for_an_original_that_went_away_with_its_inbo
     await workshop.reached("pic.png", S.DELIVERED)
     await workshop.advance(10.0)
     workshop.engine.stop()
-    resting = asyncio.create_task(workshop.engine.at_rest())
-    await workshop.until(resting.done, within=60.0)
+    waiting = asyncio.create_task(workshop.engine.at_rest())
+    await workshop.until(waiting.done, within=60.0)
 
     assert workshop.names("outbox") == ["pic.png"]

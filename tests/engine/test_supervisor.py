@@ -98,14 +98,14 @@ async def test_a_loop_that_fails_now_and_then_counts_as_well_in_between(bench: B
 
     kept = asyncio.create_task(bench.supervisor.keep("janitor", loop))
     await bench.clock.advance(10 * WELL)
-    resting = bench.supervisor.failing
+    waiting = bench.supervisor.failing
     await bench.clock.advance(LOOP.cap + WELL)
     later = bench.supervisor.failing
     await bench.clock.advance(9 * WELL)
     again = bench.supervisor.failing
     kept.cancel()
 
-    assert [one.times for one in resting] == [1]
+    assert [one.times for one in waiting] == [1]
     assert later == ()
     assert [one.times for one in again] == [1]
 

@@ -71,7 +71,7 @@ def failed_in_the_store(house: House) -> None:
     settings.state_dir.mkdir(exist_ok=True)
     folder = FolderSnapshot.of(settings.folders[0])
     job = a_job_in(
-        JobState.FAILED, "job-1", closed=True, relative=Path("failed.png"), resting=folder.error / "failed.png"
+        JobState.FAILED, "job-1", closed=True, relative=Path("failed.png"), archived_to=folder.error / "failed.png"
     )
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
     asyncio.run(store.add(job.with_(folder=folder, fault=FAULT)))

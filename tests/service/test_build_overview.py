@@ -119,12 +119,12 @@ async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_
 ) -> None:
     error = settings.folders[0].error
     jobs = [
-        a_job_in(S.FAILED, f"job-{number}", closed=True, resting=error / name, dismissed=dismissed)
+        a_job_in(S.FAILED, f"job-{number}", closed=True, archived_to=error / name, dismissed=dismissed)
         for number, (name, dismissed) in enumerate(
             (("a.png", True), ("b.png", False), ("c.png", True), ("c.png", False))
         )
     ]
-    gone = a_job_in(S.FAILED, "job-9", closed=True, resting=error / "gone.png", dismissed=True)
+    gone = a_job_in(S.FAILED, "job-9", closed=True, archived_to=error / "gone.png", dismissed=True)
     await store_with(settings, *jobs, gone)
     for name in ("a.png", "b.png", "c.png"):
         (error / name).touch()

@@ -117,10 +117,10 @@ def test_each_hook_has_its_events(event: Event, hook: HookName | None) -> None:
 
 def test_an_original_that_was_removed_has_no_path() -> None:
     job = a_job_in(JobState.DONE, closed=True)
-    removed = job.with_(resting=job.work_file)
+    removed = job.with_(archived_to=job.work_file)
     told = [json.loads(facts_of(HookName.ON_DONE, JobClosed(one), ident="1", now=START).json) for one in (job, removed)]
 
-    assert told[0]["original_at"] == str(job.resting)
+    assert told[0]["original_at"] == str(job.archived_to)
     assert "original_at" not in told[1]
 
 

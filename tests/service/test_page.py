@@ -157,7 +157,7 @@ async def test_an_image_once_shown_stays_when_its_file_is_taken_away(tmp_path: P
 async def test_a_result_that_is_taken_away_at_once_was_made_small_before(tmp_path: Path) -> None:
     job = done_job(tmp_path)
     assert job.target is not None
-    assert job.resting is not None
+    assert job.archived_to is not None
     records, prefetch = FakeRecords(), Prefetch()
     records.know(job)
     async with PillowImages(processes=1) as images:
@@ -166,7 +166,7 @@ async def test_a_result_that_is_taken_away_at_once_was_made_small_before(tmp_pat
             prefetch(JobMoved(job.with_(state=state), None))
         await prefetch.make(thumbnails)
         job.target.unlink()
-        job.resting.unlink()
+        job.archived_to.unlink()
 
         assert await thumbnails.thumbnail(job, Kind.SOURCE)
         assert await thumbnails.thumbnail(job, Kind.RESULT)
@@ -200,7 +200,7 @@ async def test_images_have_words_that_say_their_sizes(tmp_path: Path) -> None:
 
 
 async def test_a_copy_that_the_api_saw_is_told_and_whether_the_originals_pixels_are_back(tmp_path: Path) -> None:
-    records, targets = FakeRecords(), {"target": tmp_path / "a.jpg", "resting": tmp_path / "b.jpg"}
+    records, targets = FakeRecords(), {"target": tmp_path / "a.jpg", "archived_to": tmp_path / "b.jpg"}
     failed = a_camera_job("job-2", finished=None, finish_failed="token=abcdefgh12345 <b>", **targets)
     records.know(a_camera_job("job-1", **targets), failed)
     async with shown(records=records) as page:

@@ -30,8 +30,8 @@ def as_delivered(base: Path, job_id: str = "job-1", name: str = "image.png") -> 
     """A job that knows the bytes that lie on the disk."""
     job = done_job(base, job_id, name)
     assert job.target is not None
-    assert job.resting is not None
-    result, original = job.target.read_bytes(), job.resting.read_bytes()
+    assert job.archived_to is not None
+    result, original = job.target.read_bytes(), job.archived_to.read_bytes()
     source = replace(
         job.source,
         sha256=hashlib.sha256(original).hexdigest(),
@@ -46,7 +46,7 @@ def as_delivered(base: Path, job_id: str = "job-1", name: str = "image.png") -> 
 async def test_a_result_and_its_original_are_handed_out_whole_and_by_types_of_our_own(tmp_path: Path) -> None:
     job = as_delivered(tmp_path, name="<b>ü.png")
     assert job.target is not None
-    assert job.resting is not None
+    assert job.archived_to is not None
     assert job.result is not None
     tiff = job.with_(id="job-2", result=replace(job.result, format=ImageFormat.TIFF))
     records = FakeRecords()
@@ -59,7 +59,7 @@ async def test_a_result_and_its_original_are_handed_out_whole_and_by_types_of_ou
         head = await page.http.head("/jobs/job-1/result")
 
     assert {answer.content for answer in (*many, shown_one)} == {job.target.read_bytes()}
-    assert saved.content == job.resting.read_bytes()
+    assert saved.content == job.archived_to.read_bytes()
     assert shown_one.headers["content-type"] == "image/png"
     assert shown_one.headers["x-content-type-options"] == "nosniff"
     assert shown_one.headers["content-disposition"] == "inline; filename*=UTF-8''%3Cb%3E%C3%BC.png"
@@ -129,8 +129,10 @@ async def test_all_that_is_over_is_listed_page_by_page_and_found_by_a_part_of_it
 
 async def test_the_lists_show_names_as_text_and_lead_on(tmp_path: Path) -> None:
     records = FakeRecords()
-    seen = failed_job("job-3", relative=Path("seen.png"), dismissed=True, resting=tmp_path / "seen.png")
-    records.know(done_job(tmp_path, name="<i>.png"), failed_job(relative=Path("<b>.png"), resting=tmp_path / "b"), seen)
+    seen = failed_job("job-3", relative=Path("seen.png"), dismissed=True, archived_to=tmp_path / "seen.png")
+    records.know(
+        done_job(tmp_path, name="<i>.png"), failed_job(relative=Path("<b>.png"), archived_to=tmp_path / "b"), seen
+    )
     async with shown(records=records) as page:
         results = (await page.http.get("/results", params={"name": "<u>", "page": "2"})).text
         errors = (await page.http.get("/errors")).text

@@ -60,7 +60,7 @@ async def test_a_job_is_found_by_every_name_it_has_or_had(settings: Settings, mo
         closed=True,
         relative=Path("a") / ODD,
         target=folder.outbox / "a" / "cafe-2.png",
-        resting=folder.done / "a" / ODD,
+        archived_to=folder.done / "a" / ODD,
     )
     await a_store(settings, job, a_job_in(S.DONE, "job-2", closed=True, relative=Path("other.png")))
     (settings.state_dir.parent / "link").symlink_to(folder.inbox)
@@ -163,7 +163,7 @@ async def test_one_file_that_a_person_paused_says_so(settings: Settings) -> None
 async def test_a_failed_file_is_told_with_its_reason_also_by_its_sidecar(settings: Settings) -> None:
     error = settings.folders[0].error
     failed = error / "image.png"
-    await a_store(settings, a_job_in(S.FAILED, "job-1", closed=True, resting=failed))
+    await a_store(settings, a_job_in(S.FAILED, "job-1", closed=True, archived_to=failed))
     failed.touch()
     (error / "image.png.error.json").write_text('{"what_to_do": "Do.", "job": "job-1", "message": "Bad."}')
     by_sidecar = await told(settings, error / "image.png.error.json")

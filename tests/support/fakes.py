@@ -106,7 +106,7 @@ class MemoryJobStore:
         others = (
             [] if job.closed else [other for other in self.rows.values() if not other.closed and other.id != job.id]
         )
-        for name in ("target", "resting"):
+        for name in ("target", "archived_to"):
             if getattr(job, name) in {getattr(other, name) for other in others} - {None}:
                 raise NameTaken(f"another job has this name for its {name} already")
 

@@ -110,7 +110,7 @@ def _learned(job: Job, to: JobState) -> dict[str, Any]:
         S.RENDERED: {"link": f"https://links.example/{job.id}"},
         S.DOWNLOADED: {"result": a_result()},
         S.DELIVERED: {"target": job.folder.outbox / "image.png"},
-        S.DONE: {"resting": job.folder.done / "image.png"},
+        S.DONE: {"archived_to": job.folder.done / "image.png"},
         S.FAILED: {"fault": FAULT},
     }
     return facts.get(to, {})

@@ -90,7 +90,7 @@ class FakeRecords:
 
     async def over(self, asked: Asked) -> Over:
         found = [job for job in self.jobs.values() if job.state is KINDS[asked.kind]]
-        return Over(jobs=tuple(found), there=frozenset(job.resting for job in found if job.resting))
+        return Over(jobs=tuple(found), there=frozenset(job.archived_to for job in found if job.archived_to))
 
     async def job(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)
@@ -159,10 +159,10 @@ def done_job(base: Path, job_id: str = "job-1", name: str = "image.png") -> Job:
     folder = a_snapshot(base)
     for directory in (folder.inbox, folder.outbox, folder.done, folder.error):
         directory.mkdir(parents=True, exist_ok=True)
-    resting, target = folder.done / name, folder.outbox / name
-    resting.write_bytes(an_image("png", SIZE.width, SIZE.height))
+    archived_to, target = folder.done / name, folder.outbox / name
+    archived_to.write_bytes(an_image("png", SIZE.width, SIZE.height))
     target.write_bytes(an_image("png", EXPECTED.width, EXPECTED.height))
-    job = a_job_in(JobState.DONE, job_id, folder=folder, relative=Path(name), resting=resting, target=target)
+    job = a_job_in(JobState.DONE, job_id, folder=folder, relative=Path(name), archived_to=archived_to, target=target)
     return job.with_(closed=True, result=a_result(), offsets=OFFSETS)
 
 

@@ -116,8 +116,8 @@ async def whole_way(folders: LocalFolders, job: Job, downloaded: Path) -> bool:
     await folders.mark(job)
     target = await folders.free_name(folder.outbox, job.relative, frozenset())
     delivered = await folders.publish(downloaded, target, hashlib.sha256(RESULT).hexdigest())
-    resting = await folders.free_name(folder.done, job.relative, frozenset())
-    away = await folders.put_away(job, resting)
+    archived_to = await folders.free_name(folder.done, job.relative, frozenset())
+    away = await folders.archive(job, archived_to)
     await folders.tidy(job)
     return delivered and away
 

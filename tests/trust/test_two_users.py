@@ -33,8 +33,8 @@ async def digest(folders: LocalFolders, job: Job) -> object:
     return None
 
 
-async def put_away(folders: LocalFolders, job: Job) -> object:
-    return await folders.put_away(job, job.folder.done / job.relative)
+async def archive(folders: LocalFolders, job: Job) -> object:
+    return await folders.archive(job, job.folder.done / job.relative)
 
 
 async def reject(folders: LocalFolders, job: Job) -> object:
@@ -42,7 +42,7 @@ async def reject(folders: LocalFolders, job: Job) -> object:
     failed = job.with_(fault=Fault(FaultCode.REFUSED_BY_API, "refused", "nothing"))
     if await folders.make_way(job.folder.error, job.relative):
         await folders.write_sidecar(failed, target)
-    return await folders.put_away(failed, target)
+    return await folders.archive(failed, target)
 
 
 async def discard(folders: LocalFolders, job: Job) -> object:
@@ -81,7 +81,7 @@ async def write_upright(folders: LocalFolders, job: Job) -> object:  # the decod
 
 
 STEPS: list[Step] = [
-    claim, digest, put_away, reject, discard, give_back, tidy, mark, return_strays, inbox_state, write_upright
+    claim, digest, archive, reject, discard, give_back, tidy, mark, return_strays, inbox_state, write_upright
 ]  # fmt: skip
 
 each_step = pytest.mark.parametrize("step", STEPS, ids=[step.__name__ for step in STEPS])
@@ -144,18 +144,18 @@ async def test_nobody_else_gets_into_a_work_folder(yard: Yard, step: Step) -> No
     assert yard.outside() == before
 
 
-@pytest.mark.parametrize("step", [put_away, reject], ids=["done", "error"])
+@pytest.mark.parametrize("step", [archive, reject], ids=["done", "error"])
 @pytest.mark.parametrize("hidden", ["state", "theirs/inbox"])
 async def test_a_subfolder_that_is_a_link_is_gone_round(yard: Yard, step: Step, hidden: str) -> None:
     folders, job = await taken(yard, "sub/pic.png")
-    root = job.folder.done if step is put_away else job.folder.error
+    root = job.folder.done if step is archive else job.folder.error
     with dropper():
         (root / "sub").symlink_to(yard.base / hidden)
     before = yard.outside()
     with user(DAEMON):
         first = await step(folders, job)
         free = await folders.free_name(root, job.relative, frozenset())
-        second = await folders.put_away(job, free)
+        second = await folders.archive(job, free)
 
     assert (first, second) == (False, True)
     assert free == root / "sub-2" / "pic.png"
@@ -229,7 +229,7 @@ async def test_a_mode_does_no_harm_where_its_file_comes_to_rest(yard: Yard, mode
     folders = yard.folders()
     with user(DAEMON):
         await folders.claim(job)
-        put = await folders.put_away(job, job.folder.done / "pic.png")
+        put = await folders.archive(job, job.folder.done / "pic.png")
     found = (job.folder.done / "pic.png").stat()
 
     assert put
@@ -237,11 +237,11 @@ async def test_a_mode_does_no_harm_where_its_file_comes_to_rest(yard: Yard, mode
     assert not found.st_mode & 0o6000
 
 
-async def test_what_is_not_the_claimed_file_any_more_goes_back_and_is_not_put_away(yard: Yard) -> None:
+async def test_what_is_not_the_claimed_file_any_more_goes_back_and_is_not_archived(yard: Yard) -> None:
     folders, job = await taken(yard, "pic.png")
     with user(DAEMON):
         job.work_file.write_bytes(b"another one")
-        put = await folders.put_away(job, job.folder.done / "pic.png")
+        put = await folders.archive(job, job.folder.done / "pic.png")
 
     assert put
     assert os.listdir(job.folder.done) == []

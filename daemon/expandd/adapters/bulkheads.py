@@ -453,8 +453,8 @@ def _subjects(arguments: Iterable[object]) -> Iterable[Path]:
             yield argument
         elif isinstance(argument, Job):
             yield argument.work_dir
-            if argument.resting is not None:
-                yield argument.resting
+            if argument.archived_to is not None:
+                yield argument.archived_to
 
 
 def _silent(path: Path) -> OSError:

@@ -37,7 +37,7 @@ class JobState(Enum):
     DELIVERED = "delivered"
     """The result lies whole in the outbox."""
     DONE = "done"
-    """The original is put away and the notification is gone. The end."""
+    """The original is archived and the notification is gone. The end."""
     FAILED = "failed"
     """The file itself cannot be expanded; the original goes to the error folder. The end once closed."""
     RETURNED = "returned"
@@ -196,7 +196,7 @@ class Job:
     `tries` those of the whole job, `uploads` the uploads that the API took, `strikes` the failures in a row of this
     image alone, while the API served. `prepared` is the copy that the API was sent, None for the file itself. `result`
     are the API's own bytes, `finished` what was made of them, and `finish_failed` why the API's bytes are delivered
-    without that. `target` (the result) and `resting` (the original) are chosen final paths,
+    without that. `target` (the result) and `archived_to` (the original) are chosen final paths,
     written down before a file is put there. `reused_from` is the earlier job with the same bytes and offsets whose
     result this one gets for nothing; `duplicate_of` the earlier one where this one is paid for all the same.
     """
@@ -220,7 +220,7 @@ class Job:
     finished: Result | None = None
     finish_failed: str = ""
     target: Path | None = None
-    resting: Path | None = None
+    archived_to: Path | None = None
     fault: Fault | None = None
     held: bool = False
     note: str = ""
@@ -332,13 +332,13 @@ class Job:
 
     @property
     def original_lost(self) -> bool:
-        """Whether it is over and its original was gone before it could be put away or removed."""
-        return self.closed and self.state in {S.DONE, S.FAILED} and self.resting is None
+        """Whether it is over and its original was gone before it could be archived or removed."""
+        return self.closed and self.state in {S.DONE, S.FAILED} and self.archived_to is None
 
     @property
     def original_removed(self) -> bool:
         """Whether it is over and its original was removed after delivery, as its folder says."""
-        return self.closed and self.resting == self.work_file
+        return self.closed and self.archived_to == self.work_file
 
     @property
     def lost_result(self) -> bool:

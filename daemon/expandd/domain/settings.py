@@ -51,7 +51,7 @@ class Duplicates(Enum):
     REUSE = "reuse"
     """The earlier result is delivered again, free of charge."""
     SKIP = "skip"
-    """Nothing is delivered; the original is put away."""
+    """Nothing is delivered; the original is archived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

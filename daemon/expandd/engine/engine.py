@@ -167,7 +167,7 @@ class Engine:
         self.breakers.stopping = True
 
     async def at_rest(self) -> None:
-        """Return once no step is under way and no paid result is still to be fetched or put away.
+        """Return once no step is under way and no paid result is still to be fetched or archived.
 
         An original that has gone away with its inbox is not waited for: its result is delivered.
         """

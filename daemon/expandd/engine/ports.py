@@ -217,7 +217,7 @@ class Folders(Protocol):
         """
         ...
 
-    async def put_away(self, job: Job, target: Path) -> bool:
+    async def archive(self, job: Job, target: Path) -> bool:
         """Move the job's original to `target`, never over another file; True when it lies there, also from before.
 
         What is not the file that was claimed, unchanged, goes back into the inbox instead.
@@ -239,7 +239,7 @@ class Folders(Protocol):
     async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
         """Write `<result>.json` beside the result at `target`, whole or not at all, never over another file; once.
 
-        A job without a resting place is told as one whose original is lost.
+        Where `archived_to` is None it says that the original is lost.
         """
         ...
 

@@ -146,7 +146,7 @@ class Recovery:
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
         # People may write where the mark lies: of what it says, only what cannot lead anywhere else is believed.
-        job = job.with_(folder=FolderSnapshot.of(folder), target=None, resting=None, link="")
+        job = job.with_(folder=FolderSnapshot.of(folder), target=None, archived_to=None, link="")
         downloaded = await self._folders.identity(self._spool.path(job_id)) is not None
         state = JobState.RENDERED if downloaded else JobState.UNKNOWN
         await self._jobs.adopt(
@@ -161,15 +161,15 @@ class Recovery:
             await self._folders.tidy(job)
             return
         if job.state is JobState.DONE and folder.originals is Originals.DELETE:
-            await self._jobs.amend(job, resting=job.work_file, note="")
+            await self._jobs.amend(job, archived_to=job.work_file, note="")
             await self._folders.discard(job)
         else:
             directory = folder.done if job.state is JobState.DONE else folder.error
-            resting = await self._folders.free_name(directory, job.relative, frozenset())
+            archived_to = await self._folders.free_name(directory, job.relative, frozenset())
             if job.state is JobState.FAILED:
-                await self._folders.write_sidecar(job, resting)
-            if await self._folders.put_away(job, resting):
-                await self._jobs.amend(job, resting=resting, note="")
+                await self._folders.write_sidecar(job, archived_to)
+            if await self._folders.archive(job, archived_to):
+                await self._jobs.amend(job, archived_to=archived_to, note="")
         await self._folders.tidy(job)
 
 

@@ -228,7 +228,7 @@ def _cost(job: Job) -> str:
 
 
 def _not_served(job: Job, called: str) -> str:
-    original = f" Its original lies at {printable(job.resting)}." if _lies_there(job) and job.resting else ""
+    original = f" Its original lies at {printable(job.archived_to)}." if _lies_there(job) and job.archived_to else ""
     return (
         f"{called} was dropped into {printable(job.folder.inbox)}, which is no hot folder any more.{original} "
         "Drop the image into a hot folder to expand it."
@@ -244,9 +244,9 @@ def _cancel(job: Job, called: str, command: Command) -> tuple[list[Command], str
 
 
 def _redo(about: Target, store: Queries | None, served: frozenset[Path]) -> tuple[list[Command], str]:
-    jobs = [job for job in _over(about, store) if job.resting is not None]
-    lies = lying(job.resting for job in jobs if job.resting is not None)
-    there = [job for job in jobs if job.resting in lies and job.folder.inbox in served]
+    jobs = [job for job in _over(about, store) if job.archived_to is not None]
+    lies = lying(job.archived_to for job in jobs if job.archived_to is not None)
+    there = [job for job in jobs if job.archived_to in lies and job.folder.inbox in served]
     if not there:
         return [], (
             f"{about.called}: there is no original to expand once more; it must lie in the done or error folder. "
@@ -270,11 +270,11 @@ def _over(about: Target, store: Queries | None) -> Sequence[Job]:
 
 def _one_each(jobs: Iterable[Job]) -> list[Job]:
     """Each original once, however often it was expanded."""
-    return list({job.resting: job for job in jobs}.values())
+    return list({job.archived_to: job for job in jobs}.values())
 
 
 def _lies_there(job: Job) -> bool:
-    return job.resting is not None and bool(lying({job.resting}))
+    return job.archived_to is not None and bool(lying({job.archived_to}))
 
 
 _NEXT = {

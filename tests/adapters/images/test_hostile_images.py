@@ -72,12 +72,12 @@ def written(directory: Path, data: bytes, name: str = "image") -> Path:
 async def judged(images: PillowImages, directory: Path, data: bytes) -> Finding:
     """The finding of a look in which nothing but its file keeps the reader busy, so that a deadline means something."""
     path = written(directory, data)
-    if not images.resting:
+    if not images.idle:
         await images.prove()
-    before = images.resting
+    before = images.idle
     started = time.monotonic()
     found = await images.examine(path)
-    assert images.resting == before, "nobody died of it"
+    assert images.idle == before, "nobody died of it"
     assert time.monotonic() - started < 10, "an answer within seconds, also on a machine that has much else to do"
     return found
 

@@ -131,10 +131,10 @@ def fault(found: Finding) -> Fault:
 async def at_rest(images: PillowImages) -> tuple[int, ...]:
     """The children at rest, once there is one."""
     for _ in range(20_000):
-        if images.resting:
+        if images.idle:
             break
         await asyncio.sleep(0.001)
-    return images.resting
+    return images.idle
 
 
 async def gone(pid: int) -> None:
@@ -417,10 +417,10 @@ class TestChildren:
     async def test_a_child_killed_while_it_rests_is_replaced(self, own: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, an_image())
         await own.examine(path)
-        (pid,) = own.resting
+        (pid,) = own.idle
         os.kill(pid, signal.SIGKILL)
         assert isinstance(await own.examine(path), Whole)
-        assert own.resting != (pid,)
+        assert own.idle != (pid,)
 
     async def test_what_a_library_prints_does_not_disturb_the_answers(
         self, harmful: PillowImages, tmp_path: Path
@@ -438,7 +438,7 @@ class TestChildren:
         async with PillowImages(program=("-c", HARMFUL), timeout=0.5) as harmful:
             with pytest.raises(ReaderDied, match=r"not decoded within 0\.5 s"):
                 await harmful.examine(written(tmp_path, b"hang"))
-            assert harmful.resting == ()
+            assert harmful.idle == ()
 
     async def test_files_of_one_mount_that_hang_leave_decoders_to_others(self, tmp_path: Path) -> None:
         for mount in ("share", "disk"):
@@ -488,12 +488,12 @@ class TestChildren:
 
     async def test_no_child_runs_before_the_first_image_nor_after_close(self, tmp_path: Path) -> None:
         images = PillowImages()
-        assert not images.resting
+        assert not images.idle
         await images.examine(written(tmp_path, an_image()))
-        (pid,) = images.resting
+        (pid,) = images.idle
         await images.close()
         await gone(pid)
-        assert not images.resting
+        assert not images.idle
 
     async def test_a_child_that_is_expected_to_be_needed_is_ready_and_used(
         self, own: PillowImages, tmp_path: Path
@@ -503,32 +503,32 @@ class TestChildren:
         ready = await at_rest(own)
         own.expect()
         await own.examine(written(tmp_path, an_image()))
-        assert own.resting == ready
+        assert own.idle == ready
         assert len(ready) == 1
 
     async def test_an_image_waits_for_the_child_that_is_being_started(self, own: PillowImages, tmp_path: Path) -> None:
         own.expect()
         await own.examine(written(tmp_path, an_image()))
-        assert len(own.resting) == 1
+        assert len(own.idle) == 1
 
     async def test_a_child_that_was_expected_for_nothing_ends_as_well(self) -> None:
         images = PillowImages()
         images.expect()
         await images.close()
-        assert images.resting == ()
+        assert images.idle == ()
         async with PillowImages(idle=0.01) as impatient:
             impatient.expect()
             for pid in await at_rest(impatient):
                 await gone(pid)
-            assert impatient.resting == ()
+            assert impatient.idle == ()
 
     async def test_an_idle_child_ends_and_the_next_image_starts_another(self, tmp_path: Path) -> None:
         async with PillowImages(idle=0.01) as images:
             path = written(tmp_path, an_image())
             await images.examine(path)
-            for pid in images.resting:
+            for pid in images.idle:
                 await gone(pid)
-            assert not images.resting
+            assert not images.idle
             assert isinstance(await images.examine(path), Whole)
 
     async def test_many_at_once_share_a_few_children(self, tmp_path: Path) -> None:
@@ -536,14 +536,14 @@ class TestChildren:
             paths = [written(tmp_path, an_image(seed=seed, width=64 + seed), f"{seed}") for seed in range(30)]
             found = await asyncio.gather(*(images.examine(path) for path in paths))
             assert [whole.size.width for whole in found if isinstance(whole, Whole)] == list(range(64, 94))
-            assert 1 <= len(images.resting) <= 2
+            assert 1 <= len(images.idle) <= 2
 
     async def test_a_child_at_work_is_waited_for_before_another_is_started(self, tmp_path: Path) -> None:
         paths = [written(tmp_path, an_image(seed=seed), f"{seed}") for seed in range(4)]
         async with PillowImages(worth=60.0) as images:
             found = await asyncio.gather(*(images.examine(path) for path in paths))
             assert all(isinstance(each, Whole) for each in found)
-            assert len(images.resting) == 1
+            assert len(images.idle) == 1
 
     async def test_who_waits_in_vain_for_a_child_at_work_starts_another(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "harm.hanging")
@@ -558,11 +558,11 @@ class TestChildren:
     async def test_a_child_ignores_the_signals_that_stop_its_daemon(self, own: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, an_image())
         await own.examine(path)
-        before = own.resting
+        before = own.idle
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(before[0], number)
             await own.examine(path)
-        assert own.resting == before
+        assert own.idle == before
 
     async def test_a_child_sees_no_secret_of_its_daemon(self, tmp_path: Path) -> None:
         spy = ANSWERING.replace("ANSWER", """'{"is":"not now","reason":"%s"}' % sorted(os.environ)""")
@@ -580,7 +580,7 @@ class TestChildren:
             "async def main():\n"
             "    images = PillowImages()\n"
             f"    await images.examine(pathlib.Path({str(path)!r}))\n"
-            "    print(*images.resting, flush=True)\n"
+            "    print(*images.idle, flush=True)\n"
             "    await asyncio.Event().wait()\n"
             "asyncio.run(main())\n"
         )
@@ -627,10 +627,10 @@ async def test_no_damage_makes_anything_but_a_finding(
         at = int(place * len(data))
         damaged[at : at + len(new)] = new
     path = written(tmp_path, bytes(damaged))
-    before = images.resting
+    before = images.idle
     assert isinstance(await images.examine(path), Whole | Unfinished | Unfit)
     assert isinstance(await images.examine_result(path), Whole | Unfinished | Unfit)
-    assert not before or images.resting == before, "a child has died"
+    assert not before or images.idle == before, "a child has died"
 
 
 @settings(max_examples=examples(EVERY_DAY), suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -165,7 +165,7 @@ async def test_large_ones_wait_for_each_other_and_are_prepared(images: PillowIma
     calls = (images.prepare(tmp_path / f"{number}.png", tmp_path / f"copy{number}") for number in (1, 2))
 
     assert [prepared.size for prepared in await asyncio.gather(*calls)] == [Size(4096, 3511)] * 2
-    assert len(images.resting) <= 2
+    assert len(images.idle) <= 2
 
 
 async def test_one_that_claims_to_be_vast_is_a_fault_and_leaves_nothing(images: PillowImages, tmp_path: Path) -> None:

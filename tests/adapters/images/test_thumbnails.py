@@ -112,4 +112,4 @@ async def test_a_reader_that_never_ends_its_answer_is_let_go_of(tmp_path: Path) 
         with pytest.raises(FileFault):
             await images.thumbnail(written(tmp_path, an_image("png")), 200)
 
-        assert images.resting == ()
+        assert images.idle == ()

@@ -87,7 +87,7 @@ class Originals:
         self._looking = Scanner(disk.roots)
         self._returning = Returns(disk)
 
-    def put_away(self, job: Job, target: Path, spare: str) -> bool:
+    def archive(self, job: Job, target: Path, spare: str) -> bool:
         """Move it, never over another file. True when nothing is left to be moved."""
         source = job.work_file
         if self._is_gone_or_given_back(job):
@@ -220,8 +220,8 @@ class LocalFolders:
     async def publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
         return await self._off_loop(target.parent, self._publish, downloaded, target, sha256)
 
-    async def put_away(self, job: Job, target: Path) -> bool:
-        return await self._off_loop(target.parent, self._put_away, job, target)
+    async def archive(self, job: Job, target: Path) -> bool:
+        return await self._off_loop(target.parent, self._archive, job, target)
 
     async def discard(self, job: Job) -> None:
         await self._off_loop(job.folder.inbox, self._claimed.discard, job)
@@ -325,15 +325,15 @@ class LocalFolders:
         return identity
 
     def _bring_back(self, job: Job) -> Path | None:
-        resting = job.resting
-        assert resting is not None, "a job that is over has its original somewhere, or none"
-        home = next((root for root in (job.folder.done, job.folder.error) if resting.is_relative_to(root)), None)
-        if home is not None and self._looking.identity_of(resting) is None:
+        archived_to = job.archived_to
+        assert archived_to is not None, "a job that is over has its original somewhere, or none"
+        home = next((root for root in (job.folder.done, job.folder.error) if archived_to.is_relative_to(root)), None)
+        if home is not None and self._looking.identity_of(archived_to) is None:
             with translated(home):
                 # In a folder that is away there may well be one.
                 self._standing.check(home)
                 self._stat(home)
-        return self._returning.file(resting, job.folder.inbox, job.relative)
+        return self._returning.file(archived_to, job.folder.inbox, job.relative)
 
     def _return_all(self, inbox: Path, work_dir: Path) -> int:
         with self._looking.listing(work_dir, must_be=True) as entries:
@@ -387,9 +387,9 @@ class LocalFolders:
         if digest.hexdigest() != sha256:
             raise SpoolDamaged(f"the downloaded bytes of {printable(downloaded.name)} are not what was downloaded")
 
-    def _put_away(self, job: Job, target: Path) -> bool:
+    def _archive(self, job: Job, target: Path) -> bool:
         self._standing.check(job.work_file)
-        return self._claimed.put_away(job, target, _spare(job.id))
+        return self._claimed.archive(job, target, _spare(job.id))
 
     def _marked(self, work_dir: Path) -> Job | None:
         text = mark_beside(self._roots, work_dir)

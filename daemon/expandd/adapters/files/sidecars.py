@@ -125,7 +125,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
             **_size(source.size),
             "bytes": source.identity.size,
             "sha256": source.sha256,
-            "lost": job.resting is None,
+            "lost": job.archived_to is None,
         },
         "uploaded": {
             "copy": job.prepared is not None,

@@ -89,7 +89,7 @@ class PillowImages:
         self._places = asyncio.Semaphore(processes)
         # Images whose memory is granted by their size: one at a time.
         self._large = asyncio.Semaphore()
-        self._idle = idle
+        self._retire_after = idle
         self._timeout = timeout
         self._worth = worth
         self._most_pixels = most_pixels
@@ -98,7 +98,7 @@ class PillowImages:
         self._start = start
         self._open_file = open_file
         self._run = run
-        self._resting: list[Child] = []
+        self._idle: list[Child] = []
         self._at_work = 0
         self._wanted: deque[asyncio.Future[Child]] = deque()
         self._ending: set[asyncio.Task[None]] = set()
@@ -117,19 +117,19 @@ class PillowImages:
         """End all children that wait for work; one that is at work is ended by cancelling who asked it."""
         if self._starting is not None:
             await asyncio.wait({self._starting}, timeout=_PATIENCE)
-        while self._resting:
-            self._retire(self._resting[-1])
+        while self._idle:
+            self._retire(self._idle[-1])
         if self._ending:
             await asyncio.wait(self._ending, timeout=_PATIENCE)
 
     @property
-    def resting(self) -> tuple[int, ...]:
+    def idle(self) -> tuple[int, ...]:
         """The process ids of the children that wait for work."""
-        return tuple(child.pid for child in self._resting)
+        return tuple(child.pid for child in self._idle)
 
     def expect(self) -> None:
         """Have a child ready for an image that will be looked into before a child at rest is ended."""
-        if not self._resting and not self._places.locked() and (self._starting is None or self._starting.done()):
+        if not self._idle and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
             self._is_awaited = False
 
@@ -269,7 +269,7 @@ class PillowImages:
 
     async def _expected(self) -> None:
         """Wait for the child that is being started, unless another image does."""
-        if self._starting is not None and not self._resting and not self._is_awaited:
+        if self._starting is not None and not self._idle and not self._is_awaited:
             self._is_awaited = True
             await asyncio.wait({self._starting})
 
@@ -282,8 +282,8 @@ class PillowImages:
 
     async def _at_rest(self) -> Child | None:
         """A child that waits for work. One that is at work may do so sooner than another one has started."""
-        if self._resting or not self._at_work:
-            return self._resting.pop() if self._resting else None
+        if self._idle or not self._at_work:
+            return self._idle.pop() if self._idle else None
         wanted = asyncio.get_running_loop().create_future()
         self._wanted.append(wanted)
         try:
@@ -333,11 +333,11 @@ class PillowImages:
         if self._wanted:
             self._wanted.popleft().set_result(child)
             return
-        self._resting.append(child)
-        child.rest(self._idle, self._retire)
+        self._idle.append(child)
+        child.rest(self._retire_after, self._retire)
 
     def _retire(self, child: Child) -> None:
-        self._resting.remove(child)
+        self._idle.remove(child)
         self._see_off(child)
 
     def _see_off(self, child: Child) -> asyncio.Task[None]:

@@ -22,7 +22,9 @@ BITS = 64
 """Of the largest number that is written: files and disks are numbered by that many."""
 
 
-_NAMES_IN_JSON: dict[type, dict[str, str]] = {Job: {"folder": "place", "state_changes": "stamps"}}
+_NAMES_IN_JSON: dict[type, dict[str, str]] = {
+    Job: {"folder": "place", "archived_to": "resting", "state_changes": "stamps"}
+}
 """Fields with another name in JSON: older rows and records have it, and a host of the version before reads no other."""
 
 

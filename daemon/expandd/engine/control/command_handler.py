@@ -179,7 +179,7 @@ class CommandHandler:
         failed = await self._store.failed(command.inbox)
         failed = [job for job in failed if _is_about(command, job) and not _stays_by_word(job)]
         # What lies there is the youngest one's. Where it came after the command, this was carried out before.
-        youngest = {job.resting: job for job in failed}.values()
+        youngest = {job.archived_to: job for job in failed}.values()
         now = self._clock.wall()
         return [job for job in youngest if not command.at < job.state_changes[-1].at <= now]
 
@@ -187,23 +187,23 @@ class CommandHandler:
         """Put the original back into its inbox, where it is picked up anew; not into one that nobody looks into."""
         inbox = next((inbox for inbox in self._inboxes() if inbox.folder.inbox == job.folder.inbox), None)
         brought = self._brought.setdefault(command.number, set())
-        if job.resting is None or inbox is None or job.id in brought:
+        if job.archived_to is None or inbox is None or job.id in brought:
             return
-        there = await self._folders.identity(job.resting) is not None
-        if there and not await self._is_original(job.resting, job.source.sha256):
+        there = await self._folders.identity(job.archived_to) is not None
+        if there and not await self._is_original(job.archived_to, job.source.sha256):
             return
         if there and command.verb is Verb.REDO and job.source.sha256:
             again = Hold(kind=HoldKind.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
             await self._commands.stand(again)
         await self._folders.bring_back(job)
-        await self._folders.forget_sidecar(job.resting)
+        await self._folders.forget_sidecar(job.archived_to)
         brought.add(job.id)
         inbox.look_again()
 
-    async def _is_original(self, resting: Path, sha256: str) -> bool:
+    async def _is_original(self, archived_to: Path, sha256: str) -> bool:
         """Whether what lies there is still the job's original: people put other files into these folders."""
         try:
-            return not sha256 or await self._folders.digest(resting) == sha256
+            return not sha256 or await self._folders.digest(archived_to) == sha256
         except FileNotFoundError:
             return False
 

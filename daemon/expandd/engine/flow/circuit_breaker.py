@@ -127,7 +127,7 @@ class CircuitBreakers:
 
     `database` is shut from a change that the job database does not take to the next that it takes.
     The decoder's circuit breaker is shut while no process that decodes can be started.
-    A folder's inbox breaker is shut while its inbox is away, its storage breaker while nothing can be put away for it.
+    A folder's inbox breaker is shut while its inbox is away, its storage breaker while nothing can be archived for it.
 
     `draining` is True from the start until the first poll, while an earlier run's paid results may wait to be
     fetched: nothing is paid before they are known. `stopping` ends all new work.

@@ -73,7 +73,7 @@ GENERATING = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN
 """States of a job that the API works on, or may work on."""
 
 DELIVERING = frozenset({JobState.DOWNLOADED, JobState.DELIVERED})
-"""States of a job whose result is in the spool, and that is finished, delivered and put away."""
+"""States of a job whose result is in the spool, and that is finished, delivered and archived."""
 
 PATIENCE = 4
 """Tries of one step after which a job that nothing is made for gives its slot back between tries."""

@@ -72,13 +72,13 @@ class ErrorRecheck:
 
     def closed(self, job: Job) -> None:
         """A job is over: from now on its file is looked at, if it was given up unfinished."""
-        if job.resting is None:
+        if job.archived_to is None:
             return
         # What lies there now is this one's, whatever lay there before.
-        self._watched.pop(job.resting, None)
+        self._watched.pop(job.archived_to, None)
         if job.state is JobState.FAILED and job.fault is not None and job.fault.code in _UNFINISHED and not job.paid:
             identity = job.source.identity
-            self._watched[job.resting] = _Watched(job, (identity.size, identity.mtime_ns))
+            self._watched[job.archived_to] = _Watched(job, (identity.size, identity.mtime_ns))
             if len(self._watched) > MOST:
                 self._watched.popitem(last=False)
 
@@ -90,7 +90,7 @@ class ErrorRecheck:
             return False
         for job in failed:
             # Those that have been over since this run began are known already, and may have gone on.
-            if job.resting not in self._watched and self._is_recent(job):
+            if job.archived_to not in self._watched and self._is_recent(job):
                 self.closed(job)
         return True
 
@@ -106,11 +106,11 @@ class ErrorRecheck:
                 return  # its circuit breaker says so; another time
 
     async def _look(self, watched: _Watched, inbox: Inbox) -> None:
-        resting = watched.job.resting
-        assert resting is not None, "only what has gone somewhere is looked at"
-        look = await self._folders.look(resting)
+        archived_to = watched.job.archived_to
+        assert archived_to is not None, "only what has gone somewhere is looked at"
+        look = await self._folders.look(archived_to)
         if not self._is_recent(watched.job):
-            self._watched.pop(resting, None)
+            self._watched.pop(archived_to, None)
         if look is None:
             return  # somebody took it away, or its whole folder, which may come back
         now = self._clock.monotonic()
@@ -119,16 +119,16 @@ class ErrorRecheck:
         settled = now - watched.since >= max(inbox.folder.settle, ROUND)
         if (look.size, look.mtime_ns) == watched.judged or not settled:
             return
-        finding = await self._images.examine(resting)
-        if isinstance(finding, Whole) and await self._folders.look(resting) == look:
+        finding = await self._images.examine(archived_to)
+        if isinstance(finding, Whole) and await self._folders.look(archived_to) == look:
             await self._bring_back(watched.job, inbox)
-            self._watched.pop(resting, None)
+            self._watched.pop(archived_to, None)
         watched.judged = (look.size, look.mtime_ns)
 
     async def _bring_back(self, job: Job, inbox: Inbox) -> None:
-        assert job.resting is not None
+        assert job.archived_to is not None
         if await self._folders.bring_back(job) is None:
             return
-        await self._folders.forget_sidecar(job.resting)
+        await self._folders.forget_sidecar(job.archived_to)
         self._emit(BroughtBack(job))
         inbox.look_again()

@@ -81,7 +81,7 @@ class Delivery:
         removing = job.folder.originals is Originals.DELETE
         lost = await self._is_lost(job)
         if job.folder.sidecar and job.final is not None and job.target is not None:
-            known = job.with_(resting=None if lost else job.resting or job.work_file)
+            known = job.with_(archived_to=None if lost else job.archived_to or job.work_file)
             await self._folders.write_result_sidecar(known, job.final, job.target)
         if not lost:
             job = await self._appointed(job, None if removing else job.folder.done)
@@ -129,13 +129,13 @@ class Delivery:
         self._breakers.storage(job.folder.inbox).passed()
 
     async def _told_if_lost(self, job: Job) -> Job:
-        if job.resting is not None or job.note == LOST:
+        if job.archived_to is not None or job.note == LOST:
             return job
         return await self._jobs.lose(job, LOST)
 
     async def _is_lost(self, job: Job) -> bool:
         """Whether somebody took the original out of the work folder: no place was written down for it yet."""
-        if job.resting is not None or await self._folders.identity(job.work_file) is not None:
+        if job.archived_to is not None or await self._folders.identity(job.work_file) is not None:
             return False
         await self._work.prove_not_elsewhere(job)
         return True
@@ -145,26 +145,26 @@ class Delivery:
 
         Only then may it be missing.
         """
-        if job.resting is not None:
-            if directory is not None and await self._folders.identity(job.resting) is None:
+        if job.archived_to is not None:
+            if directory is not None and await self._folders.identity(job.archived_to) is None:
                 await self._work.prove_not_elsewhere(job)
             return job
         if directory is None:
-            return await self._jobs.note(job, resting=job.work_file)
-        return await self._choose_resting(job, directory)
+            return await self._jobs.note(job, archived_to=job.work_file)
+        return await self._choose_archive_path(job, directory)
 
     async def _rest(self, job: Job, directory: Path) -> bool:
-        """Whether the original lies at its resting place now. False when another file was faster there."""
-        resting = job.resting
-        if resting is None:
+        """Whether the original lies at `archived_to` now. False when another file was faster there."""
+        archived_to = job.archived_to
+        if archived_to is None:
             return True
-        if not await self._folders.make_way(directory, resting.relative_to(directory)):
-            await self._jobs.note(job, resting=None)
+        if not await self._folders.make_way(directory, archived_to.relative_to(directory)):
+            await self._jobs.note(job, archived_to=None)
             return False
         if job.state is JobState.FAILED:
-            await self._folders.write_sidecar(job, resting)
-        if not await self._folders.put_away(job, resting):
-            await self._jobs.note(job, resting=None)
+            await self._folders.write_sidecar(job, archived_to)
+        if not await self._folders.archive(job, archived_to):
+            await self._jobs.note(job, archived_to=None)
             return False
         return True
 
@@ -183,8 +183,8 @@ class Delivery:
         assert chosen.target is not None, "it has just been chosen"
         return chosen.target
 
-    async def _choose_resting(self, job: Job, directory: Path) -> Job:
-        return await self._chosen(job, "resting", directory, job.relative)
+    async def _choose_archive_path(self, job: Job, directory: Path) -> Job:
+        return await self._chosen(job, "archived_to", directory, job.relative)
 
     async def _chosen(self, job: Job, what: str, directory: Path, relative: Path) -> Job:
         """The job with a free path below the directory written down, which no other open job of any host has."""

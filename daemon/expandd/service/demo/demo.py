@@ -211,11 +211,11 @@ async def _rows(jobs: Sequence[Job]) -> list[SheetRow]:
 
 
 async def _row(job: Job, images: PillowImages) -> SheetRow:
-    assert job.resting is not None
+    assert job.archived_to is not None
     assert job.target is not None
     assert job.uploaded_size is not None
     return SheetRow(
-        source=await _shown(job.resting, images),
+        source=await _shown(job.archived_to, images),
         result=await _shown(job.target, images),
         uploaded=job.uploaded_size,
         offsets=job.offsets,

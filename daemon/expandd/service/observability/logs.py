@@ -77,7 +77,7 @@ _SENTENCES = {
     "job.finish_failed": "{file}: the API's own image is delivered as its result, without the original's pixels and "
     "metadata: {why}",
     "job.original_lost": "{file}: its original is lost: somebody removed it from the work folder of {inbox} before it "
-    "could be put away. Its job ends without it.",
+    "could be archived. Its job ends without it.",
     "file.brought_back": "{file}: was given up unfinished, is whole now and goes back into the inbox.",
     "stray.stuck": "{inbox}: what lies in .expandd/{job} cannot be taken out of it: {why} Tried again each minute.",
     "pause.started": "{pause} waits ({reason}): {why}",
@@ -333,7 +333,7 @@ def canonical(job: Job) -> dict[str, Any]:
         "result_bytes": result.bytes if result else None,
         "result_format": result.format.value if result else None,
         "delivered_to": job.target,
-        "original_at": None if job.original_removed else job.resting,
+        "original_at": None if job.original_removed else job.archived_to,
         "tries": job.tries,
         "uploads": job.uploads,
         "paid": job.paid,

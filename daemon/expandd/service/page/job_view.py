@@ -137,7 +137,7 @@ def image_view(job: Job, now: float, names: Names) -> ImageView:
         result_alt=f"Result {name}, {after} px, {added(job.offsets)}" if after else f"Result {name}",
         differs=differs,
         free=bool(job.reused_from),
-        kept=job.resting is not None,
+        kept=job.archived_to is not None,
     )
 
 
@@ -277,7 +277,7 @@ class ListView:
 def list_view(asked: Asked, over: Over, names: Names, now: float) -> ListView:
     images = tuple(image_view(job, now, names) for job in over.jobs if asked.kind == RESULTS)
     failed = tuple(
-        failed_view(job, now, names, there=job.resting in over.there) for job in over.jobs if asked.kind == ERRORS
+        failed_view(job, now, names, there=job.archived_to in over.there) for job in over.jobs if asked.kind == ERRORS
     )
     what = "Results" if asked.kind == RESULTS else "Errors"
     return ListView(

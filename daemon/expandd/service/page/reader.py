@@ -98,9 +98,9 @@ class DatabaseRecords:
 def _still_failed(overview: Overview) -> Overview:
     """Without those whose file has left the error folder: it was tried again, or taken out."""
     away = {folder.inbox for folder in overview.folders if not folder.counted}
-    there = lying(job.resting for job in overview.failed if job.resting is not None)
+    there = lying(job.archived_to for job in overview.failed if job.archived_to is not None)
     return replace(
-        overview, failed=tuple(job for job in overview.failed if job.folder.inbox in away or job.resting in there)
+        overview, failed=tuple(job for job in overview.failed if job.folder.inbox in away or job.archived_to in there)
     )
 
 
@@ -118,8 +118,8 @@ def _over(store: Queries, asked: Asked) -> Over:
     state = KINDS[asked.kind]
     found = tuple(store.over(state, asked.name, asked.skip, LISTED + 1))
     listed = found[:LISTED]
-    resting = {job.resting for job in listed if job.resting is not None and state is JobState.FAILED}
-    return Over(jobs=listed, more=len(found) > LISTED, there=frozenset(lying(resting)))
+    archived_to = {job.archived_to for job in listed if job.archived_to is not None and state is JobState.FAILED}
+    return Over(jobs=listed, more=len(found) > LISTED, there=frozenset(lying(archived_to)))
 
 
 class _Kept(Generic[T]):

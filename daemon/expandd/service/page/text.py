@@ -18,7 +18,7 @@ _STATES = {
     JobState.UNKNOWN: "the answer to the paid call was lost; expandd finds out by asking",
     JobState.RENDERED: "the result is being fetched",
     JobState.DOWNLOADED: "the result is safe, being delivered",
-    JobState.DELIVERED: "delivered, the original is being put away",
+    JobState.DELIVERED: "delivered, the original is being archived",
     JobState.DONE: "done",
     JobState.FAILED: "on its way to the error folder",
     JobState.RETURNED: "on its way back to the inbox",

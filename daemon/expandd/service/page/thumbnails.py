@@ -86,8 +86,8 @@ def places(job: Job, kind: Kind) -> Iterator[Path]:
         if job.target is not None and job.state in {JobState.DELIVERED, JobState.DONE}:
             yield job.target
         return
-    if job.resting is not None:
-        yield job.resting
+    if job.archived_to is not None:
+        yield job.archived_to
     if not job.closed:
         yield job.work_file
 

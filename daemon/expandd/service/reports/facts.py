@@ -58,7 +58,7 @@ def facts_of(store: Queries | None, today: Today, now: float) -> Facts:
             dismissed=nothing,
         )
     lately, dismissed = store.counts(now - HOUR), store.dismissed()
-    there = lying(resting for _, resting in dismissed)
+    there = lying(archived_to for _, archived_to in dismissed)
     return Facts(
         now=now,
         day=today.day,
@@ -66,7 +66,7 @@ def facts_of(store: Queries | None, today: Today, now: float) -> Facts:
         done_in_the_last_hour=sum(count.jobs for count in lately if count.state is JobState.DONE and count.closed),
         spent=store.spent(today),
         duplicates=store.duplicates(today.day_began),
-        dismissed=Counter(inbox for inbox, resting in dismissed if resting in there),
+        dismissed=Counter(inbox for inbox, archived_to in dismissed if archived_to in there),
     )
 
 

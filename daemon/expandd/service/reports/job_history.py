@@ -63,7 +63,7 @@ WORDS = {
     S.RENDERED: "the API has the result",
     S.DOWNLOADED: "the result is fetched, checked and safe on the local disk",
     S.DELIVERED: "the result lies in the outbox",
-    S.DONE: "the original is put away; all is done",
+    S.DONE: "the original is archived; all is done",
     S.FAILED: "it cannot be expanded",
     S.RETURNED: "given up before anything was paid",
 }
@@ -177,8 +177,8 @@ def _lying(job: Job, around: Surroundings) -> Iterator[Lying]:
     away = job.folder.inbox in around.away
     if job.original_removed:
         pass
-    elif job.resting is not None and (job.closed or _there(job.resting, around, away=away)):
-        yield Lying("original", job.resting, _there(job.resting, around, away=away))
+    elif job.archived_to is not None and (job.closed or _there(job.archived_to, around, away=away)):
+        yield Lying("original", job.archived_to, _there(job.archived_to, around, away=away))
     elif not job.closed:
         yield Lying("original, in work", job.work_file, _there(job.work_file, around, away=away))
     if job.target is not None:
@@ -243,7 +243,7 @@ _NEXT = {
     S.UNKNOWN: "The API is asked whether it made it, for {patience} min at most; nothing is paid on a guess.",
     S.RENDERED: "The result is fetched and checked; that is repeated until it is right, free of charge.",
     S.DOWNLOADED: "The result is put into the outbox; that is repeated until it works, free of charge.",
-    S.DELIVERED: "The original is put away, and the notification at the API is deleted.",
+    S.DELIVERED: "The original is archived, and the notification at the API is deleted.",
     S.DONE: "Nothing; it is done.",
     S.FAILED: "It goes to the error folder, with its reason beside it.",
     S.RETURNED: "It is put back into the inbox.",

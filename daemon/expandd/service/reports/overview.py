@@ -477,8 +477,8 @@ def _in_error(failed: Sequence[Job]) -> tuple[Job, ...]:
     Without those that a person has dismissed.
     """
     youngest: dict[Path, Job] = {}
-    there = lying(job.resting for job in failed if job.resting is not None)
+    there = lying(job.archived_to for job in failed if job.archived_to is not None)
     for job in failed:
-        if job.resting is not None and job.resting in there:
-            youngest.setdefault(job.resting, job)
+        if job.archived_to is not None and job.archived_to in there:
+            youngest.setdefault(job.archived_to, job)
     return tuple(job for job in youngest.values() if not job.dismissed)

@@ -50,7 +50,7 @@ class Fate(Enum):
     REUSED = "reused"
     """It was paid for before, and the result of then is delivered, free of charge."""
     SKIPPED = "skipped"
-    """It was paid for before; nothing is delivered, and the original is put away."""
+    """It was paid for before; nothing is delivered, and the original is archived."""
     REFUSED = "refused"
     """It goes to the error folder."""
     UNFINISHED = "unfinished"

@@ -132,7 +132,7 @@ class Queries:
         return self._jobs(where, *values, order="changed DESC, id DESC" if done else "id DESC", most=most, skip=skip)
 
     def dismissed(self) -> Sequence[tuple[Path, Path]]:
-        """The inbox and the resting place of each error that a person has dismissed, where no younger one lies."""
+        """The inbox of each error, and where its file lies, that a person has dismissed, where no younger one lies."""
         rows = self._connection.execute(
             # By the index of errors: the plus keeps SQLite from reading all that is over.
             "SELECT inbox, resting FROM ("

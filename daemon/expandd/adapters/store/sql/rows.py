@@ -43,7 +43,7 @@ def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
         "inbox": os.fsencode(job.folder.inbox),
         "relative": os.fsencode(job.relative),
         "target": maybe_bytes(job.target),
-        "resting": maybe_bytes(job.resting),
+        "resting": maybe_bytes(job.archived_to),
         "sha256": facts["source"]["sha256"],
         **facts["offsets"],
         "image_id": facts["image_id"],
