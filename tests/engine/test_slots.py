@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
-from expandd.domain.events import JobMoved, PauseStarted
+from expandd.domain.events import JobClosed, JobMoved, PauseStarted
 from expandd.domain.job import JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import ApiSettings
@@ -15,7 +15,7 @@ from expandd.engine.inbox.candidates import MOST_READY
 from expandd.engine.inbox.intake import MOST_TROUBLED
 from tests.support.fake_api import Fate, Refuse, Slow
 from tests.support.fakes import an_image
-from tests.support.workshop import Workshop
+from tests.support.workshop import HOUR, Workshop
 
 S = JobState
 
@@ -250,11 +250,15 @@ async def test_a_parked_job_gets_a_free_slot_before_a_new_file(make_workshop: Ca
 
 async def _dies_paying(workshop: Workshop, calls: int) -> None:
     """The process dies when it has begun so many paid calls. None of those under way is heard."""
-    workshop.api.script("generate", *[Refuse(OutcomeUnknown("nobody hears the answer"))] * 4)
+    workshop.api.script("generate", *[Refuse(OutcomeUnknown("nobody hears the answer"), HOUR)] * 4)
     await workshop.until(lambda: len(workshop.api.called("generate")) == calls)
     await workshop.crash()
     workshop.api.heal()
     workshop.start()
+
+
+async def _done(workshop: Workshop, jobs: int) -> None:
+    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) >= jobs)
 
 
 def _hasty(workshop: Workshop) -> None:
@@ -320,3 +324,23 @@ async def test_lost_answers_keep_their_slots_while_nothing_tells_how_long_result
     assert len(workshop.api.called("generate")) == 4
     await workshop.closed(*names)
     assert len(workshop.api.paid) == 8
+
+
+async def test_lost_answers_give_their_slots_on_where_what_was_paid_for_later_is_done(
+    make_workshop: Callable[..., Workshop],
+) -> None:
+    """A process that dies again and again goes on paying all the same."""
+    workshop = make_workshop(workers=2)
+    _hasty(workshop)
+    workshop.start()
+    began = workshop.clock.monotonic()
+    names = [f"pic-{number:02}.png" for number in range(30)]
+    for name in names:
+        workshop.drop(name)
+    for _ in range(4):
+        await _done(workshop, len(workshop.recorder.of(JobClosed)) + 4)
+        await _dies_paying(workshop, calls=len(workshop.api.called("generate")) + 2)
+
+    assert workshop.clock.monotonic() - began < workshop.settings.api.unknown_wait
+    await workshop.closed(*names)
+    assert len(workshop.api.paid) == 30

@@ -22,9 +22,10 @@ SOURCE_LIFE = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The call fails and nothing has happened."""
+    """The call fails, `later` seconds later than it would be answered, and nothing has happened."""
 
     error: Exception
+    later: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +242,11 @@ class FakeApi:
         if away is not None:
             await self._refuse(call, away)
         if isinstance(outcome, Refuse):
-            await self._refuse(call, outcome.error)
+            await self._refuse(call, outcome.error, outcome.later)
         return call, outcome
 
-    async def _refuse(self, call: Call, error: Exception) -> None:
-        await self._pass(call, self.latency)
+    async def _refuse(self, call: Call, error: Exception, later: float = 0.0) -> None:
+        await self._pass(call, self.latency + later)
         raise error
 
     async def _end(self, call: Call, outcome: Outcome | None) -> None:

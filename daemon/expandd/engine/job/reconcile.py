@@ -90,22 +90,28 @@ class Reconciler:
         self._waits: dict[str, _Wait] = {}
         self._took: deque[float] = deque(maxlen=REMEMBERED)
         """How long the last results took, in seconds."""
+        self._overtaken_by = -math.inf
+        """When the youngest of the jobs that have a result was paid for, seconds since the epoch."""
 
     def is_overdue(self, job: Job) -> bool:
         """Whether the job has waited so long, and was asked for in vain, that its result was probably lost on the way.
 
         While the API is away, time alone proves nothing.
         """
-        wait = self._waits.get(job.id)
-        return wait is not None and wait.entry == job.state_changes[-1] and wait.in_vain
+        wait = self._wait(job)
+        return wait is not None and wait.in_vain
 
     def is_quiet(self, job: Job) -> bool:
         """Whether the API shows no result of a job after more time than the last results took.
 
         Probably nothing is made, which is reason enough to let another image be generated, and none to pay again.
         """
-        wait = self._waits.get(job.id)
-        return wait is not None and wait.entry == job.state_changes[-1] and wait.quiet
+        wait = self._wait(job)
+        return wait is not None and wait.quiet
+
+    def is_overtaken(self, job: Job) -> bool:
+        """The same where a job that was paid for later has a result: it does not wait in a queue of the API's."""
+        return self.is_quiet(job) and (job.spent_at or math.inf) < self._overtaken_by
 
     async def await_result(self, job: Job) -> Turn:
         """An accepted job: its notification may have been lost."""
@@ -146,13 +152,7 @@ class Reconciler:
         wait = self._waits.get(job.id)
         if wait is not None:
             self._took.append(self._clock.monotonic() - wait.since)
-
-    async def _usual(self) -> float:
-        """Seconds that none of the last results took longer than; infinite where none tells."""
-        if self._took:
-            return max(self._took)
-        done = await self._store.done_last(REMEMBERED)
-        return max((job.generated_within for job in done if job.generated_within is not None), default=math.inf)
+        self._overtaken_by = max(self._overtaken_by, job.spent_at or -math.inf)
 
     def _patience(self) -> float:
         """Seconds for which a lost answer is watched: longer than any of the last results has taken."""
@@ -207,7 +207,10 @@ class Reconciler:
         lasted = waited + wait.before
         self._waits[job.id] = wait = replace(wait, in_vain=lasted >= self.settings.unknown_wait, asked=wait.asked + 1)
         if not history.links and job.state is JobState.UNKNOWN:
-            self._waits[job.id] = replace(wait, quiet=lasted > await self._usual())
+            done = await self._store.done_last(REMEMBERED)
+            took = [other.generated_within for other in done if other.generated_within is not None]
+            self._waits[job.id] = replace(wait, quiet=bool(took) and lasted > max(took))
+            self._overtaken_by = max([self._overtaken_by, *(other.spent_at or -math.inf for other in done)])
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known and not job.paid and waited < RESULT_LIFE:
@@ -220,10 +223,14 @@ class Reconciler:
             await self._jobs.note(job, attempts=job.attempts + 1)
         return NOW
 
+    def _wait(self, job: Job) -> _Wait | None:
+        wait = self._waits.get(job.id)
+        return wait if wait is not None and wait.entry == job.state_changes[-1] else None
+
     def _waited(self, job: Job) -> float:
         now = self._clock.monotonic()
-        wait = self._waits.get(job.id)
-        if wait is None or wait.entry != job.state_changes[-1]:
+        wait = self._wait(job)
+        if wait is None:
             waiting = {other.id for other in self._jobs.in_state(*AWAITING_RESULT)}
             self._waits = {job_id: kept for job_id, kept in self._waits.items() if job_id in waiting}
             before = max(0.0, self._clock.wall() - job.state_changes[-1].at)
