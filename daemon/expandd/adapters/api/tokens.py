@@ -13,13 +13,13 @@ import hashlib
 import json
 import os
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from expandd.adapters.api import errors, replies
 from expandd.adapters.api.errors import Endpoint
 from expandd.adapters.api.http import MaybeReceivedError, NeverSentError
-from expandd.adapters.json_text import read_json
+from expandd.adapters.json_text import read_as, read_json, written
 from expandd.domain.errors import AccountAway, ExpanddError
 from expandd.domain.pauses import PauseReason
 
@@ -131,7 +131,7 @@ class TokenFile:
             temporary.unlink()
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
         with os.fdopen(fd, "wb") as file:
-            file.write(json.dumps(asdict(pair)).encode())
+            file.write(json.dumps(written(pair)).encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self._path)
@@ -155,21 +155,10 @@ def _sync_directory(directory: Path) -> None:
 
 
 def parsed_pair(value: Any) -> Pair:
+    """A pair of which every field was written: one that lacks those sent would be sent again. Raises ValueError."""
     if not isinstance(value, dict) or not {field.name for field in fields(Pair)} <= value.keys():
         raise ValueError("tokens.json does not hold a token pair")
-    texts = [value[key] for key in ("access_token", "refresh_token", "fingerprint")]
-    moments = [value["obtained"], value["expires"] or 0.0]
-    texts += value["sent"] if isinstance(value["sent"], list) else [None]
-    if not all(isinstance(text, str) for text in texts) or not all(type(at) in (int, float) for at in moments):
-        raise ValueError("tokens.json does not hold a token pair")
-    return Pair(
-        access_token=texts[0],
-        refresh_token=texts[1],
-        fingerprint=texts[2],
-        obtained=moments[0],
-        expires=value["expires"],
-        sent=tuple(value["sent"]),
-    )
+    return read_as(Pair, value)
 
 
 DAY = 86400.0

@@ -9,9 +9,9 @@ from typing import Any
 
 from expandd.adapters.files.roots import Roots
 from expandd.adapters.files.scan import MARK
-from expandd.adapters.json_text import parsed_json
+from expandd.adapters.json_text import parsed_json, read_as
 from expandd.adapters.store.earlier_jobs import facts_of_columns
-from expandd.adapters.store.job_json import from_json, to_json
+from expandd.adapters.store.sql.rows import facts_of
 from expandd.domain.job import Job, JobState
 
 MOST_MARK = 1 << 18
@@ -20,7 +20,7 @@ MOST_MARK = 1 << 18
 
 def written(job: Job) -> bytes:
     """The mark's text."""
-    return json.dumps(to_json(job), indent=1).encode()
+    return json.dumps(facts_of(job), indent=1).encode()
 
 
 def mark_beside(roots: Roots, work_dir: Path) -> bytes | None:
@@ -43,7 +43,7 @@ def read(text: bytes, job_id: str) -> Job | None:
     """
     try:
         told = parsed_json(text)
-        job = from_json(_earlier(told) if isinstance(told, dict) and "place" not in told else told)
+        job = read_as(Job, _earlier(told) if isinstance(told, dict) and "place" not in told else told)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     leads_away = job.relative.is_absolute() or ".." in job.relative.parts

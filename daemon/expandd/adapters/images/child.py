@@ -137,7 +137,7 @@ class Child:
         return cls(process, requests, answers)
 
     async def be_ready(self) -> None:
-        """Wait for the first line of the child. Raises TimeoutError, ValueError, KeyError or TypeError."""
+        """Wait for the first line of the child. Raises TimeoutError or ValueError."""
         async with asyncio.timeout(START):
             self.ready = parse_ready(await self._answers.readline())
 

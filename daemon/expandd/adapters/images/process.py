@@ -6,7 +6,6 @@ ready. The end of its input ends the process, so it dies with its daemon.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -15,16 +14,16 @@ import signal
 import socket
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO
 
 from expandd.adapters.images.limits import MOST_MEMORY, MOST_WRITTEN, NeedsRoom, grant
 from expandd.adapters.images.sandbox import Wall, shut_in
-from expandd.domain.errors import Fault, FaultCode, FileFault, Later
+from expandd.adapters.json_text import read_as, written
+from expandd.domain.errors import FileFault, Later
 from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
-from expandd.domain.offsets import Offsets
 
 NICE = 5
 """By how much the daemon goes before its decoders."""
@@ -62,7 +61,7 @@ class Request:
     plan: Finishing | None = None
 
     def line(self) -> bytes:
-        return _line(asdict(self))
+        return _line(written(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,85 +107,38 @@ class NotNow:
 Answer = Finding | Prepared | Done | AsItIs | Thumbnail | NotNow | Large
 
 
-def parse_request(line: bytes) -> Request:
-    fields = json.loads(line)
-    plan = fields["plan"] and _plan(fields["plan"])
-    return Request(**fields | {"task": Task(fields["task"]), "plan": plan})
-
-
-def _plan(fields: dict[str, Any]) -> Finishing:
-    sizes = {name: Size(**fields[name]) for name in ("original", "sent")}
-    offsets = {name: Offsets(**fields[name]) for name in ("offsets", "asked")}
-    return Finishing(**fields | sizes | offsets | {"format": ImageFormat(fields["format"])})
-
-
-def ready_line(ready: Ready) -> bytes:
-    formats = [one.value for one in ready.formats]
-    return _line({"is": "ready", "walls": [wall.value for wall in ready.walls], "formats": formats})
-
-
-def parse_ready(line: bytes) -> Ready:
-    """The first line of a child. Raises ValueError, KeyError or TypeError for another one."""
-    fields = json.loads(line)
-    if fields["is"] != "ready":
-        raise ValueError("not ready")
-    formats = tuple(ImageFormat(one) for one in fields["formats"])
-    return Ready(tuple(Wall(wall) for wall in fields["walls"]), formats)
+_ANSWERS = {
+    "whole": Whole,
+    "unfinished": Unfinished,
+    "unfit": Unfit,
+    "prepared": Prepared,
+    "large": Large,
+    "done": Done,
+    "as it is": AsItIs,
+    "thumbnail": Thumbnail,
+    "not now": NotNow,
+}
 
 
 def answer_line(answer: Answer) -> bytes:
-    match answer:
-        case Whole():
-            return _line({"is": "whole", **asdict(answer)})
-        case Unfinished(fault=fault) | Unfit(fault=fault):
-            return _line({"is": "unfit" if isinstance(answer, Unfit) else "unfinished", **asdict(fault)})
-        case Prepared():
-            return _line({"is": "prepared", **asdict(answer)})
-        case Large(pixels=pixels):
-            return _line({"is": "large", "pixels": pixels})
-        case Done():
-            return _line({"is": "done"})
-        case AsItIs():
-            return _line({"is": "as it is"})
-        case Thumbnail(webp=webp, of=of):
-            return _line({"is": "thumbnail", "webp": base64.b64encode(webp).decode("ascii"), "of": asdict(of)})
-        case NotNow(reason=reason):
-            return _line({"is": "not now", "reason": reason})
+    name = next(name for name, kind in _ANSWERS.items() if isinstance(answer, kind))
+    return _line({"is": name, **written(answer)})
 
 
 def parse_answer(line: bytes) -> Answer:
     """The answer in `line`. Raises ValueError, KeyError or TypeError for one that no child of ours writes."""
     fields = json.loads(line)
-    match fields.pop("is"):
-        case "whole":
-            return Whole(**fields | _image(fields))
-        case "unfit" | "unfinished" as kind:
-            fault = Fault(FaultCode(fields["code"]), fields["message"], fields["what_to_do"])
-            return Unfit(fault) if kind == "unfit" else Unfinished(fault)
-        case "prepared":
-            return Prepared(**fields | _image(fields))
-        case "large":
-            return Large(fields["pixels"])
-        case "done":
-            return Done()
-        case "as it is":
-            return AsItIs()
-        case "thumbnail":
-            return Thumbnail(base64.b64decode(fields["webp"], validate=True), Size(**fields["of"]))
-        case _:
-            return NotNow(fields["reason"])
+    answer: Answer = read_as(_ANSWERS[fields.pop("is")], fields)
+    return answer
 
 
-def _image(fields: dict[str, Any]) -> dict[str, Any]:
-    return {"format": ImageFormat(fields["format"]), "size": Size(**fields["size"])}
+def parse_ready(line: bytes) -> Ready:
+    """The first line of a child. Raises ValueError for another one."""
+    return read_as(Ready, json.loads(line))
 
 
 def _line(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields, default=_word).encode("ascii") + b"\n"
-
-
-def _word(value: Enum) -> Any:
-    return value.value
+    return json.dumps(fields).encode("ascii") + b"\n"
 
 
 def carry_out(request: Request, files: Sequence[int]) -> Answer:
@@ -224,13 +176,13 @@ def serve(
 ) -> None:
     """Answer requests from standard input, a socket, until it ends, once `shut` has put up walls around the process."""
     with _answers() as answers, socket.socket(fileno=0) as requests:
-        answers.write(ready_line(Ready(shut(), formats)))
+        answers.write(_line(written(Ready(shut(), formats))))
         answers.flush()
         while True:
             line, files, _, _ = socket.recv_fds(requests, MOST_REQUEST, 3)
             if not line:
                 break
-            request = parse_request(line)
+            request = read_as(Request, json.loads(line))
             _allow_time(request.cpu)
             grant(request.pixels)
             answer = carry(request, files)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
-from expandd.adapters.json_text import read_json
+from expandd.adapters.json_text import read_as, read_json
 from expandd.adapters.locks import holder
 from expandd.domain.pauses import PauseReason
 
@@ -132,8 +130,8 @@ def last_snapshot(state_dir: Path) -> Snapshot | None:
     """The snapshot of whichever process left one last; None when there is none that can be read."""
     try:
         with (state_dir / FILE).open("rb") as file:
-            return _snapshot(read_json(file, MOST_BYTES))
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
+            return read_as(Snapshot, read_json(file, MOST_BYTES))
+    except (OSError, ValueError):
         return None
 
 
@@ -144,42 +142,3 @@ def _plain(value: object) -> str | dict[str, object]:
     if isinstance(value, Enum):
         return str(value.value)
     return str(value)
-
-
-def _snapshot(found: Mapping[str, Any]) -> Snapshot:
-    return Snapshot(
-        at=float(found["at"]),
-        process=str(found["process"]),
-        stopping=bool(found["stopping"]),
-        pauses=tuple(_pauses(found["pauses"])),
-        inboxes=tuple(_read_inboxes(found["inboxes"])),
-        due=tuple(Due(str(one["job_id"]), float(one["at"])) for one in found["due"]),
-        credits=_decimal(found["credits"]),
-        credits_at=None if found["credits_at"] is None else float(found["credits_at"]),
-        price=_decimal(found["price"]),
-        failing=tuple(LoopFailing(**one) for one in found.get("failing", ())),
-        account_shared_with=str(found.get("account_shared_with", "")),
-        lost_log_lines=int(found.get("lost_log_lines", 0)),
-        reading=_reading(found.get("reading")),
-    )
-
-
-def _reading(found: Mapping[str, Any] | None) -> Reading | None:
-    if found is None:
-        return None
-    return Reading(**{**found, "errors": tuple(found["errors"]), "needs_restart": tuple(found["needs_restart"])})
-
-
-def _pauses(found: list[Mapping[str, Any]]) -> Iterator[ActivePause]:
-    for one in found:
-        inbox = None if one["inbox"] is None else Path(one["inbox"])
-        yield ActivePause(**{**one, "inbox": inbox, "reason": PauseReason(one["reason"])})
-
-
-def _read_inboxes(found: list[Mapping[str, Any]]) -> Iterator[InboxNow]:
-    for one in found:
-        yield InboxNow(**{**one, "inbox": Path(one["inbox"]), "ready": tuple(Path(name) for name in one["ready"])})
-
-
-def _decimal(found: str | None) -> Decimal | None:
-    return None if found is None else Decimal(found)

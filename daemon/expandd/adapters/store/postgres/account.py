@@ -6,15 +6,15 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from expandd.adapters.api.tokens import Pair, parsed_pair
-from expandd.adapters.json_text import parsed_json
+from expandd.adapters.json_text import parsed_json, read_as, written
 from expandd.adapters.store.postgres.hosts import HostChanges, MemberJobStore
 from expandd.adapters.store.postgres.membership import Clock
-from expandd.domain.api_types import Account, Announcement, Fetched, History, Notification, Uploaded
+from expandd.domain.api_types import Account, Fetched, History, Notification, Uploaded
 from expandd.domain.errors import AccountAway, DatabaseAway, Later
 from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
@@ -110,7 +110,7 @@ class SharedAccount:
         told, others = None, frozenset[str]()
         try:
             answer = await self._api.notifications(image_id)
-            told = None if image_id else json.dumps([_written(item) for item in answer])
+            told = None if image_id else json.dumps([written(item) for item in answer])
         finally:
             # Where the others do not hear of it, they poll when this turn counts as over.
             with contextlib.suppress(DatabaseAway):
@@ -180,8 +180,8 @@ def _end_turn(database: HostChanges, incarnation: str, answer: str | None) -> fr
 
 def _own(answer: str, own: frozenset[str]) -> Sequence[Notification]:
     """What of another host's answer may concern this one: results of its own jobs, and what names no image."""
-    named = ((item, item.image_id or item.task_id) for item in map(_read, parsed_json(answer)))
-    return [item for item, name in named if not name or item.image_id in own or item.task_id in own]
+    told = [read_as(Notification, item) for item in parsed_json(answer)]
+    return [one for one in told if not (one.image_id or one.task_id) or {one.image_id, one.task_id} & own]
 
 
 def _pause_of(database: HostChanges, incarnation: str) -> tuple[str, str, float] | None:
@@ -198,14 +198,6 @@ def _pause(database: HostChanges, incarnation: str, reason: str, why: str, secon
         "UPDATE shared SET pause_reason = ?, pause_why = ?, pause_until = epoch_now() + ?, pause_by = ?",
         (reason, why, seconds, incarnation),
     )
-
-
-def _written(item: Notification) -> dict[str, Any]:
-    return {**asdict(item), "kind": item.kind.value}
-
-
-def _read(item: dict[str, Any]) -> Notification:
-    return replace(Notification(**item), kind=Announcement(item["kind"]))
 
 
 LOCK = 60.0
@@ -242,7 +234,7 @@ class SharedPair:
 
     async def store(self, pair: Pair) -> None:
         """Replace the stored pair. Once this returns, it survives a power cut."""
-        text = json.dumps(asdict(pair))
+        text = json.dumps(written(pair))
         await self._ask(lambda database: database.execute("UPDATE shared SET pair = ?", (text,)).rowcount)
 
     async def _ask(self, work: Callable[[HostChanges], Any]) -> Any:

@@ -12,11 +12,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from expandd.adapters.json_text import parsed_json
-from expandd.adapters.store.job_json import from_json, to_json
+from expandd.adapters.json_text import parsed_json, read_as, written
 from expandd.adapters.store.sql.connection import Row
 from expandd.domain.commands import Command, Hold, HoldKind, Verb
-from expandd.domain.errors import DatabaseAway
+from expandd.domain.errors import DatabaseAway, RowRefused
 from expandd.domain.job import Job
 
 
@@ -31,7 +30,7 @@ def to_row(job: Job) -> dict[str, Any]:
 
 def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
     """The columns by which a job is looked for, and its facts, which are all that is read. Raises RowRefused."""
-    facts = to_json(job)
+    facts = facts_of(job)
     del facts["payments"]
     columns = {
         "id": facts["id"],
@@ -57,6 +56,14 @@ def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
     return columns, facts
 
 
+def facts_of(job: Job) -> dict[str, Any]:
+    """The facts of a job as JSON has them. Raises RowRefused for what could not be read back."""
+    try:
+        return written(job)
+    except ValueError as error:
+        raise RowRefused(f"A job cannot be written down: {error}.") from error
+
+
 def text_of(facts: dict[str, Any]) -> str:
     """Facts as they stand in a column."""
     return json.dumps(facts, separators=(",", ":"))
@@ -66,7 +73,7 @@ def from_row(row: Row) -> Job:
     """The job of a row of `whole_jobs`. Raises DatabaseAway for one that is damaged."""
     try:
         payments = sorted(parsed_json(row["payments"]), key=itemgetter("number"))
-        return from_json({**parsed_json(row["facts"]), "payments": payments})
+        return read_as(Job, {**parsed_json(row["facts"]), "payments": payments})
     except (ValueError, TypeError) as error:
         raise DatabaseAway(f"The job database holds a damaged job, {row['id']} ({error}).") from error
 
