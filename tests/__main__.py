@@ -1,4 +1,4 @@
-"""Owns the one command that runs all checks: `python -m tests`. What follows it is handed to pytest."""
+"""The one command that runs all checks: `python -m tests`. What follows it is handed to pytest."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def as_kept(job: Job) -> Job:
     )
 
 
-# --- rows, marks
+# --- rows, records
 
 
 @given(jobs())
@@ -117,12 +117,12 @@ def test_any_job_comes_back_from_the_store_as_it_was(job: Job) -> None:
 
 
 @given(jobs())
-def test_any_job_comes_back_from_its_mark_as_it_was(job: Job) -> None:
+def test_any_job_comes_back_from_its_record_as_it_was(job: Job) -> None:
     assert recovery_record.read(recovery_record.written(job), job.id) == as_kept(job)
 
 
 @given(jobs(), st.data())
-def test_a_mark_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> None:
+def test_a_record_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> None:
     text = recovery_record.written(job)
 
     assert recovery_record.read(text[: data.draw(st.integers(0, len(text) - 1))], job.id) is None
@@ -132,11 +132,11 @@ def test_a_mark_that_was_cut_short_is_no_job(job: Job, data: st.DataObject) -> N
 @example(b"\xff\xfe")
 @example(b"[" * 100_000)
 @example(b"9" * 10_000)
-def test_no_bytes_make_the_reading_of_a_mark_fail(text: bytes) -> None:
+def test_no_bytes_make_the_reading_of_a_record_fail(text: bytes) -> None:
     assert recovery_record.read(text, "job-1") is None
 
 
-def test_a_mark_that_leads_elsewhere_is_no_job() -> None:
+def test_a_record_that_leads_elsewhere_is_no_job() -> None:
     job = a_job_in(JobState.SUBMITTING)
 
     assert recovery_record.read(recovery_record.written(job), "another") is None
@@ -165,7 +165,7 @@ PLACES = ("stamps", "notifications", "state", "source", "source.identity", "sour
 @example(a_job_in(JobState.SUBMITTING), "notifications", 7)
 @example(a_job_in(JobState.SUBMITTING), "source.identity.device", "1e400")
 @example(a_job_in(JobState.SUBMITTING), "source.identity.inode", float("inf"))
-def test_a_mark_with_anything_in_a_field_is_read_or_no_job(job: Job, field: str, value: Any) -> None:
+def test_a_record_with_anything_in_a_field_is_read_or_no_job(job: Job, field: str, value: Any) -> None:
     facts = json.loads(recovery_record.written(job))
     *way, last = field.split(".")
     inner = facts

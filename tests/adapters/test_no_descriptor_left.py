@@ -48,7 +48,7 @@ async def test_a_directory_that_cannot_be_opened_is_not_gone(warm: LocalFolders,
         await warm.directory_identity(tmp_path)
 
 
-@pytest.mark.parametrize("call", ["identity", "look", "digest"])
+@pytest.mark.parametrize("call", ["identity", "stat", "digest"])
 async def test_a_file_that_cannot_be_opened_is_not_gone(warm: LocalFolders, tmp_path: Path, call: str) -> None:
     path = tmp_path / "pic.png"
     path.write_bytes(b"1234")

@@ -1,4 +1,4 @@
-"""Owns who takes part: expandd and what one would use instead, each given the whole job on the same ground.
+"""Who takes part: expandd and what one would use instead, each given the whole job on the same ground.
 
 Nothing is installed here. A contender whose programs are not on the PATH is left out, with the command that
 installs them.

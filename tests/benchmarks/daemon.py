@@ -1,4 +1,4 @@
-"""Owns expandd as a contender: its configuration, its process, and when it is ready."""
+"""Expandd as a contender: its configuration, its process, and when it is ready."""
 
 from __future__ import annotations
 

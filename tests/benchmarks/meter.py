@@ -1,4 +1,4 @@
-"""Owns the measuring of a process and all its descendants: processor time, memory and wake-ups, from /proc."""
+"""The measuring of a process and all its descendants: processor time, memory and wake-ups, from /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the images of a benchmark: like photographs in size and texture, the same in every run, none twice."""
+"""The images of a benchmark: like photographs in size and texture, the same in every run, none twice."""
 
 from __future__ import annotations
 

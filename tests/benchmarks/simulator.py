@@ -1,4 +1,4 @@
-"""Owns the simulator of a benchmark: a process of its own, whose time and memory count for nobody.
+"""The simulator of a benchmark: a process of its own, whose time and memory count for nobody.
 
 It is the server of `expandd simulate`, told to draw plain results so that the drawing takes little of the machine.
 Here it can also go away for a while without forgetting what it knows.

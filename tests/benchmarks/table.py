@@ -1,4 +1,4 @@
-"""Owns how figures are printed: a Markdown table, aligned, that can be pasted as it is."""
+"""How figures are printed: a Markdown table, aligned, that can be pasted as it is."""
 
 from __future__ import annotations
 

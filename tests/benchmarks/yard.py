@@ -1,4 +1,4 @@
-"""Owns the ground a contender works on: its folders, its files in and out, and the processes that work there."""
+"""The ground a contender works on: its folders, its files in and out, and the processes that work there."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ async def test_a_claimed_file_swapped_for_a_link_is_neither_read_nor_followed(
         await folders.digest(job.work_file)
 
     assert await folders.identity(job.work_file) is None
-    assert await folders.look(job.work_file) is None
+    assert await folders.stat(job.work_file) is None
     assert await folders.irregular(job.work_file) == "a symbolic link"
     assert await folders.give_back(job) is None
     assert secret.read_bytes() == b"not yours"
@@ -409,28 +409,28 @@ async def test_a_folder_that_is_read_only_says_so(folders: Folders) -> None:
 async def test_a_mark_brings_its_job_back_as_it_was(folders: Folders, job: Job) -> None:
     job = drop(job.with_(relative=Path("b\udce4d.png"), note="why"))
     await folders.claim(job)
-    nothing = await folders.marked(job.folder.inbox, job.id)
-    await folders.mark(job)
-    await folders.mark(job)
+    nothing = await folders.read_record(job.folder.inbox, job.id)
+    await folders.write_record(job)
+    await folders.write_record(job)
 
     assert nothing is None
-    assert await folders.marked(job.folder.inbox, job.id) == job
+    assert await folders.read_record(job.folder.inbox, job.id) == job
 
 
 async def test_a_mark_that_was_never_finished_is_none(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
-    await folders.mark(job)
+    await folders.write_record(job)
     mark = next(path for path in job.work_dir.iterdir() if path != job.work_file)
     mark.write_bytes(mark.read_bytes()[:100])
 
-    assert await folders.marked(job.folder.inbox, job.id) is None
+    assert await folders.read_record(job.folder.inbox, job.id) is None
 
 
 async def test_a_mark_goes_with_its_work_directory(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
-    await folders.mark(job)
+    await folders.write_record(job)
     await folders.give_back(job)
     await folders.tidy(job)
 
@@ -751,11 +751,11 @@ async def test_a_scan_of_an_inbox_that_is_gone_says_that_it_is_away(folders: Fol
 async def test_a_look_sees_what_a_change_changes(folders: Folders, tmp_path: Path) -> None:
     path = tmp_path / "pic.png"
     path.write_bytes(b"1234")
-    before = await folders.look(path)
+    before = await folders.stat(path)
     assert before is not None
     path.write_bytes(b"4321")
     os.utime(path, ns=(before.mtime_ns, before.mtime_ns))
-    after = await folders.look(path)
+    after = await folders.stat(path)
 
     assert after is not None
     assert (after.size, after.mtime_ns, after.inode) == (before.size, before.mtime_ns, before.inode)
@@ -765,7 +765,7 @@ async def test_a_look_sees_what_a_change_changes(folders: Folders, tmp_path: Pat
 async def test_a_path_through_a_file_is_nothing(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    assert await folders.look(tmp_path / "file" / "pic.png") is None
+    assert await folders.stat(tmp_path / "file" / "pic.png") is None
     assert await folders.identity(tmp_path / "file" / "pic.png") is None
 
 

@@ -1,4 +1,4 @@
-"""Owns the proof that the page does its work: a real daemon behind it, a real browser before it."""
+"""Proves that the page does its work: a real daemon behind it, a real browser before it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from expandd.domain.errors import DatabaseAway, StaleJob
 from expandd.domain.events import BugFound
 from expandd.domain.job import JobState
-from expandd.engine.flow.scheduler import Advance, FileStat, Progress, Scheduler
+from expandd.engine.flow.scheduler import Advance, Progress, ProgressOf, Scheduler
 from tests.support.fakes import FixedRandomness
 from tests.support.manual_clock import ManualClock
 from tests.support.recorder import Recorder
@@ -27,12 +27,12 @@ class Desk:
         self.tasks: list[asyncio.Task[None]] = []
         self.began = self.clock.monotonic()
 
-    def run(self, advance: Advance, *, at_once: int = 8, comes: FileStat = lambda _: None) -> Scheduler:
+    def run(self, advance: Advance, *, at_once: int = 8, comes: ProgressOf = lambda _: None) -> Scheduler:
         async def look(job_id: str) -> float | None:
             self.looks.append((job_id, self.clock.monotonic() - self.began))
             return await advance(job_id)
 
-        scheduler = Scheduler(look, self.clock, FixedRandomness(), self.recorder, at_once=at_once, look=comes)
+        scheduler = Scheduler(look, self.clock, FixedRandomness(), self.recorder, at_once=at_once, progress=comes)
         self.tasks.append(asyncio.create_task(scheduler.run()))
         return scheduler
 
@@ -195,7 +195,7 @@ HOURLY = 80
 """Looks within an hour at a job that gets nowhere: some at first, then one a minute."""
 
 
-def stands(state: JobState = JobState.DOWNLOADED, tries: int = 0) -> FileStat:
+def stands(state: JobState = JobState.DOWNLOADED, tries: int = 0) -> ProgressOf:
     return lambda _: Progress(state, tries)
 
 

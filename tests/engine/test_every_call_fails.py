@@ -31,8 +31,8 @@ PORTS: dict[str, tuple[tuple[Exception, ...], str]] = {
     "folders": (
         (FOLDER, OWN, BUG),
         (
-            "look scan claim identity digest free_name make_way prove publish archive tidy mark strays occupy "
-            "first_there directory_identity forget_sidecar write_result_sidecar"
+            "stat scan claim identity digest free_name make_directories prove publish archive tidy write_record strays "
+            "inbox_state first_there directory_identity forget_sidecar write_result_sidecar"
         ),
     ),
     "spool": ((ACCOUNT, BUG), "admit prove drop"),
@@ -135,7 +135,7 @@ async def test_what_fails_once_costs_a_moment(make_workshop: Make, row: Row) -> 
     assert len(workshop.api.paid_for("good.png")) == 1
 
 
-@pytest.mark.parametrize("method", ["inbox_state", "scan", "look", "publish"])
+@pytest.mark.parametrize("method", ["inbox_state", "scan", "stat", "publish"])
 async def test_a_folder_that_cannot_be_used_for_long_is_told_of_once(make_workshop: Make, method: str) -> None:
     workshop, failing = broken(make_workshop, ("folders", method, FOLDER), fails=float("inf"))
     workshop.start()

@@ -51,9 +51,9 @@ async def test_the_first_of_many_files_are_claimed_before_the_others_are_asked_f
     asked: Counter[str] = Counter()
 
     class Asked(LocalFolders):
-        async def look(self, path: Path) -> FileStat | None:
+        async def stat(self, path: Path) -> FileStat | None:
             asked[path.name] += 1
-            return await super().look(path)
+            return await super().stat(path)
 
     workshop.folders = Asked(Disk(Roots.of(workshop.hot)), run=at_once)
     names = [f"{number:02}.png" for number in range(60)]

@@ -208,8 +208,8 @@ async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever
     began = clock.monotonic()
     while not recorder.of(JobHeld):
         [job] = jobs
-        turn = await reconciler.await_result(job)
-        await clock.advance(turn or 0.0)
+        next_activation = await reconciler.await_result(job)
+        await clock.advance(next_activation or 0.0)
     [job] = jobs
 
     assert clock.monotonic() - began >= 24 * 3600.0

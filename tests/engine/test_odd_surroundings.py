@@ -69,7 +69,7 @@ async def test_a_place_that_is_always_taken_by_another_file_is_tried_ever_more_r
 AWAY = FolderAway(PauseReason.STORAGE_UNAVAILABLE, "it may not be touched")
 
 
-@pytest.mark.parametrize("method", ["tidy", "archive", "publish", "make_way", "write_result_sidecar"])
+@pytest.mark.parametrize("method", ["tidy", "archive", "publish", "make_directories", "write_result_sidecar"])
 async def test_what_cannot_be_done_for_one_file_is_tried_ever_more_rarely(make_workshop: Make, method: str) -> None:
     workshop = make_workshop(sidecar=True)
     workshop.folders = folders = Stubborn(workshop.folders, method, AWAY)
@@ -108,7 +108,7 @@ async def test_other_files_that_go_through_do_not_make_the_one_that_does_not_spi
 OWN = FolderAway(
     PauseReason.STORAGE_UNAVAILABLE, "not allowed in the inbox", may_be_file=True, detail="permission denied"
 )
-BOTH = pytest.mark.parametrize("method", ["claim", "tidy", "archive", "publish", "make_way", "digest"])
+BOTH = pytest.mark.parametrize("method", ["claim", "tidy", "archive", "publish", "make_directories", "digest"])
 
 
 @BOTH
@@ -200,7 +200,7 @@ async def test_a_folder_that_is_away_itself_is_no_fault_of_a_file(workshop: Work
 
 
 async def test_a_file_that_cannot_even_be_looked_at_keeps_no_other_back(workshop: Workshop) -> None:
-    workshop.folders = folders = Stubborn(workshop.folders, "look", OWN)
+    workshop.folders = folders = Stubborn(workshop.folders, "stat", OWN)
     workshop.start()
     workshop.drop("bad.png")
     await workshop.until(lambda: folders.calls > 0)

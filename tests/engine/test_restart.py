@@ -362,7 +362,7 @@ async def test_an_original_that_comes_back_after_its_job_was_over_is_put_to_rest
     await workshop.crash()
     job.work_dir.mkdir()
     (workshop.hot[0].done / "pic.png").rename(job.work_file)
-    await workshop.folders.mark(job)
+    await workshop.folders.write_record(job)
     workshop.start()
     await workshop.finished()
 

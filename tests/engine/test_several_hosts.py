@@ -302,7 +302,7 @@ async def test_a_host_that_others_may_take_for_dead_writes_no_record_over_theirs
     await first.advance(1.0)
     [job] = cluster.rows.rows.values()
 
-    assert await first.folders.marked(job.folder.inbox, job.id) is None
+    assert await first.folders.read_record(job.folder.inbox, job.id) is None
     assert first.api.paid == []
 
 

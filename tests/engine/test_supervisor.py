@@ -161,7 +161,7 @@ CASES = {
     "commands": ("store", "commands"),
     "claims": ("store", "add"),
     "scans": ("folders", "inbox_state"),
-    "looks": ("folders", "look"),
+    "looks": ("folders", "stat"),
     "examining": ("images", "examine"),
 }
 

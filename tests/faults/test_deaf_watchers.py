@@ -386,7 +386,7 @@ def test_folders_that_may_not_be_entered_are_waited_for(quick: House, server: Si
 
 
 def test_a_stale_handle_is_a_folder_that_is_away(quick: House, server: Simulator) -> None:
-    methods = ("scan", "look", "claim", "identity", "directory_identity", "inbox_state", "publish")
+    methods = ("scan", "stat", "claim", "identity", "directory_identity", "inbox_state", "publish")
     folders = in_each(quick, methods)
     for number, hot in enumerate(folders.values()):
         drop(hot / "inbox", "pic.png", seed=number)

@@ -1,4 +1,4 @@
-"""Owns the proof that reports and commands ask the job database that is configured, also where that is Postgres."""
+"""Proves that reports and commands ask the job database that is configured, also where that is Postgres."""
 
 from __future__ import annotations
 

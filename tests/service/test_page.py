@@ -1,4 +1,4 @@
-"""Owns the proof of what the page shows and takes commands for, over real HTTP."""
+"""Proves what the page shows and takes commands for, over real HTTP."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EVIL = "<img src=x onerror=alert(1)>.png"
 
 
 def pause(reason: PauseReason, inbox: Path | None = INBOX) -> Pause:
-    return Pause(inbox=inbox, reason=reason, why="somebody has paused it", since=START, lifts="By itself.")
+    return Pause(inbox=inbox, reason=reason, why="somebody has paused it", since=START, remedy="By itself.")
 
 
 # --- what it shows ---

@@ -1,4 +1,4 @@
-"""Owns the proof that no connection costs the page, or the work beside it, more than its share."""
+"""Proves that no connection costs the page, or the work beside it, more than its share."""
 
 from __future__ import annotations
 

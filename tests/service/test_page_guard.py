@@ -1,4 +1,4 @@
-"""Owns the proof that the page answers only those it is for, and that a foreign site can make it do nothing."""
+"""Proves that the page answers only those it is for, and that a foreign site can make it do nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the proof of what the page lists and hands out: files in full size, all results and errors, the ledger."""
+"""Proves what the page lists and hands out: files in full size, all results and errors, the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the proof that a preview shows what is added and what is cut, and nothing else."""
+"""Proves that a preview shows what is added and what is cut, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the proof that the contact sheet shows what it is given, whatever the files are called."""
+"""Proves that the contact sheet shows what it is given, whatever the files are called."""
 
 from __future__ import annotations
 

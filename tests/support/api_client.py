@@ -1,4 +1,4 @@
-"""Owns what tests of the API client share: a client of a scripted server, its credentials and its clock."""
+"""What tests of the API client share: a client of a scripted server, its credentials and its clock."""
 
 from __future__ import annotations
 

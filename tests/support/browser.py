@@ -1,4 +1,4 @@
-"""Owns the browser that tests look with: Debian's Chromium, headless, that talks to nobody but the page."""
+"""The browser that tests look with: Debian's Chromium, headless, that talks to nobody but the page."""
 
 from __future__ import annotations
 

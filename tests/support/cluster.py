@@ -1,4 +1,4 @@
-"""Owns running several hosts of one cluster as processes: the same folders and account, a state directory each."""
+"""Runs several hosts of one cluster as processes: the same folders and account, a state directory each."""
 
 from __future__ import annotations
 

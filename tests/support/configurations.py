@@ -1,4 +1,4 @@
-"""Owns configurations for tests: written to a directory of the test's own, and loaded."""
+"""Configurations for tests: written to a directory of the test's own, and loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns running the real program as a process: a configuration, hot folders, and its log as events to wait for."""
+"""Runs the real program as a process: a configuration, hot folders, and its log as events to wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns processes that are killed at a named point: the real program, each of its effects announced before and after."""
+"""Processes that are killed at a named point: the real program, each of its effects announced before and after."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Doomed:
             self._point(f"{name}:after")
             return outcome
 
-        return call if method in {"scan", "incoming", "path", "finished", "expect"} else announced
+        return call if method in {"scan", "incoming", "path", "finished", "warm_up"} else announced
 
 
 def around(ports: Ports, point: Point) -> Ports:

@@ -1,4 +1,4 @@
-"""Owns how many random examples are tried: a few every day, forty times as many with EXPANDD_STORM=1."""
+"""How many random examples are tried: a few every day, forty times as many with EXPANDD_STORM=1."""
 
 from __future__ import annotations
 

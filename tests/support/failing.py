@@ -1,4 +1,4 @@
-"""Owns a daemon whose disk, folders, watcher and clock fail as they are told to: the real program, at its own seams.
+"""A daemon whose disk, folders, watcher and clock fail as they are told to: the real program, at its own seams.
 
 Run as a program: `failing.py CONFIG RULE…` is `expandd run` under these rules:
 

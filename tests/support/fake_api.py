@@ -1,4 +1,4 @@
-"""Owns the fake API: it keeps images, jobs, notifications and history as the API does, and fails as told."""
+"""The fake API: it keeps images, jobs, notifications and history as the API does, and fails as told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a cluster in memory: engines that share one job database and one inbox, each with a membership of its own."""
+"""A cluster in memory: engines that share one job database and one inbox, each with a membership of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the fakes: each fulfils one of the engine's ports in memory, as the port's contract says and no kinder."""
+"""The fakes: each fulfils one of the engine's ports in memory, as the port's contract says and no kinder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from expandd.domain.errors import (
     DecoderAway,
     Fault,
     FaultCode,
+    InspectionTooLong,
     Later,
-    LookTooLong,
     NameTaken,
     ReaderDied,
     StaleJob,
@@ -354,13 +354,13 @@ class FakeImages:
     away: str = ""
     """Why nothing can be decoded."""
     slow: dict[str, asyncio.Event] = field(default_factory=dict)
-    """Names whose short look ends in LookTooLong and whose long one waits for the event."""
+    """Names whose short look ends in InspectionTooLong and whose long one waits for the event."""
     short: dict[str, asyncio.Event] = field(default_factory=dict)
     """Names whose short look waits for the event."""
     meanwhile: Callable[[Path], None] | None = None
     """Called during a look, as a writer that goes on writing."""
 
-    def expect(self) -> None:
+    def warm_up(self) -> None:
         self.expected += 1
 
     async def prove(self) -> None:
@@ -374,7 +374,7 @@ class FakeImages:
             await self.short[path.name].wait()
         if path.name in self.slow:
             if not thorough:
-                raise LookTooLong("it takes long")
+                raise InspectionTooLong("it takes long")
             await self.slow[path.name].wait()
         if self.busy:
             self.busy -= 1

@@ -1,4 +1,4 @@
-"""Owns processes of the real program that cost their work and not a start: forked from one that has loaded all of it.
+"""Processes of the real program that cost their work and not a start: forked from one that has loaded all of it.
 
 Each is a process of its own with its own arguments, environment, directory, standard streams, signals and end, as if
 it had been started; only the interpreter and the modules are there already. Their decoders, and what starts these, are

@@ -1,4 +1,4 @@
-"""Owns files of TIFF, HEIC, AVIF, BMP and JPEG 2000 made by hand, so that each part of them can be odd."""
+"""Files of TIFF, HEIC, AVIF, BMP and JPEG 2000 made by hand, so that each part of them can be odd."""
 
 from __future__ import annotations
 

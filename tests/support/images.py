@@ -1,4 +1,4 @@
-"""Owns the images that tests use: small files of every format, whole ones and ones to be refused."""
+"""The images that tests use: small files of every format, whole ones and ones to be refused."""
 
 from __future__ import annotations
 

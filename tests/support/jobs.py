@@ -1,4 +1,4 @@
-"""Owns the builders of jobs: a plausible one in any state, with only what a test is about spelled out."""
+"""The builders of jobs: a plausible one in any state, with only what a test is about spelled out."""
 
 from __future__ import annotations
 

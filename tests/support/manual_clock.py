@@ -1,4 +1,4 @@
-"""Owns time in tests: a clock that stands still until a test moves it, and then never skips a beat."""
+"""Time in tests: a clock that stands still until a test moves it, and then never skips a beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what tests mount: small file systems in memory, gone again at the end."""
+"""What tests mount: small file systems in memory, gone again at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a real Postgres for tests: one server for each process that asks, one database for each test."""
+"""A real Postgres for tests: one server for each process that asks, one database for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns small colour profiles: of sRGB, and of the same colours by another curve."""
+"""Small colour profiles: of sRGB, and of the same colours by another curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the recorder: every event the engine announces, in order, to be waited for."""
+"""The recorder: every event the engine announces, in order, to be waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a server that answers exactly what a test scripted, byte for byte, and keeps exactly what it was sent."""
+"""A server that answers exactly what a test scripted, byte for byte, and keeps exactly what it was sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns systemd's end of the notification socket: what a service says there, in order."""
+"""Systemd's end of the notification socket: what a service says there, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a page for tests: the real server, guard and image readers, on records that a test writes."""
+"""A page for tests: the real server, guard and image readers, on records that a test writes."""
 
 from __future__ import annotations
 

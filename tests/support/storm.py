@@ -1,4 +1,4 @@
-"""Owns the storm: images dropped in every way while the daemon is killed again and again and every call may fail.
+"""The storm: images dropped in every way while the daemon is killed again and again and every call may fail.
 
 All chance comes from one seed. What the API counts and what lies on the disk decide; the log only helps to see why.
 """

@@ -1,4 +1,4 @@
-"""Owns images with texture and grain, and what a stand-in for the API makes of the copy that it is sent."""
+"""Images with texture and grain, and what a stand-in for the API makes of the copy that it is sent."""
 
 from __future__ import annotations
 

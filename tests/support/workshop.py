@@ -1,4 +1,4 @@
-"""Owns the workshop: a whole engine on fakes, real folders and a manual clock, with what a test does to it by hand."""
+"""The workshop: a whole engine on fakes, real folders and a manual clock, with what a test does to it by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folders import LocalFolders
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.scan import MARK
+from expandd.adapters.files.scan import RECORD_NAME
 from expandd.domain.events import BugFound, Event, JobClosed, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.offsets import Amount, Sides
@@ -192,7 +192,7 @@ class Workshop:
     def in_work(self, folder: int = 0) -> list[str]:
         """The names of all files in the work folder; marks stand beside their files and go unnamed."""
         files = [path for path in self.hot[folder].work.rglob("*") if path.is_file()]
-        return sorted(path.name for path in files if path.name != MARK or len(list(path.parent.iterdir())) == 1)
+        return sorted(path.name for path in files if path.name != RECORD_NAME or len(list(path.parent.iterdir())) == 1)
 
     def most_at_once(self, states: Collection[JobState]) -> int:
         """How many jobs were in one of these states at once, at most."""

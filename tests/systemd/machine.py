@@ -1,4 +1,4 @@
-"""Owns a machine for tests: a real systemd as PID 1 of new namespaces, on an overlay of this host's root."""
+"""A machine for tests: a real systemd as PID 1 of new namespaces, on an overlay of this host's root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what tests do to the installed service: configure it, drop files as people do, ask systemd and the journal."""
+"""What tests do to the installed service: configure it, drop files as people do, ask systemd and the journal."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def whole_way(folders: LocalFolders, job: Job, downloaded: Path) -> bool:
     if await folders.claim(job) is None:
         return False
     await folders.digest(job.work_file)
-    await folders.mark(job)
+    await folders.write_record(job)
     target = await folders.free_name(folder.outbox, job.relative, frozenset())
     delivered = await folders.publish(downloaded, target, hashlib.sha256(RESULT).hexdigest())
     archived_to = await folders.free_name(folder.done, job.relative, frozenset())

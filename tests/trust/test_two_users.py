@@ -40,7 +40,7 @@ async def archive(folders: LocalFolders, job: Job) -> object:
 async def reject(folders: LocalFolders, job: Job) -> object:
     target = job.folder.error / job.relative
     failed = job.with_(fault=Fault(FaultCode.REFUSED_BY_API, "refused", "nothing"))
-    if await folders.make_way(job.folder.error, job.relative):
+    if await folders.make_directories(job.folder.error, job.relative):
         await folders.write_sidecar(failed, target)
     return await folders.archive(failed, target)
 
@@ -59,9 +59,9 @@ async def tidy(folders: LocalFolders, job: Job) -> object:
     return None
 
 
-async def mark(folders: LocalFolders, job: Job) -> object:
-    await folders.mark(job)
-    return await folders.marked(job.folder.inbox, job.id)
+async def write_record(folders: LocalFolders, job: Job) -> object:
+    await folders.write_record(job)
+    return await folders.read_record(job.folder.inbox, job.id)
 
 
 async def return_strays(folders: LocalFolders, job: Job) -> object:
@@ -81,7 +81,7 @@ async def write_upright(folders: LocalFolders, job: Job) -> object:  # the decod
 
 
 STEPS: list[Step] = [
-    claim, digest, archive, reject, discard, give_back, tidy, mark, return_strays, inbox_state, write_upright
+    claim, digest, archive, reject, discard, give_back, tidy, write_record, return_strays, inbox_state, write_upright
 ]  # fmt: skip
 
 each_step = pytest.mark.parametrize("step", STEPS, ids=[step.__name__ for step in STEPS])
@@ -176,7 +176,7 @@ async def test_a_result_is_not_planted_elsewhere(yard: Yard, hidden: str) -> Non
         (job.folder.outbox / ".expandd-downloaded.part").symlink_to(yard.state / "tokens.json")
     before = yard.outside()
     with user(DAEMON):
-        way = await folders.make_way(job.folder.outbox, Path("sub", "pic.png"))
+        way = await folders.make_directories(job.folder.outbox, Path("sub", "pic.png"))
         first = await folders.publish(downloaded, target, digest_of)
         free = await folders.free_name(job.folder.outbox, Path("sub", "pic.png"), frozenset())
         second = await folders.publish(downloaded, free, digest_of)
@@ -195,7 +195,7 @@ async def test_a_subfolder_that_became_a_link_while_its_file_settled_shows_nothi
     before = yard.outside()
     with user(DAEMON):
         seen = [one.relative async for batch in folders.scan(inbox, recursive=True) for one in batch]
-        look, claimed = await folders.look(inbox / job.relative), await folders.claim(job)
+        look, claimed = await folders.stat(inbox / job.relative), await folders.claim(job)
         with pytest.raises(NotADirectoryError):
             yard.folders()._disk.roots.open_file(inbox / job.relative)  # noqa: SLF001 - the roots that the folders use
 
@@ -252,13 +252,13 @@ async def test_a_record_that_people_may_write_to_is_not_believed(yard: Yard) -> 
     """A report that the daemon made for people, moved into a work folder: its owner is right, its words are theirs."""
     folders, job = await taken(yard)
     with user(DAEMON):
-        await folders.mark(job)
+        await folders.write_record(job)
         record = job.work_dir / ".job.json"
         mode = record.stat().st_mode & 0o777
-        believed = await folders.marked(job.folder.inbox, job.id)
+        believed = await folders.read_record(job.folder.inbox, job.id)
         record.chmod(0o660)
         with pytest.raises(FolderAway, match="chmod 600"):
-            await folders.marked(job.folder.inbox, job.id)
+            await folders.read_record(job.folder.inbox, job.id)
 
     assert mode == 0o600
     assert believed is not None
@@ -292,7 +292,7 @@ async def test_a_work_folder_that_was_given_a_visible_name_is_no_subfolder_with_
     folders, inbox = yard.folders(), yard.mine / "inbox"
     with user(DAEMON):
         await folders.claim(job)
-        await folders.mark(job)
+        await folders.write_record(job)
     with dropper():
         (inbox / ".expandd").rename(inbox / "sub")
     with user(DAEMON):

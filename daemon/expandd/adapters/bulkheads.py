@@ -194,7 +194,7 @@ class _Compartment:
             raise
         self._threads += 1
 
-    def leave(self, call: _Call) -> None:
+    def abandon(self, call: _Call) -> None:
         """Nobody waits for the call any more. One that has not begun never will."""
         with self._changed:
             if call in self._waiting:
@@ -336,7 +336,7 @@ class Bulkheads:
         finally:
             watch.end()
             if not asked.came_back:
-                compartment.leave(asked)
+                compartment.abandon(asked)
         return outcome
 
 

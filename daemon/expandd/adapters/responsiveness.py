@@ -92,10 +92,10 @@ class AnsweringRoots(Roots):
         """Those of hot folders; of the `silent` directories nothing is asked."""
         roots = cls.of(folders, state_dir)
         assert isinstance(roots, AnsweringRoots), "it is made by its own class"
-        roots.leave(silent)
+        roots.leave_out(silent)
         return roots
 
-    def leave(self, silent: Iterable[Path]) -> None:
+    def leave_out(self, silent: Iterable[Path]) -> None:
         """Ask nothing of these from now on."""
         self._silent = frozenset(silent)
 

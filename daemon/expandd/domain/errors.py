@@ -6,7 +6,7 @@ ExpanddError
 ├── FileFault            this file is bad: the error folder, with a sentence
 ├── Later                this file later: back-off with jitter
 │   ├── ReaderDied       the process that reads it gave no answer; again and again, it is the file's fault
-│   ├── LookTooLong      it was not looked through in a short time: it must not hold up others
+│   ├── InspectionTooLong  it was not inspected in a short time: it must not hold up others
 │   └── DecoderAway      no process that decodes can be started: everything that needs one waits
 ├── SpoolDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
 ├── FolderAway           this folder is away: its files wait, the others go on
@@ -102,8 +102,8 @@ class ReaderDied(Later):
     """The process that looks into this file ended, or hung, without an answer."""
 
 
-class LookTooLong(Later):
-    """This file takes longer to look into than others should wait for."""
+class InspectionTooLong(Later):
+    """This file takes longer to inspect than others should wait."""
 
 
 class DecoderAway(Later):

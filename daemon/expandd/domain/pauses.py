@@ -22,14 +22,14 @@ class Blocks(Enum):
     """What an image must be decoded for."""
 
 
-class Lifted(Enum):
+class EndedBy(Enum):
     """Who or what ends a pause."""
 
-    BY_ITSELF = "by itself"
-    BY_REPAIR = "by repair"
+    ITSELF = "by itself"
+    REPAIR = "by repair"
     """A person mends what is at fault outside of expandd."""
 
-    BY_DECISION = "by decision"
+    DECISION = "by decision"
     """A person's command, or the calendar: nothing is at fault."""
 
 
@@ -44,7 +44,7 @@ class Trait(Enum):
 
 
 class PauseReason(Enum):
-    """Each reason with its title for people, what lifts it in a sentence, what it blocks, and who ends it.
+    """Each reason with its title for people, its remedy in a sentence, what it blocks, and who ends it.
 
     `says_remedy` and `of_account` as in `Trait`.
     """
@@ -53,7 +53,7 @@ class PauseReason(Enum):
     title: str
     remedy: str
     blocks: Blocks
-    lifted: Lifted
+    ended_by: EndedBy
     says_remedy: bool
     of_account: bool
 
@@ -63,13 +63,13 @@ class PauseReason(Enum):
         title: str = "",
         remedy: str = "",
         blocks: Blocks = Blocks.PAYING,
-        lifted: Lifted = Lifted.BY_ITSELF,
+        ended_by: EndedBy = EndedBy.ITSELF,
         *traits: Trait,
     ) -> Self:
         """`word` is its name in the log, metrics, hooks and `--json`."""
         reason = object.__new__(cls)
         reason._value_ = word
-        reason.title, reason.remedy, reason.blocks, reason.lifted = title, remedy, blocks, lifted
+        reason.title, reason.remedy, reason.blocks, reason.ended_by = title, remedy, blocks, ended_by
         reason.says_remedy, reason.of_account = Trait.SAYS_REMEDY in traits, Trait.OF_ACCOUNT in traits
         return reason
 
@@ -85,7 +85,7 @@ class PauseReason(Enum):
         "the login is refused",
         "Put a login that works where it was read from; where systemd hands it over, restart the service then.",
         Blocks.CALLS,
-        Lifted.BY_REPAIR,
+        EndedBy.REPAIR,
         Trait.SAYS_REMEDY,
     )
     ENDPOINT_NOT_FOUND = (
@@ -93,7 +93,7 @@ class PauseReason(Enum):
         "the API does not know the path of a call",
         "Correct api.generate_path or api.base_url in the configuration and restart expandd.",
         Blocks.CALLS,
-        Lifted.BY_REPAIR,
+        EndedBy.REPAIR,
         Trait.OF_ACCOUNT,
         Trait.SAYS_REMEDY,
     )
@@ -102,7 +102,7 @@ class PauseReason(Enum):
         "no credits are left",
         "Top up the account; expandd notices by itself.",
         Blocks.PAYING,
-        Lifted.BY_REPAIR,
+        EndedBy.REPAIR,
         Trait.OF_ACCOUNT,
         Trait.SAYS_REMEDY,
     )
@@ -111,7 +111,7 @@ class PauseReason(Enum):
         "few credits are left",
         "Top up the account, or lower keep_credits in the configuration.",
         Blocks.PAYING,
-        Lifted.BY_REPAIR,
+        EndedBy.REPAIR,
         Trait.SAYS_REMEDY,
     )
     REQUEST_REFUSED = (
@@ -119,7 +119,7 @@ class PauseReason(Enum):
         "the API refuses what api.generate_extra adds",
         "Correct api.generate_extra in the configuration and restart expandd.",
         Blocks.PAYING,
-        Lifted.BY_REPAIR,
+        EndedBy.REPAIR,
         Trait.OF_ACCOUNT,
         Trait.SAYS_REMEDY,
     )
@@ -128,7 +128,7 @@ class PauseReason(Enum):
         "the folder is away",
         "Mount the folder or make it again; it goes on by itself.",
         Blocks.STORING,
-        Lifted.BY_ITSELF,
+        EndedBy.ITSELF,
         Trait.SAYS_REMEDY,
     )
     STORAGE_UNAVAILABLE = (
@@ -136,7 +136,7 @@ class PauseReason(Enum):
         "results cannot be stored",
         "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
         Blocks.STORING,
-        Lifted.BY_ITSELF,
+        EndedBy.ITSELF,
         Trait.OF_ACCOUNT,
         Trait.SAYS_REMEDY,
     )
@@ -145,14 +145,14 @@ class PauseReason(Enum):
         "the program that reads images cannot be started",
         "It goes on by itself once it starts; after an upgrade of Python, restart expandd.",
         Blocks.INSPECTING,
-        Lifted.BY_REPAIR,
+        EndedBy.REPAIR,
     )
     DATABASE_UNAVAILABLE = (
         "database_unavailable",
         "the job database cannot be used",
         "See to its disk or its server, and make room there; it goes on by itself.",
         Blocks.PAYING,
-        Lifted.BY_ITSELF,
+        EndedBy.ITSELF,
         Trait.SAYS_REMEDY,
     )
     PAUSED = (
@@ -160,14 +160,14 @@ class PauseReason(Enum):
         "paused by a person",
         "`expandd resume` lifts a pause by command; a file named PAUSE pauses as long as it lies there.",
         Blocks.PAYING,
-        Lifted.BY_DECISION,
+        EndedBy.DECISION,
     )
     BURST = (
         "burst",
         "many files came at once and wait for `expandd release`",
         "`expandd release` lets them go on, `expandd cancel` sends them to the error folder.",
         Blocks.PAYING,
-        Lifted.BY_DECISION,
+        EndedBy.DECISION,
         Trait.SAYS_REMEDY,
     )
     BUDGET_SPENT = (
@@ -175,7 +175,7 @@ class PauseReason(Enum):
         "the budget is used up",
         "It goes on when the next day or month begins, or when the budget is raised.",
         Blocks.PAYING,
-        Lifted.BY_DECISION,
+        EndedBy.DECISION,
         Trait.SAYS_REMEDY,
     )
 

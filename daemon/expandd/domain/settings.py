@@ -128,7 +128,7 @@ class FolderDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotFolder(FolderDefaults):
-    """A hot folder: its four directories (absolute), its preset and its manners. Durations in seconds."""
+    """A hot folder: its four directories (absolute), its preset and its options. Durations in seconds."""
 
     inbox: Path
     outbox: Path

@@ -39,7 +39,7 @@ LAST = 1 << 63
 class Observation:
     """A candidate as last seen: since when it has not changed, in seconds, and in which way it was found unfinished."""
 
-    look: FileStat
+    file_stat: FileStat
     quiet_since: float
     unfinished: str = ""
 
@@ -47,9 +47,9 @@ class Observation:
         """For how long it has not changed, in seconds."""
         return now - self.quiet_since
 
-    def updated(self, look: FileStat, now: float) -> Observation:
+    def updated(self, file_stat: FileStat, now: float) -> Observation:
         """This observation after another look at `now`: any change starts the settle time anew."""
-        return self if look == self.look else Observation(look, now)
+        return self if file_stat == self.file_stat else Observation(file_stat, now)
 
 
 class SettleDecision(Enum):
@@ -107,5 +107,5 @@ class InboxState:
     """
 
     identity: tuple[int, int]
-    heeded: str = ""
+    marker: str = ""
     work: tuple[int, int] = (0, 0)

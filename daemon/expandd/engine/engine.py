@@ -64,7 +64,7 @@ class Engine:
             ports.randomness,
             self._emit,
             at_once=activations(settings.workers),
-            look=lambda job_id: progress_of(self.jobs.get(job_id)),
+            progress=lambda job_id: progress_of(self.jobs.get(job_id)),
         )
         self.poller = self._poller()
         self.intake = self._intake()
@@ -159,7 +159,7 @@ class Engine:
 
     def _show_commands(self) -> None:
         served = frozenset(folder.inbox for folder in self._settings.folders)
-        self.breakers.pauses.leave(served)
+        self.breakers.pauses.forget_all_but(served)
         self.commands.show(served)
 
     def stop(self) -> None:
@@ -202,7 +202,7 @@ class Engine:
         """Whether all that is left waits for a person's word or for a budget."""
         left = (inbox for inbox in self.inboxes if not inbox.idle)
         stopped = all(inbox.held_back or self.breakers.pauses.stop(inbox.folder.inbox) for inbox in left)
-        return stopped and all(job.held or self._parts.leave.denied(job) for job in self.jobs)
+        return stopped and all(job.held or self._parts.admission.denied(job) for job in self.jobs)
 
     def _emit(self, event: Event) -> None:
         match event:
@@ -268,7 +268,7 @@ class Engine:
             slots=self.slots.claims,
             membership=self._ports.membership,
             breakers=self.breakers,
-            leave=self._parts.leave,
+            admission=self._parts.admission,
             fault_scope=self._parts.fault_scope,
             waker=self.scheduler,
             clock=self._ports.clock,

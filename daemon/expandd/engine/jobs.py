@@ -147,10 +147,10 @@ class Jobs:
         """The open jobs whose source has this digest; none while it is not known."""
         return tuple(self._open[job_id] for job_id in self.tally.of_bytes(sha256))
 
-    def waits_for(self, inbox: Path, relative: Path, look: FileStat) -> bool:
+    def waits_for(self, inbox: Path, relative: Path, stat: FileStat) -> bool:
         """Whether a job waits to take this very file out of the inbox: it is no new one."""
         return any(
-            job.relative == relative and job.folder.inbox == inbox and job.source.identity == identity_in(look)
+            job.relative == relative and job.folder.inbox == inbox and job.source.identity == identity_in(stat)
             for job in self.in_state(JobState.CLAIMED)
         )
 
@@ -175,7 +175,7 @@ class Jobs:
         self._open[job.id] = job
         self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
 
-    def leave(self, job: Job) -> None:
+    def let_others_carry(self, job: Job) -> None:
         """Go on no more with a job that another host may carry now."""
         self._let_go(job)
         self._locks.pop(job.id, None)
@@ -357,6 +357,6 @@ class Jobs:
         return current
 
 
-def identity_in(look: FileStat) -> FileIdentity:
+def identity_in(stat: FileStat) -> FileIdentity:
     """Which file was looked at."""
-    return FileIdentity(look.device, look.inode, look.size, look.mtime_ns)
+    return FileIdentity(stat.device, stat.inode, stat.size, stat.mtime_ns)

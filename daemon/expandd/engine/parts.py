@@ -45,7 +45,7 @@ class EngineParts:
     image_failures: ImageFailures
     refusals: RequestRefusals
     deduplicator: Deduplicator
-    leave: Admission
+    admission: Admission
     presence: Presence
     fault_scope: FaultScope
     decoders: Decoders
@@ -75,7 +75,7 @@ def build_parts(settings: Settings, ports: Ports, emit: Emit) -> EngineParts:
         image_failures=ImageFailures(jobs=jobs, breakers=breakers, probing=probing),
         refusals=RequestRefusals(settings.api.generate_extra),
         deduplicator=deduplicator,
-        leave=Admission(commands=commands, pauses=breakers.pauses, budgets=budgets, deduplicator=deduplicator),
+        admission=Admission(commands=commands, pauses=breakers.pauses, budgets=budgets, deduplicator=deduplicator),
         presence=Presence(ports.clock, ports.membership.leads),
         fault_scope=FaultScope(ports.folders),
         decoders=Decoders(ports.images, breakers.decoder, ports.clock),
@@ -108,7 +108,7 @@ def pipeline(on: EngineParts, *, slots: AllSlots, reconciler: Reconciler) -> Pip
         breakers=on.breakers,
         randomness=out.randomness,
         mount_of=out.mount_of,
-        leave=on.leave,
+        admission=on.admission,
         fault_scope=on.fault_scope,
         submitter=Submitter(
             jobs=on.jobs,
@@ -164,7 +164,7 @@ def inbox_of(
         emit=on.emit,
         commands=on.commands,
         guard=BurstGuard(folder, commands=on.commands, clock=out.clock),
-        is_taken=lambda relative, look: on.jobs.waits_for(folder.inbox, relative, look),
+        is_taken=lambda relative, stat: on.jobs.waits_for(folder.inbox, relative, stat),
         reject=reject,
         changed=changed,
     )

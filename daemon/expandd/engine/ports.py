@@ -98,7 +98,7 @@ class Api(Protocol):
 class Images(Protocol):
     """Looks inside images. Never follows a symlink, never waits for a FIFO, never changes the file."""
 
-    def expect(self) -> None:
+    def warm_up(self) -> None:
         """An image will be examined in a moment: what takes its time to be ready may begin to get so."""
         ...
 
@@ -110,7 +110,7 @@ class Images(Protocol):
         """What the file is, decoded to its last row.
 
         Raises Later when it cannot be opened just now, ReaderDied when what looks into it ended without an answer,
-        LookTooLong when that takes long and the look need not be `thorough`.
+        InspectionTooLong when that takes long and the look need not be `thorough`.
         """
         ...
 
@@ -139,7 +139,7 @@ class Folders(Protocol):
     Raises FolderAway for a directory that is gone, full, read-only or not permitted.
     """
 
-    async def look(self, path: Path) -> FileStat | None:
+    async def stat(self, path: Path) -> FileStat | None:
         """What lstat says of a regular file; None for anything else, or nothing."""
         ...
 
@@ -198,7 +198,7 @@ class Folders(Protocol):
         """
         ...
 
-    async def make_way(self, root: Path, relative: Path) -> bool:
+    async def make_directories(self, root: Path, relative: Path) -> bool:
         """Make the directories that `root`/`relative` needs below `root`, which must be there.
 
         False where something else has the name of one of them: a file, a link, or what somebody has shut.
@@ -247,12 +247,12 @@ class Folders(Protocol):
         """Remove the sidecar of a file that went to the error folder once and is no longer there."""
         ...
 
-    async def mark(self, job: Job) -> None:
+    async def write_record(self, job: Job) -> None:
         """Leave beside the file in work what is needed to go on with its job if the job database is ever lost."""
         ...
 
-    async def marked(self, inbox: Path, job_id: str) -> Job | None:
-        """The job whose mark lies in its work directory; None where nothing was paid or can have been."""
+    async def read_record(self, inbox: Path, job_id: str) -> Job | None:
+        """The job whose record lies in its work directory; None where nothing was paid or can have been."""
         ...
 
     async def strays(self, inbox: Path) -> Sequence[str]:
@@ -270,7 +270,7 @@ class Folders(Protocol):
     async def inbox_state(self, inbox: Path, markers: Sequence[str] = ()) -> InboxState:
         """Make the inbox's work folder where it is missing, and keep other instances out. Repeating it is fine.
 
-        `heeding` are names to look for on the same occasion: each occasion is one call into a thread, for good.
+        `markers` are names to look for on the same occasion: each occasion is one call into a thread, for good.
         """
         ...
 

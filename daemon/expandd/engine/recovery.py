@@ -142,10 +142,10 @@ class Recovery:
         return 0
 
     async def _adopt(self, folder: HotFolder, job_id: str) -> int:
-        job = await self._folders.marked(folder.inbox, job_id)
+        job = await self._folders.read_record(folder.inbox, job_id)
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
-        # People may write where the mark lies: of what it says, only what cannot lead anywhere else is believed.
+        # People may write where the record lies: of what it says, only what cannot lead anywhere else is believed.
         job = job.with_(folder=FolderSnapshot.of(folder), target=None, archived_to=None, link="")
         downloaded = await self._folders.identity(self._spool.path(job_id)) is not None
         state = JobState.RENDERED if downloaded else JobState.UNKNOWN

@@ -1,4 +1,4 @@
-"""Owns the proof of what is said of an image before it is sent: size, colours, further images, metadata."""
+"""Proves what is said of an image before it is sent: size, colours, further images, metadata."""
 
 from __future__ import annotations
 

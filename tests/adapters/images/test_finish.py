@@ -1,4 +1,4 @@
-"""Owns the proof of results: full size, the original's pixels, colours and metadata, in the format asked for."""
+"""Tests results: full size, the original's pixels, colours and metadata, in the format asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the proof that every other format is told, and that nothing cut off, endless or raw passes for an image."""
+"""Proves that every other format is told, and that nothing cut off, endless or raw passes for an image."""
 
 from __future__ import annotations
 

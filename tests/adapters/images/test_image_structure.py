@@ -1,4 +1,4 @@
-"""Owns the proof that a file's own end is found, and that nothing unfinished or foreign passes for an image."""
+"""Proves that a file's own end is found, and that nothing unfinished or foreign passes for an image."""
 
 from __future__ import annotations
 

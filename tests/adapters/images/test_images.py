@@ -1,4 +1,4 @@
-"""Owns the proof of what is seen inside images, and that no file harms the daemon that looks."""
+"""Proves what is seen inside images, and that no file harms the daemon that looks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 
 from expandd.adapters.images.child import SPARE, Share
 from expandd.adapters.images.decoders import PillowImages
-from expandd.domain.errors import Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
+from expandd.domain.errors import Fault, FaultCode, FileFault, InspectionTooLong, Later, ReaderDied
 from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
 from tests.support.examples import EVERY_DAY, MORE, examples
 from tests.support.images import (
@@ -394,7 +394,7 @@ class TestChildren:
 
     async def test_a_file_that_takes_a_decoder_for_ever_is_unfit(self, harmful: PillowImages, tmp_path: Path) -> None:
         path = written(tmp_path, b"spin")
-        with pytest.raises(LookTooLong):
+        with pytest.raises(InspectionTooLong):
             await harmful.examine(path, thorough=False)
         found = await harmful.examine(path)
         assert isinstance(found, Unfit)
@@ -498,26 +498,26 @@ class TestChildren:
     async def test_a_child_that_is_expected_to_be_needed_is_ready_and_used(
         self, own: PillowImages, tmp_path: Path
     ) -> None:
-        own.expect()
-        own.expect()
+        own.warm_up()
+        own.warm_up()
         ready = await at_rest(own)
-        own.expect()
+        own.warm_up()
         await own.examine(written(tmp_path, an_image()))
         assert own.idle == ready
         assert len(ready) == 1
 
     async def test_an_image_waits_for_the_child_that_is_being_started(self, own: PillowImages, tmp_path: Path) -> None:
-        own.expect()
+        own.warm_up()
         await own.examine(written(tmp_path, an_image()))
         assert len(own.idle) == 1
 
     async def test_a_child_that_was_expected_for_nothing_ends_as_well(self) -> None:
         images = PillowImages()
-        images.expect()
+        images.warm_up()
         await images.close()
         assert images.idle == ()
         async with PillowImages(idle=0.01) as impatient:
-            impatient.expect()
+            impatient.warm_up()
             for pid in await at_rest(impatient):
                 await gone(pid)
             assert impatient.idle == ()

@@ -1,4 +1,4 @@
-"""Owns the proof that metadata goes from file to file whole, is read by others, and that no pixel changes for it."""
+"""Proves that metadata goes from file to file whole, is read by others, and that no pixel changes for it."""
 
 from __future__ import annotations
 

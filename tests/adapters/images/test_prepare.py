@@ -1,4 +1,4 @@
-"""Owns the proof of the copy that the API is sent: upright, in sRGB, at most 4096 px, and the same every time."""
+"""Tests the copy that the API is sent: upright, in sRGB, at most 4096 px, and the same every time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the proof of what a thumbnail is, and that it is made under the same limits as everything else."""
+"""Proves what a thumbnail is, and that it is made under the same limits as everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the queue's one task."""
+"""The queue's one task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the producer: each file that is dropped becomes a task in the queue."""
+"""The producer: each file that is dropped becomes a task in the queue."""
 
 from __future__ import annotations
 

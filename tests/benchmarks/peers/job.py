@@ -1,4 +1,4 @@
-"""Owns one image's whole job as a short script does it: upload, generate, poll, download, save."""
+"""One image's whole job as a short script does it: upload, generate, poll, download, save."""
 
 from __future__ import annotations
 

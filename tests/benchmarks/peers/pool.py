@@ -1,4 +1,4 @@
-"""Owns the script that people write: watchdog, a thread pool, httpx."""
+"""The script that people write: watchdog, a thread pool, httpx."""
 
 from __future__ import annotations
 

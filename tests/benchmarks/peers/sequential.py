@@ -1,4 +1,4 @@
-"""Owns a loop over a folder, one image after the other, in the manner of the vendor's sample.
+"""A loop over a folder, one image after the other, in the manner of the vendor's sample.
 
 It polls for all images, takes the first notification for its own, deletes it before the result is saved, looks at no
 status and knows no time-out. It goes on where results are missing when it is started again.

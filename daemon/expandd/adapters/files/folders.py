@@ -16,9 +16,9 @@ from expandd.adapters.files.durable_io import Disk
 from expandd.adapters.files.folder_errors import folder_away, prove_room, translated
 from expandd.adapters.files.inbox_locks import InboxLocks
 from expandd.adapters.files.mount_guard import MountGuard
-from expandd.adapters.files.recovery_record import mark_beside, read, written
+from expandd.adapters.files.recovery_record import read, record_beside, written
 from expandd.adapters.files.roots import WORK
-from expandd.adapters.files.scan import MARK, NOTHING, Scanner, events_reach, first_in
+from expandd.adapters.files.scan import NOTHING, RECORD_NAME, Scanner, events_reach, first_in
 from expandd.adapters.files.sidecars import is_sidecar, put_beside, sidecar, sidecar_path
 from expandd.domain.errors import FolderAway, InstanceRunning, SpoolDamaged
 from expandd.domain.job import FileIdentity, Job, Result
@@ -33,13 +33,13 @@ class Returns:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._looking = Scanner(disk.roots)
+        self._scanner = Scanner(disk.roots)
 
     def file(self, held: Path, inbox: Path, relative: Path) -> Path | None:
         """Back to its place below the inbox, or beside it under a number; None where it is not there any more."""
-        if self._looking.identity_of(held) is None:
+        if self._scanner.identity_of(held) is None:
             return None
-        directory = self._disk.make_directories(inbox, self._looking.passable(inbox, relative.parent))
+        directory = self._disk.make_directories(inbox, self._scanner.passable(inbox, relative.parent))
         for name in numbered(relative.name):
             try:
                 self._disk.move(held, directory / name, _spare(held.parent.name))
@@ -53,7 +53,7 @@ class Returns:
 
     def _is_same(self, path: Path, held: Path) -> bool:
         """Whether `path` is another name of this file, or a copy of it that came from another disk."""
-        there, here = self._looking.identity_of(path), self._looking.identity_of(held)
+        there, here = self._scanner.identity_of(path), self._scanner.identity_of(held)
         if there is None or here is None or there.device == here.device:
             return there == here
         return there.size == here.size and self._disk.digest(path) == self._disk.digest(held)
@@ -84,7 +84,7 @@ class Originals:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._looking = Scanner(disk.roots)
+        self._scanner = Scanner(disk.roots)
         self._returning = Returns(disk)
 
     def archive(self, job: Job, target: Path, spare: str) -> bool:
@@ -98,7 +98,7 @@ class Originals:
             # A link, or a file, has come in the place of a subfolder: another name is chosen.
             return False
         except FileExistsError:
-            same = self._looking.identity_of(target) == self._looking.identity_of(source)
+            same = self._scanner.identity_of(target) == self._scanner.identity_of(source)
             if not (same or self.has_digest(target, self._disk.digest(source))):
                 return False
             self._disk.remove(source)
@@ -115,7 +115,7 @@ class Originals:
             return False
 
     def _is_gone_or_given_back(self, job: Job) -> bool:
-        found = self._looking.identity_of(job.work_file)
+        found = self._scanner.identity_of(job.work_file)
         if found is None:
             return True
         # Where somebody has only set its date, or the file system numbers files anew, its bytes tell.
@@ -144,20 +144,20 @@ class LocalFolders:
         self._run_together = run_together or run
         self._disk = disk
         self._roots = disk.roots
-        self._looking = Scanner(disk.roots)
+        self._scanner = Scanner(disk.roots)
         self._claimed = Originals(disk)
         self._returning = Returns(disk)
         self._standing = standing or MountGuard()
         self._locks = locks
 
-    async def look(self, path: Path) -> FileStat | None:
-        return await self._off_loop(path, self._looking.look_at, path)
+    async def stat(self, path: Path) -> FileStat | None:
+        return await self._off_loop(path, self._scanner.stat, path)
 
     async def irregular(self, path: Path) -> str | None:
-        return await self._off_loop(path, self._looking.irregular, path)
+        return await self._off_loop(path, self._scanner.irregular, path)
 
     async def first_there(self, directory: Path, names: Sequence[str]) -> str:
-        return await self._off_loop(directory, self._looking.first_there, directory, names)
+        return await self._off_loop(directory, self._scanner.first_there, directory, names)
 
     async def events_reach(self, inbox: Path) -> bool:
         return await self._off_loop(inbox, events_reach, inbox)
@@ -178,10 +178,10 @@ class LocalFolders:
                 found.close()
 
     async def stuck(self, inbox: Path, relative: Path) -> str | None:
-        return await self._off_loop(inbox, self._looking.stuck, inbox, relative)
+        return await self._off_loop(inbox, self._scanner.stuck, inbox, relative)
 
     async def emptied(self, subfolder: Path) -> tuple[int, int] | None:
-        return await self._off_loop(subfolder, self._looking.emptied, subfolder)
+        return await self._off_loop(subfolder, self._scanner.emptied, subfolder)
 
     async def remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
         return await self._off_loop(subfolder, self._remove_emptied, subfolder, changed)
@@ -190,7 +190,7 @@ class LocalFolders:
         return await self._off_loop(job.folder.inbox, self._claim, job)
 
     async def identity(self, path: Path) -> FileIdentity | None:
-        return await self._off_loop(path, self._looking.identity_of, path)
+        return await self._off_loop(path, self._scanner.identity_of, path)
 
     async def digest(self, path: Path) -> str:
         try:
@@ -214,8 +214,8 @@ class LocalFolders:
     async def prove(self, root: Path, room: int) -> None:
         await self._off_loop(root, prove_room, self._roots, root, room)
 
-    async def make_way(self, root: Path, relative: Path) -> bool:
-        return await self._off_loop(root, self._make_way, root, relative)
+    async def make_directories(self, root: Path, relative: Path) -> bool:
+        return await self._off_loop(root, self._make_directories, root, relative)
 
     async def publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
         return await self._off_loop(target.parent, self._publish, downloaded, target, sha256)
@@ -236,12 +236,12 @@ class LocalFolders:
     async def write_result_sidecar(self, job: Job, result: Result, target: Path) -> None:
         await self._off_loop(job.folder.outbox, put_beside, self._disk, job, result, target, _spare(job.id))
 
-    async def mark(self, job: Job) -> None:
-        record = job.work_dir / MARK
+    async def write_record(self, job: Job) -> None:
+        record = job.work_dir / RECORD_NAME
         await self._off_loop(job.folder.inbox, self._disk.replace, record, written(job), _spare(job.id), 0o600)
 
-    async def marked(self, inbox: Path, job_id: str) -> Job | None:
-        return await self._off_loop(inbox, self._marked, inbox / WORK / job_id)
+    async def read_record(self, inbox: Path, job_id: str) -> Job | None:
+        return await self._off_loop(inbox, self._read_record, inbox / WORK / job_id)
 
     async def remove_older(self, directory: Path, before: float) -> None:
         await self._off_loop(directory, self._remove_older, directory, before)
@@ -250,7 +250,7 @@ class LocalFolders:
         await self._off_loop(failed.parent, self._forget_sidecar, failed)
 
     async def strays(self, inbox: Path) -> Sequence[str]:
-        return await self._off_loop(inbox, self._looking.work_directories, inbox)
+        return await self._off_loop(inbox, self._scanner.work_directories, inbox)
 
     async def return_stray(self, inbox: Path, job_id: str) -> int:
         return await self._off_loop(inbox, self._return_all, inbox, inbox / WORK / job_id)
@@ -272,7 +272,7 @@ class LocalFolders:
         return call(*arguments)
 
     def _begin_scan(self, inbox: Path, recursive: bool) -> tuple[Generator[list[Found]], Sequence[Found] | None]:
-        found = self._looking.batches(inbox, recursive=recursive, leave_out=WORK)
+        found = self._scanner.batches(inbox, recursive=recursive, leave_out=WORK)
         return found, next(found, None)
 
     def _inbox_state(self, inbox: Path, markers: Sequence[str]) -> InboxState:
@@ -301,24 +301,24 @@ class LocalFolders:
                 raise
             return None
 
-    def _make_way(self, root: Path, relative: Path) -> bool:
-        if self._looking.passable(root, relative.parent) != relative.parent:
+    def _make_directories(self, root: Path, relative: Path) -> bool:
+        if self._scanner.passable(root, relative.parent) != relative.parent:
             return False
         self._disk.make_directories(root, relative.parent)
         return True
 
     def _claim(self, job: Job) -> FileIdentity | None:
-        if self._looking.there(job.work_file):
-            return self._looking.identity_of(job.work_file)
+        if self._scanner.there(job.work_file):
+            return self._scanner.identity_of(job.work_file)
         source = job.folder.inbox / job.relative
-        if self._looking.identity_of(source) is None or self._looking.stuck(job.folder.inbox, job.relative):
+        if self._scanner.identity_of(source) is None or self._scanner.stuck(job.folder.inbox, job.relative):
             return None
         self._disk.make_directories(job.folder.inbox, job.work_dir.relative_to(job.folder.inbox))
         try:
             self._disk.rename(source, job.work_file)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        identity = self._looking.identity_of(job.work_file)
+        identity = self._scanner.identity_of(job.work_file)
         if identity is None:
             # Swapped for something that is no file between the look and the rename.
             self._returning.irregular(job.work_file, source)
@@ -328,7 +328,7 @@ class LocalFolders:
         archived_to = job.archived_to
         assert archived_to is not None, "a job that is over has its original somewhere, or none"
         home = next((root for root in (job.folder.done, job.folder.error) if archived_to.is_relative_to(root)), None)
-        if home is not None and self._looking.identity_of(archived_to) is None:
+        if home is not None and self._scanner.identity_of(archived_to) is None:
             with translated(home):
                 # In a folder that is away there may well be one.
                 self._standing.check(home)
@@ -336,18 +336,18 @@ class LocalFolders:
         return self._returning.file(archived_to, job.folder.inbox, job.relative)
 
     def _return_all(self, inbox: Path, work_dir: Path) -> int:
-        with self._looking.listing(work_dir, must_be=True) as entries:
+        with self._scanner.listing(work_dir, must_be=True) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
         returned = [self._returning.file(work_dir / name, inbox, Path(name)) for name in names]
         self._tidy(work_dir)
         return sum(path is not None for path in returned)
 
     def _free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
-        directory = self._disk.make_directories(root, self._looking.passable(root, relative.parent))
+        directory = self._disk.make_directories(root, self._scanner.passable(root, relative.parent))
         # In a folder that is away every name is free, also that of a file which is back with the folder.
         self._stat(directory)
         paths = (directory / name for name in numbered(relative.name))
-        return next(path for path in paths if path not in taken and not self._looking.there(path))
+        return next(path for path in paths if path not in taken and not self._scanner.there(path))
 
     def _publish(self, downloaded: Path, target: Path, sha256: str) -> bool:
         try:
@@ -372,7 +372,7 @@ class LocalFolders:
 
     def _has_name(self, target: Path) -> bool:
         """Whether what lies there has just this name: where case is ignored, it may be another job's, and is kept."""
-        with self._looking.listing(target.parent, must_be=True) as entries:
+        with self._scanner.listing(target.parent, must_be=True) as entries:
             return any(entry.name == target.name for entry in entries)
 
     def _proven(self, downloaded: Path, sha256: str) -> Iterator[bytes]:
@@ -391,29 +391,29 @@ class LocalFolders:
         self._standing.check(job.work_file)
         return self._claimed.archive(job, target, _spare(job.id))
 
-    def _marked(self, work_dir: Path) -> Job | None:
-        text = mark_beside(self._roots, work_dir)
+    def _read_record(self, work_dir: Path) -> Job | None:
+        text = record_beside(self._roots, work_dir)
         return None if text is None else read(text, work_dir.name)
 
     def _forget_sidecar(self, failed: Path) -> None:
         path = sidecar_path(failed)
-        if not self._looking.there(failed) and is_sidecar(path, self._roots):
+        if not self._scanner.there(failed) and is_sidecar(path, self._roots):
             self._disk.remove(path)
 
     def _remove_older(self, directory: Path, before: float) -> None:
-        for batch in self._looking.batches(directory, recursive=True, leave_out=WORK):
+        for batch in self._scanner.batches(directory, recursive=True, leave_out=WORK):
             for found in batch:
                 path = directory / found.relative
-                look = self._looking.look_at(path)
+                seen = self._scanner.stat(path)
                 # ctime: when it was put there. Its mtime is as old as the image.
-                if look is not None and look.ctime_ns < before * 1e9:
+                if seen is not None and seen.ctime_ns < before * 1e9:
                     self._disk.remove(path)
 
     def _remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
-        if self._looking.emptied(subfolder) != changed:
+        if self._scanner.emptied(subfolder) != changed:
             return False
         try:
-            with self._looking.listing(subfolder, must_be=True) as entries:
+            with self._scanner.listing(subfolder, must_be=True) as entries:
                 leftovers = [entry.name for entry in entries if entry.name.lower() in LEFTOVERS]
             for name in leftovers:
                 self._disk.remove(subfolder / name)
@@ -431,7 +431,7 @@ class LocalFolders:
     def _tidy(self, work_dir: Path) -> None:
         """Remove what is hidden in a job's directory, and the directory if nothing else is in it."""
         try:
-            with self._looking.listing(work_dir, must_be=True) as entries:
+            with self._scanner.listing(work_dir, must_be=True) as entries:
                 kinds = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
         except (FileNotFoundError, NotADirectoryError):
             return

@@ -8,38 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.scan import MARK
+from expandd.adapters.files.scan import RECORD_NAME
 from expandd.adapters.json_text import parsed_json, read_as
 from expandd.adapters.store.earlier_jobs import facts_of_columns
 from expandd.adapters.store.sql.rows import facts_of
 from expandd.domain.job import Job, JobState
 
-MOST_MARK = 1 << 18
-"""Bytes of a mark that are read. It has two thousand, and more where its six paths are as long as paths can be."""
+MOST_RECORD = 1 << 18
+"""Bytes of a record that are read. It has two thousand, and more where its six paths are as long as paths can be."""
 
 
 def written(job: Job) -> bytes:
-    """The mark's text."""
+    """The record's text."""
     return json.dumps(facts_of(job), indent=1).encode()
 
 
-def mark_beside(roots: Roots, work_dir: Path) -> bytes | None:
-    """The mark that this user's daemon left in a job's directory, if there is one. Raises OSError.
+def record_beside(roots: Roots, work_dir: Path) -> bytes | None:
+    """The record that this user's daemon left in a job's directory, if there is one. Raises OSError.
 
     A work folder of an older installation may have been open to others: what they wrote there is none.
     """
     try:
-        descriptor = roots.open_own_file(work_dir / MARK)
+        descriptor = roots.open_own_file(work_dir / RECORD_NAME)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(MOST_MARK)
+        return file.read(MOST_RECORD)
 
 
 def read(text: bytes, job_id: str) -> Job | None:
-    """The job `job_id` of a mark, or None for one that cannot be read or is another's.
+    """The job `job_id` of a record, or None for one that cannot be read or is another's.
 
-    A mark is written whole, so one that cannot be read was never finished, and nothing was sent after it.
+    A record is written whole, so one that cannot be read was never finished, and nothing was sent after it.
     """
     try:
         told = parsed_json(text)
@@ -51,7 +51,7 @@ def read(text: bytes, job_id: str) -> Job | None:
 
 
 def _earlier(columns: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a mark of the time when jobs were columns."""
+    """The facts of a record of the time when jobs were columns."""
     facts = facts_of_columns(columns)
     if "payments" not in columns:
         # Older than payments are: it was written as its paid call was about to be sent.

@@ -26,7 +26,7 @@ from expandd.domain.selection import LEFTOVERS, PAUSE_NAMES, ignored_because, pa
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import LAST, FileStat, Found
 
-MARK = ".job.json"
+RECORD_NAME = ".job.json"
 """The name of the record beside a file in work."""
 
 BATCH = 256
@@ -78,7 +78,7 @@ class Scanner:
     def __init__(self, roots: Roots | None = None) -> None:
         self.roots = roots or Roots()
 
-    def look_at(self, path: Path) -> FileStat | None:
+    def stat(self, path: Path) -> FileStat | None:
         found = self._lstat_below(path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
@@ -94,8 +94,8 @@ class Scanner:
             return first_in(descriptor, names)
 
     def identity_of(self, path: Path) -> FileIdentity | None:
-        look = self.look_at(path)
-        return None if look is None else FileIdentity(look.device, look.inode, look.size, look.mtime_ns)
+        found = self.stat(path)
+        return None if found is None else FileIdentity(found.device, found.inode, found.size, found.mtime_ns)
 
     def irregular(self, path: Path) -> str | None:
         found = self._lstat_below(path)
@@ -114,7 +114,7 @@ class Scanner:
         if relative.parent == Path():
             return None
         subfolder = inbox / relative.parent
-        record = self._lstat(subfolder / MARK)
+        record = self._lstat(subfolder / RECORD_NAME)
         if record is not None and record.st_uid == os.geteuid():
             return (
                 f"its directory {printable(subfolder)} is one of expandd's own that was moved out of the work folder, "
@@ -375,18 +375,18 @@ def counted(folder: HotFolder) -> FolderCount:
     """Count what waits in the inbox and what lies in the error folder."""
     try:
         MountGuard([folder]).check(folder.inbox)
-        looking = Scanner(Roots.of([folder]))
+        scanner = Scanner(Roots.of([folder]))
         waiting, too_deep, ages = 0, 0, _Ages()
         subfolders: set[str] = set()
-        for found in looking.waiting_files(folder, subfolders=True):
+        for found in scanner.waiting_files(folder, subfolders=True):
             if len(found.relative.parts) > 1 and not folder.recursive:
                 too_deep += 1
                 subfolders.add(found.relative.parts[0])
                 continue
             waiting += 1
             ages.look(found.entry)
-        in_error = sum(1 for _ in _failed_files(folder, looking))
-        pause = looking.first_there(folder.inbox, PAUSE_NAMES)
+        in_error = sum(1 for _ in _failed_files(folder, scanner))
+        pause = scanner.first_there(folder.inbox, PAUSE_NAMES)
     except FolderAway as error:
         return FolderCount(away=str(error))
     except OSError as error:
@@ -422,11 +422,11 @@ class _Ages:
         self.oldest = came if self.oldest is None else min(self.oldest, came)
 
 
-def _failed_files(folder: HotFolder, looking: Scanner) -> Iterator[str]:
+def _failed_files(folder: HotFolder, scanner: Scanner) -> Iterator[str]:
     pending = [folder.error]
     while pending:
         directory = pending.pop()
-        with looking.listing(directory, must_be=directory == folder.error) as entries:
+        with scanner.listing(directory, must_be=directory == folder.error) as entries:
             files = []
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
@@ -434,15 +434,15 @@ def _failed_files(folder: HotFolder, looking: Scanner) -> Iterator[str]:
                 elif entry.is_dir(follow_symlinks=False):
                     pending.append(directory / entry.name)
         known = frozenset(files)
-        yield from (name for name in files if not _explains(directory / name, known, looking))
+        yield from (name for name in files if not _explains(directory / name, known, scanner))
 
 
-def _explains(path: Path, known: frozenset[str], looking: Scanner) -> bool:
+def _explains(path: Path, known: frozenset[str], scanner: Scanner) -> bool:
     """Whether a file is the sidecar of another. What its name does not tell is read."""
     name = path.name
     if not name.endswith(ERROR_ENDING):
         return False
-    return name[: -len(ERROR_ENDING)] in known or bool(_CUT_SIDECAR.fullmatch(name)) or is_sidecar(path, looking.roots)
+    return name[: -len(ERROR_ENDING)] in known or bool(_CUT_SIDECAR.fullmatch(name)) or is_sidecar(path, scanner.roots)
 
 
 def _no_answer(folder: HotFolder) -> FolderCount:

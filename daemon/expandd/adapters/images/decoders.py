@@ -25,7 +25,7 @@ from expandd.adapters.images.limits import LARGE
 from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
 from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Ready, Request, Task, Thumbnail
 from expandd.adapters.processes import Start, start_here
-from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, Later, LookTooLong, ReaderDied
+from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, InspectionTooLong, Later, ReaderDied
 from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, Prepared, Unfinished, Unfit, Whole
 
@@ -127,7 +127,7 @@ class PillowImages:
         """The process ids of the children that wait for work."""
         return tuple(child.pid for child in self._idle)
 
-    def expect(self) -> None:
+    def warm_up(self) -> None:
         """Have a child ready for an image that will be looked into before a child at rest is ended."""
         if not self._idle and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
@@ -143,7 +143,7 @@ class PillowImages:
     async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
         """What the source at `path` is, decoded to its last row.
 
-        Raises Later if it cannot be judged now, LookTooLong if that takes long and the look need not be `thorough`.
+        Raises Later if it cannot be judged now, InspectionTooLong if that takes long and it need not be `thorough`.
         """
         try:
             with await self._opened(path) as file:
@@ -154,7 +154,7 @@ class PillowImages:
         except OutOfTime as error:
             if thorough:
                 return _tiring()
-            raise LookTooLong("It takes long to look into.") from error
+            raise InspectionTooLong("It takes long to look into.") from error
 
     async def examine_result(self, path: Path) -> Finding:
         """The same of a downloaded result, of any size in px. Raises Later."""

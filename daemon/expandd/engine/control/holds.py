@@ -32,7 +32,7 @@ class Shut:
 class Cause(Enum):
     """What can shut a pause; each has one of its own for each folder, and one for all."""
 
-    ORDER = "hold"
+    COMMAND = "hold"
     FILE = "file"
     BURST = "burst"
     BUDGET = "budget"
@@ -98,7 +98,7 @@ class Pauses:
         """Whether any of them stops the files of this folder."""
         return any(pause.shut is not None for pause in self.before(inbox))
 
-    def leave(self, inboxes: frozenset[Path]) -> None:
+    def forget_all_but(self, inboxes: frozenset[Path]) -> None:
         """Forget the pauses of folders that are not served any more."""
         gone = [key for key in self._pauses if key[0] is not None and key[0] not in inboxes]
         for key in gone:
@@ -214,11 +214,11 @@ class Holds:
         if hold.relative is not None or not (hold.inbox is None or hold.inbox in self._served):
             return
         if hold.kind is HoldKind.PAUSED:
-            self._pauses.at(hold.inbox, Cause.ORDER).close(PauseReason.PAUSED, _PAUSED, hold.at)
+            self._pauses.at(hold.inbox, Cause.COMMAND).close(PauseReason.PAUSED, _PAUSED, hold.at)
         elif hold.kind is HoldKind.HELD:
             self._pauses.at(hold.inbox, Cause.BURST).close(PauseReason.BURST, _HELD, hold.at)
 
     def _open(self, hold: Hold) -> None:
-        cause = {HoldKind.PAUSED: Cause.ORDER, HoldKind.HELD: Cause.BURST}.get(hold.kind)
+        cause = {HoldKind.PAUSED: Cause.COMMAND, HoldKind.HELD: Cause.BURST}.get(hold.kind)
         if cause is not None:
             self._pauses.at(hold.inbox, cause).open()

@@ -9,7 +9,7 @@ from expandd.engine.job.deduplicate import Deduplicator
 
 
 class Admission:
-    """Asked before each step. A job without leave holds no slot."""
+    """Says whether a job may go on towards its paid call. A job that is not admitted holds no slot."""
 
     def __init__(self, *, commands: Holds, pauses: Pauses, budgets: Budgets, deduplicator: Deduplicator) -> None:
         self._commands = commands

@@ -235,9 +235,9 @@ class Decoders:
         self._clock = clock
         self._away = asyncio.Event()
 
-    def expect(self) -> None:
+    def warm_up(self) -> None:
         if self._breaker.shut is None:
-            self._images.expect()
+            self._images.warm_up()
 
     async def prove(self) -> object:
         return await self._images.prove()

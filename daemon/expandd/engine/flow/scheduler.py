@@ -15,14 +15,14 @@ from expandd.domain.job import Job, JobState
 from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.ports import Clock, Emit, Randomness
 
-Turn = float | None
+NextActivation = float | None
 """Seconds until the next activation, or None when the job is over."""
 
-NOW: Turn = 0.0
-OVER: Turn = None
-FAILING_WAIT: Turn = 10.0
+NOW: NextActivation = 0.0
+OVER: NextActivation = None
+FAILING_WAIT: NextActivation = 10.0
 """One that fails alone has the others go first: few of its kind have a slot at once."""
-SLOT_WAIT: Turn = 5.0
+SLOT_WAIT: NextActivation = 5.0
 """A job without a slot is woken when one is free, before new files are claimed; it looks by itself all the same."""
 
 
@@ -118,7 +118,7 @@ def activations(workers: int) -> int:
 Advance = Callable[[str], Awaitable[float | None]]
 """One activation of a job: the seconds until its next, or None when it is over."""
 
-FileStat = Callable[[str], Progress | None]
+ProgressOf = Callable[[str], Progress | None]
 """How far a job has come; None for one that is not known."""
 
 ALLOWANCE = 60.0
@@ -128,7 +128,8 @@ ALLOWANCE = 60.0
 class Scheduler:
     """Calls `advance` for each job when it is due. A job that is woken while it is busy is looked at again.
 
-    However often it is woken, one that gets nowhere is looked at ever more rarely; `look` says how far each has come.
+    One that gets nowhere is activated ever more rarely, however often it is woken; `progress` says how far each has
+    come.
     """
 
     def __init__(
@@ -139,10 +140,10 @@ class Scheduler:
         emit: Emit,
         *,
         at_once: int,
-        look: FileStat = lambda _: None,
+        progress: ProgressOf = lambda _: None,
     ) -> None:
         self._advance = advance
-        self._look = look
+        self._progress = progress
         self._idle_backoff = IdleBackoff(clock)
         self._clock = clock
         self._randomness = randomness
@@ -174,7 +175,7 @@ class Scheduler:
 
     def wake(self, job_id: str, seconds: float = 0.0) -> None:
         """Look at the job in `seconds`, or sooner if that was planned."""
-        due = max(self._clock.monotonic() + seconds, self._idle_backoff.earliest(job_id, self._look(job_id)))
+        due = max(self._clock.monotonic() + seconds, self._idle_backoff.earliest(job_id, self._progress(job_id)))
         planned = self._again if job_id in self._busy else self._due
         if due >= planned.get(job_id, float("inf")):
             return
@@ -236,12 +237,12 @@ class Scheduler:
             self.wake(job_id, max(0.0, again - self._clock.monotonic()))
 
     async def _restrained(self, job_id: str) -> float | None:
-        before = self._look(job_id)
+        before = self._progress(job_id)
         if before is None:
             return await self._guarded(job_id)
         early = self._idle_backoff.begun(job_id, before)
         seconds = await self._guarded(job_id)
-        after = self._look(job_id)
+        after = self._progress(job_id)
         if seconds is None or after is None:
             self._idle_backoff.forget(job_id)
             return seconds

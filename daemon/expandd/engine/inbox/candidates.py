@@ -29,7 +29,7 @@ MOST_HINTS = 1024
 """Hints kept between two looks; more of them mean: scan."""
 
 
-Turn = tuple[float, int, str]
+Position = tuple[float, int, str]
 """By what files come one after the other: when one was first seen, monotonic seconds; then, of those of one scan, the
 mtime, and of hints their number; then the path below the inbox."""
 
@@ -38,12 +38,12 @@ mtime, and of hints their number; then the path below the inbox."""
 class Candidate:
     """A file that may become a job; `due` is when to look at it next, monotonic seconds."""
 
-    turn: Turn
+    position: Position
     due: float
     hinted: bool
     observation: Observation | None = None
     fault: Fault | None = None
-    looking: bool = False
+    is_inspected: bool = False
     """Whether somebody looks into it just now."""
     slow: bool = False
     """Whether that takes longer than others should wait."""
@@ -55,14 +55,14 @@ class Candidate:
     relative: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self.relative = Path(self.turn[-1])
+        self.relative = Path(self.position[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
     """What a look into a file has found, and the file as it was then."""
 
-    look: FileStat
+    stat: FileStat
     found: Finding | Exception
 
 
@@ -70,29 +70,29 @@ class Examined:
 class Ready:
     """A settled, whole image with its offsets, as it was when it was examined."""
 
-    turn: Turn
-    look: FileStat
+    position: Position
+    stat: FileStat
     whole: Whole
     offsets: Offsets
 
     @property
     def relative(self) -> Path:
-        return Path(self.turn[-1])
+        return Path(self.position[-1])
 
 
 class Backlog:
     """Files that are no candidates yet, unread; of more than it can hold those whose turn comes first."""
 
     def __init__(self) -> None:
-        self._turns: list[Turn] = []
+        self._positions: list[Position] = []
         self._hinted: dict[str, bool] = {}
-        self._end: Turn | None = None
+        self._end: Position | None = None
         self._sorted = True
         self.cut = False
         """Whether there were more than it could hold, until somebody says otherwise."""
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._positions)
 
     def hint(self, relative: str) -> bool:
         """Whether it has this file; it is one that was hinted at, then."""
@@ -100,36 +100,36 @@ class Backlog:
             self._hinted[relative] = True
         return relative in self._hinted
 
-    def takes(self, turn: Turn) -> bool:
+    def takes(self, position: Position) -> bool:
         """Whether there is room for one that it does not have yet."""
-        if turn[-1] in self._hinted:
+        if position[-1] in self._hinted:
             return False
-        self.cut |= self._end is not None and turn >= self._end
-        return self._end is None or turn < self._end
+        self.cut |= self._end is not None and position >= self._end
+        return self._end is None or position < self._end
 
-    def put(self, turn: Turn, *, hinted: bool) -> None:
-        self._turns.append(turn)
-        self._hinted[turn[-1]] = hinted
+    def put(self, position: Position, *, hinted: bool) -> None:
+        self._positions.append(position)
+        self._hinted[position[-1]] = hinted
         self._sorted = False
         # Sorting now and then costs less than keeping the order with each file.
-        if len(self._turns) >= 2 * MOST_IN_TURN:
+        if len(self._positions) >= 2 * MOST_IN_TURN:
             self._sort()
-            over, self._turns = self._turns[:-MOST_IN_TURN], self._turns[-MOST_IN_TURN:]
+            over, self._positions = self._positions[:-MOST_IN_TURN], self._positions[-MOST_IN_TURN:]
             for each in over:
                 del self._hinted[each[-1]]
-            self._end, self.cut = self._turns[0], True
+            self._end, self.cut = self._positions[0], True
 
-    def pop(self) -> tuple[Turn, bool]:
+    def pop(self) -> tuple[Position, bool]:
         """The one whose turn it is, and whether it was hinted at."""
         self._sort()
-        turn = self._turns.pop()
-        if len(self._turns) < MOST_IN_TURN:
+        position = self._positions.pop()
+        if len(self._positions) < MOST_IN_TURN:
             self._end = None
-        return turn, self._hinted.pop(turn[-1])
+        return position, self._hinted.pop(position[-1])
 
     def _sort(self) -> None:
         if not self._sorted:
-            self._turns.sort(reverse=True)
+            self._positions.sort(reverse=True)
             self._sorted = True
 
 
@@ -183,13 +183,13 @@ class Candidates:
     def unpark(self, now: float, most: int) -> None:
         """There is room for so many more."""
         while self._parked and most > 0:
-            candidate = self._parked.pop(min(self._parked, key=lambda relative: self._parked[relative].turn))
+            candidate = self._parked.pop(min(self._parked, key=lambda relative: self._parked[relative].position))
             candidate.due = min(candidate.due, now)
             most -= 1
 
     def due(self, now: float) -> list[Candidate]:
         """Those to look at now, in their turn."""
-        return sorted((one for one in self._all() if one.due <= now), key=lambda one: one.turn)
+        return sorted((one for one in self._all() if one.due <= now), key=lambda one: one.position)
 
     def next_due(self) -> float | None:
         return min((one.due for one in self._all()), default=None)

@@ -108,22 +108,22 @@ class ErrorRecheck:
     async def _look(self, watched: _Watched, inbox: Inbox) -> None:
         archived_to = watched.job.archived_to
         assert archived_to is not None, "only what has gone somewhere is looked at"
-        look = await self._folders.look(archived_to)
+        stat = await self._folders.stat(archived_to)
         if not self._is_recent(watched.job):
             self._watched.pop(archived_to, None)
-        if look is None:
+        if stat is None:
             return  # somebody took it away, or its whole folder, which may come back
         now = self._clock.monotonic()
-        if look != watched.seen:
-            watched.seen, watched.since = look, now
+        if stat != watched.seen:
+            watched.seen, watched.since = stat, now
         settled = now - watched.since >= max(inbox.folder.settle, ROUND)
-        if (look.size, look.mtime_ns) == watched.judged or not settled:
+        if (stat.size, stat.mtime_ns) == watched.judged or not settled:
             return
         finding = await self._images.examine(archived_to)
-        if isinstance(finding, Whole) and await self._folders.look(archived_to) == look:
+        if isinstance(finding, Whole) and await self._folders.stat(archived_to) == stat:
             await self._bring_back(watched.job, inbox)
             self._watched.pop(archived_to, None)
-        watched.judged = (look.size, look.mtime_ns)
+        watched.judged = (stat.size, stat.mtime_ns)
 
     async def _bring_back(self, job: Job, inbox: Inbox) -> None:
         assert job.archived_to is not None

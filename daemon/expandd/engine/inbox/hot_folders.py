@@ -52,7 +52,7 @@ class HotFolders:
         wanted = {folder.inbox: folder for folder in folders}
         for path, inbox in tuple(self._inboxes.items()):
             if wanted.get(path) != inbox.folder:
-                self._intake.leave(inbox)
+                self._intake.stop_serving(inbox)
                 inbox.end()
                 del self._inboxes[path]
         added = [self._add(folder) for path, folder in wanted.items() if path not in self._inboxes]

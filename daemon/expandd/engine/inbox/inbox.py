@@ -233,7 +233,7 @@ class Inbox:
         if pauses := [relative for relative in due.hints if is_pause(relative)]:
             await self._pause_file.look(pauses)
         elif found is not None:
-            await self._pause_file.heed(found.heeded)
+            await self._pause_file.found(found.marker)
         for relative in due.hints:
             self._hint(relative)
         if self._more and len(self._backlog) >= WINDOW:
@@ -253,9 +253,9 @@ class Inbox:
     def _promote(self) -> None:
         """Make candidates of those whose turn it is, as long as there is room in the window."""
         while self._backlog and not self._candidates.full:
-            turn, hinted = self._backlog.pop()
-            if not self._settling.knows(turn[-1]):
-                self._settling.consider(turn, hinted=hinted)
+            position, hinted = self._backlog.pop()
+            if not self._settling.knows(position[-1]):
+                self._settling.consider(position, hinted=hinted)
 
     async def _look_at_due(self) -> None:
         for candidate in self._settling.due(self._clock.monotonic()):
@@ -341,13 +341,13 @@ class Inbox:
 
     def _wait(self, found: Found, arrived: float, *, hinted: bool) -> None:
         """Let a file wait for its turn, unless it is known or never picked up."""
-        turn = (arrived, found.mtime_ns, found.relative)
+        position = (arrived, found.mtime_ns, found.relative)
         if (
-            self._backlog.takes(turn)
+            self._backlog.takes(position)
             and not self._settling.knows(found.relative)
             and self._settling.wants(Path(found.relative))
         ):
-            self._backlog.put(turn, hinted=hinted)
+            self._backlog.put(position, hinted=hinted)
         self._more |= self._backlog.cut
 
     def is_over(self, relative: Path) -> None:
@@ -373,7 +373,7 @@ class Inbox:
     def put_back(self, ready: Ready) -> None:
         """A ready file could not be claimed, for whatever reason: it settles anew, after a while."""
         self._settling.taken(ready)
-        again = Candidate(ready.turn, self._clock.monotonic() + BAFFLED, hinted=True)
+        again = Candidate(ready.position, self._clock.monotonic() + BAFFLED, hinted=True)
         self._candidates.set_unfinished(again)
 
     async def still_ready(self, ready: Ready) -> bool:

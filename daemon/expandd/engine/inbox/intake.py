@@ -58,7 +58,7 @@ class Intake:
         slots: Slots,
         membership: Membership,
         breakers: CircuitBreakers,
-        leave: Admission,
+        admission: Admission,
         fault_scope: FaultScope,
         waker: Waker,
         clock: Clock,
@@ -72,21 +72,21 @@ class Intake:
         self._slots = slots
         self._membership = membership
         self._breakers = breakers
-        self._admission = leave
+        self._admission = admission
         self._fault_scope = fault_scope
         self._waker = waker
         self._clock = clock
         self._randomness = randomness
-        self._turns: deque[Inbox] = deque()
+        self._inboxes: deque[Inbox] = deque()
         self._claimed_at = float("-inf")
         self.heartbeat = Heartbeat(ALLOWANCE, changed)
 
     def serve(self, inbox: Inbox) -> None:
-        self._turns.append(inbox)
+        self._inboxes.append(inbox)
 
-    def leave(self, inbox: Inbox) -> None:
+    def stop_serving(self, inbox: Inbox) -> None:
         """Claim nothing more of this inbox."""
-        self._turns.remove(inbox)
+        self._inboxes.remove(inbox)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -100,14 +100,14 @@ class Intake:
                 # Nothing is begun that cannot be written down; the file stays ready.
                 await self._clock.sleep(PAUSE)
                 continue
-            any_ready = any(inbox.ready for inbox in self._turns)
+            any_ready = any(inbox.ready for inbox in self._inboxes)
             await self._clock.wait(self._changed, PAUSE if any_ready else None)
 
-    async def reject(self, folder: HotFolder, relative: Path, look: FileStat, fault: Fault) -> bool:
+    async def reject(self, folder: HotFolder, relative: Path, stat: FileStat, fault: Fault) -> bool:
         """Make a failed job of a file that cannot be expanded. False while too many are on their way."""
         if sum(job.fault is not None for job in self._jobs) >= MOST_REJECTS:
             return False
-        source = Source(identity=identity_in(look))
+        source = Source(identity=identity_in(stat))
         await self._start(
             Job(
                 id=self._randomness.job_id(),
@@ -124,9 +124,9 @@ class Intake:
         full = not self._slots.spare or self._membership.room == 0
         if self._breakers.stopping or full or self._too_many_troubled():
             return False
-        for _ in range(len(self._turns)):
-            inbox = self._turns[0]
-            self._turns.rotate(-1)
+        for _ in range(len(self._inboxes)):
+            inbox = self._inboxes[0]
+            self._inboxes.rotate(-1)
             ready = inbox.next
             if ready is not None and self._may_claim(inbox):
                 await self._claim_alone(inbox, ready)
@@ -184,10 +184,10 @@ class Intake:
         except FolderAway as error:
             self._breakers.inbox(inbox.folder.inbox).away(error)
             return
-        if self._jobs.waits_for(inbox.folder.inbox, ready.relative, ready.look):
+        if self._jobs.waits_for(inbox.folder.inbox, ready.relative, ready.stat):
             return
         source = Source(
-            identity=identity_in(ready.look),
+            identity=identity_in(ready.stat),
             format=ready.whole.format,
             size=ready.whole.size,
             orientation=ready.whole.orientation,

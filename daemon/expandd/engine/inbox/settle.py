@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from expandd.domain.commands import Hold, HoldKind
-from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, Later, LookTooLong, ReaderDied
+from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, InspectionTooLong, Later, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
 from expandd.domain.image import Finding, Unfinished, Unfit, Whole
 from expandd.domain.selection import path_ignored_because
@@ -20,7 +20,7 @@ from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Expandable, FileStat, Observation, SettleDecision, content_decision, settle_decision
 from expandd.domain.spending import Arrivals
 from expandd.engine.control.holds import Holds
-from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Ready, Told, Turn
+from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Position, Ready, Told
 from expandd.engine.inbox.watch import InboxWatch
 from expandd.engine.ports import Clock, Emit, Folders, Images
 
@@ -55,13 +55,13 @@ class Inspections:
         self._begun = {
             relative: one
             for relative, one in self._begun.items()
-            if (one.looking or one.examined is not None) and self._candidates.get(relative) is one
+            if (one.is_inspected or one.examined is not None) and self._candidates.get(relative) is one
         }
         return len(self._begun)
 
-    def awaits(self, turn: Turn) -> bool:
+    def awaits(self, position: Position) -> bool:
         """Whether a look that is no long one finds out about a file before this turn."""
-        return bool(self.begun) and any(one.turn < turn and not one.slow for one in self._begun.values())
+        return bool(self.begun) and any(one.position < position and not one.slow for one in self._begun.values())
 
     def take_over(self) -> list[Candidate]:
         """Those that have been looked into since the last time."""
@@ -76,7 +76,7 @@ class Inspections:
         self._wait(candidate, queue)
         return True
 
-    def begin(self, candidate: Candidate, path: Path, look: FileStat) -> None:
+    def begin(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
         """Look into it, as soon as there is a place."""
         queue = self._queue(candidate)
         if queue.under_way >= queue.most:
@@ -85,9 +85,9 @@ class Inspections:
         candidate.due = NEVER
         queue.under_way += 1
         queue.waiting.pop(candidate.relative, None)
-        candidate.looking = True
+        candidate.is_inspected = True
         self._begun[candidate.relative] = candidate
-        task = asyncio.get_running_loop().create_task(self._look(candidate, path, look))
+        task = asyncio.get_running_loop().create_task(self._look(candidate, path, stat))
         self._tasks.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
@@ -105,19 +105,19 @@ class Inspections:
     def _queue(self, candidate: Candidate) -> _Queue:
         return self._long if candidate.slow else self._short
 
-    async def _look(self, candidate: Candidate, path: Path, look: FileStat) -> None:
+    async def _look(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
         try:
             found = await self._images.examine(path, thorough=candidate.slow)
-            candidate.examined = Examined(look, found)
+            candidate.examined = Examined(stat, found)
         except Exception as error:  # noqa: BLE001, whoever asked for the look is given it
-            candidate.examined = Examined(look, error)
+            candidate.examined = Examined(stat, error)
 
     def _wait(self, candidate: Candidate, queue: _Queue) -> None:
         queue.waiting[candidate.relative] = candidate
         candidate.due = self._clock.monotonic() + WAIT
 
     def _over(self, candidate: Candidate, queue: _Queue) -> None:
-        candidate.looking = False
+        candidate.is_inspected = False
         queue.under_way -= 1
         candidate.due = self._clock.monotonic()
         self._over_now.append(candidate)
@@ -126,7 +126,7 @@ class Inspections:
 
     def _let_in(self, queue: _Queue) -> None:
         while queue.waiting:
-            relative = min(queue.waiting, key=lambda waiting: queue.waiting[waiting].turn)
+            relative = min(queue.waiting, key=lambda waiting: queue.waiting[waiting].position)
             candidate = queue.waiting.pop(relative)
             if self._candidates.get(relative) is candidate:
                 candidate.due = min(candidate.due, self._clock.monotonic())
@@ -149,10 +149,10 @@ class BurstGuard:
         self._clock = clock
         self._arrivals = Arrivals()
 
-    async def arrived(self, look: FileStat) -> None:
+    async def arrived(self, stat: FileStat) -> None:
         """Count a file, and hold the folder when it is one too many. Raises DatabaseAway."""
         burst, inbox = self._folder.burst, self._folder.inbox
-        at = look.ctime_ns / 1e9
+        at = stat.ctime_ns / 1e9
         released = self._commands.released_at(inbox)
         if burst is None or at <= released:
             return
@@ -217,16 +217,16 @@ class Settler:
     @property
     def next(self) -> Ready | None:
         """The ready one whose turn it is; None where there is none, or a look at one before it is soon over."""
-        return None if not self.ready or self._looks.awaits(self.ready[0].turn) else self.ready[0]
+        return None if not self.ready or self._looks.awaits(self.ready[0].position) else self.ready[0]
 
     def known(self) -> frozenset[str]:
         """The paths of all candidates and ready files, below the inbox."""
-        return frozenset(one.turn[-1] for one in (*self.candidates, *self.ready))
+        return frozenset(one.position[-1] for one in (*self.candidates, *self.ready))
 
     def knows(self, relative: str) -> bool:
         """Whether this file is a candidate or ready."""
         known = self.candidates.get(Path(relative)) is not None
-        return known or any(ready.turn[-1] == relative for ready in self.ready)
+        return known or any(ready.position[-1] == relative for ready in self.ready)
 
     def wants(self, relative: Path) -> bool:
         """Whether it may be picked up by its name; if not, that is told."""
@@ -235,9 +235,9 @@ class Settler:
             self._ignore(relative, why)
         return why is None
 
-    def consider(self, turn: Turn, *, hinted: bool) -> None:
+    def consider(self, position: Position, *, hinted: bool) -> None:
         """Make a candidate of a file that may be picked up by its name."""
-        candidate = Candidate(turn, self._clock.monotonic(), hinted)
+        candidate = Candidate(position, self._clock.monotonic(), hinted)
         if self.wants(candidate.relative):
             self.candidates.add(candidate)
 
@@ -246,14 +246,14 @@ class Settler:
         if self._told.is_news(relative, why):
             self._emit(FileIgnored(self._folder.inbox, relative, why))
 
-    def _is_cancelled(self, relative: Path, look: FileStat) -> bool:
-        return self._commands.cancelled(self._folder.inbox, relative, look.ctime_ns / 1e9)
+    def _is_cancelled(self, relative: Path, stat: FileStat) -> bool:
+        return self._commands.cancelled(self._folder.inbox, relative, stat.ctime_ns / 1e9)
 
     def reconsider(self) -> None:
         """Let every file settle anew: what people have ordered may have changed what is to become of it."""
         ready, self.ready = self.ready, []
         for one in ready:
-            self.consider(one.turn, hinted=True)
+            self.consider(one.position, hinted=True)
         self._make_room(WINDOW)
 
     def taken(self, ready: Ready) -> None:
@@ -267,11 +267,11 @@ class Settler:
 
     async def still_ready(self, ready: Ready) -> bool:
         """Whether the file is as it was when it was examined; if not, it settles anew."""
-        look = await self._folders.look(self._folder.inbox / ready.relative)
-        if look == ready.look:
+        stat = await self._folders.stat(self._folder.inbox / ready.relative)
+        if stat == ready.stat:
             return True
-        if look is not None:
-            self.consider(ready.turn, hinted=True)
+        if stat is not None:
+            self.consider(ready.position, hinted=True)
         return False
 
     def due(self, now: float) -> Iterator[Candidate]:
@@ -283,38 +283,38 @@ class Settler:
 
     async def look(self, candidate: Candidate) -> None:
         """Look at one that is due. Raises FolderAway, DatabaseAway."""
-        if candidate.looking:
+        if candidate.is_inspected:
             candidate.due = NEVER
             return
         if self._has_rested(candidate) and self._looks.puts_off(candidate):
             return
         path = self._folder.inbox / candidate.relative
-        look = _proven_at_the_claim(candidate) or await self._folders.look(path)
-        if look is None:
+        stat = _proven_at_the_claim(candidate) or await self._folders.stat(path)
+        if stat is None:
             await self._not_a_file(candidate, path)
             return
-        if self._is_taken(candidate.relative, look):
+        if self._is_taken(candidate.relative, stat):
             self.candidates.drop(candidate.relative)
             return
         now = self._clock.monotonic()
-        observation = await self._seen(candidate, look, now)
+        observation = await self._seen(candidate, stat, now)
         candidate.due = max(now, observation.quiet_since + self._folder.settle)
         folder = self._folder
-        ripe = settle_decision(observation, now, settle=folder.settle, settle_max=folder.settle_max)
-        settled = ripe is not SettleDecision.WAIT or candidate.fault is not None
-        if settled and self._is_cancelled(candidate.relative, look):
-            await self._give_up(candidate, look, CANCELLED)
+        decision = settle_decision(observation, now, settle=folder.settle, settle_max=folder.settle_max)
+        settled = decision is not SettleDecision.WAIT or candidate.fault is not None
+        if settled and self._is_cancelled(candidate.relative, stat):
+            await self._give_up(candidate, stat, CANCELLED)
         elif self._commands.held_back(folder.inbox, candidate.relative):
             candidate.due = now + HELD_BACK
             self.candidates.set_unfinished(candidate)
-        elif ripe is SettleDecision.EXAMINE:
-            await self._examine(candidate, path, look)
-        elif ripe is SettleDecision.GIVE_UP and candidate.fault is not None:
-            await self._give_up(candidate, look, candidate.fault)
+        elif decision is SettleDecision.EXAMINE:
+            await self._examine(candidate, path, stat)
+        elif decision is SettleDecision.GIVE_UP and candidate.fault is not None:
+            await self._give_up(candidate, stat, candidate.fault)
         elif observation.unfinished:
             candidate.due = now + max(self._folder.settle, 1.0)
         else:
-            self._images.expect()
+            self._images.warm_up()
 
     def _has_rested(self, candidate: Candidate) -> bool:
         """Whether all that is left is to look into it, if it is still as it was seen: nobody needs to ask before."""
@@ -323,12 +323,12 @@ class Settler:
             return False
         return self._clock.monotonic() >= seen.quiet_since + self._folder.settle
 
-    async def _seen(self, candidate: Candidate, look: FileStat, now: float) -> Observation:
+    async def _seen(self, candidate: Candidate, stat: FileStat, now: float) -> Observation:
         """The candidate's observation, this look counted in."""
         before = candidate.observation
         if before is None:
-            await self._guard.arrived(look)
-        observation = candidate.observation = before.updated(look, now) if before else Observation(look, now)
+            await self._guard.arrived(stat)
+        observation = candidate.observation = before.updated(stat, now) if before else Observation(stat, now)
         if observation is not before:
             candidate.slow, candidate.deaths, candidate.examined = False, 0, None
         if candidate.fault is not None and not observation.unfinished:
@@ -348,46 +348,46 @@ class Settler:
         elif kind is not None:
             self._ignore(candidate.relative, f"it is {kind}, and only regular files are picked up")
 
-    async def _examine(self, candidate: Candidate, path: Path, look: FileStat) -> None:
+    async def _examine(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
         examined, candidate.examined = candidate.examined, None
-        if examined is None or examined.look != look:
+        if examined is None or examined.stat != stat:
             if await self._is_stuck(candidate):
                 return
             if len(self.ready) + self._looks.begun >= MOST_READY:
                 self.candidates.park(candidate)
             else:
-                self._looks.begin(candidate, path, look)
+                self._looks.begin(candidate, path, stat)
             return
         self._make_room(1)
         # Whatever was found, those after it may be claimed now.
         self._changed.set()
-        if isinstance(examined.found, LookTooLong):
+        if isinstance(examined.found, InspectionTooLong):
             candidate.slow = True
-            self._looks.begin(candidate, path, look)
+            self._looks.begin(candidate, path, stat)
         elif isinstance(examined.found, ReaderDied):
-            await self._reader_died(candidate, look)
+            await self._reader_died(candidate, stat)
         elif isinstance(examined.found, Later):
             self._look_later(candidate)
         elif isinstance(examined.found, Exception):
             raise examined.found
         else:
-            await self._has_settled(candidate, look, examined.found)
+            await self._has_settled(candidate, stat, examined.found)
 
     def _look_later(self, candidate: Candidate) -> None:
         candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
 
-    async def _reader_died(self, candidate: Candidate, look: FileStat) -> None:
+    async def _reader_died(self, candidate: Candidate, stat: FileStat) -> None:
         candidate.deaths += 1
         if candidate.deaths >= MOST_DEATHS:
-            await self._give_up(candidate, look, READER_DIES)
+            await self._give_up(candidate, stat, READER_DIES)
         else:
             self._look_later(candidate)
 
-    async def _has_settled(self, candidate: Candidate, look: FileStat, finding: Finding) -> None:
+    async def _has_settled(self, candidate: Candidate, stat: FileStat, finding: Finding) -> None:
         if not candidate.hinted:
             self._watching.miss()
         self._emit(FileSettled(self._folder.inbox, candidate.relative, missed=not candidate.hinted))
-        await self._sort(candidate, look, finding)
+        await self._sort(candidate, stat, finding)
 
     async def _is_stuck(self, candidate: Candidate) -> bool:
         """Whether somebody has shut its subfolder: such files wait, and hold up no others."""
@@ -402,31 +402,31 @@ class Settler:
             self._emit(FileUnfinished(self._folder.inbox, candidate.relative, why))
         return True
 
-    async def _sort(self, candidate: Candidate, look: FileStat, finding: Finding) -> None:
+    async def _sort(self, candidate: Candidate, stat: FileStat, finding: Finding) -> None:
         decision = content_decision(finding, self._folder)
         if isinstance(decision, Unfinished):
-            self._wait_for_the_rest(candidate, look, decision)
+            self._wait_for_the_rest(candidate, stat, decision)
         elif isinstance(decision, Unfit):
-            await self._give_up(candidate, look, decision.fault)
+            await self._give_up(candidate, stat, decision.fault)
         else:
-            self._make_ready(candidate, look, decision)
+            self._make_ready(candidate, stat, decision)
 
-    def _wait_for_the_rest(self, candidate: Candidate, look: FileStat, finding: Unfinished) -> None:
+    def _wait_for_the_rest(self, candidate: Candidate, stat: FileStat, finding: Unfinished) -> None:
         assert candidate.observation is not None
-        candidate.observation = Observation(look, candidate.observation.quiet_since, unfinished=finding.fault.message)
+        candidate.observation = Observation(stat, candidate.observation.quiet_since, unfinished=finding.fault.message)
         candidate.fault = finding.fault
         candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
         self.candidates.set_unfinished(candidate)
         if self._told.is_news(candidate.relative, finding.fault.message):
             self._emit(FileUnfinished(self._folder.inbox, candidate.relative, finding.fault.message))
 
-    def _make_ready(self, candidate: Candidate, look: FileStat, found: Expandable) -> None:
+    def _make_ready(self, candidate: Candidate, stat: FileStat, found: Expandable) -> None:
         self.candidates.drop(candidate.relative)
-        ready = Ready(turn=candidate.turn, look=look, whole=found.image, offsets=found.offsets)
-        insort(self.ready, ready, key=lambda one: one.turn)
+        ready = Ready(position=candidate.position, stat=stat, whole=found.image, offsets=found.offsets)
+        insort(self.ready, ready, key=lambda one: one.position)
 
-    async def _give_up(self, candidate: Candidate, look: FileStat, fault: Fault) -> None:
-        if await self._reject(self._folder, candidate.relative, look, fault):
+    async def _give_up(self, candidate: Candidate, stat: FileStat, fault: Fault) -> None:
+        if await self._reject(self._folder, candidate.relative, stat, fault):
             self.candidates.drop(candidate.relative)
         else:
             candidate.due = self._clock.monotonic() + 1.0
@@ -435,4 +435,4 @@ class Settler:
 def _proven_at_the_claim(candidate: Candidate) -> FileStat | None:
     """The file as it was when it was found whole: whoever claims it asks whether it still is."""
     examined = candidate.examined
-    return examined.look if examined is not None and isinstance(examined.found, Whole) else None
+    return examined.stat if examined is not None and isinstance(examined.found, Whole) else None

@@ -41,7 +41,7 @@ class PauseFile:
             self._seen = ()
         self._set(there)
 
-    async def heed(self, name: str) -> None:
+    async def found(self, name: str) -> None:
         """The same, where it is known already which of PAUSE_NAMES lies there, "" for none. Raises FolderAway."""
         if self._seen:
             await self.look()

@@ -11,7 +11,7 @@ from expandd.domain.job import Job, JobState, Result
 from expandd.domain.naming import is_numbered, result_name
 from expandd.domain.settings import Originals
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
-from expandd.engine.flow.scheduler import NOW, OVER, Turn
+from expandd.engine.flow.scheduler import NOW, OVER, NextActivation
 from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.download import fetch_again
 from expandd.engine.job.work_folder import WorkFolders
@@ -47,13 +47,13 @@ class Delivery:
         self._work = work
         self._choosing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def deliver(self, job: Job) -> Turn:
+    async def deliver(self, job: Job) -> NextActivation:
         """Put the result into the outbox, never over another file."""
         result = job.final
         assert result is not None, "a downloaded job has its result written down"
         bytes_of = self._spool.path if job.as_made else self._spool.finished
         target = await self._target(job, result)
-        if not await self._folders.make_way(job.folder.outbox, target.relative_to(job.folder.outbox)):
+        if not await self._folders.make_directories(job.folder.outbox, target.relative_to(job.folder.outbox)):
             await self._jobs.note(job, target=None)
             return NOW
         try:
@@ -72,7 +72,7 @@ class Delivery:
         await self._jobs.move(job, JobState.DELIVERED)
         return NOW
 
-    async def archive(self, job: Job) -> Turn:
+    async def archive(self, job: Job) -> NextActivation:
         """Put the original away, then let go of the notification, then of everything else.
 
         Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
@@ -98,7 +98,7 @@ class Delivery:
         await self._jobs.finish(await self._told_if_lost(job))
         return OVER
 
-    async def reject(self, job: Job) -> Turn:
+    async def reject(self, job: Job) -> NextActivation:
         """Put the original into the error folder, its reason first."""
         await self._work.prove(job)
         if not await self._is_lost(job):
@@ -110,14 +110,14 @@ class Delivery:
         await self._let_go(job)
         return await self.close(await self._told_if_lost(job))
 
-    async def return_file(self, job: Job) -> Turn:
+    async def return_file(self, job: Job) -> NextActivation:
         """Give the file back to the inbox, where it is picked up anew once it has settled."""
         await self._work.prove(job)
         await self._folders.give_back(job)
         await self._folders.tidy(job)
         return await self.close(job)
 
-    async def close(self, job: Job) -> Turn:
+    async def close(self, job: Job) -> NextActivation:
         """The very last step; a job that is done needs it alone when the process died before it."""
         await self._jobs.close(job)
         return OVER
@@ -158,7 +158,7 @@ class Delivery:
         archived_to = job.archived_to
         if archived_to is None:
             return True
-        if not await self._folders.make_way(directory, archived_to.relative_to(directory)):
+        if not await self._folders.make_directories(directory, archived_to.relative_to(directory)):
             await self._jobs.note(job, archived_to=None)
             return False
         if job.state is JobState.FAILED:

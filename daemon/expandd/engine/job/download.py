@@ -7,7 +7,7 @@ from expandd.domain.errors import Later, LinkDead
 from expandd.domain.image import Whole
 from expandd.domain.job import Job, JobState, Result
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
-from expandd.engine.flow.scheduler import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, NextActivation
 from expandd.engine.job.reconcile import RESULT_LIFE
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Folders, Images, Spool
@@ -60,7 +60,7 @@ class Downloader:
         """Whether other results came while this one did not: its link is at fault, not the whole link host."""
         return job_id in self._failing and self._fetched > self._failing[job_id]
 
-    async def fetch(self, job: Job) -> Turn:
+    async def fetch(self, job: Job) -> NextActivation:
         """Download, check, spool."""
         await self._spool.prove(job.room)
         try:
@@ -103,7 +103,7 @@ class Downloader:
             expected=expected,
         )
 
-    async def _another_link(self, job: Job, *, dead: bool) -> Turn:
+    async def _another_link(self, job: Job, *, dead: bool) -> NextActivation:
         seconds = self._breakers.enter(self._breakers.service)
         if seconds:
             return seconds

@@ -7,7 +7,7 @@ from collections import Counter
 from expandd.domain.errors import DecoderAway, FileFault, Later, ReaderDied
 from expandd.domain.finishing import Finishing, in_proportion
 from expandd.domain.job import Job, Result
-from expandd.engine.flow.scheduler import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, NextActivation
 from expandd.engine.job.download import fetch_again
 from expandd.engine.job.work_folder import WorkFolders
 from expandd.engine.jobs import Jobs
@@ -36,7 +36,7 @@ class Finisher:
         """Whether the job's image is still to be finished."""
         return job.finished is None and not job.finish_failed and job.finishing is not None
 
-    async def finish(self, job: Job) -> Turn:
+    async def finish(self, job: Job) -> NextActivation:
         """Write the finished image into the spool. Raises DecoderAway, FolderAway and, until TRIES are over, Later."""
         plan, made = job.finishing, job.result
         assert plan is not None, "only what wants to be finished is"
@@ -66,7 +66,7 @@ class Finisher:
         except Later as error:
             return await self._again(job, self._waits, PATIENCE, str(error))
 
-    async def _tried(self, job: Job, plan: Finishing, made: Result) -> Turn:
+    async def _tried(self, job: Job, plan: Finishing, made: Result) -> NextActivation:
         target = self._spool.finished(job.id)
         if not await self._images.finish(job.work_file, self._spool.path(job.id), target, plan):
             self._forget(job)
@@ -86,13 +86,13 @@ class Finisher:
         await self._jobs.note(job, finished=finished)
         return NOW
 
-    async def _again(self, job: Job, tries: Counter[str], most: int, why: str) -> Turn:
+    async def _again(self, job: Job, tries: Counter[str], most: int, why: str) -> NextActivation:
         tries[job.id] += 1
         if tries[job.id] >= most:
             return await self._give_up(job, why)
         raise Later(f"the result could not be finished yet: {why}")
 
-    async def _give_up(self, job: Job, why: str) -> Turn:
+    async def _give_up(self, job: Job, why: str) -> NextActivation:
         self._forget(job)
         await self._jobs.deliver_as_made(job, why)
         return NOW

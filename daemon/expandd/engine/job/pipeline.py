@@ -17,7 +17,7 @@ from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Probe
 from expandd.engine.flow.admission import Admission
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
-from expandd.engine.flow.scheduler import FAILING_WAIT, NOW, OVER, SLOT_WAIT, Turn
+from expandd.engine.flow.scheduler import FAILING_WAIT, NOW, OVER, SLOT_WAIT, NextActivation
 from expandd.engine.flow.slots import SlotKeeping
 from expandd.engine.job.deliver import Delivery
 from expandd.engine.job.download import Downloader
@@ -51,7 +51,7 @@ class _Shares:
         return self._bounds[self._disk_of(job)]
 
 
-_Step = tuple[_Shares | None, Callable[[Job], Awaitable[Turn]]]
+_Step = tuple[_Shares | None, Callable[[Job], Awaitable[NextActivation]]]
 
 
 def _only(job: Job) -> Hashable:
@@ -82,7 +82,7 @@ class Pipeline:
         probing: Probe,
         breakers: CircuitBreakers,
         randomness: Randomness,
-        leave: Admission,
+        admission: Admission,
         submitter: Submitter,
         reconciler: Reconciler,
         downloader: Downloader,
@@ -100,7 +100,7 @@ class Pipeline:
         self._downloader = downloader
         self._finisher = finisher
         self._randomness = randomness
-        self._admission = leave
+        self._admission = admission
         self._fault_scope = fault_scope
         sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
         # Apart from the uploads: what a slot is held for must not wait for a slow line.
@@ -121,7 +121,7 @@ class Pipeline:
             JobState.RETURNED: (delivers, delivery.return_file),
         }
 
-    async def advance(self, job_id: str) -> Turn:
+    async def advance(self, job_id: str) -> NextActivation:
         """The next step of the job; returns the seconds until the next activation, or None when it is over."""
         job = self._jobs.get(job_id)
         if job is None:
@@ -138,21 +138,21 @@ class Pipeline:
             return FAILING_WAIT if job.strikes else SLOT_WAIT
         bound, step = self._step(job)
         if bound is None:
-            turn = await self._tried(job, step)
+            next_activation = await self._tried(job, step)
         else:
             async with bound.of(job):
-                turn = await self._tried(job, step)
+                next_activation = await self._tried(job, step)
         self._slots.settle(job_id)
-        return turn
+        return next_activation
 
     def _step(self, job: Job) -> _Step:
         if job.state is JobState.DOWNLOADED and self._finisher.wants(job):
             return self._finish
         return self._steps[job.state]
 
-    async def _tried(self, job: Job, step: Callable[[Job], Awaitable[Turn]]) -> Turn:
+    async def _tried(self, job: Job, step: Callable[[Job], Awaitable[NextActivation]]) -> NextActivation:
         try:
-            turn = await step(job)
+            next_activation = await step(job)
         except FileFault as error:
             current = self._current(job)
             await self._jobs.move(current, JobState.FAILED, fault=error.fault)
@@ -168,8 +168,8 @@ class Pipeline:
             return await self._retrying(job, str(error), error.retry_after)
         except FolderAway as error:
             return await self._retrying(job, await self._blamed(job, error), None)
-        self._fault_scope.fine(job, over=turn is OVER)
-        return turn
+        self._fault_scope.fine(job, over=next_activation is OVER)
+        return next_activation
 
     async def _is_about_one(self, job: Job, error: AccountAway) -> bool:
         """Whether a call about what is paid for failed while the API served: it concerns no other job."""
@@ -185,7 +185,7 @@ class Pipeline:
         self._breakers.storage(job.folder.inbox).failed(error.reason, str(error), is_want=error.is_want)
         return str(error)
 
-    async def _retrying(self, job: Job, why: str, retry_after: float | None) -> Turn:
+    async def _retrying(self, job: Job, why: str, retry_after: float | None) -> NextActivation:
         current = self._current(job)
         seconds = JOB.wait(current.attempts + 1, self._randomness.fraction())
         seconds = max(seconds, retry_after or 0.0)

@@ -12,7 +12,7 @@ from expandd.domain.settings import ApiSettings
 from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.circuit_breaker import OTHERS_FIRST, CircuitBreakers
 from expandd.engine.flow.error_matching import ErrorMatching
-from expandd.engine.flow.scheduler import NOW, Turn
+from expandd.engine.flow.scheduler import NOW, NextActivation
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, JobStore, Membership
 
@@ -113,7 +113,7 @@ class Reconciler:
         """The same where a job that was paid for later has a result: it does not wait in a queue of the API's."""
         return self.is_quiet(job) and (job.spent_at or math.inf) < self._overtaken_by
 
-    async def await_result(self, job: Job) -> Turn:
+    async def await_result(self, job: Job) -> NextActivation:
         """An accepted job: its notification may have been lost."""
         waited = self._waited(job)
         due = self._next_question(job)
@@ -126,7 +126,7 @@ class Reconciler:
             return NOW
         return await self._ask(job)
 
-    async def resolve_unknown(self, job: Job) -> Turn:
+    async def resolve_unknown(self, job: Job) -> NextActivation:
         """An unknown job: wait for its notification, and when the time is over let /history decide.
 
         Not before the notifications of that time have been read, and none of them can be an error of this job.
@@ -197,7 +197,7 @@ class Reconciler:
         over = max(sent_by + self.settings.unknown_wait, wait.behind)
         return waited >= RESULT_LIFE or self._error_matching.clears(job.image_id, over)
 
-    async def _ask(self, job: Job, *, last: bool = False) -> Turn:
+    async def _ask(self, job: Job, *, last: bool = False) -> NextActivation:
         seconds = self._breakers.enter(self._breakers.service)
         if seconds:
             return seconds

@@ -30,7 +30,7 @@ from expandd.engine.control.holds import LOOK
 from expandd.engine.flow.account import Account
 from expandd.engine.flow.budgets import Budgets
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
-from expandd.engine.flow.scheduler import NOW, OVER, Turn
+from expandd.engine.flow.scheduler import NOW, OVER, NextActivation
 from expandd.engine.job.deduplicate import Deduplicator
 from expandd.engine.job.failures import FaultScope, ImageFailures, Step
 from expandd.engine.job.work_folder import RecoveryRecords, WorkFolders
@@ -143,7 +143,7 @@ class Submitter:
         self._records = RecoveryRecords(jobs=jobs, folders=folders)
         self._deaths: dict[str, int] = {}
 
-    async def upload(self, job: Job) -> Turn:
+    async def upload(self, job: Job) -> NextActivation:
         """Claim the file if that is not done yet, and send its pixels as a person sees them."""
         identity = await self._folders.claim(job)
         if identity is None:
@@ -156,13 +156,13 @@ class Submitter:
         if job.fault is not None:
             raise FileFault(job.fault)
         if job.epoch == 0 and await self._membership.offer(job):
-            self._jobs.leave(job)
+            self._jobs.let_others_carry(job)
             return OVER
         if self._breakers.stopping:
             return PAUSE
-        turn = await self._deduplicator.settled(job)
-        if turn is not None:
-            return turn
+        next_activation = await self._deduplicator.settled(job)
+        if next_activation is not None:
+            return next_activation
         failed = bool(job.strikes)
         seconds = self._breakers.spending.wait() or self._breakers.enter(self._breakers.service, after_others=failed)
         if seconds:
@@ -172,7 +172,7 @@ class Submitter:
         finally:
             self._breakers.service.let_go()
 
-    async def pay(self, job: Job) -> Turn:
+    async def pay(self, job: Job) -> NextActivation:
         """The paid call, once everything that can be proven before it is proven."""
         if job.fault is not None:
             raise FileFault(job.fault)
@@ -194,9 +194,9 @@ class Submitter:
         if why := _told(changed):
             return await self._return_file(job, why)
         # Others may have been uploaded beside this one, and paid for meanwhile.
-        turn = await self._deduplicator.settled(job)
-        if turn is not None:
-            return turn
+        next_activation = await self._deduplicator.settled(job)
+        if next_activation is not None:
+            return next_activation
         _told(stored)
         failed = bool(job.strikes)
         seconds = self._breakers.enter(self._breakers.service, self._breakers.spending, after_others=failed)
@@ -208,7 +208,7 @@ class Submitter:
             self._breakers.service.let_go()
             self._breakers.spending.let_go()
 
-    async def _once(self, job: Job) -> Turn:
+    async def _once(self, job: Job) -> NextActivation:
         """The paid call, if credits and budgets allow it."""
         if not await self._account.prove():
             return LOOK
@@ -241,13 +241,13 @@ class Submitter:
         self._unsent.discard((job.id, job.epoch))
         return submitted
 
-    async def _wait_for(self, denied: Denied) -> Turn:
+    async def _wait_for(self, denied: Denied) -> NextActivation:
         """What other hosts have paid for stands against it: know it here, too, and look again."""
         if denied.cap is not None:
             await self._budgets.load()
         return PAUSE if denied.in_flight else LOOK
 
-    async def mark_unknown(self, job: Job) -> Turn:
+    async def mark_unknown(self, job: Job) -> NextActivation:
         """An intent that nobody works on: the process died in or near the paid call."""
         if (job.id, job.epoch) in self._unsent:
             await self._step_back(job)
@@ -257,7 +257,7 @@ class Submitter:
         await self._jobs.move(job, JobState.UNKNOWN, note="expandd stopped while the paid call was under way")
         return NOW
 
-    async def _send(self, job: Job) -> Turn:
+    async def _send(self, job: Job) -> NextActivation:
         sent, sha256, prepared = await self._prepared(job)
         try:
             uploaded = await self._image_failures.call(job, Step.UPLOAD, self._api.upload(sent, job.relative.name))
@@ -333,11 +333,11 @@ class Submitter:
         self._breakers.storage(folder.inbox).passed()
         _told(spool)
 
-    async def _generate(self, job: Job) -> Turn:
+    async def _generate(self, job: Job) -> NextActivation:
         try:
             # Twice: a record that comes late would take the place of that of the host that has taken the job over.
             self._prove_membership()
-            await self._folders.mark(job)
+            await self._folders.write_record(job)
             self._prove_membership()
         except Exception:
             # Whatever it was: nothing was sent.
@@ -376,7 +376,7 @@ class Submitter:
         if not self._membership.may_send():
             raise Later("the job database has not answered this host for so long that it must not pay for anything")
 
-    async def _upload_again(self, job: Job, why: str) -> Turn:
+    async def _upload_again(self, job: Job, why: str) -> NextActivation:
         if job.uploads >= MOST_UPLOADS:
             raise FileFault(
                 Fault(
@@ -388,7 +388,7 @@ class Submitter:
         await self._jobs.move(job, JobState.CLAIMED, image_id="", note=why)
         return NOW
 
-    async def _return_file(self, job: Job, why: str) -> Turn:
+    async def _return_file(self, job: Job, why: str) -> NextActivation:
         await self._jobs.move(job, JobState.RETURNED, note=why)
         return NOW
 

@@ -105,7 +105,7 @@ class RecoveryRecords:
 
         Raises FolderAway where it cannot be read just now.
         """
-        record = await self._folders.marked(job.folder.inbox, job.id)
+        record = await self._folders.read_record(job.folder.inbox, job.id)
         if record is None or not tells_more(record, job):
             return False
         await self._jobs.believe(job, record)

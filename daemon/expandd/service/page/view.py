@@ -372,9 +372,9 @@ def _why(pause: Pause, names: Names) -> str:
     if pause.reason is PauseReason.BURST:
         return _BURST
     why = _sentence(names.text(pause.why))
-    lifts = names.text(pause.lifts)
-    said = pause.reason.says_remedy or pause.reason is PauseReason.PAUSED or lifts in why
-    return why if said else f"{why} {lifts}"
+    remedy = names.text(pause.remedy)
+    said = pause.reason.says_remedy or pause.reason is PauseReason.PAUSED or remedy in why
+    return why if said else f"{why} {remedy}"
 
 
 def _by_file(pause: Pause) -> bool:

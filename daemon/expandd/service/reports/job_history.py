@@ -163,7 +163,7 @@ def paused_file(inbox: Path, relative: Path) -> Pause:
         relative=relative,
         why="A person has paused this one file.",
         since=0.0,
-        lifts="`expandd resume FILE` lets it go on.",
+        remedy="`expandd resume FILE` lets it go on.",
     )
 
 

@@ -143,10 +143,10 @@ def _no(
 
 async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: Images) -> NotPickedUp:
     """A file that may be taken: it settles, is looked into, and waits for its turn."""
-    look = Scanner(around.roots).look_at(path)
-    if look is None:
+    found = Scanner(around.roots).stat(path)
+    if found is None:
         raise FileNotFoundError(path)
-    seen = Observation(look, _quiet_since(look, folder, around.now))
+    seen = Observation(found, _quiet_since(found, folder, around.now))
     if _decision(seen, folder, around) is SettleDecision.WAIT:
         why = f"It is settling: unchanged for {span(seen.quiet(around.now))} of {span(folder.settle)}."
         return _no(path, folder, SkipReason.SETTLING, why, "It is looked into when it has not changed for that long.")
@@ -158,9 +158,9 @@ async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: I
     return _by_content(path, folder, around, finding, seen)
 
 
-def _quiet_since(look: FileStat, folder: HotFolder, now: float) -> float:
+def _quiet_since(found: FileStat, folder: HotFolder, now: float) -> float:
     """Since when it has not changed, by its ctime; one that lies ahead tells nothing, and such a file has settled."""
-    changed = look.ctime_ns / 1e9
+    changed = found.ctime_ns / 1e9
     return changed if changed <= now else now - folder.settle
 
 

@@ -77,7 +77,7 @@ class Pause:
     reason: PauseReason
     why: str
     since: float
-    lifts: str
+    remedy: str
     again_at: float | None = None
     relative: Path | None = None
     """The one file that waits, below its inbox; None where all of them do."""
@@ -243,10 +243,10 @@ def _ordered_yet(store: Queries, *, running: bool, now: float) -> Iterator[Order
 
 
 def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
-    return Pause(inbox=inbox, reason=reason, why=why, since=since, lifts=_lifts(inbox, reason, why))
+    return Pause(inbox=inbox, reason=reason, why=why, since=since, remedy=_remedy(inbox, reason, why))
 
 
-def _lifts(inbox: Path | None, reason: PauseReason, why: str) -> str:
+def _remedy(inbox: Path | None, reason: PauseReason, why: str) -> str:
     """What lifts this pause: of those that people set, each in its own way."""
     if reason is not PauseReason.PAUSED:
         return reason.remedy
@@ -261,7 +261,7 @@ def _of_breaker(pause: ActivePause) -> Pause:
         reason=pause.reason,
         why=pause.why,
         since=pause.since,
-        lifts=_lifts(pause.inbox, pause.reason, pause.why),
+        remedy=_remedy(pause.inbox, pause.reason, pause.why),
         again_at=pause.again_at,
     )
 
@@ -279,8 +279,8 @@ def sentence(pause: Pause, now: float) -> str:
     again = ""
     if pause.again_at is not None and pause.again_at > now:
         again = f" Tried again within {span(pause.again_at - now)}."
-    lifts = "" if pause.reason.says_remedy or pause.lifts in pause.why else f" {pause.lifts}"
-    return f"{what}{since}: {ended(printable(pause.why))}{lifts}{again}"
+    remedy = "" if pause.reason.says_remedy or pause.remedy in pause.why else f" {pause.remedy}"
+    return f"{what}{since}: {ended(printable(pause.why))}{remedy}{again}"
 
 
 def too_deep_words(files: int, subfolders: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ class Planner:
         self._settings = settings
         self._store = store
         self._images = images
-        self._looking = Scanner(roots or Roots.of(settings.folders, settings.state_dir))
+        self._scanner = Scanner(roots or Roots.of(settings.folders, settings.state_dir))
         self._taken: set[Path] = set()
         self._planned: dict[tuple[str, Offsets], str] = {}
         commands = store.holds() if store else ()
@@ -121,13 +121,13 @@ class Planner:
             if isinstance(decision, Unfinished | Unfit):
                 fate = Fate.UNFINISHED if isinstance(decision, Unfinished) else Fate.REFUSED
                 return Planned(folder=folder, relative=relative, fate=fate, why=decision.fault.message)
-            sha256 = await asyncio.to_thread(Disk(self._looking.roots).digest, path)
+            sha256 = await asyncio.to_thread(Disk(self._scanner.roots).digest, path)
         except (Later, OSError) as error:
             return Planned(folder=folder, relative=relative, fate=Fate.UNFINISHED, why=str(error))
         return _Looked(decision, sha256)
 
     def _names(self, folder: HotFolder) -> deque[Path]:
-        found = self._looking.waiting_files(folder, subfolders=folder.recursive)
+        found = self._scanner.waiting_files(folder, subfolders=folder.recursive)
         return deque(sorted(one.relative for one in found))
 
     def _fate(self, folder: HotFolder, relative: Path, looked: _Looked) -> Planned:
@@ -179,7 +179,7 @@ class Planner:
         return found
 
     def _is_free(self, target: Path) -> bool:
-        return target not in self._taken and not self._looking.there(target)
+        return target not in self._taken and not self._scanner.there(target)
 
 
 def _result_format(folder: HotFolder, whole: Whole) -> ImageFormat:

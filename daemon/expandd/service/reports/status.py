@@ -107,7 +107,7 @@ def _pause_values(pause: Pause, now: float) -> dict[str, Any]:
         "why": printable(pause.why),
         "since": iso(pause.since or None),
         "again_at": iso(pause.again_at),
-        "lifts": pause.lifts,
+        "lifts": pause.remedy,
         "sentence": sentence(pause, now),
     }
 

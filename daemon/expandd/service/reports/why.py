@@ -229,8 +229,8 @@ async def tell(file: str, around: Surroundings) -> Told:
     histories = tuple(history_of(job, around) for job in jobs)
     lying = {lying.path for history in histories for lying in history.lying}
     known = lying | {sidecar_path(path) for path in lying}
-    looking = Scanner(around.roots)
-    paths = [path for path in dict.fromkeys(_places(file, around)) if path not in known and _lies(looking, path)]
+    scanner = Scanner(around.roots)
+    paths = [path for path in dict.fromkeys(_places(file, around)) if path not in known and _lies(scanner, path)]
     async with PillowImages(processes=1, open_file=around.roots.open_file) as images:
         files = []
         for path in paths:
@@ -240,10 +240,10 @@ async def tell(file: str, around: Surroundings) -> Told:
     return Told(tuple(_news(files, jobs)), histories)
 
 
-def _lies(looking: Scanner, path: Path) -> bool:
+def _lies(scanner: Scanner, path: Path) -> bool:
     """Whether anything lies there; where one may not look, nothing is said to."""
     try:
-        return looking.there(path)
+        return scanner.there(path)
     except OSError:
         return False
 

@@ -207,7 +207,7 @@ async def _decoders(
         open_file=access.roots.open_file, run=bulkheads.run, mount_of=bulkheads.mount_of, start=processes.start
     )
     await stack.enter_async_context(images)
-    images.expect()
+    images.warm_up()
     # Its first process is started here and now; all others by one that holds no file of a folder.
     await asyncio.sleep(0)
     await processes.begin()

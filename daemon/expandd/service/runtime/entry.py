@@ -22,7 +22,7 @@ from expandd.domain.errors import ExpanddError
 from expandd.domain.events import Event, JobClosed, JobMoved
 from expandd.domain.job import AWAITING_RESULT, JobState
 from expandd.domain.naming import printable
-from expandd.domain.pauses import Lifted
+from expandd.domain.pauses import EndedBy
 from expandd.domain.settings import Settings
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import PATIENCE, HookRunner, telling
@@ -100,11 +100,11 @@ def _stuck(engine: Engine, quiet: float, patience: float) -> bool:
     if jobs and all(job.held for job in jobs):
         return True
     reasons = {breaker.shut.reason for breaker in engine.breakers.shut() if breaker.shut is not None}
-    repair = any(reason.lifted is Lifted.BY_REPAIR for reason in reasons)
+    repair = any(reason.ended_by is EndedBy.REPAIR for reason in reasons)
     if repair and not engine.jobs.in_state(*AWAITING_RESULT):
         return quiet > min(patience, PERSON_PATIENCE)
     # A decision that is waited for is no outage: what else there is goes on meanwhile.
-    outage = any(reason.lifted is not Lifted.BY_DECISION for reason in reasons)
+    outage = any(reason.ended_by is not EndedBy.DECISION for reason in reasons)
     if engine.at_a_stand:
         return quiet > min(patience, PERSON_PATIENCE)
     retry_later = all(job.held or job.attempts or engine.scheduler.gets_nowhere(job.id) for job in jobs)

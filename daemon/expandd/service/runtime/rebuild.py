@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from expandd.adapters.config.load import load
-from expandd.adapters.files.recovery_record import mark_beside
+from expandd.adapters.files.recovery_record import record_beside
 from expandd.adapters.files.roots import Roots
-from expandd.adapters.files.scan import MARK, Scanner
+from expandd.adapters.files.scan import RECORD_NAME, Scanner
 from expandd.adapters.locks import locked
 from expandd.adapters.responsiveness import silent
 from expandd.adapters.store.database import STORE, begin_anew, damage, missing
@@ -21,12 +21,12 @@ from expandd.service.exit_codes import ExitCode
 def prove_store(settings: Settings) -> None:
     """Raise DatabaseAway when the job database is broken, or gone while files in work may have been paid for."""
     path = settings.state_dir / STORE
-    marks = _marks(settings)
-    if missing(settings) and marks:
+    records = _records(settings)
+    if missing(settings) and records:
         raise DatabaseAway(
-            f"The job database {path} is not there, but {len(marks)} files in work may have been paid for. Is the disk "
-            "of the state directory mounted? Nothing is done until it is back, or until you say that it is gone for "
-            "good: `expandd rebuild`, which asks the API about those files and pays for none of them again.",
+            f"The job database {path} is not there, but {len(records)} files in work may have been paid for. Is the "
+            "disk of the state directory mounted? Nothing is done until it is back, or until you say that it is gone "
+            "for good: `expandd rebuild`, which asks the API about those files and pays for none of them again.",
         )
     if not missing(settings) and (found := damage(settings)):
         raise DatabaseAway(
@@ -47,9 +47,9 @@ def run_rebuild(config: Path) -> int:
             click.echo("The job database is whole; there is nothing to rebuild.")
             return ExitCode.FINE
         begin_anew(settings)
-    marks = len(_marks(settings))
+    records = len(_records(settings))
     click.echo(
-        f"A new job database is begun. {marks} files in work may have been paid for: at the next start the API is"
+        f"A new job database is begun. {records} files in work may have been paid for: at the next start the API is"
     )
     click.echo("asked about them, and none is paid for again unless it proves that nothing was made.")
     click.echo(
@@ -59,17 +59,17 @@ def run_rebuild(config: Path) -> int:
     return ExitCode.FINE
 
 
-def _marks(settings: Settings) -> list[Path]:
+def _records(settings: Settings) -> list[Path]:
     roots = Roots.of(settings.folders, settings.state_dir)
     hanging = silent(folder.inbox for folder in settings.folders)
     answering = (folder for folder in settings.folders if folder.inbox not in hanging)
-    return [mark for folder in answering for mark in _marks_in(folder, roots)]
+    return [record for folder in answering for record in _records_in(folder, roots)]
 
 
-def _marks_in(folder: HotFolder, roots: Roots) -> list[Path]:
+def _records_in(folder: HotFolder, roots: Roots) -> list[Path]:
     """None where the folder is away, or does not answer, or its work folder is not ours: it waits."""
     try:
         jobs = [folder.work / job_id for job_id in Scanner(roots).work_directories(folder.inbox)]
-        return [job / MARK for job in jobs if mark_beside(roots, job) is not None]
+        return [job / RECORD_NAME for job in jobs if record_beside(roots, job) is not None]
     except OSError:
         return []

@@ -156,7 +156,7 @@ def write_commands(url: str, commands: Sequence[Command]) -> None:
         with closing(database.connected()) as connection:
             connection.execute(database.begin)
             for command in commands:
-                PostgresChanges(connection).leave(command)
+                PostgresChanges(connection).add_command(command)
             connection.execute("COMMIT")
     except (psycopg.Error, TimeoutError) as error:
         raise DatabaseAway(f"The job database cannot be written: {in_a_line(error)}.") from error

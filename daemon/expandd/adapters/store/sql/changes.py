@@ -99,7 +99,7 @@ class Changes(Queries):
         self._connection.execute("INSERT INTO ledger VALUES (?, '', 0, 0, 0, 0, 0)", (b"",))
         self._connection.execute("DELETE FROM ledger WHERE inbox = ? AND day = ''", (b"",))
 
-    def leave(self, command: Command) -> None:
+    def add_command(self, command: Command) -> None:
         """Write down a command that is to be carried out."""
         self._insert("commands", command_row(command))
 

@@ -164,7 +164,7 @@ class SqlJobStore:
         return group
 
     def _commit(self, requests: Sequence[_Write]) -> None:
-        """All wishes in one transaction. Where that fails each has one of its own: a failure is told to nobody else."""
+        """All in one transaction. Where that fails, one for each: a failure is told to nobody else."""
         try:
             outcomes = self._transacted(requests)
         except self._database.failures:
@@ -244,12 +244,12 @@ class SqlJobStore:
         return outcome, failure
 
     def _outcome(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
-        """What one wish comes to. One that is stale or cannot be written changes nothing."""
-        connection.execute("SAVEPOINT wish")
+        """What one request comes to. One that is stale or cannot be written changes nothing."""
+        connection.execute("SAVEPOINT request")
         outcome, failure = self._worked(connection, request)
         if failure is not None:
-            connection.execute("ROLLBACK TO wish")
-        connection.execute("RELEASE wish")
+            connection.execute("ROLLBACK TO request")
+        connection.execute("RELEASE request")
         return outcome, failure
 
     def _worked(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:

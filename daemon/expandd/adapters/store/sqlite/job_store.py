@@ -205,7 +205,7 @@ def write_commands(path: Path, commands: Sequence[Command]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for command in commands:
-                Changes(connection).leave(command)
+                Changes(connection).add_command(command)
             connection.execute("COMMIT")
         finally:
             connection.close()
