@@ -237,7 +237,7 @@ async def test_what_was_ordered_when_a_job_is_taken_is_told_before_its_first_ste
     assert await store.take("job-2") is not None
     [command] = await store.commands()
     await store.carried_out(command)
-    hosts.stand(Hold(kind=HoldKind.PAUSED, at=1.0))
+    hosts.set_hold(Hold(kind=HoldKind.PAUSED, at=1.0))
     assert await store.take("job-3") is not None
     assert await store.holds_changed()
 
@@ -303,10 +303,10 @@ async def test_tasks_that_were_another_hosts_to_look_for_are_taken_once_it_is_kn
 
     async with queue.opened(), asyncio.timeout(20.0):
         # The other one is dead, or has no room.
-        queue.looks.meet("b-1", {"a-1", "b-1"})
+        queue.lookups.meet("b-1", {"a-1", "b-1"})
         working = asyncio.create_task(queue.work(carry, at_once=4))
         await queue.offer(sorted(names))
-        await queue.looks.look()
+        await queue.lookups.look_up()
         assert {await carried.get() for _ in names} == names
         working.cancel()
         await asyncio.wait({working})

@@ -528,9 +528,9 @@ async def test_holds_are_one_of_each_kind_about_each_thing(store: JobStore) -> N
     file_paused = Hold(kind=HoldKind.PAUSED, at=3.0, inbox=inbox, relative=Path("a.png"))
     again = Hold(kind=HoldKind.AGAIN, at=4.0, sha256="ab" * 32)
     for command in (all_paused, one_paused, file_paused, again, replace(one_paused, at=5.0)):
-        await store.stand(command)
-    await store.lift(all_paused)
-    await store.lift(all_paused)
+        await store.set_hold(command)
+    await store.lift_hold(all_paused)
+    await store.lift_hold(all_paused)
 
     assert list(await store.holds()) == [file_paused, again, replace(one_paused, at=5.0)]
 

@@ -130,9 +130,9 @@ async def test_a_hold_that_another_host_sets_is_noticed_once_and_ones_own_is_non
     url = postgres.database()
     hold = Hold(kind=HoldKind.PAUSED, at=1.0)
     with closing(PostgresJobStore(url)) as mine, closing(PostgresJobStore(url)) as others:
-        await mine.stand(hold)
+        await mine.set_hold(hold)
         assert not await mine.holds_changed()
-        await others.lift(hold)
+        await others.lift_hold(hold)
         assert await mine.holds_changed()
         assert list(await mine.holds()) == []
         assert not await mine.holds_changed()

@@ -112,8 +112,8 @@ async def test_each_question_has_one_answer(postgres: Server, tmp_path: Path) ->
         for store in (in_a_file, at_a_server):
             for job in _jobs():
                 await store.add(job)
-            await store.stand(hold)
-            await store.stand(replace(hold, at=3.5))
+            await store.set_hold(hold)
+            await store.set_hold(replace(hold, at=3.5))
             # What is forgotten counts on.
             assert await store.prune(START - 6 * DAY) == 3
     with reading_sqlite(path) as first, reading_postgres(url) as second:
@@ -136,7 +136,7 @@ async def test_what_a_host_had_alone_is_taken_over_whole_and_once(postgres: Serv
         for job in jobs:
             await store.add(job)
         await store.prune(START - 6 * DAY)
-        await store.stand(Hold(kind=HoldKind.PAUSED, at=2.25, inbox=OTHER.inbox, relative=ODD))
+        await store.set_hold(Hold(kind=HoldKind.PAUSED, at=2.25, inbox=OTHER.inbox, relative=ODD))
     write_commands(path, [Command(verb=Verb.RETRY, at=1.5, job_id="open-claimed", relative=ODD)])
     with reading_sqlite(path) as alone:
         assert alone is not None

@@ -73,7 +73,7 @@ async def test_no_move_makes_the_budgets_walk_all_jobs_and_the_counts_are_right(
     first = house.jobs.get("00-000")
     assert first is not None
     inbox = first.folder.inbox
-    await house.commands.stand(Hold(kind=HoldKind.PAUSED, at=1.0, inbox=house.hot[1].inbox))
+    await house.commands.set_hold(Hold(kind=HoldKind.PAUSED, at=1.0, inbox=house.hot[1].inbox))
     house.jobs.walks = 0
 
     assert house.budgets.used(inbox).reserved == waiting
@@ -81,11 +81,11 @@ async def test_no_move_makes_the_budgets_walk_all_jobs_and_the_counts_are_right(
     assert house.budgets.within(first)
     intent = await house.jobs.submit(first, Limits(caps=house.budgets.caps(first)))
     assert isinstance(intent, Job)
-    house.budgets.look(inbox)
+    house.budgets.update_pauses(inbox)
     assert (house.budgets.used(inbox).today, house.budgets.used(None).today) == (1, 1)
     assert house.budgets.used(inbox).reserved == waiting - 1
     await house.jobs.move(intent, S.UPLOADED)
-    house.budgets.look(inbox)
+    house.budgets.update_pauses(inbox)
 
     assert (house.budgets.used(inbox).today, house.budgets.used(None).this_month) == (0, 0)
     assert house.budgets.used(inbox).reserved == waiting

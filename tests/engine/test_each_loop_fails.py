@@ -18,7 +18,7 @@ LOOPS = (
     "intake",
     "commands",
     "janitor",
-    "second look",
+    "error recheck",
     "budgets",
     "account",
     "decoders",

@@ -58,7 +58,7 @@ async def store_with(settings: Settings, *jobs: Job, commands: tuple[Hold, ...] 
     for job in jobs:
         await store.add(job.with_(folder=FolderSnapshot.of(settings.folders[0])))
     for command in commands:
-        await store.stand(command)
+        await store.set_hold(command)
     store.close()
 
 
@@ -278,8 +278,8 @@ def test_the_price_is_learnt_from_what_credits_fall_by_and_a_top_up_teaches_noth
     learnt = []
     for number, (left, paid) in enumerate([("100", 4), ("94", 4), ("88", 1), ("300", 2), ("297", 90), ("99", 0)]):
         # One answer is looked at again and again, and counts once.
-        price.look(Decimal(left), float(number))
-        price.look(Decimal(left), float(number))
+        price.observe(Decimal(left), float(number))
+        price.observe(Decimal(left), float(number))
         learnt.append(price.latest)
         for _ in range(paid):
             price(JobMoved(a_job_in(S.ACCEPTED), S.SUBMITTING))

@@ -150,7 +150,7 @@ async def test_one_file_that_a_person_paused_says_so(settings: Settings) -> None
     inbox = settings.folders[0].inbox
     await a_store(settings, a_job_in(S.CLAIMED, "job-1"), a_job_in(S.CLAIMED, "job-2", relative=Path("b.png")))
     store = SqliteJobStore(settings.state_dir / "journal.sqlite")
-    await store.stand(Hold(kind=HoldKind.PAUSED, at=5.0, inbox=inbox, relative=Path("image.png")))
+    await store.set_hold(Hold(kind=HoldKind.PAUSED, at=5.0, inbox=inbox, relative=Path("image.png")))
     store.close()
     waits = {name: (await told(settings, name)).jobs[0].waits_on for name in ("image.png", "b.png")}
 

@@ -126,7 +126,7 @@ _NEWER = frozenset({"bring_back", "write_result_sidecar"})
 
 
 def _store_point(method: str, arguments: tuple[Any, ...]) -> str | None:
-    if method in {"add", "stand", "lift", "carried_out"}:
+    if method in {"add", "set_hold", "lift_hold", "carried_out"}:
         return f"journal.{method}"
     if method != "save":
         return None

@@ -145,11 +145,11 @@ class MemoryJobStore:
         self.held_by_others = False
         return sorted(self.standing.values(), key=lambda command: command.at)
 
-    async def stand(self, command: Hold) -> None:
+    async def set_hold(self, command: Hold) -> None:
         await self._write()
         self.standing[command.key] = command
 
-    async def lift(self, command: Hold) -> None:
+    async def lift_hold(self, command: Hold) -> None:
         await self._write()
         self.standing.pop(command.key, None)
 

@@ -272,9 +272,9 @@ async def test_a_subfolder_that_somebody_shut_stops_its_own_files_alone(yard: Ya
         (inbox / "closed").mkdir()
         (inbox / "closed").chmod(0o700)
     with user(DAEMON):
-        why = await folders.stuck(inbox, job.relative)
+        why = await folders.cannot_take_because(inbox, job.relative)
         claimed = await folders.claim(job)
-        fine = await folders.stuck(inbox, Path("pic.png"))
+        fine = await folders.cannot_take_because(inbox, Path("pic.png"))
         seen = {Path(one.relative) async for batch in folders.scan(inbox, recursive=True) for one in batch}
         told = await folders.irregular(inbox / "closed")
 
@@ -297,7 +297,7 @@ async def test_a_work_folder_that_was_given_a_visible_name_is_no_subfolder_with_
         (inbox / ".expandd").rename(inbox / "sub")
     with user(DAEMON):
         again = job.with_(id="another", relative=Path("sub", job.id, "pic.png"))
-        why = await folders.stuck(inbox, again.relative)
+        why = await folders.cannot_take_because(inbox, again.relative)
         claimed = await folders.claim(again)
 
     assert why is not None

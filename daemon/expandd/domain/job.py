@@ -71,7 +71,7 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     S.RETURNED: frozenset(),
 }
 
-TELLING: dict[tuple[JobState, JobState], Outcome] = {
+OUTCOME_OF_MOVE: dict[tuple[JobState, JobState], Outcome] = {
     (S.SUBMITTING, S.ACCEPTED): Outcome.TAKEN,
     (S.SUBMITTING, S.UPLOADED): Outcome.REFUSED,
     (S.SUBMITTING, S.CLAIMED): Outcome.REFUSED,
@@ -387,7 +387,7 @@ def _payments(job: Job, to: JobState, now: float) -> Payments:
     """The one place where a payment is begun, and where it is told what became of it."""
     if to is JobState.SUBMITTING:
         return begun(job.payments, now)
-    outcome = TELLING.get((job.state, to))
+    outcome = OUTCOME_OF_MOVE.get((job.state, to))
     return job.payments if outcome is None else known(job.payments, outcome, now)
 
 

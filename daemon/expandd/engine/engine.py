@@ -70,7 +70,7 @@ class Engine:
         self.intake = self._intake()
         self.command_handler = self._command_handler()
         self.janitor = Janitor(settings, store=ports.store, spool=ports.spool, folders=ports.folders, clock=ports.clock)
-        self.second_look = error_recheck(self._parts, lambda: self.inboxes)
+        self.error_recheck = error_recheck(self._parts, lambda: self.inboxes)
         self.recovery = Recovery(
             jobs=self.jobs,
             slots=self.slots,
@@ -119,7 +119,7 @@ class Engine:
             ("intake", self.intake.run, self.intake.heartbeat),
             ("commands", self.command_handler.run, self.command_handler.heartbeat),
             ("janitor", self.janitor.run, None),
-            ("second look", self.second_look.run, None),
+            ("error recheck", self.error_recheck.run, None),
             ("budgets", self.budgets.run, None),
             ("account", self.account.run, None),
             ("decoders", self._parts.decoders.run, None),
@@ -153,8 +153,8 @@ class Engine:
         self.reconciler.settings = settings.api
         self.janitor.settings = self.budgets.settings = self.account.settings = settings
         self._show_commands()
-        self.budgets.look()
-        self.account.look()
+        self.budgets.update_pauses()
+        self.account.update_pauses()
         self._serve_led()
 
     def _show_commands(self) -> None:
@@ -228,12 +228,12 @@ class Engine:
             case PauseStarted(reason=PauseReason.NO_CREDITS):
                 self.account.needed.set()
             case JobMoved(job):
-                self.budgets.look(job.folder.inbox)
+                self.budgets.update_pauses(job.folder.inbox)
             case PauseStarted(reason=PauseReason.PAUSED) | PauseEnded(reason=PauseReason.PAUSED):
-                self.budgets.look()
+                self.budgets.update_pauses()
             case JobClosed(job):
-                self.budgets.look(job.folder.inbox)
-                self.second_look.closed(job)
+                self.budgets.update_pauses(job.folder.inbox)
+                self.error_recheck.closed(job)
                 for inbox in self.inboxes:
                     if inbox.folder.inbox == job.folder.inbox and job.state is not JobState.RETURNED:
                         inbox.is_over(job.relative)

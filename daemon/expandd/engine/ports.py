@@ -159,7 +159,7 @@ class Folders(Protocol):
         """Everything in the inbox that is not a directory, in small batches, in any order, work folder left out."""
         ...
 
-    async def stuck(self, inbox: Path, relative: Path) -> str | None:
+    async def cannot_take_because(self, inbox: Path, relative: Path) -> str | None:
         """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or lies in none."""
         ...
 
@@ -375,11 +375,11 @@ class JobStore(Protocol):
         """Whether anybody but this process has set or lifted a hold since `holds` was asked for."""
         ...
 
-    async def stand(self, command: Hold) -> None:
+    async def set_hold(self, command: Hold) -> None:
         """Write down a command that lasts; it replaces one of the same key."""
         ...
 
-    async def lift(self, command: Hold) -> None:
+    async def lift_hold(self, command: Hold) -> None:
         """End the hold of this key; fine if there is none."""
         ...
 

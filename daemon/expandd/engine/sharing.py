@@ -50,7 +50,7 @@ class Sharing:
         """Go on with a job that is this host's from now on, and return when another one may come in its place."""
         self._recovery.take_over(job)
         if not self._membership.leads(job.folder.inbox):
-            await self._pauses.look(job.folder.inbox)
+            await self._pauses.check(job.folder.inbox)
         # Before its first step: what people have ordered since it was claimed.
         with contextlib.suppress(DatabaseAway):
             await self._command_handler.act()

@@ -49,7 +49,7 @@ class Role(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConfiguredDirectory:
     """One configured directory: the key that names it, and its absolute path.
 
     `waits`: its disk is not mounted yet, so that what lies there now is not it.
@@ -64,51 +64,51 @@ class Place:
 
 
 def folder_config_errors(
-    places: Sequence[Place], line: Callable[[KeyPath], int], *, access: bool = True
+    entries: Sequence[ConfiguredDirectory], line: Callable[[KeyPath], int], *, access: bool = True
 ) -> Iterator[ConfigError]:
     """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk.
 
     Without `access`, whether this process's user may read and write those of the hot folders is left out.
     """
     mounts = Mounts.read()
-    hanging = silent(place.directory for place in places if place.role is not Role.STATE)
-    places = [replace(place, waits=True, hangs=True) if place.directory in hanging else place for place in places]
-    roots = {place.key: [other for other in places if other.key == place.key] for place in places}
+    hanging = silent(entry.directory for entry in entries if entry.role is not Role.STATE)
+    entries = [replace(entry, waits=True, hangs=True) if entry.directory in hanging else entry for entry in entries]
+    roots = {entry.key: [other for other in entries if other.key == entry.key] for entry in entries}
     for key, group in roots.items():
-        missing = [place for place in group if not place.waits and not os.path.lexists(place.directory)]
+        missing = [entry for entry in group if not entry.waits and not os.path.lexists(entry.directory)]
         if key[-1] == "root" and missing:
             yield _missing(key, missing)
-    for place in places:
-        if place.waits:
+    for entry in entries:
+        if entry.waits:
             continue
-        yield from _state(place) if place.role is Role.STATE else _usable(place, access=access)
-        if place.role is Role.INBOX:
-            yield from _work(place, mounts)
-    yield from _overlaps(places, mounts, line)
+        yield from _state(entry) if entry.role is Role.STATE else _usable(entry, access=access)
+        if entry.role is Role.INBOX:
+            yield from _work(entry, mounts)
+    yield from _overlaps(entries, mounts, line)
 
 
-def _missing(key: KeyPath, places: Sequence[Place]) -> ConfigError:
+def _missing(key: KeyPath, entries: Sequence[ConfiguredDirectory]) -> ConfigError:
     """One error for all that a root lacks, and one command that makes it."""
-    root = printable(places[0].directory.parent)
-    names = [place.directory.name for place in places]
-    made = " ".join(shlex.quote(printable(place.directory)) for place in places)
+    root = printable(entries[0].directory.parent)
+    names = [entry.directory.name for entry in entries]
+    made = " ".join(shlex.quote(printable(entry.directory)) for entry in entries)
     expected = f"a directory with {listed(names)} in it"
     found = f"{root}, which has no {listed(names, 'or')}"
     return ConfigError(path=key, expected=expected, found=found, hint=f"Make what is missing: mkdir -p {made}")
 
 
-def _usable(place: Place, *, access: bool) -> Iterator[ConfigError]:
-    if place.key[-1] == "root" and not os.path.lexists(place.directory):
+def _usable(entry: ConfiguredDirectory, *, access: bool) -> Iterator[ConfigError]:
+    if entry.key[-1] == "root" and not os.path.lexists(entry.directory):
         return
-    flaw = _flaw(place.directory, os.R_OK | os.W_OK | os.X_OK if access else os.F_OK)
+    flaw = _flaw(entry.directory, os.R_OK | os.W_OK | os.X_OK if access else os.F_OK)
     if flaw:
-        expected = f"a directory for the {place.role.words} that exists and can be read and written"
+        expected = f"a directory for the {entry.role.words} that exists and can be read and written"
         found, hint = flaw
-        yield ConfigError(path=place.key, expected=expected, found=f"{printable(place.directory)}, {found}", hint=hint)
+        yield ConfigError(path=entry.key, expected=expected, found=f"{printable(entry.directory)}, {found}", hint=hint)
 
 
-def _state(place: Place) -> Iterator[ConfigError]:
-    directory = place.directory
+def _state(entry: ConfiguredDirectory) -> Iterator[ConfigError]:
+    directory = entry.directory
     missing = not os.path.lexists(directory)
     flaw = _flaw(directory.parent if missing else directory, os.W_OK | os.X_OK)
     if flaw:
@@ -123,7 +123,7 @@ def _state(place: Place) -> Iterator[ConfigError]:
             f"{printable(directory)}, whose parent is one {found}" if missing else f"{printable(directory)}, {found}"
         )
         expected = "a directory that can be written, or made"
-        yield ConfigError(path=place.key, expected=expected, found=shown, hint=hint)
+        yield ConfigError(path=entry.key, expected=expected, found=shown, hint=hint)
 
 
 def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
@@ -171,43 +171,43 @@ def _name(user: int) -> str:
         return str(user)
 
 
-def _work(place: Place, mounts: Mounts) -> Iterator[ConfigError]:
-    work = place.directory / WORK
+def _work(entry: ConfiguredDirectory, mounts: Mounts) -> Iterator[ConfigError]:
+    work = entry.directory / WORK
     if is_link(work):
         # Those who may drop files may have made it: its folder waits and says so, and the others go on.
         return
     try:
-        same = work.stat().st_dev == place.directory.stat().st_dev and work.is_dir()
+        same = work.stat().st_dev == entry.directory.stat().st_dev and work.is_dir()
     except OSError:
         return
     # Between two mounts of one file system a rename fails just as between two file systems.
-    here, there = mounts.locate(place.directory), mounts.locate(work)
+    here, there = mounts.locate(entry.directory), mounts.locate(work)
     if not same or (here and there and here.mount != there.mount):
         expected = f"{WORK} in the inbox to be a directory on the inbox's own file system"
         hint = "Files are claimed by renaming them into it: remove that mount and let expandd make it."
-        yield ConfigError(path=place.key, expected=expected, found=f"{printable(work)} elsewhere", hint=hint)
+        yield ConfigError(path=entry.key, expected=expected, found=f"{printable(work)} elsewhere", hint=hint)
 
 
 def _overlaps(
-    places: Sequence[Place],
+    entries: Sequence[ConfiguredDirectory],
     mounts: Mounts,
     line: Callable[[KeyPath], int],
 ) -> Iterator[ConfigError]:
     """One error for each directory that is another one, or lies inside another one."""
-    chains = [_named_chain(place.directory) if place.hangs else _chain(place.directory, mounts) for place in places]
-    owners: dict[Hashable, Place] = {}
-    for place, chain in zip(places, chains, strict=True):
+    chains = [_named_chain(entry.directory) if entry.hangs else _chain(entry.directory, mounts) for entry in entries]
+    owners: dict[Hashable, ConfiguredDirectory] = {}
+    for entry, chain in zip(entries, chains, strict=True):
         other = next((owners[key] for key in chain.itself if key in owners), None)
         if other:
-            yield _overlap(place, other, "is the same directory as", line)
+            yield _overlap(entry, other, "is the same directory as", line)
         for key in chain.itself:
-            owners.setdefault(key, place)
-    for place, chain in zip(places, chains, strict=True):
-        if any(owners[key] is not place for key in chain.itself):
+            owners.setdefault(key, entry)
+    for entry, chain in zip(entries, chains, strict=True):
+        if any(owners[key] is not entry for key in chain.itself):
             continue
         other = next((owners[key] for key in chain.above if key in owners), None)
         if other:
-            yield _overlap(place, other, "lies inside", line)
+            yield _overlap(entry, other, "lies inside", line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +249,18 @@ def _inside(real: Path, mounts: Mounts) -> list[Hashable]:
     return [("place", location.device, place) for place in (inside, *inside.parents)]
 
 
-def _overlap(place: Place, other: Place, how: str, line: Callable[[KeyPath], int]) -> ConfigError:
+def _overlap(
+    entry: ConfiguredDirectory, other: ConfiguredDirectory, how: str, line: Callable[[KeyPath], int]
+) -> ConfigError:
     owner = f"{_named(other)} on line {line(other.key)}"
-    found = f"{printable(place.directory)}, which {how} {printable(other.directory)} ({owner})"
+    found = f"{printable(entry.directory)}, which {how} {printable(other.directory)} ({owner})"
     hint = "Give each a directory of its own, side by side."
-    if Role.INBOX in {place.role, other.role}:
+    if Role.INBOX in {entry.role, other.role}:
         hint += " Otherwise results could be picked up as new images, and paid for again."
-    expected = f"a directory for the {place.role.words} that is not, and is not inside, another folder of expandd"
-    return ConfigError(path=place.key, expected=expected, found=found, hint=hint)
+    expected = f"a directory for the {entry.role.words} that is not, and is not inside, another folder of expandd"
+    return ConfigError(path=entry.key, expected=expected, found=found, hint=hint)
 
 
-def _named(place: Place) -> str:
-    named = dotted(place.key)
-    return named if place.key[-1] == place.role.value else f"the {place.role.words} of {named}"
+def _named(entry: ConfiguredDirectory) -> str:
+    named = dotted(entry.key)
+    return named if entry.key[-1] == entry.role.value else f"the {entry.role.words} of {named}"

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from expandd.adapters.config import yaml_marks
 from expandd.adapters.config.config_errors import ConfigError, KeyPath, dotted
-from expandd.adapters.config.folder_rules import Place, Role, folder_config_errors
+from expandd.adapters.config.folder_rules import ConfiguredDirectory, Role, folder_config_errors
 from expandd.adapters.config.messages import config_errors_in
 from expandd.adapters.config.model import ConfigKeys, FolderKeys, checked, keys_of
 from expandd.adapters.config.presets import description
@@ -118,7 +118,7 @@ def _folder_config_errors(
 ) -> list[ConfigError]:
     """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
     try:
-        return list(folder_config_errors(list(_places(config, bad)), document.line, access=access))
+        return list(folder_config_errors(list(_entries(config, bad)), document.line, access=access))
     except OSError as error:
         expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
         raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
@@ -211,11 +211,11 @@ def _problems(path: Path, document: Document, config_errors: Iterable[ConfigErro
     )
 
 
-def _places(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[Place]:
+def _entries(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[ConfiguredDirectory]:
     if ("state_dir",) not in bad:
-        yield Place(("state_dir",), Role.STATE, config.state_dir)
+        yield ConfiguredDirectory(("state_dir",), Role.STATE, config.state_dir)
     if config.cluster.spool and ("cluster", "spool") not in bad:
-        yield Place(("cluster", "spool"), Role.SPOOL, config.cluster.spool)
+        yield ConfiguredDirectory(("cluster", "spool"), Role.SPOOL, config.cluster.spool)
     # What hangs is not touched: it waits, as what is not mounted does.
     hanging = silent(folder.require_mount for folder in config.folders if folder.require_mount)
     for number, folder in enumerate(config.folders):
@@ -228,7 +228,9 @@ def _places(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[Place]:
                     and directory.is_relative_to(required)
                     and (required in hanging or not is_mount_point(required))
                 )
-                yield Place(("folders", number, role if own else "root"), Role(role), directory, waits=waits)
+                yield ConfiguredDirectory(
+                    ("folders", number, role if own else "root"), Role(role), directory, waits=waits
+                )
 
 
 def _directory(folder: FolderKeys, role: str) -> Path:

@@ -177,8 +177,8 @@ class LocalFolders:
             with contextlib.suppress(ValueError):
                 found.close()
 
-    async def stuck(self, inbox: Path, relative: Path) -> str | None:
-        return await self._off_loop(inbox, self._scanner.stuck, inbox, relative)
+    async def cannot_take_because(self, inbox: Path, relative: Path) -> str | None:
+        return await self._off_loop(inbox, self._scanner.cannot_take_because, inbox, relative)
 
     async def emptied(self, subfolder: Path) -> tuple[int, int] | None:
         return await self._off_loop(subfolder, self._scanner.emptied, subfolder)
@@ -311,7 +311,9 @@ class LocalFolders:
         if self._scanner.there(job.work_file):
             return self._scanner.identity_of(job.work_file)
         source = job.folder.inbox / job.relative
-        if self._scanner.identity_of(source) is None or self._scanner.stuck(job.folder.inbox, job.relative):
+        if self._scanner.identity_of(source) is None or self._scanner.cannot_take_because(
+            job.folder.inbox, job.relative
+        ):
             return None
         self._disk.make_directories(job.folder.inbox, job.work_dir.relative_to(job.folder.inbox))
         try:

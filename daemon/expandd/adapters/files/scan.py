@@ -106,7 +106,7 @@ class Scanner:
             return f"a directory that expandd may not enter (chmod g+rwx {_quoted(path)})"
         return kind
 
-    def stuck(self, inbox: Path, relative: Path) -> str | None:
+    def cannot_take_because(self, inbox: Path, relative: Path) -> str | None:
         """Why a file is not taken out of its subfolder, and the remedy; None where it is, or lies in none.
 
         A job directory that somebody has moved holds what may be paid for already.

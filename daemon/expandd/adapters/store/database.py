@@ -67,7 +67,7 @@ def server(settings: Settings) -> Server | None:
     """How the job database's server is; None where this host is alone. Raises DatabaseAway, ConfigurationError."""
     if (url := address(settings)) is None:
         return None
-    found: Server = postgres("administration").look(url)
+    found: Server = postgres("administration").inspect_server(url)
     return found
 
 

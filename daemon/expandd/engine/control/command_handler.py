@@ -105,7 +105,7 @@ class CommandHandler:
             case Verb.RETRY | Verb.REDO:
                 await self._retry(command)
             case Verb.PAUSE:
-                await self._commands.stand(_lasting(HoldKind.PAUSED, command))
+                await self._commands.set_hold(_lasting(HoldKind.PAUSED, command))
             case Verb.RESUME:
                 await self._resume(command)
             case Verb.RELEASE:
@@ -131,7 +131,7 @@ class CommandHandler:
             if _is_about(command, job) and job.fault is None:
                 await self._cancel_job(job)
         for inbox in self._served(command):
-            await self._commands.stand(_lasting(HoldKind.CANCELLED, command, inbox.folder.inbox))
+            await self._commands.set_hold(_lasting(HoldKind.CANCELLED, command, inbox.folder.inbox))
             inbox.reconsider()
 
     async def _cancel_job(self, job: Job) -> None:
@@ -152,7 +152,7 @@ class CommandHandler:
         emptied = {command.inbox for command in ended if command.relative is None}
         held = [command for command in self._commands.of(HoldKind.HELD) if command.inbox in emptied]
         for command in (*held, *ended):
-            await self._commands.lift(command)
+            await self._commands.lift_hold(command)
 
     async def _retry(self, command: Command) -> None:
         for job in self._jobs:
@@ -194,7 +194,7 @@ class CommandHandler:
             return
         if there and command.verb is Verb.REDO and job.source.sha256:
             again = Hold(kind=HoldKind.AGAIN, at=self._clock.wall(), sha256=job.source.sha256)
-            await self._commands.stand(again)
+            await self._commands.set_hold(again)
         await self._folders.bring_back(job)
         await self._folders.forget_sidecar(job.archived_to)
         brought.add(job.id)
@@ -211,14 +211,14 @@ class CommandHandler:
         for paused in self._commands.of(HoldKind.PAUSED):
             everything = command.inbox is None
             if everything or (paused.inbox == command.inbox and command.relative in {None, paused.relative}):
-                await self._commands.lift(paused)
+                await self._commands.lift_hold(paused)
 
     async def _release(self, command: Command) -> None:
         for inbox in self._served(command):
-            await self._commands.stand(_lasting(HoldKind.RELEASED, command, inbox.folder.inbox))
+            await self._commands.set_hold(_lasting(HoldKind.RELEASED, command, inbox.folder.inbox))
         for held in self._commands.of(HoldKind.HELD):
             if command.inbox in {None, held.inbox}:
-                await self._commands.lift(held)
+                await self._commands.lift_hold(held)
 
     async def _dismiss(self, command: Command) -> None:
         """Of all errors only those that were there when the person looked."""

@@ -121,7 +121,7 @@ class Holds:
         self._pauses = pauses
         self._served: frozenset[Path] = frozenset()
         self._paused_files: dict[Path, set[Path]] = {}
-        self._standing: dict[tuple[HoldKind, Path | None, Path | None, str], Hold] = {}
+        self._holds: dict[tuple[HoldKind, Path | None, Path | None, str], Hold] = {}
 
     async def load(self) -> None:
         for hold in await self._store.holds():
@@ -132,7 +132,7 @@ class Holds:
         if not await self._store.holds_changed():
             return
         now = {hold.key: hold for hold in await self._store.holds()}
-        for key, hold in tuple(self._standing.items()):
+        for key, hold in tuple(self._holds.items()):
             if key not in now:
                 self._forget(hold)
         for hold in now.values():
@@ -142,23 +142,23 @@ class Holds:
     def show(self, inboxes: frozenset[Path]) -> None:
         """Shut the pauses of what stands for everything and for these, the ones that are served from now on."""
         self._served = inboxes
-        for hold in self._standing.values():
+        for hold in self._holds.values():
             self._show(hold)
 
     def of(self, kind: HoldKind) -> tuple[Hold, ...]:
-        return tuple(hold for hold in self._standing.values() if hold.kind is kind)
+        return tuple(hold for hold in self._holds.values() if hold.kind is kind)
 
-    async def stand(self, hold: Hold) -> None:
-        await self._store.stand(hold)
+    async def set_hold(self, hold: Hold) -> None:
+        await self._store.set_hold(hold)
         self._keep(hold)
         self._show(hold)
 
-    async def lift(self, hold: Hold) -> None:
-        await self._store.lift(hold)
+    async def lift_hold(self, hold: Hold) -> None:
+        await self._store.lift_hold(hold)
         self._forget(hold)
 
     def _forget(self, hold: Hold) -> None:
-        self._standing.pop(hold.key, None)
+        self._holds.pop(hold.key, None)
         if hold.kind is HoldKind.PAUSED and hold.inbox is not None and hold.relative is not None:
             self._paused_files.get(hold.inbox, set()).discard(hold.relative)
         if hold.relative is None:
@@ -197,10 +197,10 @@ class Holds:
 
     def again(self, sha256: str) -> Hold | None:
         """The order to expand these bytes once more."""
-        return self._standing.get((HoldKind.AGAIN, None, None, sha256))
+        return self._holds.get((HoldKind.AGAIN, None, None, sha256))
 
     def _keep(self, hold: Hold) -> None:
-        self._standing[hold.key] = hold
+        self._holds[hold.key] = hold
         if hold.kind is HoldKind.PAUSED and hold.inbox is not None and hold.relative is not None:
             self._paused_files.setdefault(hold.inbox, set()).add(hold.relative)
 
@@ -208,7 +208,7 @@ class Holds:
         return self._get(kind, inbox, relative) is not None
 
     def _get(self, kind: HoldKind, inbox: Path | None, relative: Path | None) -> Hold | None:
-        return self._standing.get((kind, inbox, relative, ""))
+        return self._holds.get((kind, inbox, relative, ""))
 
     def _show(self, hold: Hold) -> None:
         if hold.relative is not None or not (hold.inbox is None or hold.inbox in self._served):

@@ -97,7 +97,7 @@ class Account:
             if self._breakers.service.shut is None and wanted:
                 with contextlib.suppress(AccountAway, Later):
                     await self._ask_for_more()
-            self.look()
+            self.update_pauses()
             if self._short or self._reserved:
                 self.needed.set()
 
@@ -164,7 +164,7 @@ class Account:
         async with self._reconciler:
             if self._clock.monotonic() - self._asked_at >= FRESH or (self._near and self._answered):
                 await self._breakers.through(self.ask())
-        self.look()
+        self.update_pauses()
         return self._pause.shut is None and self.may_pay()
 
     def may_pay(self) -> bool:
@@ -176,7 +176,7 @@ class Account:
             return False
         return self.credits - self._price * (self._reserved + 1) >= keep
 
-    def look(self) -> None:
+    def update_pauses(self) -> None:
         """Shut or open the guard's pause by what is known."""
         self._judge()
         if self._pause.shut is not None:

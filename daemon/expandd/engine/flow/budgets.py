@@ -77,7 +77,7 @@ class Budgets:
                 self._add(spent, today)
             for inbox, at, images in meanwhile:
                 self.count(inbox, at, images)
-            self.look()
+            self.update_pauses()
 
     async def keep_up(self) -> None:
         """Know again what was forgotten of a month that the clock has stepped back to."""
@@ -90,7 +90,7 @@ class Budgets:
             await self._clock.wait(self._used_up, None)
             self._used_up.clear()
             await self._clock.sleep(ROUND)
-            self.look()
+            self.update_pauses()
 
     def count(self, inbox: Path, at: float, images: int) -> None:
         """So many more images were paid for then (epoch seconds); fewer where it turned out that none was."""
@@ -130,7 +130,7 @@ class Budgets:
             if most is not None
         )
 
-    def look(self, *inboxes: Path) -> None:
+    def update_pauses(self, *inboxes: Path) -> None:
         """Shut the pauses of budgets that are used up, and open the others: of these inboxes, or of all."""
         for inbox, budget in self._all_scopes(inboxes):
             pause = self._pauses.at(inbox, Cause.BUDGET)

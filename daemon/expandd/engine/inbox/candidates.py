@@ -44,13 +44,13 @@ class Candidate:
     observation: Observation | None = None
     fault: Fault | None = None
     is_inspected: bool = False
-    """Whether somebody looks into it just now."""
+    """Whether it is being inspected."""
     slow: bool = False
     """Whether that takes longer than others should wait."""
     deaths: int = 0
     """How often its reader ended without an answer."""
     examined: Examined | None = None
-    """What the last look has found, until it is heeded."""
+    """What the last inspection has found, until it is taken over."""
 
     relative: Path = field(init=False)
 
@@ -60,7 +60,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What a look into a file has found, and the file as it was then."""
+    """What the inspection of a file has found, and the file as it was then."""
 
     stat: FileStat
     found: Finding | Exception
@@ -188,7 +188,7 @@ class Candidates:
             most -= 1
 
     def due(self, now: float) -> list[Candidate]:
-        """Those to look at now, in their turn."""
+        """Those to check now, in their order."""
         return sorted((one for one in self._all() if one.due <= now), key=lambda one: one.position)
 
     def next_due(self) -> float | None:

@@ -101,11 +101,11 @@ class ErrorRecheck:
         mine = [one for one in self._watched.values() if one.job.folder.inbox == inbox.folder.inbox]
         for watched in mine:
             try:
-                await self._look(watched, inbox)
+                await self._check(watched, inbox)
             except (FolderAway, Later):
                 return  # its circuit breaker says so; another time
 
-    async def _look(self, watched: _Watched, inbox: Inbox) -> None:
+    async def _check(self, watched: _Watched, inbox: Inbox) -> None:
         archived_to = watched.job.archived_to
         assert archived_to is not None, "only what has gone somewhere is looked at"
         stat = await self._folders.stat(archived_to)

@@ -68,7 +68,7 @@ class Emptied:
         if self._folder.recursive and subfolder != Path() and not self._in_progress(subfolder):
             self._due.setdefault(subfolder, self._clock.monotonic())
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Look at those that are due. Raises FolderAway."""
         now = self._clock.monotonic()
         for subfolder in [one for one, due in self._due.items() if due <= now]:
@@ -106,7 +106,7 @@ class Inbox:
         self.folder = folder
         self._folders = folders
         self.watching = watching
-        self._settling = settling
+        self._settler = settling
         self._candidates = settling.candidates
         self._breaker = breakers.inbox(folder.inbox)
         self._breakers = breakers
@@ -131,12 +131,12 @@ class Inbox:
     @property
     def ready(self) -> Sequence[Ready]:
         """Settled images, the first in turn first."""
-        return self._settling.ready
+        return self._settler.ready
 
     @property
     def next(self) -> Ready | None:
         """The settled image that may be claimed now."""
-        return self._settling.next
+        return self._settler.next
 
     @property
     def idle(self) -> bool:
@@ -148,7 +148,7 @@ class Inbox:
     def held_back(self) -> bool:
         """Whether all that is known to wait is paused by name."""
         left = self._more or self._backlog or self._emptied
-        return self._settling.held_back and not left
+        return self._settler.held_back and not left
 
     @property
     def is_baffled(self) -> bool:
@@ -185,13 +185,13 @@ class Inbox:
         if self._breaker.shut is not None:
             return
         try:
-            await self._pause_file.look()
+            await self._pause_file.check()
         except FolderAway as error:
             self._breaker.away(error)
         except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - at the start one folder must not keep the others back
-            self._emit(BugFound(f"the look into {printable(self.folder.inbox)}", error))
+            self._emit(BugFound(f"the check of {printable(self.folder.inbox)}", error))
             self._breaker.away(
                 FolderAway(PauseReason.INBOX_UNAVAILABLE, "It could not be looked into; that is tried again by itself.")
             )
@@ -201,7 +201,7 @@ class Inbox:
         try:
             await self._run()
         finally:
-            self._settling.end()
+            self._settler.end()
 
     async def _run(self) -> None:
         while not self._ending:
@@ -231,7 +231,7 @@ class Inbox:
             await self._recover(found)
         due = self.watching.take()
         if pauses := [relative for relative in due.hints if is_pause(relative)]:
-            await self._pause_file.look(pauses)
+            await self._pause_file.check(pauses)
         elif found is not None:
             await self._pause_file.found(found.marker)
         for relative in due.hints:
@@ -244,7 +244,7 @@ class Inbox:
             await self._scan(expected=due.expected or self._more)
         self._promote()
         await self._look_at_due()
-        await self._emptied.look()
+        await self._emptied.check()
         if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it, and an
             # inbox that is there but cannot be scanned does not seem to come back with each look at it.
@@ -254,19 +254,19 @@ class Inbox:
         """Make candidates of those whose turn it is, as long as there is room in the window."""
         while self._backlog and not self._candidates.full:
             position, hinted = self._backlog.pop()
-            if not self._settling.knows(position[-1]):
-                self._settling.consider(position, hinted=hinted)
+            if not self._settler.knows(position[-1]):
+                self._settler.consider(position, hinted=hinted)
 
     async def _look_at_due(self) -> None:
-        for candidate in self._settling.due(self._clock.monotonic()):
+        for candidate in self._settler.due(self._clock.monotonic()):
             if not (self._breakers.stopping or self._ending):
                 self.heartbeat()
-                await self._look(candidate)
+                await self._check(candidate)
 
-    async def _look(self, candidate: Candidate) -> None:
+    async def _check(self, candidate: Candidate) -> None:
         """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
         try:
-            await self._settling.look(candidate)
+            await self._settler.check(candidate)
             self._troubled.discard(candidate.relative)
         except FolderAway as error:
             if not error.may_be_file:
@@ -277,7 +277,7 @@ class Inbox:
         except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - one file's bug must not stop its folder
-            self._emit(BugFound(f"the look at {printable(self.folder.inbox / candidate.relative)}", error))
+            self._emit(BugFound(f"the check of {printable(self.folder.inbox / candidate.relative)}", error))
             self._troubles(candidate)
 
     def _troubles(self, candidate: Candidate) -> None:
@@ -324,11 +324,11 @@ class Inbox:
         # What was left on the disk came no later than what was found with it.
         self._scanned_at = self._scanned_at if self._backlog.cut else started
         self._more = self._backlog.cut = False
-        known = self._settling.known()
+        known = self._settler.known()
         async for batch in self._folders.scan(self.folder.inbox, recursive=self.folder.recursive):
             self.heartbeat()
             if pauses := [Path(found.relative) for found in batch if is_pause(found.relative)]:
-                await self._pause_file.look(pauses)
+                await self._pause_file.check(pauses)
             for found in batch:
                 if found.relative not in known:
                     self._wait(found, self._scanned_at, hinted=expected)
@@ -344,8 +344,8 @@ class Inbox:
         position = (arrived, found.mtime_ns, found.relative)
         if (
             self._backlog.takes(position)
-            and not self._settling.knows(found.relative)
-            and self._settling.wants(Path(found.relative))
+            and not self._settler.knows(found.relative)
+            and self._settler.wants(Path(found.relative))
         ):
             self._backlog.put(position, hinted=hinted)
         self._more |= self._backlog.cut
@@ -363,19 +363,19 @@ class Inbox:
 
     def reconsider(self) -> None:
         """Let every file settle anew: what people have ordered may have changed what is to become of it."""
-        self._settling.reconsider()
+        self._settler.reconsider()
         self.look_again()
 
     def taken(self, ready: Ready) -> None:
         """A ready file is claimed, or is to settle anew: there is room for another one."""
-        self._settling.taken(ready)
+        self._settler.taken(ready)
 
     def put_back(self, ready: Ready) -> None:
         """A ready file could not be claimed, for whatever reason: it settles anew, after a while."""
-        self._settling.taken(ready)
+        self._settler.taken(ready)
         again = Candidate(ready.position, self._clock.monotonic() + BAFFLED, hinted=True)
         self._candidates.set_unfinished(again)
 
     async def still_ready(self, ready: Ready) -> bool:
         """Whether the file is as it was when it was examined; if not, it settles anew."""
-        return await self._settling.still_ready(ready)
+        return await self._settler.still_ready(ready)

@@ -32,10 +32,10 @@ MOST_TROUBLED = 64
 SPARINGLY = 60.0
 """Seconds between two new ones all the same, where the API serves: all those before may be at fault."""
 
-MOST_STANDING = 64
+MOST_WAITING = 64
 """Unpaid jobs of one folder without a slot, as those that wait for a duplicate; with so many the rest stays."""
 
-MOST_STUCK = 512
+MOST_AT_FAULT = 512
 """Files of one folder that cannot be claimed, each for a fault of its own, beside which others still are."""
 
 FRESH = 4
@@ -150,7 +150,7 @@ class Intake:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
         alone = sum(job.strikes > 0 for job in unpaid)
         troubled = sum(
-            job.attempts >= FRESH and not job.strikes and not self._fault_scope.is_stuck(job.id) for job in unpaid
+            job.attempts >= FRESH and not job.strikes and not self._fault_scope.waits_for_file(job.id) for job in unpaid
         )
         if alone + troubled < MOST_TROUBLED:
             return False
@@ -159,23 +159,23 @@ class Intake:
     def _may_claim(self, inbox: Inbox) -> bool:
         if self._breakers.decoder.shut is not None or self._breakers.claim_wait(inbox.folder.inbox):
             return False
-        if self._standing(inbox.folder.inbox) >= MOST_STANDING:
+        if self._waiting(inbox.folder.inbox) >= MOST_WAITING:
             return False
         probing = any(breaker.shut is not None for breaker in self._breakers.of(inbox.folder.inbox))
         # One file is enough to probe a shut breaker with; the others stay in the inbox. One that has failed often
         # or may not go on now does not count.
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
-        fresh = (job for job in unpaid if job.attempts < FRESH and not self._fault_scope.is_stuck(job.id))
+        fresh = (job for job in unpaid if job.attempts < FRESH and not self._fault_scope.waits_for_file(job.id))
         return not (probing and any(not self._admission.denied(job) for job in fresh))
 
-    def _standing(self, inbox: Path) -> int:
+    def _waiting(self, inbox: Path) -> int:
         unpaid = self._jobs.in_state(JobState.CLAIMED, JobState.UPLOADED)
         mine = [
             job for job in unpaid if job.folder.inbox == inbox and not job.strikes and not self._slots.holds(job.id)
         ]
-        stuck = sum(self._fault_scope.is_stuck(job.id) for job in mine)
+        at_fault = sum(self._fault_scope.waits_for_file(job.id) for job in mine)
         # Those whose own file is at fault keep no other back, as long as they can be kept in mind.
-        return len(mine) - min(stuck, MOST_STUCK)
+        return len(mine) - min(at_fault, MOST_AT_FAULT)
 
     async def _claim(self, inbox: Inbox, ready: Ready) -> None:
         try:

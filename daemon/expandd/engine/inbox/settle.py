@@ -25,7 +25,7 @@ from expandd.engine.inbox.watch import InboxWatch
 from expandd.engine.ports import Clock, Emit, Folders, Images
 
 SHORT = 2
-"""Short looks under way at once."""
+"""Short inspections under way at once."""
 LONG = 1
 """Long ones beside them."""
 
@@ -36,7 +36,7 @@ NEVER = float("inf")
 
 
 class Inspections:
-    """The looks of one inbox. What one has found lies with its candidate, which is due then; `wake` is called."""
+    """Inspects the files of one inbox. A finding is kept with its candidate, which is due then; `wake` is called."""
 
     def __init__(self, candidates: Candidates, images: Images, clock: Clock, wake: Callable[[], None]) -> None:
         self._candidates = candidates
@@ -51,7 +51,7 @@ class Inspections:
 
     @property
     def begun(self) -> int:
-        """How many are under way, or have found something that nobody has heeded yet."""
+        """How many are under way, or have found something that nobody has taken over yet."""
         self._begun = {
             relative: one
             for relative, one in self._begun.items()
@@ -60,7 +60,7 @@ class Inspections:
         return len(self._begun)
 
     def awaits(self, position: Position) -> bool:
-        """Whether a look that is no long one finds out about a file before this turn."""
+        """Whether a short inspection decides about a file before this position."""
         return bool(self.begun) and any(one.position < position and not one.slow for one in self._begun.values())
 
     def take_over(self) -> list[Candidate]:
@@ -68,7 +68,7 @@ class Inspections:
         over, self._over_now = self._over_now, []
         return over
 
-    def puts_off(self, candidate: Candidate) -> bool:
+    def must_wait(self, candidate: Candidate) -> bool:
         """Let a candidate wait where no place is free, unless it has waited for one already; whether it does."""
         queue = self._queue(candidate)
         if queue.under_way < queue.most or candidate.relative in queue.waiting:
@@ -77,7 +77,7 @@ class Inspections:
         return True
 
     def begin(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
-        """Look into it, as soon as there is a place."""
+        """Inspect the file as soon as there is a place."""
         queue = self._queue(candidate)
         if queue.under_way >= queue.most:
             self._wait(candidate, queue)
@@ -87,7 +87,7 @@ class Inspections:
         queue.waiting.pop(candidate.relative, None)
         candidate.is_inspected = True
         self._begun[candidate.relative] = candidate
-        task = asyncio.get_running_loop().create_task(self._look(candidate, path, stat))
+        task = asyncio.get_running_loop().create_task(self._inspect(candidate, path, stat))
         self._tasks.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
@@ -105,11 +105,11 @@ class Inspections:
     def _queue(self, candidate: Candidate) -> _Queue:
         return self._long if candidate.slow else self._short
 
-    async def _look(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
+    async def _inspect(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
         try:
             found = await self._images.examine(path, thorough=candidate.slow)
             candidate.examined = Examined(stat, found)
-        except Exception as error:  # noqa: BLE001, whoever asked for the look is given it
+        except Exception as error:  # noqa: BLE001, the caller of the inspection is given it
             candidate.examined = Examined(stat, error)
 
     def _wait(self, candidate: Candidate, queue: _Queue) -> None:
@@ -158,7 +158,7 @@ class BurstGuard:
             return
         self._arrivals.forget(released)
         if self._arrivals.add(at, burst):
-            await self._commands.stand(Hold(kind=HoldKind.HELD, at=self._clock.wall(), inbox=inbox))
+            await self._commands.set_hold(Hold(kind=HoldKind.HELD, at=self._clock.wall(), inbox=inbox))
             # Only now: a hold that could not be written down is tried again with the next look.
             self._arrivals.clear()
 
@@ -205,7 +205,7 @@ class Settler:
         self._reject = reject
         self._is_taken = is_taken
         self._changed = changed
-        self._looks = Inspections(self.candidates, images, clock, watching.hinted.set)
+        self._inspections = Inspections(self.candidates, images, clock, watching.hinted.set)
         self._told = Told()
 
     @property
@@ -217,7 +217,7 @@ class Settler:
     @property
     def next(self) -> Ready | None:
         """The ready one whose turn it is; None where there is none, or a look at one before it is soon over."""
-        return None if not self.ready or self._looks.awaits(self.ready[0].position) else self.ready[0]
+        return None if not self.ready or self._inspections.awaits(self.ready[0].position) else self.ready[0]
 
     def known(self) -> frozenset[str]:
         """The paths of all candidates and ready files, below the inbox."""
@@ -277,16 +277,16 @@ class Settler:
     def due(self, now: float) -> Iterator[Candidate]:
         """Those to look at now, in their turn; between them those that have been looked into meanwhile."""
         for candidate in self.candidates.due(now):
-            for one in (*self._looks.take_over(), candidate):
+            for one in (*self._inspections.take_over(), candidate):
                 if one.due <= self._clock.monotonic() and self.candidates.get(one.relative) is one:
                     yield one
 
-    async def look(self, candidate: Candidate) -> None:
+    async def check(self, candidate: Candidate) -> None:
         """Look at one that is due. Raises FolderAway, DatabaseAway."""
         if candidate.is_inspected:
             candidate.due = NEVER
             return
-        if self._has_rested(candidate) and self._looks.puts_off(candidate):
+        if self._has_rested(candidate) and self._inspections.must_wait(candidate):
             return
         path = self._folder.inbox / candidate.relative
         stat = _proven_at_the_claim(candidate) or await self._folders.stat(path)
@@ -338,7 +338,7 @@ class Settler:
 
     def end(self) -> None:
         """Look into nothing any more."""
-        self._looks.end()
+        self._inspections.end()
 
     async def _not_a_file(self, candidate: Candidate, path: Path) -> None:
         self.candidates.drop(candidate.relative)
@@ -353,17 +353,17 @@ class Settler:
         if examined is None or examined.stat != stat:
             if await self._is_stuck(candidate):
                 return
-            if len(self.ready) + self._looks.begun >= MOST_READY:
+            if len(self.ready) + self._inspections.begun >= MOST_READY:
                 self.candidates.park(candidate)
             else:
-                self._looks.begin(candidate, path, stat)
+                self._inspections.begin(candidate, path, stat)
             return
         self._make_room(1)
         # Whatever was found, those after it may be claimed now.
         self._changed.set()
         if isinstance(examined.found, InspectionTooLong):
             candidate.slow = True
-            self._looks.begin(candidate, path, stat)
+            self._inspections.begin(candidate, path, stat)
         elif isinstance(examined.found, ReaderDied):
             await self._reader_died(candidate, stat)
         elif isinstance(examined.found, Later):
@@ -393,7 +393,7 @@ class Settler:
         """Whether somebody has shut its subfolder: such files wait, and hold up no others."""
         if candidate.relative.parent == Path():
             return False
-        why = await self._folders.stuck(self._folder.inbox, candidate.relative)
+        why = await self._folders.cannot_take_because(self._folder.inbox, candidate.relative)
         if why is None:
             return False
         candidate.due = self._clock.monotonic() + max(self._folder.settle, HELD_BACK)

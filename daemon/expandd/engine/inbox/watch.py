@@ -33,7 +33,7 @@ class PauseFile:
         self._seen: tuple[str, ...] = ()
         """Names that nobody asks for by themselves, as they were seen."""
 
-    async def look(self, seen: Iterable[Path] = ()) -> None:
+    async def check(self, seen: Iterable[Path] = ()) -> None:
         """Shut or open the folder's pause; `seen` are paths in the inbox that may do so. Raises FolderAway."""
         self._seen = tuple({*self._seen, *(str(path) for path in seen)} - set(PAUSE_NAMES))[:MOST]
         there = await self._folders.first_there(self._inbox, (*PAUSE_NAMES, *self._seen))
@@ -44,7 +44,7 @@ class PauseFile:
     async def found(self, name: str) -> None:
         """The same, where it is known already which of PAUSE_NAMES lies there, "" for none. Raises FolderAway."""
         if self._seen:
-            await self.look()
+            await self.check()
         else:
             self._set(name)
 
@@ -81,13 +81,13 @@ class PausesElsewhere:
         while True:
             for inbox in tuple(self._jobs.tally.inboxes()):
                 if not self._ports.membership.leads(inbox):
-                    await self.look(inbox)
+                    await self.check(inbox)
             await self._ports.clock.sleep(TICK)
 
-    async def look(self, inbox: Path) -> None:
+    async def check(self, inbox: Path) -> None:
         """Look once; an inbox that is away is waited for by each job's own step."""
         with contextlib.suppress(FolderAway):
-            await PauseFile(inbox, folders=self._ports.folders, pause=self._pauses.at(inbox, Cause.FILE)).look()
+            await PauseFile(inbox, folders=self._ports.folders, pause=self._pauses.at(inbox, Cause.FILE)).check()
 
 
 REWATCH = 60.0

@@ -105,7 +105,7 @@ class Deduplicator:
         """The job is paid for: a person's earlier `redo` of its bytes is fulfilled."""
         again, at = self._commands.again(job.source.sha256), _submitter_began(job)
         if again is not None and at is not None and at >= again.at:
-            await self._commands.lift(again)
+            await self._commands.lift_hold(again)
 
     async def keep(self, job: Job) -> None:
         """Keep the result of a job that is over for duplicates to come."""

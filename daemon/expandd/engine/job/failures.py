@@ -26,12 +26,12 @@ class FaultScope:
 
     def __init__(self, folders: Folders) -> None:
         self._folders = folders
-        self._stuck: set[str] = set()
+        self._waiting_for_file: set[str] = set()
         self._unstored: defaultdict[Path, dict[str, FolderAway]] = defaultdict(dict)
 
-    def is_stuck(self, job_id: str) -> bool:
+    def waits_for_file(self, job_id: str) -> bool:
         """Whether this job's own file is what it waits for."""
-        return job_id in self._stuck
+        return job_id in self._waiting_for_file
 
     def prove_stores(self, inbox: Path) -> None:
         """Raise FolderAway while one paid image after the other cannot be stored there.
@@ -44,21 +44,21 @@ class FaultScope:
 
     def fine(self, job: Job, *, over: bool) -> None:
         """A step of this job went well; `over` when it was the last."""
-        self._stuck.discard(job.id)
+        self._waiting_for_file.discard(job.id)
         if over:
             self._unstored.pop(job.folder.inbox, None)
 
     async def is_files(self, job: Job, error: FolderAway) -> bool:
         """Whether the job's file alone is at fault for this failure."""
-        before = self.is_stuck(job.id)
-        self._stuck.discard(job.id)
+        before = self.waits_for_file(job.id)
+        self._waiting_for_file.discard(job.id)
         if not error.may_be_file or not await self._is_folder_fine(job):
             return False
         if job.state not in UNPAID and not before:
             self._unstored[job.folder.inbox][job.id] = error
             if len(self._unstored[job.folder.inbox]) >= MOST_PAID:
                 return False
-        self._stuck.add(job.id)
+        self._waiting_for_file.add(job.id)
         return True
 
     async def _is_folder_fine(self, job: Job) -> bool:

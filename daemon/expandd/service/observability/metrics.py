@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from expandd import __version__
 from expandd.domain import events as e
-from expandd.domain.job import TELLING, Job, JobState
+from expandd.domain.job import OUTCOME_OF_MOVE, Job, JobState
 from expandd.domain.settings import Settings
 from expandd.domain.spending import Outcome
 from expandd.service.reports.overview import ALL, OTHER, FolderOverview, Overview, labels_of
@@ -104,7 +104,7 @@ class Metrics:
         left = next((change for change in reversed(job.state_changes[:-1]) if change.state is before), None)
         if left is not None and before is not None:
             self._counted.state_seconds.labels(before.value).observe(max(0.0, last.at - left.at))
-        if before is not None and TELLING.get((before, job.state)) is Outcome.TAKEN:
+        if before is not None and OUTCOME_OF_MOVE.get((before, job.state)) is Outcome.TAKEN:
             self._counted.paid.labels(label).inc()
         if job.state is JobState.UNKNOWN:
             self._counted.unknown.labels(label).inc()

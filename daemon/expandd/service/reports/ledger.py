@@ -35,7 +35,7 @@ MOST = 200
 
 
 class Price:
-    """Learns from what the credits fell by, look by look, while images were paid for; a subscriber like any other.
+    """Learns the price from how far the credits fell while images were paid for; a subscriber like any other.
 
     Whoever else spends from the account, or tops it up, is not known here: a rise teaches nothing, and what others
     spend makes images look dearer than they are. `latest` is what was learnt last, also by an earlier run.
@@ -51,7 +51,7 @@ class Price:
     def __call__(self, event: Event) -> None:
         self._paid += isinstance(event, JobMoved) and event.job.state is JobState.ACCEPTED
 
-    def look(self, left: Decimal | None, at: float | None) -> None:
+    def observe(self, left: Decimal | None, at: float | None) -> None:
         """The credits as the API told them `at` that time (epoch seconds)."""
         if left is None or at == self._at:
             return

@@ -100,20 +100,20 @@ class Planner:
             names = await asyncio.to_thread(self._names, folder)
         except OSError as error:
             raise folder_away(folder.inbox, error) from error
-        looks: deque[tuple[Path, asyncio.Task[Planned | _Looked]]] = deque()
+        inspections: deque[tuple[Path, asyncio.Task[Planned | _Inspected]]] = deque()
         try:
-            while names or looks:
-                while names and len(looks) < AT_ONCE:
+            while names or inspections:
+                while names and len(inspections) < AT_ONCE:
                     relative = names.popleft()
-                    looks.append((relative, asyncio.create_task(self._look(folder, relative))))
-                relative, look = looks.popleft()
-                found = await look
+                    inspections.append((relative, asyncio.create_task(self._inspect(folder, relative))))
+                relative, inspection = inspections.popleft()
+                found = await inspection
                 yield found if isinstance(found, Planned) else self._fate(folder, relative, found)
         finally:
-            for _, look in looks:
-                look.cancel()
+            for _, inspection in inspections:
+                inspection.cancel()
 
-    async def _look(self, folder: HotFolder, relative: Path) -> Planned | _Looked:
+    async def _inspect(self, folder: HotFolder, relative: Path) -> Planned | _Inspected:
         path = folder.inbox / relative
         try:
             finding = await self._images.examine(path)
@@ -124,34 +124,34 @@ class Planner:
             sha256 = await asyncio.to_thread(Disk(self._scanner.roots).digest, path)
         except (Later, OSError) as error:
             return Planned(folder=folder, relative=relative, fate=Fate.UNFINISHED, why=str(error))
-        return _Looked(decision, sha256)
+        return _Inspected(decision, sha256)
 
     def _names(self, folder: HotFolder) -> deque[Path]:
         found = self._scanner.waiting_files(folder, subfolders=folder.recursive)
         return deque(sorted(one.relative for one in found))
 
-    def _fate(self, folder: HotFolder, relative: Path, looked: _Looked) -> Planned:
-        fate, before = self._duplicate(folder, looked)
-        self._planned.setdefault(looked.key, str(relative))
-        result = looked.found.result_size
+    def _fate(self, folder: HotFolder, relative: Path, inspected: _Inspected) -> Planned:
+        fate, before = self._duplicate(folder, inspected)
+        self._planned.setdefault(inspected.key, str(relative))
+        result = inspected.found.result_size
         return Planned(
             folder=folder,
             relative=relative,
             fate=fate,
-            size=looked.found.image.size,
-            uploaded=sent_size(looked.found.image.size),
-            offsets=looked.found.offsets,
+            size=inspected.found.image.size,
+            uploaded=sent_size(inspected.found.image.size),
+            offsets=inspected.found.offsets,
             result=result,
-            name=None if fate is Fate.SKIPPED else self._name(folder, relative, looked.found.image, result),
+            name=None if fate is Fate.SKIPPED else self._name(folder, relative, inspected.found.image, result),
             before=before,
         )
 
-    def _duplicate(self, folder: HotFolder, looked: _Looked) -> tuple[Fate, str]:
-        job = self._store.paid_before(*looked.key) if self._store else None
-        before = job.id if job else self._planned.get(looked.key, "")
+    def _duplicate(self, folder: HotFolder, inspected: _Inspected) -> tuple[Fate, str]:
+        job = self._store.paid_before(*inspected.key) if self._store else None
+        before = job.id if job else self._planned.get(inspected.key, "")
         if not before:
             return Fate.NEW, ""
-        if folder.duplicates is Duplicates.EXPAND or looked.sha256 in self._again:
+        if folder.duplicates is Duplicates.EXPAND or inspected.sha256 in self._again:
             return Fate.AGAIN, before
         if folder.duplicates is Duplicates.SKIP:
             return Fate.SKIPPED, before
@@ -191,7 +191,7 @@ def _result_format(folder: HotFolder, whole: Whole) -> ImageFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _Inspected:
     """An image that can be expanded, and the digest of its bytes."""
 
     found: Expandable

@@ -88,7 +88,7 @@ class Snapshots:
     def taken(self) -> Snapshot:
         """The engine as it is now."""
         now = self._wall()
-        self._price.look(self._engine.account.credits, self._engine.account.at)
+        self._price.observe(self._engine.account.credits, self._engine.account.at)
         left, left_at = self._credits()
         return Snapshot(
             at=now,

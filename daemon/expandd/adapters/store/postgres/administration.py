@@ -40,7 +40,7 @@ class Server:
     known: int = VERSION
 
 
-def look(url: str) -> Server:
+def inspect_server(url: str) -> Server:
     """Ask the server. Raises DatabaseAway."""
     with _connected(url, ANSWERS_WITHIN) as connection:
         before = time.time()

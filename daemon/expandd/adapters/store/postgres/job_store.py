@@ -117,12 +117,12 @@ class PostgresJobStore(SqlJobStore):
     async def holds_changed(self) -> bool:
         return held(await super().holds()) != self._known
 
-    async def stand(self, command: Hold) -> None:
-        await super().stand(command)
+    async def set_hold(self, command: Hold) -> None:
+        await super().set_hold(command)
         self._known[command.key] = command
 
-    async def lift(self, command: Hold) -> None:
-        await super().lift(command)
+    async def lift_hold(self, command: Hold) -> None:
+        await super().lift_hold(command)
         self._known.pop(command.key, None)
 
 

@@ -159,14 +159,14 @@ class HostMembership:
 
     async def _keep_up_queue(self, before: Seen, seen: Seen, *, judges: bool) -> None:
         """Queue what waits in no queue. It may have to wait for a host that froze: the lease must not."""
-        self._queue.looks.meet(self._host.incarnation, seen.members)
+        self._queue.lookups.meet(self._host.incarnation, seen.members)
         # What was in no queue at one look alone may be on its way into it, or from there to its host.
         lost = seen.freed.union(before.unclaimed)
         # What fails here is found again at the next renewal.
         with contextlib.suppress(DatabaseAway):
             await self._queue.offer([job_id for job_id in seen.unclaimed if job_id in lost])
             if seen.waiting:
-                await self._queue.looks.look()
+                await self._queue.lookups.look_up()
             now = self._clock.monotonic()
             if judges and now - self._cleaned >= CLEANING * self._host.lease:
                 self._cleaned = now

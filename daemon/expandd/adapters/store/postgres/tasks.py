@@ -23,7 +23,7 @@ from expandd.adapters.store.postgres.job_store import in_a_line
 from expandd.domain.errors import DatabaseAway
 
 POLL = 15.0
-"""Seconds between two looks for tasks where no notice of one has come: it may be lost, and renewals tell too."""
+"""Seconds between two lookups of tasks where no notice of one has come: it may be lost, and renewals tell too."""
 
 MOST = 1000
 """Tasks that are remembered; a host that has heard of more looks in any case."""
@@ -33,8 +33,8 @@ Notify = Callable[..., Awaitable[None]]
 """What the queue calls, by `channel` and `notification`, for a notice that the server has sent."""
 
 
-class Looks:
-    """When a host looks whether a task waits: each look that finds none costs the database as much as one.
+class TaskLookups:
+    """Decides when a host asks the queue for a task: an answer without one costs the database as much as one with one.
 
     All hear of each new task. One of them, a different one for each, looks for it at once; the others do so when they
     have room and know of tasks, or once a renewal of their lease has shown that some still wait. Tasks go by their
@@ -48,28 +48,28 @@ class Looks:
         self._announced: set[int] = set()
         """Those that may still wait, as far as this host knows."""
         self._asked: frozenset[int] = frozenset()
-        """Those that the look under way must find if they wait."""
-        self._doubts = 1
+        """Those that the lookup under way must find if they wait."""
+        self._gaps = 1
         """How often tasks may have come of which this host knows nothing."""
-        self._doubts_asked = 0
-        """How many of them the look under way lays to rest if it finds none."""
-        self._doubts_settled = 0
+        self._gaps_asked = 0
+        """How many of them the lookup under way closes if it finds none."""
+        self._gaps_settled = 0
         self._looked = float("-inf")
         self._notify: Notify | None = None
 
-    def heeding(self, notify: Notify) -> Notify:
+    def filtered(self, notify: Notify) -> Notify:
         """`notify` for what concerns this host alone. It is what makes the queue look."""
 
-        async def heed(*, channel: str, notification: Any) -> None:
+        async def pass_on(*, channel: str, notification: Any) -> None:
             if notification["type"] != "job_inserted" or self.announce(notification["job_id"]):
                 await notify(channel=channel, notification=notification)
 
         self._notify = notify
-        return heed
+        return pass_on
 
-    async def look(self) -> None:
+    async def look_up(self) -> None:
         """Look for tasks of which some wait, if there is room for one more."""
-        self._doubts += 1
+        self._gaps += 1
         if self._notify is not None:
             await self._notify(channel="", notification={"type": "job_inserted", "job_id": 0})
 
@@ -82,23 +82,23 @@ class Looks:
         self._announced.add(task)
         if len(self._announced) > MOST:
             self._announced.clear()
-            self._doubts += 1
+            self._gaps += 1
         return self._me not in self._members or self._me == min(self._members, key=lambda one: _lot(task, one))
 
     def begin(self) -> bool:
         """Whether to look now, as that may find a task, or none was made for long."""
         self._asked = frozenset(self._announced)
-        self._doubts_asked = self._doubts
-        unsure = self._doubts > self._doubts_settled
+        self._gaps_asked = self._gaps
+        unsure = self._gaps > self._gaps_settled
         return unsure or bool(self._announced) or self._monotonic() - self._looked >= 0.9 * POLL
 
-    def looked(self, found: int | None) -> None:
-        """A look has found this task, or that none waits."""
+    def looked_up(self, found: int | None) -> None:
+        """A lookup has found this task, or that none waits."""
         self._looked = self._monotonic()
         if found is None:
             # What was announced meanwhile may have come too late to be found.
             self._announced -= self._asked
-            self._doubts_settled = self._doubts_asked
+            self._gaps_settled = self._gaps_asked
         else:
             self._announced.discard(found)
 
@@ -131,7 +131,7 @@ async def _commit_each(connection: psycopg.AsyncConnection) -> None:
 QUEUE = "jobs"
 
 NEVER = 86400.0
-"""Seconds between two looks for tasks that are to be broken off: none ever is."""
+"""Seconds between two lookups of tasks that are to be broken off: none ever is."""
 
 _AWAY = (ConnectorException, AppNotOpen, psycopg.Error)
 """What it raises where the database does not answer, and while its connections are opened anew."""
@@ -159,8 +159,8 @@ class TaskQueue:
                 pool_factory=pool,
             )
         )
-        self.looks = Looks()
-        self._app.job_manager = _Manager(self._app.connector, self.looks)
+        self.lookups = TaskLookups()
+        self._app.job_manager = _Manager(self._app.connector, self.lookups)
         self._carry: Callable[[str], Awaitable[None]] | None = None
         self._task = self._app.task(name="carry", queue=QUEUE)(self._carried)
 
@@ -214,20 +214,20 @@ class TaskQueue:
 class _Manager(JobManager):
     """Asks for a task only where there may be one."""
 
-    def __init__(self, connector: BaseConnector, looks: Looks) -> None:
+    def __init__(self, connector: BaseConnector, lookups: TaskLookups) -> None:
         super().__init__(connector)
-        self._looks = looks
+        self._lookups = lookups
 
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
     ) -> None:
-        await super().listen_for_jobs(on_notification=self._looks.heeding(on_notification), queues=queues)
+        await super().listen_for_jobs(on_notification=self._lookups.filtered(on_notification), queues=queues)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         job = None
-        while job is None and self._looks.begin():
+        while job is None and self._lookups.begin():
             job = await super().fetch_job(queues, worker_id)
-            self._looks.looked(None if job is None else job.id)
+            self._lookups.looked_up(None if job is None else job.id)
         return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:

@@ -106,12 +106,12 @@ class Changes(Queries):
     def forget(self, command: Command) -> None:
         self._connection.execute("DELETE FROM commands WHERE number = ?", (command.number,))
 
-    def stand(self, hold: Hold) -> None:
+    def set_hold(self, hold: Hold) -> None:
         """Write down a hold; one of this kind about the same thing gets its age."""
-        self.lift(hold)
+        self.lift_hold(hold)
         self._insert("holds", hold_row(hold))
 
-    def lift(self, hold: Hold) -> None:
+    def lift_hold(self, hold: Hold) -> None:
         self._connection.execute(
             "DELETE FROM holds WHERE kind = :kind AND inbox = :inbox AND relative = :relative AND sha256 = :sha256",
             hold_row(hold),

@@ -110,11 +110,11 @@ class SqlJobStore:
         """Nobody but this process sets or lifts one."""
         return False
 
-    async def stand(self, command: Hold) -> None:
-        await self._do(lambda database: database.stand(command))
+    async def set_hold(self, command: Hold) -> None:
+        await self._do(lambda database: database.set_hold(command))
 
-    async def lift(self, command: Hold) -> None:
-        await self._do(lambda database: database.lift(command))
+    async def lift_hold(self, command: Hold) -> None:
+        await self._do(lambda database: database.lift_hold(command))
 
     async def prove(self) -> None:
         await self._do(Changes.prove)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from expandd.adapters.store.postgres.tasks import MOST, POLL, Looks
+from expandd.adapters.store.postgres.tasks import MOST, POLL, TaskLookups
 
 HOSTS = ("a-1", "b-1", "c-1", "d-1")
 
@@ -26,78 +26,78 @@ def watch() -> Watch:
     return Watch()
 
 
-def looks_of(me: str, watch: Watch) -> Looks:
+def looks_of(me: str, watch: Watch) -> TaskLookups:
     """One that has looked, and knows all hosts."""
-    looks = Looks(watch)
-    looks.meet(me, HOSTS)
-    assert looks.begin()
-    looks.looked(None)
-    return looks
+    lookups = TaskLookups(watch)
+    lookups.meet(me, HOSTS)
+    assert lookups.begin()
+    lookups.looked_up(None)
+    return lookups
 
 
 def test_one_host_looks_at_once_for_each_task_and_each_host_for_its_share(watch: Watch) -> None:
     all_looks = {me: looks_of(me, watch) for me in HOSTS}
     shares: Counter[str] = Counter()
     for task in range(400):
-        [first] = [me for me, looks in all_looks.items() if looks.announce(task)]
+        [first] = [me for me, lookups in all_looks.items() if lookups.announce(task)]
         shares[first] += 1
 
     assert min(shares[me] for me in HOSTS) > 60
 
 
 def test_a_host_that_knows_no_other_or_is_not_known_looks_for_each(watch: Watch) -> None:
-    alone, unknown = Looks(watch), looks_of("e-1", watch)
+    alone, unknown = TaskLookups(watch), looks_of("e-1", watch)
 
     assert alone.begin()
-    assert all(looks.announce(task) for looks in (alone, unknown) for task in range(20))
+    assert all(lookups.announce(task) for lookups in (alone, unknown) for task in range(20))
 
 
 def test_a_look_is_made_only_where_a_task_may_wait(watch: Watch) -> None:
-    looks = looks_of("a-1", watch)
-    assert not looks.begin()
-    looks.announce(7)
-    looks.announce(8)
-    looks.looked(7)
-    assert looks.begin(), "the other one may wait, whoever was to look for it"
-    looks.looked(8)
-    assert not looks.begin(), "nobody has heard of more"
-    looks.announce(9)
-    assert looks.begin()
-    looks.looked(None)
-    assert not looks.begin(), "others have taken it"
+    lookups = looks_of("a-1", watch)
+    assert not lookups.begin()
+    lookups.announce(7)
+    lookups.announce(8)
+    lookups.looked_up(7)
+    assert lookups.begin(), "the other one may wait, whoever was to look for it"
+    lookups.looked_up(8)
+    assert not lookups.begin(), "nobody has heard of more"
+    lookups.announce(9)
+    assert lookups.begin()
+    lookups.looked_up(None)
+    assert not lookups.begin(), "others have taken it"
     watch.now += POLL
-    assert looks.begin(), "a notice may have been lost"
+    assert lookups.begin(), "a notice may have been lost"
 
 
 def test_a_task_that_is_announced_during_a_look_is_looked_for_again(watch: Watch) -> None:
-    looks = looks_of("a-1", watch)
-    looks.announce(7)
-    assert looks.begin()
-    looks.announce(8)
-    looks.looked(None)
-    assert looks.begin()
-    looks.looked(None)
-    assert not looks.begin()
+    lookups = looks_of("a-1", watch)
+    lookups.announce(7)
+    assert lookups.begin()
+    lookups.announce(8)
+    lookups.looked_up(None)
+    assert lookups.begin()
+    lookups.looked_up(None)
+    assert not lookups.begin()
 
 
 def test_of_more_tasks_than_are_remembered_none_is_overlooked(watch: Watch) -> None:
-    looks = looks_of("a-1", watch)
+    lookups = looks_of("a-1", watch)
     for task in range(MOST + 1):
-        looks.announce(task)
-    looks.looked(0)
-    assert looks.begin()
-    looks.looked(None)
-    assert not looks.begin()
+        lookups.announce(task)
+    lookups.looked_up(0)
+    assert lookups.begin()
+    lookups.looked_up(None)
+    assert not lookups.begin()
 
 
 async def test_what_is_told_while_a_look_is_under_way_is_looked_for_after_it(watch: Watch) -> None:
-    looks = looks_of("a-1", watch)
-    looks.begin()
-    await looks.look()
-    looks.looked(None)
-    assert looks.begin()
-    looks.looked(None)
-    assert not looks.begin()
+    lookups = looks_of("a-1", watch)
+    lookups.begin()
+    await lookups.look_up()
+    lookups.looked_up(None)
+    assert lookups.begin()
+    lookups.looked_up(None)
+    assert not lookups.begin()
 
 
 async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) -> None:
@@ -107,13 +107,13 @@ async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) 
         del channel
         told.append(notification["type"])
 
-    looks = looks_of("a-1", watch)
-    await looks.look()
+    lookups = looks_of("a-1", watch)
+    await lookups.look_up()
     assert told == [], "the queue is not open yet"
-    heed = looks.heeding(notify)
-    await looks.look()
+    heed = lookups.filtered(notify)
+    await lookups.look_up()
     assert told == ["job_inserted"]
-    assert looks.begin()
+    assert lookups.begin()
     for task in range(400):
         await heed(channel="", notification={"type": "job_inserted", "job_id": task})
     assert 1 + 60 < len(told) < 1 + 160
