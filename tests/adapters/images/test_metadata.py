@@ -9,6 +9,7 @@ import random
 import shutil
 import struct
 import subprocess
+import tempfile
 import zlib
 from collections.abc import Callable
 from fractions import Fraction
@@ -103,7 +104,9 @@ def put_in(data: bytes, metadata: Metadata, image_format: ImageFormat) -> bytes:
 
 
 def found_in(data: bytes, image_format: ImageFormat) -> Metadata:
-    return read(io.BytesIO(data), image_format)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        return read(file, image_format)
 
 
 def same_pixels(one: bytes, other: bytes) -> bool:

@@ -6,6 +6,7 @@ damaged is as if it were not there.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import struct
@@ -18,7 +19,7 @@ from typing import BinaryIO
 from expandd.adapters.images import exif as exif_blocks
 from expandd.adapters.images.boxes import Found, read_heif, read_jp2
 from expandd.adapters.images.exif import Damaged, Dpi, Tiff
-from expandd.adapters.images.formats.common import most_parts
+from expandd.adapters.images.formats.common import Bytes, most_parts
 from expandd.adapters.images.formats.png import MOST_TEXT, SIGNATURE
 from expandd.adapters.images.formats.webp import RIFF, WEBP
 from expandd.adapters.images.xmp import merged, upright_xmp
@@ -365,9 +366,12 @@ def _read_bmp(file: BinaryIO) -> Metadata:
     return gathered(icc=icc, dpi=(across, down))
 
 
-def _read_boxes(walk: Callable[[BinaryIO, int], Found]) -> Callable[[BinaryIO], Metadata]:
+def _read_boxes(walk: Callable[[Bytes, int], Found]) -> Callable[[BinaryIO], Metadata]:
     def reader(file: BinaryIO) -> Metadata:
-        found = walk(file, MOST_TEXT)
+        if not file.seek(0, os.SEEK_END):
+            return Metadata()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = walk(data, MOST_TEXT)
         dpi = (per_inch(found.per_metre[0]), per_inch(found.per_metre[1])) if found.per_metre else None
         return gathered(exif=found.exif, xmp=found.xmp, icc=found.icc, dpi=dpi)
 

@@ -21,6 +21,7 @@ _KNOWN = _HEVC | {b"av01", b"grid", b"iden", b"iovl"}
 _FULL = 4  # bytes of version and flags
 _FILE, _IDAT = 0, 1
 _KINDS_FROM = 2  # the version of an item's entry from which on it says what the item is
+_XMP, _TYPE_WITHIN = b"application/rdf+xml", 64
 _GAP = bytes(16)
 _LEAST_ZEROS, _PX_A_ZERO = 1024, 8192
 
@@ -46,11 +47,12 @@ class _TooManyError(Exception):
 
 
 @dataclass(slots=True)
-class _Items:
-    """What the boxes say of the items. `parts` are from and to where they lie in the file."""
+class Items:
+    """What the boxes say of the items. `parts` are from and to where they lie in the file, `xmp` those that are XMP."""
 
     primary: int | None = None
     kinds: dict[int, bytes] = field(default_factory=dict)
+    xmp: set[int] = field(default_factory=set)
     parts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     properties: list[Box] = field(default_factory=list)
     owned: dict[int, list[int]] = field(default_factory=dict)
@@ -69,7 +71,17 @@ def walk_heif(data: Bytes) -> Structure | Unfit | None:
         return laborious(image_format, "lists without end")
 
 
-def _found(data: Bytes, image_format: ImageFormat, items: _Items, *, moves: bool) -> Structure | Unfit | None:
+def items_in(data: Bytes) -> Items | None:
+    """The items of a whole file; None where its lists lead nowhere."""
+    walk = _Walk(data)
+    try:
+        walk.take_file()
+    except (_CutOffError, _TooManyError, struct.error):
+        return None
+    return walk.items
+
+
+def _found(data: Bytes, image_format: ImageFormat, items: Items, *, moves: bool) -> Structure | Unfit | None:
     if items.primary is None:
         return unreadable(image_format, "is a sequence without a still image") if moves else None
     kind = items.kinds.get(items.primary, b"")
@@ -87,7 +99,7 @@ def _found(data: Bytes, image_format: ImageFormat, items: _Items, *, moves: bool
     return Structure(image_format, size, several=moves)
 
 
-def _size(data: Bytes, items: _Items) -> Size | None:
+def _size(data: Bytes, items: Items) -> Size | None:
     """The size of the primary item as it is stored, before it is turned or trimmed."""
     for number in items.owned.get(items.primary or 0, ()):
         if 0 < number <= len(items.properties) and items.properties[number - 1].kind == b"ispe":
@@ -115,7 +127,7 @@ class _Walk:
         self._inner: list[tuple[int, int, int]] = []
         """Item, from and to of the parts that lie in the list's own box of content."""
         self._content: Box | None = None
-        self.items = _Items()
+        self.items = Items()
 
     def take_file(self) -> bool:
         """Read all boxes of the file; whether there is a film among them."""
@@ -170,7 +182,9 @@ class _Walk:
             wide = 4 if version > _KINDS_FROM else 2
             number = _Numbers(self._data, entry, _FULL).take(wide)
             start = entry.start + _FULL + wide + 2
-            self.items.kinds[number] = self._data[start : min(start + 4, entry.stop)]
+            kind = self.items.kinds[number] = self._data[start : min(start + 4, entry.stop)]
+            if kind == b"mime" and _XMP in self._data[start : min(start + _TYPE_WITHIN, entry.stop)]:
+                self.items.xmp.add(number)
 
     def _take_places(self, box: Box) -> None:
         version, numbers = self._version(box), _Numbers(self._data, box, _FULL)
