@@ -35,6 +35,19 @@ def read_json(file: IO[bytes], most: int = MOST) -> Any:
     return parsed_json(text)
 
 
+def write_json(path: Path, value: object, default: Callable[[Any], Any] | None = None) -> None:
+    """Put a value where readers find it, whole, for this user's eyes only; `default` as in `json`. Raises OSError.
+
+    It is not synced: after a power cut it may be what it was before.
+    """
+    text = json.dumps(value, default=default).encode()
+    spare = path.with_name(f".{path.name}")
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+    spare.replace(path)
+
+
 def parsed_json(text: bytes | str) -> Any:
     """What a text says. Raises ValueError, and nothing else, for whatever is no JSON."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from expandd.adapters.config.presets import description
 from expandd.adapters.config.rules import DIRECTORIES, rule_config_errors, telling_config_errors
 from expandd.adapters.config.yaml_marks import MOST_BYTES, Document
 from expandd.adapters.files.mount_guard import is_mount_point
-from expandd.adapters.json_text import read_json
+from expandd.adapters.json_text import read_json, write_json
 from expandd.adapters.responsiveness import silent
 from expandd.domain.errors import ConfigurationError, Problem
 from expandd.domain.naming import printable
@@ -267,12 +266,8 @@ def keep_loaded(config: Path, state_dir: Path) -> None:
     """Remember what stands in `config`, which was loaded just now. Raises OSError."""
     with config.open("rb") as file:
         text = file.read(MOST_BYTES).decode("utf-8", "surrogateescape")
-    spare = state_dir / f".{FILE}"
-    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as kept:
-        kept.write(json.dumps({"config": str(config.absolute()), "text": text}).encode())
-    # Not synced: after a power cut the file itself is asked.
-    spare.replace(state_dir / FILE)
+    # After a power cut the file itself is asked.
+    write_json(state_dir / FILE, {"config": str(config.absolute()), "text": text})
 
 
 def last_loaded(state_dir: Path) -> Settings | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.json_text import read_as, read_json
+from expandd.adapters.json_text import read_as, read_json, write_json
 from expandd.adapters.locks import holder
 from expandd.domain.pauses import PauseReason
 
@@ -109,14 +107,9 @@ class Snapshot:
 
 
 def write_snapshot(state_dir: Path, snapshot: Snapshot) -> None:
-    """Put the snapshot where readers find it, whole, for this user's eyes only. Raises OSError."""
-    text = json.dumps(snapshot, default=_plain).encode()
-    spare = state_dir / f".{FILE}"
-    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
-    # Not synced: after a power cut nobody holds the lock, and then nobody believes it.
-    spare.replace(state_dir / FILE)
+    """Put the snapshot where readers find it. Raises OSError."""
+    # After a power cut nobody holds the lock, and then nobody believes it.
+    write_json(state_dir / FILE, snapshot, _plain)
 
 
 def live_snapshot(state_dir: Path) -> tuple[str, Snapshot | None]:
