@@ -23,10 +23,10 @@ from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
 from expandd.service.observability.logs import set_up
 from expandd.service.page.drawings import canvas, days_plot, hours_plot, round_up
+from expandd.service.page.images import Gone, Kind, Prefetch, Thumbnails
 from expandd.service.page.reader import DatabaseRecords
 from expandd.service.page.site import MOST, Live, event
 from expandd.service.page.text import added, clock, lasting
-from expandd.service.page.thumbnails import Gone, Kind, Prefetch, Thumbnails
 from expandd.service.page.view import folder_key
 from expandd.service.reports.overview import Pause, short_name
 from tests.support.configurations import loaded

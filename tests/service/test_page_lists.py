@@ -16,7 +16,7 @@ from expandd.domain.errors import Fault, FaultCode
 from expandd.domain.image import ImageFormat
 from expandd.domain.job import Job, JobState
 from expandd.domain.settings import ImagePrice
-from expandd.service.page.full_size import MOST
+from expandd.service.page.images import MOST
 from expandd.service.page.job_view import ERRORS, LISTED, RESULTS, Asked
 from expandd.service.page.reader import DatabaseRecords
 from expandd.service.reports.overview import Money

@@ -40,6 +40,7 @@ OWN = {
     "adapters/config/values.py": "paths that the configuration names, made absolute",
     "adapters/credentials.py": "credentials",
     "adapters/files/permissions.py": "state_dir",
+    "adapters/json_text.py": "state_dir",
     "adapters/images/child.py": "/proc",
     "adapters/images/decoder.py": "open files that were handed to it",
     "adapters/images/encoding.py": "memory",

@@ -65,12 +65,12 @@ def ask_each(calls: Iterable[Callable[[], object]], seconds: float) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def shared_threads(number: int = SHARED) -> ThreadPoolExecutor:
+def shared_threads() -> ThreadPoolExecutor:
     """So many threads, all started at once: later none can be missing. Raises OSError."""
-    executor, all_there = ThreadPoolExecutor(number, thread_name_prefix="shared"), threading.Event()
+    executor, all_there = ThreadPoolExecutor(SHARED, thread_name_prefix="shared"), threading.Event()
     try:
         with starting_threads():
-            for _ in range(number):
+            for _ in range(SHARED):
                 executor.submit(all_there.wait)
     except OSError:
         executor.shutdown(wait=False)
@@ -347,10 +347,9 @@ class Together:
     so are those that failed then, until they succeed.
     """
 
-    def __init__(self, run: Run, mount_of: Callable[[Path], str], gather: float = GATHER) -> None:
+    def __init__(self, run: Run, mount_of: Callable[[Path], str]) -> None:
         self._run = run
         self._mount_of = mount_of
-        self._gather = gather
         self._asked: dict[str, list[_Asked]] = {}
         self._apart: dict[Path, _Asked] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -380,7 +379,7 @@ class Together:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, mount: str) -> None:
-        await asyncio.sleep(self._gather)
+        await asyncio.sleep(GATHER)
         all_, answered = self._asked.pop(mount), False
         try:
             await self._run(all_[0].path, _make_all, all_)

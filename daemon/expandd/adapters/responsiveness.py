@@ -27,16 +27,14 @@ LANES = 32
 """Threads that look at paths at once, each at those of some directories."""
 
 
-def silent(
-    directories: Iterable[Path], patience: float = PATIENCE, ask: Callable[[Path], object] = os.statvfs
-) -> set[Path]:
+def silent(directories: Iterable[Path], patience: float = PATIENCE) -> set[Path]:
     """Those that give no answer in time, be it that they are not there."""
     wanted, answered = set(directories), set[Path]()
 
     def look(directory: Path) -> None:
         # An error is an answer as well.
         with contextlib.suppress(OSError, ValueError):
-            ask(directory)
+            os.statvfs(directory)
         answered.add(directory)
 
     ask_each((partial(look, one) for one in wanted), patience)
@@ -48,14 +46,14 @@ def silent_roots(folders: Iterable[HotFolder]) -> set[Path]:
     return silent((root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)), BRIEF)
 
 
-def answered(call: Callable[[], T], otherwise: T, patience: float = BRIEF) -> T:
+def answered(call: Callable[[], T], otherwise: T) -> T:
     """What `call` returns, or `otherwise` when it does not return in time."""
     found: list[T] = []
-    ask_each([lambda: found.append(call())], patience)
+    ask_each([lambda: found.append(call())], BRIEF)
     return found[0] if found else otherwise
 
 
-def lying(paths: Iterable[Path], patience: float = BRIEF) -> set[Path]:
+def lying(paths: Iterable[Path]) -> set[Path]:
     """Those at which anything lies, and those whose disk gives no answer in time: of these nobody knows better."""
     wanted = set(paths)
     by_directory: defaultdict[Path, list[Path]] = defaultdict(list)
@@ -69,7 +67,7 @@ def lying(paths: Iterable[Path], patience: float = BRIEF) -> set[Path]:
 
     groups = list(by_directory.values())
     lanes = [groups[first::LANES] for first in range(min(LANES, len(groups)))]
-    ask_each((partial(look, lane) for lane in lanes), patience)
+    ask_each((partial(look, lane) for lane in lanes), BRIEF)
     return wanted - gone
 
 

@@ -36,11 +36,11 @@ def whole_number(value: object, least: int, most: int) -> int | None:
     return value if least <= value <= most else None
 
 
-def amount(value: object, most: Decimal = MOST_AMOUNT) -> Decimal | None:
-    """`value`, a number or its text, where it is finite and no larger than `most` either way; None otherwise."""
+def amount(value: object) -> Decimal | None:
+    """`value`, a number or its text, where it is finite and no larger than MOST_AMOUNT either way; None otherwise."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
-    if isinstance(value, int) and abs(value) > most:
+    if isinstance(value, int) and abs(value) > MOST_AMOUNT:
         return None
     try:
         text = str(value).strip()
@@ -48,7 +48,7 @@ def amount(value: object, most: Decimal = MOST_AMOUNT) -> Decimal | None:
     except (InvalidOperation, ValueError):
         return None
     # By the exponent first: reckoning with one of many digits overflows, or never ends.
-    return found if found.is_finite() and _short(found) and found.copy_abs() <= most else None
+    return found if found.is_finite() and _short(found) and found.copy_abs() <= MOST_AMOUNT else None
 
 
 def _short(value: Decimal) -> bool:

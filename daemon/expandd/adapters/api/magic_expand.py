@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from expandd.adapters.api import errors, replies
 from expandd.adapters.api.errors import Complaint, Endpoint
 from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http, MaybeReceivedError, NeverSentError, TransportError
-from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local, resolve
+from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local
 from expandd.adapters.api.replies import Shape
 from expandd.adapters.api.tokens import PairStore, TokenFile, Tokens
 from expandd.adapters.api.transfer import open_regular, opened_part
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from expandd.adapters.api.http import Download, Reply
-    from expandd.adapters.api.links import Resolve
     from expandd.adapters.api.replies import Answer
     from expandd.adapters.api.tokens import Clock, Secrets
     from expandd.adapters.api.transfer import OpenFile
@@ -47,7 +46,7 @@ class MagicExpand:
     """The Magic Expand API over HTTP; fulfils the engine's `Api`. Use as an async context manager.
 
     `credentials` is called at the first use and whenever the API has refused a token. `state_dir` holds the token
-    pair. `connections` caps those to the API, and those to link hosts. `open_file` opens what is uploaded.
+    pair. `open_file` opens what is uploaded.
     """
 
     def __init__(
@@ -57,8 +56,6 @@ class MagicExpand:
         credentials: Callable[[], Secrets],
         state_dir: Path,
         clock: Clock,
-        connections: int = CONNECTIONS,
-        resolve: Resolve = resolve,
         open_file: OpenFile = open_regular,
         run: Run = in_thread,
         pairs: PairStore | None = None,
@@ -70,8 +67,8 @@ class MagicExpand:
         self._clock = clock
         self._open_file = open_file
         relaxed = settings.allow_private_links or is_local(settings.base_url)
-        rule = LinkRule(relaxed=relaxed, resolve=resolve)
-        self._http = Http(settings.base_url, timeout=settings.timeout, connections=connections, rule=rule)
+        rule = LinkRule(relaxed=relaxed)
+        self._http = Http(settings.base_url, timeout=settings.timeout, connections=CONNECTIONS, rule=rule)
         pairs = pairs or TokenFile(state_dir, clock.sleep)
         self._tokens = Tokens(self._http, credentials=credentials, pairs=pairs, clock=clock)
         self._stack = AsyncExitStack()

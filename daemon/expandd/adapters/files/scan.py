@@ -352,13 +352,12 @@ class _Count:
 class FolderCounter:
     """Counts again and again, for callers that refresh; a folder that hangs is asked once and then waited for."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
         self._counts: dict[Path, _Count] = {}
 
     def of(self, folders: Sequence[HotFolder]) -> Sequence[FolderCount]:
         """The counts of `folders`, in their order. One that gives no answer in time is away."""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + PATIENCE
         counts = [self._begun(folder) for folder in folders]
         for count in counts:
             count.wait(max(0.0, deadline - time.monotonic()))

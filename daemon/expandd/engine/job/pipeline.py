@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from pathlib import Path
 
 from expandd.domain.backoff import JOB
@@ -28,16 +27,8 @@ from expandd.engine.job.submit import Submitter
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Randomness
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How much is done at once of what costs bandwidth, memory or processor time."""
-
-    uploads: int = 4
-    payments: int = 8
-    downloads: int = 4
-    deliveries: int = 2
-    finishes: int = 2
+UPLOADS, PAYMENTS, DOWNLOADS, DELIVERIES, FINISHES = 4, 8, 4, 2, 2
+"""How much is done at once of what costs bandwidth, memory or processor time."""
 
 
 class _Shares:
@@ -90,7 +81,6 @@ class Pipeline:
         delivery: Delivery,
         fault_scope: FaultScope,
         mount_of: Callable[[Path], Hashable],
-        bounds: Bounds = Bounds(),
     ) -> None:
         self._jobs = jobs
         self._slots = slots
@@ -102,11 +92,11 @@ class Pipeline:
         self._randomness = randomness
         self._admission = admission
         self._fault_scope = fault_scope
-        sends, fetches = _Shares(bounds.uploads, _reads(mount_of)), _Shares(bounds.downloads, _only)
+        sends, fetches = _Shares(UPLOADS, _reads(mount_of)), _Shares(DOWNLOADS, _only)
         # Apart from the uploads: what a slot is held for must not wait for a slow line.
-        pays = _Shares(bounds.payments, _reads(mount_of))
-        delivers = _Shares(bounds.deliveries, _moves(mount_of))
-        self._finish: _Step = (_Shares(bounds.finishes, _reads(mount_of)), finisher.finish)
+        pays = _Shares(PAYMENTS, _reads(mount_of))
+        delivers = _Shares(DELIVERIES, _moves(mount_of))
+        self._finish: _Step = (_Shares(FINISHES, _reads(mount_of)), finisher.finish)
         self._steps: dict[JobState, _Step] = {
             JobState.CLAIMED: (sends, submitter.upload),
             JobState.UPLOADED: (pays, submitter.pay),

@@ -72,9 +72,9 @@ class Password:
     patience = math.ceil(FORGOTTEN)
     """Seconds after which somebody who gave too many may give one more."""
 
-    def __init__(self, path: Path, guesses: Guesses | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._guesses = guesses or Guesses()
+        self._guesses = Guesses()
 
     async def judge(self, header: str | None, peer: str) -> Verdict:
         """What an Authorization header of `peer` is worth. Raises PasswordAway."""

@@ -16,12 +16,11 @@ from expandd.adapters.images.opening import OpenFile, open_plainly
 from expandd.domain.settings import PageSettings
 from expandd.service.observability.hooks import Keep, alone
 from expandd.service.observability.logs import Logger
-from expandd.service.page.full_size import FullSize
 from expandd.service.page.guard import Guard, Password
+from expandd.service.page.images import FullSize, Prefetch, Thumbnails
 from expandd.service.page.reader import Records
 from expandd.service.page.server import AddressTaken, Limits, bound, limits_here, serve_http
 from expandd.service.page.site import Metrics, Site
-from expandd.service.page.thumbnails import Prefetch, Thumbnails
 
 LISTEN_AGAIN = 15.0
 """Seconds after which a page that could not listen tries it again."""

@@ -26,11 +26,10 @@ from expandd.domain.job import Job
 from expandd.domain.naming import printable
 from expandd.service.observability.logs import Logger
 from expandd.service.page.drawings import HEIGHT, WIDTH, days_plot, hours_plot
-from expandd.service.page.full_size import FullSize
+from expandd.service.page.images import FullSize, Gone, Kind, Thumbnails
 from expandd.service.page.job_view import KINDS, Asked, Names, Over, list_view
 from expandd.service.page.reader import Past, Records
 from expandd.service.page.text import clock, number
-from expandd.service.page.thumbnails import Gone, Kind, Thumbnails
 from expandd.service.page.view import ALL, folder_key, page_view
 from expandd.service.reports.ledger import as_csv, monthly
 from expandd.service.reports.overview import Overview
@@ -201,14 +200,9 @@ BEAT = "beat"
 class Live:
     """Parts of the page by name, drawn by `draw` and sent as server-sent events where they have changed."""
 
-    def __init__(
-        self, draw: Draw, log: Logger, *, most: int = MOST, pause: float = PAUSE, silence: float = SILENCE
-    ) -> None:
+    def __init__(self, draw: Draw, log: Logger) -> None:
         self._draw = draw
         self._log = log
-        self._most = most
-        self._pause = pause
-        self._silence = silence
         self._parts: Mapping[str, str] = {}
         self._looked: tuple[float, str] | None = None
         self._looking = 0
@@ -218,14 +212,14 @@ class Live:
 
     @property
     def full(self) -> bool:
-        return self._looking >= self._most
+        return self._looking >= MOST
 
     async def run(self) -> None:
         """Until cancelled. Costs nothing while nobody looks."""
         while True:
             await self._wanted.wait()
             await self._refresh()
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(PAUSE)
 
     async def listen(self) -> AsyncGenerator[bytes, None]:
         """What one browser is sent: all parts at first, then those that change, and signs of life between them.
@@ -245,7 +239,7 @@ class Live:
                 sent = parts
                 yield self._beat()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._silence):
+                    async with asyncio.timeout(SILENCE):
                         await news.wait()
         finally:
             self._looking -= 1
@@ -308,7 +302,6 @@ class Site:
         *,
         title: str = "",
         metrics: Metrics | None = None,
-        live: Callable[..., Live] = Live,
     ) -> None:
         self._records = records
         self._thumbnails = thumbnails
@@ -318,7 +311,7 @@ class Site:
         self._token = secrets.token_urlsafe(32)
         self._drawing = Drawing(self._token, title)
         self._assets = assets()
-        self.live = live(self._parts, log)
+        self.live = Live(self._parts, log)
         # No application class: its own answer to an error would come before the guard's.
         self.app = Router(
             redirect_slashes=False,

@@ -126,9 +126,9 @@ def folder_key(inbox: Path) -> str:
     return hashlib.sha256(os.fsencode(inbox)).hexdigest()[:16]
 
 
-def page_view(overview: Overview, ledger: Sequence[LedgerLine] = (), most_images: int = MOST_IMAGES) -> PageView:
+def page_view(overview: Overview, ledger: Sequence[LedgerLine] = ()) -> PageView:
     now, names = overview.at, Names.of(overview.folders)
-    thumbnails = [image_view(job, now, names) for job in overview.done if job.target is not None][:most_images]
+    thumbnails = [image_view(job, now, names) for job in overview.done if job.target is not None][:MOST_IMAGES]
     in_progress = [job for job in overview.in_progress if not job.held]
     return PageView(
         headline=_headline(overview, names),

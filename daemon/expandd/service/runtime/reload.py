@@ -48,7 +48,6 @@ class Reloader:
         watchdog: Watchdog,
         log: Logger,
         told: Callable[[], None] = lambda: None,
-        read: Callable[[Path], Settings] = load,
     ) -> None:
         self._config = config
         self._engine = engine
@@ -57,7 +56,6 @@ class Reloader:
         self._watchdog = watchdog
         self._log = log
         self._told = told
-        self._read = read
         self.reading = Reading(at=time.time(), began=time.monotonic())
 
     async def run(self, asked: asyncio.Event) -> None:
@@ -85,7 +83,7 @@ class Reloader:
         errors: Sequence[str] = ()
         needs_restart: Sequence[str] = ()
         try:
-            settings, needs_restart = takeable(before, await asyncio.to_thread(self._read, self._config), self._config)
+            settings, needs_restart = takeable(before, await asyncio.to_thread(load, self._config), self._config)
             await self._folder_access.admit(settings.folders)
         except ConfigurationError as error:
             errors = [str(problem) for problem in error.problems]
