@@ -30,13 +30,13 @@ from expandd.engine.sharing import Sharing
 from expandd.engine.supervisor import Supervisor, alone
 
 SPREAD = 0.02
-"""Seconds for each open job over which they go on after a circuit breaker has opened."""
+"""Seconds for each open job over which jobs are spread when they resume after a circuit breaker has opened."""
 
 MOST_SPREAD = 5.0
 
 
 class Engine:
-    """All parts, wired. `run` until cancelled; `stop` lets what is under way come to a safe point first."""
+    """All parts, connected. `run` works until cancelled; `stop` first brings running steps to a safe point."""
 
     def __init__(self, settings: Settings, ports: Ports, emit: Emit) -> None:
         self._settings = settings
@@ -112,7 +112,7 @@ class Engine:
                 self.hot_folders.run_in(tasks)
 
     def _loops(self) -> tuple[tuple[str, Callable[[], Awaitable[None]], Heartbeat | None], ...]:
-        """All but the inboxes, by name. None of them ends by itself, and each fails alone."""
+        """All loops except the inboxes', by name. None of them ends by itself, and each fails alone."""
         return (
             ("scheduler", self.scheduler.run, self.scheduler.heartbeat),
             ("poller", self.poller.run, self.poller.heartbeat),
@@ -180,7 +180,7 @@ class Engine:
 
     @property
     def settings(self) -> Settings:
-        """What it works by now."""
+        """The settings in force."""
         return self._settings
 
     @property
@@ -194,12 +194,12 @@ class Engine:
 
     @property
     def finished(self) -> bool:
-        """Whether every file that lay in an inbox has been answered, and every command that was left carried out."""
+        """Whether each file of the inboxes is done or in error, and each command is carried out."""
         return self.command_handler.settled and not len(self.jobs) and all(inbox.idle for inbox in self.inboxes)
 
     @property
     def at_a_stand(self) -> bool:
-        """Whether all that is left waits for a person's word or for a budget."""
+        """Whether each remaining job waits for a person or for a budget."""
         left = (inbox for inbox in self.inboxes if not inbox.idle)
         stopped = all(inbox.held_back or self.breakers.pauses.stop(inbox.folder.inbox) for inbox in left)
         return stopped and all(job.held or self._parts.admission.denied(job) for job in self.jobs)
@@ -242,13 +242,13 @@ class Engine:
                         self.scheduler.wake(reused_from.id)
 
     def _look_again(self, job: Job) -> None:
-        """A file went back to its inbox: it is looked for at once, also where no event tells of it."""
+        """Scan the inbox to which a file went back at once: no event may announce the file."""
         for inbox in self.inboxes:
             if inbox.folder.inbox == job.folder.inbox:
                 inbox.look_again()
 
     def _go_on(self) -> None:
-        """Let go on, spread over a while, what waited at a breaker: it does not wait for the next probe."""
+        """Wake the jobs that waited for a circuit breaker, spread over some time, before the next probe."""
         spread = min(MOST_SPREAD, SPREAD * len(self.jobs))
         for job in self.jobs:
             self.scheduler.wake(job.id, spread * self._ports.randomness.fraction())

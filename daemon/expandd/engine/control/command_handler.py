@@ -19,10 +19,10 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Clock, Emit, Folders, JobStore
 
 PAUSE = 2.0
-"""Seconds between two looks for commands."""
+"""Seconds between two checks for new commands."""
 
 ALLOWANCE = 60.0
-"""Seconds within which the job database's writer answers, if only that its disk is away: then it is not stuck."""
+"""Seconds within which the job database's writer must answer, if only with an error, not to count as stuck."""
 
 
 class CommandHandler:
@@ -51,18 +51,18 @@ class CommandHandler:
         self._waker = waker
         self._clock = clock
         self._emit = emit
-        # By number of a command: the jobs whose originals it has brought back. They may fail again before it is over.
+        # By command number: jobs whose originals the command has brought back. They may fail again before it is over.
         self._brought: dict[int, set[str]] = {}
         self.settled = False
-        """Whether all commands that were there at the last look are carried out, or wait for a folder that is away."""
+        """Whether all commands that the last check found are carried out, or wait for a folder that is away."""
         self.heartbeat = Heartbeat(ALLOWANCE)
-        """The job database's: each look is a turn of its writer, in line with all writes."""
+        """The heartbeat of the job database: each check passes through its writer, in line with all writes."""
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             self.heartbeat()
-            # Whoever writes next says that the job database is away; the commands stay where they are.
+            # The next write reports that the job database is away; the commands stay where they are.
             with contextlib.suppress(DatabaseAway):
                 await self.act()
                 # Nobody else may have anything to write.
@@ -71,11 +71,11 @@ class CommandHandler:
 
     async def act(self) -> None:
         overtaken = False
-        # Together: where several hosts share the job database they are one question to it.
+        # Both at once: where several hosts share the job database this is one query.
         _, commands = await asyncio.gather(self._commands.keep_up(), self._store.commands())
         for command in commands:
             self.heartbeat()
-            # A job that moved under the command, or a folder that is away: at the next look the command is still there.
+            # The job has moved meanwhile, or a folder is away: the next check finds the command again.
             try:
                 await self._carried_out(command)
                 await self._store.carried_out(command)
@@ -88,7 +88,7 @@ class CommandHandler:
         self.settled = not overtaken
 
     async def _carried_out(self, command: Command) -> None:
-        """Carry a command out. One that meets a bug of ours is let go of: it would stop all work at each start."""
+        """Carry a command out. A command that raises an unforeseen error is dropped: it would stop each start."""
         try:
             await self._carry_out(command)
         except (StaleJob, FolderAway, AccountAway, Later, DatabaseAway):
@@ -116,7 +116,7 @@ class CommandHandler:
     async def _resolve(self, command: Command) -> None:
         job = self._jobs.get(command.job_id)
         paid = command.verb is Verb.PAID
-        # Of a result that cannot be fetched it is known that it was paid for: a person can only give it up.
+        # A result that cannot be fetched is known to be paid for: a person can only give it up.
         gone = job is not None and job.held and job.state is JobState.RENDERED and paid
         if job is None or not (gone or job.state is JobState.UNKNOWN):
             return
@@ -143,7 +143,7 @@ class CommandHandler:
         self._waker.wake(job.id)
 
     async def _end_cancelling(self) -> None:
-        """An order to cancel is fulfilled once nothing that lay there then is left, and then nothing is held either."""
+        """End a cancel command once none of the files that lay there at its time is left, and lift its hold."""
         cancelling = self._commands.of(HoldKind.CANCELLED)
         if not cancelling:
             return
@@ -184,7 +184,7 @@ class CommandHandler:
         return [job for job in youngest if not command.at < job.state_changes[-1].at <= now]
 
     async def _again(self, job: Job, command: Command) -> None:
-        """Put the original back into its inbox, where it is picked up anew; not into one that nobody looks into."""
+        """Put the original back into its inbox, to be picked up again; not into an inbox that is no longer served."""
         inbox = next((inbox for inbox in self._inboxes() if inbox.folder.inbox == job.folder.inbox), None)
         brought = self._brought.setdefault(command.number, set())
         if job.archived_to is None or inbox is None or job.id in brought:
@@ -201,7 +201,7 @@ class CommandHandler:
         inbox.look_again()
 
     async def _is_original(self, archived_to: Path, sha256: str) -> bool:
-        """Whether what lies there is still the job's original: people put other files into these folders."""
+        """Whether the file there is still the job's original: people put other files into these folders."""
         try:
             return not sha256 or await self._folders.digest(archived_to) == sha256
         except FileNotFoundError:
@@ -221,7 +221,7 @@ class CommandHandler:
                 await self._commands.lift_hold(held)
 
     async def _dismiss(self, command: Command) -> None:
-        """Of all errors only those that were there when the person looked."""
+        """Dismiss only the errors that existed when the person gave the command."""
         if command.job_id:
             job = await self._jobs.known(command.job_id)
             failed: Sequence[Job] = [] if job is None else [job]

@@ -15,7 +15,7 @@ from expandd.domain.pauses import PauseReason
 from expandd.engine.ports import Clock, Emit, JobStore
 
 LOOK = 5.0
-"""Seconds until what waits at a pause looks again; whatever opens one wakes it sooner."""
+"""Seconds until a job that waits for a pause is activated again; opening the pause wakes it sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Shut:
 
 
 class Cause(Enum):
-    """What can shut a pause; each has one of its own for each folder, and one for all."""
+    """What can shut a pause; each cause has its own pause for each folder and one for everything."""
 
     COMMAND = "hold"
     FILE = "file"
@@ -40,7 +40,7 @@ class Cause(Enum):
 
 
 class Pause:
-    """Open, or shut until whoever shut it opens it again. `inbox` is None where it stands before everything."""
+    """A pause, open or shut; the part that shuts it also opens it. `inbox` is None where it stops everything."""
 
     def __init__(self, inbox: Path | None, clock: Clock, emit: Emit, name: str = "") -> None:
         self.name = name or ("everything" if inbox is None else f"folder {printable(inbox)}")
@@ -50,11 +50,11 @@ class Pause:
         self._emit = emit
 
     def wait(self, beyond: float = 0.0) -> float:  # noqa: ARG002 - as a circuit breaker's; nobody passes as a probe
-        """Seconds until the caller looks again; 0 when it may go ahead now."""
+        """Seconds until the caller checks again; 0 when it may go ahead now."""
         return LOOK if self.shut is not None else 0.0
 
     def enter(self) -> None:
-        """Nobody passes as a probe."""
+        """Do nothing: a pause has no probe."""
 
     def close(self, reason: PauseReason, why: str, since: float | None = None) -> None:
         """Shut it, `since` then (epoch seconds) when that is known better than now; say so once for each `why`."""
@@ -71,7 +71,7 @@ class Pause:
 
 
 class Pauses:
-    """All of them, made when they are first asked for."""
+    """All pauses; each is made when it is first asked for."""
 
     def __init__(self, clock: Clock, emit: Emit) -> None:
         self._clock = clock
@@ -89,7 +89,7 @@ class Pauses:
         return self._pauses[key]
 
     def before(self, inbox: Path) -> tuple[Pause, ...]:
-        """Those that stand before a file of this folder: its own and everybody's."""
+        """The pauses that can stop a file of this folder: its own and those of everything."""
         if inbox not in self._before:
             self._before[inbox] = tuple(self.at(where, cause) for where in (None, inbox) for cause in Cause)
         return self._before[inbox]
@@ -114,7 +114,7 @@ _HELD = (
 
 
 class Holds:
-    """What stands now. The pauses of pauses and bursts are shut and opened here and nowhere else."""
+    """The holds in force. Only this class opens and shuts the pauses of commands and of the burst guard."""
 
     def __init__(self, store: JobStore, pauses: Pauses) -> None:
         self._store = store
@@ -128,7 +128,7 @@ class Holds:
             self._keep(hold)
 
     async def keep_up(self) -> None:
-        """Know what other hosts have set and lifted."""
+        """Take over the holds that other hosts have set or lifted."""
         if not await self._store.holds_changed():
             return
         now = {hold.key: hold for hold in await self._store.holds()}
@@ -140,7 +140,7 @@ class Holds:
             self._show(hold)
 
     def show(self, inboxes: frozenset[Path]) -> None:
-        """Shut the pauses of what stands for everything and for these, the ones that are served from now on."""
+        """Shut the pauses of the holds on everything and on these inboxes, which are served from now on."""
         self._served = inboxes
         for hold in self._holds.values():
             self._show(hold)
@@ -191,12 +191,12 @@ class Holds:
         return any(hold is not None and arrived <= hold.at for hold in holds)
 
     def released_at(self, inbox: Path) -> float:
-        """Until when files of this folder have been released, epoch seconds."""
+        """The time up to which files of this folder are released, epoch seconds."""
         hold = self._get(HoldKind.RELEASED, inbox, None)
         return hold.at if hold is not None else 0.0
 
     def again(self, sha256: str) -> Hold | None:
-        """The order to expand these bytes once more."""
+        """The hold by which these bytes are to be expanded once more, if there is one."""
         return self._holds.get((HoldKind.AGAIN, None, None, sha256))
 
     def _keep(self, hold: Hold) -> None:

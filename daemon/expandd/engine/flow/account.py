@@ -17,18 +17,18 @@ from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.ports import Api, Clock
 
 FRESH = 60.0
-"""Seconds for which the guard believes an answer, while few images are paid for meanwhile, and people see it."""
+"""Seconds for which an answer counts as current, while few images are paid for meanwhile."""
 
 ROUND = 600.0
 """Seconds between two questions while the credits are short and nothing waits for them."""
 
 
 REMEMBERED = 8
-"""Prices that are remembered: whoever else spends from the account makes an image look dearer than it is."""
+"""Prices that are remembered: other spending from the account makes an image look more expensive than it is."""
 
 
 NO_DAY = "9999-12-31"
-"""No day: what is forgotten is older than the credits as they were told last."""
+"""No day: payments that were pruned are older than the last known credits."""
 
 
 class Account:
@@ -42,7 +42,7 @@ class Account:
         self.credits: Decimal | None = None
         self.at: float | None = None
         self.shared_with = ""
-        """Who of this machine works with the same account, in words, as it was at the start; "" for nobody."""
+        """Which other instance of this machine used the same account at the start, in words; "" for none."""
         self.waiting: Callable[[], bool] = lambda: True
         self.needed = asyncio.Event()
         """Set when the credits may have changed, or are short."""
@@ -54,22 +54,22 @@ class Account:
         self._reconciler = asyncio.Lock()
         self._under_way: set[str] = set()
         self._answered: set[str] = set()
-        """Paid calls that were answered after the credits were asked for: the last answer may not tell of them."""
+        """Paid calls that were answered after the credits were asked for: the last answer may not include them."""
         self._prices: deque[Decimal] = deque(maxlen=REMEMBERED)
 
     def begun(self, job_id: str) -> None:
-        """A paid call is begun. Reserved from this instant on, until an answer to a later question tells of it."""
+        """Reserve the price of a paid call that begins now, until a later answer includes it."""
         self._under_way.add(job_id)
         self.needed.set()
 
     def answered(self, job_id: str) -> None:
-        """It is over, however it ended."""
+        """Note that the paid call is over, with any outcome."""
         if job_id in self._under_way:
             self._under_way.discard(job_id)
             self._answered.add(job_id)
 
     def not_begun(self, job_id: str) -> None:
-        """It was not begun after all."""
+        """Release the reservation of a paid call that was not begun."""
         self._under_way.discard(job_id)
 
     def caps(self, hindsight: float) -> tuple[Cap, ...]:
@@ -91,7 +91,7 @@ class Account:
             self.needed.clear()
             await self._clock.sleep(FRESH)
             ago = self._clock.monotonic() - self._asked_at
-            # Whoever probes the circuit breaker asks the same question: one a minute is enough for both.
+            # The probe of the circuit breaker makes the same call: one a minute is enough for both.
             wanted = ago >= ROUND or (ago >= FRESH and (self._reserved or (self._short and self.waiting())))
             # A question for information is no probe: it neither opens nor shuts a circuit breaker of the API.
             if self._breakers.service.shut is None and wanted:
@@ -102,7 +102,7 @@ class Account:
                 self.needed.set()
 
     async def _ask_for_more(self) -> None:
-        """Ask; where the account was topped up, what waits for that goes on now."""
+        """Ask for the credits; where the account was topped up, jobs that wait for credits go on now."""
         before = self.credits
         await self.ask()
         shut = self._breakers.spending.shut
@@ -125,12 +125,12 @@ class Account:
 
     @property
     def _price(self) -> Decimal:
-        """Credits that an image costs, as far as anybody knows; none costs less than one."""
+        """The estimated credits that an image costs; at least one."""
         return max(Decimal(1), min(self._prices, default=Decimal(1)))
 
     @property
     def _reserved(self) -> int:
-        """Paid calls of which the credits as last told may not tell."""
+        """Paid calls that the last known credits may not include."""
         return len(self._under_way | self._answered)
 
     @property
@@ -168,7 +168,7 @@ class Account:
         return self._pause.shut is None and self.may_pay()
 
     def may_pay(self) -> bool:
-        """Whether one more image leaves what is to be kept, whatever those on their way cost."""
+        """Whether one more image leaves the credits to be kept, at any price of the images in progress."""
         keep = self.settings.keep_credits
         if keep is None:
             return True
@@ -177,7 +177,7 @@ class Account:
         return self.credits - self._price * (self._reserved + 1) >= keep
 
     def update_pauses(self) -> None:
-        """Shut or open the guard's pause by what is known."""
+        """Shut or open the pause of the credit guard by the credits as last known."""
         self._judge()
         if self._pause.shut is not None:
             self.needed.set()
@@ -207,11 +207,11 @@ class Account:
 
 
 TURN = 3.0
-"""Seconds for which calls wait with a probe of their own, at every other probe: the free question goes first."""
+"""Seconds by which, at every other probe, calls wait for the free account call to probe first."""
 
 
 class Probe:
-    """The question what the account is worth costs nothing, and no image can make it fail.
+    """Probes the API by its free account call, which no image can make fail.
 
     At every other probe the calls that wait have their turn first, in case the free question itself is what fails.
     """
@@ -240,7 +240,7 @@ class Probe:
             if seconds > 0:
                 await self._clock.sleep(seconds)
             if breaker.shut is None or breaker.due() > 0:
-                # It was opened, or some call has probed it.
+                # The breaker was opened, or another call has probed it.
                 free = True
                 continue
             breaker.enter()

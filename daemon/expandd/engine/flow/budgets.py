@@ -66,7 +66,7 @@ class Budgets:
         self._used_up = asyncio.Event()
 
     async def load(self) -> None:
-        """What was spent before. Nothing is paid until this is known."""
+        """Load what was spent before. Nothing is paid until this is known."""
         async with self._loading:
             today = self._clock.today()
             self._meanwhile = []
@@ -80,12 +80,12 @@ class Budgets:
             self.update_pauses()
 
     async def keep_up(self) -> None:
-        """Know again what was forgotten of a month that the clock has stepped back to."""
+        """Load the payments of a month again that the clock has stepped back to."""
         if self._clock.today().month < self._since_month:
             await self.load()
 
     async def run(self) -> None:
-        """Until cancelled: a day that ends opens what its budget had shut."""
+        """Until cancelled: open the pauses of daily and monthly budgets when the day or month ends."""
         while True:
             await self._clock.wait(self._used_up, None)
             self._used_up.clear()
@@ -93,7 +93,7 @@ class Budgets:
             self.update_pauses()
 
     def count(self, inbox: Path, at: float, images: int) -> None:
-        """So many more images were paid for then (epoch seconds); fewer where it turned out that none was."""
+        """Count so many more paid images at that time (epoch seconds); negative where a payment did not happen."""
         if self._meanwhile is not None:
             self._meanwhile.append((inbox, at, images))
         today = self._clock.today()
@@ -108,7 +108,7 @@ class Budgets:
         )
 
     def _reserved(self, inbox: Path) -> int:
-        """How many are on their way to being paid for. What is paused keeps nothing from others."""
+        """How many images are about to be paid for. Paused images reserve nothing."""
         if self._commands.stops_all_of(inbox):
             return 0
         tally = self._jobs.tally
@@ -120,7 +120,7 @@ class Budgets:
         return not any(_spent_up(budget, spent.today, spent.this_month) for budget, spent in used)
 
     def caps(self, job: Job) -> tuple[Cap, ...]:
-        """The same for the job database, which alone knows what other hosts pay for meanwhile."""
+        """The same limits for the job database, which alone knows the payments of other hosts."""
         today = self._clock.today()
         since = ((today.day_began, today.day), (today.month_began, f"{today.month}-01"))
         return tuple(
@@ -173,7 +173,7 @@ def _spent_up(budget: Budget, today: int, this_month: int) -> bool:
 
 
 def _why(budget: Budget, used: Used) -> str:
-    """The sentence for a budget that leaves nothing, or ""."""
+    """The sentence for a budget that is used up; "" for one that is not."""
     month, day = used.this_month + used.reserved, used.today + used.reserved
     if budget.month is not None and month >= budget.month:
         return (
@@ -185,7 +185,7 @@ def _why(budget: Budget, used: Used) -> str:
 
 
 def _day_of(instant: float, today: Today) -> str:
-    """The local day of an instant of this month, near enough: what matters is whether it is today's."""
+    """The local day of a time in this month, approximately: only whether it is today matters."""
     if instant >= today.day_began:
         return today.day
     return f"{today.month}-00" if instant >= today.month_began else "0000-00-00"

@@ -24,13 +24,13 @@ from expandd.engine.ports import Clock, Emit, Images, Randomness
 T = TypeVar("T")
 
 PATIENCE = 3
-"""Failures in a row, of whatever jobs, after which the API counts as unreachable for all."""
+"""Failures in a row, of any jobs, after which the API counts as unreachable for all."""
 
 LEAST = 1e-6
-"""Seconds below which a wait is none: one that is lost in rounding would have its caller ask again and again."""
+"""Seconds below which a wait counts as none: a shorter one could be lost in rounding and repeat without end."""
 
 OTHERS_FIRST = 3.0
-"""Seconds for which a file that has failed leaves the probe of a shut circuit breaker to one that has not."""
+"""Seconds by which a file that has failed lets others probe a shut circuit breaker first."""
 
 
 class CircuitBreaker:
@@ -57,12 +57,12 @@ class CircuitBreaker:
         self._randomness = randomness
         self._emit = emit
         self.turn = 0.0
-        """Seconds beyond the time of the next probe for which calls leave it to the free question."""
+        """Seconds after the time of the next probe during which only the free account call may probe."""
         self._failures = 0
         self._probing = False
 
     def wait(self, beyond: float = 0.0) -> float:
-        """Seconds until the caller may go ahead, so much after the others; 0 when it may now."""
+        """Seconds until the caller may go ahead, `beyond` seconds after the others; 0 when it may now."""
         return self._from_now(self.turn + beyond)
 
     def due(self) -> float:
@@ -76,13 +76,13 @@ class CircuitBreaker:
         return seconds if seconds > LEAST else 0.0
 
     def enter(self) -> None:
-        """Pass, as the probe if the circuit breaker is shut: the others wait for its outcome."""
+        """Pass; if the circuit breaker is shut, as its probe, for whose outcome the others wait."""
         if self.shut is not None:
             self._probing = True
             self._probe_later(self.shut, self._backoff.cap)
 
     def let_go(self) -> None:
-        """The probe is over. Where it said nothing about what shut the breaker, the next follows after a back-off."""
+        """End the probe. Where its outcome is inconclusive, the next one follows after a back-off."""
         if self.shut is not None and self._probing:
             self._probing = False
             self._probe_later(self.shut, self._backoff.wait(max(self._failures, 1), self._randomness.fraction()))
@@ -91,7 +91,7 @@ class CircuitBreaker:
         self.failed(error.reason, str(error))
 
     def failed(self, reason: PauseReason, why: str, retry_after: float | None = None, *, is_want: bool = False) -> None:
-        """Count a failure. Most shut the breaker at once, an unreachable API and a want only when they persist."""
+        """Count a failure. Most shut the breaker at once; an unreachable API or a lack of resources only if it lasts."""
         self._failures += 1
         self._probing = False
         if (reason is PauseReason.API_UNREACHABLE or is_want) and self._failures < PATIENCE and self.shut is None:
@@ -102,7 +102,7 @@ class CircuitBreaker:
         self._close(reason, why, seconds)
 
     def passed(self) -> None:
-        """A call went well: what waited goes on."""
+        """Open the breaker after a successful call: the waiting jobs go on."""
         self._failures = 0
         if self.shut is not None:
             waited = self._clock.monotonic() - self.shut.since_monotonic
@@ -173,7 +173,7 @@ class CircuitBreakers:
         return seconds
 
     async def through(self, call: Awaitable[T]) -> T:
-        """The outcome of an API call; whatever shows that the API serves opens its circuit breaker.
+        """Take the outcome of an API call; any outcome that shows that the API serves opens its circuit breaker.
 
         What a call that fails says of the API, whoever made it judges: it may be about one image.
         """
@@ -190,7 +190,7 @@ class CircuitBreakers:
         return answer
 
     def _served(self, *, was_open: bool) -> None:
-        # A call that was under way when the API asked for a pause does not end the pause.
+        # A call that was in progress when the API asked for a pause does not end the pause.
         shut = self.service.shut
         if not (was_open and shut is not None and shut.reason is PauseReason.RATE_LIMITED):
             self.service.passed()
@@ -227,7 +227,7 @@ class CircuitBreakers:
 
 
 class Decoders:
-    """The images port, as it is used by everything else in the engine."""
+    """The images port behind a circuit breaker; the rest of the engine uses it instead of the port."""
 
     def __init__(self, images: Images, breaker: CircuitBreaker, clock: Clock) -> None:
         self._images = images
@@ -255,7 +255,7 @@ class Decoders:
         return await self._through(lambda: self._images.finish(original, made, target, plan))
 
     async def run(self) -> None:
-        """Try again and again while none can be started. Until cancelled."""
+        """Until cancelled: retry to start a decoder while none can be started."""
         while True:
             await self._clock.wait(self._away, None)
             while self._breaker.shut is not None:

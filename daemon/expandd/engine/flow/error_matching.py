@@ -11,13 +11,13 @@ from expandd.domain.api_types import Announcement, Notification
 
 @dataclass(slots=True)
 class _Search:
-    """For which image ids the API showed a nameless error, and for which it did not."""
+    """The image ids for which the API showed an error without an image id, and those for which it did not."""
 
     shown: set[str] = field(default_factory=set)
     not_shown: set[str] = field(default_factory=set)
 
     def next(self, waiting: Sequence[str]) -> str:
-        """Whom to ask for next; "" when nothing is left to ask."""
+        """The image id to ask for next; "" when none is left."""
         if len(self.shown) > 1:
             return ""
         unasked = [image_id for image_id in waiting if image_id not in self.shown | self.not_shown]
@@ -29,16 +29,16 @@ class _Search:
 
     @property
     def owner(self) -> str:
-        """The one image it was shown for, if it was not shown for another: else the filter filters nothing."""
+        """The image id for which alone the error was shown; none where the API's filter shows it for others too."""
         return next(iter(self.shown)) if len(self.shown) == 1 and self.not_shown else ""
 
     def is_not(self, image_id: str) -> bool:
-        """Whether the error is certainly not this image's."""
+        """Whether the error certainly belongs to another image."""
         return image_id in self.not_shown or self.owner not in {"", image_id}
 
 
 class ErrorMatching:
-    """Remembers the errors that name nobody, and what the API said when it was asked whose they are."""
+    """Remembers the errors without an image id, and the API's answers to the question whose they are."""
 
     def __init__(self) -> None:
         self._searches: dict[int, _Search] = {}
@@ -47,7 +47,7 @@ class ErrorMatching:
 
     @property
     def searching(self) -> bool:
-        """Whether there is an error of which it is not known whose it is."""
+        """Whether the image of any error is still to be found."""
         return bool(self._searches)
 
     def next_question(self, waiting: Iterable[str]) -> str:
@@ -86,7 +86,7 @@ class ErrorMatching:
 
 
 def _nobody(image_id: str) -> str:
-    """An id that looks like one and is none: what is shown for it is shown for all."""
+    """An image id that no image has: an error shown for it is shown for all."""
     return image_id[::-1] if image_id[::-1] != image_id else image_id + image_id[:1]
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 
 class Heartbeat:
-    """One loop's count. A loop that rests until something happens has an event, `wake`, by which it makes a round."""
+    """One loop's count of rounds. A loop that waits for events has one, `wake`, that makes it do a round."""
 
     def __init__(self, allowance: float, wake: asyncio.Event | None = None) -> None:
         self.allowance = allowance
@@ -15,17 +15,17 @@ class Heartbeat:
         self._wake = wake
 
     def __call__(self) -> None:
-        """A round is made, or a step of a long one."""
+        """Count a round, or a step of a long one."""
         self.rounds += 1
 
     def nudge(self) -> None:
-        """Ask a loop that has nothing to do for a round."""
+        """Wake an idle loop for a round."""
         if self._wake is not None:
             self._wake.set()
 
 
 class Heartbeats:
-    """All loops that run now, by name. It has no clock: the caller says what time it is."""
+    """All running loops, by name. The caller passes the time in."""
 
     def __init__(self) -> None:
         self._loops: dict[str, Heartbeat] = {}
@@ -36,7 +36,7 @@ class Heartbeats:
         self._seen.pop(name, None)
 
     def forget(self, name: str, heartbeat: Heartbeat) -> None:
-        """The loop has ended; unless another one has its name by now."""
+        """Forget a loop that has ended, unless another one has its name by now."""
         if self._loops.get(name) is heartbeat:
             del self._loops[name]
             self._seen.pop(name, None)
@@ -46,7 +46,7 @@ class Heartbeats:
             heartbeat.nudge()
 
     def stale(self, now: float) -> tuple[str, ...]:
-        """The loops that have made no round for longer than they may, by the times of the calls of this."""
+        """The loops without a round for longer than allowed, measured between the calls of this method."""
         for name, heartbeat in self._loops.items():
             if self._seen.get(name, (-1, 0.0))[0] != heartbeat.rounds:
                 self._seen[name] = (heartbeat.rounds, now)

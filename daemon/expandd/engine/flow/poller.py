@@ -24,14 +24,14 @@ from expandd.engine.ports import Api, Clock, Emit, JobStore, Randomness
 GROWTH = 1.5
 SHRINK = 0.9
 MOST = 20.0
-"""Intervals that a poll is retrying by at most."""
+"""Intervals by which a poll is delayed at most."""
 
 WIDE = 2.0
-"""What a poll is retrying by is random, from none to so many times the mean: equals must not meet again and again."""
+"""The delay of a poll is random, up to so many times the mean: two daemons must not collide again and again."""
 
 
 class PollSlowdown:
-    """Grows with each poll that is refused, and shrinks slowly with each that is not, so that all come through."""
+    """A delay that grows with each refused poll and shrinks slowly with each accepted one."""
 
     def __init__(self, randomness: Randomness) -> None:
         self._randomness = randomness
@@ -44,19 +44,19 @@ class PollSlowdown:
         self._mean = self._mean * SHRINK if self._mean > 1 / GROWTH else 0.0
 
     def more(self, interval: float) -> float:
-        """Seconds to wait with the next poll beyond the interval."""
+        """Seconds to wait before the next poll in addition to the interval."""
         return interval * self._mean * WIDE * self._randomness.fraction()
 
 
 ALLOWANCE = 600.0
-"""Seconds that one poll may take: an API that answers slowly, a login on the way, its answers written down."""
+"""Seconds that one poll may take, with a slow API, a login before it and the writes after it."""
 
 
 _NOT_MADE = Outcome.NOT_MADE
 
 
 class Waker(Protocol):
-    """What the poller tells that a job has something to do."""
+    """What the poller calls when a job has something to do."""
 
     def wake(self, job_id: str, seconds: float = 0.0) -> None: ...
 
@@ -102,7 +102,7 @@ class Poller:
         self.heartbeat = Heartbeat(ALLOWANCE + 2 * interval, self.needed)
 
     def watch(self, job: Job) -> None:
-        """A job has moved: it may wait for a result, or have one whose notification is still to be found."""
+        """Note that a job has moved: it may wait for a result, or for the notification of one."""
         unannounced = job.state is JobState.RENDERED and not job.notifications
         self._owes_poll = self._owes_poll or unannounced
         if unannounced or job.state in AWAITING_RESULT:
@@ -116,7 +116,7 @@ class Poller:
             self.heartbeat()
             if all(job.held for job in self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)):
                 self._breakers.draining = False
-            # One poll is due at the start also where the only job that may be paid for is on a disk that hangs.
+            # One poll is due at the start, even if the only job that may be paid for is on a disk that hangs.
             if not (self._waiting() or self._owes_poll or self._breakers.draining):
                 self.needed.clear()
                 await self._clock.wait(self.needed, None)
@@ -127,7 +127,7 @@ class Poller:
             await self._clock.sleep(self.interval + self._slowness.more(self.interval))
 
     def _pause(self) -> float:
-        """Seconds to wait with a poll that may be made now."""
+        """Seconds by which to delay a poll that is allowed now."""
         if self._breakers.draining or self._owes_poll or self._error_matching.searching:
             return 0.0
         now = self._clock.wall()
@@ -138,7 +138,7 @@ class Poller:
     async def _poll_once(self) -> None:
         seconds = self._breakers.enter(self._breakers.service)
         if seconds:
-            # A long closure may end early, by a call of somebody else: look again at the usual pace.
+            # Another call may open the breaker early: check again at the usual pace.
             return
         asked = self._error_matching.next_question(job.image_id for job in self._waiting())
         began = self._clock.wall()
@@ -162,7 +162,7 @@ class Poller:
 
     async def _refused(self, error: AccountAway) -> None:
         if error.reason is PauseReason.RATE_LIMITED and error.retry_after is None:
-            # It is about polls, at their limit because others poll the same account; all else goes on.
+            # The limit concerns polls alone, since others poll the same account; other calls go on.
             self._slowness.failed()
         elif error.reason is not PauseReason.API_UNREACHABLE or not await self._probing.serves():
             self._breakers.account_failed(error)
@@ -195,7 +195,7 @@ class Poller:
         self._emit(NotificationsRead(len(answer), known_here, len(answer) - known_here, bool(asked)))
 
     async def _take_all(self, told: Mapping[str, Sequence[Notification]]) -> None:
-        """Take what is told of each job, all jobs at once: their results are written down together."""
+        """Apply the notifications of each job; all jobs at once, so that their results are committed together."""
         outcomes = await asyncio.gather(*(self._take_each(*one) for one in told.items()), return_exceptions=True)
         for failure in outcomes:
             if failure is not None:
@@ -228,12 +228,12 @@ class Poller:
         if accepted is None or item.at is None:
             return
         seconds = item.at - accepted
-        # Where the clocks differ, or say nothing, there is no aim: each interval has its poll.
+        # Where the API's clock is not usable there is no forecast: each interval has its poll.
         if borne_out(seconds, missing=self._polled_at - accepted, there=self._clock.wall() - accepted):
             self._aim = self._aim.learnt(seconds)
 
     async def _remember(self, job: Job, item: Notification) -> None:
-        """A second notification of a job that is further on: it is deleted with the first."""
+        """Take a further notification of a job with a result: it is deleted together with the first."""
         if _unfetched(job, item):
             return
         if item.id is not None and item.id not in job.notifications and job.state is not JobState.SUBMITTING:
@@ -245,7 +245,7 @@ class Poller:
             f"The API tried to expand this image and reported an error: {item.message or 'no reason given'}",
             "Look at the image; to try once more, move it back into the inbox. A new try may cost a credit.",
         )
-        # An error that the API tells of says that it took the call, whatever it had shown of it before.
+        # An error notification proves that the API took the call, even if it had shown nothing of it before.
         taken = known(job.payments, Outcome.TAKEN, self._clock.wall())
         changes = {"fault": fault, "notifications": _with(job, item), "held": False, "payments": taken}
         await self._jobs.move(job, JobState.FAILED, **changes)
@@ -258,7 +258,7 @@ class Poller:
         if job is None or not job.closed or job.state not in {JobState.DONE, JobState.FAILED} or _unfetched(job, item):
             return False
         if item.id in job.notifications:
-            # The job has deleted it before it closed: this answer is older than that.
+            # The job deleted it before it was closed: this answer is older.
             return True
         try:
             await self._breakers.through(self._api.delete_notification(item.id))

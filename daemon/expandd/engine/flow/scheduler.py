@@ -21,16 +21,16 @@ NextActivation = float | None
 NOW: NextActivation = 0.0
 OVER: NextActivation = None
 FAILING_WAIT: NextActivation = 10.0
-"""One that fails alone has the others go first: few of its kind have a slot at once."""
+"""Seconds for a job that fails alone and has no slot: few such jobs have one at once."""
 SLOT_WAIT: NextActivation = 5.0
-"""A job without a slot is woken when one is free, before new files are claimed; it looks by itself all the same."""
+"""Seconds for a job without a slot. It is woken when one is free, before new files are claimed."""
 
 
 FREE = 3
-"""Activations in a row that may come to nothing before the next waits: a name was taken, a breaker opened."""
+"""Activations in a row without progress that are not delayed: a name was taken, a breaker opened."""
 
 FORGET = 600.0
-"""Seconds without such a look after which a job begins with a clean activity."""
+"""Seconds without an activation in vain after which the count begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class _Activity:
 
 
 class IdleBackoff:
-    """No job is looked at at full speed for long: a state it has not been in before is progress, all else is not.
+    """Delays the activations of jobs that make no progress, that is, enter no state they have not been in before.
 
-    Two kinds of looks count: one that asks for the next at once though nothing has come of it, and one that fails
+    Two kinds of activations count: one that asks for the next at once though nothing has come of it, and one that fails
     after it was asked for before its time, as by a circuit breaker that opens and shuts. Waiting by plan never counts.
     """
 
@@ -61,13 +61,13 @@ class IdleBackoff:
         self._activities: dict[str, _Activity] = {}
 
     def begun(self, job_id: str, before: Progress) -> bool:
-        """A look begins; whether it comes before the time that the last one planned."""
+        """Note that an activation begins; whether it comes before the time that the last one planned."""
         activity = self._activities.setdefault(job_id, _Activity())
         activity.seen.add(before.state)
         return self._clock.monotonic() < activity.planned
 
     def ended(self, job_id: str, after: Progress, seconds: float, *, early: bool, failed: bool) -> float:
-        """A look has ended and the next is wanted in `seconds`; the seconds until it may come."""
+        """Note that an activation has ended and wants the next in `seconds`; the seconds until that is allowed."""
         now = self._clock.monotonic()
         activity = self._activities.setdefault(job_id, _Activity())
         if now - activity.last >= FORGET:
@@ -81,19 +81,19 @@ class IdleBackoff:
         elif failed and activity.idle:
             activity.last = now
         seconds = max(seconds, activity.last + self._gap(activity) - now)
-        # What a failure has planned stands: a short wait at a breaker in between does not make the next look due.
+        # The time planned after a failure stays: a short wait for a breaker in between does not bring it forward.
         activity.planned = now + seconds if failed or is_news else max(activity.planned, now + seconds)
         return seconds
 
     def earliest(self, job_id: str, now: Progress | None) -> float:
-        """The monotonic second before which nobody may have the job looked at that has come as far as this."""
+        """The monotonic time before which a job with this progress may not be activated."""
         activity = self._activities.get(job_id)
         if activity is None or now is None or now.state not in activity.seen:
             return -math.inf
         return activity.last + self._gap(activity)
 
     def holds_back(self, job_id: str) -> bool:
-        """Whether this job has got nowhere so often that it waits for nothing but that."""
+        """Whether the job only waits because its activations came to nothing."""
         activity = self._activities.get(job_id)
         return activity is not None and activity.idle > FREE
 
@@ -101,7 +101,7 @@ class IdleBackoff:
         self._activities.pop(job_id, None)
 
     def _gap(self, activity: _Activity) -> float:
-        # Never a random share of it: this is the bound, and each job's own back-off has its jitter.
+        # Without jitter: this is a bound, and each job's own back-off has jitter.
         return JOB.wait(activity.idle - FREE, 1.0) if activity.idle > FREE else 0.0
 
 
@@ -126,7 +126,7 @@ ALLOWANCE = 60.0
 
 
 class Scheduler:
-    """Calls `advance` for each job when it is due. A job that is woken while it is busy is looked at again.
+    """Calls `advance` for each job when it is due. A job that is woken while it is active is activated again.
 
     One that gets nowhere is activated ever more rarely, however often it is woken; `progress` says how far each has
     come.
@@ -165,16 +165,16 @@ class Scheduler:
         return len(self._busy)
 
     def due_in(self, job_id: str) -> float | None:
-        """Seconds until the job is looked at next; None while it is being looked at."""
+        """Seconds until the next activation of the job; None during one."""
         due = self._due.get(job_id)
         return None if due is None else max(0.0, due - self._clock.monotonic())
 
     def gets_nowhere(self, job_id: str) -> bool:
-        """Whether the looks at this job fail, or come to nothing, again and again."""
+        """Whether the activations of this job fail, or come to nothing, again and again."""
         return job_id in self._failures or self._idle_backoff.holds_back(job_id)
 
     def wake(self, job_id: str, seconds: float = 0.0) -> None:
-        """Look at the job in `seconds`, or sooner if that was planned."""
+        """Activate the job in `seconds`, or sooner if that was planned."""
         due = max(self._clock.monotonic() + seconds, self._idle_backoff.earliest(job_id, self._progress(job_id)))
         planned = self._again if job_id in self._busy else self._due
         if due >= planned.get(job_id, float("inf")):
@@ -185,7 +185,7 @@ class Scheduler:
             self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled; activations under way are cancelled with it. They go on when it fails and begins again."""
+        """Until cancelled, with all running activations. They go on where this fails and is run again."""
         try:
             while True:
                 self.heartbeat()

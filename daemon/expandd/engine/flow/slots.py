@@ -50,11 +50,11 @@ class Slots:
         return True
 
     def want(self, job_id: str) -> None:
-        """The job is woken when `offer` has a slot for it."""
+        """Have the job woken when `offer` has a slot for it."""
         self._wanted.add(job_id)
 
     def give(self, job_id: str) -> None:
-        """The job needs no slot any more, or not for now."""
+        """Give back the slot of a job, or its place in the queue for one."""
         self._wanted.discard(job_id)
         if job_id in self._held:
             self._held.discard(job_id)
@@ -67,7 +67,7 @@ class Slots:
 
 
 AHEAD = frozenset({JobState.CLAIMED, JobState.UPLOADED})
-"""States of a job that waits for its turn to be paid for, or is on its way there."""
+"""States of a job that is not paid for yet."""
 
 GENERATING = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN})
 """States of a job that the API works on, or may work on."""
@@ -76,7 +76,7 @@ DELIVERING = frozenset({JobState.DOWNLOADED, JobState.DELIVERED})
 """States of a job whose result is in the spool, and that is finished, delivered and archived."""
 
 PATIENCE = 4
-"""Tries of one step after which a job that nothing is made for gives its slot back between tries."""
+"""Tries of one step after which a job that is not paid for gives its slot back between tries."""
 
 MORE_PATIENCE = 16
 """Tries more for each result that cannot be fetched and has given its slot back already."""
@@ -144,7 +144,7 @@ class AllSlots:
         return self.generating.take(job_id)
 
     def moved(self, job: Job) -> None:
-        """Let another go on at once where this job has: one is uploaded in its place, or paid for in its place."""
+        """Free the slot that a job needs no more by its new state, so that another is uploaded or paid for."""
         if job.state is JobState.SUBMITTING:
             self.ahead.give(job.id)
             self._changed.set()
@@ -154,14 +154,14 @@ class AllSlots:
             self.give(job.id, but=needed)
 
     def give(self, job_id: str, *, but: Slots | None = None) -> None:
-        """The job needs no slot for now, or only that one."""
+        """Give back all slots of a job, except `but`."""
         for slots in self._kinds:
             if slots is not but:
                 slots.give(job_id)
         self.freed()
 
     def freed(self) -> None:
-        """Tell those that wait."""
+        """Wake the jobs that wait for a slot."""
         self.ahead.offer()
         if self.claims is not self.ahead:
             self.claims.offer()
@@ -225,11 +225,11 @@ class SlotKeeping:
                 return kind is None or kind.take(job.id, by_force=True)
 
     def give(self, job_id: str) -> None:
-        """The job needs no slot for now, whatever it is."""
+        """Give back all slots of a job."""
         self._slots.give(job_id)
 
     def settle(self, job_id: str) -> None:
-        """Give back what the job needs no more, or not while it only waits."""
+        """Give back the slots that the job does not need, or not while it only waits."""
         job = self._jobs.get(job_id)
         if job is None or job.held or job.fault is not None or self._parked(job):
             self._slots.give(job_id)
@@ -258,13 +258,13 @@ class SlotKeeping:
                     self._downloader.fails_alone(job.id) or job.attempts >= PATIENCE + MORE_PATIENCE * self._bets(job)
                 )
             case JobState.DOWNLOADED | JobState.DELIVERED:
-                # What its own folder cannot take holds up nothing of others.
+                # A job whose own folder cannot take its result must not hold up others.
                 return job.attempts > 0
             case _:
                 return False
 
     def _fails_alone(self, job: Job) -> bool:
-        """Whether the lost answer is the image's own fault; where all are lost, only few may be tried meanwhile."""
+        """Whether the answer was lost by the image's own fault; where all are lost, few others may be tried."""
         if not job.strikes:
             return False
         return self._image_failures.others_passed(job, Step.GENERATE) or self._slotless(job) < FEW
