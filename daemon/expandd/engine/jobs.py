@@ -39,11 +39,11 @@ from expandd.engine.ports import Clock, Emit, JobStore
 T = TypeVar("T")
 
 Count = Callable[[Path, float, int], None]
-"""Told of an inbox in which so many more images were paid for, at that time (epoch seconds); fewer, where negative."""
+"""Called with an inbox, a time (epoch seconds) and how many more images were paid for then; negative for fewer."""
 
 
 class JobCounts:
-    """What the open jobs add up to. Only the one door through which each of them changes may call `change`."""
+    """Counts over the open jobs. Only `Jobs`, through which each job changes, may call `change`."""
 
     def __init__(self) -> None:
         self._unpaid: dict[Path, Counter[Path]] = {}
@@ -52,11 +52,11 @@ class JobCounts:
         self._followers: list[Count] = []
 
     def follow(self, count: Count) -> None:
-        """Tell `count` of each payment from now on, also of one that turns out not to be one."""
+        """Call `count` for each payment from now on, and for each one that turns out not to be a payment."""
         self._followers.append(count)
 
     def change(self, before: Job | None, after: Job | None) -> None:
-        """A job is `after` what it was `before`; None where it is not known (any more), or is let go of."""
+        """Count a job that has changed from `before` to `after`; None where it is not open here."""
         if before is not None:
             self._count_unpaid(before, -1)
         if after is not None:
@@ -66,15 +66,15 @@ class JobCounts:
             self._count_payments(before, after)
 
     def unpaid_in(self, inbox: Path) -> int:
-        """How many jobs of this inbox are on their way to being paid for."""
+        """How many jobs of this inbox are not paid for yet."""
         return self._unpaid_in[inbox]
 
     def unpaid(self, inbox: Path, relative: Path) -> int:
-        """How many of them are of this file."""
+        """How many of them have this file."""
         return self._unpaid[inbox][relative] if inbox in self._unpaid else 0
 
     def inboxes(self) -> Iterator[Path]:
-        """Those with jobs on their way to being paid for."""
+        """The inboxes with jobs that are not paid for yet."""
         return iter(self._unpaid)
 
     def of_bytes(self, sha256: str) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class Jobs:
         return tuple(self._open[job_id] for job_id in self.tally.of_bytes(sha256))
 
     def waits_for(self, inbox: Path, relative: Path, stat: FileStat) -> bool:
-        """Whether a job waits to take this very file out of the inbox: it is no new one."""
+        """Whether a job is about to take this file out of the inbox, so that it is not new."""
         return any(
             job.relative == relative and job.folder.inbox == inbox and job.source.identity == identity_in(stat)
             for job in self.in_state(JobState.CLAIMED)
@@ -171,24 +171,24 @@ class Jobs:
 
     def take(self, job: Job) -> None:
         """Go on with a job as the job database has it: an earlier run, or another host, has brought it so far."""
-        # What was paid for before is counted by what the job database says of it, not anew.
+        # Earlier payments are counted from the job database, not here.
         self._open[job.id] = job
         self.tally.change(job.with_(state=JobState.DONE, source=replace(job.source, sha256="")), job)
 
     def let_others_carry(self, job: Job) -> None:
-        """Go on no more with a job that another host may carry now."""
+        """Give up a job that another host may carry from now on."""
         self._let_go(job)
         self._locks.pop(job.id, None)
 
     async def result_seen(self, job_id: str) -> None:
-        """Return when the API works on this job no more, or a person is asked about it, or it is another host's."""
+        """Return when the API has ended its work on the job, when a person must decide, or when another host has it."""
         while (job := self._open.get(job_id)) is not None and job.state in BEFORE_RESULT and not job.held:
             changed = self._followed[job_id] = asyncio.Event()
             await changed.wait()
         self._followed.pop(job_id, None)
 
     async def add(self, job: Job) -> Job:
-        """Write a new job down, before its file is touched."""
+        """Store a new job, before its file is touched."""
         job = claimed(job.with_(owner=self._owner), self._clock.wall())
         await self._told(self._store.add(job))
         self._put(job)
@@ -196,7 +196,7 @@ class Jobs:
         return job
 
     async def adopt(self, job: Job, state: JobState, note: str) -> Job:
-        """Write down a job whose row is lost, in the state that can be answered for."""
+        """Store a job whose row is lost, in the latest state that is certain."""
         now = self._clock.wall()
         payments = known(job.payments, Outcome.TAKEN, now) if state is JobState.RENDERED else job.payments
         state_changes = (*job.state_changes, StateChange(state, now))
@@ -215,11 +215,11 @@ class Jobs:
         return job
 
     async def move(self, job: Job, to: JobState, **changes: Any) -> Job:
-        """Write `job` down as being in state `to`. Raises StaleJob when it is no longer where the caller saw it."""
+        """Move `job` to state `to`. Raises StaleJob when it is no longer in the state that the caller saw."""
         return await self._moved(job, lambda before: moved(before, to, self._clock.wall(), **changes))
 
     async def submit(self, job: Job, limits: Limits) -> Job | Denied:
-        """Write down that the paid call of `job` is about to be sent, unless the limits stand against it.
+        """Store that the paid call of `job` is about to be sent, unless the limits forbid it.
 
         Raises StaleJob, and DatabaseAway also where it may have been written down all the same.
         """
@@ -234,7 +234,7 @@ class Jobs:
         return after
 
     async def believe(self, job: Job, record: Job) -> Job:
-        """Write `job` down as unknown, by what the record beside its file tells."""
+        """Move `job` to unknown, with the facts of the recovery record beside its file."""
         return await self._moved(job, lambda before: believing(before, record, self._clock.wall()))
 
     async def _moved(self, job: Job, move: Callable[[Job], Job]) -> Job:
@@ -246,7 +246,7 @@ class Jobs:
         return after
 
     async def note(self, job: Job, **changes: Any) -> Job:
-        """Write down more about a job without moving it."""
+        """Store further facts of a job without moving it."""
         async with self._locks[job.id]:
             before = self._current(job)
             after = before.with_(**changes)
@@ -254,43 +254,43 @@ class Jobs:
         return after
 
     async def retry_later(self, job: Job, why: str, seconds: float) -> Job:
-        """Write down that a step did not work out and is tried again in `seconds`."""
+        """Store that a step has failed and is tried again in `seconds`."""
         after = await self.note(job, note=why, attempts=job.attempts + 1, tries=job.tries + 1)
         self._emit(JobRetrying(after, why, seconds))
         return after
 
     async def amend(self, job: Job, **changes: Any) -> Job:
-        """Write down more about a job that is over."""
+        """Store further facts of a job that is over."""
         after = job.with_(**changes)
         await self._told(self._store.save(after, job.state))
         return after
 
     async def lose(self, job: Job, why: str) -> Job:
-        """Write down that the job's original is gone: only its end is left."""
+        """Store that the job's original is gone, so that only its last step is left."""
         after = await self.note(job, note=why)
         self._emit(OriginalLost(after))
         return after
 
     async def deliver_as_made(self, job: Job, why: str) -> None:
-        """Write down that the API's own bytes are delivered, since they could not be finished."""
+        """Store that the API's own bytes are delivered, since they could not be finished."""
         self._emit(FinishFailed(await self.note(job, finish_failed=why), why))
 
     async def duplicate(self, job: Job, earlier: Job) -> None:
-        """Write down that a job is paid for though its folder has paid for the same bytes before."""
+        """Store that a job is paid for though its folder has paid for the same bytes before."""
         self._emit(DuplicateFound(await self.note(job, duplicate_of=earlier.id)))
 
     async def hold(self, job: Job, why: str) -> Job:
-        """Write down that only a person can decide about this job."""
+        """Store that only a person can decide about this job."""
         after = await self.note(job, note=why, held=True)
         self._emit(JobHeld(after, why))
         return after
 
     async def close(self, job: Job) -> None:
-        """Write down that nothing is left to do for a job in its last state."""
+        """Close a job in its last state."""
         self._closed(await self.note(job, closed=True))
 
     async def finish(self, job: Job) -> None:
-        """Write down that all is done, and with it that nothing is left to do."""
+        """Move a job to done and close it, in one write."""
         self._closed(await self.move(job, JobState.DONE, note=job.note, closed=True))
 
     def _closed(self, job: Job) -> None:
@@ -299,8 +299,8 @@ class Jobs:
         self._emit(JobClosed(job))
 
     async def _save(self, after: Job, before: Job, writing: Awaitable[T]) -> T:
-        # In memory first: whoever looks while the job database syncs must not decide on what is no longer so.
-        # One change of a job at a time: what is not written down yet may still turn out not to be so.
+        # In memory first: while the job database syncs, nothing may be decided by the old state.
+        # One change of a job at a time: a write that is not over may still fail.
         self._put(after)
         try:
             return await self._told(writing)
@@ -313,16 +313,16 @@ class Jobs:
             raise
 
     async def look_again(self) -> None:
-        """Find out whether the job database is back, where the last that was heard of it is that it is away."""
+        """Check whether the job database is back, if the last call found it away."""
         if self._database.shut is not None:
             await self._told(self._store.prove())
 
     async def _told(self, writing: Awaitable[T]) -> T:
-        """Write; say so when the job database goes away, and when it is back."""
+        """Await a write; announce when the job database goes away, and when it is back."""
         try:
             outcome = await writing
         except DatabaseAway as error:
-            # Once, in whatever words the next failures come.
+            # Once, also when the next failures have other messages.
             if self._database.shut is None:
                 self._database.close(PauseReason.DATABASE_UNAVAILABLE, str(error))
             raise
@@ -330,7 +330,7 @@ class Jobs:
         return outcome
 
     async def _read_again(self, job: Job) -> None:
-        """The job database is right. A job that is over or somebody else's is let go of."""
+        """Take over the job as the job database has it. A job that is over or another host's is dropped."""
         row = await self._store.get(job.id)
         if row is None or row.closed or (row.owner, row.epoch) != (job.owner, job.epoch):
             self._let_go(job)
@@ -358,5 +358,5 @@ class Jobs:
 
 
 def identity_in(stat: FileStat) -> FileIdentity:
-    """Which file was looked at."""
+    """The identity of the file with this stat."""
     return FileIdentity(stat.device, stat.inode, stat.size, stat.mtime_ns)

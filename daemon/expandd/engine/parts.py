@@ -1,4 +1,4 @@
-"""The parts of the engine: what all of them share, and how each is wired to it."""
+"""Builds the parts of the engine and connects them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from expandd.engine.ports import Emit, Ports
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineParts:
-    """What all parts share: the open jobs, the circuit breakers, and what has a say in what may be begun."""
+    """What all parts share: the open jobs, the circuit breakers, and what decides which jobs may begin."""
 
     ports: Ports
     emit: Emit

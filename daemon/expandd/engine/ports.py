@@ -1,4 +1,4 @@
-"""The ports: what the engine needs of the outside, as protocols that adapters and fakes fulfil."""
+"""The ports: what the engine needs from outside, as protocols that adapters and fakes implement."""
 
 from __future__ import annotations
 
@@ -96,21 +96,21 @@ class Api(Protocol):
 
 
 class Images(Protocol):
-    """Looks inside images. Never follows a symlink, never waits for a FIFO, never changes the file."""
+    """Inspects and converts images. Never follows a symlink, waits for a FIFO or changes the file."""
 
     def warm_up(self) -> None:
-        """An image will be examined in a moment: what takes its time to be ready may begin to get so."""
+        """Prepare to examine an image soon: start a decoder process if none is idle."""
         ...
 
     async def prove(self) -> object:
-        """Start what decodes. Every call raises DecoderAway when that cannot be done."""
+        """Start a decoder. Every method raises DecoderAway when that is not possible."""
         ...
 
     async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
         """What the file is, decoded to its last row.
 
-        Raises Later when it cannot be opened just now, ReaderDied when what looks into it ended without an answer,
-        InspectionTooLong when that takes long and the look need not be `thorough`.
+        Raises Later when it cannot be opened just now, ReaderDied when the decoder ended without an answer,
+        InspectionTooLong when it takes long and need not be `thorough`.
         """
         ...
 
@@ -160,11 +160,11 @@ class Folders(Protocol):
         ...
 
     async def cannot_take_because(self, inbox: Path, relative: Path) -> str | None:
-        """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or lies in none."""
+        """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or is in no subfolder."""
         ...
 
     async def emptied(self, subfolder: Path) -> tuple[int, int] | None:
-        """When a subfolder in which nothing is left last changed; None for one with anything in it, or that is gone."""
+        """When an empty subfolder last changed; None for one that is not empty, or is gone."""
         ...
 
     async def remove_emptied(self, subfolder: Path, changed: tuple[int, int]) -> bool:
@@ -248,11 +248,11 @@ class Folders(Protocol):
         ...
 
     async def write_record(self, job: Job) -> None:
-        """Leave beside the file in work what is needed to go on with its job if the job database is ever lost."""
+        """Write the recovery record beside the file in work: it suffices to go on if the job database is lost."""
         ...
 
     async def read_record(self, inbox: Path, job_id: str) -> Job | None:
-        """The job whose record lies in its work directory; None where nothing was paid or can have been."""
+        """The job of the recovery record in its work directory; None where nothing can have been paid."""
         ...
 
     async def strays(self, inbox: Path) -> Sequence[str]:
@@ -270,7 +270,7 @@ class Folders(Protocol):
     async def inbox_state(self, inbox: Path, markers: Sequence[str] = ()) -> InboxState:
         """Make the inbox's work folder where it is missing, and keep other instances out. Repeating it is fine.
 
-        `markers` are names to look for on the same occasion: each occasion is one call into a thread, for good.
+        `markers` are names to look for in the same call, since each call costs one into a thread.
         """
         ...
 
@@ -318,7 +318,7 @@ class Spool(Protocol):
         ...
 
     async def recall(self, job_id: str) -> None:
-        """Make a downloaded file the incoming one again, to be checked and admitted anew."""
+        """Make a downloaded file the incoming one again, to be checked and admitted once more."""
         ...
 
     async def prove(self, room: int) -> None:
@@ -352,7 +352,7 @@ class JobStore(Protocol):
         ...
 
     async def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
-        """Save a job that is about to be paid for, unless the limits stand against it: then nothing is written."""
+        """Save a job that is about to be paid for, unless the limits forbid it: then nothing is written."""
         ...
 
     async def get(self, job_id: str) -> Job | None: ...
@@ -362,7 +362,7 @@ class JobStore(Protocol):
         ...
 
     async def commands(self) -> Sequence[Command]:
-        """What people have ordered and nobody has carried out yet, oldest first."""
+        """The commands that are not carried out yet, oldest first."""
         ...
 
     async def carried_out(self, command: Command) -> None:
@@ -372,15 +372,15 @@ class JobStore(Protocol):
     async def holds(self) -> Sequence[Hold]: ...
 
     async def holds_changed(self) -> bool:
-        """Whether anybody but this process has set or lifted a hold since `holds` was asked for."""
+        """Whether another process has set or lifted a hold since the last call of `holds`."""
         ...
 
     async def set_hold(self, command: Hold) -> None:
-        """Write down a command that lasts; it replaces one of the same key."""
+        """Store a hold; it replaces one of the same key."""
         ...
 
     async def lift_hold(self, command: Hold) -> None:
-        """End the hold of this key; fine if there is none."""
+        """Delete the hold of this key, if there is one."""
         ...
 
     async def reused_from(self, job: Job) -> Job | None:
@@ -408,7 +408,7 @@ class JobStore(Protocol):
         ...
 
     async def prune(self, before: float) -> int:
-        """Forget the jobs that were over before this wall time, but not what they count for; how many."""
+        """Delete the jobs that were over before this wall time, but keep them in the ledger; how many."""
         ...
 
     async def by_image_id(self, image_id: str) -> Job | None:
@@ -440,24 +440,24 @@ class Membership(Protocol):
 
     @property
     def room(self) -> int | None:
-        """How many files more may be claimed for whichever host has time; None where `ahead` alone decides."""
+        """How many more files may be claimed for all hosts; None where `ahead` alone decides."""
         ...
 
     @property
     def hindsight(self) -> float:
-        """Seconds for which a paid call of another host may be under way that no answer of the API tells of; or 0."""
+        """Seconds for which a paid call of another host may be in progress without any trace at the API; or 0."""
         ...
 
     def may_send(self) -> bool:
-        """Whether no other host can take this one for dead now, nor for the next seconds: only then is it paid."""
+        """Whether the lease is certain to hold for the next seconds: only then may a paid call be sent."""
         ...
 
     async def is_dead(self, owner: str) -> bool:
-        """Whether it is proven that nothing is sent any more by the run that went by this name."""
+        """Whether the run with this name is proven to send nothing any more."""
         ...
 
     async def offer(self, job: Job) -> bool:
-        """Leave the job, whose file is claimed, to whichever host has time. False where it stays here."""
+        """Offer the job, whose file is claimed, to all hosts. False where it stays here."""
         ...
 
     async def run(
@@ -479,7 +479,7 @@ def _one_for_all(path: Path) -> Hashable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Everything the engine needs of the outside."""
+    """Everything that the engine needs from outside."""
 
     api: Api
     randomness: Randomness
@@ -490,5 +490,5 @@ class Ports:
     spool: Spool
     watcher: Watcher
     mount_of: Callable[[Path], Hashable] = _one_for_all
-    """The mount that a path is on, by its name alone: what is on one that hangs holds up nothing on others."""
+    """The mount of a path, found without disk access: a mount that hangs must not hold up others."""
     membership: Membership = field(default_factory=SingleHost)

@@ -28,7 +28,7 @@ class _Compared:
 
 
 class Recovery:
-    """Makes an earlier run's end this run's beginning. Recover before spend."""
+    """Takes over what an earlier run left. Recover before spend."""
 
     def __init__(
         self, *, jobs: Jobs, slots: AllSlots, breakers: CircuitBreakers, folders: Folders, spool: Spool, emit: Emit
@@ -51,25 +51,25 @@ class Recovery:
         returned = await asyncio.gather(*map(self._recover, hot_folders))
         there = {folder.inbox for folder, files in zip(hot_folders, returned, strict=True) if files is not None}
         for job in self._jobs.in_state(*UNPAID, JobState.SUBMITTING):
-            # What is away is not asked: a job's step looks before it pays.
+            # Inboxes that are away are skipped: a job's step reads the record before it pays.
             if job.folder.inbox in there:
                 await self._heed_record(job)
         for job in self._jobs:
             if not job.held:
                 self._slots.take_again(job)
-        # Nobody polls for a held job: waiting for that poll would hold back all others for ever.
+        # A held job is not polled for: waiting for its poll would hold back all others for ever.
         self._breakers.draining = any(map(_needs_poll, self._jobs))
         self._emit(Recovered(len(self._jobs), sum(files or 0 for files in returned)))
 
     def take_over(self, job: Job) -> None:
-        """Go on with a job that another host has left, or let go of: recover before spend."""
+        """Take over a job that another host has given up: recover before spend."""
         self._jobs.take(job)
         if not job.held:
             self._slots.take_again(job)
         self._breakers.draining = self._breakers.draining or _needs_poll(job)
 
     async def _recover(self, folder: HotFolder) -> int | None:
-        """How many files of this folder were returned; None where it is away or could not be looked after."""
+        """How many files of this folder were returned; None where it is away or could not be compared."""
         try:
             return (await self._compare(folder)).returned
         except FolderAway as error:
@@ -77,7 +77,7 @@ class Recovery:
         except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - one folder must not keep the start of the others back
-            # Its inbox looks after it again before anything of it is taken.
+            # Its inbox is compared again before a file of it is claimed.
             self._emit(BugFound(f"the work folder of {printable(folder.inbox)}", error))
         return None
 
@@ -92,7 +92,7 @@ class Recovery:
         return not compared.stuck
 
     async def _compare(self, folder: HotFolder) -> _Compared:
-        """Files in the work folder that no open job owns: their claim was never written down, or they were away."""
+        """Return the files in the work folder that no open job owns: their claim was not stored, or they were away."""
         returned, stuck = 0, 0
         for job_id in await self._folders.strays(folder.inbox):
             if self._jobs.get(job_id) is not None:
@@ -100,7 +100,7 @@ class Recovery:
             try:
                 returned += await self._clear(folder, job_id)
             except (FolderAway, StaleJob, RowRefused) as error:
-                # One that has just gone was that of a job that has just ended.
+                # A directory that has just gone belonged to a job that has just ended.
                 if job_id in await self._folders.strays(folder.inbox):
                     stuck += 1
                     self._tell_stuck(folder, job_id, str(error))
@@ -115,7 +115,7 @@ class Recovery:
         return _Compared(returned, stuck)
 
     def _tell_stuck(self, folder: HotFolder, job_id: str, why: str) -> bool:
-        """Say once for each reason that it is stuck; whether it is news."""
+        """Announce once for each reason that a directory cannot be cleared; whether the reason is new."""
         if self._stuck.get((folder.inbox, job_id)) == why:
             return False
         self._stuck[folder.inbox, job_id] = why
@@ -123,7 +123,7 @@ class Recovery:
         return True
 
     async def _heed_record(self, job: Job) -> None:
-        """A database from a backup may not know that this one was paid for. Its step looks again where this fails."""
+        """Compare a job with its record, as a restored database may miss a payment. Its step repeats a failed try."""
         try:
             await self._records.says_more(job)
         except FolderAway as error:
@@ -136,7 +136,7 @@ class Recovery:
         if not known.closed:
             return 0  # somebody else's
         if known.state is JobState.RETURNED:
-            # Nothing was paid for it, whatever its record was made for: the file is looked at as a new one.
+            # Nothing was paid for it, for any reason that the record exists: the file counts as new.
             return await self._folders.return_stray(folder.inbox, job_id)
         await self._put_to_rest(known)
         return 0
@@ -145,7 +145,7 @@ class Recovery:
         job = await self._folders.read_record(folder.inbox, job_id)
         if job is None:
             return await self._folders.return_stray(folder.inbox, job_id)
-        # People may write where the record lies: of what it says, only what cannot lead anywhere else is believed.
+        # People may write there: only those facts of the record are used that cannot lead elsewhere.
         job = job.with_(folder=FolderSnapshot.of(folder), target=None, archived_to=None, link="")
         downloaded = await self._folders.identity(self._spool.path(job_id)) is not None
         state = JobState.RENDERED if downloaded else JobState.UNKNOWN
@@ -155,7 +155,7 @@ class Recovery:
         return 0
 
     async def _put_to_rest(self, job: Job) -> None:
-        """A job that was over while its original was away with its inbox: now it is back."""
+        """Archive the original of a job that ended while its inbox was away, now that the inbox is back."""
         folder = job.folder
         if await self._folders.identity(job.work_file) is None:
             await self._folders.tidy(job)
@@ -174,5 +174,5 @@ class Recovery:
 
 
 def _needs_poll(job: Job) -> bool:
-    """Whether a notification may tell of it what an earlier run, or another host, has not read."""
+    """Whether a notification of the job may exist that an earlier run, or another host, has not read."""
     return not job.held and job.state in {JobState.SUBMITTING, *AWAITING_RESULT}

@@ -1,4 +1,4 @@
-"""Carries the jobs that become this host's while it works: others have claimed their files, or have left them."""
+"""Carries the jobs that become this host's while it works: other hosts claimed their files or gave them up."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Sharing:
             await self._pauses.run()
 
     async def _carry(self, job: Job) -> None:
-        """Go on with a job that is this host's from now on, and return when another one may come in its place."""
+        """Carry a job that is this host's from now on, and return when there is room for another one."""
         self._recovery.take_over(job)
         if not self._membership.leads(job.folder.inbox):
             await self._pauses.check(job.folder.inbox)
-        # Before its first step: what people have ordered since it was claimed.
+        # Before its first step: the commands given since it was claimed.
         with contextlib.suppress(DatabaseAway):
             await self._command_handler.act()
         self._waker.wake(job.id)

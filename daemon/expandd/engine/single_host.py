@@ -9,7 +9,7 @@ from expandd.domain.job import Job
 
 
 class SingleHost:
-    """Fulfils Membership: everything is this host's own."""
+    """Implements Membership for one host: everything is its own."""
 
     owner = ""
     room: int | None = None
@@ -23,7 +23,7 @@ class SingleHost:
         return True
 
     async def is_dead(self, owner: str) -> bool:
-        """An earlier run of this host is: the lock on the state directory is of one that lives."""
+        """An earlier run of this host is dead: this run has the lock on the state directory."""
         del owner
         return True
 
@@ -34,4 +34,4 @@ class SingleHost:
     async def run(
         self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
     ) -> None:
-        """Nothing is ever left to this host by another."""
+        """Return at once: no other host gives up jobs."""

@@ -1,4 +1,4 @@
-"""Keeps loops going: one that meets an error nobody foresaw says so, backs off and begins again, alone."""
+"""Supervises loops: one that raises an unforeseen error logs it, backs off and begins again, alone."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from expandd.engine.flow.heartbeat import Heartbeat
 from expandd.engine.ports import Clock, Emit, Randomness
 
 LOOP = Backoff(base=1.0, cap=30.0)
-"""The cap lies below what any loop may take for a round: one that backs off does not count as stuck."""
+"""The cap is below the time that any loop may take for a round: a loop that backs off does not count as stuck."""
 
 WELL = 60.0
-"""Seconds that a loop must have gone on, after it failed, until it counts as well again."""
+"""Seconds without a failure after which a loop counts as healthy again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailingLoop:
-    """A loop that fails: since when (wall), how often in a row, and what it met last."""
+    """A loop that fails: since when (wall), how often in a row, and with which last error."""
 
     name: str
     since: float
@@ -46,7 +46,7 @@ class Supervisor:
 
     @property
     def failing(self) -> tuple[FailingLoop, ...]:
-        """The loops that back off now, or have not gone on for long enough since they did, by a fault of expandd's."""
+        """The loops that have failed by an unforeseen error and are not healthy again."""
         return tuple(
             self._failing[name]
             for name in tuple(self._failing)
@@ -59,7 +59,7 @@ class Supervisor:
         return frozenset(self._begun)
 
     async def keep(self, name: str, loop: Callable[[], Awaitable[object]], heartbeat: Heartbeat | None = None) -> None:
-        """Run `loop` until it ends by itself or is cancelled, beginning it again each time it fails.
+        """Run `loop` until it ends by itself or is cancelled; restart it each time it fails.
 
         Its task bears its name from now on.
         """
@@ -89,7 +89,7 @@ class Supervisor:
         since = before.since if before else self._clock.wall()
         times = before.times + 1 if before else 1
         self._failing[name] = FailingLoop(name, since, times, f"{type(error).__name__}: {error}")
-        # While it rests it is not well, however long that is.
+        # The back-off does not count as healthy time.
         self._begun[name] = float("inf")
 
     async def _rest(self, name: str, heartbeat: Heartbeat | None) -> None:

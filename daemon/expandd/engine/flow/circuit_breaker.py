@@ -91,7 +91,7 @@ class CircuitBreaker:
         self.failed(error.reason, str(error))
 
     def failed(self, reason: PauseReason, why: str, retry_after: float | None = None, *, is_want: bool = False) -> None:
-        """Count a failure. Most shut the breaker at once; an unreachable API or a lack of resources only if it lasts."""
+        """Count a failure. Most shut the breaker at once; an unreachable API and a lack of resources if they last."""
         self._failures += 1
         self._probing = False
         if (reason is PauseReason.API_UNREACHABLE or is_want) and self._failures < PATIENCE and self.shut is None:

@@ -14,29 +14,29 @@ from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, Observation
 
 WINDOW = 256
-"""Candidates of one inbox that are watched settling at once; of the rest of a backlog at most the turn is known."""
+"""Candidates of one inbox that settle at once; of the rest of a backlog at most the position is known."""
 
 MOST_IN_TURN = 10_000
-"""Files of a backlog, at least, that come in their exact turn; those behind come in batches of so many."""
+"""Files of a backlog that are kept in exact order; the files behind them follow in batches of so many."""
 
 MOST_UNFINISHED = 4096
 """Unfinished files remembered beside the window, so that they never hold up the finished ones behind them."""
 
 MOST_READY = 16
-"""Examined files that wait for a slot; examining more of a backlog would only make what is known grow old."""
+"""Examined files that wait for a slot; findings of more files would only become out of date."""
 
 MOST_HINTS = 1024
-"""Hints kept between two looks; more of them mean: scan."""
+"""Hints kept between two rounds; if there are more, the inbox is scanned."""
 
 
 Position = tuple[float, int, str]
-"""By what files come one after the other: when one was first seen, monotonic seconds; then, of those of one scan, the
-mtime, and of hints their number; then the path below the inbox."""
+"""The sort key of files in line: when a file was first seen, monotonic seconds; then, for files of one scan, the mtime,
+and for hints their number; then the path below the inbox."""
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A file that may become a job; `due` is when to look at it next, monotonic seconds."""
+    """A file that may become a job; `due` is when to check it next, monotonic seconds."""
 
     position: Position
     due: float
@@ -46,9 +46,9 @@ class Candidate:
     is_inspected: bool = False
     """Whether it is being inspected."""
     slow: bool = False
-    """Whether that takes longer than others should wait."""
+    """Whether its inspection takes longer than others should wait."""
     deaths: int = 0
-    """How often its reader ended without an answer."""
+    """How often its decoder ended without an answer."""
     examined: Examined | None = None
     """What the last inspection has found, until it is taken over."""
 
@@ -81,7 +81,7 @@ class Ready:
 
 
 class Backlog:
-    """Files that are no candidates yet, unread; of more than it can hold those whose turn comes first."""
+    """Files that are not candidates yet, unread; if there are too many, those that come first."""
 
     def __init__(self) -> None:
         self._positions: list[Position] = []
@@ -89,19 +89,19 @@ class Backlog:
         self._end: Position | None = None
         self._sorted = True
         self.cut = False
-        """Whether there were more than it could hold, until somebody says otherwise."""
+        """Whether there were more files than it could hold; reset from outside."""
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def hint(self, relative: str) -> bool:
-        """Whether it has this file; it is one that was hinted at, then."""
+        """Whether it has this file, which then counts as hinted."""
         if relative in self._hinted:
             self._hinted[relative] = True
         return relative in self._hinted
 
     def takes(self, position: Position) -> bool:
-        """Whether there is room for one that it does not have yet."""
+        """Whether there is room for this file, and it is not here yet."""
         if position[-1] in self._hinted:
             return False
         self.cut |= self._end is not None and position >= self._end
@@ -120,7 +120,7 @@ class Backlog:
             self._end, self.cut = self._positions[0], True
 
     def pop(self) -> tuple[Position, bool]:
-        """The one whose turn it is, and whether it was hinted at."""
+        """The first file in line, and whether it was hinted."""
         self._sort()
         position = self._positions.pop()
         if len(self._positions) < MOST_IN_TURN:
@@ -149,7 +149,7 @@ class Candidates:
 
     @property
     def unfinished(self) -> int:
-        """Those that are not whole, or that something else keeps from being taken."""
+        """Candidates that are not whole, or cannot be taken for another reason."""
         return len(self._unfinished)
 
     @property
@@ -176,12 +176,12 @@ class Candidates:
         self._fresh[candidate.relative] = candidate
 
     def park(self, candidate: Candidate) -> None:
-        """Look at it only once there is room for another ready file."""
+        """Check the candidate only once there is room for another ready file."""
         candidate.due = float("inf")
         self._parked[candidate.relative] = candidate
 
     def unpark(self, now: float, most: int) -> None:
-        """There is room for so many more."""
+        """Let so many more candidates be checked, as there is room for them."""
         while self._parked and most > 0:
             candidate = self._parked.pop(min(self._parked, key=lambda relative: self._parked[relative].position))
             candidate.due = min(candidate.due, now)
@@ -200,7 +200,7 @@ class Candidates:
 
 
 class Hints:
-    """What a watcher's thread leaves for the loop: so many paths in order, and one wake-up however many hints come."""
+    """Hints from the watcher's thread to the loop: a bounded number of paths in order, and one wake-up for all."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -220,7 +220,7 @@ class Hints:
             self._wake()
 
     def take(self) -> tuple[Collection[Path], bool]:
-        """The paths since the last take, the first first, and whether there were more than could be kept."""
+        """The paths since the last call, oldest first, and whether there were more than could be kept."""
         with self._lock:
             paths, self._paths = self._paths, {}
             overflow, self._overflow = self._overflow, False
@@ -228,7 +228,7 @@ class Hints:
 
 
 class Told:
-    """The last things that were said about names, so that each is said once and memory stays flat."""
+    """The latest announcements about names, so that each is made once and memory stays flat."""
 
     def __init__(self, most: int = 1024) -> None:
         self._most = most

@@ -1,4 +1,4 @@
-"""Looks again at files that went to the error folder unfinished: a slow writer may have gone on writing there."""
+"""Rechecks files that went to the error folder unfinished: a slow writer may have completed them there."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ROUND = 30.0
 """Seconds between two rounds."""
 
 LIFE = 3 * 86400.0
-"""Seconds for which such a file is looked at; a writer that has not come by then does not come any more."""
+"""Seconds for which such a file is rechecked; a writer that has not gone on by then is not expected any more."""
 
 MOST = 256
-"""Files that are looked at, the youngest."""
+"""The number of files that are rechecked, the youngest ones."""
 
 _UNFINISHED = frozenset({FaultCode.EMPTY, FaultCode.NOT_WHOLE})
 
 
 @dataclass(slots=True)
 class _Watched:
-    """One of them. `judged` is how it was when it was looked into last, `seen` how the last round saw it, and when."""
+    """A rechecked file: `judged` is its stat at the last inspection, `seen` its stat in the last round, and when."""
 
     job: Job
     judged: tuple[int, int]
@@ -71,10 +71,10 @@ class ErrorRecheck:
                 await self._round(inbox)
 
     def closed(self, job: Job) -> None:
-        """A job is over: from now on its file is looked at, if it was given up unfinished."""
+        """Recheck the file of a closed job from now on, if it was given up unfinished."""
         if job.archived_to is None:
             return
-        # What lies there now is this one's, whatever lay there before.
+        # The file there now is this job's, even if another one lay there before.
         self._watched.pop(job.archived_to, None)
         if job.state is JobState.FAILED and job.fault is not None and job.fault.code in _UNFINISHED and not job.paid:
             identity = job.source.identity
@@ -83,13 +83,13 @@ class ErrorRecheck:
                 self._watched.popitem(last=False)
 
     async def _loaded(self) -> bool:
-        """Know those of earlier runs; False while the job database is away."""
+        """Load the files of earlier runs; False while the job database is away."""
         try:
             failed = await self._store.failed(None)
         except DatabaseAway:
             return False
         for job in failed:
-            # Those that have been over since this run began are known already, and may have gone on.
+            # Jobs that ended in this run are known already, and may have gone on.
             if job.archived_to not in self._watched and self._is_recent(job):
                 self.closed(job)
         return True

@@ -1,4 +1,4 @@
-"""The inboxes that are served: begun, ended and exchanged one by one while all else goes on."""
+"""Starts, stops and replaces the inboxes that are served, one by one, while the rest goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expandd.engine.supervisor import Supervisor
 
 
 class HotFolders:
-    """The inboxes by their directories. At no time do two of them work on one directory."""
+    """The served inboxes by directory. Two of them never work on one directory at the same time."""
 
     def __init__(
         self,
@@ -38,17 +38,17 @@ class HotFolders:
 
     @property
     def busy(self) -> frozenset[Path]:
-        """The directories that are worked on, those that are just being left too."""
+        """The directories in use, including those of inboxes that are being stopped."""
         return frozenset(self._inboxes) | frozenset(self._running)
 
     def run_in(self, tasks: asyncio.TaskGroup) -> None:
-        """Begin all that are served; those that come later begin at once."""
+        """Start all served inboxes; inboxes that are added later start at once."""
         self._tasks = tasks
         for inbox in self.inboxes:
             self._begin(inbox)
 
     def serve(self, folders: Sequence[HotFolder]) -> None:
-        """Serve these and no others. One whose settings are the same goes on undisturbed."""
+        """Serve exactly these folders. An inbox whose settings are unchanged goes on undisturbed."""
         wanted = {folder.inbox: folder for folder in folders}
         for path, inbox in tuple(self._inboxes.items()):
             if wanted.get(path) != inbox.folder:
@@ -74,7 +74,7 @@ class HotFolders:
         task.add_done_callback(lambda done: self._ended(path, done))
 
     async def _live(self, inbox: Inbox, before: asyncio.Task[None] | None) -> None:
-        """An inbox from its begin to its end; it begins once the one in whose place it comes has ended."""
+        """Run an inbox to its end; it starts once the inbox that it replaces has ended."""
         if before is not None:
             await asyncio.wait({before})
         name = f"inbox {inbox.folder.inbox}"
