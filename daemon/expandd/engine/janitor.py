@@ -19,7 +19,7 @@ DRIFT = 300.0
 
 
 class Janitor:
-    """Deletes by age, and so only while the wall clock can be believed: one that has jumped makes everything old."""
+    """Deletes by age, only while the wall clock is plausible: after a jump, everything looks old."""
 
     def __init__(self, settings: Settings, *, store: JobStore, spool: Spool, folders: Folders, clock: Clock) -> None:
         self.settings = settings
@@ -64,7 +64,7 @@ class Janitor:
         try:
             await self._spool.forget_older(before)
         except AccountAway:
-            return  # whoever needs the spool says so; it is tidied another time
+            return  # a job that needs the spool reports it; it is tidied another time
 
     async def _clear_done(self, done: Path, before: float) -> None:
         try:

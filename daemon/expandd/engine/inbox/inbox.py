@@ -1,4 +1,4 @@
-"""One inbox: hints and scans make candidates, and each is looked at when it is due."""
+"""One inbox: makes candidates from hints and scans, and checks each candidate when it is due."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from expandd.engine.job.work_folder import Presence
 from expandd.engine.ports import Clock, Emit, Folders
 
 ALLOWANCE = 300.0
-"""Seconds that one look at a file, or one batch of a scan, may take: shares hang, large trees are watched slowly."""
+"""Seconds that one check of a file, or one batch of a scan, may take: shares hang, watching large trees is slow."""
 
 AWAY_PAUSE = 1.0
 """Seconds until a folder, or a job database, that is away is tried again."""
 
 STUCK_PAUSE = 60.0
-"""Seconds until a work folder of which not all could be put right is looked after again."""
+"""Seconds until a work folder that could not be fully recovered is compared again."""
 
 LONGEST_SCAN = 3.0
-"""Seconds after which a scan that has found enough is broken off, lest nothing is begun for so long."""
+"""Seconds after which a scan with enough files is interrupted, so that the work on them can begin."""
 
 ENOUGH = 2 * WINDOW
 """Files that are enough for a while."""
 
 LookAfter = Callable[[HotFolder], Awaitable[bool]]
-"""Compares the work folder with the jobs and puts right what does not fit; whether all of it could be."""
+"""Compares the work folder with the jobs and corrects differences; whether all could be corrected."""
 
 
 BAFFLED = 60.0
-"""Seconds until a file is looked at again that an error nobody foresaw came of."""
+"""Seconds until a file is checked again after an unforeseen error."""
 
 
 class Emptied:
-    """The subfolders whose files are all over: each is removed when it has been empty, and unchanged, for `settle`."""
+    """Removes each subfolder whose files are all over, once it has been empty and unchanged for `settle`."""
 
     def __init__(self, folder: HotFolder, folders: Folders, clock: Clock, in_progress: Callable[[Path], bool]) -> None:
         self._folder = folder
@@ -64,12 +64,12 @@ class Emptied:
         return min(self._due.values(), default=None)
 
     def add(self, subfolder: Path) -> None:
-        """A file of it is over. One that still has files in progress comes again with the last of them."""
+        """Watch a subfolder of which a file is over, unless other files of it are in progress."""
         if self._folder.recursive and subfolder != Path() and not self._in_progress(subfolder):
             self._due.setdefault(subfolder, self._clock.monotonic())
 
     async def check(self) -> None:
-        """Look at those that are due. Raises FolderAway."""
+        """Check the subfolders that are due. Raises FolderAway."""
         now = self._clock.monotonic()
         for subfolder in [one for one, due in self._due.items() if due <= now]:
             path = self._folder.inbox / subfolder
@@ -126,11 +126,11 @@ class Inbox:
         self._ending = False
         self.heartbeat = Heartbeat(ALLOWANCE)
         self.started = asyncio.Event()
-        """Set once it is known whether the inbox is there, and if it is, it is watched."""
+        """Set once the inbox is watched, or known to be away."""
 
     @property
     def ready(self) -> Sequence[Ready]:
-        """Settled images, the first in turn first."""
+        """The settled images, in order."""
         return self._settler.ready
 
     @property
@@ -140,31 +140,31 @@ class Inbox:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that lay in the inbox has been answered."""
+        """Whether each file of the inbox is done or in error."""
         left = self._more or self._backlog or self._candidates or self.ready or self._emptied
         return self.watching.scanned and not left
 
     @property
     def held_back(self) -> bool:
-        """Whether all that is known to wait is paused by name."""
+        """Whether each known waiting file is paused by a command about it."""
         left = self._more or self._backlog or self._emptied
         return self._settler.held_back and not left
 
     @property
     def is_baffled(self) -> bool:
-        """Whether all that is left are files that cannot even be looked at."""
+        """Whether only files are left that cannot be checked."""
         left = [candidate.relative for candidate in self._candidates]
         waits = self._more or self._backlog or self.ready
         return bool(left) and not waits and self._troubled.issuperset(left)
 
     @property
     def waiting(self) -> int:
-        """Files known to wait; of a long backlog only the first are."""
+        """The known waiting files; of a long backlog only the first."""
         return len(self._backlog) + len(self._candidates) + len(self.ready)
 
     @property
     def unfinished(self) -> int:
-        """Those of them that are not whole, paused by name, or kept from being taken by something else."""
+        """The waiting files that are not whole, are paused, or cannot be taken for another reason."""
         return self._candidates.unfinished
 
     @property
@@ -173,12 +173,12 @@ class Inbox:
         return self._more and bool(self._backlog)
 
     def end(self) -> None:
-        """Stop as soon as the step under way is done."""
+        """Stop as soon as the running step is done."""
         self._ending = True
         self.watching.hinted.set()
 
     async def look_for_pause(self) -> None:
-        """Know whether something in the inbox pauses it, before anything of it goes on.
+        """Check whether a file in the inbox pauses it, before any work on it goes on.
 
         One that is known to be away is looked into when it is back.
         """
@@ -237,7 +237,7 @@ class Inbox:
         for relative in due.hints:
             self._hint(relative)
         if self._more and len(self._backlog) >= WINDOW:
-            # Whatever a scan found now would have to wait on the disk again.
+            # Files that a scan finds now would have to stay on the disk all the same.
             if due.scan:
                 self.watching.has_scanned(0.0)
         elif due.scan or self._more:
@@ -251,7 +251,7 @@ class Inbox:
             self._breaker.passed()
 
     def _promote(self) -> None:
-        """Make candidates of those whose turn it is, as long as there is room in the window."""
+        """Make candidates of the first files in line, as long as there is room in the window."""
         while self._backlog and not self._candidates.full:
             position, hinted = self._backlog.pop()
             if not self._settler.knows(position[-1]):
@@ -264,14 +264,14 @@ class Inbox:
                 await self._check(candidate)
 
     async def _check(self, candidate: Candidate) -> None:
-        """Look at one file. What nobody foresaw about it makes it wait, and no other file."""
+        """Check one file. An unforeseen error delays this file alone."""
         try:
             await self._settler.check(candidate)
             self._troubled.discard(candidate.relative)
         except FolderAway as error:
             if not error.may_be_file:
                 raise
-            # Of a folder that is fine otherwise, this one file is at fault.
+            # The folder is fine, so this file alone is at fault.
             await self._folders.prove(self.folder.inbox, 0)
             self._troubles(candidate)
         except DatabaseAway:
@@ -287,7 +287,7 @@ class Inbox:
         self._troubled.add(candidate.relative)
 
     async def _recover(self, found: InboxState) -> None:
-        """Look after the work folder whenever it, or the inbox around it, is not the one of the last time."""
+        """Compare the work folder with the jobs whenever it, or the inbox, is another directory than before."""
         now, is_now = self._clock.monotonic(), (found.identity, found.work)
         if is_now != self._looked_after:
             self._presence.away(self.folder.inbox)
@@ -314,14 +314,14 @@ class Inbox:
         candidate = self._candidates.get(relative)
         if candidate is not None:
             candidate.hinted = True
-            # It may have been closed just now: the settle time counts from here, not from when it is looked at next.
+            # It may have been closed just now: the settle time counts from here, not from the next check.
             candidate.due = min(candidate.due, self._clock.monotonic())
         elif not self._backlog.hint(str(relative)):
             self._wait(Found(next(self._hints), str(relative)), self._clock.monotonic(), hinted=True)
 
     async def _scan(self, *, expected: bool) -> None:
         started = self._clock.monotonic()
-        # What was left on the disk came no later than what was found with it.
+        # Files that were left on the disk came no later than those found with them.
         self._scanned_at = self._scanned_at if self._backlog.cut else started
         self._more = self._backlog.cut = False
         known = self._settler.known()
@@ -340,7 +340,7 @@ class Inbox:
         self.watching.has_scanned(self._clock.monotonic() - started)
 
     def _wait(self, found: Found, arrived: float, *, hinted: bool) -> None:
-        """Let a file wait for its turn, unless it is known or never picked up."""
+        """Put a file in line, unless it is known or never picked up."""
         position = (arrived, found.mtime_ns, found.relative)
         if (
             self._backlog.takes(position)
@@ -351,27 +351,27 @@ class Inbox:
         self._more |= self._backlog.cut
 
     def is_over(self, relative: Path) -> None:
-        """A file of this inbox is over: its subfolder may be empty now."""
+        """Note that a file of this inbox is over: its subfolder may be empty now."""
         self._emptied.add(relative.parent)
         if self._emptied:
             self.watching.hinted.set()
 
     def look_again(self) -> None:
-        """Scan soon: something has come back."""
+        """Scan soon, as a file has come back."""
         self._more = True
         self.watching.hinted.set()
 
     def reconsider(self) -> None:
-        """Let every file settle anew: what people have ordered may have changed what is to become of it."""
+        """Let every file settle anew, as a command may have changed what is to become of it."""
         self._settler.reconsider()
         self.look_again()
 
     def taken(self, ready: Ready) -> None:
-        """A ready file is claimed, or is to settle anew: there is room for another one."""
+        """Note that a ready file is claimed or settles anew, which makes room for another one."""
         self._settler.taken(ready)
 
     def put_back(self, ready: Ready) -> None:
-        """A ready file could not be claimed, for whatever reason: it settles anew, after a while."""
+        """Note that a ready file could not be claimed: it settles anew, after a while."""
         self._settler.taken(ready)
         again = Candidate(ready.position, self._clock.monotonic() + BAFFLED, hinted=True)
         self._candidates.set_unfinished(again)

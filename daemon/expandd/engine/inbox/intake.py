@@ -24,25 +24,25 @@ from expandd.engine.jobs import Jobs, identity_in
 from expandd.engine.ports import Clock, Emit, Membership, Randomness
 
 MOST_REJECTS = 16
-"""Rejected files on their way to the error folder at once."""
+"""Rejected files that are moved to the error folder at the same time."""
 
 MOST_TROUBLED = 64
-"""Unpaid jobs that fail again and again; with so many of them it is no fault of one file, and new ones stay put."""
+"""Unpaid jobs that fail again and again; with so many the files are not at fault, and nothing new is claimed."""
 
 SPARINGLY = 60.0
-"""Seconds between two new ones all the same, where the API serves: all those before may be at fault."""
+"""Seconds between two new claims all the same, while the API serves: those files may be at fault after all."""
 
 MOST_WAITING = 64
-"""Unpaid jobs of one folder without a slot, as those that wait for a duplicate; with so many the rest stays."""
+"""Unpaid jobs of one folder that wait without a slot, as for a duplicate; with so many nothing more is claimed."""
 
 MOST_AT_FAULT = 512
-"""Files of one folder that cannot be claimed, each for a fault of its own, beside which others still are."""
+"""Files of one folder that cannot be claimed by their own fault and do not count as waiting."""
 
 FRESH = 4
 """Tries of one step below which a job counts as a fair probe of a shut circuit breaker."""
 
 PAUSE = 1.0
-"""Seconds until a shut circuit breaker is looked at again."""
+"""Seconds until a shut circuit breaker is checked again."""
 
 ALLOWANCE = 300.0
 """Seconds that one claim may take: a share that hangs comes back or gives up within that."""
@@ -97,7 +97,7 @@ class Intake:
                 while await self._claim_next():
                     self.heartbeat()
             except DatabaseAway:
-                # Nothing is begun that cannot be written down; the file stays ready.
+                # Nothing is begun that cannot be stored; the file stays ready.
                 await self._clock.sleep(PAUSE)
                 continue
             any_ready = any(inbox.ready for inbox in self._inboxes)
@@ -120,7 +120,7 @@ class Intake:
         return True
 
     async def _claim_next(self) -> bool:
-        """Claim one file of the next folder in turn that has one and may; False when none has."""
+        """Claim one file of the next folder that has one and is not paused; False when there is none."""
         full = not self._slots.spare or self._membership.room == 0
         if self._breakers.stopping or full or self._too_many_troubled():
             return False
@@ -134,7 +134,7 @@ class Intake:
         return False
 
     async def _claim_alone(self, inbox: Inbox, ready: Ready) -> None:
-        """Claim a file; what nobody foresaw about it costs this file a round, and no other one anything."""
+        """Claim a file. An unforeseen error delays this file alone."""
         try:
             await self._claim(inbox, ready)
         except DatabaseAway:
@@ -143,7 +143,7 @@ class Intake:
             self._emit(BugFound(f"the claim of {printable(inbox.folder.inbox / ready.relative)}", error))
             inbox.put_back(ready)
         else:
-            # Only now: until its job is written down, the file is one that waits.
+            # Only now: until its job is stored, the file is a waiting one.
             inbox.taken(ready)
 
     def _too_many_troubled(self) -> bool:
@@ -174,7 +174,7 @@ class Intake:
             job for job in unpaid if job.folder.inbox == inbox and not job.strikes and not self._slots.holds(job.id)
         ]
         at_fault = sum(self._fault_scope.waits_for_file(job.id) for job in mine)
-        # Those whose own file is at fault keep no other back, as long as they can be kept in mind.
+        # Jobs whose own file is at fault hold back no other, up to a bounded number.
         return len(mine) - min(at_fault, MOST_AT_FAULT)
 
     async def _claim(self, inbox: Inbox, ready: Ready) -> None:

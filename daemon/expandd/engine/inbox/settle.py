@@ -1,7 +1,7 @@
 """Settles the candidates of one inbox: observes and inspects them until they are ready, rejected or held as a burst.
 
-Each is looked into for a short time first; what takes longer goes on by itself, one after the other. A folder has only
-so many looks under way, whatever lies in it: the decoders serve all folders.
+Each inspection is short at first; files that take longer are inspected apart, one after the other. The number of
+inspections of one folder is bounded, since the decoders serve all folders.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from expandd.engine.ports import Clock, Emit, Folders, Images
 SHORT = 2
 """Short inspections under way at once."""
 LONG = 1
-"""Long ones beside them."""
+"""Long inspections at once, beside them."""
 
 WAIT = 5.0
-"""Seconds after which one that waits for a place is looked at in any case: whoever was let in first may be gone."""
+"""Seconds after which a candidate that waits for an inspection is checked in any case."""
 
 NEVER = float("inf")
 
@@ -64,12 +64,12 @@ class Inspections:
         return bool(self.begun) and any(one.position < position and not one.slow for one in self._begun.values())
 
     def take_over(self) -> list[Candidate]:
-        """Those that have been looked into since the last time."""
+        """The candidates that were inspected since the last call."""
         over, self._over_now = self._over_now, []
         return over
 
     def must_wait(self, candidate: Candidate) -> bool:
-        """Let a candidate wait where no place is free, unless it has waited for one already; whether it does."""
+        """Let a candidate wait where no inspection is free, unless it has waited already; whether it waits."""
         queue = self._queue(candidate)
         if queue.under_way < queue.most or candidate.relative in queue.waiting:
             return False
@@ -94,11 +94,11 @@ class Inspections:
             self._tasks.discard(task)
             self._over(candidate, queue)
 
-        # Also where it is given up before it has begun.
+        # Also when the task is cancelled before it has begun.
         task.add_done_callback(over)
 
     def end(self) -> None:
-        """Give up all that are under way."""
+        """Cancel all running inspections."""
         for task in self._tasks:
             task.cancel()
 
@@ -141,7 +141,7 @@ class _Queue:
 
 
 class BurstGuard:
-    """Counts files by when they were put into the inbox, which is their ctime, when they are first looked at."""
+    """Counts files by when they were put into the inbox, which is their ctime, at their first check."""
 
     def __init__(self, folder: HotFolder, *, commands: Holds, clock: Clock) -> None:
         self._folder = folder
@@ -150,7 +150,7 @@ class BurstGuard:
         self._arrivals = Arrivals()
 
     async def arrived(self, stat: FileStat) -> None:
-        """Count a file, and hold the folder when it is one too many. Raises DatabaseAway."""
+        """Count a file, and hold the folder when there are too many. Raises DatabaseAway."""
         burst, inbox = self._folder.burst, self._folder.inbox
         at = stat.ctime_ns / 1e9
         released = self._commands.released_at(inbox)
@@ -159,22 +159,22 @@ class BurstGuard:
         self._arrivals.forget(released)
         if self._arrivals.add(at, burst):
             await self._commands.set_hold(Hold(kind=HoldKind.HELD, at=self._clock.wall(), inbox=inbox))
-            # Only now: a hold that could not be written down is tried again with the next look.
+            # Only now: a hold that could not be stored is tried again at the next check.
             self._arrivals.clear()
 
 
 HELD_BACK = 5.0
-"""Seconds until a file that a person has paused is looked at again."""
+"""Seconds until a file that a person has paused is checked again."""
 
 IsTaken = Callable[[Path, FileStat], bool]
-"""Whether a job waits to take this very file: it is no candidate any more."""
+"""Whether a job waits to take this file, so that it is no longer a candidate."""
 
 Reject = Callable[[HotFolder, Path, FileStat, Fault], Awaitable[bool]]
 """Turns a file into a failed job; False when too many are under way and it must be offered again."""
 
 
 class Settler:
-    """The candidates of one inbox on their way to being ready. Whoever takes a ready one says so by `taken`."""
+    """Brings the candidates of one inbox to ready. The caller reports a claimed file by `taken`."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class Settler:
     ) -> None:
         self.candidates = Candidates()
         self.ready: list[Ready] = []
-        """In their turn."""
+        """The ready files, in order."""
         self._folder = folder
         self._folders = folders
         self._images = images
@@ -216,7 +216,7 @@ class Settler:
 
     @property
     def next(self) -> Ready | None:
-        """The ready one whose turn it is; None where there is none, or a look at one before it is soon over."""
+        """The first ready file; None without one, or while the short inspection of an earlier file runs."""
         return None if not self.ready or self._inspections.awaits(self.ready[0].position) else self.ready[0]
 
     def known(self) -> frozenset[str]:
@@ -229,7 +229,7 @@ class Settler:
         return known or any(ready.position[-1] == relative for ready in self.ready)
 
     def wants(self, relative: Path) -> bool:
-        """Whether it may be picked up by its name; if not, that is told."""
+        """Whether the file may be picked up by its name; if not, announce it."""
         why = path_ignored_because(relative, self._folder.ignore)
         if why is not None:
             self._ignore(relative, why)
@@ -250,14 +250,14 @@ class Settler:
         return self._commands.cancelled(self._folder.inbox, relative, stat.ctime_ns / 1e9)
 
     def reconsider(self) -> None:
-        """Let every file settle anew: what people have ordered may have changed what is to become of it."""
+        """Let every file settle anew, as a command may have changed what is to become of it."""
         ready, self.ready = self.ready, []
         for one in ready:
             self.consider(one.position, hinted=True)
         self._make_room(WINDOW)
 
     def taken(self, ready: Ready) -> None:
-        """A ready file is claimed, or is to settle anew: there is room for another one."""
+        """Note that a ready file is claimed or settles anew, which makes room for another one."""
         self.ready = [one for one in self.ready if one is not ready]
         self._make_room(MOST_READY - len(self.ready))
 
@@ -275,14 +275,14 @@ class Settler:
         return False
 
     def due(self, now: float) -> Iterator[Candidate]:
-        """Those to look at now, in their turn; between them those that have been looked into meanwhile."""
+        """The candidates to check now, in order; between them those whose inspection ends meanwhile."""
         for candidate in self.candidates.due(now):
             for one in (*self._inspections.take_over(), candidate):
                 if one.due <= self._clock.monotonic() and self.candidates.get(one.relative) is one:
                     yield one
 
     async def check(self, candidate: Candidate) -> None:
-        """Look at one that is due. Raises FolderAway, DatabaseAway."""
+        """Check a candidate that is due. Raises FolderAway, DatabaseAway."""
         if candidate.is_inspected:
             candidate.due = NEVER
             return
@@ -324,7 +324,7 @@ class Settler:
         return self._clock.monotonic() >= seen.quiet_since + self._folder.settle
 
     async def _seen(self, candidate: Candidate, stat: FileStat, now: float) -> Observation:
-        """The candidate's observation, this look counted in."""
+        """The candidate's observation, updated by this stat."""
         before = candidate.observation
         if before is None:
             await self._guard.arrived(stat)
@@ -337,7 +337,7 @@ class Settler:
         return observation
 
     def end(self) -> None:
-        """Look into nothing any more."""
+        """Begin no more inspections."""
         self._inspections.end()
 
     async def _not_a_file(self, candidate: Candidate, path: Path) -> None:
@@ -359,7 +359,7 @@ class Settler:
                 self._inspections.begin(candidate, path, stat)
             return
         self._make_room(1)
-        # Whatever was found, those after it may be claimed now.
+        # Any finding lets the files after it be claimed now.
         self._changed.set()
         if isinstance(examined.found, InspectionTooLong):
             candidate.slow = True
@@ -390,7 +390,7 @@ class Settler:
         await self._sort(candidate, stat, finding)
 
     async def _is_stuck(self, candidate: Candidate) -> bool:
-        """Whether somebody has shut its subfolder: such files wait, and hold up no others."""
+        """Whether its subfolder does not let it be taken: such files wait, and hold up no others."""
         if candidate.relative.parent == Path():
             return False
         why = await self._folders.cannot_take_because(self._folder.inbox, candidate.relative)
@@ -433,6 +433,6 @@ class Settler:
 
 
 def _proven_at_the_claim(candidate: Candidate) -> FileStat | None:
-    """The file as it was when it was found whole: whoever claims it asks whether it still is."""
+    """The stat of a file when it was found whole; the claim checks whether it has changed."""
     examined = candidate.examined
     return examined.stat if examined is not None and isinstance(examined.found, Whole) else None

@@ -20,18 +20,18 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Clock, Emit, Folders, Ports, Randomness, Watcher
 
 MOST = 16
-"""Odd names of one inbox that are remembered; one is enough to pause it."""
+"""Unusual names of pause files that are remembered for one inbox; one is enough to pause it."""
 
 
 class PauseFile:
-    """Looked for now and then, and whenever the watcher speaks of it."""
+    """The PAUSE file of an inbox, checked regularly and at each hint about it."""
 
     def __init__(self, inbox: Path, *, folders: Folders, pause: Pause) -> None:
         self._inbox = inbox
         self._folders = folders
         self._pause = pause
         self._seen: tuple[str, ...] = ()
-        """Names that nobody asks for by themselves, as they were seen."""
+        """Names besides PAUSE_NAMES that were seen to pause the inbox."""
 
     async def check(self, seen: Iterable[Path] = ()) -> None:
         """Shut or open the folder's pause; `seen` are paths in the inbox that may do so. Raises FolderAway."""
@@ -42,7 +42,7 @@ class PauseFile:
         self._set(there)
 
     async def found(self, name: str) -> None:
-        """The same, where it is known already which of PAUSE_NAMES lies there, "" for none. Raises FolderAway."""
+        """Shut or open the pause by the one of PAUSE_NAMES that lies there, "" for none. Raises FolderAway."""
         if self._seen:
             await self.check()
         else:
@@ -56,10 +56,10 @@ class PauseFile:
 
 
 TICK = 5.0
-"""Seconds between two looks at whether the inbox is still the same directory; more with many of them, see `tick`."""
+"""Seconds between two checks whether the inbox is still the same directory; more with many inboxes, see `tick`."""
 
 SHARE = 1.2
-"""Seconds for each inbox that lie between two looks at the same one, so that many of them cost no more than a few."""
+"""Seconds for each inbox between two checks of the same one, so that many inboxes cost no more than a few."""
 
 POLL = 2.0
 """Seconds between two scans of an inbox whose events do not reach us."""
@@ -69,7 +69,7 @@ DUTY = 20
 
 
 class PausesElsewhere:
-    """Looks for what pauses inboxes whose files another host picks up, while this host has unpaid jobs of theirs."""
+    """Checks the pause files of inboxes that another host serves, while this host has unpaid jobs of them."""
 
     def __init__(self, ports: Ports, pauses: Pauses, jobs: Jobs) -> None:
         self._ports = ports
@@ -85,7 +85,7 @@ class PausesElsewhere:
             await self._ports.clock.sleep(TICK)
 
     async def check(self, inbox: Path) -> None:
-        """Look once; an inbox that is away is waited for by each job's own step."""
+        """Check once; where the inbox is away, each job's own step waits for it."""
         with contextlib.suppress(FolderAway):
             await PauseFile(inbox, folders=self._ports.folders, pause=self._pauses.at(inbox, Cause.FILE)).check()
 
@@ -107,7 +107,7 @@ class Due:
 
 
 def tick(inboxes: int) -> float:
-    """Seconds between two looks at the same inbox, when there are so many."""
+    """Seconds between two checks of the same inbox, for so many inboxes."""
     return max(TICK, SHARE * inboxes)
 
 
@@ -116,7 +116,7 @@ def _together(after: float, seconds: float) -> float:
     if after < 0:
         return after
     following = (after // seconds + 1) * seconds
-    # One that rounding makes the same instant would be waited for again and again.
+    # A time that rounding makes equal to now would be waited for again and again.
     return following if following - after > seconds / 1000 else following + seconds
 
 
@@ -164,7 +164,7 @@ class InboxWatch:
 
     @property
     def watched(self) -> bool:
-        """Whether events are relied on, beside the scans that are rare then."""
+        """Whether it relies on events, with rare scans beside them."""
         return self._watched and not self._polling
 
     async def check(self) -> InboxState | None:
@@ -180,7 +180,7 @@ class InboxWatch:
         return found
 
     def take(self) -> Due:
-        """What is to be done since the last time."""
+        """What is to be done since the last call."""
         self.hinted.clear()
         paths, overflow = self._hints.take()
         now = self._clock.monotonic()
@@ -192,7 +192,7 @@ class InboxWatch:
         return Due(relatives, scan, expected)
 
     def has_scanned(self, seconds: float) -> None:
-        """A scan is over; it took `seconds`."""
+        """Note that a scan is over; it took `seconds`."""
         interval = min(POLL, self._folder.scan_interval) if self._polling else self._folder.scan_interval
         jitter = 0.75 + self._randomness.fraction() / 2
         now = self._clock.monotonic()
@@ -206,13 +206,13 @@ class InboxWatch:
         self.scanned = True
 
     def scan_soon(self, settle: float) -> None:
-        """A directory came in: what is in it made no events. Scan now and once more when it must have settled."""
+        """Scan for a new directory, whose files made no events: now, and once more when it must have settled."""
         self._scan_at = self._clock.monotonic()
         self._again_at = self._clock.monotonic() + settle
         self.hinted.set()
 
     def miss(self) -> None:
-        """A file has settled that no event had announced and that no scan was expected to find."""
+        """Count a settled file that no event had announced and that no scan was expected to find."""
         if self._polling:
             return
         self.missed += 1
@@ -226,7 +226,7 @@ class InboxWatch:
         return max(0.0, min(self._next_check(), self._scan_at, self._again_at) - now)
 
     def _next_check(self) -> float:
-        # An inbox that is away is waited for.
+        # The caller waits for an inbox that is away.
         tick = TICK if self._identity is None else self._tick
         return _together(self._checked_at, min(tick, self._folder.scan_interval))
 
@@ -239,7 +239,7 @@ class InboxWatch:
         return None if deeper or relative == Path() or relative.parts[0] == ".expandd" else relative
 
     async def _present(self) -> InboxState:
-        """The inbox, once its work folder is there and ours; raise FolderAway while that cannot be."""
+        """The state of the inbox, with a work folder of our own. Raises FolderAway while there is none."""
         try:
             return await self._folders.inbox_state(self._folder.inbox, PAUSE_NAMES)
         except FolderAway:
@@ -247,7 +247,7 @@ class InboxWatch:
             raise
 
     async def _deaf_because(self, identity: tuple[int, int]) -> str | None:
-        """Why the inbox must be watched anew, "" when that is nothing to tell; None when it need not."""
+        """Why the inbox must be watched anew, "" where that is not announced; None when it need not be."""
         if self._identity is None:
             return "the inbox is there again" if self._seen_before else ""
         if identity != self._identity:
@@ -257,7 +257,7 @@ class InboxWatch:
         return "" if self._clock.monotonic() >= self._rewatch_at else None
 
     def _has_lost(self, now: float, *, by_kernel: bool) -> None:
-        """Events were lost: scan, though in a storm of them not without a rest."""
+        """Scan because events were lost; after many losses with a delay."""
         if self._lost:
             return
         self._lost = True
@@ -266,7 +266,7 @@ class InboxWatch:
             self._emit(WatchRenewed(self._folder.inbox, "the system lost events; the inbox is scanned for them"))
 
     async def end(self) -> None:
-        """Watch no more."""
+        """End the watch."""
         await self._forget()
 
     async def _forget(self) -> None:
@@ -279,7 +279,7 @@ class InboxWatch:
         self._identity, self._seen_before = identity, True
         self._watched = await self._watch()
         self._polling = not self._watched
-        # First watch, then scan: what arrives in between is in both.
+        # First watch, then scan: files that arrive in between are in both.
         self._scan_at = self._clock.monotonic()
         self._expected = True
         if why:

@@ -16,11 +16,11 @@ from expandd.engine.ports import Folders, JobStore, Spool
 OVER = frozenset({JobState.DONE, JobState.FAILED, JobState.RETURNED})
 
 PATIENCE = 4
-"""Failed tries of one step after which nobody waits for a job any more that nothing is paid for."""
+"""Failed tries of one step after which duplicates no longer wait for an unpaid job."""
 
 
 class Deduplicator:
-    """Only folders that say `duplicates: reuse` or `skip` look for duplicates, and a person's `redo` overrules them."""
+    """Settles duplicates in folders with `duplicates: reuse` or `skip`; a person's `redo` overrules it."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Deduplicator:
         if job.folder.duplicates is Duplicates.EXPAND:
             await self._tell(job)
             return None
-        # What a try that was cut short took from its duplicate must not pass for what is paid for now.
+        # Bytes that an interrupted try took from the duplicate must not pass for those that are paid for now.
         await self._spool.drop(job.id)
         job = await self._known_by_digest(job)
         if self.waits(job):
@@ -78,19 +78,19 @@ class Deduplicator:
                 await self._jobs.duplicate(job, earlier)
 
     def waits(self, job: Job) -> bool:
-        """Whether another job is ahead with the same bytes and offsets: its outcome decides about this one."""
+        """Whether the job waits for an earlier one with the same bytes and offsets, whose outcome decides."""
         if not job.source.sha256 or not self.looks_for_duplicates(job):
             return False
         same = self._jobs.of_bytes(job.source.sha256)
         return any(other.offsets == job.offsets and self._is_ahead(other, job) for other in same)
 
     def looks_for_duplicates(self, job: Job) -> bool:
-        """Whether another job with the same bytes and offsets, of any host, decides about this one."""
+        """Whether the job waits for another one with the same bytes and offsets, of any host."""
         again = self._commands.again(job.source.sha256)
         return job.folder.duplicates is not Duplicates.EXPAND and again is None
 
     def _is_ahead(self, other: Job, job: Job) -> bool:
-        # One that is settled by a duplicate itself decides nothing: that duplicate does, for both.
+        # A job that is itself settled by a duplicate decides nothing: that duplicate does, for both.
         if other.state in OVER or other.held or other.reused_from or other.id == job.id:
             return False
         if other.state not in UNPAID:
@@ -98,11 +98,11 @@ class Deduplicator:
         return other.id < job.id and other.fault is None and not self._stands_still(other)
 
     def _stands_still(self, job: Job) -> bool:
-        """Whether nobody knows when this one goes on: those behind it do not wait for it."""
+        """Whether it is uncertain when the job goes on, so that its duplicates do not wait for it."""
         return job.attempts >= PATIENCE or self._commands.stops(job) or not self._budgets.within(job)
 
     async def paid(self, job: Job) -> None:
-        """The job is paid for: a person's earlier `redo` of its bytes is fulfilled."""
+        """Lift the `redo` of these bytes, as the job is paid for now."""
         again, at = self._commands.again(job.source.sha256), _submitter_began(job)
         if again is not None and at is not None and at >= again.at:
             await self._commands.lift_hold(again)

@@ -25,7 +25,7 @@ LOST = "the original was no longer in the work folder when it was to be put away
 
 
 class Delivery:
-    """What happens once the bytes are in the spool, or once it is clear that there will be none. All free of charge."""
+    """The steps after the spool: deliver, archive, reject, return, close. All are free of charge."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Delivery:
             published = await self._folders.publish(bytes_of(job.id), target, result.sha256)
         except SpoolDamaged as error:
             if not job.as_made:
-                # The API's own bytes are there: it is made of them anew.
+                # The API's own bytes are in the spool: the result is made of them again.
                 await self._jobs.note(job, finished=None, note=str(error))
             else:
                 await fetch_again(self._jobs, self._spool, job, str(error))
@@ -73,7 +73,7 @@ class Delivery:
         return NOW
 
     async def archive(self, job: Job) -> NextActivation:
-        """Put the original away, then let go of the notification, then of everything else.
+        """Archive the original, then delete the notification, then clear the spool and the work folder.
 
         Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
         """
@@ -118,7 +118,7 @@ class Delivery:
         return await self.close(job)
 
     async def close(self, job: Job) -> NextActivation:
-        """The very last step; a job that is done needs it alone when the process died before it."""
+        """Close the job. This is the last step, and the only one left where the process died before it."""
         await self._jobs.close(job)
         return OVER
 
@@ -134,14 +134,14 @@ class Delivery:
         return await self._jobs.lose(job, LOST)
 
     async def _is_lost(self, job: Job) -> bool:
-        """Whether somebody took the original out of the work folder: no place was written down for it yet."""
+        """Whether the original was taken out of the work folder before a path was chosen for it."""
         if job.archived_to is not None or await self._folders.identity(job.work_file) is not None:
             return False
         await self._work.prove_not_elsewhere(job)
         return True
 
     async def _appointed(self, job: Job, directory: Path | None) -> Job:
-        """The job with the place of its original written down: below `directory`, or, to be removed, where it lies.
+        """The job with the final path of its original stored: below `directory`, or, to be removed, where it lies.
 
         Only then may it be missing.
         """
@@ -176,7 +176,7 @@ class Delivery:
             size=result.size,
             preset=job.folder.preset_name,
         )
-        # Where the result was made anew it may be of another format than when its name was chosen.
+        # A result that was made again may have another format than when its name was chosen.
         if job.target is not None and is_numbered(job.target.name, name):
             return job.target
         chosen = await self._chosen(job, "target", job.folder.outbox, job.relative.with_name(name))
@@ -187,8 +187,8 @@ class Delivery:
         return await self._chosen(job, "archived_to", directory, job.relative)
 
     async def _chosen(self, job: Job, what: str, directory: Path, relative: Path) -> Job:
-        """The job with a free path below the directory written down, which no other open job of any host has."""
-        # One by one for each folder: what hangs in one must not hold up the others.
+        """The job with a free path below the directory stored, which no other open job of any host has."""
+        # One at a time for each folder: a folder that hangs must not hold up the others.
         async with self._choosing[directory]:
             taken = {path for path in (getattr(other, what) for other in self._jobs) if path is not None}
             while True:

@@ -16,14 +16,14 @@ DOUBTS = 2
 """Downloads that were no whole image after which /history is asked for another link."""
 
 MOST_TIMES = 16
-"""Times the pixels that were ordered above which a result is a bomb or somebody else's, and no result of ours."""
+"""Times the expected pixels above which a download is not our result, but a bomb or another image."""
 
 
 MOST_DEAD = 500
 """Tries, a minute apart in the end, before a link that is dead needs a person."""
 
 GONE_PAUSE = 3600.0
-"""Seconds between tries once it does: they cost nothing, and links have come back from the dead."""
+"""Seconds between tries after that: they cost nothing, and dead links have worked again."""
 
 _GONE = (
     "This image was paid for and expanded, but for a day its link was dead and the API named no other. "
@@ -57,7 +57,7 @@ class Downloader:
         self._failing: dict[str, int] = {}
 
     def fails_alone(self, job_id: str) -> bool:
-        """Whether other results came while this one did not: its link is at fault, not the whole link host."""
+        """Whether other results came while this one failed, so that its link is at fault, not the host of all links."""
         return job_id in self._failing and self._fetched > self._failing[job_id]
 
     async def fetch(self, job: Job) -> NextActivation:
@@ -135,7 +135,7 @@ async def fetch_again(jobs: Jobs, spool: Spool, job: Job, why: str) -> None:
     """
     await spool.prove(0)
     await spool.drop(job.id)
-    # The bytes of a duplicate cannot be fetched again: what is settled by it begins anew.
+    # The bytes of a duplicate cannot be fetched again: a job that it settled begins anew.
     again = {"reused_from": "", "result": None} if job.reused_from else {}
     to = JobState.CLAIMED if job.reused_from else JobState.RENDERED
     await jobs.move(job, to, finished=None, finish_failed="", note=why, **again)

@@ -17,12 +17,12 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Folders
 
 MOST_PAID = 2
-"""Paid images of one folder, one after the other, that cannot be stored: then nothing more is bought for it, whatever
-its directories look like."""
+"""Paid images of one folder in a row that cannot be stored, after which nothing more is paid for it, even if its
+directories seem fine."""
 
 
 class FaultScope:
-    """A file is at fault where its folder is proven fine. It then waits alone; its folder goes on."""
+    """Decides whether a file or its folder is at fault. A file at fault waits alone; its folder goes on."""
 
     def __init__(self, folders: Folders) -> None:
         self._folders = folders
@@ -30,7 +30,7 @@ class FaultScope:
         self._unstored: defaultdict[Path, dict[str, FolderAway]] = defaultdict(dict)
 
     def waits_for_file(self, job_id: str) -> bool:
-        """Whether this job's own file is what it waits for."""
+        """Whether the job waits because its own file is at fault."""
         return job_id in self._waiting_for_file
 
     def prove_stores(self, inbox: Path) -> None:
@@ -43,7 +43,7 @@ class FaultScope:
             raise FolderAway(errors[-1].reason, str(errors[-1]))
 
     def fine(self, job: Job, *, over: bool) -> None:
-        """A step of this job went well; `over` when it was the last."""
+        """Note that a step of this job succeeded; `over` when it was the last."""
         self._waiting_for_file.discard(job.id)
         if over:
             self._unstored.pop(job.folder.inbox, None)
@@ -90,16 +90,16 @@ def words(job: Job, error: FolderAway, work: str) -> str:
 T = TypeVar("T")
 
 STRIKES = 5
-"""Failures of one image in a row, each while the API served, after which it is at fault if others passed since."""
+"""Failures of one image in a row, while the API served, after which it is at fault if others have passed since."""
 
 ALONE = 10
-"""The same where no other has passed since: that takes minutes, and is believed of few images only."""
+"""The same where no other image has passed since: this takes minutes, and applies to few images only."""
 
 FEW = 3
-"""Images that may fail so at once; of more of them none is at fault, but what they have in common."""
+"""Images that may be at fault at once; if more fail, the cause is what they have in common."""
 
 UNKNOWN_STRIKES = 2
-"""What a paid call counts whose answer was lost while the API served: each costs a long wait until it is known."""
+"""Strikes for a lost answer to a paid call while the API served: each costs a long wait."""
 
 
 class Step(Enum):
@@ -150,7 +150,7 @@ class ImageFailures:
 
     def others_passed(self, job: Job, step: Step) -> bool:
         """Whether others have got through since this image failed first."""
-        # Strikes that an earlier run counted: whoever has passed in this one did so since.
+        # Strikes of an earlier run: any image that has passed in this run has passed since.
         return bool(job.strikes) and self._passed[step] > self._passed_before.get((job.id, step), 0)
 
     async def _lost(self, job: Job, step: Step, why: str) -> None:

@@ -17,7 +17,7 @@ TRIES = 3
 """Failures to finish one image, after which the API's own bytes are delivered."""
 
 PATIENCE = 20
-"""Tries in a row that a disk did not let come to an end, after which the same is done: some 15 minutes of them."""
+"""Tries in a row that a disk interrupted, some 15 minutes long, after which the API's own bytes are delivered."""
 
 
 class Finisher:
@@ -51,7 +51,7 @@ class Finisher:
         if not identity.is_same(job.source.identity):
             return await self._give_up(job, "the original was exchanged for another file")
         if await self._folders.identity(self._spool.path(job.id)) is None:
-            # They are in the spool of another host, which has died.
+            # The bytes are in the spool of another host, which has died.
             await fetch_again(self._jobs, self._spool, job, "the spool does not hold the result any more")
             return NOW
         await self._spool.prove(job.room)

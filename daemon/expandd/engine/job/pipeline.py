@@ -1,4 +1,4 @@
-"""Advances one job: each activation does the next step that can be done now and says when to look again."""
+"""Advances one job: each activation does the next step that is possible now and returns when the next is due."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Randomness
 
 UPLOADS, PAYMENTS, DOWNLOADS, DELIVERIES, FINISHES = 4, 8, 4, 2, 2
-"""How much is done at once of what costs bandwidth, memory or processor time."""
+"""Limits the steps at once that cost bandwidth, memory or processor time."""
 
 
 class _Shares:
-    """So many at once for each disk: those that wait for one that hangs hold up nothing on others."""
+    """Limits the steps at once for each disk, so that a disk that hangs does not hold up others."""
 
     def __init__(self, most: int, disk_of: Callable[[Job], Hashable]) -> None:
         self._disk_of = disk_of
@@ -46,7 +46,7 @@ _Step = tuple[_Shares | None, Callable[[Job], Awaitable[NextActivation]]]
 
 
 def _only(job: Job) -> Hashable:
-    """Results are fetched to one disk, whatever folder they are for."""
+    """The disk of the spool, for the results of all folders."""
     del job
     return None
 
@@ -63,7 +63,7 @@ def _moves(mount_of: Callable[[Path], Hashable]) -> Callable[[Job], Hashable]:
 
 
 class Pipeline:
-    """Advances jobs. Knows nothing of when; the scheduler calls it."""
+    """Advances jobs; the scheduler decides when."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Pipeline:
         self._admission = admission
         self._fault_scope = fault_scope
         sends, fetches = _Shares(UPLOADS, _reads(mount_of)), _Shares(DOWNLOADS, _only)
-        # Apart from the uploads: what a slot is held for must not wait for a slow line.
+        # Apart from the uploads: a job with a slot must not wait for a slow line.
         pays = _Shares(PAYMENTS, _reads(mount_of))
         delivers = _Shares(DELIVERIES, _moves(mount_of))
         self._finish: _Step = (_Shares(FINISHES, _reads(mount_of)), finisher.finish)
@@ -148,7 +148,7 @@ class Pipeline:
             await self._jobs.move(current, JobState.FAILED, fault=error.fault)
             return NOW
         except DecoderAway:
-            # Its circuit breaker knows why, and opens by itself: that is no failure of this job.
+            # Its circuit breaker keeps the reason and opens by itself: this is no failure of the job.
             return LOOK
         except Later as error:
             return await self._retrying(job, str(error), None)
@@ -162,16 +162,16 @@ class Pipeline:
         return next_activation
 
     async def _is_about_one(self, job: Job, error: AccountAway) -> bool:
-        """Whether a call about what is paid for failed while the API served: it concerns no other job."""
+        """Whether a call about a paid job failed while the API served, so that it concerns no other job."""
         if job.state in UNPAID or error.reason is not PauseReason.API_UNREACHABLE:
             return False
         return bool(await self._probing.serves())
 
     async def _blamed(self, job: Job, error: FolderAway) -> str:
-        """Shut the folder's circuit breaker unless the file alone is at fault; what to say of it."""
+        """Shut the folder's circuit breaker unless the file alone is at fault; the message for the job."""
         if await self._fault_scope.is_files(job, error):
             return words(job, error, printable(job.work_dir))
-        # A want of descriptors may meet one job while others pass: the breaker would shut and open with each.
+        # A lack of descriptors may affect one job while others pass: the breaker would shut and open with each.
         self._breakers.storage(job.folder.inbox).failed(error.reason, str(error), is_want=error.is_want)
         return str(error)
 
@@ -186,7 +186,7 @@ class Pipeline:
         return self._jobs.get(job.id) or job
 
     def _away(self, job: Job) -> float:
-        """Seconds that a job for which nothing is made waits for a folder that is away, without a slot."""
+        """Seconds that an unpaid job waits without a slot for a folder that is away."""
         if job.state not in UNPAID or job.fault is not None:
             return 0.0
         breaker = self._breakers.storage(job.folder.inbox)

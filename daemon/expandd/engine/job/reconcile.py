@@ -20,7 +20,7 @@ QUIET_POLLS = 20
 """Poll intervals without a notification after which /history is asked for the first time."""
 
 LEAST = 0.125
-"""Seconds that a wait has at least: one that is lost in rounding would be no wait at all."""
+"""The least seconds of a wait: a shorter one could be lost in rounding."""
 
 RESULT_LIFE = 24 * 3600.0
 """Seconds after which the API holds neither source nor result: only a person can say what became of the job."""
@@ -63,7 +63,7 @@ class _Wait:
 
 
 class Reconciler:
-    """Steps of a job that waits for the API. The poller is the fast way; /history is the way back."""
+    """Steps of a job that waits for the API, by /history where no notification comes to the poller."""
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Reconciler:
         self._clock = clock
         self._error_matching = error_matching
         self.settings = settings
-        # A restart begins anew, which can only make us ask longer: the wall clock may have stepped and must not cut
-        # the wait short.
+        # A restart begins the wait anew, which can only make it longer: the wall clock may have stepped and must not
+        # shorten it.
         self._waits: dict[str, _Wait] = {}
         self._took: deque[float] = deque(maxlen=REMEMBERED)
         """How long the last results took, in seconds."""
@@ -110,7 +110,7 @@ class Reconciler:
         return wait is not None and wait.quiet
 
     def is_overtaken(self, job: Job) -> bool:
-        """The same where a job that was paid for later has a result: it does not wait in a queue of the API's."""
+        """The same where a job that was paid for later has a result, so that no queue of the API explains the wait."""
         return self.is_quiet(job) and (job.spent_at or math.inf) < self._overtaken_by
 
     async def await_result(self, job: Job) -> NextActivation:
@@ -120,7 +120,7 @@ class Reconciler:
         if waited < due:
             return max(due - waited, LEAST)
         if waited >= RESULT_LIFE:
-            # In one write: an unknown job that is not held could be paid for again, and this one was taken.
+            # In one write: an unknown job without a hold could be paid for again, and the API took this one.
             why = "The API took this image and has shown no result for a day."
             await self._jobs.hold(await self._jobs.move(job, JobState.UNKNOWN, held=True), why)
             return NOW
@@ -142,13 +142,13 @@ class Reconciler:
         if not (job.held or over):
             due = min(due, enough)
         if waited < due:
-            # The next poll may show what is still missing for the last question, the next look that the sender is dead.
+            # The next poll may complete the proof, or the next activation find that the sender is dead.
             soonest = self.settings.poll_interval if over else LOOK
             return max(min(due - waited, soonest), LEAST)
         return await self._ask(job)
 
     def made(self, job: Job) -> None:
-        """A result has come: how long the API took says how long a lost call may be on its way."""
+        """Note how long the API took for a result: it bounds how long a lost call may take."""
         wait = self._waits.get(job.id)
         if wait is not None:
             self._took.append(self._clock.monotonic() - wait.since)
@@ -166,7 +166,7 @@ class Reconciler:
         """
         wait, patience = self._waits[job.id], self._patience()
         if wait.sent_by is None and (not job.sender or await self._membership.is_dead(job.sender)):
-            # What a run that is over when it is first looked for has sent, it has sent before.
+            # A run that is over at the first check has sent its call before.
             self._waits[job.id] = wait = replace(wait, sent_by=wait.since + waited)
         if wait.sent_by is not None:
             return min(wait.sent_by - wait.since + patience, RESULT_LIFE)
@@ -203,7 +203,7 @@ class Reconciler:
             return seconds
         history = await self._breakers.through(self._api.history(job.image_id))
         waited, wait = self._waited(job), self._waits[job.id]
-        # What an earlier run has waited counts for the slot alone: nothing is paid for it.
+        # The wait of an earlier run counts for the slot alone, never for a payment.
         lasted = waited + wait.before
         self._waits[job.id] = wait = replace(wait, in_vain=lasted >= self.settings.unknown_wait, asked=wait.asked + 1)
         if not history.links and job.state is JobState.UNKNOWN:
@@ -215,7 +215,7 @@ class Reconciler:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known and not job.paid and waited < RESULT_LIFE:
             await self._jobs.move(job, JobState.UPLOADED, note=f"the API has shown that nothing was made; {job.note}")
-            # One that fails alone lets others go first: its next call may be lost too.
+            # A job that fails alone lets others go first: its next call may be lost too.
             return OTHERS_FIRST if job.strikes else NOW
         elif last:
             await self._jobs.hold(job, "Nobody can tell whether this image was paid for: the API does not say.")
@@ -248,5 +248,5 @@ class Reconciler:
 
 
 def _is_earlier(accepted: Job, lost: Job) -> bool:
-    """Whether that one was taken before this one was sent. One that a person is asked about is waited for no more."""
+    """Whether the other job was accepted before this one was sent; a held one is no longer waited for."""
     return not accepted.held and (accepted.spent_at or 0.0) <= (lost.spent_at or math.inf)

@@ -1,4 +1,4 @@
-"""Submits a job: upload, proof of storage, the intent written down, one paid call."""
+"""Submits a job: uploads it, proves the storage, stores the intent, and makes one paid call."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Api, Clock, Folders, Images, Membership, Spool
 
 SEVERAL = 3
-"""Images that are refused in the same words, with none accepted, after which no image is at fault."""
+"""Images with the same refusal, and none accepted, after which no image is at fault."""
 
 TRIES = 3
-"""Tries of one image after which it is at fault alone, where others have not been refused so."""
+"""Tries of one image after which it is at fault, where no other image was refused so."""
 
 MOST_WORDS = 64
 """Different refusals that are remembered."""
@@ -58,12 +58,12 @@ class RequestRefusals:
         self._refused: dict[str, dict[str, int]] = {}
 
     def accepted(self) -> None:
-        """The API takes what is sent along: from now on each refusal is about its image."""
+        """Note that the API accepts the extra fields: from now on each refusal is about its image."""
         self._added = ""
         self._refused.clear()
 
     def judged(self, job: Job, refusal: FileFault) -> AccountAway | Later | None:
-        """What the refusal amounts to instead; None where the image is at fault."""
+        """The error to raise instead of the refusal; None where the image is at fault."""
         if not self._added:
             return None
         words = _OF_ONE_IMAGE.sub("", refusal.fault.message.replace(job.image_id, ""))
@@ -95,7 +95,7 @@ COPY = ".prepared"
 """The name beside the file of the copy that the API is sent."""
 
 PAUSE = 1.0
-"""Seconds until a job that only waits for a general permission looks again."""
+"""Seconds until a job that waits for budgets or credits is activated again."""
 
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class Submitter:
     ) -> None:
         self._membership = membership
         self._unsent: set[tuple[str, int]] = set()
-        """Jobs, and their epoch, that may be written down as submitting, and that nothing was made for."""
+        """Jobs, with their epoch, that may be stored as submitting though nothing was sent for them."""
         self._jobs = jobs
         self._breakers = breakers
         self._api = api
@@ -144,7 +144,7 @@ class Submitter:
         self._deaths: dict[str, int] = {}
 
     async def upload(self, job: Job) -> NextActivation:
-        """Claim the file if that is not done yet, and send its pixels as a person sees them."""
+        """Claim the file if it is not claimed yet, and upload it, or an upright copy."""
         identity = await self._folders.claim(job)
         if identity is None:
             await self._work.prove_not_elsewhere(job)
@@ -173,12 +173,12 @@ class Submitter:
             self._breakers.service.let_go()
 
     async def pay(self, job: Job) -> NextActivation:
-        """The paid call, once everything that can be proven before it is proven."""
+        """Make the paid call, after all proofs that are possible before it."""
         if job.fault is not None:
             raise FileFault(job.fault)
         if self._breakers.stopping or self._breakers.draining:
             return PAUSE
-        # All at once, since a slot stands empty meanwhile; what they say is heeded in this order.
+        # All at once, since the slot is idle meanwhile; their errors count in this order.
         restored, changed, stored = await asyncio.gather(
             self._records.says_more(job),
             self._changed_since_upload(job),
@@ -209,11 +209,11 @@ class Submitter:
             self._breakers.spending.let_go()
 
     async def _once(self, job: Job) -> NextActivation:
-        """The paid call, if credits and budgets allow it."""
+        """Make the paid call if credits and budgets allow it."""
         if not await self._account.prove():
             return LOOK
         await self._budgets.keep_up()
-        # What is known here spares the job database the question. It decides: other hosts pay, too.
+        # Local knowledge can save the query. The job database decides, since other hosts pay, too.
         if self._deduplicator.waits(job) or not self._account.may_pay() or not self._budgets.within(job):
             return LOOK
         self._account.begun(job.id)
@@ -235,20 +235,20 @@ class Submitter:
         try:
             submitted = await self._jobs.submit(job, limits)
         except DatabaseAway:
-            # It may have been written down all the same. Nothing is sent.
+            # It may have been stored all the same. Nothing is sent.
             self._unsent.add((job.id, job.epoch))
             raise
         self._unsent.discard((job.id, job.epoch))
         return submitted
 
     async def _wait_for(self, denied: Denied) -> NextActivation:
-        """What other hosts have paid for stands against it: know it here, too, and look again."""
+        """Take over the payments of other hosts that forbid this one, and return when to try again."""
         if denied.cap is not None:
             await self._budgets.load()
         return PAUSE if denied.in_flight else LOOK
 
     async def mark_unknown(self, job: Job) -> NextActivation:
-        """An intent that nobody works on: the process died in or near the paid call."""
+        """Move a job to unknown whose process died during the paid call or just before it."""
         if (job.id, job.epoch) in self._unsent:
             await self._step_back(job)
             return NOW
@@ -303,7 +303,7 @@ class Submitter:
     def _upload_too_old(self, job: Job) -> bool:
         uploaded = job.entered(JobState.UPLOADED)
         age = self._clock.wall() - uploaded if uploaded is not None else None
-        # A clock that stepped back makes the age negative: an upload is free, so any doubt repeats it.
+        # A clock that stepped back makes the age negative: an upload is free, so it is repeated.
         return age is None or not 0 <= age < SOURCE_LIFE
 
     async def _changed_since_upload(self, job: Job) -> str | None:
@@ -340,7 +340,7 @@ class Submitter:
             await self._folders.write_record(job)
             self._prove_membership()
         except Exception:
-            # Whatever it was: nothing was sent.
+            # With any error here nothing was sent.
             await self._step_back(job)
             raise
         try:
@@ -366,7 +366,7 @@ class Submitter:
         return NOW
 
     async def _step_back(self, job: Job) -> None:
-        """Write down that nothing was made; where that cannot be written just now, it is known until it can."""
+        """Store that nothing was made; while that is not possible, remember it."""
         self._unsent.add((job.id, job.epoch))
         await self._jobs.move(job, JobState.UPLOADED, attempts=job.attempts)
         self._unsent.discard((job.id, job.epoch))

@@ -25,7 +25,7 @@ MOST_TRIES = 1000
 
 
 class Presence:
-    """Since when each inbox has been there as it is now, its work folder compared with the jobs."""
+    """Keeps since when each inbox has been there unchanged, with its work folder compared with the jobs."""
 
     def __init__(self, clock: Clock, leads: Callable[[Path], bool]) -> None:
         self._clock = clock
@@ -34,15 +34,15 @@ class Presence:
         self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
 
     def here(self, inbox: Path) -> None:
-        """It is there and looked after; until `away` or `anew`."""
+        """Note that the inbox is there and compared, until `away` or `anew`."""
         self._since.setdefault(inbox, self._clock.monotonic())
 
     def away(self, inbox: Path) -> None:
-        """It is not there, not ours, not looked after yet, or served no more."""
+        """Note that the inbox is not there, not ours, not compared yet, or no longer served."""
         self._since.pop(inbox, None)
 
     def seen(self, inbox: Path, work: tuple[int, int]) -> None:
-        """Its work folder is the one with this identity, also where its files are picked up by another host."""
+        """Note the identity of its work folder, also where another host picks up its files."""
         if self._seen.get(inbox, (None, 0.0))[0] != work:
             self._seen[inbox] = (work, self._clock.monotonic())
 
