@@ -145,7 +145,7 @@ class _Call:
             self.outcome.exception()  # where it was abandoned nobody asks for it
 
     def progress(self) -> str:
-        """What changes whenever the call's thread gets anywhere: how often the kernel has switched to it."""
+        """How often the kernel has switched to the call's thread: it changes while the thread makes progress."""
         try:
             status = Path(f"/proc/self/task/{self.thread}/status").read_text(encoding="ascii")
         except OSError:
@@ -164,12 +164,12 @@ class _Compartment:
         self._threads = 0
         self._idle = 0
         self.stuck = 0
-        """Threads that came back from no call."""
+        """Threads whose call has not returned."""
         self._about: Counter[Path] = Counter()
 
     @property
     def is_stuck(self) -> bool:
-        """Whether no thread is left that could do anything."""
+        """Whether each of its threads is stuck."""
         return self.stuck >= self._most
 
     def is_stuck_on(self, subjects: Iterable[Path]) -> bool:
@@ -195,7 +195,7 @@ class _Compartment:
         self._threads += 1
 
     def abandon(self, call: _Call) -> None:
-        """Nobody waits for the call any more. One that has not begun never will."""
+        """Stop waiting for a call. One that has not begun never will."""
         with self._changed:
             if call in self._waiting:
                 self._waiting.remove(call)
@@ -227,7 +227,7 @@ class _Compartment:
 
 
 class _Watch:
-    """Abandons a call that gets nowhere. A timer, not a task that waits beside: most calls are over at once."""
+    """Abandons a call without progress. It uses a timer, not a task, as most calls are over at once."""
 
     def __init__(self, path: Path, call: _Call, compartment: _Compartment, seconds: float) -> None:
         self._path = path
@@ -239,7 +239,7 @@ class _Watch:
         self._timer = self._loop.call_later(seconds, self._look)
 
     def end(self) -> None:
-        """The call is over, or nobody waits for it any more."""
+        """End the timer: the call is over or abandoned."""
         self._timer.cancel()
 
     def _look(self) -> None:
@@ -256,7 +256,7 @@ class _Watch:
 
 
 class Bulkheads:
-    """All compartments, made when they are needed."""
+    """All compartments; each is made when it is needed."""
 
     def __init__(
         self,

@@ -121,7 +121,7 @@ def _files(api: ApiSettings, environ: Mapping[str, str]) -> Iterator[tuple[Path,
 
 _CONFIGURATIONS = Path("/etc/expandd")
 _LOAD = re.compile(r"^\s*LoadCredential(Encrypted)?=(?:piktid:(/.*))?$", re.MULTILINE)
-"""What hands over the login; without a value it takes back what was said before."""
+"""The unit's directives that pass the login; without a value they clear earlier ones."""
 
 
 def handed_over(config: Path) -> Credentials | None:

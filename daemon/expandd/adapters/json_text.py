@@ -28,7 +28,7 @@ MOST = 1 << 16
 
 
 def read_json(file: IO[bytes], most: int = MOST) -> Any:
-    """What a file holds. Raises ValueError for whatever is no JSON or longer than `most`, and OSError."""
+    """The JSON value of a file. Raises ValueError for text that is not JSON or longer than `most`, and OSError."""
     text = file.read(most + 1)
     if len(text) > most:
         raise ValueError(f"it has more than {most} bytes")
@@ -36,7 +36,7 @@ def read_json(file: IO[bytes], most: int = MOST) -> Any:
 
 
 def write_json(path: Path, value: object, default: Callable[[Any], Any] | None = None) -> None:
-    """Put a value where readers find it, whole, for this user's eyes only; `default` as in `json`. Raises OSError.
+    """Write a value to a file, whole, readable by this user alone; `default` as in `json`. Raises OSError.
 
     It is not synced: after a power cut it may be what it was before.
     """
@@ -49,7 +49,7 @@ def write_json(path: Path, value: object, default: Callable[[Any], Any] | None =
 
 
 def parsed_json(text: bytes | str) -> Any:
-    """What a text says. Raises ValueError, and nothing else, for whatever is no JSON."""
+    """The JSON value of a text. Raises ValueError, and nothing else, for text that is not JSON."""
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:

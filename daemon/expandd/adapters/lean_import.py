@@ -11,7 +11,7 @@ from types import ModuleType
 
 @contextmanager
 def absent(*names: str) -> Iterator[None]:
-    """Have the modules count as not installed for whatever the body imports."""
+    """Let the modules count as not installed for all imports of the body."""
     there = {name: sys.modules[name] for name in names if name in sys.modules}
     for name in names:
         sys.modules[name] = None  # type: ignore[assignment]  # Python's own word for "is not to be found"

@@ -119,7 +119,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 def _take(descriptor: int) -> None:
-    """Raises BlockingIOError when another process has it, and not only looks whether one has."""
+    """Raises BlockingIOError when another process has it, and does not only check it."""
     for _ in range(LOOKS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -95,7 +95,7 @@ class Start(Protocol):
 
 
 async def start_here(command: Command) -> Process:
-    """Start a program from this very process: before any file of a share is open."""
+    """Start a program from this process, before any file of a share is open."""
     # On Python 3.11 each process is waited for in a thread.
     with starting_threads():
         return await asyncio.create_subprocess_exec(
@@ -148,7 +148,7 @@ class ProcessStarter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the process that starts others; it ends, and what it has started is killed."""
+        """End the process that starts others; all that it has started is killed."""
         starter = self._starter
         self._lose(OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN)))
         if starter is not None:

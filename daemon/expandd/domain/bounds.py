@@ -1,6 +1,6 @@
-"""Checks numbers that come from outside: one out of range is "not told", never an error further in.
+"""Checks numbers that come from outside: one out of range counts as missing, and is never an error further in.
 
-Whoever reads a number that others wrote (file facts, API answers, sidecars, forms) lets it pass through here first.
+Every number that others wrote (file facts, API answers, sidecars, forms) passes through here.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Verb(Enum):
-    """What is ordered."""
+    """The verb of a command."""
 
     PAID = "paid"
     """The unknown job was paid for: give it up, pay nothing more."""
@@ -45,7 +45,7 @@ class Command:
 
 
 class HoldKind(Enum):
-    """What goes on to hold once it was ordered, over restarts."""
+    """The kinds of holds. Each stays in force over restarts."""
 
     PAUSED = "paused"
     """By a person, until a person resumes it."""
@@ -56,12 +56,12 @@ class HoldKind(Enum):
     CANCELLED = "cancelled"
     """Files that arrived up to then go to the error folder."""
     AGAIN = "again"
-    """These bytes are expanded once more, whatever is known of them."""
+    """These bytes are expanded once more, even if they were paid for before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """One that lasts, since `at` (epoch seconds): for everything, an inbox, a file in it, or bytes."""
+    """A command that stays in force since `at` (epoch seconds): for everything, an inbox, a file in it, or bytes."""
 
     kind: HoldKind
     at: float
@@ -71,5 +71,5 @@ class Hold:
 
     @property
     def key(self) -> tuple[HoldKind, Path | None, Path | None, str]:
-        """There is one order of each kind about each thing."""
+        """There is at most one hold of each kind for the same target."""
         return self.kind, self.inbox, self.relative, self.sha256

@@ -99,7 +99,7 @@ class Later(ExpanddError):
 
 
 class ReaderDied(Later):
-    """The process that looks into this file ended, or hung, without an answer."""
+    """The process that decodes this file ended, or hung, without an answer."""
 
 
 class InspectionTooLong(Later):
@@ -107,7 +107,7 @@ class InspectionTooLong(Later):
 
 
 class DecoderAway(Later):
-    """No process that decodes can be started."""
+    """No decoder process can be started."""
 
 
 class LinkDead(Later):
@@ -122,8 +122,8 @@ class FolderAway(ExpanddError):
     """A directory of a hot folder is gone, unmounted, full or not writable.
 
     `may_be_file` where one file alone may be at fault as well, for the reason that `detail` gives in a few words:
-    whoever knows the folder to be fine lets that file wait, not the folder. `is_want` where nothing is known of the
-    folder, as no descriptor was left to ask with.
+    a caller that knows the folder to be fine lets that file wait, not the folder. `is_want` where nothing is known of
+    the folder, as no descriptor was left to ask with.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class AccountAway(ExpanddError):
 
 
 class ImageIdRefused(ExpanddError):
-    """The API does not know this image id (any more): nothing was made, and an upload may mend it."""
+    """The API does not know this image id (any more): nothing was made, and another upload may help."""
 
 
 class OutcomeUnknown(ExpanddError):
@@ -200,4 +200,4 @@ READER_DIES = Fault(
 )
 
 MOST_DEATHS = 3
-"""Times that it ends so before the image is to blame for it."""
+"""Times that the decoder ends without an answer before the image counts as at fault."""

@@ -29,9 +29,9 @@ class JobState(Enum):
     ACCEPTED = "accepted"
     """The API took the paid call; the poller waits for its result."""
     UNKNOWN = "unknown"
-    """The answer to the paid call was lost: it is found out by asking."""
+    """The answer to the paid call was lost; the API is asked what became of it."""
     RENDERED = "rendered"
-    """The API has a result; its link is written down."""
+    """The API has a result; its link is stored."""
     DOWNLOADED = "downloaded"
     """The result's bytes are checked and synced on the local disk."""
     DELIVERED = "delivered"
@@ -82,7 +82,7 @@ OUTCOME_OF_MOVE: dict[tuple[JobState, JobState], Outcome] = {
     (S.UNKNOWN, S.FAILED): Outcome.TAKEN,
     (S.UPLOADED, S.RENDERED): Outcome.TAKEN,
 }
-"""The moves that tell what became of the paid call."""
+"""The outcome of the paid call that each of these moves proves."""
 
 UNPAID = frozenset({S.CLAIMED, S.UPLOADED})
 """States in which nothing can have been charged."""
@@ -96,7 +96,7 @@ AWAITING_RESULT = frozenset({S.ACCEPTED, S.UNKNOWN})
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells one content of one file from another without reading it."""
+    """Identifies the content of a file without reading it."""
 
     device: int
     inode: int
@@ -104,7 +104,7 @@ class FileIdentity:
     mtime_ns: int
 
     def is_same(self, other: FileIdentity) -> bool:
-        """Whether it is that of the same file, unchanged, on one disk: disks are numbered anew at each start."""
+        """Whether both are of the same file, unchanged, on one disk: device numbers change at each start."""
         return (self.inode, self.size, self.mtime_ns) == (other.inode, other.size, other.mtime_ns)
 
 
@@ -384,7 +384,7 @@ def _sender(job: Job, to: JobState) -> str:
 
 
 def _payments(job: Job, to: JobState, now: float) -> Payments:
-    """The one place where a payment is begun, and where it is told what became of it."""
+    """The payments after the move. Only here is a payment begun or given its outcome."""
     if to is JobState.SUBMITTING:
         return begun(job.payments, now)
     outcome = OUTCOME_OF_MOVE.get((job.state, to))
@@ -400,7 +400,7 @@ _IN_ORDER = tuple(JobState)
 
 
 def tells_more(record: Job, job: Job) -> bool:
-    """Whether the record tells of a paid call that the job does not know."""
+    """Whether the record has a payment that the job does not have."""
     return any(not any(paid.is_same(known) for known in job.payments) for paid in record.payments)
 
 

@@ -1,4 +1,4 @@
-"""Forecasts when results will be there, by how long earlier ones took, so that polls meet them."""
+"""Forecasts when results will be ready, by how long earlier ones took, so that polls find them at once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST = 32
 """Generation times that are remembered; older ones are forgotten, for the API gets faster and slower."""
 
 WORTH = 0.6
-"""Times the cost of polling now that a later aim may cost: ends that are spread evenly are nothing to aim at."""
+"""How much of the cost of polling now a later poll may have: ends that are spread evenly give no target."""
 
 LONGEST = 30.0
 """Seconds without a poll, where no end is expected: the API may have become faster, and errors come early."""
 
 PARTS = 48
-"""Parts of a poll interval to which an aim is exact."""
+"""Parts of a poll interval: the resolution of the forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class PollForecast:
     lately: tuple[float, ...] = ()
 
     def learnt(self, seconds: float) -> PollForecast:
-        """This aim once another generation is known to have taken so long."""
+        """This forecast with the duration of one more generation."""
         return PollForecast((*self.lately, seconds)[-MOST:])
 
     def pause(self, ages: Sequence[float], interval: float) -> float:

@@ -64,7 +64,7 @@ _TEMPORARY = (
 
 _TEXT = ("", ".txt", ".TXT", ".Txt", ".txt.txt", ".TXT.txt", ".TXT.TXT", ".txt.TXT")
 PAUSE_NAMES = tuple(f"{word}{ending}" for word in ("PAUSE", "Pause", "pause") for ending in _TEXT)
-"""Whatever has such a name in an inbox pauses its folder: a file manager that hides endings adds one.
+"""Anything with one of these names in an inbox pauses its folder: a file manager that hides endings adds one.
 
 These are asked for by name; `is_pause` knows them in any other mixture of letters too.
 """

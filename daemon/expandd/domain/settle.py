@@ -1,4 +1,4 @@
-"""The rules by which a file in an inbox is taken: when it has settled, and whether what it holds can be expanded."""
+"""The rules by which a file in an inbox is taken: whether it has settled, and whether it can be expanded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expandd.domain.settings import HotFolder
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What one lstat saw. ctime too: mtime can be set, and a preallocated copy has its size from the start."""
+    """What lstat says of a file. With ctime: mtime can be set, and a preallocated copy has its size from the start."""
 
     device: int
     inode: int
@@ -48,7 +48,7 @@ class Observation:
         return now - self.quiet_since
 
     def updated(self, file_stat: FileStat, now: float) -> Observation:
-        """This observation after another look at `now`: any change starts the settle time anew."""
+        """This observation after another stat at `now`: any change restarts the settle time."""
         return self if file_stat == self.file_stat else Observation(file_stat, now)
 
 
@@ -58,7 +58,7 @@ class SettleDecision(Enum):
     WAIT = "wait"
     """It may still change."""
     EXAMINE = "examine"
-    """It has been quiet for the settle time: look inside."""
+    """It has been quiet for the settle time: inspect it."""
     GIVE_UP = "give_up"
     """It has been quiet for the longest time and is still not whole."""
 
@@ -87,7 +87,7 @@ class Expandable:
 
 
 def content_decision(finding: Finding, folder: HotFolder) -> Expandable | Unfinished | Unfit:
-    """What is to become of a file in `folder` by what was found in it."""
+    """What to do with a file in `folder`, by the finding of its inspection."""
     if not isinstance(finding, Whole):
         return finding
     try:

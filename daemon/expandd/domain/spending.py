@@ -42,7 +42,7 @@ class Payment:
         return self.outcome in COUNTED
 
     def is_same(self, other: Payment) -> bool:
-        """Whether both tell of the same paid call, whatever they know of it."""
+        """Whether both are the same paid call, with any outcome."""
         return abs(self.at - other.at) < SAME
 
 
@@ -101,13 +101,13 @@ class Cap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What may stand against paying for a job."""
+    """The limits that may forbid paying for a job."""
 
     caps: tuple[Cap, ...] = ()
     in_flight: int | None = None
     """Images of all hosts that are being generated at once; None without a limit."""
     unique: bool = False
-    """Whether the result of another job with the same bytes and offsets is waited for."""
+    """Whether the job waits for the result of another one with the same bytes and offsets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,5 +139,5 @@ class Arrivals:
         self._times.clear()
 
     def forget(self, until: float) -> None:
-        """Count no more what arrived until then: a person has released it."""
+        """Stop counting files that arrived up to then: a person has released them."""
         del self._times[: bisect_right(self._times, until)]

@@ -2,7 +2,7 @@
 
 What each status proves about a generate:
 
-    2xx                          accepted, whatever the body says: a success never comes here
+    2xx                          accepted, with any body: a success never comes here
     400 413 415 422              the request was read and refused: nothing was made, this file is at fault; or, where
                                  a field that we added is named, our request is
     401 402 403 404 405 410 429  refused before any work: nothing was made
@@ -149,7 +149,7 @@ def _about_the_request(endpoint: Endpoint, answer: Answer) -> ExpanddError:
 
 
 def refused(answer: Answer) -> FileFault:
-    """The API refuses this file, in its own words."""
+    """The fault for a file that the API refuses, with the API's message."""
     return FileFault(Fault(FaultCode.REFUSED_BY_API, f"The API refused this image: {heard(answer)}.", BLAME_THE_FILE))
 
 

@@ -128,7 +128,7 @@ REPLY_LIMIT = 4 * 1024 * 1024
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
 FLOOR_RATE = 8 * 1024
 """Bytes a second, each way, that all transfers together must move: what is left to them on a studio's bad day, behind a
-shared DSL or mobile line. What is slower counts as hung, however busily it drips."""
+shared DSL or mobile line. A slower transfer counts as hung."""
 GRACE = 3
 """Time-outs that a call may take in all before its transfer must keep the floor rate."""
 MOST_REDIRECTS = 5
@@ -180,7 +180,7 @@ class Http:
         await self._stack.aclose()
 
     async def prepare(self) -> ssl.SSLContext:
-        """Do what takes its time before the first call: load httpx, and who is trusted."""
+        """Prepare the first call, which takes time: load httpx and the trusted certificates."""
         if self._prepared is None:
             self._prepared = asyncio.create_task(_loaded())
             self._stack.callback(self._prepared.cancel)
@@ -343,7 +343,7 @@ class _Request:
 
 
 class _Way:
-    """One way of the line: the transfers under way share it."""
+    """One direction of the line, which the running transfers share."""
 
     def __init__(self, places: int, timeout: float, floor_rate: float) -> None:
         self._places = asyncio.Semaphore(places)
@@ -353,7 +353,7 @@ class _Way:
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[_Deadline]:
-        """The deadline of one more transfer, once there is a place for it."""
+        """Wait until another transfer may begin; its deadline."""
         async with self._places, asyncio.timeout(GRACE * self._timeout) as end:
             mine = _Deadline(end, self._timeout, self._floor_rate)
             self._under_way.add(mine)
@@ -378,7 +378,7 @@ class _Deadline:
         self._shares = 1
 
     def moved(self, size: int) -> None:
-        """So much has moved, or is to be handed over next."""
+        """Note that so many bytes have moved, or are handed over next."""
         self._in_all += self._seconds(size)
         self._wait(size)
 
@@ -388,7 +388,7 @@ class _Deadline:
         self._wait(size)
 
     def shared_by(self, transfers: int) -> None:
-        """So many share the line now: what is waited for may come later."""
+        """Note how many transfers share the line now, as each takes longer then."""
         more, self._shares = transfers - self._shares, transfers
         when = self._end.when()
         if more > 0 and self._waits_for and when is not None and not self._end.expired():
@@ -448,7 +448,7 @@ async def _loaded() -> ssl.SSLContext:
 
 @functools.cache
 def trusted() -> ssl.SSLContext:
-    """Whom this machine trusts, read once for all clients of a process: there are a hundred and more of them."""
+    """The trusted certificates of this machine, more than a hundred, read once for all clients of a process."""
     tls = ssl.create_default_context()
     # Its command line would load rich and pygments.
     with absent("httpx._main"):
@@ -457,7 +457,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def _in_words(error: BaseException) -> str:
-    """What went wrong, as the system says it: "no attempt succeeded" tells nobody what to do."""
+    """The cause in the system's words, since "no attempt succeeded" does not help."""
     system, cause = "", error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, ssl.SSLError):

@@ -43,7 +43,7 @@ WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 
 
 class MagicExpand:
-    """The Magic Expand API over HTTP; fulfils the engine's `Api`. Use as an async context manager.
+    """The Magic Expand API over HTTP; implements the engine's `Api`. Use as an async context manager.
 
     `credentials` is called at the first use and whenever the API has refused a token. `state_dir` holds the token
     pair. `open_file` opens what is uploaded.
@@ -86,11 +86,11 @@ class MagicExpand:
         await self._stack.__aexit__(kind, error, trace)
 
     async def prepare(self) -> None:
-        """Do what takes its time before the first call."""
+        """Prepare the first call, which takes time."""
         await self._http.prepare()
 
     async def upload(self, source: Path, name: str) -> Uploaded:
-        """Send the file's bytes under a neutral name: what a person called it is nobody's business.
+        """Send the file's bytes under a neutral name: the file's own name stays private.
 
         `name` is not sent; it is part of the port. Raises FileFault, AccountAway, Later.
         """
@@ -113,9 +113,9 @@ class MagicExpand:
         return Uploaded(image_id=image_id, sha256=digest)
 
     async def generate(self, image_id: str, offsets: Offsets) -> str:
-        """The paid call. It is sent once; only a 401, which proves that nothing was made, lets it be sent again.
+        """Make the paid call. It is sent once; only a 401, which proves that nothing was made, lets it be sent again.
 
-        Any 2xx is an acceptance, whatever its body says and whether or not that came. Returns the task id or "". Raises
+        Any 2xx is an acceptance, with any body or none. Returns the task id or "". Raises
         FileFault, ImageIdRefused, AccountAway (nothing was made) and
         OutcomeUnknown (something may have been).
         """
@@ -152,7 +152,7 @@ class MagicExpand:
         raise errors.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
-        """One poll, never two: whoever keeps the interval must see each. Raises AccountAway, and Later after a 401.
+        """Make one poll, never two: the caller keeps the interval. Raises AccountAway, and Later after a 401.
 
         An image that the API does not know any more has none.
         """
@@ -176,7 +176,7 @@ class MagicExpand:
             self._require(Endpoint.DELETE, answer, reply)
 
     async def history(self, image_id: str) -> History:
-        """What was made of an image. `known` is False wherever the API leaves a doubt. Raises AccountAway."""
+        """The results of an image. `known` is False wherever the answer is ambiguous. Raises AccountAway."""
         body = {"id_image": image_id, "app": "expand"}
         reply = await self._ask(Endpoint.HISTORY, "POST", "/history", body)
         answer = _read(reply)
@@ -261,7 +261,7 @@ def _status(reply: Reply) -> int:
 
 
 def _bare_status(reply: Reply) -> int:
-    """The status alone, as for a paid call: whatever stands in the body of a 2xx, that was accepted."""
+    """The status alone, as for a paid call: a 2xx with any body was accepted."""
     return reply.status
 
 

@@ -75,7 +75,7 @@ class PairStore(Protocol):
     """Where the pair is kept, and its lock. All raise OSError when it cannot be used."""
 
     def locked(self) -> AbstractAsyncContextManager[None]:
-        """Keep everybody else out."""
+        """Hold the lock, which keeps all others out."""
         ...
 
     async def load(self) -> Pair | None:
@@ -173,7 +173,7 @@ GATEWAY_LOST = frozenset({502, 504})
 
 
 class Clock(Protocol):
-    """Time, as far as tokens need it."""
+    """The clock that tokens need."""
 
     def wall(self) -> float: ...
 
@@ -218,11 +218,11 @@ class Tokens:
         self._correct = ""
 
     def rejected(self, why: str) -> AccountAway:
-        """The API takes none of what was configured when it was asked for last."""
+        """Whether the API refused all configured credentials when they were last tried."""
         return errors.rejected(why, self._correct) if self._correct else errors.rejected(why)
 
     async def close(self) -> None:
-        """Wait for a refresh that is under way: its pair must reach the disk."""
+        """Wait for a running refresh: its pair must reach the disk."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def access(self) -> str:

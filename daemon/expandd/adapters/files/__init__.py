@@ -1,1 +1,1 @@
-"""Paths below people's hands: everything here reaches them by walking, and nothing else reaches them at all."""
+"""Access to paths below folders that people can write to: walked by descriptors, and nowhere else."""

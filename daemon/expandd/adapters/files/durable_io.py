@@ -52,7 +52,7 @@ class Original:
             yield start, end
 
     def seal(self, copy: int) -> None:
-        """Give the copy, which has no name yet, what it keeps of the original."""
+        """Give the copy, which has no name yet, the attributes that it keeps."""
         found = os.fstat(self.file.fileno())
         # Attributes and modes are refused by file systems that have none; the bytes are what matters.
         for name in self._attributes():
@@ -113,7 +113,7 @@ CHUNK = 1 << 20
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 Content = Iterable[bytes] | Original
-"""What a new file is filled with."""
+"""Writes the content of a new file."""
 
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
@@ -226,7 +226,7 @@ class Disk:
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[IO[bytes]]:
-        """A regular file, open. Raises FileNotFoundError for anything else: a link's target is none of our business."""
+        """A regular file, open. Raises FileNotFoundError for anything else: links are not followed."""
         with os.fdopen(self.roots.open_file(path), "rb") as file:
             yield file
 
@@ -238,7 +238,7 @@ class Disk:
             self.link(source, target)
 
     def _take_away(self, held: Spot, before: os.stat_result) -> None:
-        """The first name of what has a second one now; not that of something which came in its place meanwhile."""
+        """Remove the first name of a file that has a second one now, unless another file has taken that name."""
         try:
             now = held.lstat()
             if (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino):

@@ -1,4 +1,4 @@
-"""Says what an OSError in a hot folder means: the folder is away or full, and what a person does about it."""
+"""Translates an OSError in a hot folder: the folder is away or full, with the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOOR = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TOO_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _WANTS = _TOO_MANY_OPEN | {errno.ENOMEM}
-"""Errors that say nothing of what was asked for: no descriptor, or no memory, was left to ask with."""
+"""Errors that say nothing about the path: no descriptor or memory was left for the call."""
 
 _OF_FILE = {
     errno.EACCES: "permission denied",
@@ -38,13 +38,13 @@ _OF_FILE = {
     errno.EILSEQ: "the file system does not take its name",
     errno.ENOENT: "a directory on its way is gone",
 }
-"""What may be the fault of one file or subfolder as well as of the whole folder."""
+"""Errors that may be the fault of one file or subfolder as well as of the whole folder."""
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def raise_want(error: OSError) -> None:
-    """Raise it again if it is a want: what could not be asked for is neither there nor absent."""
+    """Raise the error again if it is a lack of resources: whether the path exists is unknown then."""
     if error.errno in _WANTS:
         raise error
 

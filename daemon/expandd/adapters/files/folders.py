@@ -36,7 +36,7 @@ class Returns:
         self._scanner = Scanner(disk.roots)
 
     def file(self, held: Path, inbox: Path, relative: Path) -> Path | None:
-        """Back to its place below the inbox, or beside it under a number; None where it is not there any more."""
+        """Return a file to its path in the inbox, numbered if that is taken; None where the file is gone."""
         if self._scanner.identity_of(held) is None:
             return None
         directory = self._disk.make_directories(inbox, self._scanner.passable(inbox, relative.parent))
@@ -46,7 +46,7 @@ class Returns:
             except FileExistsError:
                 if not self._is_same(directory / name, held):
                     continue
-                # An earlier try got as far as this second place and did not live to take it away from the first.
+                # An earlier try made this second name and died before it removed the first one.
                 self._disk.remove(held)
             return directory / name
         raise AssertionError("numbered() never ends")
@@ -59,7 +59,7 @@ class Returns:
         return there.size == here.size and self._disk.digest(path) == self._disk.digest(held)
 
     def irregular(self, held: Path, source: Path) -> None:
-        """Put something that is no file back as it came, not over what may have come in its place meanwhile."""
+        """Return something that is not a file to the inbox, never over another entry."""
         for name in numbered(source.name):
             target = source.with_name(name)
             try:
@@ -80,7 +80,7 @@ class Returns:
 
 
 class Originals:
-    """What is not the claimed file any more, unchanged, goes back into its inbox as a new one. Raises OSError."""
+    """Archives and removes originals; a file that is not the claimed one returns to its inbox. Raises OSError."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -322,7 +322,7 @@ class LocalFolders:
             return None
         identity = self._scanner.identity_of(job.work_file)
         if identity is None:
-            # Swapped for something that is no file between the look and the rename.
+            # It was replaced by something that is not a file between the check and the rename.
             self._returning.irregular(job.work_file, source)
         return identity
 
@@ -366,7 +366,7 @@ class LocalFolders:
         return True
 
     def _is_published(self, target: Path, sha256: str) -> bool:
-        """Whether a try that did not live to say so put it there.
+        """Whether an earlier try of this job, which ended before it was stored, published it.
 
         The name was free when it was written down for this job alone: the same bytes there are ours.
         """

@@ -86,7 +86,7 @@ class InboxLocks:
         return frozenset(self._held)
 
     def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
-        """Let go of all others, and tell which."""
+        """Release all other inboxes; which those are."""
         others = self.held.difference(inboxes)
         for inbox in others:
             self._let_go(inbox)
@@ -154,7 +154,7 @@ class InboxLocks:
 
     @contextmanager
     def _alone(self, inbox: Path) -> Iterator[None]:
-        """Nobody else takes this inbox meanwhile."""
+        """Keep all others from this inbox meanwhile."""
         with self._opened(inbox) as work:
             fcntl.flock(work, fcntl.LOCK_EX)
             yield

@@ -1,4 +1,4 @@
-"""Tells which mount a directory is on, and guards hot folders whose mount has gone."""
+"""Finds the mount of a directory, and detects hot folders whose mount has gone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from expandd.domain.settings import HotFolder
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place: the mount it is reached through, the file system's device, and the path inside that file system."""
+    """A location: the mount through which it is reached, the device, and the path inside that file system."""
 
     mount: int
     device: str

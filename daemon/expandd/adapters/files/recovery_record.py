@@ -51,7 +51,7 @@ def read(text: bytes, job_id: str) -> Job | None:
 
 
 def _earlier(columns: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a record of the time when jobs were columns."""
+    """The facts of a record with one field for each column, as written up to format 4."""
     facts = facts_of_columns(columns)
     if "payments" not in columns:
         # Older than payments are: it was written as its paid call was about to be sent.

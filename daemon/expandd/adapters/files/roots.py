@@ -1,4 +1,4 @@
-"""Reaches what lies below people's hands: each path is walked from its root by descriptors, and no link is followed.
+"""Opens files below folders that people can write to: walks each path from its root by descriptors, and follows no link.
 
 A root (an inbox, an outbox, ...) is opened anew for each call: a descriptor that is held would keep its disk from being
 unmounted. The way to a root is the administrator's: links on it count that root or this user has made. Below a root
@@ -98,7 +98,7 @@ class Spot:
         os.unlink(self.name, dir_fd=self.directory)
 
     def sync(self) -> None:
-        """Make what was done to the directory last."""
+        """Sync the directory, so that its changes survive a power cut."""
         descriptor = os.open(".", _LIST, dir_fd=self.directory)
         try:
             os.fsync(descriptor)
@@ -131,7 +131,7 @@ class Roots:
         self.know(root for folder in folders for root in (folder.inbox, folder.outbox, folder.done, folder.error))
 
     def know(self, directories: Iterable[Path]) -> None:
-        """These too, from now on."""
+        """Add these roots."""
         new = {os.fspath(directory): directory for directory in directories}
         if not new.keys() <= self._known.keys():
             # Other threads are reading the old one.
@@ -166,7 +166,7 @@ class Roots:
 
     @contextmanager
     def spot(self, path: Path) -> Iterator[Spot]:
-        """The place that has this path; its directory must be there."""
+        """The directory entry of this path; its directory must exist."""
         with self.directory(path.parent) as directory:
             yield Spot(directory, path.name)
 

@@ -61,7 +61,7 @@ _KINDS = (
 )
 
 NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-"""What says that nothing is there which expandd would touch."""
+"""Errors that mean that there is no file for expandd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Waiting:
 
 
 class Scanner:
-    """Looks at what lies below roots. Raises OSError."""
+    """Reads directories and file stats below the roots. Raises OSError."""
 
     def __init__(self, roots: Roots | None = None) -> None:
         self.roots = roots or Roots()
@@ -324,7 +324,7 @@ class FolderCount:
 
 
 class _Count:
-    """One count under way, or over."""
+    """One count, running or over."""
 
     def __init__(self, folder: HotFolder) -> None:
         self.folder = folder
@@ -350,7 +350,7 @@ class _Count:
 
 
 class FolderCounter:
-    """Counts again and again, for callers that refresh; a folder that hangs is asked once and then waited for."""
+    """Counts repeatedly, for callers that refresh; a folder that hangs has one running call at most."""
 
     def __init__(self) -> None:
         self._counts: dict[Path, _Count] = {}

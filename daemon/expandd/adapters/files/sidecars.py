@@ -32,12 +32,12 @@ def sidecar_path(failed: Path) -> Path:
 
 
 def is_sidecar(path: Path, roots: Roots) -> bool:
-    """Whether a sidecar of ours lies at `path`, and nothing else of that name."""
+    """Whether the file at `path` is a sidecar of ours."""
     return told_in(path, roots) is not None
 
 
 def told_in(path: Path, roots: Roots) -> Mapping[str, Any] | None:
-    """What a sidecar of ours at `path` says; None where something else lies there, whatever it is."""
+    """The facts of a sidecar of ours at `path`; None where anything else lies there."""
     try:
         with Disk(roots).reading(path) as file:
             text = read_json(file)

@@ -24,7 +24,7 @@ FLOOR = 16 << 20
 _UNREADABLE = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 )
-"""What says of kept bytes that they are gone or damaged."""
+"""Errors that mean that kept bytes are gone or damaged."""
 
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class FileSpool:
             self._link(downloaded, kept)
 
     def _link(self, source: Path, target: Path) -> None:
-        """One file under both names; there is nothing to copy, and nothing to be half done."""
+        """Give the file a second name: without a copy, nothing can be half done."""
         with contextlib.suppress(FileExistsError):
             os.link(source, target)
         self._disk.sync_directory(target.parent)

@@ -110,7 +110,7 @@ _LIMITS = {
 
 
 _MOST_DIRECTORIES = 1_000_000
-"""More than the kernel watches for one user."""
+"""Errors for more watches than the kernel allows one user."""
 
 ASK_AGAIN = 5.0
 """Seconds after which the kernel is asked anew which directories it watches."""
@@ -323,7 +323,7 @@ def _deactivate(group: InotifyWatchGroup) -> None:
 
 
 class _Handler(FileSystemEventHandler):
-    """Hands paths on and does nothing else: a handler that raises would silence all folders for good."""
+    """Passes paths on and does nothing else: a handler that raises would silence all folders for good."""
 
     def __init__(self, hint: Hint) -> None:
         self._hint = hint
@@ -334,7 +334,7 @@ class _Handler(FileSystemEventHandler):
 
 
 class _Overflow(logging.Handler):
-    """Hears watchdog say that events were lost."""
+    """Receives watchdog's report that events were lost."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         super().__init__(logging.WARNING)

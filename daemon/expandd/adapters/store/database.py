@@ -59,7 +59,7 @@ def damage(settings: Settings) -> str:
 
 
 def begin_anew(settings: Settings) -> None:
-    """Put a damaged job database aside and make an empty one. Raises DatabaseAway."""
+    """Rename a damaged job database and make an empty one. Raises DatabaseAway."""
     sqlite.begin_anew(settings.state_dir / STORE)
 
 
@@ -72,13 +72,13 @@ def server(settings: Settings) -> Server | None:
 
 
 def bring_up_to_date(settings: Settings) -> tuple[int, int]:
-    """Make the tables of a cluster those of this program; their version before and after. Raises DatabaseAway."""
+    """Migrate the tables of a cluster to this program's version; the versions before and after. Raises DatabaseAway."""
     before, after = postgres("administration").bring_up_to_date(_shared(settings))
     return before, after
 
 
 def import_file(settings: Settings, path: Path) -> dict[str, int]:
-    """Take over what one host had; the rows of each table. Raises DatabaseAway."""
+    """Import the job database of one host; the rows of each table. Raises DatabaseAway."""
     counts: dict[str, int] = postgres("administration").import_file(_shared(settings), path)
     return counts
 
@@ -96,7 +96,7 @@ def drain(settings: Settings, name: str, *, draining: bool) -> int:
 
 
 def bury(settings: Settings, name: str) -> int:
-    """Say that a dead host never goes on; how many runs of it are dead. Raises DatabaseAway, ConfigurationError."""
+    """Declare a host dead for good; how many runs of it are dead. Raises DatabaseAway, ConfigurationError."""
     number: int = postgres("administration").bury(_shared(settings), name)
     return number
 

@@ -31,16 +31,16 @@ STALE = 1.0
 """Seconds after which a turn that was won is asked for again: a host that froze meanwhile may be late."""
 
 SHORTEST_WAIT = 0.1
-"""Seconds between two looks whether a poll may be made, or has been."""
+"""Seconds between two checks whether a poll may be made, or has been."""
 
 PAUSE = 60.0
 """Seconds for which all hosts pay for nothing where the API named no time; then one of them finds out."""
 
 FRESH = 5.0
-"""Seconds for which an upload, which costs nothing, goes by the last look at what stops all."""
+"""Seconds for which an upload, which costs nothing, relies on the last check of the common pause."""
 
 OF_ALL = frozenset({PauseReason.NO_CREDITS, PauseReason.LOGIN_REFUSED, PauseReason.RATE_LIMITED})
-"""What concerns the account, whichever host has met it."""
+"""The reasons that concern the account, and so all hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class SharedPair:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Keep every other host out."""
+        """Hold the lock, which keeps every other host out."""
         deadline = self._clock.monotonic() + LOCK
         while not await self._ask(lambda database: _lock_pair(database, self._incarnation)):
             if self._clock.monotonic() > deadline:

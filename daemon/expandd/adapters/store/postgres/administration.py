@@ -41,7 +41,7 @@ class Server:
 
 
 def inspect_server(url: str) -> Server:
-    """Ask the server. Raises DatabaseAway."""
+    """The state of the server. Raises DatabaseAway."""
     with _connected(url, ANSWERS_WITHIN) as connection:
         before = time.time()
         row = connection.execute(
@@ -59,7 +59,7 @@ def inspect_server(url: str) -> Server:
 
 
 def bring_up_to_date(url: str) -> tuple[int, int]:
-    """Make the tables those of this program; their version before and after. Raises DatabaseAway."""
+    """Migrate the tables to this program's version; the versions before and after. Raises DatabaseAway."""
     with _connected(url) as connection:
         versions = migrate(connection)
     make_tables(url)

@@ -40,7 +40,7 @@ _DEFAULTS = {
 _OF_THE_CONNECTION = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported)
 
 _SPENDING = 0x6578_7061_6E65
-"""The number of the lock that whoever spends holds."""
+"""The number of the lock that each transaction that spends holds."""
 
 
 class _Row:

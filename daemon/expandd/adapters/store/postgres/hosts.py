@@ -187,7 +187,7 @@ class HostChanges(PostgresChanges):
 
     def drain(self, name: str, *, draining: bool) -> int:
         """Let the living hosts of this name begin nothing more, or again; how many of them there are that can."""
-        # One of an earlier version begins nothing with these tables, whatever it is told.
+        # A host of an earlier version begins nothing with these tables in any case.
         known = 0 if draining else VERSION
         return self._connection.execute(
             "UPDATE hosts SET draining = ? WHERE name = ? AND dead = 0 AND tables >= ?", (int(draining), name, known)
@@ -352,7 +352,7 @@ class HostChanges(PostgresChanges):
 T = TypeVar("T")
 
 QUIET = 0.2
-"""Seconds for which it is believed that nothing was ordered, where that was seen when a job was taken."""
+"""Seconds for which the absence of commands, seen when a job was taken, counts as current."""
 
 
 class MemberJobStore(PostgresJobStore):

@@ -229,7 +229,7 @@ INSERT INTO expandd_schema VALUES (0);
 """
 
 _LOCK = 0x6578_7061_6E64
-"""The number of the lock that whoever changes the tables holds."""
+"""The number of the lock that each migration holds."""
 
 
 TRIES = 100
@@ -242,7 +242,7 @@ _OTHERS_IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDe
 def migrate(connection: Connection, pause: Callable[[float], object] = time.sleep) -> tuple[int, int]:
     """Bring the tables up to date, in one transaction, one host at a time; the version before and after.
 
-    Hosts at work, or a backup, may hold the tables: it gives way and tries again, since whoever comes after it would
+    Hosts at work, or a backup, may hold the tables: it gives way and tries again, since all that come after it would
     wait for it. Raises DatabaseAway where that does not end, where the tables are of a newer version, or cannot be had
     in this database.
     """

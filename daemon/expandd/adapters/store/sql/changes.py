@@ -28,7 +28,7 @@ class Changes(Queries):
         """Replace the row of a job. Raises RowRefused, and StaleJob for one of another state, owner or epoch."""
         row = self._row(job)
         changes = ", ".join(f'"{name}" = :{name}' for name in row if name not in _KEPT)
-        # Whoever believes in an older state, or has lost the job to another owner, changes nothing.
+        # A caller with an older state, or that has lost the job to another owner, changes nothing.
         guard = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
         query = f"UPDATE jobs SET {changes} WHERE {guard}"  # noqa: S608 - of our own names of columns alone
         if self._connection.execute(query, {**row, "expected": expected.value}).rowcount == 0:

@@ -282,7 +282,7 @@ def _facts(row: dict[str, Any]) -> str:
     try:
         return json.dumps(facts_of_columns(row))
     except (ValueError, TypeError):
-        # Damaged: it is kept for a person to look at, and whoever reads it is told.
+        # Damaged: it is kept for a person to look at, and each reader reports it.
         return json.dumps(row, default=repr)
 
 
