@@ -1,4 +1,4 @@
-"""Opens files below folders that people can write to: walks each path from its root by descriptors, and follows no link.
+"""Opens files below folders that people can write to: walks each path by descriptors from its root, following no link.
 
 A root (an inbox, an outbox, ...) is opened anew for each call: a descriptor that is held would keep its disk from being
 unmounted. The way to a root is the administrator's: links on it count that root or this user has made. Below a root
