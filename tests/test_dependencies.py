@@ -57,7 +57,7 @@ def test_hosts_of_a_cluster_have_what_a_host_that_is_alone_has() -> None:
 
 
 @of_each_lock
-def test_each_file_of_the_lock_is_known_by_its_hash_and_comes_from_nowhere_in_particular(lock: str) -> None:
+def test_each_locked_file_has_a_hash(lock: str) -> None:
     text = (ROOT / lock).read_text("utf-8")
     blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
 

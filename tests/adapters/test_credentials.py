@@ -37,7 +37,7 @@ def test_systemd_comes_before_the_file_and_the_file_before_the_environment(tmp_p
     assert find_credentials(ApiSettings(), TOKENS).origin == "the environment"
 
 
-def test_each_source_says_how_its_login_is_corrected_and_only_a_file_is_read_again_by_itself(tmp_path: Path) -> None:
+def test_each_credential_source_has_its_remedy(tmp_path: Path) -> None:
     api = file(tmp_path / "file", "PIKTID_ACCESS_TOKEN=a")
     said = {"environment": find_credentials(ApiSettings(), TOKENS).correct, "file": find_credentials(api, {}).correct}
     for unit in ("expandd.service", "expandd@shop.service"):

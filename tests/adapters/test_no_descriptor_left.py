@@ -57,7 +57,7 @@ async def test_a_file_that_cannot_be_opened_is_not_gone(warm: LocalFolders, tmp_
         await getattr(warm, call)(path)
 
 
-async def test_kept_results_that_cannot_be_read_just_now_are_neither_dropped_nor_paid_again(tmp_path: Path) -> None:
+async def test_unreadable_kept_results_are_not_paid_again(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"paid").hexdigest()
     spool = FileSpool(tmp_path, Disk())
     (tmp_path / "job-1").write_bytes(b"paid")
@@ -106,7 +106,7 @@ def test_a_mount_that_cannot_be_told_is_not_absent(tmp_path: Path, ask: Callable
         ask(tmp_path)
 
 
-async def test_a_folder_whose_mount_cannot_be_told_waits_without_being_called_unmounted(tmp_path: Path) -> None:
+async def test_folder_with_an_unknown_mount_waits(tmp_path: Path) -> None:
     folder = hot_folder(tmp_path, require_mount=tmp_path)
     folders = LocalFolders(Disk(), MountGuard((folder,)))
     with pytest.raises(FolderAway, match="Nothing is mounted"):

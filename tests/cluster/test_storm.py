@@ -125,7 +125,7 @@ class Storm:
             self.start(name)
 
 
-def test_whatever_dies_or_freezes_each_image_is_paid_for_once_and_delivered_once(
+def test_each_image_is_paid_and_delivered_once_over_dying_hosts(
     tmp_path: Path, server: Simulator, postgres: Server
 ) -> None:
     letters = "abcdefgh"[:HOSTS]

@@ -160,9 +160,7 @@ async def test_a_claimed_file_swapped_for_a_link_is_neither_read_nor_followed(
 # --- the way back ---
 
 
-async def test_a_file_given_back_lies_where_it_was_dropped_and_giving_back_may_be_repeated(
-    folders: Folders, job: Job
-) -> None:
+async def test_returned_file_lies_where_it_was_dropped(folders: Folders, job: Job) -> None:
     job = drop(job.with_(relative=Path("album/pic.png")))
     await folders.claim(job)
     (job.folder.inbox / "album").rmdir()
@@ -195,9 +193,7 @@ async def test_a_give_back_that_died_between_its_two_halves_makes_no_second_file
     assert files(job.folder.inbox) == {"image.png": BYTES}
 
 
-async def test_an_original_is_brought_back_once_also_after_a_try_that_died_between_its_two_halves(
-    folders: Folders, job: Job
-) -> None:
+async def test_original_is_brought_back_once_after_an_interrupted_try(folders: Folders, job: Job) -> None:
     archived_to = job.folder.done / job.relative
     archived_to.write_bytes(BYTES)
     job = job.with_(archived_to=archived_to)

@@ -139,9 +139,7 @@ def test_a_new_run_on_the_same_machine_proves_that_the_one_before_is_dead(hosts:
 
 
 @pytest.mark.parametrize("other", [{"machine": "another"}, {"boot": "another"}], ids=str)
-def test_a_name_that_is_taken_and_the_copy_of_a_machine_are_refused_while_the_first_lives(
-    hosts: HostChanges, other: dict[str, str]
-) -> None:
+def test_second_host_of_one_name_is_refused_while_the_first_lives(hosts: HostChanges, other: dict[str, str]) -> None:
     assert hosts.register(facts("a", lease=60.0))
     assert not hosts.register(facts("a", incarnation="a-2", **other))
     assert not hosts.is_proven_dead("a-1")
@@ -161,7 +159,7 @@ def test_a_dead_host_is_proven_dead_by_a_person_and_a_living_one_is_not(hosts: H
     assert (hosts.is_proven_dead("a-1"), hosts.is_proven_dead("b-1")) == (True, False)
 
 
-def test_each_inbox_is_led_by_one_host_and_shared_out_when_another_comes_and_when_one_goes(hosts: HostChanges) -> None:
+def test_each_inbox_is_led_by_one_host(hosts: HostChanges) -> None:
     first, second = facts("a", lease=60.0), facts("b", lease=60.0)
     hosts.register(first)
     assert renewed(hosts, first).leads == frozenset(INBOXES)
@@ -176,7 +174,7 @@ def test_each_inbox_is_led_by_one_host_and_shared_out_when_another_comes_and_whe
     assert (hosts.drain("a", draining=False), renewed(hosts, first).draining) == (1, False)
 
 
-async def test_hosts_that_may_pay_no_more_begin_nothing_and_leave_to_others_what_is_unpaid(
+async def test_hosts_of_an_older_version_leave_unpaid_jobs_to_others(
     hosts: HostChanges, store_of: Callable[[str], MemberJobStore]
 ) -> None:
     old, new = facts("old", tables=2), facts("new")
@@ -201,9 +199,7 @@ async def test_hosts_that_may_pay_no_more_begin_nothing_and_leave_to_others_what
         await store.save(uploaded.with_(tries=1), JobState.UPLOADED)
 
 
-def test_a_command_is_kept_until_each_living_host_has_carried_it_out_and_every_job_is_one_of_theirs(
-    hosts: HostChanges, url: str
-) -> None:
+def test_command_is_kept_until_each_living_host_has_carried_it_out(hosts: HostChanges, url: str) -> None:
     first, second = facts("a", lease=60.0), facts("b", lease=60.0)
     hosts.register(first)
     hosts.register(second)
@@ -242,7 +238,7 @@ async def test_what_was_ordered_when_a_job_is_taken_is_told_before_its_first_ste
     assert await store.holds_changed()
 
 
-async def test_a_job_whose_row_says_that_it_is_this_hosts_is_carried_also_where_the_answer_was_lost(
+async def test_job_is_carried_though_the_answer_to_its_take_over_was_lost(
     hosts: HostChanges, url: str, store_of: Callable[[str], MemberJobStore]
 ) -> None:
     host = facts("a", lease=1.0)
@@ -267,7 +263,7 @@ async def test_a_job_whose_row_says_that_it_is_this_hosts_is_carried_also_where_
     assert known == {"job-1"}
 
 
-async def test_a_job_that_is_offered_while_the_queue_is_opened_anew_waits_for_the_next_renewal(url: str) -> None:
+async def test_job_offered_while_the_queue_reopens_waits_for_the_next_renewal(url: str) -> None:
     queue = TaskQueue(url, heartbeat=1.0)
     with pytest.raises(DatabaseAway):
         await queue.offer(["job-1"])
@@ -294,7 +290,7 @@ async def test_a_task_that_others_have_removed_meanwhile_is_no_bug(hosts: HostCh
     assert told == []
 
 
-async def test_tasks_that_were_another_hosts_to_look_for_are_taken_once_it_is_known_that_they_wait(url: str) -> None:
+async def test_tasks_announced_to_another_host_are_taken_once_they_wait(url: str) -> None:
     queue, carried = TaskQueue(url, heartbeat=1.0), asyncio.Queue[str]()
     names = {f"job-{number}" for number in range(20)}
 
@@ -312,7 +308,7 @@ async def test_tasks_that_were_another_hosts_to_look_for_are_taken_once_it_is_kn
         await asyncio.wait({working})
 
 
-async def test_a_renewal_queues_what_a_dead_host_had_at_once_and_what_may_be_on_its_way_at_the_next(
+async def test_renewal_queues_the_jobs_of_a_dead_host(
     hosts: HostChanges, url: str, store_of: Callable[[str], MemberJobStore]
 ) -> None:
     living = facts("b", lease=1.0)
@@ -384,7 +380,7 @@ def account_of(store: MemberJobStore, incarnation: str, api: Polled, clock: Cloc
     return SharedAccount(api, store=store, incarnation=incarnation, clock=clock, interval=lambda: 1.0)  # type: ignore[arg-type]  # as far as it is called
 
 
-async def test_what_stops_all_is_looked_for_before_each_paid_call_and_now_and_then_before_an_upload(
+async def test_common_pause_is_checked_before_each_paid_call(
     store_of: Callable[[str], MemberJobStore],
 ) -> None:
     api, clock = Polled(), ManualClock()

@@ -197,7 +197,7 @@ async def test_what_another_owner_waits_for_is_told_where_it_was_paid_for_earlie
     assert await store.accepted_elsewhere(mine) == START + 41.0
 
 
-async def test_two_hundred_writers_at_once_are_all_served_and_one_stale_among_them_fails_alone(
+async def test_stale_write_fails_alone_among_two_hundred(
     store: JobStore,
 ) -> None:
     jobs = [a_job(f"{number:04d}") for number in range(200)]
@@ -825,7 +825,7 @@ def _by_columns(path: Path, columns: str) -> list[Any]:
         return connection.execute(f"SELECT {columns} FROM jobs ORDER BY id").fetchall()
 
 
-async def test_the_fourth_format_is_taken_over_with_every_fact_and_found_by_all_that_is_looked_for(
+async def test_fourth_format_is_migrated_with_every_fact(
     tmp_path: Path,
 ) -> None:
     path, anew = tmp_path / "journal.sqlite", tmp_path / "anew.sqlite"
@@ -863,7 +863,7 @@ def _spoilt(path: Path, change: str) -> None:
         connection.commit()
 
 
-async def test_a_field_that_a_stored_job_lacks_has_its_default_and_one_of_a_later_version_is_left_out(
+async def test_stored_job_with_missing_and_unknown_fields_is_read(
     open_sqlite: Callable[[], SqliteJobStore], tmp_path: Path
 ) -> None:
     store = open_sqlite()
@@ -904,7 +904,7 @@ async def test_a_job_that_is_damaged_is_named_and_another_is_read(
     assert await store.get("job-2") == a_job("job-2")
 
 
-async def test_the_fifth_format_is_taken_over_with_names_that_two_jobs_have_and_new_ones_are_of_one_alone(
+async def test_fifth_format_is_migrated_with_names_that_two_jobs_share(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal.sqlite"

@@ -52,7 +52,7 @@ async def test_a_server_that_ended_is_away_and_all_goes_on_when_it_is_back(own_s
         assert [job.state for job in await store.open_jobs()] == [S.UPLOADED]
 
 
-async def test_a_network_that_swallows_everything_is_noticed_and_one_that_is_back_is_used(postgres: Server) -> None:
+async def test_silent_network_is_noticed(postgres: Server) -> None:
     url = postgres.database()
     with wire(postgres, url) as way, closing(PostgresJobStore(way.url, patience=0.3)) as store:
         await store.add(a_job())
@@ -82,7 +82,7 @@ async def test_tables_that_change_under_way_cost_one_try_at_most(postgres: Serve
         assert await store.get("job-1") == a_job()
 
 
-async def test_a_host_that_froze_within_a_transaction_keeps_others_from_theirs_for_a_while_only(
+async def test_host_frozen_in_a_transaction_blocks_others_only_for_a_while(
     postgres: Server,
 ) -> None:
     url = postgres.database()

@@ -65,9 +65,7 @@ async def test_dropping_forgets_both_and_may_be_repeated(spool: Spool, directory
     assert [path.name for path in directory.iterdir()] == ["other"]
 
 
-async def test_what_is_kept_is_there_for_later_jobs_and_what_was_damaged_is_replaced_by_the_next(
-    spool: Spool, directory: Path
-) -> None:
+async def test_damaged_kept_result_is_replaced_by_the_next(spool: Spool, directory: Path) -> None:
     digest = sha256(b"paid")
     reused = []
     for number in range(3):

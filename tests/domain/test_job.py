@@ -132,9 +132,7 @@ def _since_the_last_step_back(path: list[JobState]) -> set[JobState]:
 
 
 @pytest.mark.parametrize(("before", "after"), sorted(BACK, key=str))
-def test_a_step_back_drops_later_state_changes_and_keeps_the_age_of_the_earlier_one(
-    before: JobState, after: JobState
-) -> None:
+def test_step_back_drops_later_state_changes(before: JobState, after: JobState) -> None:
     job = a_job_in(before)
     back = moved(job, after, job.state_changes[-1].at + 100.0)
 

@@ -21,9 +21,7 @@ def seen(house: House, words: str) -> str:
     return said
 
 
-def test_a_folder_is_paused_resumed_and_its_failed_files_are_retried_while_the_daemon_runs(
-    house: House, server: Simulator
-) -> None:
+def test_folder_commands_work_while_the_daemon_runs(house: House, server: Simulator) -> None:
     inbox = house.folder() / "inbox"
     with house.running() as daemon:
         outcome = house.call("pause", str(house.folder()))
@@ -46,9 +44,7 @@ def test_a_folder_is_paused_resumed_and_its_failed_files_are_retried_while_the_d
     assert paid(server) == 2
 
 
-def test_orders_that_are_left_while_nothing_runs_are_carried_out_at_the_next_start(
-    house: House, server: Simulator
-) -> None:
+def test_commands_given_while_stopped_are_carried_out_at_the_next_start(house: House, server: Simulator) -> None:
     (house.folder() / "inbox" / "a.png").write_bytes(an_image("png"))
     house.call("once")
     left, cancels = house.call("pause"), house.call("cancel", "--all", answer="n\n")

@@ -84,9 +84,7 @@ def test_a_pause_is_told_with_what_lifts_it(house: House, server: Simulator, tel
     assert "Top up" in fact["what_to_do"]
 
 
-def test_a_hook_that_hangs_holds_up_neither_the_work_nor_the_stop_and_a_reload_replaces_it(
-    house: House, tell: Path, tmp_path: Path
-) -> None:
+def test_hanging_hook_holds_up_nothing(house: House, tell: Path, tmp_path: Path) -> None:
     target, pipe = tmp_path / "told", tmp_path / "pipe"
     os.mkfifo(pipe)
     hanging = f"hooks: {{on_done: {{command: [/bin/cp, {pipe}, /dev/null], timeout: 1h}}}}"

@@ -109,9 +109,7 @@ def test_a_state_directory_from_a_backup_pays_for_nothing_a_second_time(house: H
     assert server.counts().generates_accepted == 3
 
 
-def test_a_generation_that_is_answered_without_a_word_and_takes_its_time_is_paid_for_once(
-    house: House, server: Simulator
-) -> None:
+def test_slow_generation_with_an_empty_answer_is_paid_once(house: House, server: Simulator) -> None:
     server.switch(generate_answer=GenerateAnswer.EMPTY_BODY, generate_min=4.0, generate_max=4.0)
     house.build(api="unknown_wait: 1s")
     for name in ("a.png", "b.png", "c.png"):

@@ -278,7 +278,7 @@ def test_it_is_there_over_a_unix_socket_and_a_stop_is_not_held_up_by_who_looks(h
     assert not [line for line in daemon.lines if line.get("event", "").startswith(("page.failed", "page.bug", "not."))]
 
 
-def test_hundreds_of_half_sent_requests_cost_neither_the_page_nor_the_work_anything(house: House) -> None:
+def test_hundreds_of_half_sent_requests_cost_nothing(house: House) -> None:
     """With as few descriptors as make the page's share a small one: four hundred sockets are more than all of them."""
     house.build(top='page: {listen: "127.0.0.1:0"}')
     few = ["prlimit", "--nofile=256:256", *command(), "run", "--config", str(house.config)]

@@ -55,9 +55,7 @@ def test_jobs_in_progress_keep_what_they_started_with(house: House, server: Simu
     assert_good_client(server, images=2)
 
 
-def test_the_jobs_of_a_folder_that_is_removed_run_to_their_end_and_then_others_may_have_it(
-    house: House, server: Simulator
-) -> None:
+def test_jobs_of_a_removed_folder_run_to_their_end(house: House, server: Simulator) -> None:
     server.switch(generate_min=1.5, generate_max=1.5)
     drop(house, "hot")
     with house.running() as daemon:

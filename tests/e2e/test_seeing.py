@@ -151,7 +151,7 @@ def test_a_missing_folder_is_told_beside_the_answer(house: House) -> None:
     assert "without what is missing on the disk" in seen.stderr
 
 
-def test_status_on_a_terminal_is_a_table_in_its_width_without_colours_where_none_are_wanted(house: House) -> None:
+def test_status_table_fits_the_terminal(house: House) -> None:
     shown, terminal = pty.openpty()
     arguments = [*command(), "status", "--config", str(house.config)]
     environ = {**os.environ, "COLUMNS": "90", "TERM": "xterm-256color"}

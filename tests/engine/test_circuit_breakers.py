@@ -151,7 +151,7 @@ async def test_a_call_that_was_under_way_does_not_shorten_the_time_the_server_na
 
 
 @pytest.mark.parametrize("error", [Later("this call only"), AccountAway(R.NO_CREDITS, "no credits")])
-async def test_a_probe_of_the_service_that_fails_for_another_reason_does_not_hold_up_the_next(
+async def test_probe_that_fails_for_another_reason_does_not_delay_the_next(
     breakers: CircuitBreakers, clock: ManualClock, error: Exception
 ) -> None:
     breakers.service.failed(R.LOGIN_REFUSED, "rejected")

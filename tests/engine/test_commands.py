@@ -139,7 +139,7 @@ async def test_something_named_pause_in_the_inbox_pauses_its_folder(
 # --- cancel ---
 
 
-async def test_a_waiting_file_that_is_cancelled_goes_to_the_error_folder_and_others_go_on(
+async def test_cancelled_waiting_file_goes_to_error(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=1)
@@ -323,7 +323,7 @@ async def test_a_folder_that_is_not_served_any_more_leaves_no_pause_behind(
 # --- what stands still keeps nothing from others ---
 
 
-async def test_a_retry_of_everything_brings_each_file_back_once_also_while_a_folder_is_away(
+async def test_retry_of_everything_brings_each_file_back_once(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(folders=2)
@@ -372,7 +372,7 @@ async def test_a_redo_whose_command_cannot_be_crossed_out_pays_once_more_and_no_
     assert workshop.names("outbox") == ["pic-2.png", "pic.png"]
 
 
-async def test_what_failed_in_a_folder_that_is_not_served_any_more_stays_in_its_error_folder(
+async def test_failed_files_of_a_removed_folder_stay_in_error(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(folders=2)
@@ -550,7 +550,7 @@ async def test_a_command_that_meets_a_bug_is_let_go_of_and_others_are_carried_ou
     assert len(workshop.recorder.of(BugFound)) == 1
 
 
-async def test_a_retry_of_a_whole_folder_leaves_alone_what_a_person_sent_to_the_error_folder(
+async def test_retry_of_a_folder_skips_files_that_a_person_cancelled(
     workshop: Workshop,
 ) -> None:
     workshop.start()

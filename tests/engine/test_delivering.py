@@ -175,7 +175,7 @@ async def test_an_error_folder_that_is_away_keeps_the_file_in_work(workshop: Wor
 
 
 @pytest.mark.parametrize("originals", list(Originals))
-async def test_an_inbox_that_is_unmounted_after_delivery_keeps_its_original_and_the_job_waits(
+async def test_job_waits_while_its_inbox_is_unmounted_after_delivery(
     make_workshop: Callable[..., Workshop], originals: Originals
 ) -> None:
     workshop = make_workshop(originals=originals)

@@ -199,7 +199,7 @@ def stands(state: JobState = JobState.DOWNLOADED, tries: int = 0) -> ProgressOf:
     return lambda _: Progress(state, tries)
 
 
-async def test_a_job_that_asks_for_the_next_look_at_once_and_gets_nowhere_is_held_back(desk: Desk) -> None:
+async def test_job_without_progress_is_delayed(desk: Desk) -> None:
     async def advance(job_id: str) -> float | None:
         return 0.0
 
@@ -270,7 +270,7 @@ async def test_what_has_waited_by_its_own_plan_goes_on_at_once_when_it_is_woken(
     assert desk.looks[-1] == ("a", 3 * 3600.0 + 30.0)
 
 
-async def test_a_job_that_has_moved_on_is_looked_at_at_once_however_long_it_got_nowhere(desk: Desk) -> None:
+async def test_job_that_has_moved_on_is_activated_at_once(desk: Desk) -> None:
     state = [JobState.ACCEPTED]
 
     async def advance(job_id: str) -> float | None:

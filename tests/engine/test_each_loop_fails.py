@@ -60,7 +60,7 @@ async def test_no_loop_is_left_out(make_workshop: Callable[..., Workshop]) -> No
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-async def test_a_loop_that_fails_is_told_with_its_trace_and_begins_again_beside_the_others(
+async def test_failing_loop_is_logged_with_its_trace_and_restarted(
     make_workshop: Callable[..., Workshop], loop: str
 ) -> None:
     clock = TrippingClock()

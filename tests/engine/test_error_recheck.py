@@ -61,7 +61,7 @@ async def test_after_a_restart_it_is_still_looked_at(workshop: Workshop) -> None
     assert len(workshop.api.paid) == 1
 
 
-async def test_what_does_not_change_or_is_still_not_whole_stays_and_is_looked_into_once_for_each_change(
+async def test_unfinished_file_in_error_is_inspected_once_for_each_change(
     workshop: Workshop,
 ) -> None:
     archived_to = await given_up(workshop, b"")

@@ -55,9 +55,7 @@ async def test_images_that_cannot_be_uploaded_go_to_error_and_hold_up_no_other(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_images_whose_paid_call_is_refused_each_time_go_to_error_unpaid_and_hold_up_no_other(
-    make_workshop: Make, workers: int
-) -> None:
+async def test_image_refused_each_time_goes_to_error_unpaid(make_workshop: Make, workers: int) -> None:
     workshop = make_workshop(workers=workers)
     workshop.api.bad = {("generate", name): ANSWERS_500 for name in BAD}
     workshop.start()
@@ -169,7 +167,7 @@ async def test_a_service_that_is_away_is_probed_by_the_free_question(make_worksh
     assert calls.count("account") >= 8
 
 
-async def test_a_want_of_descriptors_that_meets_one_job_at_a_time_does_not_shut_and_open_its_folder(
+async def test_lack_of_descriptors_does_not_shut_the_folders_breaker(
     make_workshop: Make,
 ) -> None:
     workshop = make_workshop(workers=2)

@@ -108,7 +108,7 @@ async def test_an_unfinished_file_holds_up_nobody(workshop: Workshop) -> None:
     assert len(workshop.names("inbox")) == 300
 
 
-async def test_what_is_clearly_no_image_goes_to_the_error_folder_as_soon_as_it_has_settled(
+async def test_file_that_is_no_image_goes_to_error_once_settled(
     workshop: Workshop,
 ) -> None:
     workshop.start()

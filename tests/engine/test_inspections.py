@@ -47,7 +47,7 @@ async def test_a_folder_of_slow_files_takes_but_a_few_looks_at_once(workshop: Wo
     assert workshop.images.examined == len(names) + 1
 
 
-async def test_the_first_of_many_files_are_claimed_before_the_others_are_asked_for_again(workshop: Workshop) -> None:
+async def test_first_of_many_files_are_claimed_before_the_next_scan(workshop: Workshop) -> None:
     asked: Counter[str] = Counter()
 
     class Asked(LocalFolders):

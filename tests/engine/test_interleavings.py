@@ -424,7 +424,7 @@ def test_without_any_of_the_rules_two_hosts_pay_for_one_image(rule: Rule) -> Non
     assert sum(step.endswith("sends the paid call") for step in search.trace(twice)) == 2
 
 
-def test_the_hole_is_a_host_that_freezes_after_the_last_look_at_its_lease_and_thaws_too_late() -> None:
+def test_only_a_host_frozen_after_its_last_lease_check_can_pay_late() -> None:
     search = Search(1, without=Rule.PROOF)
     twice = search.run()
     assert twice is not None

@@ -70,9 +70,7 @@ def calls_from(workshop: Workshop, began: float, seconds: float) -> int:
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=IDS)
-async def test_hours_without_the_service_cost_a_call_a_minute_and_no_file_and_their_end_is_no_herd(
-    make_workshop: Make, outage: Outage
-) -> None:
+async def test_outage_probes_once_a_minute_and_recovery_is_spread(make_workshop: Make, outage: Outage) -> None:
     workshop = make_workshop(workers=WORKERS)
     workshop.start()
     outage.begin(workshop)
@@ -152,7 +150,7 @@ async def test_a_flapping_service_is_not_polled_faster_than_a_steady_one(make_wo
     assert_all_paid_once(workshop, names)
 
 
-async def test_files_dropped_during_an_outage_stay_in_the_inbox_where_people_can_take_them_back(
+async def test_files_dropped_during_an_outage_stay_in_the_inbox(
     make_workshop: Make,
 ) -> None:
     workshop = make_workshop(workers=WORKERS)

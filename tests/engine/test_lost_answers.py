@@ -85,7 +85,7 @@ async def test_each_lost_answer_is_waited_out_anew(workshop: Workshop) -> None:
     assert min(times[1] - times[0], times[2] - times[1]) >= workshop.settings.api.unknown_wait
 
 
-async def test_a_job_that_nobody_can_tell_about_is_held_for_a_person_and_never_paid_again(workshop: Workshop) -> None:
+async def test_undecidable_job_is_held_for_a_person(workshop: Workshop) -> None:
     workshop.api.history_answers = False
     workshop.api.script("generate", Refuse(LOST))
     workshop.start()
@@ -158,9 +158,7 @@ async def test_an_error_of_a_job_whose_answer_was_lost_is_its_end(workshop: Work
 
 
 @pytest.mark.parametrize("nameless", [True, False])
-async def test_while_no_notifications_can_be_read_a_silent_history_does_not_let_a_lost_call_be_paid_again(
-    workshop: Workshop, nameless: bool
-) -> None:
+async def test_lost_call_is_not_paid_again_while_notifications_fail(workshop: Workshop, nameless: bool) -> None:
     """The API took the call and failed: only its error says so."""
     workshop.api.fate = Fate(error="no luck", nameless=nameless)
     workshop.api.script("generate", Lose())
@@ -187,7 +185,7 @@ async def test_an_error_that_may_be_its_own_keeps_a_lost_call_from_being_paid_ag
     assert len(workshop.api.called("generate")) == 2
 
 
-async def test_a_job_that_shows_no_result_for_a_day_is_held_and_asked_about_ever_more_rarely() -> None:
+async def test_job_without_a_result_for_a_day_is_held() -> None:
     clock, recorder = ManualClock(), Recorder()
     api = FakeApi(clock, latency=0.0)
     api.images["image-of-job-1"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
@@ -246,7 +244,7 @@ async def test_results_that_never_come_do_not_stop_the_others_for_a_day(make_wor
     assert len(workshop.api.paid) == 2
 
 
-async def test_a_lost_call_is_not_paid_again_while_one_that_was_accepted_earlier_is_unfinished(
+async def test_lost_call_is_not_paid_again_while_an_earlier_job_is_unfinished(
     workshop: Workshop,
 ) -> None:
     """The API has one worker: what is sent last is made last, and /history shows nothing of it till then."""
@@ -298,7 +296,7 @@ class Held(MemoryJobStore):
         assert job.held or job.state is not S.UNKNOWN, "a job that was taken waits for a person from the same write on"
 
 
-async def test_a_result_that_is_announced_after_history_has_shown_nothing_is_taken_and_not_paid_again(
+async def test_late_notification_is_used_after_an_empty_history(
     workshop: Workshop,
 ) -> None:
     workshop.api.script("generate", Refuse(LOST))
@@ -321,9 +319,7 @@ async def test_a_result_that_is_announced_after_history_has_shown_nothing_is_tak
 
 
 @pytest.mark.parametrize("lost", [Lose(), None])
-async def test_whoever_presses_retry_again_and_again_does_not_make_the_service_asked_more_often(
-    workshop: Workshop, lost: Lose | None
-) -> None:
+async def test_repeated_retries_do_not_add_calls(workshop: Workshop, lost: Lose | None) -> None:
     workshop.api.fate = Fate(seconds=10**6)
     workshop.api.script("generate", lost)
     workshop.start()

@@ -209,7 +209,7 @@ async def test_as_many_files_as_the_guard_allows_go_on_undisturbed(make_workshop
 # --- the credit guard ---
 
 
-async def test_nothing_is_paid_below_the_credits_that_are_to_be_kept_and_it_goes_on_by_itself(
+async def test_nothing_is_paid_below_keep_credits(
     make_workshop: Make,
 ) -> None:
     workshop = with_settings(make_workshop(workers=2), keep_credits=10)
@@ -245,7 +245,7 @@ async def test_what_is_to_be_kept_is_kept_however_many_images_are_begun_at_once(
     assert workshop.api.credits < 3 + price or workshop.names("inbox") == []
 
 
-async def test_credits_are_at_most_a_minute_old_while_images_are_paid_for_and_not_asked_for_otherwise(
+async def test_credits_are_asked_for_once_a_minute_while_images_are_paid_for(
     make_workshop: Make,
 ) -> None:
     workshop = make_workshop(workers=1)
@@ -498,7 +498,7 @@ async def test_other_folders_go_on_while_one_waits_for_an_image_that_it_has_many
     assert workshop.names("outbox", 1) == ["other.png"]
 
 
-async def test_a_duplicate_whose_folder_is_paused_is_not_waited_for_and_not_paid_for_later(make_workshop: Make) -> None:
+async def test_nothing_waits_for_a_duplicate_in_a_paused_folder(make_workshop: Make) -> None:
     workshop = make_workshop(duplicates=Duplicates.REUSE, folders=2)
     workshop.api.script("generate", Refuse(AccountAway(PauseReason.RATE_LIMITED, "slow", 60.0)))
     workshop.start()
@@ -538,7 +538,7 @@ async def test_the_same_bytes_uploaded_side_by_side_are_paid_once(make_workshop:
     assert workshop.names("outbox") == ["a.png", "b.png"]
 
 
-async def test_a_folder_that_pays_again_for_the_same_bytes_says_so_once_and_names_the_earlier_one(
+async def test_paying_again_for_the_same_bytes_is_announced_once(
     workshop: Workshop,
 ) -> None:
     twice(workshop)

@@ -131,7 +131,7 @@ async def test_a_file_that_is_at_fault_itself_waits_alone_and_says_why(workshop:
     assert not workshop.engine.finished
 
 
-async def test_many_files_that_cannot_be_claimed_keep_no_other_back_and_get_one_job_each(workshop: Workshop) -> None:
+async def test_unclaimable_files_hold_back_no_other(workshop: Workshop) -> None:
     workshop.folders = Stubborn(workshop.folders, "claim", OWN)
     workshop.start()
     for number in range(70):
@@ -159,7 +159,7 @@ async def test_once_the_file_may_be_claimed_it_is_expanded_once(workshop: Worksh
     assert len(workshop.store.rows) == 1
 
 
-async def test_another_file_under_the_name_of_one_that_cannot_be_claimed_is_taken_for_itself(
+async def test_new_file_under_the_name_of_an_unclaimable_one_is_taken(
     workshop: Workshop,
 ) -> None:
     workshop.folders = folders = Stubborn(workshop.folders, "claim", OWN)

@@ -33,7 +33,7 @@ async def test_without_credits_nothing_more_is_paid_and_the_polls_go_on(make_wor
     assert workshop.names("error") == []
 
 
-async def test_while_credits_are_used_up_the_free_question_is_asked_and_not_the_paid_one(
+async def test_free_account_call_probes_while_credits_are_used_up(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=4)
@@ -83,7 +83,7 @@ async def test_everything_goes_on_by_itself_once_there_are_credits(make_workshop
     assert [event.reason for event in workshop.recorder.of(PauseEnded)] == [PauseReason.NO_CREDITS]
 
 
-async def test_credits_that_are_back_are_noticed_where_the_answers_to_paid_calls_are_empty(
+async def test_new_credits_are_noticed_though_answers_are_empty(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=2)

@@ -171,7 +171,7 @@ async def test_a_duplicate_that_comes_after_its_job_is_over_is_deleted_once(work
     assert len(workshop.api.paid) == 2
 
 
-async def test_a_notification_in_an_answer_that_is_older_than_its_deletion_is_not_deleted_again(
+async def test_notification_in_an_outdated_answer_is_not_deleted_again(
     workshop: Workshop,
 ) -> None:
     interval = workshop.settings.api.poll_interval

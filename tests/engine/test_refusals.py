@@ -21,7 +21,7 @@ def started(make_workshop: Callable[..., Workshop], **extra: bool) -> Workshop:
     return workshop
 
 
-async def test_what_is_sent_along_and_refused_for_several_images_pauses_and_sends_none_to_error(
+async def test_refused_extra_fields_pause_and_send_no_image_to_error(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = started(make_workshop, watermark=True)
@@ -45,7 +45,7 @@ async def test_what_is_sent_along_and_refused_for_several_images_pauses_and_send
     assert len(workshop.api.paid) == len(names)
 
 
-async def test_an_image_that_alone_is_refused_goes_to_error_though_something_is_sent_along(
+async def test_single_refused_image_goes_to_error_despite_extra_fields(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = started(make_workshop, watermark=True)

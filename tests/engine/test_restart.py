@@ -213,7 +213,7 @@ async def test_a_downloaded_job_is_delivered(workshop: Workshop) -> None:
     assert workshop.api.called("download") == []
 
 
-async def test_a_result_that_lies_in_the_outbox_but_was_not_written_down_is_not_delivered_twice(
+async def test_result_in_the_outbox_that_was_not_stored_is_not_delivered_twice(
     workshop: Workshop,
 ) -> None:
     past = Past(workshop, S.DOWNLOADED).paid().downloaded()
@@ -351,7 +351,7 @@ def test_every_state_has_a_test_of_its_restart() -> None:
     assert isinstance(a_job_in(S.CLAIMED), Job)
 
 
-async def test_an_original_that_comes_back_after_its_job_was_over_is_put_to_rest_and_not_paid_again(
+async def test_original_that_comes_back_after_its_job_is_archived_unpaid(
     workshop: Workshop,
 ) -> None:
     """Its inbox was renamed aside, and came back when nobody waited for it any more."""
@@ -372,9 +372,7 @@ async def test_an_original_that_comes_back_after_its_job_was_over_is_put_to_rest
 
 
 @pytest.mark.parametrize(("days", "tries", "held"), [(2, 5000, True), (0, 5000, False), (2, 20, False)])
-async def test_a_link_that_was_dead_for_a_day_is_a_persons_to_settle_and_is_still_tried(
-    workshop: Workshop, days: int, tries: int, held: bool
-) -> None:
+async def test_link_dead_for_a_day_needs_a_person(workshop: Workshop, days: int, tries: int, held: bool) -> None:
     past = Past(workshop, S.RENDERED).uploaded()
     past.write(
         attempts=tries, state_changes=tuple(replace(one, at=one.at - days * 86400.0) for one in past.job.state_changes)

@@ -109,7 +109,7 @@ async def test_files_whose_inbox_is_away_at_the_start_are_asked_about_when_it_is
     assert len(workshop.api.paid) == 3
 
 
-async def test_a_backup_from_before_a_job_that_is_over_pays_for_its_file_only_when_it_comes_again(
+async def test_restored_backup_does_not_pay_for_a_job_that_is_over(
     workshop: Workshop,
 ) -> None:
     workshop.start()

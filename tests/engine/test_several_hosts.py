@@ -159,9 +159,7 @@ async def test_what_a_dead_host_has_begun_is_finished_by_another_for_nothing(
     assert second.names("done") == ["pic.png"]
 
 
-async def test_a_result_whose_host_died_before_it_wrote_down_that_it_was_published_is_not_published_twice(
-    cluster: FakeCluster, host: MakeHost
-) -> None:
+async def test_result_is_not_published_twice_after_its_host_died(cluster: FakeCluster, host: MakeHost) -> None:
     first, second = host("a"), host("b")
     away = first.hot[0].done.with_name("away")
     first.start()
@@ -236,9 +234,7 @@ async def frozen_before_paying(
     return first, second, freezing
 
 
-async def test_a_call_that_a_frozen_host_may_still_send_is_not_paid_again_before_it_is_known_to_be_dead(
-    cluster: FakeCluster, host: MakeHost
-) -> None:
+async def test_call_of_a_frozen_host_is_not_paid_again_before_it_is_dead(cluster: FakeCluster, host: MakeHost) -> None:
     first, second, _ = await frozen_before_paying(cluster, host)
     first.kill()
     await second.advance(20 * second.settings.api.unknown_wait)
@@ -275,9 +271,7 @@ async def test_a_restored_database_does_not_forget_that_a_frozen_host_may_still_
     await assert_paid_only_once_it_is_dead(cluster, first, second)
 
 
-async def test_a_person_cannot_say_that_nothing_was_paid_while_a_frozen_host_may_still_pay(
-    cluster: FakeCluster, host: MakeHost
-) -> None:
+async def test_resolve_not_paid_is_refused_while_a_frozen_host_may_pay(cluster: FakeCluster, host: MakeHost) -> None:
     first, second, _ = await frozen_before_paying(cluster, host)
     [job_id] = cluster.rows.rows
     cluster.rows.requests.append(Command(verb=Verb.NOT_PAID, at=0.0, job_id=job_id, number=1))
@@ -321,9 +315,7 @@ async def test_a_call_that_a_host_sends_after_it_thaws_is_the_only_one(cluster: 
         await first.crash()
 
 
-async def test_a_call_that_a_host_sends_last_of_all_is_waited_for_once_it_is_known_to_be_dead(
-    cluster: FakeCluster, host: MakeHost
-) -> None:
+async def test_last_call_of_a_dead_host_is_waited_for(cluster: FakeCluster, host: MakeHost) -> None:
     first, second, _ = await frozen_before_paying(cluster, host)
     await second.advance(5 * second.settings.api.unknown_wait)
     [image_id] = second.api.images

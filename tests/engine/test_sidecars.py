@@ -55,7 +55,7 @@ async def test_a_result_gets_a_sidecar_with_all_that_was_done(make_workshop: Mak
     assert job.link not in json.dumps(facts)
 
 
-async def test_the_sidecar_tells_what_the_api_saw_and_whether_the_originals_pixels_are_back(
+async def test_sidecar_names_the_uploaded_copy_and_restored_pixels(
     make_workshop: Make,
 ) -> None:
     workshop = make_workshop(sidecar=True)

@@ -89,7 +89,7 @@ async def test_results_that_cannot_be_downloaded_stop_what_is_paid_for(make_work
     assert len(workshop.api.paid) == 12
 
 
-async def test_what_is_uploaded_and_then_paused_costs_nothing_and_is_uploaded_again_when_it_is_old(
+async def test_paused_upload_is_repeated_when_it_is_old(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=1, ahead=2)
@@ -265,7 +265,7 @@ def _hasty(workshop: Workshop) -> None:
     workshop.settings = replace(workshop.settings, api=ApiSettings(poll_interval=0.5, unknown_wait=600.0))
 
 
-async def test_lost_answers_give_their_slots_on_once_the_api_shows_no_result_for_as_long_as_results_take(
+async def test_lost_answer_frees_its_slot_after_the_usual_time_of_results(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=4)

@@ -33,7 +33,7 @@ async def test_an_image_that_a_person_calls_not_paid_is_paid_once(workshop: Work
     assert workshop.store.requests == []
 
 
-async def test_an_image_that_a_person_calls_paid_goes_to_the_error_folder_and_is_never_paid_again(
+async def test_image_resolved_as_paid_goes_to_error_and_is_not_paid_again(
     workshop: Workshop,
 ) -> None:
     job_id = await held(workshop)

@@ -53,7 +53,7 @@ async def test_an_upload_older_than_23_hours_is_repeated_before_the_paid_call(wo
     assert paid.image_id == list(workshop.api.images)[-1]
 
 
-async def test_paid_calls_that_are_refused_again_and_again_do_not_make_an_upload_look_young(
+async def test_refused_paid_calls_do_not_renew_the_age_of_an_upload(
     workshop: Workshop,
 ) -> None:
     refusal = Refuse(AccountAway(PauseReason.NO_CREDITS, "no credits are left"))
@@ -151,7 +151,7 @@ async def test_a_file_that_changes_at_the_moment_of_the_claim_is_put_back(worksh
     assert len(workshop.api.paid) == 1
 
 
-async def test_what_is_not_the_claimed_file_any_more_is_not_paid_for_whatever_its_bytes_are(workshop: Workshop) -> None:
+async def test_replaced_file_is_not_paid_for(workshop: Workshop) -> None:
     workshop.api.away["generate"] = AccountAway(PauseReason.NO_CREDITS, "no credits are left")
     workshop.start()
     workshop.drop("pic.png")

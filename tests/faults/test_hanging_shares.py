@@ -140,9 +140,7 @@ def test_a_reload_that_adds_a_hanging_share_holds_up_nobody(house: House, share:
 
 
 @pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1")
-def test_two_shares_that_hang_at_once_hold_up_neither_the_third_folder_nor_status_nor_a_stop(
-    house: House, share: Share, server: Simulator
-) -> None:
+def test_two_hanging_shares_hold_up_nothing_else(house: House, share: Share, server: Simulator) -> None:
     keys = dict.fromkeys(("good", "bad", "worse"), "offsets: {top: 10}")
     house.build(top="workers: 4\nstop_timeout: 3s", folders=keys)
     behind = house.root / "behind-worse"

@@ -22,9 +22,7 @@ def quick(house: House) -> House:
     return house
 
 
-def test_paid_images_whose_inbox_is_removed_and_made_anew_are_delivered_and_told_once(
-    quick: House, server: Simulator
-) -> None:
+def test_paid_images_of_a_replaced_inbox_are_delivered_once(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     server.switch(generate_min=1.0, generate_max=1.0)
     with quick.running(program(quick.config, FAST)) as daemon:

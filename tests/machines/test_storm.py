@@ -124,7 +124,7 @@ class Storm:
             self.start(name)
 
 
-def test_whatever_the_machines_suffer_each_image_is_paid_for_once_and_delivered_once(
+def test_each_image_is_paid_and_delivered_once_over_power_cuts(
     machines: Site, simulator: Simulator, postgres: Server
 ) -> None:
     dice = random.Random(f"machines {SEED}")

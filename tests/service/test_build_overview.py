@@ -114,7 +114,7 @@ async def test_jobs_are_counted_where_they_are(settings: Settings) -> None:
     assert folder.month_left == 0
 
 
-async def test_errors_that_a_person_has_dismissed_are_counted_apart_while_their_files_lie_there(
+async def test_dismissed_errors_are_counted_apart(
     settings: Settings,
 ) -> None:
     error = settings.folders[0].error
@@ -171,7 +171,7 @@ async def test_only_what_goes_on_counts_for_when_all_is_done(settings: Settings)
     assert spent == (2.0, 6), "the month's budget of 3 is used up"
 
 
-async def test_without_the_daemon_the_store_tells_what_is_paused_and_the_disk_what_is_away(
+async def test_overview_without_the_daemon_shows_pauses_and_missing_disks(
     settings: Settings,
 ) -> None:
     folder = settings.folders[0]
@@ -273,7 +273,7 @@ async def test_what_lies_too_deep_in_a_flat_inbox_is_said_and_does_not_count_as_
     assert counted(replace(settings.folders[0], recursive=True)).waiting == 4
 
 
-def test_the_price_is_learnt_from_what_credits_fall_by_and_a_top_up_teaches_nothing() -> None:
+def test_price_is_learnt_from_falling_credits() -> None:
     price = Price(None)
     learnt = []
     for number, (left, paid) in enumerate([("100", 4), ("94", 4), ("88", 1), ("300", 2), ("297", 90), ("99", 0)]):

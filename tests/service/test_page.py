@@ -116,7 +116,7 @@ async def test_images_are_small_and_are_asked_for_by_job_and_kind_alone(tmp_path
     assert {answer.status_code for answer in strange} == {404}
 
 
-async def test_an_image_that_is_gone_replaced_or_hostile_is_a_sentence_and_the_page_lives(tmp_path: Path) -> None:
+async def test_missing_or_hostile_image_is_a_sentence_on_the_page(tmp_path: Path) -> None:
     gone, linked, bomb, other = (done_job(tmp_path / name, f"job-{name}") for name in "abcd")
     for job in (gone, linked, bomb, other):
         assert job.target is not None

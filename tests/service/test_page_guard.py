@@ -143,7 +143,7 @@ async def test_looking_changes_nothing() -> None:
         assert page.records.commands == []
 
 
-async def test_beyond_this_machine_only_the_password_opens_it_and_a_new_one_counts_at_once(tmp_path: Path) -> None:
+async def test_page_needs_its_password_beyond_this_machine(tmp_path: Path) -> None:
     settings = beyond(tmp_path)
     assert settings.password_file is not None
     async with shown(settings) as page:

@@ -172,7 +172,7 @@ async def test_the_ledger_is_told_by_month_and_can_be_taken_along() -> None:
 # --- words ---
 
 
-async def test_a_label_stands_in_place_of_the_servers_paths_and_a_title_in_place_of_the_program() -> None:
+async def test_label_and_title_replace_paths_and_program_name() -> None:
     inbox = Path("/srv/print/in")
     folder = a_folder(inbox, label=r"\\nas\print", directories=(inbox, Path("/srv/print/out")))
     told = Fault(FaultCode.UNREADABLE, "/srv/print/in/a.png cannot be read.", "Look at /srv/print/out.")
@@ -201,7 +201,7 @@ async def test_what_is_wrong_with_the_daemon_itself_is_told_and_no_secret_with_i
     assert "abcdefgh12345" not in halts
 
 
-async def test_of_many_errors_it_is_said_how_many_are_listed_and_no_limit_stands_beside_no_spent_budget() -> None:
+async def test_long_list_of_errors_says_how_many_are_listed() -> None:
     money = Money(paid_today=3, paid_this_month=40, day_left=None, month_left=0, credits=None, credits_at=None)
     records = FakeRecords()
     records.know(*(failed_job(f"job-{number}") for number in range(20)))

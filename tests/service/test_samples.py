@@ -21,7 +21,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
     return write_samples(tmp_path_factory.mktemp("samples"))
 
 
-async def test_six_samples_of_five_formats_are_whole_one_on_its_side_and_one_too_large_for_the_api(
+async def test_sample_images_are_whole(
     paths: Sequence[Path],
 ) -> None:
     async with PillowImages() as images:

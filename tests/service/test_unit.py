@@ -57,7 +57,7 @@ def values(printed: list[str], key: str) -> list[str]:
     return [line.partition("=")[2] for line in printed if line.startswith(f"{key}=")]
 
 
-def test_the_directory_around_a_hot_folder_is_opened_so_that_its_parts_can_be_made_anew() -> None:
+def test_parent_directory_of_a_hot_folder_is_writable_in_the_unit() -> None:
     assert values(lines(hot("/srv/expand/stories")), "ReadWritePaths") == ["-/srv/expand/stories"]
 
 

@@ -160,7 +160,7 @@ def test_the_order_is_a_switch(desk: Desk) -> None:
     assert sorted(shuffled) == oldest_first
 
 
-def test_foreign_notifications_stand_before_ours_in_every_documented_and_undocumented_shape(
+def test_foreign_notifications_of_every_shape_stand_before_ours(
     make_desk: Callable[..., Desk],
 ) -> None:
     desk = make_desk(foreign=tuple(Foreign))

@@ -287,7 +287,7 @@ async def test_a_subfolder_that_somebody_shut_stops_its_own_files_alone(yard: Ya
     assert not (inbox / ".expandd" / job.id).exists()
 
 
-async def test_a_work_folder_that_was_given_a_visible_name_is_no_subfolder_with_new_images(yard: Yard) -> None:
+async def test_renamed_work_folder_is_not_scanned(yard: Yard) -> None:
     job = yard.drop("pic.png")
     folders, inbox = yard.folders(), yard.mine / "inbox"
     with user(DAEMON):

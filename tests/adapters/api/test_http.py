@@ -573,7 +573,7 @@ async def test_a_host_that_cannot_be_resolved_is_for_later(server: ScriptedServe
 
 
 @pytest.mark.parametrize(("excepted", "asked"), [("", 1), ("127.0.0.1,.example", 0)])
-async def test_what_is_not_local_goes_through_the_proxy_of_the_environment_unless_excepted(
+async def test_proxy_is_used_for_addresses_that_are_not_local(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, excepted: str, asked: int
 ) -> None:
     """That a proxy and TLS work was tried by hand, with a real one; here it is asked, and refuses."""

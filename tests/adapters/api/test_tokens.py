@@ -542,9 +542,7 @@ async def test_a_pair_is_renewed_three_days_before_its_end(server: ScriptedServe
     assert bearers(server)[2:] == ["Bearer access-2"] * 2
 
 
-async def test_a_pair_that_lives_an_hour_is_renewed_in_its_last_minutes_and_not_at_each_start(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
+async def test_short_lived_pair_is_renewed_in_its_last_minutes(server: ScriptedServer, tmp_path: Path) -> None:
     clock = StoppedClock()
     server.on(POLL, EMPTY_POLL)
     server.on(SIGN_IN, pair_answer(1, access_expiration=in_an_hour(NOW)))

@@ -138,7 +138,7 @@ def test_many_folders_side_by_side_are_fine(tmp_path: Path) -> None:
     assert len(load(configured(tmp_path, hot(*roots))).folders) == 50
 
 
-def test_a_work_folder_that_is_a_link_lets_its_own_folder_wait_and_the_others_work(base: Path) -> None:
+def test_linked_work_folder_pauses_its_folder_alone(base: Path) -> None:
     (base / "in/.expandd").symlink_to("/proc")
     assert config_errors(configured(base, by_itself())) == []
 
