@@ -43,7 +43,7 @@ def silent(directories: Iterable[Path], patience: float = PATIENCE) -> set[Path]
 
 def silent_roots(folders: Iterable[HotFolder]) -> set[Path]:
     """The directories of hot folders that give no answer now, for readers."""
-    return silent((root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)), BRIEF)
+    return silent((root for one in folders for root in one.directories), BRIEF)
 
 
 def answered(call: Callable[[], T], otherwise: T) -> T:

@@ -140,6 +140,10 @@ class HotFolder(FolderDefaults):
     label: str = ""
 
     @property
+    def directories(self) -> tuple[Path, Path, Path, Path]:
+        return self.inbox, self.outbox, self.done, self.error
+
+    @property
     def work(self) -> Path:
         """The work folder: inside the inbox, so that a claim is a rename on one file system."""
         return self.inbox / ".expandd"

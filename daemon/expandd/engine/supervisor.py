@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from expandd.domain.backoff import Backoff
 from expandd.domain.errors import DatabaseAway, ExpanddError, HostFenced
@@ -108,6 +109,21 @@ class Supervisor:
     def _forget(self, name: str) -> None:
         self._failing.pop(name, None)
         self._begun.pop(name, None)
+
+
+@contextlib.asynccontextmanager
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do these as long as the body lasts. What fails in one comes out at the end."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def target(what: str | None, settings: Settings, store: Queries | None) -> Targe
 def _folder(what: str, settings: Settings) -> HotFolder | None:
     path, labels = real_path(absolute_path(what)), labels_of(settings.folders)
     for folder in settings.folders:
-        own = (folder.inbox, folder.outbox, folder.done, folder.error)
+        own = folder.directories
         root = folder.inbox.parent if folder.inbox.parent == folder.outbox.parent else None
         if path in {*own, root} or what == labels[folder.inbox]:
             return folder

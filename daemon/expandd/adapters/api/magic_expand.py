@@ -12,9 +12,10 @@ from expandd.adapters.api.http import DOWNLOAD_LIMIT, Http, MaybeReceivedError, 
 from expandd.adapters.api.links import LinkRefusedError, LinkRule, host_of, is_local
 from expandd.adapters.api.replies import Shape
 from expandd.adapters.api.tokens import PairStore, TokenFile, Tokens
-from expandd.adapters.api.transfer import open_regular, opened_part
+from expandd.adapters.api.transfer import opened_part
 from expandd.adapters.bulkheads import Run, in_thread
 from expandd.adapters.files.folder_errors import remedy
+from expandd.adapters.files.roots import OpenFile, open_plainly
 from expandd.domain.api_types import Account, Fetched, History, Uploaded
 from expandd.domain.errors import AccountAway, Later, LinkDead
 from expandd.domain.pauses import PauseReason
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from expandd.adapters.api.http import Download, Reply
     from expandd.adapters.api.replies import Answer
     from expandd.adapters.api.tokens import Clock, Secrets
-    from expandd.adapters.api.transfer import OpenFile
     from expandd.domain.api_types import Notification
     from expandd.domain.offsets import Offsets
     from expandd.domain.settings import ApiSettings
@@ -56,7 +56,7 @@ class MagicExpand:
         credentials: Callable[[], Secrets],
         state_dir: Path,
         clock: Clock,
-        open_file: OpenFile = open_regular,
+        open_file: OpenFile = open_plainly,
         run: Run = in_thread,
         pairs: PairStore | None = None,
     ) -> None:

@@ -12,19 +12,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from expandd.adapters.bulkheads import Run, begun, in_thread
+from expandd.adapters.files.roots import open_plainly
 from expandd.domain.errors import Later
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    OpenFile = Callable[[Path], int]
+    from expandd.adapters.files.roots import OpenFile
 
 CHUNK = 256 * 1024
 """Bytes that a file is read and written by."""
 PIECE = 64 * 1024
 """Bytes handed over at once: on a slow line even they take a while, in which nothing is seen to move."""
-READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 HEAD = 12
 """Bytes by which a type is told."""
 TYPES = ((b"\xff\xd8\xff", "image/jpeg", "image.jpg"), (b"\x89PNG", "image/png", "image.png"))
@@ -88,14 +88,9 @@ class FilePart:
         return chunk
 
 
-def open_regular(path: Path) -> int:
-    """A descriptor of the file at `path`, whose last part is followed nowhere. Raises OSError."""
-    return os.open(path, READ_FLAGS)
-
-
 @asynccontextmanager
 async def opened_part(
-    source: Path, open_file: OpenFile = open_regular, run: Run = in_thread
+    source: Path, open_file: OpenFile = open_plainly, run: Run = in_thread
 ) -> AsyncIterator[FilePart]:
     """`source`, opened anew, as a FilePart. Raises Later when it is no regular file or cannot be opened."""
     try:

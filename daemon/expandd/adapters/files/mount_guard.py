@@ -147,11 +147,7 @@ class MountGuard:
 
     def know(self, folders: Iterable[HotFolder]) -> None:
         """Judge the directories of these as they say; those known before are still known, for the jobs in progress."""
-        told = {
-            root: folder.require_mount
-            for folder in folders
-            for root in (folder.inbox, folder.outbox, folder.done, folder.error)
-        }
+        told = {root: folder.require_mount for folder in folders for root in folder.directories}
         # Other threads are reading the old one.
         self._required = {**self._required, **told}
         self._known = {os.fspath(root): root for root in self._required}

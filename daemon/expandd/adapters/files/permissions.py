@@ -54,13 +54,13 @@ _OTHERS = 0o022
 def looseness(folders: Sequence[HotFolder], state_dir: Path) -> Iterator[str]:
     """One whole sentence for each, and what to type. What cannot be looked at is told elsewhere."""
     yield from _of_state(state_dir)
-    every = [root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)]
+    every = [root for one in folders for root in one.directories]
     hanging = silent([*every, *(root.parent for root in every)])
     folders = [one for one in folders if not hanging & {one.inbox, one.inbox.parent}]
     for folder in folders:
         yield from _of_inbox(folder.inbox)
         yield from _of_work(folder.inbox, state_dir)
-    roots = [root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)]
+    roots = [root for one in folders for root in one.directories]
     for parent in dict.fromkeys(root.parent for root in roots if root.parent not in hanging):
         yield from _of_parent(parent)
 

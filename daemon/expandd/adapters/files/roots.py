@@ -15,7 +15,7 @@ import os
 import pwd
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,11 @@ _OPENAT2 = 437
 _NO_SYMLINKS = 0x04
 _CWD = -100
 _UNKNOWN = frozenset({errno.ENOSYS, errno.EPERM, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EAGAIN, errno.ENOTDIR})
+
+
+def open_plainly(path: Path) -> int:
+    """A descriptor of the file at `path`. Raises OSError, also for a link."""
+    return os.open(path, _READ)
 
 
 class _How(ctypes.Structure):
@@ -60,6 +65,9 @@ PRIVATE = 0o700
 
 _WALK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OpenFile = Callable[[Path], int]
+"""Opens a regular file for reading and follows no link; raises OSError."""
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
 _MOST_LINKS = 40
@@ -128,7 +136,7 @@ class Roots:
         return roots
 
     def know_folders(self, folders: Iterable[HotFolder]) -> None:
-        self.know(root for folder in folders for root in (folder.inbox, folder.outbox, folder.done, folder.error))
+        self.know(root for folder in folders for root in folder.directories)
 
     def know(self, directories: Iterable[Path]) -> None:
         """Add these roots."""

@@ -20,9 +20,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from expandd.adapters.bulkheads import Run, in_thread, one_mount
+from expandd.adapters.files.roots import OpenFile, open_plainly
 from expandd.adapters.images.child import SPARE, Child, ChildDied, OutOfTime, Share
 from expandd.adapters.images.limits import LARGE
-from expandd.adapters.images.opening import NewFile, OpenFile, open_plainly, opened
+from expandd.adapters.images.opening import NewFile, opened
 from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Ready, Request, Task, Thumbnail
 from expandd.adapters.processes import Start, start_here
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, InspectionTooLong, Later, ReaderDied

@@ -10,9 +10,8 @@ from PIL import Image, JpegImagePlugin
 
 from expandd.adapters.images import deep
 from expandd.adapters.images.metadata import Metadata, webp_chunks
-from expandd.adapters.images.metadata_adding import added
+from expandd.adapters.images.metadata_adding import add_tags, added
 from expandd.adapters.images.source import ASIDE, Source
-from expandd.adapters.images.tiff_tags import add_tags
 from expandd.domain.image import ImageFormat
 
 _LEAST_QUALITY = 90

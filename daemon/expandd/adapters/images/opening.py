@@ -7,22 +7,12 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
-from expandd.adapters.files.roots import NotOurs, Roots, Spot
+from expandd.adapters.files.roots import NotOurs, OpenFile, Roots, Spot
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 
-OpenFile = Callable[[Path], int]
-"""Opens a regular file for reading and follows no link; raises OSError."""
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def open_plainly(path: Path) -> int:
-    """A descriptor of the file at `path`. Raises OSError, also for a link."""
-    return os.open(path, _READ)
 
 
 def opened(path: Path, open_file: OpenFile) -> io.FileIO:

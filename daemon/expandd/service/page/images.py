@@ -23,8 +23,9 @@ from urllib.parse import quote
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from expandd.adapters.files.roots import OpenFile
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.images.opening import OpenFile, opened
+from expandd.adapters.images.opening import opened
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.image import ImageFormat

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from expandd.adapters.config.addresses import Address
+from expandd.adapters.files.roots import OpenFile, open_plainly
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.images.opening import OpenFile, open_plainly
 from expandd.domain.settings import PageSettings
+from expandd.engine.supervisor import beside
 from expandd.service.observability.hooks import Keep, alone
 from expandd.service.observability.logs import Logger
 from expandd.service.page.guard import Guard, Password
@@ -91,24 +91,9 @@ class Page:
                     alive=self.alive,
                 )
                 self._log.info("page.open", address=str(address), locked=password is not None)
-                beside = (
+                works = (
                     keep("live page", site.live.run),
                     keep("page's images", partial(self.prefetch.run, thumbnails)),
                 )
-                async with _beside(*beside):
+                async with beside(*works):
                     await serve_http(guard, listener, site.live.close, self._limits)
-
-
-@asynccontextmanager
-async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do these as long as the body lasts. What fails in one comes out at the end."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()

@@ -79,7 +79,7 @@ async def not_picked_up(path: Path, around: Surroundings, images: Images) -> Not
 
 def _home(path: Path, around: Surroundings) -> tuple[HotFolder | None, Path]:
     for folder in around.settings.folders:
-        for root in (folder.inbox, folder.outbox, folder.done, folder.error):
+        for root in folder.directories:
             if path.is_relative_to(root):
                 return folder, root
     return None, path

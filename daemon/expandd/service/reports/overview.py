@@ -405,7 +405,7 @@ def _folder(folder: HotFolder, count: FolderCount, facts: Facts, snapshot: Snaps
         inbox=folder.inbox,
         outbox=folder.outbox,
         label=folder.label,
-        directories=(folder.inbox, folder.outbox, folder.done, folder.error),
+        directories=folder.directories,
         preset_name=folder.preset_name,
         waiting=live.waiting if count.away and live else count.waiting,
         oldest=None if count.oldest is None else max(0.0, facts.now - count.oldest),

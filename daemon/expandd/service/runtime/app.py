@@ -54,7 +54,7 @@ class FolderAccess:
         calls from now on.
         """
         self.bulkheads = bulkheads or self.bulkheads
-        roots = [root for one in folders for root in (one.inbox, one.outbox, one.done, one.error)]
+        roots = [root for one in folders for root in one.directories]
         await asyncio.to_thread(self.bulkheads.know, roots)
         held, mount_guard = self.locks.held, MountGuard(folders)
         self.roots.know_folders(folders)

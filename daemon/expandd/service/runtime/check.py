@@ -33,7 +33,6 @@ from expandd.domain.naming import printable
 from expandd.domain.offsets import resolve
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import HotFolder, Settings
-from expandd.service.runtime.unit import directories
 
 FINE = 0
 WAITING = 4
@@ -150,7 +149,7 @@ def about_clock(ahead: float) -> Iterator[str]:
 
 def _on_soft_mounts(settings: Settings, mounts: Mounts) -> Iterator[str]:
     for folder in settings.folders:
-        if any(mounts.is_soft(directory) for directory in directories(folder)):
+        if any(mounts.is_soft(directory) for directory in folder.directories):
             yield (
                 f"the folders of {printable(folder.inbox)} are mounted with `soft`: while their server is slow a file "
                 "is moved later than is known here, and a result may be delivered twice. Mount them with `hard`."

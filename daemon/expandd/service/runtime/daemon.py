@@ -11,8 +11,8 @@ import contextlib
 import faulthandler
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from expandd.adapters.processes import ProcessStarter
 from expandd.domain.errors import ConfigurationError, HostFenced, InstanceRunning
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Ports
+from expandd.engine.supervisor import beside
 from expandd.service.exit_codes import ExitCode
 from expandd.service.observability.hooks import GRACE, HookRunner, telling
 from expandd.service.observability.logs import EventLog, Log, Logger
@@ -290,14 +291,14 @@ async def _run(
     publisher = Publisher(subscribers.metering, lambda: engine.settings, log)
     with _page(engine, context, event_bus, publisher, watchdog) as page:
         keep = engine.supervisor.keep
-        beside = _beside(
+        works = beside(
             keep("heartbeat", partial(_day, engine, watchdog, reloader, context)),
             keep("crash counter", partial(_lasting, context.crashes)),
             snapshots.kept(),
             keep("metrics", publisher.run),
             keep("page", page),
         )
-        async with beside, telling(subscribers.hook_runner, GRACE, keep=keep):
+        async with works, telling(subscribers.hook_runner, GRACE, keep=keep):
             await run_until(engine, context.stop)
             event_bus.flush()
 
@@ -348,22 +349,10 @@ async def _go_on(engine: Engine, watchdog: Watchdog, reloader: Reloader, context
     context.log.info(
         "expandd.started", folders=len(settings.folders), workers=settings.workers, state_dir=settings.state_dir
     )
-    async with _beside(engine.supervisor.keep("reload", partial(reloader.run, context.asked))):
+    async with beside(engine.supervisor.keep("reload", partial(reloader.run, context.asked))):
         await watchdog.run(context.stop)
 
 
 async def _lasting(crashes: Crashes) -> None:
     await asyncio.sleep(HEALTHY)
     crashes.healthy()
-
-
-@asynccontextmanager
-async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do these, which are supervised, as long as the body lasts."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)

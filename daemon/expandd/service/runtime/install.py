@@ -21,7 +21,7 @@ from expandd.domain.errors import ConfigurationError
 from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder, Settings
 from expandd.service.exit_codes import ExitCode
-from expandd.service.runtime.unit import HOMES, directories, drop_in
+from expandd.service.runtime.unit import HOMES, drop_in
 
 USER = "expandd"
 PREFIX = Path("/opt/expandd")
@@ -235,7 +235,7 @@ def _left(service: Service) -> Iterator[tuple[str, Path]]:
         ("the configuration", service.config),
         ("the login", service.login),
         ("the job database, and what is paid for and not delivered yet", settings.state_dir),
-        *(("images", path) for folder in settings.folders for path in directories(folder)),
+        *(("images", path) for folder in settings.folders for path in folder.directories),
     ]
     yield from ((what, path) for what, path in told if path.exists())
 
@@ -247,7 +247,7 @@ def _is_there(folder: HotFolder) -> bool:
 
 def _made(folders: Sequence[HotFolder]) -> Iterator[Step]:
     """The four directories of each, as systemd/README.md (Permissions) says, where there are none."""
-    made = [path for folder in folders for path in directories(folder)]
+    made = [path for folder in folders for path in folder.directories]
     inboxes = [folder.inbox for folder in folders]
     for around in dict.fromkeys(path.parent for path in made):
         yield Step(("install", "-d", "-m", "755", str(around)), partial(is_directory, around))

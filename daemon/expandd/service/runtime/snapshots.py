@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from expandd.adapters.locks import this_process
 from expandd.domain.events import Event
+from expandd.engine.supervisor import beside
 from expandd.service.observability.logs import Logger
 from expandd.service.reports.ledger import Price
 from expandd.service.reports.snapshot import ActivePause, Due, InboxNow, LoopFailing, Reading, Snapshot, write_snapshot
@@ -135,14 +136,8 @@ class Snapshots:
 async def published(snapshots: Snapshots, event_bus: EventBus) -> AsyncIterator[None]:
     """Write snapshots as long as the body lasts."""
     event_bus.also(snapshots)
-    task = asyncio.create_task(snapshots.kept())
-    try:
+    async with beside(snapshots.kept()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
 
 
 def _shut(engine: Engine, now: float) -> Iterator[ActivePause]:

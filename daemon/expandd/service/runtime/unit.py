@@ -123,7 +123,7 @@ def _bound(path: Path) -> str:
 
 def _mounts(settings: Settings) -> Iterator[str]:
     waits = sorted({folder.require_mount for folder in settings.folders if folder.require_mount})
-    needed = [path for folder in settings.folders if not folder.require_mount for path in directories(folder)]
+    needed = [path for folder in settings.folders if not folder.require_mount for path in folder.directories]
     yield "# These disks are mounted before the service starts; without them it does not start."
     for path in _outermost([settings.state_dir, *_spool(settings), *needed]):
         yield f"RequiresMountsFor={quoted(path)}"
@@ -178,14 +178,10 @@ def _opened(folder: HotFolder) -> Iterable[Path]:
 
     It also keeps them on one mount, so that an original is renamed into `done` and not copied.
     """
-    parents = {path.parent for path in directories(folder)}
+    parents = {path.parent for path in folder.directories}
     around = parents.pop()
     own = not parents and len(around.parts) > 2 and around not in HOMES  # noqa: PLR2004 - the root and a name in it
-    return (around,) if own else directories(folder)
-
-
-def directories(folder: HotFolder) -> tuple[Path, ...]:
-    return folder.inbox, folder.outbox, folder.done, folder.error
+    return (around,) if own else folder.directories
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
@@ -207,7 +203,7 @@ def _all_directories(settings: Settings) -> Iterator[Path]:
     yield from _told_into(settings)
     yield from _only_read(settings)
     for folder in settings.folders:
-        yield from directories(folder)
+        yield from folder.directories
         if folder.require_mount:
             yield folder.require_mount
 
