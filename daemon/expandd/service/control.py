@@ -31,7 +31,7 @@ from expandd.service.reports.overview import labels_of
 from expandd.service.reports.snapshot import LOCK, Reading, live_snapshot
 
 MOST = 20
-"""Jobs of one name that are looked through."""
+"""Jobs of one name that are searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ EVERYTHING = Target(called="Everything")
 
 
 def target(what: str | None, settings: Settings, store: Queries | None) -> Target:
-    """What `what` names. Raises click.UsageError for what names nothing, or more than one thing."""
+    """What `what` names. Raises click.UsageError where it names nothing, or is ambiguous."""
     if what is None:
         return EVERYTHING
     folder = _folder(what, settings)
@@ -120,7 +120,7 @@ _BRING_BACK = frozenset({Verb.RETRY, Verb.REDO})
 
 
 def carry_out_command(verb: Verb, what: str | None, config: Path, *, yes: bool) -> int:
-    """Leave the command for the daemon, once it is clear what it is about and, where it costs, that it is meant."""
+    """Write the command for the daemon, after its target is found and, where it costs, confirmed."""
     # What costs money wants the configuration as it is.
     settings = load(config) if verb is Verb.REDO else as_loaded(config)
     if path := missing(settings):
@@ -165,7 +165,7 @@ def _needs_answer(verb: Verb, about: Target) -> bool:
 
 
 def _commands(verb: Verb, about: Target, store: Queries | None, settings: Settings) -> tuple[list[Command], str]:
-    """The commands to leave and what they mean; or none, and why not."""
+    """The commands to write and their meaning; or none, and why not."""
     served = frozenset(folder.inbox for folder in settings.folders)
     if about.job is not None and verb in _BRING_BACK and about.job.closed and about.job.folder.inbox not in served:
         return [], _not_served(about.job, about.called)
@@ -368,7 +368,7 @@ def run_reload(config: Path) -> int:
 
 
 def _read_anew(state_dir: Path, process: str) -> Reading | None:
-    """Ask the daemon to, and return what it tells of it."""
+    """Send the request to the daemon and return its answer."""
     until, asked_at = time.monotonic() + VERDICT_WITHIN, math.inf
     number = number_of(process)
     while number is not None and time.monotonic() < until and holder(state_dir / LOCK) == process:

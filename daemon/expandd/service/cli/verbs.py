@@ -28,7 +28,7 @@ VARIABLE = "_EXPANDD_COMPLETE"
 
 
 class Shell(Enum):
-    """The shells that can be taught."""
+    """The shells with completion."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -36,7 +36,7 @@ class Shell(Enum):
 
 
 def script(command: click.Command, shell: Shell) -> str:
-    """What the shell must read to complete expandd's verbs, options and names."""
+    """The script by which the shell completes expandd's verbs, options and names."""
     completion = get_completion_class(shell.value)
     assert completion is not None, "click knows the three"
     return completion(command, {}, "expandd", VARIABLE).source()
@@ -57,7 +57,7 @@ def inboxes(context: click.Context, _: click.Parameter, incomplete: str) -> list
 
 
 def _settings(context: click.Context) -> Settings | None:
-    """The configuration, or None when it has errors: a person who types is not to be told of them."""
+    """The configuration, or None when it has errors, which completion does not show."""
     from expandd.adapters.config.load import load
 
     config = context.params.get("config") or os.environ.get("EXPANDD_CONFIG") or "/etc/expandd/config.yaml"
@@ -68,7 +68,7 @@ def _settings(context: click.Context) -> Settings | None:
 
 
 class Name(click.Path):
-    """What a file is called, completed as a path. click itself would ask its disk, which may hang."""
+    """A file name, completed as a path. click's own type would ask its disk, which may hang."""
 
     def convert(self, value: str | os.PathLike[str], *_: object) -> str | bytes | os.PathLike[str]:
         return value
@@ -141,7 +141,7 @@ def _told() -> Iterator[None]:
         _complain(f"expandd: {error}")
         sys.exit(ExitCode.OUR_FAULT)
     except BrokenPipeError:
-        # Whoever read the answer has seen enough; click ends that in silence.
+        # The reader of the output has gone, such as `head`; click ends that in silence.
         raise
     except OSError as error:
         _complain(f"expandd: {_of_system(error)}")
@@ -154,7 +154,7 @@ def _told() -> Iterator[None]:
 
 
 def _of_system(error: OSError) -> str:
-    """What the system refuses, as a sentence."""
+    """An error of the system as a sentence."""
     what, why = printable(error.filename or "this cannot be done"), error.strerror or str(error)
     may_not = isinstance(error, PermissionError)
     return f"{what}: {why}." + (" Run it as root, or as the user that expandd runs as." if may_not else "")

@@ -1,1 +1,1 @@
-"""What is told to others as it happens: the log, hooks, metrics."""
+"""Reports events as they happen: log, hooks, metrics."""

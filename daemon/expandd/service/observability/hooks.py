@@ -106,13 +106,13 @@ TRIES = Backoff(base=1.0, cap=60.0)
 
 Run = Callable[[Hook, Facts], Awaitable[tuple[str, ...]]]
 Keep = Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
-"""Keeps a loop of this name going, whatever it meets."""
+"""Supervises a loop of this name: restarts it after any error."""
 
 Post = Callable[[Hook, Facts, float], Awaitable[None]]
 
 
 class HookQueue:
-    """What one hook is still to be told, oldest first."""
+    """The queue of events for one hook, oldest first."""
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
@@ -125,11 +125,11 @@ class HookQueue:
 
     @property
     def left(self) -> int:
-        """How many are not told yet, the one that is being told among them."""
+        """How many events are not sent yet, including the one that is being sent."""
         return len(self._waiting) + self._telling
 
     def put(self, facts: Facts) -> None:
-        """Never waits."""
+        """Add an event without waiting; the oldest is dropped where the queue is full."""
         if len(self._waiting) >= self._most:
             self._waiting.popleft()
             self._dropped += 1
@@ -148,13 +148,13 @@ class HookQueue:
         return self._waiting.popleft()
 
     def dropped(self) -> int:
-        """How many were dropped since this was asked last."""
+        """How many were dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
         return dropped
 
 
 class HookRunner:
-    """Hands what happens to the hooks that are configured; a subscriber like any other."""
+    """Sends events to the configured hooks; a subscriber of the event bus."""
 
     def __init__(
         self,
@@ -176,9 +176,9 @@ class HookRunner:
         self._grace = grace
         self._queues = {name: HookQueue(most) for name in HookName}
         self.hooks = hooks
-        """What is configured now."""
+        """The settings in force."""
         self.dropped = 0
-        """Events that a hook was never told, since the start."""
+        """Events that never reached their hook, since the start."""
 
     def __call__(self, event: Event) -> None:
         name = hook_of(event)
@@ -266,7 +266,7 @@ class HookRunner:
 
 
 async def alone(_: str, loop: Callable[[], Awaitable[None]]) -> None:
-    """Keep nothing going: for whoever has no supervisor."""
+    """Run a loop without supervision, for callers without a supervisor."""
     await loop()
 
 

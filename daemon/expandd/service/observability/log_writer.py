@@ -17,7 +17,7 @@ from typing import Generic, TextIO, TypeVar
 L = TypeVar("L")
 
 MOST_WAITING = 10_000
-"""Lines that wait to be written; what comes after is lost."""
+"""Lines that may wait to be written; further lines are lost."""
 
 LAST = 2.0
 """Seconds that are left for what waits when the program ends."""
@@ -44,7 +44,7 @@ class LogWriter(Generic[L]):
         try:
             self._thread.start()
         except RuntimeError:
-            # The system has no thread left: lines are written by whoever has them, at worst at the pace of the disk.
+            # The system has no thread left: each caller writes its own lines, at worst at the pace of the disk.
             self._direct = True
         atexit.register(self.close)
 
@@ -151,7 +151,7 @@ class Journal:
         return self._log_writer.lost
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Take an entry at once, whatever the journal does."""
+        """Take an entry at once, also while the journal does not read."""
         self._log_writer.put(fields)
 
     def close(self) -> None:

@@ -194,7 +194,7 @@ class JournalLogger:
 
 
 def _in_order(_: object, __: str, event: EventDict) -> EventDict:
-    """When, how grave and what first: lines are read from the left."""
+    """Put time, level and event first, as lines are read from the left."""
     first = ("timestamp", "level", "event")
     return {key: event[key] for key in (*first, *(key for key in event if key not in first)) if key in event}
 
@@ -226,7 +226,7 @@ def _with_priority(_: object, name: str, line: Any) -> str:
 
 
 class EventLog:
-    """Turns each event into its line; a subscriber like any other."""
+    """Writes each event as a line of the log; a subscriber of the event bus."""
 
     def __init__(self, log: Logger) -> None:
         self._log = log
@@ -319,7 +319,7 @@ def job_context(job: Job) -> dict[str, Any]:
 
 
 def canonical(job: Job) -> dict[str, Any]:
-    """The one line that tells all of a job that is over. Durations in seconds, sizes in px and bytes."""
+    """The facts of the summary line of a job that is over. Durations in seconds, sizes in px and bytes."""
     result = job.final
     facts: dict[str, Any] = {
         **job_context(job),

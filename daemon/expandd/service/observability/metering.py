@@ -1,4 +1,4 @@
-"""Metering: what the daemon does is counted from the moment on that somebody wants to read it.
+"""Metering: counts what the daemon does, from the first time that somebody reads the metrics.
 
 Until then Prometheus' library is not even loaded, which would be a part of each start.
 """
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Called = Callable[[str, str, float], None]
-"""Is told of each call: its name, its outcome, its seconds."""
+"""Called for each API call with its name, outcome and seconds."""
 
 
 class InstrumentedApi:
-    """The API behind it, call for call."""
+    """Passes each call to the API behind it and measures it."""
 
     def __init__(self, api: Api, called: Called) -> None:
         self._api = api
@@ -120,19 +120,19 @@ class Metering:
             self._metrics(event)
 
     def called(self, call: str, outcome: str, seconds: float) -> None:
-        """One request to the API is over."""
+        """Count a request to the API that is over."""
         if self._metrics is not None:
             self._metrics.called(call, outcome, seconds)
 
     def loses(self, what: str, count: Callable[[], int]) -> None:
-        """Tell how much of this was lost since the start, as `count` says it whenever somebody asks."""
+        """Report the number of lost items from now on, as `count` returns it at each reading."""
         self._losses[what] = count
         if self._metrics is not None:
             self._metrics.loses(what, count)
 
 
 PAUSE = 15.0
-"""Seconds between two writings of the file, as Prometheus usually asks."""
+"""Seconds between two writes of the file, the usual scrape interval of Prometheus."""
 AT_THE_STOP = 2.0
 """Seconds that the last writing may take."""
 
@@ -183,7 +183,7 @@ class Publisher:
             await asyncio.sleep(PAUSE)
 
     async def publish(self, file: Path) -> None:
-        """Write the file, whole; a disk that does not take it is told of once."""
+        """Write the file, whole; log once that its disk does not take it."""
         try:
             await asyncio.to_thread(self._write, file)
         except (OSError, DatabaseAway) as error:
@@ -213,6 +213,6 @@ def _put(file: Path, text: bytes) -> None:
     # The name of the spare does not end in .prom, so that nobody reads it half written.
     spare = file.with_name(f".{file.name}.new")
     spare.write_bytes(text)
-    # Another user's node exporter reads it, whatever the service's umask is for images.
+    # Another user's node exporter reads it, so the service's umask for images does not apply.
     spare.chmod(0o644)
     spare.replace(file)

@@ -26,7 +26,7 @@ UP = "Whether expandd runs; 0 once it was stopped."
 
 
 def stopped_text(daemon: str) -> bytes:
-    """All that is left for a node exporter after a stop, so that nothing looks alive."""
+    """The metrics after a stop: only that expandd does not run."""
     registry = CollectorRegistry()
     Gauge("expandd_up", UP, registry=registry).set(0)
     return generate_latest(_Named(registry, daemon))
@@ -110,16 +110,16 @@ class Metrics:
             self._counted.unknown.labels(label).inc()
 
     def called(self, call: str, outcome: str, seconds: float) -> None:
-        """One request to the API is over."""
+        """Count a request to the API that is over."""
         self._counted.requests.labels(call, outcome).inc()
         self._counted.request_seconds.labels(call).observe(seconds)
 
     def loses(self, what: str, count: Callable[[], int]) -> None:
-        """From now on tell how much of this was lost since the start, as `count` says it whenever somebody asks."""
+        """Report the number of lost items from now on, as `count` returns it at each reading."""
         self._losses.counts[what] = count
 
     def see(self, overview: Overview, settings: Settings) -> None:
-        """Take what is true now from the overview, and the folders from the settings in force."""
+        """Set the gauges from the overview, and the folders from the settings in force."""
         self.know(settings)
         self._seen.take(overview, self._labels, settings)
 
@@ -179,7 +179,7 @@ class _Counted:
 
 
 class _Losses(Collector):
-    """What was to be told and was not, read where it is counted."""
+    """Counts of lost lines and events, read where they are counted."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.counts: dict[str, Callable[[], int]] = {}

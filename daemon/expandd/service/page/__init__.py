@@ -1,1 +1,1 @@
-"""The page for the browser: what is done, shown as images; what waits, and the few things to command."""
+"""The page for the browser: finished images, waiting files, and buttons for commands."""

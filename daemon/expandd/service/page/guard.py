@@ -67,7 +67,7 @@ class Guesses:
 
 
 class Password:
-    """What lets people in. Wrong ones beyond a few are told so; a right one waits for none of them."""
+    """Checks passwords. A peer with too many wrong ones is refused for a while; a right one never waits."""
 
     patience = math.ceil(FORGOTTEN)
     """Seconds after which somebody who gave too many may give one more."""
@@ -127,12 +127,12 @@ HEADERS = {
 READING = frozenset({"GET", "HEAD"})
 ALWAYS = frozenset({"localhost", "127.0.0.1", "::1"})
 HEALTH = "/healthz"
-"""Whether expandd works, for whoever asks under whatever name, without a password: that is all it tells."""
+"""The path that tells any client, without a password or host check, whether expandd works, and nothing else."""
 ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104, compared with, not listened on
 
 
 class Guard:
-    """Lets through to `app` what may pass; what may not gets a sentence."""
+    """Passes permitted requests to `app`; others get a sentence."""
 
     def __init__(
         self,

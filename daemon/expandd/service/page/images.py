@@ -212,7 +212,7 @@ class FullSize:
         return _Answer(self._chunks(file, known.size), headers, _TYPES[known.format], lambda: self._over(file))
 
     def _proven(self, job: Job, kind: Kind, known: _Known) -> io.FileIO:
-        """Whatever else people put in its place, be it by a hard link, stays where it is."""
+        """Find the file and prove that it is the job's: another one there, even a hard link, is not handed out."""
         for path in places(job, kind):
             try:
                 file = opened(path, self._open_file)

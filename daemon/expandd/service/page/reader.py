@@ -23,7 +23,7 @@ from expandd.service.reports.overview import Overview, build_overview
 T = TypeVar("T")
 
 PATIENCE = 15.0
-"""Seconds that a look may take before the browser is told that it does not work out."""
+"""Seconds that a reading may take before the browser is told that it has failed."""
 FRESH, FRESH_LEDGER = 5.0, 600.0
 """Seconds for which hours, and days, are not read again: in a large job database the days take a second."""
 MONTHS = 12
@@ -39,7 +39,7 @@ class Past:
 
 
 class Records(Protocol):
-    """What the page knows of the world. Each call may raise DatabaseAway, or TimeoutError when a disk is silent."""
+    """What the page reads and writes. Each call may raise DatabaseAway, or TimeoutError when a disk is silent."""
 
     async def overview(self) -> Overview: ...
     async def past(self) -> Past: ...
@@ -123,7 +123,7 @@ def _over(store: Queries, asked: Asked) -> Over:
 
 
 class _Kept(Generic[T]):
-    """What was read last, until it is `fresh` no more."""
+    """The last reading, kept for `fresh` seconds."""
 
     def __init__(self, fresh: float, read: Callable[[], Awaitable[T]]) -> None:
         self._fresh = fresh

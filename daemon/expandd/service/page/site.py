@@ -64,7 +64,7 @@ class Drawing:
         )
 
     def page(self, overview: Overview, past: Past, budget: int | None, said: str = "") -> str:
-        """The whole page; `said` is the verb that was just ordered."""
+        """The whole page; `said` is the verb of the command just given."""
         facts = self._facts(overview, past, budget)
         return self._templates.get_template("page.html").render(facts, parts=PARTS, said=SAID.get(said, ""))
 
@@ -131,11 +131,11 @@ ABOUT_FOLDERS = {
 SAID = {verb.value: words for verb, words in (ABOUT_JOBS | ABOUT_FOLDERS).items()} | {
     f"{verb.value}-all": words for verb, words in ABOUT_ALL.items()
 }
-"""What is said once a command is left for the daemon."""
+"""The message after a command is written for the daemon."""
 
 
 class Refused(Exception):
-    """Nothing is ordered; the message is a sentence, `code` that of HTTP."""
+    """A form was refused; the message is a sentence, `code` the HTTP status."""
 
     def __init__(self, message: str, code: int = 400) -> None:
         super().__init__(message)
@@ -185,16 +185,16 @@ def command_of(form: Mapping[str, str], folders: Mapping[str, Path], at: float) 
 Draw = Callable[[], Awaitable[Mapping[str, str]]]
 
 MOST = 20
-"""Who may look at once. Each costs a connection and what changes, nothing more."""
+"""Browsers that may be connected at once. Each costs a connection and the changed parts."""
 PAUSE = 2.0
-"""Seconds between two looks, while somebody looks."""
+"""Seconds between two readings while a browser is connected."""
 SILENCE = 3.0
 """Seconds after which a sign of life is sent though nothing has changed: both sides notice that the other is gone."""
 LATE = 20.0
-"""Seconds for which what was seen last is told as if it were so: a look at a disk that is away takes its time."""
+"""Seconds for which the last reading counts as current: reading a disk that is away takes long."""
 RECONNECT = b"retry: 2000\n\n"
 BEAT = "beat"
-"""The event that is the sign of life; its text is when the page looked last."""
+"""The event that is the sign of life; its text is the time of the last reading."""
 
 
 class Live:
@@ -215,7 +215,7 @@ class Live:
         return self._looking >= MOST
 
     async def run(self) -> None:
-        """Until cancelled. Costs nothing while nobody looks."""
+        """Until cancelled. Costs nothing while no browser is connected."""
         while True:
             await self._wanted.wait()
             await self._refresh()
@@ -248,7 +248,7 @@ class Live:
                 self._parts = {}
 
     def close(self) -> None:
-        """Let go of all who look."""
+        """End the streams of all browsers."""
         self._closed = True
         self._news.set()
 
@@ -345,7 +345,7 @@ class Site:
         return StreamingResponse(self.live.listen(), media_type="text/event-stream", headers=UNHELD)
 
     async def _command(self, request: Request) -> Response:
-        """Leave a command. A form gets its page again, where it was; the page's own script asks for plain words."""
+        """Write a command. A form is redirected to its part of the page; the page's script gets plain text."""
         try:
             form = await form_of(request)
             command = await self._ordered(form)

@@ -157,7 +157,7 @@ def page_view(overview: Overview, ledger: Sequence[LedgerLine] = ()) -> PageView
 
 
 def _everything_pauses(overview: Overview) -> Pause | None:
-    """What holds up everything; a pause before all else, because it is a person who lifts it."""
+    """The pauses of everything; those that a person lifts come first."""
     pauses = [pause for pause in overview.pauses if pause.inbox is None]
     return min(pauses, key=lambda pause: pause.reason is not PauseReason.PAUSED, default=None)
 
@@ -241,7 +241,7 @@ def _in_progress(overview: Overview) -> int:
 
 
 def _in_error(overview: Overview) -> int:
-    """Those that nobody has dismissed."""
+    """The errors that nobody has dismissed."""
     return sum(max(0, folder.in_error - folder.dismissed) for folder in overview.folders)
 
 
@@ -378,13 +378,13 @@ def _why(pause: Pause, names: Names) -> str:
 
 
 def _by_file(pause: Pause) -> bool:
-    """Whether a file in the inbox pauses it: only who takes that away goes on."""
+    """Whether a file in the inbox pauses the folder, which only its removal ends."""
     name, lies, _ = pause.why.partition(" lies ")
     return bool(lies) and is_pause(Path(name))
 
 
 def _sentence(words: str) -> str:
-    """With a capital letter and an end."""
+    """The text with a capital letter and a full stop."""
     return f"{words[:1].upper()}{words[1:]}" + ("" if words.endswith((".", "!", "?")) else ".")
 
 

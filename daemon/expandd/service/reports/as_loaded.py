@@ -1,4 +1,4 @@
-"""Finds the configuration for verbs that look and steer: they answer though the file has errors, and tell them."""
+"""Finds the configuration for reading and steering commands, which work although the file has errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of an overview: what the job database counts, how fast images are done, and when all that goes on is."""
+"""The facts of an overview: counts from the job database, pace, and the time until all images are done."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Facts:
 
 
 def facts_of(store: Queries | None, today: Today, now: float) -> Facts:
-    """Ask the database, if there is one."""
+    """Read the facts from the job database, if there is one."""
     if store is None:
         nothing: Counter[Path] = Counter()
         return Facts(

@@ -22,7 +22,7 @@ from expandd.service.reports.snapshot import Snapshot
 
 
 def names_of(file: str) -> Names:
-    """All that `file` may be the name of: an id, a path, or the last parts of one."""
+    """The names that `file` may stand for: an id, a path, or the last parts of one."""
     absolute = absolute_path(file)
     plain = [file, *(file.removesuffix(ending) for ending in (ERROR_ENDING, ".json") if file.endswith(ending))]
     paths = {absolute, real_path(absolute)}
@@ -103,14 +103,14 @@ class Lying:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a history is told with: the configuration, who works, and what holds things up."""
+    """What a history needs besides the job: the configuration, the running process and the pauses."""
 
     settings: Settings
     running: str
     snapshot: Snapshot | None
     pauses: tuple[Pause, ...]
     away: frozenset[Path]
-    """Inboxes of folders that give no answer: nobody looks into them."""
+    """Inboxes of folders that give no answer, which are not read."""
     silent: frozenset[Path] = frozenset()
     """Directories of hot folders whose disk gives no answer, be it that of the outbox alone."""
     paused: frozenset[tuple[Path, Path]]
@@ -251,7 +251,7 @@ _NEXT = {
 
 
 def paid_words(job: Job) -> str:
-    """Whether it was paid for, as far as anybody knows."""
+    """Whether it was paid for, as far as is known."""
     if job.reused_from:
         return "not paid: the same image was paid for before, and its result is used again"
     if job.paid and job.duplicate_of:

@@ -37,7 +37,7 @@ MOST = 200
 class Price:
     """Learns the price from how far the credits fell while images were paid for; a subscriber like any other.
 
-    Whoever else spends from the account, or tops it up, is not known here: a rise teaches nothing, and what others
+    Other spending from the account, and top-ups, are not known here: a rise teaches nothing, and what others
     spend makes images look dearer than they are. `latest` is what was learnt last, also by an earlier run.
     """
 

@@ -68,7 +68,7 @@ MOST_LOOKED = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Why everything (`inbox` is None) or one folder waits, since when (epoch seconds), and what lifts it.
+    """Why everything (`inbox` is None) or one folder waits, since when (epoch seconds), and its remedy.
 
     `since` is 0 where nobody knows, because expandd does not run. `again_at` is when it is tried again at the latest.
     """
@@ -168,7 +168,7 @@ class Overview:
     failed: tuple[Job, ...]
     differing: tuple[Job, ...]
     held: tuple[Job, ...] = ()
-    """Those that need a person."""
+    """Jobs that need a person."""
     lost: tuple[Job, ...] = ()
     """Those that are over without their originals, which somebody removed while they were in work."""
     failing: tuple[LoopFailing, ...] = ()
@@ -178,7 +178,7 @@ class Overview:
     lost_log_lines: int = 0
     """Lines of the log that could not be written since expandd started."""
     ordered: tuple[Ordered, ...] = ()
-    """What people have ordered and nobody has carried out yet, oldest first."""
+    """The commands that are not carried out yet, oldest first."""
     reading: Reading | None = None
     """What became of the last reading of the configuration; None when no daemon runs."""
     joined: bool = False
@@ -201,7 +201,7 @@ _DAY = 86400.0
 def current_pauses(
     settings: Settings, store: Queries | None, snapshot: Snapshot | None, counts: Sequence[FolderCount]
 ) -> Iterator[Pause]:
-    """What holds things up: as the running daemon tells it, else as the job database and the folders show it."""
+    """The pauses, from the running daemon's snapshot, else from the job database and the folders."""
     if snapshot is not None:
         yield from (_of_breaker(pause) for pause in snapshot.pauses)
     else:
@@ -220,7 +220,7 @@ def current_pauses(
 
 
 def _ordered(settings: Settings, store: Queries | None) -> Iterator[Pause]:
-    """What people have paused, and what a burst guard holds."""
+    """The pauses of people and of the burst guard."""
     inboxes = {None, *(folder.inbox for folder in settings.folders)}
     for command in store.holds() if store else ():
         if command.kind in _ORDERED and command.inbox in inboxes and command.relative is None:
@@ -229,7 +229,7 @@ def _ordered(settings: Settings, store: Queries | None) -> Iterator[Pause]:
 
 
 SOON = 10.0
-"""Seconds within which a running daemon carries out what is ordered."""
+"""Seconds within which a running daemon carries out a command."""
 
 
 def _ordered_yet(store: Queries, *, running: bool, now: float) -> Iterator[Ordered]:
@@ -247,7 +247,7 @@ def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float) -> P
 
 
 def _remedy(inbox: Path | None, reason: PauseReason, why: str) -> str:
-    """What lifts this pause: of those that people set, each in its own way."""
+    """The remedy for this pause; it names the command for a pause that people set."""
     if reason is not PauseReason.PAUSED:
         return reason.remedy
     if TAKE_AWAY in why:
@@ -267,7 +267,7 @@ def _of_breaker(pause: ActivePause) -> Pause:
 
 
 def sentence(pause: Pause, now: float) -> str:
-    """All of it in words: what waits, since when, why, and what lifts it."""
+    """All of it in words: what waits, since when, why, and its remedy."""
     where = "" if pause.inbox is None else printable(pause.inbox)
     if pause.relative is not None:
         what = f"{printable(pause.relative)} waits"

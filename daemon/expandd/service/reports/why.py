@@ -184,7 +184,7 @@ class Told:
 
 
 def run_why(file: str, config: Path, *, as_json: bool) -> int:
-    """Tell the history of whatever `file` names. Exit code 2 when nothing is known of it."""
+    """Print the history of the files and jobs that `file` names. Exit code 2 when there are none."""
     settings = as_loaded(config)
     around = surroundings(settings)
     told = asyncio.run(tell(file, around))
@@ -202,7 +202,7 @@ def run_why(file: str, config: Path, *, as_json: bool) -> int:
 
 
 def surroundings(settings: Settings) -> Surroundings:
-    """What the histories are told with, as it is now."""
+    """The current state that the histories need."""
     overview = build_overview(settings, FolderCounter())
     with reading(settings) as store:
         commands = store.holds() if store else ()
@@ -241,7 +241,7 @@ async def tell(file: str, around: Surroundings) -> Told:
 
 
 def _lies(scanner: Scanner, path: Path) -> bool:
-    """Whether anything lies there; where one may not look, nothing is said to."""
+    """Whether anything lies there; False where reading is not permitted."""
     try:
         return scanner.there(path)
     except OSError:

@@ -1,1 +1,1 @@
-"""The daemon's day and the work of `once`: building, starting, reloading, stopping, and what systemd hears of it."""
+"""Builds, starts, reloads and stops the daemon and `once`, and notifies systemd."""

@@ -85,7 +85,7 @@ Subscriber = Callable[[Event], None]
 
 
 MOST_WAITING = 10_000
-"""Events that wait for subscribers; they are handed on at the loop's next turn."""
+"""Events that wait for subscribers; they are handed on in the loop's next iteration."""
 
 
 class EventBus:
@@ -101,12 +101,12 @@ class EventBus:
         self._waiting: deque[Event] = deque(maxlen=MOST_WAITING)
         self._planned = False
         self.failed = 0
-        """How often a subscriber failed, since the start."""
+        """Failures of subscribers, since the start."""
         self.dropped = 0
         """Events that no subscriber was told, as too many waited, since the start."""
 
     def also(self, subscriber: Subscriber) -> None:
-        """From now on hand each event to this one too."""
+        """Add a subscriber, which gets each event from now on."""
         self._subscribers = (*self._subscribers, subscriber)
 
     def __call__(self, event: Event) -> None:
@@ -117,7 +117,7 @@ class EventBus:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
-        """Hand on what waits."""
+        """Hand on the waiting events."""
         self._planned = False
         while self._waiting:
             event = self._waiting.popleft()
@@ -127,7 +127,7 @@ class EventBus:
     def _hand(self, number: int, subscriber: Subscriber, event: Event) -> None:
         try:
             subscriber(event)
-        except Exception as error:  # noqa: BLE001 - whoever listens must never stop the work
+        except Exception as error:  # noqa: BLE001 - a subscriber must never stop the work
             self.failed += 1
             if number not in self._failing and self._fails is not None:
                 with contextlib.suppress(Exception):

@@ -60,13 +60,13 @@ class Crashes:
         self._file = Path(directory) / "crashes" if directory else None
 
     def begin(self) -> int:
-        """A run begins; how many before it in a row have not ended well."""
+        """Note that a run begins; how many runs in a row before it crashed."""
         before = self._read()
         self._write(before + 1)
         return before
 
     def healthy(self) -> None:
-        """This run has lasted."""
+        """Note that this run has lasted long enough."""
         self._write(1)
 
     def ended_well(self) -> None:
@@ -209,7 +209,7 @@ async def _wait_after(crashes: int, context: DaemonContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Subscribers:
-    """What is told of events, and the bus that tells it."""
+    """The event bus and its subscribers."""
 
     event_bus: EventBus
     failures: Failures
@@ -328,7 +328,7 @@ def _page(
 
 
 async def _day(engine: Engine, watchdog: Watchdog, reloader: Reloader, context: DaemonContext) -> None:
-    """From the start to the stop, as systemd is told of it."""
+    """Notify systemd from the start to the stop."""
     ready = asyncio.create_task(engine.started())
     stopping = asyncio.create_task(context.stop.wait())
     try:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from expandd.engine.engine import Engine
 
 LOOK = 0.2
-"""Longest time, in seconds, between two looks at whether all is done."""
+"""Longest time, in seconds, between two checks whether all is done."""
 
 PERSON_PATIENCE = 5.0
 """Seconds after which a circuit breaker that a person must open counts as an outage; others get the whole patience."""
@@ -70,7 +70,7 @@ class Outcomes:
 
 
 async def run_once(engine: Engine, outcomes: Outcomes, patience: float, stop: asyncio.Event) -> ExitCode:
-    """Work until every file is answered, or an outage has lasted `patience` seconds, or `stop` is set."""
+    """Work until every file is done or in error, an outage has lasted `patience` seconds, or `stop` is set."""
     finished = asyncio.Event()
     watching = asyncio.create_task(_watch(engine, outcomes, patience, stop, finished))
     try:
@@ -129,7 +129,7 @@ def run_batch(config: Path, environ: Mapping[str, str], *, verbose: bool, patien
 
 
 def _logged(log: Logger, work: Coroutine[Any, Any, int]) -> int:
-    """The work's exit code; what nobody foresaw ends it with a line of the log."""
+    """The exit code of the work; an unforeseen error is logged."""
     try:
         return asyncio.run(work)
     except ExpanddError:

@@ -25,7 +25,7 @@ from expandd.service.runtime.unit import HOMES, drop_in
 
 USER = "expandd"
 PREFIX = Path("/opt/expandd")
-"""Where the units look for the program."""
+"""The path of the program in the units."""
 UNITS = Path("/etc/systemd/system")
 SERVICES = (UNITS / "expandd.service", UNITS / "expandd@.service")
 LINK = Path("/usr/local/bin/expandd")
@@ -89,7 +89,7 @@ def run_install(name: str, *, dry_run: bool) -> int:
     service = Service(name)
     if not dry_run:
         _prove_here()
-    # Whatever root's own is: people and the service reach what is made.
+    # Not root's own umask: people and the service must reach what is made.
     os.umask(0o022)
     ask = not dry_run and sys.stdin.isatty() and not service.has_login
     if not _carry_out(_put_down(service, _asked() if ask else ""), dry_run=dry_run):
@@ -263,7 +263,7 @@ def _copied(name: str, target: Path) -> Step:
 
 
 def _settings(service: Service) -> Settings:
-    """What stands in the configuration, whatever is missing on the disk; before there is one, what will stand in it."""
+    """The configuration, even if directories are missing; before there is one, the one that will be written."""
     if service.config.exists():
         return settings_of(service.config)
     return settings_in(_example(service).encode(), service.config.parent)

@@ -32,7 +32,7 @@ daemon, and its folders were not judged against what lies in the state directory
 """
 
 LOOK = 2.0
-"""Seconds between two looks at whether a folder that was left can be let go of."""
+"""Seconds between two checks whether a folder that is no longer served can be released."""
 
 
 class Reloader:
@@ -61,7 +61,7 @@ class Reloader:
     async def run(self, asked: asyncio.Event) -> None:
         """Until cancelled: a reload each time `asked` is set; requests during one are one more."""
         while True:
-            # Only a folder that was left, and has jobs in progress, is looked after.
+            # Only folders that are no longer served and have jobs in progress need checks.
             await either(asked, LOOK if self._folder_access.locks.held - self._served() else None)
             if asked.is_set():
                 self._systemd.reloading()
@@ -118,7 +118,7 @@ class Reloader:
 
 
 def remember(config: Path, state_dir: Path, log: Logger) -> None:
-    """Keep what was loaded for the verbs that look and steer while the file has errors."""
+    """Keep what was loaded for the verbs that read and steer while the file has errors."""
     try:
         keep_loaded(config, state_dir)
     except OSError as error:

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from expandd.engine.engine import Engine
 
 PAUSE = 1.0
-"""Seconds between two looks, at least."""
+"""The least seconds between two snapshots."""
 
 QUIET = 5.0
-"""Seconds between two looks while nothing is heard of the engine."""
+"""Seconds between two snapshots while the engine emits nothing."""
 
 ALIVE = 15.0
 """Seconds after which it is written though nothing has changed, so that readers see it is alive."""
 
 MOST_DUE = 200
-"""Jobs of which it is told when they are looked at next."""
+"""Jobs whose next activation is written to it."""
 
 
 class Snapshots:
@@ -83,7 +83,7 @@ class Snapshots:
             self._heard.clear()
 
     async def kept(self) -> None:
-        """The same, whatever it meets."""
+        """Write the snapshot and log any error."""
         await self._engine.supervisor.keep("snapshot", self.run)
 
     def taken(self) -> Snapshot:
