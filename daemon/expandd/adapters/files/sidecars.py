@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from expandd.adapters.json_text import read_json
 from expandd.domain.image import Size
 from expandd.domain.job import Job, Result
 from expandd.domain.naming import NAME_BYTES, fitting, numbered, printable
-from expandd.domain.offsets import Offsets
 from expandd.domain.selection import REPORT
 
 ERROR_ENDING = REPORT
@@ -67,7 +67,7 @@ def sidecar(job: Job, failed: Path) -> bytes:
         "bytes": job.source.identity.size,
         "width": job.source.size.width if job.source.size else None,
         "height": job.source.size.height if job.source.size else None,
-        "offsets": _offsets(job.offsets),
+        "offsets": asdict(job.offsets),
     }
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -130,7 +130,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "uploaded": {
             "copy": job.prepared is not None,
             **_size(job.uploaded_size),
-            "offsets": _offsets(job.asked),
+            "offsets": asdict(job.asked),
         },
         "result": {
             "file": printable(target.name),
@@ -144,7 +144,7 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "expected": _size(result.expected),
         "inbox": printable(job.folder.inbox),
         "preset": job.folder.preset_name,
-        "offsets": _offsets(job.offsets),
+        "offsets": asdict(job.offsets),
         "image_id": job.image_id,
         "task_id": job.task_id,
         "paid": job.paid,
@@ -153,10 +153,6 @@ def text(job: Job, result: Result, target: Path) -> bytes:
         "times": {change.state.value: _time(change.at) for change in job.state_changes},
     }
     return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _offsets(offsets: Offsets) -> dict[str, int]:
-    return {"top": offsets.top, "bottom": offsets.bottom, "left": offsets.left, "right": offsets.right}
 
 
 def _size(size: Size | None) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expandd.adapters.api.tokens import PairStore
 from expandd.adapters.bulkheads import Bulkheads, Together, shared_threads
 from expandd.adapters.clock import SystemClock, SystemRandomness
 from expandd.adapters.credentials import Credentials, find_credentials
@@ -27,11 +29,13 @@ from expandd.adapters.files.watcher import InotifyWatcher
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.locks import account_locked, account_told, locked, name_of_account
 from expandd.adapters.processes import ProcessStarter
+from expandd.adapters.store.database import opened, postgres
 from expandd.domain.errors import DatabaseAway, ExpanddError, FolderAway, InstanceRunning
 from expandd.domain.events import AccountShared, Event
 from expandd.domain.settings import HotFolder, Settings
-from expandd.engine.ports import Ports
-from expandd.service.runtime.host import opened_host
+from expandd.engine.ports import Api, Clock, JobStore, Membership, Ports
+from expandd.engine.single_host import SingleHost
+from expandd.service.runtime.rebuild import prove_store
 
 if TYPE_CHECKING:
     from expandd.adapters.api.magic_expand import MagicExpand
@@ -300,3 +304,36 @@ async def _wind_down(engine: Engine) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(engine.settings.stop_timeout):
             await engine.at_rest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a host that is alone has for itself, and one of several has with the others.
+
+    `pairs` is where the token pair is kept, None for the state directory. `shared` makes the API one of all hosts.
+    """
+
+    store: JobStore
+    membership: Membership
+    pairs: PairStore | None = None
+    shared: Callable[[MagicExpand], Api] = lambda api: api
+
+
+@asynccontextmanager
+async def opened_host(
+    settings: Settings, environ: Mapping[str, str], clock: Clock, now: Callable[[], Settings]
+) -> AsyncIterator[Host]:
+    """The host as configured; `now` are the settings that hold at any time.
+
+    Raises InstanceRunning, DatabaseAway, ConfigurationError.
+    """
+    if settings.cluster.joined:
+        postgres("membership")
+        from expandd.service.runtime.joining import joined  # noqa: PLC0415 - a host that is alone needs no Postgres
+
+        async with joined(settings, environ, clock, now) as host:
+            yield host
+        return
+    await asyncio.to_thread(prove_store, settings)
+    with closing(opened(settings)) as store:
+        yield Host(store=store, membership=SingleHost())

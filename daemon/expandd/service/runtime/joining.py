@@ -21,7 +21,7 @@ from expandd.domain.errors import InstanceRunning
 from expandd.domain.job import owner_name
 from expandd.domain.settings import Settings
 from expandd.engine.ports import Api, Clock
-from expandd.service.runtime.host import Host
+from expandd.service.runtime.app import Host
 
 HOST_ID = "host-id"
 """The file in the state directory that tells this machine from all others."""
