@@ -165,6 +165,9 @@ OF_OS_PATH = frozenset(
         "samefile",
     }
 )
+HAVE_A_STAT = frozenset({"self._folders", "Scanner(around.roots)", "ready", "examined"})
+"""The port of folders and what fulfils it, which walk to a file, and values that hold what was found so."""
+
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 
@@ -187,6 +190,8 @@ def touches(name: str) -> Iterator[str]:
 def _is_of_paths(of: str, what: str) -> bool:
     if of in {"shutil", "tempfile", "glob", "io.FileIO"}:
         return True
+    if what == "stat" and of in HAVE_A_STAT:
+        return False
     return what in {"os": OF_OS, "os.path": OF_OS_PATH}.get(of, OF_PATHS)
 
 
