@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from expandd.adapters.store.database import reading
-from expandd.adapters.store.sql.queries import LedgerLine
+from expandd.adapters.store.sql.queries import COUNTS, LedgerLine
 from expandd.domain.events import Event, JobMoved
 from expandd.domain.job import JobState
 from expandd.domain.naming import printable
@@ -65,9 +65,6 @@ class Price:
             self.latest = (self._fallen / self._paid_for_it).quantize(_CENTS)
         if self._paid_for_it >= MOST:
             self._fallen, self._paid_for_it = self._fallen / 2, self._paid_for_it // 2
-
-
-COUNTS = ("paid", "delivered", "failed", "unknown", "saved")
 
 
 class Form(Enum):

@@ -163,27 +163,13 @@ class HostChanges(PostgresChanges):
     def hosts(self) -> Sequence[HostLine]:
         """All that are members, or were and are remembered, the youngest last."""
         rows = self._connection.execute(
-            "SELECT name, incarnation, version, digest, workers, epoch_now() - started, lease_until - epoch_now(), "
-            "dead, proven, draining, (SELECT count(*) FROM inboxes WHERE owner = incarnation), "
-            "(SELECT count(*) FROM jobs WHERE closed = 0 AND jobs.owner = incarnation) FROM hosts ORDER BY started"
+            "SELECT name, incarnation, version, digest, workers, epoch_now() - started AS age, "
+            "lease_until - epoch_now() AS lease_left, dead = 1 AS dead, proven = 1 AS proven_dead, "
+            "draining = 1 AS draining, (SELECT count(*) FROM inboxes WHERE owner = incarnation) AS inboxes, "
+            "(SELECT count(*) FROM jobs WHERE closed = 0 AND jobs.owner = incarnation) AS jobs "
+            "FROM hosts ORDER BY started"
         )
-        return [
-            HostLine(
-                name=row[0],
-                incarnation=row[1],
-                version=row[2],
-                digest=row[3],
-                workers=row[4],
-                age=row[5],
-                lease_left=row[6],
-                dead=bool(row[7]),
-                proven_dead=bool(row[8]),
-                draining=bool(row[9]),
-                inboxes=row[10],
-                jobs=row[11],
-            )
-            for row in rows
-        ]
+        return [HostLine(**{name: row[name] for name in HostLine.__slots__}) for row in rows]
 
     def drain(self, name: str, *, draining: bool) -> int:
         """Let the living hosts of this name begin nothing more, or again; how many of them there are that can."""

@@ -34,6 +34,10 @@ class Count:
     held: bool = False
 
 
+COUNTS = ("paid", "delivered", "failed", "unknown", "saved")
+"""What a line of the ledger counts, in images."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
     """What became of one folder's images on one day (YYYY-MM-DD, local time)."""
@@ -265,20 +269,12 @@ class Queries:
     def ledger(self, since: str, until: str = "9999") -> Sequence[LedgerLine]:
         """The lines of the ledger from one day to another (YYYY-MM-DD, both counted), by folder and day."""
         rows = self._connection.execute(
-            "SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) FROM ledger_lines "
+            f"SELECT inbox, day, {', '.join(f'sum({count}) AS {count}' for count in COUNTS)} FROM ledger_lines "  # noqa: S608 - of our own words alone
             "WHERE day BETWEEN ? AND ? GROUP BY inbox, day ORDER BY inbox, day",
             (since, until),
         )
         return [
-            LedgerLine(
-                inbox=Path(os.fsdecode(row[0])),
-                day=row[1],
-                paid=row[2],
-                delivered=row[3],
-                failed=row[4],
-                unknown=row[5],
-                saved=row[6],
-            )
+            LedgerLine(inbox=Path(os.fsdecode(row["inbox"])), day=row["day"], **{count: row[count] for count in COUNTS})
             for row in rows
         ]
 
