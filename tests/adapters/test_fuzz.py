@@ -183,7 +183,7 @@ def test_a_record_with_anything_in_a_field_is_read_or_no_job(job: Job, field: st
 @example("notifications", "7")
 @example("device", "1e400")
 @example("inode", float("inf"))
-def test_an_earlier_mark_with_anything_in_a_column_is_read_or_no_job(column: str, value: Any) -> None:
+def test_an_earlier_record_with_anything_in_a_column_is_read_or_no_job(column: str, value: Any) -> None:
     _assert_is_read_or_no_job({**EARLIER, column: value}, EARLIER["id"])
 
 

@@ -402,7 +402,7 @@ async def test_a_folder_that_is_read_only_says_so(folders: Folders) -> None:
 # --- marks, work folders and old originals ---
 
 
-async def test_a_mark_brings_its_job_back_as_it_was(folders: Folders, job: Job) -> None:
+async def test_a_record_brings_its_job_back_as_it_was(folders: Folders, job: Job) -> None:
     job = drop(job.with_(relative=Path("b\udce4d.png"), note="why"))
     await folders.claim(job)
     nothing = await folders.read_record(job.folder.inbox, job.id)
@@ -413,7 +413,7 @@ async def test_a_mark_brings_its_job_back_as_it_was(folders: Folders, job: Job) 
     assert await folders.read_record(job.folder.inbox, job.id) == job
 
 
-async def test_a_mark_that_was_never_finished_is_none(folders: Folders, job: Job) -> None:
+async def test_a_record_that_was_never_finished_is_none(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
     await folders.write_record(job)
@@ -423,7 +423,7 @@ async def test_a_mark_that_was_never_finished_is_none(folders: Folders, job: Job
     assert await folders.read_record(job.folder.inbox, job.id) is None
 
 
-async def test_a_mark_goes_with_its_work_directory(folders: Folders, job: Job) -> None:
+async def test_a_record_is_removed_with_its_work_directory(folders: Folders, job: Job) -> None:
     job = drop(job)
     await folders.claim(job)
     await folders.write_record(job)
@@ -744,7 +744,7 @@ async def test_a_scan_of_an_inbox_that_is_gone_says_that_it_is_away(folders: Fol
     assert caught.value.reason is PauseReason.INBOX_UNAVAILABLE
 
 
-async def test_a_look_sees_what_a_change_changes(folders: Folders, tmp_path: Path) -> None:
+async def test_a_stat_sees_what_a_change_changes(folders: Folders, tmp_path: Path) -> None:
     path = tmp_path / "pic.png"
     path.write_bytes(b"1234")
     before = await folders.stat(path)

@@ -53,7 +53,7 @@ def test_whoever_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
     assert holder(path) == ""
 
 
-def test_whoever_only_looks_at_a_lock_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+def test_checking_a_lock_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
     over = threading.Event()

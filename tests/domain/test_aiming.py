@@ -84,5 +84,5 @@ def test_no_aim_is_further_than_an_interval_beyond_the_longest() -> None:
 
 
 @pytest.mark.parametrize(("announced", "believed"), [(6.9, False), (7.1, True), (10.0, True), (10.1, False)])
-def test_the_clock_of_the_service_is_believed_as_far_as_polls_bear_it_out(announced: float, believed: bool) -> None:
+def test_the_clock_of_the_api_is_used_as_far_as_polls_confirm_it(announced: float, believed: bool) -> None:
     assert borne_out(announced, missing=7.0, there=10.0) is believed

@@ -180,7 +180,7 @@ def test_a_move_begins_its_step_anew_and_keeps_the_tries_of_the_whole() -> None:
         (S.RETURNED, False),
     ],
 )
-def test_a_job_knows_whether_the_service_took_the_paid_call(state: JobState, paid: bool) -> None:
+def test_a_job_knows_whether_the_api_took_the_paid_call(state: JobState, paid: bool) -> None:
     assert a_job_in(state).paid is paid
 
 

@@ -63,7 +63,7 @@ def test_once_ends_with_zero_when_all_went_well_and_when_there_is_nothing(house:
     assert house.call("once").returncode == 0
 
 
-def test_once_leaves_the_files_where_they_are_while_the_service_is_away(house: House, server: Simulator) -> None:
+def test_once_leaves_files_where_they_are_while_the_api_is_away(house: House, server: Simulator) -> None:
     server.stop()
     (house.folder() / "inbox" / "good.png").write_bytes(an_image("png"))
     outcome = house.call("once", "--patience", "0.5")
@@ -316,7 +316,7 @@ def test_every_way_to_drop_a_file_is_noticed_by_events(house: House, tmp_path: P
     assert names(hot / "outbox") == ["copied.png", "linked.png", "moved.png", "written.png"]
 
 
-def test_results_keep_the_bytes_the_service_sent(house: House) -> None:
+def test_results_keep_the_bytes_the_api_sent(house: House) -> None:
     (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     house.call("once")
     content = (house.folder() / "outbox" / "pic.png").read_bytes()

@@ -26,7 +26,7 @@ def test_a_second_instance_on_the_same_inbox_names_the_first(house: House) -> No
         assert str(daemon.process.pid) in second.stderr
 
 
-def test_a_kill_while_the_service_works_is_not_paid_twice(house: House, server: Simulator) -> None:
+def test_a_kill_while_the_api_works_is_not_paid_twice(house: House, server: Simulator) -> None:
     server.switch(generate_min=1.0, generate_max=1.0)
     for number in range(3):
         (house.folder() / "inbox" / f"pic{number}.png").write_bytes(an_image("png", seed=number))

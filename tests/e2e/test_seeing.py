@@ -121,7 +121,7 @@ def test_no_file_under_a_reports_name_holds_up_a_job_or_makes_a_verb_stumble(hou
         assert "gives no answer" not in outcome.stdout
 
 
-def test_verbs_that_look_and_steer_answer_though_the_file_has_config_errors(house: House, server: Simulator) -> None:
+def test_reading_and_steering_verbs_work_with_config_errors(house: House, server: Simulator) -> None:
     (house.folder() / "inbox" / "pic.png").write_bytes(an_image("png"))
     with house.running() as daemon:
         daemon.finished()

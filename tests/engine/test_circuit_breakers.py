@@ -272,7 +272,7 @@ async def test_an_answer_opens_the_breaker_and_a_failure_does_not(
     assert (breakers.service.shut is None) is opens
 
 
-async def test_a_lost_answer_alone_says_nothing_of_the_service(breakers: CircuitBreakers) -> None:
+async def test_a_lost_answer_alone_shuts_no_breaker_of_the_api(breakers: CircuitBreakers) -> None:
     for _ in range(PATIENCE):
         with pytest.raises(OutcomeUnknown):
             await breakers.through(answering(OutcomeUnknown("reset")))
@@ -280,7 +280,7 @@ async def test_a_lost_answer_alone_says_nothing_of_the_service(breakers: Circuit
     assert breakers.service.shut is None
 
 
-async def test_a_call_under_way_does_not_end_a_pause_that_the_service_asked_for(
+async def test_a_call_under_way_does_not_end_a_pause_that_the_api_asked_for(
     breakers: CircuitBreakers, clock: ManualClock
 ) -> None:
     async def slow() -> None:

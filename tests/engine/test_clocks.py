@@ -111,7 +111,7 @@ async def test_the_wait_for_an_unknown_outcome_is_neither_cut_short_nor_drawn_ou
 
 
 @pytest.mark.parametrize("years", YEARS)
-async def test_a_pause_the_service_asked_for_lasts_as_long_as_it_said(workshop: Workshop, years: float) -> None:
+async def test_a_pause_the_api_asked_for_lasts_as_long_as_it_said(workshop: Workshop, years: float) -> None:
     workshop.api.script("upload", Refuse(AccountAway(PauseReason.RATE_LIMITED, "429", 120.0)))
     workshop.start()
     workshop.drop("pic.png")
@@ -163,7 +163,7 @@ async def test_a_machine_that_sleeps_for_hours_at_any_state_goes_on_when_it_wake
 
 
 @pytest.mark.parametrize("state", [S.CLAIMED, S.UPLOADED])
-async def test_an_image_the_service_forgot_during_a_long_sleep_is_uploaded_again(
+async def test_an_image_the_api_forgot_during_a_long_sleep_is_uploaded_again(
     workshop: Workshop, state: JobState
 ) -> None:
     at(workshop, state, lambda: workshop.clock.suspend(25 * HOUR))
@@ -174,7 +174,7 @@ async def test_an_image_the_service_forgot_during_a_long_sleep_is_uploaded_again
     assert_paid_once_and_delivered(workshop)
 
 
-async def test_a_result_the_service_forgot_during_a_long_sleep_is_a_persons_business(workshop: Workshop) -> None:
+async def test_a_result_the_api_forgot_during_a_long_sleep_needs_a_person(workshop: Workshop) -> None:
     workshop.start()
     workshop.drop("pic.png")
     await workshop.reached("pic.png", S.ACCEPTED)

@@ -224,9 +224,7 @@ async def test_a_job_that_goes_to_and_fro_between_two_states_is_held_back(desk: 
 
 @pytest.mark.parametrize("error", [StaleJob("moved on"), DatabaseAway("away"), ZeroDivisionError("ours")])
 @pytest.mark.parametrize("wakes", [False, True])
-async def test_a_job_whose_looks_all_fail_is_held_back_also_when_it_wakes_itself(
-    desk: Desk, error: Exception, *, wakes: bool
-) -> None:
+async def test_a_job_whose_activations_all_fail_is_delayed(desk: Desk, error: Exception, *, wakes: bool) -> None:
     async def advance(job_id: str) -> float | None:
         if wakes:
             scheduler.wake(job_id)

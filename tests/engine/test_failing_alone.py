@@ -156,7 +156,7 @@ async def test_a_good_image_is_taken_at_once_after_bad_ones_alone(make_workshop:
     await workshop.closed("pic.png", within=60.0)
 
 
-async def test_a_service_that_is_away_is_probed_by_the_free_question(make_workshop: Make) -> None:
+async def test_an_unreachable_api_is_probed_by_the_free_account_call(make_workshop: Make) -> None:
     workshop = make_workshop(workers=2)
     workshop.api.away["*"] = ANSWERS_500
     workshop.start()

@@ -142,7 +142,7 @@ async def test_files_that_lay_there_before_the_start_pass_the_same_breaker(works
     assert workshop.names("outbox") == ["early.png"]
 
 
-async def test_an_idle_engine_asks_the_service_nothing(workshop: Workshop) -> None:
+async def test_an_idle_engine_makes_no_calls(workshop: Workshop) -> None:
     workshop.start()
     await workshop.advance(4 * A_WHILE)
 

@@ -44,7 +44,7 @@ async def test_an_idle_engine_is_alive(workshop: Workshop) -> None:
     assert workshop.api.calls == []
 
 
-async def test_an_engine_that_waits_for_the_service_is_alive(workshop: Workshop) -> None:
+async def test_an_engine_that_waits_for_the_api_is_alive(workshop: Workshop) -> None:
     workshop.api.fate = Fate(seconds=HOUR)
     workshop.start()
     workshop.drop("pic.png")

@@ -263,7 +263,7 @@ async def test_an_inbox_that_is_made_again_is_watched_again(workshop: Workshop) 
     assert len(workshop.recorder.of(PauseEnded)) == 1
 
 
-async def test_an_inbox_swapped_for_another_between_two_looks_is_watched_again(workshop: Workshop) -> None:
+async def test_an_inbox_swapped_between_two_checks_is_watched_again(workshop: Workshop) -> None:
     workshop.start()
     await workshop.advance(10.0)
     inbox = workshop.hot[0].inbox
@@ -496,7 +496,7 @@ async def test_files_that_come_while_it_runs_come_as_they_came_whatever_their_ag
     assert claimed(workshop) == names
 
 
-async def test_a_file_waits_for_the_short_look_at_an_older_one_and_for_no_long_one(workshop: Workshop) -> None:
+async def test_a_file_waits_only_for_the_short_inspection_of_an_older_one(workshop: Workshop) -> None:
     workshop.images.short["old.png"] = asyncio.Event()
     workshop.images.slow["old.png"] = asyncio.Event()
     os.utime(workshop.drop("old.png"), (100, 100))

@@ -20,7 +20,7 @@ from tests.support.workshop import Workshop
 S = JobState
 
 
-async def test_slow_looks_hold_up_no_other_file_of_the_same_inbox(workshop: Workshop) -> None:
+async def test_slow_inspections_hold_up_no_other_file_of_the_inbox(workshop: Workshop) -> None:
     slow = [f"slow-{number}.png" for number in range(5)]
     workshop.images.slow = dict.fromkeys(slow, asyncio.Event())
     workshop.start()
@@ -35,7 +35,7 @@ async def test_slow_looks_hold_up_no_other_file_of_the_same_inbox(workshop: Work
     assert workshop.names("outbox") == sorted((*slow, "good-1.png", "good-2.png"))
 
 
-async def test_a_folder_of_slow_files_takes_but_a_few_looks_at_once(workshop: Workshop) -> None:
+async def test_a_folder_of_slow_files_has_few_inspections_at_once(workshop: Workshop) -> None:
     names = [f"{number}.png" for number in range(20)]
     workshop.images.slow = dict.fromkeys(names, asyncio.Event())
     workshop.start()

@@ -179,7 +179,7 @@ def to(row: Row, *states: JobState, now: float = 0.0, **changes: Any) -> Row:
     return row_of(job)
 
 
-class Told(SingleHost):
+class Announced(SingleHost):
     """Fulfils Membership: says of a sender what it is told."""
 
     dead = False
@@ -197,7 +197,7 @@ def verdict(sender: str, *dead: bool, paid: bool, silent: bool, wait: float) -> 
     """
 
     async def watched() -> Job:
-        clock, member, matching, store = ManualClock(), Told(), ErrorMatching(), MemoryJobStore()
+        clock, member, matching, store = ManualClock(), Announced(), ErrorMatching(), MemoryJobStore()
         api = FakeApi(clock, latency=0.0)
         api.images["image"] = Image(name="pic.png", content=b"", uploaded=clock.monotonic())
         api.history_answers = not silent

@@ -117,7 +117,7 @@ async def test_an_outage_in_the_middle_of_everything_is_waited_out(make_workshop
     assert_all_paid_once(workshop, names)
 
 
-async def test_a_service_that_flaps_for_hours_is_used_while_it_is_there(make_workshop: Make) -> None:
+async def test_a_flapping_api_is_used_while_it_is_there(make_workshop: Make) -> None:
     workshop = make_workshop(workers=WORKERS)
     workshop.start()
     names = drop_many(workshop, 12)
@@ -132,7 +132,7 @@ async def test_a_service_that_flaps_for_hours_is_used_while_it_is_there(make_wor
     assert_all_paid_once(workshop, names)
 
 
-async def test_a_flapping_service_is_not_polled_faster_than_a_steady_one(make_workshop: Make) -> None:
+async def test_a_flapping_api_is_not_polled_faster_than_a_steady_one(make_workshop: Make) -> None:
     workshop = make_workshop(workers=WORKERS)
     workshop.api.fate = Fate(seconds=900.0)
     workshop.start()

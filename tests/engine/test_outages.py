@@ -109,7 +109,7 @@ async def test_a_probe_for_credits_that_is_lost_is_repeated_soon(workshop: Works
     await workshop.closed("pic.png", within=30.0)
 
 
-async def test_lost_answers_to_paid_calls_are_no_outage_while_the_service_serves(
+async def test_lost_answers_to_paid_calls_are_no_outage_while_the_api_serves(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=8)
@@ -143,7 +143,7 @@ async def test_a_retry_after_slows_every_call_of_the_account(make_workshop: Call
     assert len(workshop.api.paid) == 8
 
 
-async def test_an_unreachable_service_shuts_the_breaker_only_after_three_failures(workshop: Workshop) -> None:
+async def test_an_unreachable_api_shuts_the_breaker_after_three_failures(workshop: Workshop) -> None:
     workshop.api.script("upload", Refuse(UNREACHABLE), Refuse(UNREACHABLE))
     workshop.start()
     workshop.drop("pic.png")
@@ -152,7 +152,7 @@ async def test_an_unreachable_service_shuts_the_breaker_only_after_three_failure
     assert workshop.recorder.of(PauseStarted) == []
 
 
-async def test_an_unreachable_service_is_probed_by_one_call_at_a_time_ever_more_rarely(
+async def test_an_unreachable_api_is_probed_ever_more_rarely(
     make_workshop: Callable[..., Workshop],
 ) -> None:
     workshop = make_workshop(workers=8)
@@ -172,7 +172,7 @@ async def test_an_unreachable_service_is_probed_by_one_call_at_a_time_ever_more_
     assert workshop.names("error") == []
 
 
-async def test_the_return_of_the_service_is_no_herd(make_workshop: Callable[..., Workshop]) -> None:
+async def test_recovery_of_the_api_is_spread(make_workshop: Callable[..., Workshop]) -> None:
     workshop = make_workshop(workers=8)
     workshop.start()
     workshop.api.away["*"] = UNREACHABLE

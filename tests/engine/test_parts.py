@@ -17,11 +17,11 @@ from expandd.engine.inbox.candidates import (
     MOST_HINTS,
     MOST_IN_TURN,
     WINDOW,
+    Announced,
     Backlog,
     Candidate,
     Candidates,
     Hints,
-    Told,
 )
 from expandd.engine.jobs import Jobs
 from tests.support.fakes import MemoryJobStore
@@ -251,7 +251,7 @@ def test_hints_wake_once_and_overflow_into_a_scan() -> None:
 
 
 def test_each_thing_is_told_once_and_the_memory_of_it_is_bounded() -> None:
-    told = Told(most=3)
+    told = Announced(most=3)
     first = [told.is_news(Path("a"), "hidden"), told.is_news(Path("a"), "hidden"), told.is_news(Path("a"), "a link")]
     for name in "bcde":
         told.is_news(Path(name), "hidden")

@@ -90,7 +90,7 @@ async def test_a_paid_call_of_unknown_outcome_is_polled_for_once_each_interval(w
 
 
 @pytest.mark.parametrize("behind", [3600.0, -3600.0])
-async def test_a_service_whose_clock_differs_is_polled_once_each_interval(workshop: Workshop, behind: float) -> None:
+async def test_an_api_whose_clock_differs_is_polled_once_each_interval(workshop: Workshop, behind: float) -> None:
     workshop.api.clock_behind = behind
     workshop.api.fate = Fate(seconds=20.0)
     workshop.start()

@@ -155,7 +155,7 @@ async def test_an_uploaded_job_is_paid_without_a_second_upload(workshop: Worksho
     assert workshop.api.called("upload") == []
 
 
-async def test_an_uploaded_job_whose_image_the_service_has_let_go_of_is_uploaded_again(workshop: Workshop) -> None:
+async def test_an_upload_that_the_api_has_forgotten_is_repeated(workshop: Workshop) -> None:
     Past(workshop, S.UPLOADED)
     await ends_well(workshop)
 

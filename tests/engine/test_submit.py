@@ -174,7 +174,7 @@ async def test_replaced_file_is_not_paid_for(workshop: Workshop) -> None:
     ],
 )
 @pytest.mark.parametrize("endpoint", ["upload", "generate"])
-async def test_an_image_the_service_refuses_goes_to_the_error_folder_unpaid(
+async def test_an_image_the_api_refuses_goes_to_error_unpaid(
     workshop: Workshop, endpoint: str, refusal: FileFault
 ) -> None:
     workshop.api.script(endpoint, Refuse(refusal))

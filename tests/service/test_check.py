@@ -107,7 +107,7 @@ async def test_a_good_configuration_is_told_line_by_line(tmp_path: Path) -> None
             "Images: JPEG, PNG, WEBP, TIFF, HEIC, AVIF, BMP, GIF and JPEG 2000 can be read.",
             f"Login: accepted by {URL}.",
             "Credits: 12.5.",
-            "Clock: agrees with the service's.",
+            "Clock: agrees with the API's.",
         ],
     )
 
@@ -179,7 +179,7 @@ async def test_a_credentials_file_that_all_can_read_is_a_warning(tmp_path: Path)
         (PauseReason.NO_CREDITS, 4, "Credits: why"),
     ],
 )  # fmt: skip
-async def test_a_service_that_refuses_says_what_to_do(
+async def test_an_api_that_refuses_says_what_to_do(
     tmp_path: Path, reason: PauseReason, code: int, sentence: str
 ) -> None:
     ended, said = await checked(configured(tmp_path), AccountAway(reason, "why"))
@@ -195,11 +195,11 @@ async def test_an_answer_without_sense_ends_with_4(tmp_path: Path) -> None:
     ("answer", "sentence"),
     [
         (account(left="0"), "Warning: credits are 0: nothing can be paid. Buy credits; until then images wait."),
-        (account(left=None), "Credits: the service did not say how many there are. Look them up in your account there."),
-        (account(ahead=61), "Warning: this machine's clock is 61 s ahead of the service's. Set it right (timedatectl set-ntp true): the times in logs and histories would not match."),
-        (account(ahead=-3600), "Warning: this machine's clock is 3600 s behind the service's. Set it right (timedatectl set-ntp true): the times in logs and histories would not match."),
-        (account(ahead=60), "Clock: agrees with the service's."),
-        (account(ahead=None), "Clock: the service did not say what time it is."),
+        (account(left=None), "Credits: the API did not say how many there are. Look them up in your account there."),
+        (account(ahead=61), "Warning: this machine's clock is 61 s ahead of the API's. Set it right (timedatectl set-ntp true): the times in logs and histories would not match."),
+        (account(ahead=-3600), "Warning: this machine's clock is 3600 s behind the API's. Set it right (timedatectl set-ntp true): the times in logs and histories would not match."),
+        (account(ahead=60), "Clock: agrees with the API's."),
+        (account(ahead=None), "Clock: the API did not say what time it is."),
     ],
 )  # fmt: skip
 async def test_what_is_odd_but_not_wrong_is_a_line_and_no_failure(

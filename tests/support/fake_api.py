@@ -120,7 +120,7 @@ class FakeApi:
         self.price = 1
         self.history_answers = True
         self.clock_behind = 0.0
-        """Seconds by which the service's own clock differs from ours."""
+        """Seconds by which the API's own clock differs from ours."""
         self.fates: dict[str, Fate] = {}
         """By the name of the dropped file; `fate` is for all others."""
         self.fate = Fate()

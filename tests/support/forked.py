@@ -37,8 +37,8 @@ PYTHON = (sys.executable, "-W", "error", "-m")
 MOST = 1 << 18
 """Bytes of one order or answer."""
 
-HEEDED_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC")
-"""Beginnings of variables that an interpreter heeds when it starts."""
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC")
+"""Beginnings of variables that an interpreter reads when it starts."""
 
 
 STAND_IN = """#!{python} -IS
@@ -159,7 +159,7 @@ class Source:
 
 
 def _heeded(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith(HEEDED_AT_START)}
+    return {name: value for name, value in environ.items() if name.startswith(READ_AT_START)}
 
 
 @functools.cache

@@ -269,7 +269,7 @@ def test_links_among_people_s_folders_are_gone_round(day: Day) -> None:
     assert list(day.files("links", "done")) == ["sub-2/good.png", "top.png"]
 
 
-def test_an_order_brings_back_nothing_from_behind_a_link(day: Day) -> None:
+def test_a_command_brings_back_nothing_from_behind_a_link(day: Day) -> None:
     assert b"no image" in day.files("links", "error")["aside/bad.png"]
 
 

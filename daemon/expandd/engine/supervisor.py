@@ -34,7 +34,7 @@ class FailingLoop:
 class Supervisor:
     """The one place where a loop is supervised. What it is given to keep may fail in any way, and harms nothing else.
 
-    Cancellation ends a loop as always. A job database that is away is no bug: whoever writes has said so.
+    Cancellation ends a loop as always. A job database that is away is no bug: the write has announced it.
     """
 
     def __init__(self, clock: Clock, randomness: Randomness, emit: Emit) -> None:

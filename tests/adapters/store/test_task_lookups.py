@@ -52,7 +52,7 @@ def test_a_host_that_knows_no_other_or_is_not_known_looks_for_each(watch: Watch)
     assert all(lookups.announce(task) for lookups in (alone, unknown) for task in range(20))
 
 
-def test_a_look_is_made_only_where_a_task_may_wait(watch: Watch) -> None:
+def test_lookup_is_made_only_where_a_task_may_wait(watch: Watch) -> None:
     lookups = looks_of("a-1", watch)
     assert not lookups.begin()
     lookups.announce(7)
@@ -69,7 +69,7 @@ def test_a_look_is_made_only_where_a_task_may_wait(watch: Watch) -> None:
     assert lookups.begin(), "a notice may have been lost"
 
 
-def test_a_task_that_is_announced_during_a_look_is_looked_for_again(watch: Watch) -> None:
+def test_task_announced_during_a_lookup_is_looked_up_again(watch: Watch) -> None:
     lookups = looks_of("a-1", watch)
     lookups.announce(7)
     assert lookups.begin()
@@ -90,7 +90,7 @@ def test_of_more_tasks_than_are_remembered_none_is_overlooked(watch: Watch) -> N
     assert not lookups.begin()
 
 
-async def test_what_is_told_while_a_look_is_under_way_is_looked_for_after_it(watch: Watch) -> None:
+async def test_notice_during_a_lookup_causes_another(watch: Watch) -> None:
     lookups = looks_of("a-1", watch)
     lookups.begin()
     await lookups.look_up()
@@ -110,12 +110,12 @@ async def test_what_is_told_of_waiting_tasks_makes_the_queue_look(watch: Watch) 
     lookups = looks_of("a-1", watch)
     await lookups.look_up()
     assert told == [], "the queue is not open yet"
-    heed = lookups.filtered(notify)
+    pass_on = lookups.filtered(notify)
     await lookups.look_up()
     assert told == ["job_inserted"]
     assert lookups.begin()
     for task in range(400):
-        await heed(channel="", notification={"type": "job_inserted", "job_id": task})
+        await pass_on(channel="", notification={"type": "job_inserted", "job_id": task})
     assert 1 + 60 < len(told) < 1 + 160
-    await heed(channel="", notification={"type": "abort_job_requested", "job_id": 1})
+    await pass_on(channel="", notification={"type": "abort_job_requested", "job_id": 1})
     assert told[-1] == "abort_job_requested"

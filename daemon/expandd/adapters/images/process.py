@@ -214,7 +214,7 @@ def confine() -> None:
     )
     for kind, most in limits:
         _, hard = resource.getrlimit(kind)
-        # Whoever set a lower one for the daemon meant it.
+        # A lower limit of the daemon itself was set on purpose.
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (least, least))
     # With all cores busy decoding, the daemon's loop, for which the API and all folders wait, has its turn at once.

@@ -94,7 +94,7 @@ class CommandHandler:
         except (StaleJob, FolderAway, AccountAway, Later, DatabaseAway):
             raise
         except Exception as error:  # noqa: BLE001 - as said
-            self._emit(BugFound(f"the order to {command.verb.value}", error))
+            self._emit(BugFound(f"the command to {command.verb.value}", error))
 
     async def _carry_out(self, command: Command) -> None:
         match command.verb:

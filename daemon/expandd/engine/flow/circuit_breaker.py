@@ -36,7 +36,7 @@ OTHERS_FIRST = 3.0
 class CircuitBreaker:
     """Open, or shut until a probe gets through. While it is shut, one caller at a time may probe, ever more rarely.
 
-    `inbox` is None where it stands before everything.
+    `inbox` is None where it stops everything.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class CircuitBreakers:
     async def through(self, call: Awaitable[T]) -> T:
         """Take the outcome of an API call; any outcome that shows that the API serves opens its circuit breaker.
 
-        What a call that fails says of the API, whoever made it judges: it may be about one image.
+        The caller judges what a failed call says of the API: it may be about one image.
         """
         was_open = self.service.shut is None
         try:

@@ -227,7 +227,7 @@ class Hints:
         return paths, overflow
 
 
-class Told:
+class Announced:
     """The latest announcements about names, so that each is made once and memory stays flat."""
 
     def __init__(self, most: int = 1024) -> None:

@@ -20,7 +20,16 @@ from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Expandable, FileStat, Observation, SettleDecision, content_decision, settle_decision
 from expandd.domain.spending import Arrivals
 from expandd.engine.control.holds import Holds
-from expandd.engine.inbox.candidates import MOST_READY, WINDOW, Candidate, Candidates, Examined, Position, Ready, Told
+from expandd.engine.inbox.candidates import (
+    MOST_READY,
+    WINDOW,
+    Announced,
+    Candidate,
+    Candidates,
+    Examined,
+    Position,
+    Ready,
+)
 from expandd.engine.inbox.watch import InboxWatch
 from expandd.engine.ports import Clock, Emit, Folders, Images
 
@@ -206,7 +215,7 @@ class Settler:
         self._is_taken = is_taken
         self._changed = changed
         self._inspections = Inspections(self.candidates, images, clock, watching.hinted.set)
-        self._told = Told()
+        self._told = Announced()
 
     @property
     def held_back(self) -> bool:

@@ -157,7 +157,7 @@ def page_view(overview: Overview, ledger: Sequence[LedgerLine] = ()) -> PageView
 
 
 def _everything_pauses(overview: Overview) -> Pause | None:
-    """The pauses of everything; those that a person lifts come first."""
+    """The pause of everything to show: one that a person has set before any other."""
     pauses = [pause for pause in overview.pauses if pause.inbox is None]
     return min(pauses, key=lambda pause: pause.reason is not PauseReason.PAUSED, default=None)
 

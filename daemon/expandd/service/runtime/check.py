@@ -267,7 +267,7 @@ def _say_shared(settings: Settings, credentials: Credentials, say: Say) -> None:
 
 def _say_credits(account: Account, say: Say) -> None:
     if account.credits is None:
-        say("Credits: the service did not say how many there are. Look them up in your account there.")
+        say("Credits: the API did not say how many there are. Look them up in your account there.")
     elif account.credits <= 0:
         say(f"Warning: credits are {account.credits}: nothing can be paid. Buy credits; until then images wait.")
     else:
@@ -276,14 +276,14 @@ def _say_credits(account: Account, say: Say) -> None:
 
 def _say_clock(account: Account, now: float, say: Say) -> None:
     if account.server_time is None:
-        say("Clock: the service did not say what time it is.")
+        say("Clock: the API did not say what time it is.")
         return
     ahead = now - account.server_time
     if abs(ahead) > SKEW:
         direction = "ahead of" if ahead > 0 else "behind"
         say(
-            f"Warning: this machine's clock is {abs(ahead):.0f} s {direction} the service's. "
+            f"Warning: this machine's clock is {abs(ahead):.0f} s {direction} the API's. "
             "Set it right (timedatectl set-ntp true): the times in logs and histories would not match.",
         )
     else:
-        say("Clock: agrees with the service's.")
+        say("Clock: agrees with the API's.")
