@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def test_tests_that_are_named_are_there(name: str) -> None:
     assert [path for path in named if not (ROOT / "tests" / path).exists()] == []
 
 
-def said_by_the_program() -> list[str]:
+@functools.cache
+def said_by_the_program() -> tuple[str, ...]:
     """Every text in the program, with … for what is filled in."""
     texts = []
     for module in (ROOT / "daemon/expandd").rglob("*.py"):
@@ -140,7 +142,7 @@ def said_by_the_program() -> list[str]:
                 texts.append("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.append(re.sub(r"{\w*}", "…", node.value))
-    return texts
+    return tuple(texts)
 
 
 def is_in(words: str, text: str) -> bool:
