@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import statistics
 import subprocess
 import sys
@@ -159,6 +160,19 @@ def test_what_a_library_was_not_to_load_can_be_loaded_afterwards() -> None:
     code = "import expandd.service.runtime.entry, rich.progress, httpx._main"
 
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=DAEMON)
+
+
+def test_each_rule_that_is_put_aside_has_its_reason_beside_it() -> None:
+    without = re.compile(r"#\s*(noqa(:\s*[A-Z]+\d+(\s*,\s*[A-Z]+\d+)*)?|type:\s*ignore(\[[\w, -]+\])?)\s*$")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("daemon", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if without.search(line)
+    ]
+
+    assert found == []
 
 
 # --- size and state ---
