@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expandd.adapters.files.recovery_record import read
+from expandd.adapters.files.recovery_record import read, written
 from expandd.adapters.store.postgres import job_store
 from expandd.adapters.store.postgres.job_store import PostgresJobStore
 from expandd.adapters.store.sql.job_store import SqlJobStore
@@ -945,6 +945,14 @@ OLD_RECORD = json.loads(OLD.with_name("record_of_format_4.json").read_text())
 
 def _read_record(facts: dict[str, Any]) -> Job | None:
     return read(json.dumps(facts).encode(), "everything")
+
+
+def test_json_of_a_job_keeps_the_names_that_older_versions_read() -> None:
+    facts = json.loads(written(EVERYTHING))
+
+    assert {"place", "resting", "stamps"} <= facts.keys()
+    assert not {"folder", "archived_to", "state_changes"} & facts.keys()
+    assert _read_record(facts) == EVERYTHING
 
 
 def test_a_record_with_a_fact_for_each_column_is_read() -> None:
