@@ -13,7 +13,7 @@ from expandd.domain.pauses import PauseReason
 
 @dataclass(frozen=True, slots=True)
 class FileSettled:
-    """A candidate stopped changing and was looked into; `missed` when a scan found it and no event had announced it."""
+    """A candidate stopped changing and was inspected; `missed` when a scan found it and no event had announced it."""
 
     inbox: Path
     relative: Path
@@ -31,7 +31,7 @@ class FileIgnored:
 
 @dataclass(frozen=True, slots=True)
 class FileUnfinished:
-    """A file has stopped changing but is not whole; it is looked at again when it changes, and at last given up."""
+    """A file has stopped changing but is not whole; it is checked again when it changes, and given up in the end."""
 
     inbox: Path
     relative: Path
@@ -48,7 +48,7 @@ class JobMoved:
 
 @dataclass(frozen=True, slots=True)
 class JobRetrying:
-    """A step of a job did not work out; it is tried again in `seconds`."""
+    """A step of a job failed; it is tried again in `seconds`."""
 
     job: Job
     why: str
@@ -101,7 +101,7 @@ class BroughtBack:
 
 @dataclass(frozen=True, slots=True)
 class StrayStuck:
-    """What lies in a work folder and is no open job's cannot be taken out of it; it is tried again."""
+    """A file in a work folder that no open job owns cannot be returned; it is tried again."""
 
     inbox: Path
     job_id: str
@@ -119,7 +119,7 @@ class PauseStarted:
 
 @dataclass(frozen=True, slots=True)
 class PauseEnded:
-    """What waited goes on; `seconds` is how long it waited."""
+    """The pause is over and the work goes on; `seconds` is how long the pause lasted."""
 
     pause: str
     reason: PauseReason
@@ -161,7 +161,7 @@ class AccountShared:
 
 @dataclass(frozen=True, slots=True)
 class BugFound:
-    """An invariant of ours failed; what was in progress is let go of and tried again."""
+    """An unforeseen error occurred; the work in progress is dropped and tried again."""
 
     where: str
     error: BaseException
@@ -218,9 +218,9 @@ class Facts:
 
 
 class HookFailed(ExpanddError):
-    """A hook was not told, or would not hear. The message has no address, no secret and no fact in it.
+    """A hook failed. The message has no address, no secret and no fact in it.
 
-    `again`: it may hear the next time. `output` holds the first lines of what a command said.
+    `again`: another try may succeed. `output` holds the first lines of what a command said.
     """
 
     def __init__(self, message: str, *, again: bool = False, output: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What the hosts of a cluster are told of each other."""
+"""The facts that the hosts of a cluster know of each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLine:
-    """What is known of one run of a host.
+    """The known facts of one run of a host.
 
     `age` is in seconds since its start, `lease_left` until its lease ends; negative where it has ended. `digest` is of
     what must be configured alike everywhere. `inboxes` are those whose files it picks up, `jobs` the images it carries.

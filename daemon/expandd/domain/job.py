@@ -91,7 +91,7 @@ MAYBE_PAID = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN, S.RENDERED, S.DOWNL
 """States in which the API may have charged for the job."""
 
 AWAITING_RESULT = frozenset({S.ACCEPTED, S.UNKNOWN})
-"""States in which the poller looks for the job's notification."""
+"""States in which the poller expects the job's notification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class Job:
     duplicate_of: str = ""
     closed: bool = False
     dismissed: bool = False
-    """Whether a person has seen its error, and wants to be told of it no more."""
+    """Whether a person has dismissed its error, which is not listed any more."""
     state_changes: tuple[StateChange, ...] = ()
     payments: Payments = ()
 

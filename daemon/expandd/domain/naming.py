@@ -42,7 +42,7 @@ FIELDS = ("stem", "ext", "width", "height", "preset")
 
 
 def template_config_error(template: str) -> str | None:
-    """What is wrong with a name template, or None."""
+    """The error in a name template, or None."""
     try:
         fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template)]
     except ValueError as error:

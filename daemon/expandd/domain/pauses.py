@@ -1,4 +1,4 @@
-"""Why nothing new is begun, everywhere or in one folder: one row for each reason, and no other table over them."""
+"""The reasons for which nothing new is begun, everywhere or in one folder, each with all its facts in one row."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class EndedBy(Enum):
 
     ITSELF = "by itself"
     REPAIR = "by repair"
-    """A person mends what is at fault outside of expandd."""
+    """A person repairs the cause outside of expandd."""
 
     DECISION = "by decision"
     """A person's command, or the calendar: nothing is at fault."""
 
 
 class Trait(Enum):
-    """What only some reasons have."""
+    """Properties that only some reasons have."""
 
     SAYS_REMEDY = "says remedy"
-    """The words of the single pause name the remedy themselves."""
+    """The message of each pause contains its remedy."""
 
     OF_ACCOUNT = "of account"
     """Uploads and paid calls wait, while other calls of the API go on."""

@@ -1,4 +1,4 @@
-"""How values of the configuration stand in the file, where their types alone do not tell."""
+"""Declares how values are written in the configuration where their types do not say it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST = 10_000_000
 
 
 class Written(Enum):
-    """How a value stands in the file, where its type alone does not tell. `adapters/config/values.py` checks each."""
+    """How a value is written, where its type does not say it. `adapters/config/values.py` checks each."""
 
     NOT_NULL = auto()
     """None is a key that was left out; null is refused."""

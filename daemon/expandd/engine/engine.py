@@ -143,8 +143,8 @@ class Engine:
     def reconfigure(self, settings: Settings) -> None:
         """Go on with other folders, presets, workers and intervals, all from one instant on.
 
-        Jobs in progress keep what they started with. What the outside was built from (state directory, API) must be the
-        same.
+        Jobs in progress keep what they started with. What the adapters were built from (state directory, API) must be
+        the same.
         """
         self._settings = settings
         self.slots.resize(settings)

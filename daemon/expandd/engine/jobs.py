@@ -353,7 +353,7 @@ class Jobs:
     def _current(self, job: Job) -> Job:
         current = self._open.get(job.id)
         if current is None or current.state is not job.state:
-            raise StaleJob(f"job {job.id} has moved on since it was looked at")
+            raise StaleJob(f"job {job.id} has moved on since it was read")
         return current
 
 

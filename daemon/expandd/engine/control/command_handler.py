@@ -138,7 +138,7 @@ class CommandHandler:
         if job.state is JobState.UPLOADED:
             await self._jobs.move(job, JobState.FAILED, fault=CANCELLED)
         else:
-            # Its file may not be in the work folder yet: its next step puts it there, and then looks at this.
+            # Its file may not be in the work folder yet: its next step moves it there, and then checks this.
             await self._jobs.note(job, fault=CANCELLED)
         self._waker.wake(job.id)
 

@@ -107,7 +107,7 @@ class ErrorRecheck:
 
     async def _check(self, watched: _Watched, inbox: Inbox) -> None:
         archived_to = watched.job.archived_to
-        assert archived_to is not None, "only what has gone somewhere is looked at"
+        assert archived_to is not None, "only a file with a path in the error folder is checked"
         stat = await self._folders.stat(archived_to)
         if not self._is_recent(watched.job):
             self._watched.pop(archived_to, None)

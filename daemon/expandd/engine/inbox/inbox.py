@@ -180,7 +180,7 @@ class Inbox:
     async def look_for_pause(self) -> None:
         """Check whether a file in the inbox pauses it, before any work on it goes on.
 
-        One that is known to be away is looked into when it is back.
+        An inbox that is known to be away is checked when it is back.
         """
         if self._breaker.shut is not None:
             return
@@ -247,7 +247,7 @@ class Inbox:
         await self._emptied.check()
         if found is not None:
             # Only now: what went away with the inbox does not go on before it is known that nothing pauses it, and an
-            # inbox that is there but cannot be scanned does not seem to come back with each look at it.
+            # inbox that is there but cannot be scanned does not seem to come back at each check.
             self._breaker.passed()
 
     def _promote(self) -> None:

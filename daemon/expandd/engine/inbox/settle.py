@@ -295,7 +295,7 @@ class Settler:
         if candidate.is_inspected:
             candidate.due = NEVER
             return
-        if self._has_rested(candidate) and self._inspections.must_wait(candidate):
+        if self._awaits_inspection(candidate) and self._inspections.must_wait(candidate):
             return
         path = self._folder.inbox / candidate.relative
         stat = _proven_at_the_claim(candidate) or await self._folders.stat(path)
@@ -325,8 +325,8 @@ class Settler:
         else:
             self._images.warm_up()
 
-    def _has_rested(self, candidate: Candidate) -> bool:
-        """Whether all that is left is to look into it, if it is still as it was seen: nobody needs to ask before."""
+    def _awaits_inspection(self, candidate: Candidate) -> bool:
+        """Whether a candidate that is still unchanged only lacks its inspection."""
         seen = candidate.observation
         if seen is None or seen.unfinished or candidate.examined is not None:
             return False

@@ -75,7 +75,7 @@ class Delivery:
     async def archive(self, job: Job) -> NextActivation:
         """Archive the original, then delete the notification, then clear the spool and the work folder.
 
-        Before that the result gets its sidecar, if the folder wants one: what is done is then told in full.
+        Before that the result gets its sidecar, if the folder wants one, so that a done job has it.
         """
         await self._work.prove(job)
         removing = job.folder.originals is Originals.DELETE
