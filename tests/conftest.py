@@ -14,9 +14,15 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.examples import EVERY_DAY, examples
+from tests.support.hanging_share import fuse
+from tests.support.mounting import mounts
+from tests.support.task_limit import task_limits
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server
+
+__all__ = ["fuse", "mounts", "task_limits"]
+"""Fixtures that skip what this machine cannot do: it is tried when a test asks for it, not while they are collected."""
 
 LONG = (
     "tests/systemd/",

@@ -189,15 +189,7 @@ def grant(daemon: Daemon, limit: int) -> None:
     subprocess.run([*enter, "sh", "-c", script], check=True)
 
 
-def may_have_a_namespace() -> bool:
-    tried = subprocess.run(in_own_namespace(1, ["true"]), capture_output=True, check=False)
-    return tried.returncode == 0
-
-
-own_namespace = pytest.mark.skipif(not may_have_a_namespace(), reason="the system allows no user namespaces")
-
-
-@own_namespace
+@pytest.mark.usefixtures("own_namespace")
 def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: House, server: Simulator) -> None:
     hot = quick.folder()
     quick.config.write_text(quick.config.read_text().replace("poll_interval: 3s", "poll_interval: 12s"))
@@ -217,7 +209,7 @@ def test_without_watches_left_the_inbox_is_scanned_and_watched_later(quick: Hous
     assert_good_client(server, images=2)
 
 
-@own_namespace
+@pytest.mark.usefixtures("own_namespace")
 def test_a_tree_with_more_folders_than_watches_is_scanned(quick: House, server: Simulator) -> None:
     rebuild(quick, {"hot": "offsets: {top: 10}, recursive: true"})
     hot = quick.folder()

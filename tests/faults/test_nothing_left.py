@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
 from expandd.simulator.server import Simulator
@@ -11,24 +9,13 @@ from tests.support.daemon import House, command
 from tests.support.images import an_image
 
 
-def may_unshare() -> bool:
-    tried = subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False)
-    return tried.returncode == 0
-
-
-@pytest.mark.skipif(not may_unshare(), reason="a limit of one's own needs a user namespace")
+@pytest.mark.usefixtures("own_namespace")
 @pytest.mark.parametrize("limit", ["max_inotify_instances", "max_inotify_watches"])
 def test_without_inotify_the_inboxes_are_scanned_and_it_is_said_once(
     house: House, server: Simulator, limit: str
 ) -> None:
     house.build(folders={"a": "offsets: {top: 10}", "b": "offsets: {top: 10}"})
-    none_left = [
-        "unshare",
-        "-Ur",
-        "sh",
-        "-c",
-        f'echo 0 > /proc/sys/user/{limit.replace("user_", "inotify_")}; exec "$@"',
-    ]
+    none_left = ["unshare", "-Ur", "sh", "-c", f'echo 0 > /proc/sys/user/{limit}; exec "$@"']
     with house.running([*none_left, "sh", *command(), "run", "--config", str(house.config)]) as daemon:
         for folder in ("a", "b"):
             (house.folder(folder) / "inbox" / "pic.png").write_bytes(an_image("png", 200, 160))

@@ -21,10 +21,15 @@ from typing import Any
 
 import pytest
 
-needs_fuse = pytest.mark.skipif(
-    find_spec("fuse") is None or ctypes.util.find_library("fuse") is None or not Path("/dev/fuse").exists(),
-    reason="a hanging share needs fusepy and libfuse",
-)
+
+@pytest.fixture(scope="session")
+def fuse() -> None:
+    # To find the library starts programs.
+    if find_spec("fuse") is None or not Path("/dev/fuse").exists() or ctypes.util.find_library("fuse") is None:
+        pytest.skip("a hanging share needs fusepy and libfuse")
+
+
+needs_fuse = pytest.mark.usefixtures("fuse")
 long_ones = (
     pytest.mark.storm,
     pytest.mark.skipif(os.environ.get("EXPANDD_STORM") != "1", reason="takes long; set EXPANDD_STORM=1"),

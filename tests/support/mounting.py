@@ -6,22 +6,27 @@ import errno
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 
-@cache
-def may_mount() -> bool:
-    """Whether this machine lets us mount anything; tried in a namespace of its own."""
-    tried = subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-    )
-    return tried.returncode == 0
+def works(*command: str) -> bool:
+    """Whether a command is there and succeeds."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
-needs_mounts = pytest.mark.skipif(not may_mount(), reason="mounting a file system needs root")
+@pytest.fixture(scope="session")
+def mounts() -> None:
+    """Skip what mounts where this machine does not allow it; tried in a namespace of its own."""
+    if not works("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"):
+        pytest.skip("mounting a file system needs root")
+
+
+needs_mounts = pytest.mark.usefixtures("mounts")
 
 
 def mount(directory: Path, *, size: str = "4m", options: str = "") -> None:

@@ -32,7 +32,13 @@ def _place() -> Path | None:
     return None
 
 
-needs_task_limit = pytest.mark.skipif(_place() is None, reason="limiting tasks needs root and a group of the kernel's")
+@pytest.fixture(scope="session")
+def task_limits() -> None:
+    if _place() is None:
+        pytest.skip("limiting tasks needs root and a group of the kernel's")
+
+
+needs_task_limit = pytest.mark.usefixtures("task_limits")
 
 
 @dataclass(frozen=True, slots=True)
