@@ -2,7 +2,6 @@
 
 import ast
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -107,8 +106,9 @@ def test_a_kept_connection_answers_without_the_delay_of_small_packets(desk: Desk
         desk.api.get("/me")
         return time.monotonic() - before
 
-    # Nagle's algorithm against delayed acknowledgement costs 40 ms from about the third call on.
-    assert statistics.median(seconds() for _ in range(21)) < 0.035
+    # Nagle's algorithm against delayed acknowledgement costs each call 40 ms from about the third on. A busy machine
+    # may delay most calls as much, but not all.
+    assert min([seconds() for _ in range(40)][20:]) < 0.035
 
 
 def test_serve_runs_until_told_to_stop_and_logs_addresses_and_calls() -> None:
