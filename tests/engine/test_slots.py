@@ -271,6 +271,7 @@ async def test_lost_answer_frees_its_slot_after_the_usual_time_of_results(
     workshop = make_workshop(workers=4)
     _hasty(workshop)
     names = [f"pic-{number}.png" for number in range(12)]
+    workshop.api.fates[names[0]] = Fate(seconds=240.0)
     workshop.start()
     for name in names[:4]:
         workshop.drop(name)

@@ -29,6 +29,9 @@ RESULT_LIFE = 24 * 3600.0
 REMEMBERED = 32
 """Results whose time is remembered."""
 
+QUIET = 4
+"""Times the usual time of a result after which a lost answer lets another image be generated."""
+
 MOST_PATIENCE = 8
 """Times `unknown_wait` that a lost answer is watched at most, however long earlier results took."""
 
@@ -45,7 +48,7 @@ class _Wait:
 
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
     `asked` counts the questions, whatever makes the job look again in between. `in_vain` once the API was asked
-    after `unknown_wait` and showed no result; `quiet` once it was asked so after the time that results take. `behind`
+    after `unknown_wait` and showed no result; `quiet` once it was asked so after QUIET times the usual time. `behind`
     is when a job that was accepted earlier was last seen unfinished (monotonic), and `queue` how long such a one had
     waited then, in seconds. `sent_by` is when the call was sent at the latest (monotonic); None while the host that
     was about to send it may still do so.
@@ -102,7 +105,7 @@ class Reconciler:
         return wait is not None and wait.in_vain
 
     def is_quiet(self, job: Job) -> bool:
-        """Whether the API shows no result of a job after more time than the last results took.
+        """Whether the API shows no result of a job after several times the time that results usually take.
 
         Probably nothing is made, which is reason enough to let another image be generated, and none to pay again.
         """
@@ -208,8 +211,9 @@ class Reconciler:
         self._waits[job.id] = wait = replace(wait, in_vain=lasted >= self.settings.unknown_wait, asked=wait.asked + 1)
         if not history.links and job.state is JobState.UNKNOWN:
             done = await self._store.done_last(REMEMBERED)
-            took = [other.generated_within for other in done if other.generated_within is not None]
-            self._waits[job.id] = replace(wait, quiet=bool(took) and lasted > max(took))
+            took = sorted(other.generated_within for other in done if other.generated_within is not None)
+            # The median: an outage makes single results late.
+            self._waits[job.id] = replace(wait, quiet=bool(took) and lasted > QUIET * took[len(took) // 2])
             self._overtaken_by = max([self._overtaken_by, *(other.spent_at or -math.inf for other in done)])
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
