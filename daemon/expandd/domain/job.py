@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSnapshot:
-    """The hot folder as it stood at the claim: a reload never changes a job in progress."""
+    """The hot folder as it stood at the claim: a reload never changes a job in progress.
+
+    Each field is that of `HotFolder` with the same name.
+    """
 
     inbox: Path
     outbox: Path
@@ -163,18 +166,7 @@ class FolderSnapshot:
 
     @classmethod
     def of(cls, folder: HotFolder) -> FolderSnapshot:
-        return cls(
-            inbox=folder.inbox,
-            outbox=folder.outbox,
-            done=folder.done,
-            error=folder.error,
-            name=folder.name,
-            preset_name=folder.preset_name,
-            originals=folder.originals,
-            duplicates=folder.duplicates,
-            sidecar=folder.sidecar,
-            result=folder.result,
-        )
+        return cls(**{kept.name: getattr(folder, kept.name) for kept in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
