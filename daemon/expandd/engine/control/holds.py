@@ -111,6 +111,11 @@ _HELD = (
     "More files came at once than the folder's burst guard allows. Those that are not begun yet wait for a person: "
     "`expandd release` lets them go on, `expandd cancel` sends them to the error folder."
 )
+_PAUSES = {
+    HoldKind.PAUSED: (Cause.COMMAND, PauseReason.PAUSED, _PAUSED),
+    HoldKind.HELD: (Cause.BURST, PauseReason.BURST, _HELD),
+}
+"""The pause that a hold of each of these kinds shuts: its cause, its reason and what people are told."""
 
 
 class Holds:
@@ -211,14 +216,12 @@ class Holds:
         return self._holds.get((kind, inbox, relative, ""))
 
     def _show(self, hold: Hold) -> None:
-        if hold.relative is not None or not (hold.inbox is None or hold.inbox in self._served):
-            return
-        if hold.kind is HoldKind.PAUSED:
-            self._pauses.at(hold.inbox, Cause.COMMAND).close(PauseReason.PAUSED, _PAUSED, hold.at)
-        elif hold.kind is HoldKind.HELD:
-            self._pauses.at(hold.inbox, Cause.BURST).close(PauseReason.BURST, _HELD, hold.at)
+        served = hold.inbox is None or hold.inbox in self._served
+        if hold.relative is None and served and hold.kind in _PAUSES:
+            cause, reason, why = _PAUSES[hold.kind]
+            self._pauses.at(hold.inbox, cause).close(reason, why, hold.at)
 
     def _open(self, hold: Hold) -> None:
-        cause = {HoldKind.PAUSED: Cause.COMMAND, HoldKind.HELD: Cause.BURST}.get(hold.kind)
-        if cause is not None:
+        if hold.kind in _PAUSES:
+            cause, _, _ = _PAUSES[hold.kind]
             self._pauses.at(hold.inbox, cause).open()
