@@ -24,7 +24,7 @@ from expandd.domain.pauses import TAKE_AWAY, Blocks, PauseReason, paused_by
 from expandd.domain.settings import HotFolder, ImagePrice, Settings
 from expandd.domain.spending import Today
 from expandd.service.reports.facts import MOST_PACE, Facts, Pace, facts_of, pace_of
-from expandd.service.reports.snapshot import ActivePause, LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
+from expandd.service.reports.snapshot import LoopFailing, Reading, Snapshot, last_snapshot, live_snapshot
 
 OTHER = "other"
 """Folders that are no longer configured but have images in progress."""
@@ -203,7 +203,7 @@ def current_pauses(
 ) -> Iterator[Pause]:
     """The pauses, from the running daemon's snapshot, else from the job database and the folders."""
     if snapshot is not None:
-        yield from (_of_breaker(pause) for pause in snapshot.pauses)
+        yield from (_pause(one.inbox, one.reason, one.why, one.since, one.again_at) for one in snapshot.pauses)
     else:
         yield from _ordered(settings, store)
         for folder, count in zip(settings.folders, counts, strict=True):
@@ -242,8 +242,9 @@ def _ordered_yet(store: Queries, *, running: bool, now: float) -> Iterator[Order
         yield Ordered(verb=command.verb, about=printable(about), at=command.at)
 
 
-def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float) -> Pause:
-    return Pause(inbox=inbox, reason=reason, why=why, since=since, remedy=_remedy(inbox, reason, why))
+def _pause(inbox: Path | None, reason: PauseReason, why: str, since: float, again_at: float | None = None) -> Pause:
+    remedy = _remedy(inbox, reason, why)
+    return Pause(inbox=inbox, reason=reason, why=why, since=since, remedy=remedy, again_at=again_at)
 
 
 def _remedy(inbox: Path | None, reason: PauseReason, why: str) -> str:
@@ -253,17 +254,6 @@ def _remedy(inbox: Path | None, reason: PauseReason, why: str) -> str:
     if TAKE_AWAY in why:
         return TAKE_AWAY
     return f"`expandd resume {shlex.quote(printable(inbox))}` lifts it." if inbox else "`expandd resume` lifts it."
-
-
-def _of_breaker(pause: ActivePause) -> Pause:
-    return Pause(
-        inbox=pause.inbox,
-        reason=pause.reason,
-        why=pause.why,
-        since=pause.since,
-        remedy=_remedy(pause.inbox, pause.reason, pause.why),
-        again_at=pause.again_at,
-    )
 
 
 def sentence(pause: Pause, now: float) -> str:
