@@ -7,12 +7,13 @@ ExpanddError
 ├── Later                this file later: back-off with jitter
 │   ├── ReaderDied       the process that reads it gave no answer; again and again, it is the file's fault
 │   ├── InspectionTooLong  it was not inspected in a short time: it must not hold up others
-│   └── DecoderAway      no process that decodes can be started: everything that needs one waits
+│   ├── DecoderAway      no process that decodes can be started: everything that needs one waits
+│   └── LinkDead         the result's link cannot be used: /history may name another
 ├── SpoolDamaged         the paid bytes kept here are gone or wrong: fetch them again, free of charge
 ├── FolderAway           this folder is away: its files wait, the others go on
 ├── AccountAway          the account or the API is away: everything waits, one gentle probe
 ├── OutcomeUnknown       the answer to a paid call was lost: ask, never pay again
-├── DatabaseAway          the job database cannot be written: stop spending, say so
+├── DatabaseAway         the job database cannot be written: stop spending, say so
 ├── RowRefused           this one change cannot be written down, whatever the disk does; no other is concerned
 │   └── NameTaken        another open job has this path for its result or its original: choose another
 ├── StaleJob             somebody else moved this job: let go of it

@@ -463,9 +463,9 @@ class Membership(Protocol):
     async def run(
         self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
     ) -> None:
-        """Until cancelled: `carry` each job that becomes this host's, which returns when another may come.
+        """Until cancelled: `carry` each job that becomes this host's; `carry` returns when another may come.
 
-        A job that is this host's in the database, and that it does not know (`knows`), is carried too.
+        A job that the database gives to this host, though it does not know it (`knows`), is carried too.
         `changed` is called when `leads` or `room` has changed. Raises HostFenced when others have taken this host for
         dead: its jobs are theirs.
         """

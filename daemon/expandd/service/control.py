@@ -330,7 +330,7 @@ def _listed(jobs: Sequence[Job]) -> str:
 
 
 VERDICT_WITHIN = 60.0
-"""Seconds after which a daemon that says nothing of its new configuration is not waited for any longer."""
+"""Seconds to wait, at most, until the daemon says whether it has taken its new configuration."""
 
 LOOK = 0.1
 

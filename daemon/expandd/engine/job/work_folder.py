@@ -47,7 +47,7 @@ class Presence:
             self._seen[inbox] = (work, self._clock.monotonic())
 
     def is_settled(self, inbox: Path) -> bool:
-        """Whether it has been there for long enough; where its files are picked up elsewhere, as far as was seen."""
+        """Whether the inbox has been there for long enough; if another host picks up its files, as far as was seen."""
         since = self._since.get(inbox) if self._leads(inbox) else self._seen.get(inbox, (None, None))[1]
         return since is not None and self._clock.monotonic() - since >= GRACE
 

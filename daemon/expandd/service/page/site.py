@@ -36,7 +36,7 @@ from expandd.service.reports.overview import Overview
 
 HOME = Path(__file__).parent
 PARTS = ("head", "halts", "figures", "results", "held", "hand", "failed", "folders", "money", "plots")
-"""What is sent anew by itself; each has a template and an element of that id."""
+"""The parts of the page that are updated by themselves; each has a template, and an element with that id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Fate(Enum):
     REFUSED = "refused"
     """It goes to the error folder."""
     UNFINISHED = "unfinished"
-    """It is not whole, or cannot be looked into, as yet."""
+    """It is not whole yet, or cannot be read yet."""
 
     @property
     def paid(self) -> bool:

@@ -1,8 +1,4 @@
-"""The daemon: waits after crashes, starts, works, reloads, stops.
-
-Without it asyncio writes traces to stderr: with no descriptor left up to a hundred a second, one for each connection
-that waits to be accepted.
-"""
+"""The daemon: waits after crashes, starts, works, reloads, stops."""
 
 from __future__ import annotations
 
@@ -125,7 +121,11 @@ MOST = 100
 
 
 class LoopErrors:
-    """An exception handler for `loop.set_exception_handler`."""
+    """An exception handler for `loop.set_exception_handler`.
+
+    Without it asyncio writes traces to stderr: with no descriptor left up to a hundred a second, one for each
+    connection that waits to be accepted.
+    """
 
     def __init__(self, log: Logger) -> None:
         self._log = log
