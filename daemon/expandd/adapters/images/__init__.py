@@ -1,1 +1,1 @@
-"""Looking inside images, in child processes that a bad one may take along."""
+"""Decodes and encodes images in child processes, so that a hostile image ends only its process."""

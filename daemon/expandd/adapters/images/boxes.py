@@ -1,6 +1,6 @@
-"""Reads metadata from files that are made of boxes: HEIC and AVIF (ISO base media), JPEG 2000 (JP2).
+"""Reads metadata from files made of boxes: HEIC and AVIF (ISO base media), JPEG 2000 (JP2).
 
-Everything in them is hostile: boxes and items are counted, lengths are those of the file, nothing is followed twice.
+Everything in them is hostile: boxes and items are counted, no length exceeds the file, no reference is followed twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXIF_UUID = b"JpgTiffExif->JP2"
 
 @dataclass(slots=True)
 class Found:
-    """What a file of boxes carries, as it lies there. `per_metre`: pixels, across and down."""
+    """The metadata in a file of boxes, as stored. `per_metre`: pixels, horizontally and vertically."""
 
     exif: bytes = b""
     xmp: bytes = b""
@@ -36,12 +36,12 @@ def _within(data: Bytes, start: int, stop: int) -> Iterator[Box]:
 
 
 def _piece(data: Bytes, start: int, stop: int, most: int) -> bytes:
-    """The bytes there; none where they are too many."""
+    """The bytes from `start` to `stop`; none where there are more than `most`."""
     return bytes(data[start:stop]) if stop - start <= most else b""
 
 
 def read_jp2(data: Bytes, most: int) -> Found:
-    """What a JP2 carries, of which no part longer than `most` bytes is read."""
+    """The metadata of a JP2. No part longer than `most` bytes is read."""
     found = Found()
     for box in _within(data, 0, len(data)):
         if box.kind == b"jp2h":
@@ -63,8 +63,8 @@ def _read_header(data: Bytes, header: Box, most: int, found: Found) -> None:
             for inner in _within(data, box.start, box.stop):
                 body = data[inner.start : min(inner.start + 10, inner.stop)]
                 name = inner.kind
-                # The resolution as captured tells more than the one for showing it.
-                if len(body) == 10 and (name == b"resc" or (name == b"resd" and found.per_metre is None)):  # noqa: PLR2004 - the length that it has
+                # The capture resolution (resc) wins over the one for display (resd).
+                if len(body) == 10 and (name == b"resc" or (name == b"resd" and found.per_metre is None)):  # noqa: PLR2004 - its length
                     down, down_of, across, across_of, down_tens, across_tens = struct.unpack(">HHHHbb", body)
                     found.per_metre = (
                         Fraction(across, across_of or 1) * Fraction(10) ** across_tens,
@@ -73,7 +73,7 @@ def _read_header(data: Bytes, header: Box, most: int, found: Found) -> None:
 
 
 def read_heif(data: Bytes, most: int) -> Found:
-    """What a HEIC or AVIF carries, the first of each kind, of which no part longer than `most` bytes is read."""
+    """The metadata of a HEIC or AVIF, the first of each kind. No part longer than `most` bytes is read."""
     found, items = Found(), items_in(data)
     if items is None:
         return found

@@ -1,6 +1,6 @@
-"""One decoder process: how it is started, asked and ended, and what its death says; and its place among the others.
+"""Starts, asks and ends one decoder process, interprets its death, and shares the processes out by mount.
 
-Decoders are shared out by mount: the files of a disk that does not answer leave some to all others.
+The files of a disk that does not answer never occupy all decoders: some are left for the files of other mounts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from expandd.adapters.processes import Process, Start, open_pipe, python_command
 from expandd.domain.errors import DecoderAway, Later, ReaderDied
 
 PATIENCE = 5.0
-"""Seconds after which a child that waits for a disk is looked at again; if it has got nowhere it is given up."""
+"""Seconds between two checks of a child that waits for a disk; one without progress is given up."""
 
 SPARE = 2
-"""Places that the files of one mount never take."""
+"""Places that are kept free of the files of any single mount."""
 
 
 class Share:
@@ -39,7 +39,7 @@ class Share:
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[set[asyncio.Task[None]]]:
-        """A place, kept beyond the block until what is put into the set is over.
+        """A place, kept beyond the block until the tasks put into the set are done.
 
         Raises Later where each process of these places waits for a disk that does not answer.
         """
@@ -68,22 +68,22 @@ class Share:
         self._changed.set()
 
 
-# The signals by which a decoder dies of its file. Others speak of the machine: SIGKILL comes from a person or
-# from a lack of memory, SIGBUS from a file that shrank while it was read.
+# The signals by which a file kills its decoder. Others come from the machine: SIGKILL from a person or from a
+# lack of memory, SIGBUS from a file that shrank while it was read.
 _BY_FILE = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS})
 
 MOST_ANSWER = 1 << 21
-"""Bytes of one line. The longest holds a thumbnail."""
+"""Bytes of the longest line, an answer with a thumbnail."""
 
 START = 60.0
-"""Seconds within which a child must be ready, also on a machine that has much else to do."""
+"""Seconds within which a child must be ready, also on a busy machine."""
 
 END = 2.0
-"""Seconds for a child that did not become ready to end by itself, so that it can be said how."""
+"""Seconds for a child that did not become ready to end by itself, so that the error can name its exit code."""
 
 
 class ChildDied(Exception):
-    """The child ended without an answer. `by_file`: in a way that its file can cause."""
+    """The child ended without an answer; `by_file` where its file may be the cause."""
 
     def __init__(self, how: str, *, by_file: bool) -> None:
         super().__init__(how)
@@ -91,7 +91,7 @@ class ChildDied(Exception):
 
 
 class OutOfTime(Exception):
-    """The child has used up the processor time that it was given."""
+    """The child has used up its processor time."""
 
 
 class Child:
@@ -106,7 +106,7 @@ class Child:
 
     @classmethod
     async def start(cls, program: Sequence[str], python: str = sys.executable, start: Start = start_here) -> Self:
-        """A new child, ready: `python` with `program` as its arguments. Raises DecoderAway when none can be had."""
+        """A new child, ready: `python` with `program` as its arguments. Raises DecoderAway when it does not start."""
         child = await cls._started(program, python, start)
         try:
             await child.be_ready()
@@ -142,14 +142,14 @@ class Child:
             self.ready = parse_ready(await self._answers.readline())
 
     async def ended(self) -> str:
-        """How a child that did not become ready has ended; one that has not is killed."""
+        """How a child that did not become ready has ended; kills one that still runs."""
         self._requests.close()
         try:
             async with asyncio.timeout(END):
                 code = await self._process.wait()
         except TimeoutError:
             self.kill()
-            return "it says nothing of use"
+            return "it gives no usable answer"
         return f"it ended with code {code}" if code >= 0 else f"it died of {signal.Signals(-code).name}"
 
     @property
@@ -159,7 +159,7 @@ class Child:
     async def ask(self, request: Request, files: Sequence[int], seconds: float) -> Answer:
         """The answer. Raises ChildDied or OutOfTime when there is none, ReaderDied or Later after `seconds`.
 
-        The child must be killed then.
+        After each of these the caller must kill the child.
         """
         self._wake()
         try:
@@ -201,7 +201,7 @@ class Child:
         return await self._answers.readline()
 
     async def _within(self, seconds: float, exchange: Coroutine[Any, Any, bytes]) -> bytes:
-        """What the child writes. One that waits for a disk, and gets nowhere, is not to blame, and nor is its file."""
+        """The line that the child writes. A child that waits for a disk is not at fault, and neither is its file."""
         reading, before = asyncio.ensure_future(exchange), ""
         try:
             deadline = time.monotonic() + seconds
@@ -219,7 +219,7 @@ class Child:
         raise Later(message) if before else ReaderDied(message)
 
     def _wait_for_disk(self) -> str:
-        """What changes whenever it gets anywhere, while the kernel holds it for a disk; "" while it does not."""
+        """A text that changes with each progress while the kernel blocks the child on a disk; "" while it does not."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text("ascii", "replace")
         except OSError:
@@ -236,7 +236,7 @@ def _death(code: int) -> ChildDied | OutOfTime:
 
 
 def _homes() -> list[str]:
-    """Where our code and its libraries lie."""
+    """The directories of our code and its libraries."""
     return list(dict.fromkeys(_home(package) for package in ("expandd", "PIL", "pi_heif")))
 
 

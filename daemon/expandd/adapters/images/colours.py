@@ -1,7 +1,7 @@
 """Converts pixels between the colours of an image's own profile and sRGB, and all modes to those of 8 bits a channel.
 
-Runs in a decoder process: a colour profile is as hostile as its image. One that cannot be read, or is of other
-channels than the image, is as if it were not there, as in every viewer.
+Runs in a decoder process: a colour profile is as hostile as its image. One that cannot be read, or has other
+channels than the image, is ignored, as in every viewer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from PIL import Image, ImageChops, ImageCms
 
 Convert = Callable[[Image.Image], Image.Image]
-"""Takes an image without transparency, which it may change, and returns it in other colours."""
+"""Converts the colours of an image without transparency, possibly in place."""
 
 OPAQUE = {"LA": "L", "RGBA": "RGB"}
 """The modes with transparency, and each without."""
@@ -37,7 +37,7 @@ _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
 
 def plain_mode(image: Image.Image) -> str:
-    """The mode that `plain` gives it: L, LA, RGB, RGBA, CMYK or LAB."""
+    """The mode that `plain` converts it to: L, LA, RGB, RGBA, CMYK or LAB."""
     mode = _AWAY.get(image.mode, image.mode if image.mode in {"L", "LA", "RGBA"} else "RGB")
     clear = "transparency" in image.info and mode in {"L", "RGB"} and image.mode not in _DEEP
     return {"L": "LA", "RGB": "RGBA"}[mode] if clear else mode
@@ -46,7 +46,7 @@ def plain_mode(image: Image.Image) -> str:
 def plain(image: Image.Image) -> Image.Image:
     """The image in 8 bits a channel, without a palette: in one of six modes."""
     if image.mode in _DEEP:
-        # Pillow itself cuts off what is more than 255.
+        # Pillow itself clips values above 255.
         whole = image if image.mode == "F" else image.convert("I").point(lambda value: value * _OF_TWO_BYTES)
         return whole.convert("L")
     mode = plain_mode(image)
@@ -54,7 +54,7 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A plain image without its transparency, and that."""
+    """A plain image without its transparency, and its transparency."""
     if image.mode not in OPAQUE:
         return image, None
     return image.convert(OPAQUE[image.mode]), image.getchannel("A")
@@ -67,11 +67,11 @@ def joined(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
 
 
 _REMEMBERED, _SHORT_PROFILE = 16, 1 << 16
-"""Answers that are kept, about profiles of so many bytes at most: a camera's images all have the same one."""
+"""Cached answers, and the most bytes of a cached profile: all images of a camera have the same one."""
 
 
 def in_srgb(mode: str, icc: bytes) -> bool:
-    """Whether the numbers of an image of this plain mode and profile are those of sRGB already."""
+    """Whether pixels of this plain mode and profile are in sRGB already."""
     return (_known if len(icc) <= _SHORT_PROFILE else _is_srgb)(mode, icc)
 
 
@@ -85,33 +85,33 @@ def _is_srgb(mode: str, icc: bytes) -> bool:
     if opaque not in {"L", "RGB"}:
         return False
     profile = _profile(opaque, icc)
-    # Tables that make a transform fast take longer to build than the few colours that are asked about.
+    # Building the tables that make a transform fast takes longer than converting the few colours compared here.
     flags = _FLAGS | ImageCms.Flags.NOOPTIMIZE
     transform = None if profile is None else _transform(profile, _named("sRGB"), opaque, "RGB", flags)
     return transform is None or _changes_nothing(transform, opaque)
 
 
 def to_srgb(mode: str, icc: bytes) -> Convert:
-    """What converts an image of `mode` (L, RGB, CMYK or LAB) and profile to RGB in sRGB."""
+    """A function that converts an image of `mode` (L, RGB, CMYK or LAB) and profile to RGB in sRGB."""
     return _applied(_towards(mode, icc), mode, "RGB")
 
 
 def from_srgb(mode: str, icc: bytes) -> Convert:
-    """What converts RGB in sRGB to `mode` (L, RGB, CMYK or LAB) and profile."""
+    """A function that converts RGB in sRGB to `mode` (L, RGB, CMYK or LAB) and profile."""
     profile = None if in_srgb(mode, icc) else _profile(mode, icc)
     transform = None if profile is None else _transform(_named("sRGB"), profile, "RGB", mode)
     return _applied(transform, "RGB", mode)
 
 
 def _towards(mode: str, icc: bytes) -> ImageCms.ImageCmsTransform | None:
-    """The conversion to sRGB; None where its colours are those that the numbers alone say."""
+    """The conversion to sRGB; None where none is needed or no profile is usable."""
     profile = None if in_srgb(mode, icc) else _profile(mode, icc)
     return None if profile is None else _transform(profile, _named("sRGB"), mode, "RGB")
 
 
 def _profile(mode: str, icc: bytes) -> ImageCms.ImageCmsProfile | None:
     if mode == "LAB":
-        # The numbers say the colours themselves.
+        # Lab pixels are absolute and need no profile of their own.
         return _named("LAB")
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else None
@@ -131,7 +131,7 @@ def _transform(
     after: str,
     flags: ImageCms.Flags = _FLAGS,
 ) -> ImageCms.ImageCmsTransform | None:
-    """None for a profile that only goes the other way, as those of scanners do."""
+    """The transform; None for a profile of one direction only, such as a scanner's."""
     try:
         return ImageCms.buildTransform(source, target, before, after, _INTENT, flags)
     except ImageCms.PyCMSError:
@@ -153,7 +153,7 @@ def _applied(transform: ImageCms.ImageCmsTransform | None, before: str, after: s
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether colours of all kinds stay as they are, to within a step: most profiles of sRGB are not its equal."""
+    """Whether all colours stay the same to within a step, as many profiles of sRGB differ slightly from it."""
     if mode not in {"L", "RGB"}:
         return False
     steps = bytes(value for colour in itertools.product(_STEPS, repeat=len(mode)) for value in colour)

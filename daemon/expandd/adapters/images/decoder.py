@@ -1,7 +1,7 @@
 """Opens images with Pillow, inside a decoder process, and makes thumbnails of them.
 
-Runs in a process of its own (`process`), because a decoder may crash, hang or swell on a hostile file. It is given
-open files, never a path.
+Runs in a process of its own (`process`), because a decoder may crash, hang or use up memory on a hostile file. It
+gets open files, never a path.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from PIL import (
     Image,
     UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401, named here Pillow need not import its forty other plugins to look for it
+    WebPImagePlugin,  # noqa: F401, imported here, so that Pillow does not import its forty other plugins
 )
 
 from expandd.adapters.images.colours import joined, plain, split, to_srgb
@@ -27,7 +27,7 @@ from expandd.domain.errors import Fault, FaultCode, FileFault, Later
 from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit
 
 MOST_BYTES = 1 << 30
-"""Of a file that is read."""
+"""Bytes of the largest file that is read."""
 
 _ORIENTATION = 0x0112
 TURNS = {
@@ -44,7 +44,7 @@ _PLUGINS = {ImageFormat.HEIC: "HEIF"}
 
 
 def opened(descriptor: int) -> BinaryIO:
-    """The regular file open at `descriptor`, which is closed with it. Raises Later for all else."""
+    """The regular file open at `descriptor`, which it closes. Raises Later for anything else."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Later("It is not a regular file.")
@@ -72,11 +72,11 @@ def _heavy(head: bytes, size: int) -> Unfit:
 
 
 def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
-    """The finding for what Pillow raised. Raises Later when it is the disk that failed."""
+    """The finding for an error that Pillow raised. Raises Later when the disk has failed."""
     if isinstance(error, OSError) and error.errno:
         raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
     if isinstance(error, UnidentifiedImageError):
-        # What it says names our descriptor.
+        # Its message contains our descriptor's number.
         message = f"The {image_format.title} image is damaged, or of a kind that cannot be read."
         return Unfinished(Fault(FaultCode.NOT_WHOLE, message, EXPORT_AGAIN))
     detail = f" ({error})" if str(error) else ""
@@ -94,7 +94,7 @@ def as_seen(size: Size, orientation: int) -> Size:
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """The image's EXIF; empty when there is none that can be read, as for every viewer."""
+    """The image's EXIF; empty when there is none or it cannot be read, as in every viewer."""
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
@@ -109,7 +109,7 @@ def orientation_in(exif: Image.Exif) -> int:
     return value if isinstance(value, int) and value in TURNS else 1
 
 
-_MOST_PROFILE = 64_000  # bytes beside a thumbnail; those of cameras and screens have a few thousand
+_MOST_PROFILE = 64_000  # bytes of a profile kept in a thumbnail; those of cameras and screens have a few thousand
 
 
 def thumbnail(descriptor: int, most_pixels: int, side: int) -> tuple[bytes, Size]:
@@ -155,7 +155,7 @@ def _small(file: BinaryIO, found: Structure, side: int, *, scaled: bool = False)
     colours, alpha = split(small)
     shown = joined(colours.convert("RGB") if profile else to_srgb(colours.mode, icc)(colours), alpha)
     turn = TURNS.get(orientation)
-    # Of what was opened from a file, Pillow asks for the path before it is written.
+    # Pillow asks an image opened from a file for its path before it writes it.
     upright = shown.transpose(turn) if turn is not None else shown.copy()
     out = io.BytesIO()
     upright.save(out, "WEBP", quality=82, method=2, icc_profile=profile)

@@ -1,8 +1,8 @@
-"""The pool of decoder processes: started when needed, asked, and ended when idle or stuck.
+"""The pool of decoder processes: started when needed, asked, and ended when idle or hanging.
 
-The pool is our own. pebble (5.2, tried) kills and replaces workers well, but hands over pickled values: an open file
-needs a socket that the worker opens itself, which the walls around it forbid (see `sandbox`), and its workers inherit
-the daemon's environment, with the login. The pools of the standard library have no time-outs besides.
+The pool is our own. pebble (5.2, tried) kills and replaces workers well, but passes pickled values: an open file
+needs a socket that the worker opens itself, which the sandbox forbids, and its workers inherit the daemon's
+environment, including the login. The pools of the standard library have no time-outs.
 """
 
 from __future__ import annotations
@@ -46,33 +46,33 @@ T = TypeVar("T")
 _PATIENCE = 5.0  # seconds for all children to end
 
 WORTH = 0.3
-"""Seconds for which a child at work is waited for: another one takes as long to start, and a processor meanwhile."""
+"""Seconds to wait for a busy child: starting another one takes as long, and a processor meanwhile."""
 
 SHORT = 2
-"""Seconds of processor time in which nearly every image is looked through."""
+"""Seconds of processor time that suffice for nearly every image."""
 LONG = 8
-"""Seconds for one that takes longer; more for large files, since their images can be large."""
+"""Seconds of processor time for an image that takes longer; large files get more, as their images can be large."""
 MOST = 60
 _PIXELS_A_SECOND = 1_000_000
-"""Px of a large image for which a second more is given."""
+"""Px of a large image for each additional second."""
 _BYTES_A_SECOND = 4 << 20
 _WALL = 15
-"""Seconds that may pass for each of processor time, on a machine that has much else to do."""
+"""Seconds that may pass for each second of processor time on a busy machine."""
 
 
 class PillowImages:
-    """Looks inside images with Pillow, in at most `processes` child processes, all but SPARE of them for one mount.
+    """Inspects, prepares and finishes images in at most `processes` children, at most all but SPARE for one mount.
 
-    `idle`, `timeout` and `worth` are in seconds: after how long an unused child is ended, one that gives no answer is
-    killed, and one at work is no longer waited for. Results of more than `most_pixels` are not decoded. `program` is
-    what `python` runs in a child. `open_file` opens what is to be looked into, in a thread of `run`: a child is given
-    the open file. `mount_of` names the mount that a file is on, and `start` starts a child.
+    `idle`, `timeout` and `worth` are in seconds: an idle child ends after `idle`, a child without an answer is killed
+    after `timeout`, and a busy child is waited for at most `worth`. Results of more than `most_pixels` are not decoded.
+    `python` runs `program` in a child. `open_file` opens a file in a thread of `run`; the child gets the open file.
+    `mount_of` names the mount of a file, and `start` starts a child.
     """
 
     def __init__(
         self,
         *,
-        # The files of one mount have one place more than the engine has looks under way in one folder.
+        # The files of one mount have one place more than the engine runs inspections in one folder.
         processes: int = 6,
         idle: float = 10.0,
         timeout: float = 120.0,
@@ -88,7 +88,7 @@ class PillowImages:
         self._mount_of = mount_of
         self._shares: defaultdict[str, Share] = defaultdict(lambda: Share(max(1, processes - SPARE)))
         self._places = asyncio.Semaphore(processes)
-        # Images whose memory is granted by their size: one at a time.
+        # Large images, whose memory is granted by their size, are decoded one at a time.
         self._large = asyncio.Semaphore()
         self._retire_after = idle
         self._timeout = timeout
@@ -115,7 +115,7 @@ class PillowImages:
         await self.close()
 
     async def close(self) -> None:
-        """End all children that wait for work; one that is at work is ended by cancelling who asked it."""
+        """End all idle children; a busy one ends when its caller is cancelled."""
         if self._starting is not None:
             await asyncio.wait({self._starting}, timeout=_PATIENCE)
         while self._idle:
@@ -125,26 +125,26 @@ class PillowImages:
 
     @property
     def idle(self) -> tuple[int, ...]:
-        """The process ids of the children that wait for work."""
+        """The process ids of the idle children."""
         return tuple(child.pid for child in self._idle)
 
     def warm_up(self) -> None:
-        """Have a child ready for an image that will be looked into before a child at rest is ended."""
+        """Start a child for an image that will be inspected before an idle child ends."""
         if not self._idle and not self._places.locked() and (self._starting is None or self._starting.done()):
             self._starting = asyncio.get_running_loop().create_task(self._start_one())
             self._is_awaited = False
 
     async def prove(self) -> Ready:
-        """Start a child, and say what it can decode behind which walls. Raises DecoderAway."""
+        """Start a child, and return the formats that it decodes and the walls around it. Raises DecoderAway."""
         async with self._places:
             child = await Child.start(self._program, self._python, self._start)
             self._let_rest(child)
             return child.ready
 
     async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
-        """What the source at `path` is, decoded to its last row.
+        """The inspection of the source at `path`, decoded to its last row.
 
-        Raises Later if it cannot be judged now, InspectionTooLong if that takes long and it need not be `thorough`.
+        Raises Later if it cannot be inspected now, InspectionTooLong if that takes long and `thorough` is false.
         """
         try:
             with await self._opened(path) as file:
@@ -155,10 +155,10 @@ class PillowImages:
         except OutOfTime as error:
             if thorough:
                 return _tiring()
-            raise InspectionTooLong("It takes long to look into.") from error
+            raise InspectionTooLong("Its inspection takes long.") from error
 
     async def examine_result(self, path: Path) -> Finding:
-        """The same of a downloaded result, of any size in px. Raises Later."""
+        """The inspection of a downloaded result, of any size in px. Raises Later."""
         try:
             with await self._opened(path) as file:
                 request = Request(task=Task.EXAMINE_RESULT, cpu=MOST, most_pixels=self._most_pixels)
@@ -169,10 +169,10 @@ class PillowImages:
             return _tiring()
 
     async def prepare(self, source: Path, target: Path) -> Prepared:
-        """Write the copy of `source` that the API is sent: the first image, upright, in sRGB, at most 4096 px.
+        """Write the copy of `source` for the API: the first image, upright, in sRGB, at most 4096 px a side.
 
-        It is synced, whole or not at all, and the same for the same file. Raises FileFault for a source that cannot be
-        decoded, Later when it cannot be done just now.
+        The copy is synced, whole or absent, and always the same for the same file. Raises FileFault for a source that
+        cannot be decoded, Later when it cannot be done just now.
         """
         answer = await self._write(Request(task=Task.PREPARE, cpu=MOST), target, source)
         if isinstance(answer, Prepared):
@@ -180,9 +180,9 @@ class PillowImages:
         raise Later(_ANOTHER)
 
     async def finish(self, original: Path, made: Path, target: Path, plan: Finishing) -> bool:
-        """Write the result that `plan` makes of the original and of `made`, the API's image.
+        """Write the result that `plan` makes from the original and `made`, the API's image.
 
-        False, and nothing written, where `made` is the result as it is. Synced, and raises, as `prepare`.
+        False, and nothing written, where `made` needs no change. Synced, and raises, as `prepare`.
         """
         pixels = max(plan.original.pixels, plan.size.pixels) if plan.canvas else 0
         request = Request(task=Task.FINISH, cpu=MOST, pixels=pixels, plan=plan)
@@ -219,18 +219,18 @@ class PillowImages:
         try:
             return await self._run(path, call, *arguments)
         except OSError as error:
-            # The call itself says Later: this is the disk, which does not answer.
+            # The call itself raises Later: an OSError means that the disk does not answer.
             raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
 
     async def _found(self, request: Request, path: Path, file: io.FileIO) -> Finding:
         answer = await self._ask(request, path, file)
         if isinstance(answer, NotNow):
             raise Later(answer.reason)
-        assert isinstance(answer, Whole | Unfinished | Unfit), "examine is never answered otherwise"
+        assert isinstance(answer, Whole | Unfinished | Unfit), "examine has no other answers"
         return answer
 
     async def _done(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
-        """The answer where it is neither a fault nor a delay: those are raised."""
+        """The answer; raises FileFault for a fault and Later for a delay."""
         try:
             answer = await self._ask(request, path, *files)
         except OutOfTime as error:
@@ -243,7 +243,7 @@ class PillowImages:
 
     async def _start_one(self) -> None:
         async with self._places:
-            # The caller for an image tries again, and is told why it cannot be.
+            # The request for the image starts a child again, and reports the error.
             with contextlib.suppress(DecoderAway):
                 self._let_rest(await Child.start(self._program, self._python, self._start))
 
@@ -252,14 +252,14 @@ class PillowImages:
         if request.pixels <= LARGE:
             answer = await self._ask_one(request, path, *files)
         if isinstance(answer, Large):
-            # What it takes for the memory of one to be free is no time of the image's own.
+            # Waiting for the memory does not count as time of the image.
             async with self._large:
                 more = answer.pixels // _PIXELS_A_SECOND
                 answer = await self._ask_one(
                     replace(request, pixels=answer.pixels, cpu=request.cpu + more), path, *files
                 )
         if isinstance(answer, Large):
-            raise Later("It has become larger while it was looked into.")
+            raise Later("It has become larger while it was inspected.")
         return answer
 
     async def _ask_one(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
@@ -269,7 +269,7 @@ class PillowImages:
                 return await self._ask_any(request, files, ends)
 
     async def _expected(self) -> None:
-        """Wait for the child that is being started, unless another image does."""
+        """Wait for the child that is being started, unless another image waits for it."""
         if self._starting is not None and not self._idle and not self._is_awaited:
             self._is_awaited = True
             await asyncio.wait({self._starting})
@@ -278,11 +278,11 @@ class PillowImages:
         try:
             return await self._ask_child(request, files, ends, await self._at_rest())
         except ChildDied:
-            # It may have died before, or of a passing want. One that has seen no other file tells.
+            # It may have died earlier, or of a passing shortage. Only a new child proves that its file is the cause.
             return await self._ask_again(request, files, ends)
 
     async def _at_rest(self) -> Child | None:
-        """A child that waits for work. One that is at work may do so sooner than another one has started."""
+        """An idle child, also one that becomes idle within `worth`, which is sooner than a new one starts."""
         if self._idle or not self._at_work:
             return self._idle.pop() if self._idle else None
         wanted = asyncio.get_running_loop().create_future()
@@ -325,7 +325,7 @@ class PillowImages:
             seconds = min(self._timeout + 2 * (request.pixels // _PIXELS_A_SECOND), _WALL * request.cpu)
             return await child.ask(request, [file.fileno() for file in files], seconds)
         except BaseException:
-            # Also on a cancellation: an answer that nobody read must not meet the next request.
+            # Also when cancelled: an unread answer must not be taken for the answer to the next request.
             child.kill()
             ends.add(self._see_off(child))
             raise
@@ -342,7 +342,7 @@ class PillowImages:
         self._see_off(child)
 
     def _see_off(self, child: Child) -> asyncio.Task[None]:
-        # Not awaited where it happens: a child that the kernel holds (a dead network share) would hold its place.
+        # Not awaited here: a child that the kernel blocks (on a dead network share) would block its caller as well.
         task = asyncio.get_running_loop().create_task(child.end())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

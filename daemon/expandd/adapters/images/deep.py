@@ -1,8 +1,8 @@
 """Reads and writes images of 16 bits a channel, exactly, as two images of 8: one of the high bytes, one of the low.
 
-Pillow decodes colours of 16 bits to their high bytes only, and writes none. Read a second time, as if the bytes were
-the other way around, it gives the low ones; and what is to be written is packed here, with the filter of differences
-to the pixel on the left that both formats have.
+Pillow decodes colours of 16 bits to their high bytes only, and cannot write them. Decoded a second time, with the byte
+order reversed, the file gives the low bytes. This module itself packs such images, with the horizontal difference
+filter of both formats.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from expandd.adapters.images.source import Box
 _OTHER_ORDER = {
     **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
     **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
-    # The machine's own, which has its low byte first.
+    # The machine's own order, low byte first.
     **{f"{mode};16N": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX", "CMYK")},
 }
 _GREY = {"I;16": 1, "I;16L": 1, "I;16N": 1, "I;16B": 0}
-"""Where in the two bytes of a pixel the high one lies."""
+"""The index of the high byte in the two bytes of a pixel."""
 
 _LEVEL = 1
-"""Grain, which the low bytes are, does not get much smaller by more effort."""
+"""The compression level; the low bytes are grain, which more effort does not make much smaller."""
 _ROWS = 128
 
 
 def of_two_bytes(image: Image.Image) -> bool:
-    """Whether an image that is opened and not decoded has 16 bits a channel, also where Pillow reads only one byte."""
+    """Whether an opened, undecoded image has 16 bits a channel, also where Pillow reads only one byte."""
     return image.mode in _GREY or any(";16" in str(part.args) for part in getattr(image, "tile", ()))
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image that is opened and not decoded has 16 bits a channel and can be read to both bytes."""
+    """Whether an opened, undecoded image has 16 bits a channel and both bytes can be read."""
     return "transparency" not in image.info and (image.mode in _GREY or _swapped(image) is not None)
 
 
 def decode_low(image: Image.Image) -> None:
-    """Have an image that is opened and not decoded yet, and is deep and of colour, decoded to the low bytes."""
+    """Make an opened, undecoded deep image in colour decode to its low bytes."""
     if image.mode not in _GREY:
         image.tile = _swapped(image)  # type: ignore[attr-defined]  # Pillow sets it on each image it opens
 
@@ -65,7 +65,7 @@ def high(image: Image.Image) -> Image.Image:
 
 
 def low(image: Image.Image) -> Image.Image:
-    """The low bytes of a part of a deep image that was decoded to them."""
+    """The low bytes of a part of a deep image, after `decode_low`."""
     return _byte(image, 1 - _GREY[image.mode]) if image.mode in _GREY else image
 
 
@@ -74,14 +74,14 @@ def _byte(image: Image.Image, at: int) -> Image.Image:
 
 
 LowBytes = Callable[[Box], Image.Image]
-"""Gives the low bytes of whole rows of an image."""
+"""Returns the low bytes of whole rows of an image."""
 
 
 class Aside:
-    """Low bytes in the file that is written, behind all that can come before them, until the high ones are packed.
+    """Stores low bytes in the result's file, behind its content, until the high ones are packed.
 
-    In memory they would take as much as the high ones, beside what a decoder takes to get at those. `write_png` and
-    `write_tiff` cut them off.
+    In memory they would take as much as the high ones, beside the memory of the decoder. `write_png` and `write_tiff`
+    cut them off.
     """
 
     def __init__(self, file: BinaryIO, mode: str, inner: Box, canvas: tuple[int, int]) -> None:
@@ -93,7 +93,7 @@ class Aside:
         self._start = packed + packed // _SWELLS + _BESIDE
 
     def put(self, top: int, rows: Image.Image) -> None:
-        """Keep the rows of the part that this is for, from row `top` of the canvas on."""
+        """Store rows of the part, from row `top` of the canvas on."""
         data = memoryview(rows.tobytes())
         at = self._at(top)
         while data:
@@ -101,7 +101,7 @@ class Aside:
             data, at = data[done:], at + done
 
     def rows(self, top: int, bottom: int) -> Image.Image:
-        """Those rows of the part."""
+        """The rows of the part from `top` to `bottom` of the canvas."""
         size = self._inner[2] - self._inner[0], bottom - top
         return Image.frombytes(self._mode, size, os.pread(self._descriptor, self._line * size[1], self._at(top)))
 
@@ -110,11 +110,11 @@ class Aside:
 
 
 _SWELLS, _BESIDE = 128, 256 << 20
-"""By which part of its size, at most, what cannot be packed gets larger; and bytes for what else is in a file."""
+"""The greatest growth of data that cannot be compressed, as a fraction, and the bytes for the rest of a file."""
 
 
 def write_png(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO, chunks: bytes = b"") -> None:
-    """Write the two as one PNG; `chunks` come behind its header."""
+    """Write high and low bytes as one PNG; `chunks` follow its header."""
     width, height = high_bytes.size
     colour = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}[high_bytes.mode]
     out.write(b"\x89PNG\r\n\x1a\n")
@@ -122,7 +122,7 @@ def write_png(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO, chunk
     out.write(chunks)
     pack = zlib.compressobj(_LEVEL)
     for box in _rows(high_bytes):
-        # Each byte less the same byte of the pixel before.
+        # Each byte minus the same byte of the pixel on its left.
         rows = _interleaved(_less_left(high_bytes.crop(box)), _less_left(low_bytes(box)))
         line = len(rows) // (box[3] - box[1])
         filtered = b"".join(b"\1" + rows[at : at + line] for at in range(0, len(rows), line))
@@ -149,7 +149,7 @@ def _less_left(image: Image.Image) -> Image.Image:
 
 
 def _moved(image: Image.Image) -> Image.Image:
-    """Each pixel in the place of the one on its right; zeros in the first column."""
+    """The image shifted right by one pixel, with zeros in the first column."""
     moved = Image.new(image.mode, image.size)
     moved.paste(image.crop((0, 0, image.width - 1, image.height)), (1, 0))
     return moved
@@ -167,7 +167,7 @@ _DEFLATE, _DIFFERENCES, _UNASSOCIATED = 8, 2, 2
 
 
 def write_tiff(high_bytes: Image.Image, low_bytes: LowBytes, out: BinaryIO) -> None:
-    """Write the two as one TIFF, in strips."""
+    """Write high and low bytes as one TIFF, in strips."""
     out.write(struct.pack("<2sHI", b"II", 42, 0))
     places = [_strip(out, strip) for strip in _strips(high_bytes, low_bytes)]
     out.truncate()
@@ -194,7 +194,7 @@ def _strips(high_bytes: Image.Image, low_bytes: LowBytes) -> Iterator[bytes]:
     for box in _rows(high_bytes):
         upper, lower = high_bytes.crop(box), low_bytes(box)
         before = _moved(lower)
-        # 1 where the low byte is less than the one before, which the high byte pays for.
+        # 1 where the low byte is less than the one before: the borrow from the high byte.
         borrow = ImageChops.subtract(before, lower).point(lambda value: 1 if value else 0)
         high_less = ImageChops.subtract_modulo(_less_left(upper), borrow)
         yield zlib.compress(_interleaved(ImageChops.subtract_modulo(lower, before), high_less), _LEVEL)
@@ -202,17 +202,17 @@ def _strips(high_bytes: Image.Image, low_bytes: LowBytes) -> Iterator[bytes]:
 
 def _strip(out: BinaryIO, strip: bytes) -> tuple[int, int]:
     start = out.tell()
-    # Strips begin at even places.
+    # Strips begin at even offsets.
     out.write(strip + bytes(len(strip) % 2))
     return start, len(strip)
 
 
 def _directory(out: BinaryIO, fields: dict[int, tuple[int, list[int]]]) -> None:
-    """Write the one directory of the file at its end, and where it is into the header."""
+    """Write the one directory at the end of the file, and its offset into the header."""
     table = bytearray(struct.pack("<H", len(fields)))
     for tag, (kind, values) in sorted(fields.items()):
         packed = struct.pack(f"<{len(values)}{'H' if kind == _SHORT else 'I'}", *values)
-        if len(packed) > 4:  # noqa: PLR2004, what fits in the place of its offset
+        if len(packed) > 4:  # noqa: PLR2004, the bytes of an offset, in whose place shorter values stand
             place = out.tell()
             out.write(packed + bytes(len(packed) % 2))
             packed = struct.pack("<I", place)

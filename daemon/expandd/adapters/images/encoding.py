@@ -15,19 +15,19 @@ from expandd.adapters.images.source import ASIDE, Source
 from expandd.domain.image import ImageFormat
 
 _LEAST_QUALITY = 90
-"""That of a JPEG whose original is a JPEG of less: the API's part has not been through an encoder of that quality."""
+"""The least quality of a JPEG whose original is a coarser JPEG: the API's part has not been encoded that coarsely."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """The finished pixels; `low` gives the low bytes of those of 16 bits a channel."""
+    """The finished pixels; `low` returns the low bytes of an image of 16 bits a channel."""
 
     image: Image.Image
     low: deep.LowBytes | None = None
 
 
 def effort(original: Source, image_format: ImageFormat, mode: str, quality: int) -> dict[str, Any]:
-    """How the result of `original` is encoded: as that is where it is of the same format, else by `quality`."""
+    """The encoder's options for a result: like the original's where the format is the same, else by `quality`."""
     same = original.format is image_format
     match image_format:
         case ImageFormat.JPEG:
@@ -52,24 +52,24 @@ def _jpeg(quality: int) -> dict[str, Any]:
 
 
 def _like(original: Source, mode: str) -> dict[str, Any]:
-    """With the tables and the sampling of the original; with those of quality 90 where its own are coarser."""
+    """Options with the tables and the sampling of the original, or tables of quality 90 where its own are coarser."""
     least = io.BytesIO()
     Image.new(mode, (8, 8)).save(least, "JPEG", quality=_LEAST_QUALITY)
     with Image.open(least, formats=("JPEG",)) as of_least:
         coarse = _sum(original.image) > _sum(of_least)
     tables = {"quality": _LEAST_QUALITY} if coarse else {"qtables": original.image.quantization}  # type: ignore[attr-defined]  # of a JPEG alone
     sampling = JpegImagePlugin.get_sampling(original.image)
-    # Colour that is halved across would be halved down as well once the image is turned.
+    # Colour that is halved horizontally would be halved vertically as well once the image is turned.
     halved_once = sampling == _ACROSS and original.orientation >= ASIDE
     return {**tables, "subsampling": 0 if halved_once else max(sampling, 0)}
 
 
 _ACROSS = 1
-"""Pillow's number for colour that is halved across alone."""
+"""Pillow's number for colour that is halved horizontally only."""
 
 
 def _sum(image: Image.Image) -> int:
-    """How coarse a JPEG is, by its first table, of brightness."""
+    """The coarseness of a JPEG: the sum of its first table, that of brightness."""
     tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]  # of a JPEG alone
     return sum(tables[min(tables)]) if tables else 1 << 16
 
@@ -104,7 +104,7 @@ def write(canvas: Canvas, image_format: ImageFormat, metadata: Metadata, out: Bi
 
 
 def _metadata(image_format: ImageFormat, mode: str, metadata: Metadata, **save: Any) -> tuple[int, bytes]:
-    """The metadata as it is added to a file of this format and mode, and where: told by the smallest one."""
+    """The place and the bytes of the metadata in a file of this format and mode, found with the smallest image."""
     tiny, labelled = io.BytesIO(), io.BytesIO()
     Image.new(mode, (1, 1)).save(tiny, image_format.name, **save)
     if not added(tiny, image_format, metadata, labelled):
@@ -115,12 +115,12 @@ def _metadata(image_format: ImageFormat, mode: str, metadata: Metadata, **save: 
 
 
 _HEADER = {ImageFormat.PNG: 33, ImageFormat.JPEG: 20}
-"""Bytes before the first place for metadata: the header of a PNG, the start of a JPEG and its JFIF segment."""
+"""Bytes before the first place for metadata: the header of a PNG, or the start of a JPEG with its JFIF segment."""
 _START, _APP0 = 2, 0xE0
 
 
 class _Inserting(io.RawIOBase):
-    """Writes to a file, with `new` at `place` of what is written."""
+    """Writes to a file and inserts `new` at offset `place`."""
 
     def __init__(self, file: BinaryIO, place: int, new: bytes) -> None:
         self._file = file

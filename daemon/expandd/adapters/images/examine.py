@@ -1,6 +1,6 @@
-"""Examines an image inside a decoder process: decodes it to its last row, and tells its size, colours and metadata.
+"""Examines an image inside a decoder process: decodes it to its last row, and reads size, colours and metadata.
 
-An orientation that decoders apply themselves is 1 here, as what is left to be done.
+The orientation is the one still to be applied: 1 for formats whose decoders apply it themselves.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, 
 _PLAIN = frozenset({"L", "LA", "RGB", "RGBA"})
 
 _TURNED_OR_TRIMMED = frozenset({ImageFormat.HEIC, ImageFormat.AVIF})
-"""Formats whose images may be shown in another size than the one that they are stored in."""
+"""Formats whose images may be shown in another size than their stored one."""
 
 
 def examine(descriptor: int) -> Finding:
-    """What the source open at `descriptor` is. Raises Later when it cannot be read just now, NeedsRoom."""
+    """Examine the source open at `descriptor`. Raises Later when it cannot be read just now, and NeedsRoom."""
     return _examined(descriptor, lambda file, found: _too_large(found.size) or _decoded(file, found))
 
 
 def examine_result(descriptor: int, most_pixels: int) -> Finding:
-    """What the downloaded result open at `descriptor` is, whatever its size. Raises Later, NeedsRoom.
+    """Examine the downloaded result open at `descriptor`, of any size. Raises Later and NeedsRoom.
 
-    One of more than `most_pixels` is taken for whole when its own end is there: refusing what was paid for
-    because this machine is too small to decode it would be worse.
+    A result of more than `most_pixels` counts as whole when its own end is there: refusing a paid image because this
+    machine is too small to decode it would be worse.
     """
 
     def judge(file: BinaryIO, found: Structure) -> Finding:
@@ -78,7 +78,7 @@ def _loaded(file: BinaryIO, found: Structure, *, small: bool) -> Finding:
         unfit = _too_large(Size(*source.image.size))
         if unfit is not None:
             return unfit
-        # An eighth of each side of a JPEG: every coded bit is read all the same, in a third less time and no memory.
+        # An eighth of each side of a JPEG: this reads every coded bit in a third less time and with little memory.
         eighth = Size(max(found.size.width // 8, 1), max(found.size.height // 8, 1)) if small else None
         converts = _converts(source)
         source.load(eighth)
@@ -102,7 +102,7 @@ def _converts(source: Source) -> bool:
 def _require_one_size(found: Structure, opened_as: Size) -> None:
     stored = {found.size}
     if found.format is ImageFormat.TIFF:
-        # Its decoder turns it by itself.
+        # The decoder turns the image itself.
         stored.add(Size(found.size.height, found.size.width))
     if found.format in _TURNED_OR_TRIMMED:
         require_room(opened_as)
@@ -111,5 +111,5 @@ def _require_one_size(found: Structure, opened_as: Size) -> None:
 
 
 def _holds_more(source: Source) -> bool:
-    """Whether a file of items holds further images that are not parts of the first."""
+    """Whether a file of items has further images that are not parts of the first."""
     return source.format is ImageFormat.HEIC and int(getattr(source.image, "n_frames", 1)) > 1

@@ -1,8 +1,8 @@
-"""Reads and changes EXIF blocks and the TIFF directories that they are made of, without moving what is in them.
+"""Reads and changes EXIF blocks and their TIFF directories, without moving values.
 
-Maker notes hold offsets from the start of the block that only the camera's maker can read, so a block is changed in
-place: its orientation, its sizes, its thumbnail. Everything in it is hostile: each step is bounded, and what is damaged
-is an empty block, never an error.
+Maker notes contain offsets from the start of the block that only the camera's maker can read, so a block is changed in
+place: its orientation, its sizes, its thumbnail. Everything in it is hostile: each step is bounded, and a damaged block
+counts as an empty one, never as an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import BinaryIO
 from expandd.domain.image import Size
 
 PREFIX = b"Exif\0\0"
-"""What stands before the block in a JPEG segment."""
+"""The prefix of the block in a JPEG segment."""
 
 MOST = 1 << 20
 """Bytes of an EXIF block. Cameras write some 20,000, and JPEG has room for 65,527."""
 
 Dpi = tuple[Fraction, Fraction]
-"""Dots per inch, across and down."""
+"""Dots per inch, horizontally and vertically."""
 
 _MOST_FIELDS = 1000
 _MOST_THUMBNAILS = 4
@@ -50,7 +50,7 @@ _DESCRIPTIVE = frozenset({
 
 
 class Damaged(ValueError):
-    """The block, or the directory asked for, is not what it should be."""
+    """The block, or the requested directory, is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Tiff:
         return Directory(at, stop + len(following), tuple(found), after)
 
     def value(self, field: Field | None, most: int) -> bytes:
-        """The field's bytes; none where there is no such field, more than `most` of them, or not all there."""
+        """The field's bytes; none where the field is absent, cut off, or longer than `most` bytes."""
         if field is None or not 0 < field.length <= most:
             return b""
         try:
@@ -144,7 +144,7 @@ class Tiff:
         return struct.unpack(f"{self.order}{count}{_NUMBERS[field.kind]}", data)
 
     def below(self, directory: Directory, tag: int) -> Directory | None:
-        """The directory that the field points at, None where it cannot be read."""
+        """The directory that the field points to, None where it cannot be read."""
         at = self.number(directory.field(tag))
         try:
             return None if at is None else self.directory(at)
@@ -176,12 +176,12 @@ class Tiff:
 
 
 def sensible_dpi(across: Fraction, down: Fraction) -> Dpi | None:
-    """The resolution, None for one that cannot be meant, as 0 or 1 dpi."""
+    """The resolution, None for an implausible one, such as 0 or 1 dpi."""
     return (across, down) if all(1 < side <= _MOST_DPI for side in (across, down)) else None
 
 
 def block_of(data: bytes) -> bytes:
-    """The EXIF block without what containers put before it; empty where it is none."""
+    """The EXIF block without the prefixes of containers; empty where the data is none."""
     block = data[len(PREFIX) :] if data[:5] == PREFIX[:5] else data
     return block if len(block) <= MOST and _opened(block) is not None else b""
 
@@ -201,7 +201,7 @@ def _opened(exif: bytes) -> tuple[Tiff, Directory] | None:
 
 
 def normalised(exif: bytes, size: Size) -> bytes:
-    """The block for an upright image of `size` px: orientation 1, its sizes, no thumbnail; empty where damaged."""
+    """The block for an upright image of `size` px: orientation 1, these sizes, no thumbnail; empty where damaged."""
     opened = _opened(exif) if len(exif) <= MOST else None
     if opened is None:
         return b""
@@ -225,12 +225,12 @@ def _without_thumbnail(tiff: Tiff, first: Directory, data: bytearray) -> bytes:
     used, last = _used(tiff, first, len(data))
     before = len(data)
     for start, stop in _thumbnails(tiff, first.following):
-        # What overlaps with the photo's own fields is not the thumbnail's, whatever the block says.
+        # Bytes that overlap with the photo's own fields are not the thumbnail's, although the block says so.
         if start < stop <= len(data) and used.find(1, start, stop) < 0:
             data[start:stop] = bytes(stop - start)
             before = min(before, start)
     data[first.stop - 4 : first.stop] = bytes(4)
-    # Zeros before it may be a maker note's, which says nowhere how far it reaches.
+    # Zeros before it may belong to a maker note, whose length is stated nowhere.
     return bytes(data[: max(last, before, len(data.rstrip(b"\0")))])
 
 
@@ -253,7 +253,7 @@ def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
 
 
 def _thumbnails(tiff: Tiff, at: int) -> Iterator[tuple[int, int]]:
-    """Where the directories of thumbnails, their values and their pixels lie."""
+    """The spans of the thumbnails' directories, values and pixels."""
     for _ in range(_MOST_THUMBNAILS):
         try:
             directory = tiff.directory(at)
@@ -267,9 +267,9 @@ def _thumbnails(tiff: Tiff, at: int) -> Iterator[tuple[int, int]]:
 
 
 def with_resolution(exif: bytes, dpi: Dpi) -> bytes:
-    """The block with this resolution, for containers that have no other place for it; a new block where there is none.
+    """The block with this resolution, for containers without another place for it; a new block where there is none.
 
-    The first directory moves to the end, with its fields as they are, so that nothing else moves.
+    The first directory moves to the end with its fields unchanged, so that nothing else moves.
     """
     opened = _opened(exif)
     order = opened[0].order if opened else "<"
@@ -289,7 +289,7 @@ def with_resolution(exif: bytes, dpi: Dpi) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A field with its value, or with the fields of the directory that it points at."""
+    """A field with its value, or with the fields of the directory that it points to."""
 
     tag: int
     kind: int
@@ -299,9 +299,9 @@ class Entry:
 
 
 def standalone(tiff: Tiff, first: Directory, most: int = MOST) -> bytes:
-    """What a TIFF says about its photo, as an EXIF block of at most `most` bytes; empty where it says nothing.
+    """A TIFF's facts about its photo, as an EXIF block of at most `most` bytes; empty where it has none.
 
-    Values are copied as they are; the longest are left out where there is no room for all.
+    Values are copied unchanged; the longest are left out where there is no room for all.
     """
     copied = _copied(tiff, first, _DESCRIPTIVE | {_EXIF, _GPS}, [most - 256])
     if not copied:
@@ -327,7 +327,7 @@ def _copied(tiff: Tiff, directory: Directory, tags: frozenset[int] | None, room:
             continue
         room[0] -= field.length + 14
         if field.tag in _BELOW:
-            # One pointed at from below is of a file made to lead in circles, but for the one that belongs there.
+            # Below a directory only the interoperability directory belongs; other pointers are made to lead in circles.
             below = tiff.below(directory, field.tag) if tags is not None or field.tag == _INTEROPERABILITY else None
             fields = _copied(tiff, below, None if tags is not None else frozenset({1, 2}), room) if below else ()
             if fields:
@@ -338,7 +338,7 @@ def _copied(tiff: Tiff, directory: Directory, tags: frozenset[int] | None, room:
 
 
 def entries(exif: bytes, order: str) -> tuple[Entry, ...]:
-    """What the block says of the photo, in a byte order, for the directory of a TIFF; nothing where it is damaged."""
+    """The block's facts about the photo, in a byte order, for a TIFF's directory; empty where damaged."""
     opened = _opened(exif)
     found = _copied(*opened, _DESCRIPTIVE | {_EXIF, _GPS}, [MOST]) if opened else ()
     return found if opened and opened[0].order == order else tuple(map(_turned_around, found))
@@ -350,12 +350,12 @@ def _turned_around(entry: Entry) -> Entry:
     return replace(entry, value=numbers.tobytes(), below=tuple(map(_turned_around, entry.below)))
 
 
-# What the values of each kind are made of; a rational number is two.
+# The struct code of each type's values; a rational number is two of them.
 _ARRAYS = {3: "H", 4: "I", 5: "I", 8: "H", 9: "I", 10: "I", 11: "I", 12: "Q", 13: "I"}
 
 
 def laid_out(order: str, fields: tuple[Entry, ...], at: int) -> bytes:
-    """A directory as it is written at `at`: its fields, their values, the directories below."""
+    """The bytes of a directory at offset `at`: its fields, their values, the directories below."""
     table, heap = bytearray(struct.pack(order + "H", len(fields))), bytearray()
     heap_at = at + 2 + 12 * len(fields) + 4
     for field in fields:

@@ -1,4 +1,4 @@
-"""Makes the result of the original and the API's image: full size, the original's colours, pixels and metadata.
+"""Makes the result from the original and the API's image: full size, the original's colours, pixels and metadata.
 
 Outside a seam of a few pixels, the original's pixels are exactly its own before they are encoded. An image of 16 bits a
 channel stays one as PNG and TIFF, though the API's part has only 8 bits to give. Grey of 16 bits with transparency,
@@ -38,13 +38,13 @@ from expandd.domain.finishing import Finishing
 from expandd.domain.image import ImageFormat
 
 _FILTER, _SUPPORT = Image.Resampling.BICUBIC, 2
-"""It takes three quarters of the time of Lanczos' filter, and what is enlarged has no finer detail to lose. And the px
-of the source on each side that it looks at, where it does not reduce."""
+"""The filter takes three quarters of Lanczos' time, and an enlarged image has no finer detail to lose. Its reach is in
+px of the source on each side, where it does not reduce."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From the canvas's px to those of the API's image: each times a factor, and a number more.
+    """Maps coordinates of the canvas to those of the API's image, by a factor and an offset for each axis.
 
     The copy that the API saw covers the original exactly, so its coordinates are those of the original, scaled.
     """
@@ -57,7 +57,7 @@ class _Scale:
     @classmethod
     def of(cls, plan: Finishing, made: tuple[int, int]) -> Self:
         asked = plan.asked.applied_to(plan.sent)
-        # The API may have made another size than it was asked for.
+        # The API's image may differ in size from the requested one.
         wider, higher = made[0] / asked.width, made[1] / asked.height
         across, down = plan.sent.width / plan.original.width, plan.sent.height / plan.original.height
         return cls(
@@ -69,7 +69,7 @@ class _Scale:
 
     @property
     def none(self) -> bool:
-        """Whether it only moves, by whole px."""
+        """Whether it only shifts, by whole px."""
         return self.across == self.down == 1 and self.left.is_integer() and self.top.is_integer()
 
     def there(self, box: Box, size: tuple[int, int]) -> Place:
@@ -87,7 +87,7 @@ class _Scale:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The API's image, decoded: plain, with what converts its colours to sRGB."""
+    """The API's image, decoded: plain, with the conversion of its colours to sRGB."""
 
     image: Image.Image
     to_srgb: Convert
@@ -100,7 +100,7 @@ class Made:
         return cls(image, to_srgb(OPAQUE.get(image.mode, image.mode), found.metadata.icc), _Scale.of(plan, image.size))
 
     def reduced(self, box: Box, size: tuple[int, int]) -> Image.Image:
-        """What lies in `box` of the canvas, in so many px and in sRGB."""
+        """The part of the image at `box` of the canvas, scaled to `size` px, in sRGB."""
         place = self.scale.there(box, self.image.size)
         colours, _ = split(self.image.resize(size, Image.Resampling.BOX, box=place))
         return self.to_srgb(colours)
@@ -123,7 +123,7 @@ class Made:
             canvas.paste(piece, box[:2])
 
     def _part(self, place: Place) -> Box:
-        """Whole px that are needed to scale what lies at `place`."""
+        """The whole px that are needed to scale the part at `place`."""
         margin = 0 if self.scale.none else math.ceil(_SUPPORT * max(self.scale.across, self.scale.down, 1))
         return (
             max(math.floor(place[0]) - margin, 0),
@@ -139,7 +139,7 @@ _MODES = {
     ImageFormat.WEBP: frozenset({"RGB"}),
     ImageFormat.TIFF: frozenset({"L", "RGB", "CMYK", "LAB"}),
 }
-"""The modes of each format, transparency aside."""
+"""The modes of each format, without transparency."""
 
 _DEEP = frozenset({ImageFormat.PNG, ImageFormat.TIFF})
 """Formats of 16 bits a channel."""
@@ -148,8 +148,8 @@ _DEEP = frozenset({ImageFormat.PNG, ImageFormat.TIFF})
 def finish(original: int, made: int, target: int, plan: Finishing) -> bool:
     """Write the result of the images open at `original` and `made` to the empty file open at `target`, synced.
 
-    False, and nothing written, where there is nothing to be added to what the API made. Raises FileFault for an image
-    that cannot be decoded, Later when a file cannot be read or written just now.
+    False, and nothing written, where nothing is to be added to the API's image. Raises FileFault for an image that
+    cannot be decoded, Later when a file cannot be read or written just now.
     """
     with opened(original) as before, opened(made) as after, emptied(target) as out:
         structure = identified(before)
@@ -188,7 +188,7 @@ def _painted(before: Opening, after: BinaryIO, out: BinaryIO, plan: Finishing, m
 
 
 def _low_aside(before: Opening, plan: Finishing, out: BinaryIO) -> deep.Aside:
-    """The low bytes of the original's own part, out of memory."""
+    """The low bytes of the original's own part, kept in the file instead of memory."""
     place = layout(plan)
     with before() as found:
         deep.decode_low(found.image)
@@ -202,12 +202,12 @@ def _low_aside(before: Opening, plan: Finishing, out: BinaryIO) -> deep.Aside:
 
 
 def _canvas(before: Opening, after: BinaryIO, plan: Finishing, target: Target, convert: Convert) -> Image.Image:
-    """The finished pixels; the memory of all others is free again."""
+    """The finished pixels; the memory of all other images is free again."""
     place = layout(plan)
     with before() as found, source_in(after) as result:
         original = _decoded(found, plan, convert) if plan.pixels else None
         made = Made.of(result, plan)
-        # Only now: a decoder may need more on its way than is left when it is done.
+        # Only now: a decoder may need more memory while it works than its image takes afterwards.
         canvas = Image.new(target.mode, place.size)
         match = None if original is None else _correction(original, made, place)
         made.draw(canvas, target, place.around(), match)
@@ -218,9 +218,9 @@ def _canvas(before: Opening, after: BinaryIO, plan: Finishing, target: Target, c
 
 
 def _low_bytes(canvas: Image.Image, original: deep.Aside, inner: Box, box: Box) -> Image.Image:
-    """Those of a part of the canvas: the original's, and of what the API made the high ones once more.
+    """The low bytes of a part of the canvas: the original's, and for the API's part its high bytes again.
 
-    255 of 255 is 65,535 of 65,535.
+    Repeating the high byte scales 255 of 255 to 65,535 of 65,535.
     """
     part = canvas.crop(box)
     top, bottom = max(inner[1], box[1]), min(inner[3], box[3])

@@ -1,4 +1,4 @@
-"""Names of file types that cannot be expanded, told by their first bytes."""
+"""Names the types of files that cannot be expanded, by their first bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 from expandd.domain.errors import Fault, FaultCode
 
 HEAD = 4096
-"""How many bytes from the start of a file are enough to name its type."""
+"""Bytes from the start of a file that suffice to name its type."""
 
 EXPORT = "Export it as JPEG, PNG or TIFF and drop that."
 UNPACK = "Unpack it, and drop the images that are in it."
@@ -26,7 +26,7 @@ _RAWS = {
     "phase one": "Phase One IIQ",
 }
 
-# (offset, bytes, what it is, what to do); the first that fits wins.
+# (offset, bytes, name, remedy); the first match wins.
 _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"IIRO", "a camera raw file (Olympus ORF)", EXPORT),
     (0, b"IIRS", "a camera raw file (Olympus ORF)", EXPORT),
@@ -71,7 +71,7 @@ _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
 
 
 def foreign(head: bytes) -> Fault:
-    """The fault of a file that begins with `head` (up to HEAD bytes) and is of none of the formats that are read."""
+    """The fault of a file that begins with `head` (up to HEAD bytes) and is in none of the formats that are read."""
     return _fault(*_named(head))
 
 
@@ -108,7 +108,7 @@ def _named_text(text: str) -> tuple[str, str]:
 
 def _text(head: bytes) -> str:
     """`head` as text; empty when it is none."""
-    # By the functions themselves: a decoder process opens no file, also none of Python's own, to find one by its name.
+    # Calls the codecs directly: looking one up by its name opens a file of Python's own, and a decoder opens no file.
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         # Not final: the head may end within a character.

@@ -1,7 +1,7 @@
-"""The memory that a decoder process may take: by the pixels of its image, and no more than was granted for them.
+"""Limits the memory of a decoder process by the pixels of its image.
 
-A limit is on address space, of which libraries reserve more than they use: an image of 24 megapixels is finished in
-about 0.3 GB, one of 100 in about 1 GB, and both limits are well above. They hold off what swells without end.
+The limit is on address space, and libraries reserve more of it than they use: an image of 24 megapixels is finished
+in about 0.3 GB, one of 100 in about 1 GB, and both limits are well above. They stop a decoder that grows without end.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import resource
 from expandd.domain.image import Size
 
 LARGE = 40_000_000
-"""Px of an image that is not decoded beside another such one."""
+"""Px above which only one image is decoded at a time."""
 
 LEAST_MEMORY = 1536 << 20
 """Bytes for any image up to LARGE."""
 
 MOST_MEMORY = 6 << 30
-"""Bytes for the largest image that is taken."""
+"""Bytes for the largest image that is accepted."""
 
 _BESIDE = 512 << 20
 _BYTES_A_PIXEL = 22
-"""Two images of four channels, and what the most wasteful decoder, that of JPEG 2000, needs on its way to one."""
+"""Bytes for each px: two images of four channels, and the working memory of the largest decoder, JPEG 2000."""
 
 LEAST_WRITTEN, MOST_WRITTEN = 1 << 30, 8 << 30
-"""Bytes of a file that is written."""
+"""Bytes of the largest file that is written."""
 _WRITTEN_A_PIXEL = 16
 
 
@@ -37,12 +37,12 @@ class NeedsRoom(Exception):
 
 
 def memory_for(pixels: int) -> int:
-    """Bytes of address space for an image of so many px."""
+    """Bytes of address space for an image of `pixels` px."""
     return min(max(LEAST_MEMORY, _BESIDE + _BYTES_A_PIXEL * pixels), MOST_MEMORY)
 
 
 def grant(pixels: int) -> None:
-    """Let this process take the memory, and write the bytes, that an image of so many px needs."""
+    """Limit the memory of this process, and the size of its files, to the needs of an image of `pixels` px."""
     _lower(resource.RLIMIT_AS, memory_for(pixels))
     _lower(resource.RLIMIT_FSIZE, min(max(LEAST_WRITTEN, _WRITTEN_A_PIXEL * pixels), MOST_WRITTEN))
 

@@ -1,8 +1,8 @@
-"""Finds by how much the API's colours are off along the original's border, so that no edge is seen there.
+"""Corrects the API's colours by their mean difference along the original's border, so that no edge shows there.
 
-Generative models shift colours by a few steps. In a smooth sky that shows at once, however soft the seam: three steps
-do across 32 px. So the mean difference along the border is taken from what lies outside of it. It is found in cells of
-some 30 px and smoothed over several of them, so that neither grain nor a detail that differs counts.
+Generative models shift colours by a few steps. In a smooth sky that shows at once, even with a soft seam: three steps
+show across 32 px. So the mean difference along the border is subtracted outside of it. It is measured in cells of some
+30 px and smoothed over several of them, so that neither grain nor a differing detail counts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Place = tuple[float, float, float, float]
 
 _CELLS, _LEAST_CELL = 256, 16
 _MIDDLE, _FINE = 128, 8
-"""A difference is kept in eighths of a step, from -16 to nearly 16: what is more is not a matter of colour."""
+"""A difference is stored in eighths of a step, from -16 to nearly 16: a larger one is a difference of content."""
 
 _SMOOTH = 4
 _BEYOND = 2
 
 
 def cells(seen: Box) -> tuple[int, int]:
-    """How many cells the part of the original that is seen is divided into, across and down."""
+    """The number of cells of the visible part of the original, horizontally and vertically."""
     width, height = seen[2] - seen[0], seen[3] - seen[1]
     cell = max(_LEAST_CELL, max(width, height) / _CELLS)
     return max(1, round(width / cell)), max(1, round(height / cell))
@@ -33,7 +33,7 @@ def cells(seen: Box) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What is to be added to the API's colours in sRGB, cell by cell, all over the canvas and a little beyond."""
+    """The values to add to the API's colours in sRGB, cell by cell, for the whole canvas and a little beyond."""
 
     differences: Image.Image
     seen: Box
@@ -41,7 +41,7 @@ class Correction:
     before: tuple[int, int]
 
     def applied(self, image: Image.Image, place: Place) -> Image.Image:
-        """The RGB `image`, of what lies at `place` of the canvas, corrected."""
+        """The corrected RGB `image` of the part at `place` of the canvas."""
         box = (
             (place[0] - self.seen[0]) / self.cell[0] + self.before[0],
             (place[1] - self.seen[1]) / self.cell[1] + self.before[1],
@@ -56,10 +56,10 @@ class Correction:
 def correction(
     original: Image.Image, alpha: Image.Image | None, made: Image.Image, seen: Box, canvas: tuple[int, int]
 ) -> Correction:
-    """The correction from two images in RGB of one px a cell: what is seen of the original, and the API's of it."""
+    """The correction from two RGB images of one px a cell: the original's visible part, and the API's copy of it."""
     differences = ImageChops.subtract(original, made, 1 / _FINE, _MIDDLE)
     if alpha is not None:
-        # What is clear has no colour that could be told.
+        # Transparent pixels have no colour to compare.
         differences.paste((_MIDDLE,) * 3, mask=ImageChops.invert(alpha))
     cell = (seen[2] - seen[0]) / differences.width, (seen[3] - seen[1]) / differences.height
     first = int(seen[0] / cell[0]) + _BEYOND, int(seen[1] / cell[1]) + _BEYOND
@@ -71,7 +71,7 @@ def correction(
 
 
 def _continued(image: Image.Image, before: int, behind: int) -> Image.Image:
-    """The image with its first column so many times more before it, and its last behind it."""
+    """The image with its first column repeated `before` times on its left, and its last `behind` times on its right."""
     width, height = image.size
     longer = Image.new(image.mode, (before + width + behind, height))
     longer.paste(image.crop((0, 0, 1, height)).resize((before, height)))

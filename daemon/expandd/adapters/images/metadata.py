@@ -1,7 +1,7 @@
-"""Reads what an image file says beside its pixels: EXIF, XMP, IPTC, colour profile and resolution. No pixel is decoded.
+"""Reads the metadata of an image file: EXIF, XMP, IPTC, colour profile and resolution. No pixel is decoded.
 
-What comes from the file is hostile: parts are counted, nothing longer than MOST_TEXT is read or unpacked, and what is
-damaged is as if it were not there.
+The file is hostile: parts are counted, nothing longer than MOST_TEXT is read or unpacked, and damaged parts are
+ignored.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ INCH = Fraction(254, 10_000)
 """Metres."""
 
 _MOST_XMP = 16 << 20
-"""Bytes. Editors write kilobytes, phones that hide a map of depth in it a few million."""
+"""Bytes of an XMP packet. Editors write kilobytes; phones that store a depth map in it, a few million."""
 
 _MOST_RESOURCES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What goes with an image from file to file, each part empty where there is none.
+    """The metadata that is copied from file to file; each part is empty where there is none.
 
     `exif` is the block from its byte order on, `xmp` one packet, `iptc` the IIM records, `icc` a colour profile.
     """
@@ -52,7 +52,7 @@ class Metadata:
 
 
 def stripped(metadata: Metadata) -> Metadata:
-    """What stays under `metadata: strip`: what the pixels cannot be shown or printed without."""
+    """The metadata that `metadata: strip` keeps, without which the pixels cannot be shown or printed correctly."""
     return Metadata(icc=metadata.icc, dpi=metadata.dpi)
 
 
@@ -65,9 +65,9 @@ def fitted(metadata: Metadata, size: Size) -> Metadata:
 def gathered(
     *, exif: bytes = b"", xmp: bytes = b"", iptc: bytes = b"", icc: bytes = b"", dpi: Dpi | None = None
 ) -> Metadata:
-    """The metadata of these parts as files and libraries have them; what is damaged is left out.
+    """The metadata from these parts, in the form that files and libraries have; damaged parts are left out.
 
-    Without `dpi`, the resolution is the one that the EXIF says.
+    Without `dpi`, the resolution is the EXIF's.
     """
     block = exif_blocks.block_of(exif)
     resolution = exif_blocks.sensible_dpi(*dpi) if dpi else None
@@ -81,13 +81,13 @@ def gathered(
 
 
 def read(file: BinaryIO, image_format: ImageFormat) -> Metadata:
-    """The metadata of an image file; of HEIC and AVIF the first image's, of a TIFF the first page's."""
+    """The metadata of an image file: the first image's of HEIC and AVIF, the first page's of a TIFF."""
     reader = _READERS.get(image_format)
     return reader(file) if reader else Metadata()
 
 
 def per_inch(per_metre: int | Fraction) -> Fraction:
-    """Dots per inch of pixels per metre; a whole number where it is one that was rounded to whole pixels."""
+    """Dots per inch from pixels per metre; a whole number where rounding to whole pixels explains the difference."""
     exact = per_metre * INCH
     return Fraction(round(exact)) if round(round(exact) / INCH) == per_metre else Fraction(exact)
 
@@ -96,13 +96,13 @@ _LEAST_PROFILE = 128
 
 
 def _profile(icc: bytes) -> bytes:
-    """The colour profile, empty where it is none: a decoder that stumbles over it would lose the image."""
+    """The colour profile, empty where it is damaged: a decoder that fails over it would lose the image."""
     whole = _LEAST_PROFILE < len(icc) <= MOST_TEXT and icc[36:40] == b"acsp" and int.from_bytes(icc[:4]) <= len(icc)
     return icc if whole else b""
 
 
 def _records(iptc: bytes) -> bytes:
-    # TIFF writers that call the bytes long numbers turn them around by four.
+    # TIFF writers that declare the bytes as 32-bit numbers reverse them in groups of four.
     if iptc[3:4] == b"\x1c" and iptc[:1] != b"\x1c" and len(iptc) % 4 == 0:
         iptc = b"".join(iptc[at : at + 4][::-1] for at in range(0, len(iptc), 4))
     return iptc.rstrip(b"\0") if iptc[:1] == b"\x1c" else b""
@@ -168,7 +168,7 @@ def _read_jpeg(file: BinaryIO) -> Metadata:
 
 
 def density(jfif: bytes) -> Dpi | None:
-    """The resolution that the content of a JFIF segment says, None where it says none."""
+    """The resolution in the content of a JFIF segment, None where it has none."""
     unit = {1: Fraction(1), 2: Fraction(254, 100)}.get(jfif[7] if len(jfif) > 12 else 0)  # noqa: PLR2004 - inch, cm
     if unit is None:
         return None
@@ -180,13 +180,13 @@ _RESOURCE, _IPTC = b"8BIM", 0x0404
 
 
 def iptc_in(photoshop: bytes) -> bytes:
-    """The IPTC records in a block of Photoshop's resources."""
+    """The IPTC records in a block of Photoshop resources."""
     at = 0
     for _ in range(_MOST_RESOURCES):
         if photoshop[at : at + 4] != _RESOURCE or at + 12 > len(photoshop):
             break
         number = int.from_bytes(photoshop[at + 4 : at + 6])
-        # A name with its length, filled up to an even number of bytes, as the content.
+        # A name with its length, padded to an even number of bytes, like the content.
         at += 6 + (photoshop[at + 6] + 2) // 2 * 2
         length = int.from_bytes(photoshop[at : at + 4])
         if number == _IPTC:
@@ -196,7 +196,7 @@ def iptc_in(photoshop: bytes) -> bytes:
 
 
 def photoshop_block(iptc: bytes) -> bytes:
-    """A block of Photoshop's resources with these IPTC records."""
+    """A block of Photoshop resources with these IPTC records."""
     return _RESOURCE + struct.pack(">HHI", _IPTC, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
 
 
@@ -205,7 +205,7 @@ _READ = frozenset({b"iCCP", b"pHYs", b"eXIf", b"iTXt", b"zTXt", b"tEXt"})
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """The name of each chunk of a PNG up to its end, where it begins and where it ends."""
+    """The name, start and end of each chunk of a PNG."""
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
     at = len(SIGNATURE) if file.read(len(SIGNATURE)) == SIGNATURE else length
@@ -256,14 +256,14 @@ def _read_png(file: BinaryIO) -> Metadata:
 
 
 def physical(body: bytes) -> Dpi | None:
-    """The resolution that the content of a pHYs chunk says, None where it is only a ratio."""
+    """The resolution in the content of a pHYs chunk, None where it is only a ratio."""
     if len(body) != 9 or body[8] != 1:  # noqa: PLR2004 - two sides and a unit
         return None
     return exif_blocks.sensible_dpi(*(per_inch(side) for side in struct.unpack_from(">II", body)))
 
 
 def _text(name: bytes, body: bytes, room: int) -> tuple[bytes, bytes]:
-    """Which part a text or profile chunk is, and its content; nothing for other texts and for damaged ones."""
+    """The kind and content of a text or profile chunk; empty for other texts and for damaged ones."""
     keyword, _, rest = body.partition(b"\0")
     if name == b"iCCP":
         return b"icc", _inflated(rest[1:], room)
@@ -291,8 +291,8 @@ def _inflated(packed: bytes, room: int) -> bytes:
 
 
 def _from_hex(text: bytes) -> bytes:
-    """The bytes of a raw profile: its name, its length and its content in hexadecimal digits, in lines."""
-    # What some writers leave behind the digits is not the profile's.
+    """The bytes of a raw profile, which consists of name, length and content in hexadecimal digits, in lines."""
+    # Bytes that some writers leave behind the digits are not the profile's.
     match = re.match(rb"\s*\S{1,80}\s+(\d{1,9})\s([0-9A-Fa-f\s]*)", text)
     if not match:
         return b""
@@ -304,7 +304,7 @@ def _from_hex(text: bytes) -> bytes:
 
 
 def webp_chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
-    """The name of each chunk of a WEBP, where its content begins and ends; nothing where one is cut off."""
+    """The name of each chunk of a WEBP, and the start and end of its content; empty where a chunk is cut off."""
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)

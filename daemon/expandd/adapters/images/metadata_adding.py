@@ -1,7 +1,7 @@
-"""Adds metadata to files as they are, with every byte of the pixels untouched.
+"""Adds metadata to existing files, with every byte of the pixels unchanged.
 
-JPEG, PNG and WEBP files get segments and chunks, a TIFF that was just written a new directory at its end. What a file
-already has of a kind stays, but for the resolution: encoders write one of their own without being asked.
+JPEG, PNG and WEBP files get segments and chunks, a newly written TIFF a new directory at its end. Metadata that a file
+has already stays, except for the resolution: encoders write one of their own by default.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from expandd.domain.image import ImageFormat
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """The file with what lies from `start` to `stop` replaced by `new`."""
+    """Replaces the bytes from `start` to `stop` of the file by `new`."""
 
     start: int
     stop: int
@@ -54,10 +54,10 @@ class _Edit:
 
 
 def added(file: BinaryIO, image_format: ImageFormat, metadata: Metadata, out: BinaryIO) -> bool:
-    """Write the file with the metadata to `out`; False, and nothing written, when nothing is to be added.
+    """Write the file with the metadata to `out`; False, and nothing written, when there is nothing to add.
 
-    A colour profile of other channels than the image's is left out, as is what the format has no room for: IPTC in
-    WEBP, more than a few megabytes of profile in JPEG. Fit the metadata to the image's size first.
+    A colour profile for other channels than the image's is left out, as are parts that the format has no room for: IPTC
+    in WEBP, more than a few megabytes of profile in JPEG. Fit the metadata to the image's size first.
     """
     edits = _EDITS[image_format](file, metadata)
     if not edits:
@@ -87,14 +87,14 @@ def _fits(icc: bytes, channels: bytes) -> bool:
 
 
 def _carrying(metadata: Metadata) -> Metadata:
-    """The metadata with its resolution in the EXIF, for a file that has no other place for it."""
+    """The metadata with its resolution in the EXIF, for a file without another place for it."""
     if metadata.dpi is None or _same(resolution_of(metadata.exif), metadata.dpi):
         return metadata
     return replace(metadata, exif=with_resolution(metadata.exif, metadata.dpi))
 
 
 def _same(one: Dpi | None, other: Dpi | None) -> bool:
-    # What is kept in whole dots, or per centimetre, is a little off.
+    # A resolution stored in whole dots, or per centimetre, is rounded.
     return one is not None and other is not None and all(abs(a - b) < 1 / 2 for a, b in zip(one, other, strict=True))
 
 
@@ -107,7 +107,7 @@ _CHANNELS = {1: _GREY, 3: _COLOUR, 4: _INKS}
 
 @dataclass(slots=True)
 class _Jpeg:
-    """What a JPEG has: the first place for new segments, its JFIF content and place, its channels, its kinds."""
+    """The parts of a JPEG: where new segments go, its JFIF content and place, its channels, its kinds of metadata."""
 
     place: int = 2
     jfif: bytes = b""
@@ -141,7 +141,7 @@ def _looked_at(file: BinaryIO) -> _Jpeg:
         jpeg.place = stop if first else jpeg.place
         if kind == JFIF and not jpeg.jfif and len(body) >= 14:  # noqa: PLR2004 - its length without a thumbnail
             jpeg.jfif, jpeg.jfif_at = body, start + 4
-        if marker in _SOF and len(body) > 5:  # noqa: PLR2004 - where the number of channels stands
+        if marker in _SOF and len(body) > 5:  # noqa: PLR2004 - the offset of the number of channels
             jpeg.channels = _CHANNELS.get(body[5], b"")
         jpeg.kinds |= {kind}
         jpeg.whole = marker == _SOS and bool(jpeg.channels)
@@ -192,7 +192,7 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 _HEADER_END = len(SIGNATURE) + 25
-# What says which colours the numbers mean; an image has one of them.
+# The chunks that define the colours of the pixels; an image has one of them.
 _SAYS_COLOURS = frozenset({b"iCCP", b"sRGB", b"cICP"})
 _GREY_KINDS = frozenset({0, 4})
 
@@ -229,7 +229,7 @@ def _physical_at(file: BinaryIO, start: int, stop: int) -> Dpi | None:
 
 
 def _in_hex(block: bytes) -> bytes:
-    """The block as a raw profile in the form that ImageMagick gave it."""
+    """The block as a raw profile in ImageMagick's form."""
     lines = [block[at : at + 36].hex().encode() for at in range(0, len(block), 36)]
     return b"\niptc\n%8d\n" % len(block) + b"\n".join(lines) + b"\n"
 
@@ -267,13 +267,13 @@ def _webp_edits(file: BinaryIO, metadata: Metadata) -> list[_Edit]:
         return []
     return [
         _Edit(0, first, RIFF + struct.pack("<I", length) + WEBP + start),
-        # What lies behind the last chunk is not the image's.
+        # Bytes behind the last chunk are not the image's.
         _Edit(end, file.seek(0, 2), bytes(end % 2) + new),
     ]
 
 
 def _canvas(file: BinaryIO, chunks: list[tuple[bytes, int, int]]) -> bytes:
-    """The content of the file's VP8X chunk, made anew for a simple file; nothing where it is damaged."""
+    """The content of the file's VP8X chunk, newly made for a simple file; empty where it is damaged."""
     if not chunks:
         return b""
     name, start, stop = chunks[0]
@@ -293,7 +293,7 @@ def _canvas(file: BinaryIO, chunks: list[tuple[bytes, int, int]]) -> bytes:
 
 
 def _extended(width: int, height: int, *, alpha: bool = False) -> bytes:
-    """The content of a VP8X chunk; the sides are one less than they are."""
+    """The content of a VP8X chunk, which stores each side minus one."""
     sides = width.to_bytes(3, "little") + height.to_bytes(3, "little")
     return bytes((_FLAG_ALPHA if alpha else 0, 0, 0, 0)) + sides
 
@@ -321,7 +321,7 @@ def add_tags(file: BinaryIO, mode: str, metadata: Metadata) -> None:
     first = tiff.directory(tiff.first)
     there: dict[int, Entry] = {}
     for field in first.fields:
-        # The four bytes of its value, or of the place where that lies and stays.
+        # The four bytes of the value, or of its offset, which does not change.
         file.seek(field.at + 8)
         there[field.tag] = Entry(field.tag, field.kind, field.count, file.read(4))
     new = {entry.tag: entry for entry in (*entries(metadata.exif, tiff.order), *_parts(tiff.order, mode, metadata))}

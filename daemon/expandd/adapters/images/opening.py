@@ -1,4 +1,4 @@
-"""Opens the files that a decoder gets as descriptors, and says why one cannot be opened."""
+"""Opens the files that a decoder gets as descriptors, and explains why a file cannot be opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WRITE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def opened(path: Path, open_file: OpenFile) -> io.FileIO:
-    """The regular file at `path`. Raises FileFault where its permissions forbid it, Later for all else."""
+    """The regular file at `path`. Raises FileFault where its permissions forbid it, Later for any other error."""
     try:
         file = io.FileIO(open_file(path), "rb")
     except PermissionError as error:
@@ -44,16 +44,16 @@ def _denied(path: Path) -> Fault:
 
 
 class NewFile:
-    """A file that becomes `target` when it is kept, whole, and else leaves nothing.
+    """A file that becomes `target`, whole, when it is kept, and otherwise leaves nothing.
 
-    Its directory is walked to anew each time, and below a work folder it must be the daemon's own: see `Roots`.
-    Raises Later where it cannot be made or kept.
+    Its directory is opened again each time, and below a work folder it must be the daemon's own: see `Roots`.
+    Raises Later where the file cannot be made or kept.
     """
 
     def __init__(self, target: Path) -> None:
         self._roots = Roots()
         self._target = target
-        # Its own name for each process: one whose daemon has died may still be writing.
+        # Each process has its own name: a decoder whose daemon has died may still be writing.
         self._partial = f".{target.name}-{os.getpid()}"
         try:
             with self._roots.spot(target) as spot:
@@ -64,9 +64,9 @@ class NewFile:
             raise _unwritable(error) from error
 
     def discard(self) -> None:
-        """Close it, and remove it unless it was kept."""
+        """Close the file, and remove it unless it was kept."""
         self.file.close()
-        # Where its directory has gone, or was put aside, there is nothing of ours to remove.
+        # Where its directory has gone, or was moved, there is nothing of ours to remove.
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError, NotOurs),
             self._roots.spot(self._target) as spot,
@@ -74,7 +74,7 @@ class NewFile:
             _remove(spot.beside(self._partial))
 
     def keep(self) -> None:
-        """Give it its name: all of it is written and synced."""
+        """Give the file its name after it is completely written and synced."""
         try:
             with self._roots.spot(self._target) as spot:
                 os.replace(self._partial, spot.name, src_dir_fd=spot.directory, dst_dir_fd=spot.directory)

@@ -15,14 +15,14 @@ from expandd.adapters.images.source import ASIDE, Box, stored_box, turned
 from expandd.domain.finishing import Finishing
 
 SEAM = 8
-"""Px inside the original's border within which it goes over into the API's image.
+"""Px inside the original's border within which it blends into the API's image.
 
-Looked at in an image of 24 megapixels whose API's part was off by 3 steps and softer, at 100 %: once the colours are
-matched (`matching`), no edge is seen with 4, 8 or 16; unmatched, one is seen in the sky even with 32.
+Compared at 100 % in an image of 24 megapixels whose API's part was off by 3 steps and softer: with matched colours
+(`matching`) no edge shows at 4, 8 or 16; without, one shows in the sky even at 32.
 """
 
 _STRIP = 4_000_000
-"""Px that are worked on at once, so that what is made of them on the way takes little memory."""
+"""Px that are processed at once, so that intermediate images take little memory."""
 
 _REDUCIBLE = frozenset({"L", "RGB", "RGBA", "CMYK", "LAB"})
 
@@ -31,14 +31,14 @@ _OPAQUE, _WHITE = 255, (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything lies on the canvas: `seen` what is seen of the original, `inner` what is its own alone."""
+    """The layout of the canvas: `seen` is the visible part of the original, `inner` the part inside the seams."""
 
     size: tuple[int, int]
     seen: Box
     inner: Box
 
     def around(self) -> Iterator[Box]:
-        """What is the API's, and the seams."""
+        """The API's part and the seams."""
         (width, height), (left, top, right, bottom) = self.size, self.inner
         yield from strips((0, 0, width, top))
         yield from strips((0, top, left, bottom))
@@ -53,7 +53,7 @@ class Layout:
         yield from strips((first, bottom, last, below))
 
     def weights(self, box: Box) -> Image.Image:
-        """How much of the original is seen in each px of `box`, 0 to 255."""
+        """The original's share of each px of `box`, 0 to 255."""
         left, top, right, bottom = box
         across = self._ramp(left, right, 0)
         down = self._ramp(top, bottom, 1).transpose(Image.Transpose.TRANSPOSE)
@@ -73,7 +73,7 @@ class Layout:
 
 
 def _rising(width: int) -> list[int]:
-    """The weights from the border inwards, in a seam of so many px: softly at both ends."""
+    """The weights from the border inwards, in a seam of `width` px, with soft ends."""
     shares = [(at + 1) / (width + 1) for at in range(width)]
     return [round(_OPAQUE * share * share * (3 - 2 * share)) for share in shares]
 
@@ -88,7 +88,7 @@ def layout(plan: Finishing) -> Layout:
 
 
 def _side(before: int, length: int, whole: int, behind: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Along one axis, where what is seen of the original begins and ends, and its inner part."""
+    """The start and end, along one axis, of the original's visible part and of its inner part."""
     start, stop = max(0, before), min(whole, before + length)
     middle = (start + stop) // 2
     first = min(start + SEAM, middle) if before > 0 else start
@@ -107,9 +107,9 @@ def strips(box: Box) -> Iterator[Box]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the canvas is made of. `icc` is the profile of its colours, empty where they are those of sRGB.
+    """The mode and colours of the canvas. `icc` is the profile of its colours, empty for sRGB.
 
-    `native` where they are the original's own, so that its pixels are taken as they are.
+    `native` where the colours are the original's own, so that its pixels are copied unchanged.
     """
 
     mode: str
@@ -138,9 +138,9 @@ def _on_white(image: Image.Image, alpha: Image.Image, target: Target) -> Image.I
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The original's decoded pixels and profile, and where it lies on the canvas once it is upright.
+    """The original's decoded pixels and profile, and its upright place on the canvas.
 
-    `read` makes a plain image of a part of the pixels.
+    `read` returns a part of the pixels as a plain image.
     """
 
     image: Image.Image
@@ -151,11 +151,11 @@ class Original:
     top: int
 
     def part(self, box: Box) -> Image.Image:
-        """What is seen of it in `box` of the canvas."""
+        """The original's part in `box` of the canvas."""
         return turned(self.read(self.image.crop(self._stored(box))), self.orientation)
 
     def reduced(self, box: Box, size: tuple[int, int]) -> tuple[Image.Image, Image.Image | None]:
-        """The same in so many px, in sRGB, and its transparency."""
+        """The same part scaled to `size` px, in sRGB, and its transparency."""
         image = self.image if self.image.mode in _REDUCIBLE else plain(self.image)
         stored = size if self.orientation < ASIDE else size[::-1]
         small = turned(image.resize(stored, Image.Resampling.BOX, box=self._stored(box)), self.orientation)
@@ -174,7 +174,7 @@ def place_original(
     boxes: Iterable[Box],
     weights: Callable[[Box], Image.Image] | None = None,
 ) -> None:
-    """Put the original's pixels into these boxes of the canvas, by their weights where there are any."""
+    """Put the original's pixels into these boxes of the canvas, blended by the weights if there are any."""
     colours = OPAQUE.get(plain_mode(original.image), plain_mode(original.image))
     convert = _as_they_are if target.native else to_srgb(colours, original.icc)
     for box in boxes:

@@ -1,4 +1,4 @@
-"""Makes the copy of an image that the API is sent in its place: upright, in sRGB, at most 4096 px, of a type it takes.
+"""Makes the copy of an image for the API: upright, in sRGB, at most 4096 px a side, of a type that it takes.
 
 Only what needs it is changed. The same file gives the same bytes, so that it can be uploaded again at any time.
 """
@@ -21,7 +21,7 @@ from expandd.domain.finishing import sent_size
 from expandd.domain.image import ImageFormat, Prepared, Size
 
 _PHOTOS = frozenset({ImageFormat.JPEG, ImageFormat.HEIC, ImageFormat.AVIF})
-"""Formats of photographs, which lose nothing that can be seen when they are written as JPEG once more."""
+"""Formats of photographs, which lose nothing visible when they are written as JPEG again."""
 
 _KEPT = frozenset({ImageFormat.PNG, ImageFormat.WEBP})
 """Formats that the API takes and that can be written without a loss."""
@@ -48,14 +48,14 @@ def prepare(source: int, target: int) -> Prepared:
 
 
 def emptied(target: int) -> BinaryIO:
-    # Another process may have died of an earlier try.
+    # A process that died may have left bytes of an earlier try.
     os.ftruncate(target, 0)
     os.lseek(target, 0, os.SEEK_SET)
     return os.fdopen(target, "r+b", closefd=False)
 
 
 def _is_first_of_several(found: Source) -> bool:
-    """Whether the first image of a JPEG of several is all that is to be cut out of it."""
+    """Whether cutting out the first image of a JPEG of several is all that is needed."""
     return (
         found.format is ImageFormat.JPEG
         and found.structure.several
@@ -91,11 +91,11 @@ def _is_only_turned(found: Source) -> bool:
 
 
 def _in_srgb(found: Source, size: Size) -> Image.Image:
-    """The image as it is stored, in RGB and perhaps with transparency, reduced to what is `size` once it is turned."""
+    """The stored image in RGB, perhaps with transparency, reduced so that it has `size` when it is turned."""
     image = plain(found.image)
     stored = as_seen(size, found.orientation)
     if image.size != (stored.width, stored.height):
-        # A fifth of the time of Lanczos' filter, and the API makes no use of what is sharper.
+        # It takes a fifth of the time of Lanczos' filter, and the API gains nothing from a sharper copy.
         image = image.resize((stored.width, stored.height), Image.Resampling.HAMMING)
     colours, alpha = split(image)
     return joined(to_srgb(colours.mode, found.metadata.icc)(colours), alpha)

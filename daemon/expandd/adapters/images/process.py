@@ -1,7 +1,7 @@
-"""The decoder process: its limits, and the messages in which it is asked and answers.
+"""The decoder process: its limits, its requests and its answers.
 
-One JSON line asks, with the open files it is about beside it; one answers, in ASCII. Its first line says that it is
-ready. The end of its input ends the process, so it dies with its daemon.
+A request is one JSON line with its open files beside it, an answer one JSON line in ASCII. The first line says that
+the process is ready. The end of its input ends the process, so it dies with its daemon.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from expandd.domain.finishing import Finishing
 from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
 
 NICE = 5
-"""By how much the daemon goes before its decoders."""
+"""The niceness of the decoders, so that the daemon goes first."""
 
 MOST_OPEN = 32
-"""Descriptors; it is handed three at a time."""
+"""Open descriptors at most; a request brings up to three."""
 
 MOST_REQUEST = 4096
 
 
 class Task(Enum):
-    """What a child can be asked for."""
+    """The tasks of a child."""
 
     EXAMINE = "examine"
     EXAMINE_RESULT = "examine_result"
@@ -46,11 +46,11 @@ class Task(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One thing to do with the files that come along: the image, and for some tasks a new file to write.
+    """One task for the files passed with it: the image, and for some tasks a new file to write.
 
-    For FINISH the API's image lies between them, and `plan` says what is to be made. `cpu` is how many seconds of
-    processor time it may take, `pixels` for an image of how many px it may take memory. `most_pixels` is for
-    EXAMINE_RESULT and THUMBNAIL, `side` the longest side of a THUMBNAIL in px.
+    For FINISH the API's image comes between them, and `plan` describes the result. `cpu` limits the processor time, in
+    seconds; `pixels` limits the memory to that of an image of so many px. `most_pixels` is for EXAMINE_RESULT and
+    THUMBNAIL, `side` the longest side of a THUMBNAIL in px.
     """
 
     task: Task
@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child can be asked. `walls` are those that stand around it, `formats` those that its libraries can decode."""
+    """The child takes requests. `walls` protect the machine from it, `formats` are those that its libraries decode."""
 
     walls: tuple[Wall, ...]
     formats: tuple[ImageFormat, ...] = ()
@@ -74,7 +74,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Large:
-    """Nothing was done: the image has so many px, and memory was granted for fewer."""
+    """Nothing was done: the image has `pixels` px, and memory was granted for fewer."""
 
     pixels: int
 
@@ -86,12 +86,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class AsItIs:
-    """Nothing was written: the image can be used as it is."""
+    """Nothing was written: the image needs no change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small WEBP of an image, and the size in px of the image itself, as a person sees it."""
+    """A small WEBP of an image, and the upright size of the image itself in px."""
 
     webp: bytes
     of: Size
@@ -99,7 +99,7 @@ class Thumbnail:
 
 @dataclass(frozen=True, slots=True)
 class NotNow:
-    """Neither file can be judged just now; `reason` is a sentence."""
+    """The task cannot be done just now; `reason` is a sentence."""
 
     reason: str
 
@@ -126,14 +126,14 @@ def answer_line(answer: Answer) -> bytes:
 
 
 def parse_answer(line: bytes) -> Answer:
-    """The answer in `line`. Raises ValueError, KeyError or TypeError for one that no child of ours writes."""
+    """The answer in `line`. Raises ValueError, KeyError or TypeError for an invalid one."""
     fields = json.loads(line)
     answer: Answer = read_as(_ANSWERS[fields.pop("is")], fields)
     return answer
 
 
 def parse_ready(line: bytes) -> Ready:
-    """The first line of a child. Raises ValueError for another one."""
+    """The first line of a child. Raises ValueError for any other line."""
     return read_as(Ready, json.loads(line))
 
 
@@ -142,7 +142,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def carry_out(request: Request, files: Sequence[int]) -> Answer:
-    # Pillow is wanted in the child only: the daemon imports this module for its lines.
+    # Only the child needs Pillow: the daemon imports this module for its requests and answers.
     from expandd.adapters.images.decoder import thumbnail  # noqa: PLC0415 - as said
     from expandd.adapters.images.examine import examine, examine_result  # noqa: PLC0415 - as said
     from expandd.adapters.images.finish import finish  # noqa: PLC0415 - as said
@@ -157,7 +157,7 @@ def carry_out(request: Request, files: Sequence[int]) -> Answer:
             case Task.PREPARE:
                 return prepare(files[0], files[1])
             case Task.FINISH:
-                assert request.plan is not None, "it is asked with one"
+                assert request.plan is not None, "FINISH has a plan"
                 return Done() if finish(files[0], files[1], files[2], request.plan) else AsItIs()
             case Task.THUMBNAIL:
                 return Thumbnail(*thumbnail(files[0], request.most_pixels, request.side))
@@ -174,7 +174,7 @@ def serve(
     shut: Callable[[], tuple[Wall, ...]] = lambda: (),
     formats: tuple[ImageFormat, ...] = (),
 ) -> None:
-    """Answer requests from standard input, a socket, until it ends, once `shut` has put up walls around the process."""
+    """Answer requests from standard input, a socket, until it ends; `shut` first puts up walls around the process."""
     with _answers() as answers, socket.socket(fileno=0) as requests:
         answers.write(_line(written(Ready(shut(), formats))))
         answers.flush()
@@ -187,7 +187,7 @@ def serve(
             grant(request.pixels)
             answer = carry(request, files)
             for descriptor in files:
-                # That of an image is closed with it.
+                # The image's descriptor is closed with the image.
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
             answers.write(answer_line(answer))
@@ -195,15 +195,15 @@ def serve(
 
 
 def _answers() -> BinaryIO:
-    """Standard output for our lines alone: whatever else is printed goes to standard error."""
+    """Standard output for answers only: everything else that is printed goes to standard error."""
     kept = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(kept, "wb")
 
 
 def confine() -> None:
-    """Set this process's limits and manners. Only for a child: nothing of it can be taken back."""
-    # A stop signal to the whole group is the daemon's to handle: it closes our input when it is through.
+    """Set this process's limits, priority and signals. Only for a child: nothing of it can be undone."""
+    # The daemon handles a stop signal to the whole group: it closes our input when it is done.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     limits = (
@@ -217,11 +217,11 @@ def confine() -> None:
         # A lower limit of the daemon itself was set on purpose.
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (least, least))
-    # With all cores busy decoding, the daemon's loop, for which the API and all folders wait, has its turn at once.
-    # The service's sandbox (SystemCallFilter=) allows no priorities: it decodes all the same.
+    # The daemon's loop, on which the API and all folders depend, runs at once even with all cores busy decoding.
+    # The service's sandbox (SystemCallFilter=) may forbid priorities: decoding works without them.
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    # Every size is checked before Pillow sees the file, and this process has nobody to warn.
+    # Every size is checked before Pillow reads the file, and nobody reads warnings of this process.
     warnings.simplefilter("ignore")
 
 
@@ -232,7 +232,7 @@ def _allow_time(seconds: int) -> None:
 
 
 def load() -> None:
-    """Import all that decoding needs: a child is started before its image has settled, and opens no file later."""
+    """Import all that decoding needs: a child starts before its image has settled, and opens no file later."""
     from pi_heif.as_plugin import register_heif_opener  # noqa: PLC0415, as above
     from PIL import (  # noqa: PLC0415, as above
         AvifImagePlugin,
@@ -250,12 +250,12 @@ def load() -> None:
     from expandd.adapters.images import decoder, examine, finish, prepare  # noqa: F401, PLC0415, as above
     from expandd.adapters.images.formats.png import MOST_TEXT  # noqa: PLC0415, as above
 
-    # The plugins of what is decoded and written here, not the thirty others: files are opened with `formats`.
+    # The plugins of the formats in use, not the thirty others: files are opened with `formats`.
     Image.preinit()
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
-    # Several processes decode at once: each in one thread.
+    # Several processes decode at once, each in one thread.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    # It loads the library of colour profiles.
+    # This loads the library of colour profiles.
     ImageCms.createProfile("sRGB")
     Image.MAX_IMAGE_PIXELS = None
     # Editors write megabytes of history into PNG texts; memory is bounded for the whole process.
@@ -270,7 +270,7 @@ _LIBRARIES = {
     ImageFormat.AVIF: "avif",
     ImageFormat.JPEG2000: "jpg_2000",
 }
-"""Formats that Pillow can be built without, and its words for what decodes them."""
+"""Formats that Pillow can be built without, and Pillow's names of their decoders."""
 
 
 def readable() -> tuple[ImageFormat, ...]:
@@ -285,7 +285,7 @@ def main() -> None:
     load()
     formats = readable()
     confine()
-    # A daemon that was killed reads no answer: nobody needs to hear of it.
+    # A daemon that was killed reads no answer, which is no error.
     with contextlib.suppress(BrokenPipeError):
         serve(carry_out, shut_in, formats)
 

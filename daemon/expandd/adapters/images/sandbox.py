@@ -1,7 +1,7 @@
-"""Takes from the process that calls it what decoding needs none of: files by name, the network, other processes.
+"""Denies the calling process all that decoding does not need: files by name, the network, other processes.
 
-Landlock and seccomp, by ctypes: each is a few calls, and the packages that wrap them are little kept. Where the kernel,
-or a filter that was set before, refuses one of them, the other still holds, and the caller is told.
+It calls Landlock and seccomp by ctypes: each is a few calls, and the packages that wrap them are hardly maintained.
+Where the kernel, or an earlier filter, refuses one of them, the other still protects, and the result names it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Wall(Enum):
-    """What can stand between a decoder and the rest of the machine."""
+    """The protections between a decoder and the rest of the machine."""
 
     LANDLOCK = "landlock"
     SECCOMP = "seccomp"
@@ -24,19 +24,19 @@ _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 _ABI_VERSION = 1
 _SET_NO_NEW_PRIVS, _SET_SECCOMP, _SECCOMP_FILTER = 38, 22, 2
 
-# How many kinds of access to files each version of Landlock can forbid, and since when also TCP and signals.
+# The number of kinds of file access that each version of Landlock can forbid, and the first with TCP and signals.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _MOST_FILE_RIGHTS = 16
 _NETWORK_SINCE, _SCOPES_SINCE = 4, 6
 
 # struct sock_filter: load a word, jump when equal, jump when a bit is set, return.
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_ALLOW, _NO_SUCH_CALL = 0x7FFF0000, 0x00050000 | 38  # ENOSYS: what C libraries expect of a call that is not there
+_ALLOW, _NO_SUCH_CALL = 0x7FFF0000, 0x00050000 | 38  # ENOSYS: C libraries expect it of a missing call
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-# Reading and writing what is open, memory, time, limits of its own, the end. No opening, no socket, no new process.
+# Reading and writing open files, memory, time, its own limits, the end. No opening, no socket, no new process.
 _CALLS = {
     "x86_64": (
         *(0, 1, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 25, 28, 32, 33, 34, 35, 39, 45, 47),
@@ -49,13 +49,13 @@ _CALLS = {
         *(278, 283, 293),
     ),
 }
-# Allowed for itself alone: to raise a signal (tgkill), to set limits (prlimit64).
+# Allowed on the process itself only: raising a signal (tgkill), setting limits (prlimit64).
 _SIGNAL = {"x86_64": 234, "aarch64": 131}
 _LIMIT = {"x86_64": 302, "aarch64": 261}
 _ITSELF = 0
 
-# The decoder of HEIC works in threads. The C library asks for one by clone3 first, whose flags no filter can see, and
-# by clone once that is answered by ENOSYS.
+# The decoder of HEIC works in threads. The C library first tries clone3, whose flags no filter can see, and after
+# ENOSYS clone.
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _THREAD = 0x00010000
 
@@ -65,7 +65,7 @@ class _Filter(ctypes.Structure):
 
 
 def shut_in() -> tuple[Wall, ...]:
-    """Put up both walls around this process, for good; those that stand."""
+    """Put up both walls around this process, for good; returns those that the kernel accepted."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     if libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
@@ -89,7 +89,7 @@ def _landlock(libc: ctypes.CDLL) -> bool:
     if ruleset < 0:
         return False
     try:
-        # No rule is added: nothing that is named in it is allowed anywhere.
+        # No rule is added: every access that the ruleset names is forbidden everywhere.
         return int(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0))) == 0
     finally:
         os.close(ruleset)
@@ -105,7 +105,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
 
 
 def _steps(machine: str) -> bytes:
-    """The filter: the calls of `machine` that are allowed; all else is answered by ENOSYS."""
+    """The filter for `machine`: it allows the listed calls and answers all others with ENOSYS."""
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_JUMP_EQUAL, 1, 0, _AUDIT[machine]),

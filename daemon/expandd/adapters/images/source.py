@@ -1,4 +1,4 @@
-"""Opens an image with Pillow and says what is to be known of it before its pixels are decoded."""
+"""Opens an image with Pillow and reads its properties before its pixels are decoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UPRIGHT_ALREADY = frozenset({ImageFormat.HEIC, ImageFormat.TIFF})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image file that is open, and the image in it that Pillow has opened but not decoded."""
+    """An open image file, and its image, which Pillow has opened but not decoded."""
 
     file: BinaryIO
     structure: Structure
@@ -47,18 +47,18 @@ class Source:
 
     @property
     def orientation(self) -> int:
-        """What is still to be done to the decoded pixels, as EXIF counts it; known once they are decoded."""
+        """The EXIF orientation still to be applied to the decoded pixels; known once they are decoded."""
         return 1 if self.format in _UPRIGHT_ALREADY else orientation_in(exif_of(self.image))
 
     @property
     def size(self) -> Size:
-        """The full size in px, upright; known once the pixels are decoded, to whatever size."""
+        """The full size in px, upright; known once the pixels are decoded, also to a smaller size."""
         stored = self.structure.size if self.format is ImageFormat.JPEG else Size(*self.image.size)
         return as_seen(stored, self.orientation)
 
 
 def identified(file: BinaryIO) -> Structure:
-    """What `file` is. Raises FileFault for what is no whole image."""
+    """The structure of `file`. Raises FileFault where it is not a whole image."""
     structure = structure_in(file)
     if isinstance(structure, Structure):
         return structure
@@ -69,7 +69,7 @@ def identified(file: BinaryIO) -> Structure:
 def source_in(file: BinaryIO, structure: Structure | None = None) -> Iterator[Source]:
     """The image in `file`, whose `structure` may be known already.
 
-    Whatever is raised in the block because of the file becomes a FileFault.
+    Any error that the file causes in the block becomes a FileFault.
 
     Raises NeedsRoom for one that is larger than this process was granted memory for, Later when it cannot be read or
     written just now.
@@ -94,7 +94,7 @@ def _swelling(structure: Structure) -> Fault:
 
 @contextmanager
 def writing(image_format: ImageFormat) -> Iterator[None]:
-    """Whatever is raised in the block becomes a FileFault, or Later when the disk failed."""
+    """Translate any error in the block to a FileFault, or to Later when the disk has failed."""
     try:
         yield
     except Exception as error:
@@ -111,7 +111,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def stored_box(box: Box, orientation: int, stored: tuple[int, int]) -> Box:
-    """Where the part `box` of the upright image lies in the image of `stored` px as it is kept."""
+    """The place of the upright image's part `box` in the stored image of `stored` px."""
     width, height = stored
     left, top, right, bottom = box
     match orientation:
@@ -134,7 +134,7 @@ def stored_box(box: Box, orientation: int, stored: tuple[int, int]) -> Box:
 
 
 def bare(image: Image.Image) -> Image.Image:
-    """The pixels alone: encoders write what an image carries without being asked, and look for its file."""
+    """The pixels without metadata: encoders write an image's metadata by default, and look for its file."""
     image = image.copy() if isinstance(image, ImageFile.ImageFile) else image
     image.info = {}
     return image

@@ -1,8 +1,8 @@
 """Recognises the format of a file by its first bytes, and reads its outer structure.
 
-That is its size, whether its own end is there, and whether more images follow the first.
+The structure is its size, whether its own end is there, and whether more images follow the first.
 
-Nothing is decoded, so nothing here costs more than reading the file once, whatever its header claims.
+Nothing is decoded, so nothing here costs more than reading the file once, even with a forged header.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ AGAIN = "Save or copy the image again, and drop it once more when it is complete
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """How one format is told by a file's first bytes and read.
+    """Recognises one format by a file's first bytes, and reads it.
 
-    `may_become` is asked about a few bytes with nothing or zeros behind, which the zeros are cut off from.
+    `may_become` gets the first few bytes of a file that has nothing, or only zeros, behind them; the zeros are cut off.
     """
 
     format: ImageFormat
@@ -58,7 +58,7 @@ def _may_become_heif(head: bytes) -> bool:
     return head[:2] == bytes(2) and b"ftyp".startswith(head[4:8]) and any(one.startswith(brand) for one in BRANDS)
 
 
-# The first that fits wins.
+# The first match wins.
 _READERS = (
     _of(ImageFormat.JPEG, walk_jpeg, START),
     _of(ImageFormat.PNG, walk_png, SIGNATURE),
@@ -78,7 +78,7 @@ _READERS = (
 
 
 def structure_of(data: Bytes) -> Structure | Unfinished | Unfit:
-    """What `data`, a whole file as it lies there, is by its structure."""
+    """The finding for the whole file `data`, by its structure."""
     head = data[:HEAD]
     if not head:
         return Unfinished(Fault(FaultCode.EMPTY, "The file is empty (0 bytes).", AGAIN))
@@ -92,12 +92,12 @@ def structure_of(data: Bytes) -> Structure | Unfinished | Unfit:
 
 
 def cut_off(image_format: ImageFormat) -> Unfinished:
-    """The finding for a file that ends too early, or holds a gap."""
+    """The finding for a file that ends too early, or has a hole in it."""
     return _unfinished(f"The file is cut off: the end of the {image_format.title} image is missing.")
 
 
 def _prefix(head: bytes) -> Unfinished | None:
-    """The finding for a few bytes, with nothing or zeros behind them, that may yet become one of the formats."""
+    """The finding for a few bytes, with nothing or zeros behind them, that may still become one of the formats."""
     formats = [reader.format for reader in _READERS if reader.may_become(head)]
     if len(formats) == 1:
         return cut_off(formats[0])

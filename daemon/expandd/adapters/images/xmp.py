@@ -1,4 +1,4 @@
-"""Changes XMP packets: joins and divides extended ones, and makes them say what holds for an upright image."""
+"""Changes XMP packets: joins and divides extended ones, and sets orientation and size of an upright image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THUMBNAILS, _THUMBNAILS_END = b"<xmp:Thumbnails>", b"</xmp:Thumbnails>"
 
 
 def merged(packet: bytes, extension: dict[bytes, list[tuple[int, bytes]]]) -> bytes:
-    """The packet with its extension's properties, whose pieces lie under its name; alone where they do not fit it."""
+    """The packet joined with the extension that it names; the packet alone where the pieces do not fit."""
     note = _NOTE.search(packet)
     pieces = sorted(extension.get(note[1], ())) if note else []
     whole = bytearray()
@@ -37,7 +37,7 @@ def _well_formed(packet: bytes) -> bool:
     parser = expat.ParserCreate(namespace_separator=" ")
 
     def refuse(*_: object) -> None:
-        raise expat.ExpatError("a document type, which no packet has")
+        raise expat.ExpatError("a document type, which packets never have")
 
     parser.StartDoctypeDeclHandler = refuse
     try:
@@ -48,8 +48,8 @@ def _well_formed(packet: bytes) -> bool:
 
 
 def divided(packet: bytes) -> tuple[bytes, bytes, bytes]:
-    """A short packet that announces the whole one as its extension, the extension's name, and the extension."""
-    # The extension has no wrapper of its own.
+    """A short packet that announces its extension, the extension's name, and the extension with the whole packet."""
+    # An extension has no xpacket wrapper.
     before, end, _ = packet.rpartition(_META_END)
     start = before.find(b"<x:xmpmeta")
     extension = before[start:] + end if start >= 0 else packet
@@ -59,7 +59,7 @@ def divided(packet: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def upright_xmp(packet: bytes, size: Size) -> bytes:
-    """The packet with orientation 1 and the sides of `size` where it names any, and without thumbnails."""
+    """The packet with orientation 1 and the sides of `size` where it states them, and without thumbnails."""
     for names, value in (
         (b"tiff:Orientation", 1),
         (b"tiff:ImageWidth|exif:PixelXDimension", size.width),

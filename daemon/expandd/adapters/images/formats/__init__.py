@@ -1,1 +1,1 @@
-"""The outer structure of files, by format: read, not decoded."""
+"""Reads the outer structure of files, by format, without decoding them."""

@@ -1,4 +1,4 @@
-"""Reads the headers of BMP files, of Windows and OS/2: where the pixels begin, and how many bytes they take."""
+"""Reads the headers of BMP files (Windows and OS/2): where the pixels begin, and how many bytes they take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def may_become_bmp(head: bytes) -> bool:
 
 
 def walk_bmp(data: Bytes) -> Structure | Unfit | None:
-    """What the header says when all rows lie in the file; None when they do not.
+    """The structure when all rows lie in the file; None when they do not.
 
     Writers disagree on the length of the file that the header names, so it counts only where the rows are packed.
     """
@@ -56,12 +56,12 @@ def walk_bmp(data: Bytes) -> Structure | Unfit | None:
 
 
 def _rows(size: Size, depth: int) -> int:
-    """Bytes of all rows, each of which is filled up to four bytes."""
+    """Bytes of all rows, each padded to four bytes."""
     return (size.width * depth + 31) // 32 * 4 * size.height
 
 
 def _profile_end(data: Bytes, header: int) -> int:
-    """Where a colour profile ends that lies behind the rows; 0 where there is none."""
+    """The end of a colour profile behind the rows; 0 where there is none."""
     if header != _FIVE or data[_FILE + 56 : _FILE + 60] not in {b"DEBM", b"KNIL"}:
         return 0
     start, length = struct.unpack_from("<2I", data, _FILE + 112)

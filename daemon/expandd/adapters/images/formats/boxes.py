@@ -1,4 +1,4 @@
-"""Reads the boxes that HEIC, AVIF and JPEG 2000 files are made of: each says its length and its kind."""
+"""Reads the boxes of HEIC, AVIF and JPEG 2000 files; each has its length and its kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KIND = re.compile(rb"[ -~]{4}")
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box, from and to where its content lies. One without a kind is none, or does not end where it may."""
+    """A box, and the start and end of its content. Bytes that are no box, or do not end in time, have no kind."""
 
     kind: bytes
     start: int
@@ -23,7 +23,7 @@ class Box:
 
 
 def boxes(data: Bytes, start: int, stop: int) -> Iterator[Box]:
-    """The boxes that lie from `start` to `stop`, the last of them perhaps without a kind: from there on is no box."""
+    """The boxes from `start` to `stop`. A last one without a kind says that no box follows."""
     while start < stop:
         box = _box(data, start, stop)
         yield box
@@ -39,7 +39,7 @@ def _box(data: Bytes, start: int, stop: int) -> Box:
         return none
     length, kind = _HEAD.unpack_from(data, start)
     if length == 1:
-        # Its true length follows.
+        # A 64-bit length follows.
         if content + _LONG.size > stop:
             return none
         (length,) = _LONG.unpack_from(data, content)
@@ -49,6 +49,6 @@ def _box(data: Bytes, start: int, stop: int) -> Box:
 
 
 def padding(data: Bytes, box: Box) -> bool:
-    """Whether what is no box was never meant as one: zeros, or what a phone appends."""
+    """Whether bytes that are no box are zeros or a phone's trailer, not a damaged box."""
     kind = data[box.start + 4 : box.start + 8]
     return not any(data[box.start : box.start + 8]) or (len(kind) == 4 and not _KIND.fullmatch(kind))  # noqa: PLR2004, as _HEAD has it

@@ -1,4 +1,4 @@
-"""What the readers of all structures share: what they find, and how much work they do at most."""
+"""The parts that all readers of structures share: their results, and the limits of their work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from expandd.domain.image import ImageFormat, Size, Unfit
 Bytes = bytes | mmap.mmap
 
 Spans = tuple[tuple[int, int], ...]
-"""Parts of a file, from and to, in order."""
+"""Parts of a file, as start and end, in order."""
 
 MOST_PARTS = 10_000
-"""Chunks or segments that any file may have, and one more for each BYTES_A_PART."""
+"""Chunks or segments that any file may have, plus one for each BYTES_A_PART."""
 BYTES_A_PART = 512
 _STEP = 1 << 16
 
@@ -26,8 +26,8 @@ _STEP = 1 << 16
 class Structure:
     """A file whose own end is there. `size` is the stored one in px, before any orientation.
 
-    `spans` are what a decoder needs to see, nothing for the whole file. `several` where more images follow the first,
-    whose bytes the spans then are.
+    `spans` are the parts that a decoder needs, empty for the whole file. `several` where more images follow the first;
+    the spans are then those of the first.
     """
 
     format: ImageFormat
@@ -37,7 +37,7 @@ class Structure:
 
 
 def most_parts(length: int) -> int:
-    """How many chunks or segments a file of so many bytes may have: millions of them only keep a reader busy."""
+    """The most chunks or segments in a file of `length` bytes: millions of them only keep a reader busy."""
     return MOST_PARTS + length // BYTES_A_PART
 
 
@@ -45,25 +45,25 @@ EXPORT_AGAIN = "Open it in an image editor, export it again, and drop that."
 
 
 def laborious(image_format: ImageFormat, what: str) -> Unfit:
-    """The finding for a file that takes its reader far more work than its image needs; `what` it has."""
+    """The finding for a file that costs far more work than its image needs; it has `what`."""
     message = f"The {image_format.title} image has {what}: it is damaged, or was made to keep its reader busy."
     return Unfit(Fault(FaultCode.UNREADABLE, message, EXPORT_AGAIN))
 
 
 def unreadable(image_format: ImageFormat, what: str) -> Unfit:
-    """The finding for a whole file of a kind that no decoder here reads; `what` it does, in the third person."""
+    """The finding for a whole file that no decoder here reads; `what` is a verb phrase in the third person."""
     return Unfit(Fault(FaultCode.UNREADABLE, f"The {image_format.title} image {what}.", EXPORT_AGAIN))
 
 
 def half_empty(data: Bytes, start: int, stop: int) -> bool:
-    """Whether the second half of pixels that are not packed is zeros.
+    """Whether the second half of uncompressed pixels is zeros.
 
-    That is how a file looks whose space was reserved and not all written. Only images in full colour are to be asked:
-    no camera makes such a photo, but half a sheet of paper is often left blank.
+    A file whose space was reserved and not completely written looks so. Only for images in full colour: no camera
+    makes such a photo, but half a scanned sheet of paper is often blank.
     """
     half = (start + stop + 1) // 2
     while stop > half:
-        # From the end: there an image shows at once that it is one.
+        # From the end, where a written image soon shows a byte that is not zero.
         begin = max(half, stop - _STEP)
         if any(data[begin:stop]):
             return False
@@ -112,7 +112,7 @@ class _Parts(io.RawIOBase):
         return len(found)
 
     def _found(self, most: int) -> bytes:
-        """The bytes at the position, as far as the part there reaches."""
+        """The bytes at the position, up to the end of its part."""
         before = 0
         for start, stop in self._spans:
             at = start + self._position - before

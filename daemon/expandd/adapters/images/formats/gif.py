@@ -16,7 +16,7 @@ _MOST_BLOCKS, _BYTES_A_BLOCK = 100_000, 64
 
 
 def walk_gif(data: Bytes) -> Structure | Unfit | None:
-    """What the blocks say when they lead to the trailer; None when they do not."""
+    """The structure when the blocks lead to the trailer; None when they do not."""
     if len(data) < _HEADER:
         return None
     walk = _Walk(data)
@@ -32,7 +32,7 @@ class _Walk:
     def __init__(self, data: Bytes) -> None:
         self._data = data
         self._most = _MOST_BLOCKS + len(data) // _BYTES_A_BLOCK
-        """Blocks that may still come. Writers fill them with 255 bytes."""
+        """Blocks that may still follow. Writers fill each with 255 bytes."""
 
     def found(self) -> Structure | Unfit | None:
         data, size, images = self._data, None, 0
@@ -44,7 +44,7 @@ class _Walk:
             if kind == _IMAGE:
                 images += 1
                 size = size or self._size(position + 1)
-                # Behind the descriptor and its colours: one byte about the packing.
+                # The descriptor and its colours are followed by one byte about the compression.
                 position = self._behind(position + _DESCRIPTOR + _table(data[position + _DESCRIPTOR - 1]) + 1)
             elif kind == _EXTENSION:
                 position = self._behind(position + 2)
@@ -53,13 +53,13 @@ class _Walk:
         return laborious(ImageFormat.GIF, "blocks without end")
 
     def _size(self, position: int) -> Size | None:
-        """The size of the screen, grown to hold its first image, as decoders have it."""
+        """The size of the screen, enlarged to contain its first image, as decoders do."""
         width, height = struct.unpack_from("<2H", self._data, 6)
         left, top, across, down = struct.unpack_from("<4H", self._data, position)
         return some(max(width, left + across), max(height, top + down))
 
     def _behind(self, position: int) -> int:
-        """Where the blocks that begin at `position` have ended."""
+        """The end of the blocks that begin at `position`."""
         while self._most >= 0:
             length = self._data[position]
             position += 1 + length
@@ -70,5 +70,5 @@ class _Walk:
 
 
 def _table(flags: int) -> int:
-    """Bytes of the table of colours that `flags` announce."""
+    """Bytes of the colour table that `flags` announce."""
     return 3 << ((flags & 7) + 1) if flags & _TABLE else 0

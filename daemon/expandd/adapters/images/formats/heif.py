@@ -15,19 +15,19 @@ _AVIF = frozenset({b"avif", b"avis"})
 _ANY = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})
 BRANDS = _HEIC | _AVIF | _ANY
 
-# What an image is made of: coded by itself, or put together of others.
+# The types of items that are images: coded by themselves, or composed of others.
 _HEVC = frozenset({b"hvc1", b"hev1"})
 _KNOWN = _HEVC | {b"av01", b"grid", b"iden", b"iovl"}
 _FULL = 4  # bytes of version and flags
 _FILE, _IDAT = 0, 1
-_KINDS_FROM = 2  # the version of an item's entry from which on it says what the item is
+_KINDS_FROM = 2  # the first version of an item's entry that states the item's type
 _XMP, _TYPE_WITHIN = b"application/rdf+xml", 64
 _GAP = bytes(16)
 _LEAST_ZEROS, _PX_A_ZERO = 1024, 8192
 
 
 def heif_format(head: bytes) -> ImageFormat | None:
-    """HEIC or AVIF, by the brands that a file that begins with `head` names first and beside it."""
+    """HEIC or AVIF, by the major and compatible brands at the start of a file."""
     if head[4:8] != b"ftyp":
         return None
     major, length = head[8:12], int.from_bytes(head[:4])
@@ -48,7 +48,7 @@ class _TooManyError(Exception):
 
 @dataclass(slots=True)
 class Items:
-    """What the boxes say of the items. `parts` are from and to where they lie in the file, `xmp` those that are XMP."""
+    """The items in the boxes. `parts` are the start and end of each part in the file, `xmp` the items that are XMP."""
 
     primary: int | None = None
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Items:
 
 
 def walk_heif(data: Bytes) -> Structure | Unfit | None:
-    """What the boxes say when they lead to the end of the file and all items lie in it; None when they do not."""
+    """The structure when the boxes lead to the end of the file and all items lie in it; None when they do not."""
     image_format = heif_format(data[:4096]) or ImageFormat.HEIC
     walk = _Walk(data)
     try:
@@ -100,7 +100,7 @@ def _found(data: Bytes, image_format: ImageFormat, items: Items, *, moves: bool)
 
 
 def _size(data: Bytes, items: Items) -> Size | None:
-    """The size of the primary item as it is stored, before it is turned or trimmed."""
+    """The stored size of the primary item, before it is turned or cropped."""
     for number in items.owned.get(items.primary or 0, ()):
         if 0 < number <= len(items.properties) and items.properties[number - 1].kind == b"ispe":
             start = items.properties[number - 1].start + _FULL
@@ -109,8 +109,8 @@ def _size(data: Bytes, items: Items) -> Size | None:
 
 
 def _never_written(data: Bytes, size: Size, kind: bytes, start: int, stop: int) -> bool:
-    # Space that was reserved and never written may decode as some colour. HEVC has no three zeros in a row but in the
-    # lengths before its parts; for AV1 the rule is that of WEBP.
+    # Space that was reserved and never written may decode as some colour. HEVC has three zeros in a row only in the
+    # lengths before its parts; for AV1 the rule of WEBP applies.
     if kind in _HEVC:
         return data.find(_GAP, start, stop) >= 0
     zeros = min(_LEAST_ZEROS + size.pixels // _PX_A_ZERO, stop - start)
@@ -121,16 +121,16 @@ class _Walk:
     def __init__(self, data: Bytes) -> None:
         self._data = data
         self._most = most_parts(len(data))
-        """Boxes, items and their parts that may still come."""
+        """Boxes, items and parts that may still follow."""
         self._room = 2 * len(data)
-        """Bytes of parts that may still come. Those of an honest file do not lie on one another."""
+        """Bytes of parts that may still follow. Those of an honest file do not overlap."""
         self._inner: list[tuple[int, int, int]] = []
-        """Item, from and to of the parts that lie in the list's own box of content."""
+        """Item, start and end of the parts in the list's own content box (idat)."""
         self._content: Box | None = None
         self.items = Items()
 
     def take_file(self) -> bool:
-        """Read all boxes of the file; whether there is a film among them."""
+        """Read all boxes of the file; returns whether one of them is a movie."""
         moves, listed = False, False
         for box in boxes(self._data, 0, len(self._data)):
             self._count()
@@ -207,7 +207,7 @@ class _Walk:
         if method == _IDAT:
             self._inner.append((item, begin, begin + size))
         elif method == _FILE:
-            # No length: to the end of the file.
+            # No length means to the end of the file.
             stop = begin + size if size else len(self._data)
             if not begin <= stop <= len(self._data):
                 raise _CutOffError

@@ -1,7 +1,7 @@
 """Reads the segments of JPEG files.
 
-Cameras and phones write several images into one file (Multi-Image Format): a preview, a second lens, a map of
-brightness. The first one is the photo.
+Cameras and phones write several images into one file (Multi-Picture Format): a preview, a second lens, a gain map.
+The first one is the photo.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from expandd.domain.image import ImageFormat, Size, Unfit
 START = b"\xff\xd8\xff"
 
 MOST_SCANS = 100
-"""Progressive images have about ten. Each goes over all pixels again."""
+"""Scans at most. Progressive images have about ten, and each decodes all pixels again."""
 
-# A marker that means something: not a stuffed FF00, not TEM or RSTn, not a fill byte.
+# A marker that ends a scan: not a stuffed FF00, not TEM or RSTn, not a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _SOS, _EOI, _APP2 = 0xDA, 0xD9, 0xE2
 _MARK, _LENGTH = 2, 2
@@ -28,9 +28,9 @@ _MOST_ENTRIES = 64
 
 
 def walk_jpeg(data: Bytes) -> Structure | Unfit | None:
-    """What the segments say when they and their scans lead from SOI to the image's own EOI; None when they do not.
+    """The structure when segments and scans lead from SOI to the image's own EOI; None when they do not.
 
-    What lies inside a segment is stepped over by its length, so a thumbnail's EOI does not count.
+    The content of a segment is skipped by its length, so a thumbnail's EOI does not count.
     """
     position, size, scans, index = 2, None, 0, (0, 0)
     most = most_parts(len(data))
@@ -60,7 +60,7 @@ def _jpeg_size(sides: bytes) -> Size | None:
 
 
 def _first(data: Bytes, size: Size, end: int, index: tuple[int, int]) -> Structure:
-    """The first image, `index` being where the list of all of them lies: alone it is a JPEG like any other."""
+    """The structure of the first image alone, which is an ordinary JPEG; `index` is the place of the list of all."""
     start, stop = index
     if not stop or not (_announced(data[start + 8 : stop]) > 1 or data.find(START, end) >= 0):
         return Structure(ImageFormat.JPEG, size)
@@ -69,7 +69,7 @@ def _first(data: Bytes, size: Size, end: int, index: tuple[int, int]) -> Structu
 
 
 def _announced(index: bytes) -> int:
-    """How many images the list announces, 0 when it cannot be read."""
+    """The number of images that the list announces, 0 when it cannot be read."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(index[:4])
     if order is None:
         return 0

@@ -1,4 +1,4 @@
-"""Reads JPEG 2000 files: the boxes of JP2, and the parts of tiles of which its codestream consists."""
+"""Reads JPEG 2000 files: the boxes of JP2, and the tile-parts of the codestream."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ JP2, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 
 _SOT, _SOD, _EOC = b"\xff\x90", b"\xff\x93", b"\xff\xd9"
 _MARK = 2
-_LEAST_PART = 14  # a part's header, and the mark behind it
+_LEAST_PART = 14  # a part's header, and the marker behind it
 _FILM = b"mjp2"
 
 
 def walk_jpeg2000(data: Bytes) -> Structure | Unfit | None:
-    """What the codestream says when its parts lead to its own end; None when they do not."""
+    """The structure when the parts of the codestream lead to its own end; None when they do not."""
     if data[:4] == CODESTREAM:
         return _codestream(data, 0, len(data))
     most, several = most_parts(len(data)), False
@@ -72,7 +72,7 @@ def _never_empty(data: Bytes, start: int, end: int) -> bool:
 
 
 def _end(data: Bytes, position: int, stop: int) -> int | None:
-    """Where what begins at `position` with a mark ends: a part of a tile, or a segment of the header."""
+    """The end of the tile-part or header segment whose marker is at `position`."""
     if data[position] != _SOT[0] or position + 10 > stop:
         return None
     if data[position : position + _MARK] != _SOT:
@@ -80,7 +80,7 @@ def _end(data: Bytes, position: int, stop: int) -> int | None:
         return position + _MARK + length if length >= _MARK else None
     length = int.from_bytes(data[position + 6 : position + 10])
     if not length:
-        # The last one may leave its length open. Within coded data no mark occurs.
+        # The last one may have no length. Coded data contains no marker.
         end = data.find(_EOC, position + _LEAST_PART, stop)
         return end if end >= 0 else None
     return position + length if length >= _LEAST_PART else None

@@ -1,6 +1,7 @@
 """Reads the chunks of PNG files.
 
-What is not needed for the pixels harms nobody, as in every viewer: a wrong sum in it, a text that cannot be read.
+Damage in chunks that the pixels do not need, such as a wrong checksum or an unreadable text, is ignored, as in every
+viewer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PNG_CHUNK = struct.Struct(">I4s")
 _SUM = 4
 _NAME = re.compile(rb"[A-Za-z]{4}")
 _OPTIONAL = 0x20
-# What does not make up the pixels but changes how they are kept: transparency, orientation, colours.
+# Chunks that do not contain pixels but describe them: transparency, orientation, colours.
 _KEPT = frozenset({b"tRNS", b"eXIf", b"iCCP"})
 _STEP = 1 << 20
 
@@ -44,7 +45,7 @@ _PACKED = Unfit(
 
 
 def walk_png(data: Bytes) -> Structure | Unfit | None:
-    """What the chunks say when they lead from the signature to IEND with nothing missing; None when they do not."""
+    """The structure when the chunks lead from the signature to IEND with nothing missing; None when they do not."""
     if data[12:16] == b"CgBI":
         return _APPLE
     walk = _Walk(data)
@@ -71,10 +72,10 @@ class _Walk:
         self._spans = [(0, len(SIGNATURE))]
         self._pixels = False
         self.room = MOST_TEXT
-        """Bytes of text that may still come."""
+        """Bytes of text that may still follow."""
 
     def chunk(self, name: bytes, start: int, end: int) -> bool:
-        """Take a chunk in; False where one that is needed is damaged."""
+        """Record a chunk; False where it is needed and damaged."""
         optional = bool(name[0] & _OPTIONAL)
         if optional:
             self.room -= _unpacked(name, self._data[start + 8 : end - _SUM], self.room)
@@ -110,7 +111,7 @@ def _png_size(data: Bytes) -> Size | None:
 
 
 def _unpacked(name: bytes, body: bytes, most: int) -> int:
-    """How many bytes the packed part of a chunk holds, counted a little beyond `most`."""
+    """The unpacked length of a chunk's compressed part, counted to a little beyond `most`."""
     packed = _packed(name, body)
     unpacker, found = zlib.decompressobj(), 0
     try:
@@ -118,14 +119,14 @@ def _unpacked(name: bytes, body: bytes, most: int) -> int:
             found += len(unpacker.decompress(packed, _STEP))
             packed = unpacker.unconsumed_tail
     except zlib.error:
-        # Nobody can read it, so nobody is harmed.
+        # No decoder can unpack it, so it takes no memory.
         return found
     return found
 
 
 def _packed(name: bytes, body: bytes) -> bytes:
     if name in {b"zTXt", b"iCCP"}:
-        # A name, its end, how it is packed.
+        # A name, its end, and the compression method come first.
         return body.partition(b"\0")[2][1:]
     if name == b"iTXt":
         _, _, rest = body.partition(b"\0")

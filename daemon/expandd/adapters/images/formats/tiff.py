@@ -1,6 +1,6 @@
-"""Reads the directories of TIFF files, classic and BigTIFF: one for each page, each naming the next.
+"""Reads the directories of TIFF files, classic and BigTIFF: one for each page, linked in a list.
 
-Camera raw files are TIFFs too, whose pixels are those of the sensor; they are told by what they say of them.
+Camera raw files are TIFFs too, with the sensor's pixels; their tags give them away.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from expandd.domain.image import ImageFormat, Size, Unfit
 CLASSIC, BIG = (b"II*\0", b"MM\0*"), (b"II+\0", b"MM\0+")
 
 MOST_PIECES = 1_000_000
-"""Strips or tiles of a file. An image of 250 million px has as many tiles of 16 px squared."""
+"""Strips or tiles of a file at most: an image of 250 million px in tiles of 16 by 16 px."""
 
 _NEW_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _MAKER = 254, 256, 257, 259, 262, 271
 _STRIPS, _STRIP_LENGTHS, _TILES, _TILE_LENGTHS = 273, 279, 324, 325
 _SUB, _OLD_JPEG, _OLD_JPEG_LENGTH, _DNG = 330, 513, 514, 50706
 _REDUCED, _MASK = 1, 4
 _PLAIN, _RGB = frozenset({0, 1}), 2
-_SENSOR = frozenset({32803, 34892})  # colours as the sensor's filters lie, or as they were measured
+_SENSOR = frozenset({32803, 34892})  # pixels in the pattern of the sensor's filters, or linear raw values
 _RAW_COMPRESSIONS = frozenset({32767, 34713, 65000, 65535})  # Sony's, Nikon's, Kodak's, Pentax's
 _RAW_MAGICS = {b"CR": "Canon", b"IIII": "Phase One"}  # behind the header of a TIFF
 _MOST_SUBS = 64
@@ -34,7 +34,7 @@ _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
 _Tags = dict[int, tuple[int, int, int]]
-"""Of each tag: the type of its values, their number and their place."""
+"""The type, number and place of the values of each tag."""
 
 
 class _CutOffError(Exception):
@@ -47,7 +47,7 @@ class _EndlessError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How numbers lie in the file: `order` as struct writes it; how many entries, an entry, and an offset."""
+    """The layout of numbers in the file: byte order, number of entries, entry and offset, as struct formats."""
 
     order: str
     count: struct.Struct
@@ -56,7 +56,7 @@ class _Layout:
 
     @property
     def inline(self) -> int:
-        """Bytes of a value that lies in its entry."""
+        """The most bytes of a value inside its entry."""
         return self.offset.size
 
 
@@ -67,7 +67,7 @@ def _layout(head: bytes) -> _Layout:
 
 
 def walk_tiff(data: Bytes) -> Structure | Unfit | None:
-    """What the pages say when each lies in the file with all its pieces; None when one does not."""
+    """The structure when each page lies in the file with all its pieces; None when one does not."""
     try:
         for magic, maker in _RAW_MAGICS.items():
             if data[8 : 8 + len(magic)] == magic:
@@ -84,7 +84,7 @@ class _Walk:
         self._data = data
         self._layout = _layout(data[:4])
         self._entries = most_parts(len(data))
-        """Entries that may still come, over all pages."""
+        """Entries that may still follow, over all pages."""
         self._pieces = MOST_PIECES
 
     def found(self) -> Structure | Unfit | None:
@@ -108,9 +108,9 @@ class _Walk:
         return Structure(ImageFormat.TIFF, first, several=pages > 1)
 
     def _directories(self) -> Iterator[int]:
-        """Where the directories of the pages begin; a page that was there before ends the list, as in every viewer."""
+        """The offsets of the pages' directories; a repeated page ends the list, as in every viewer."""
         layout, seen = self._layout, set[int]()
-        at = 8 if layout.inline == 8 else 4  # noqa: PLR2004, where the header of each of the two kinds says it
+        at = 8 if layout.inline == 8 else 4  # noqa: PLR2004, its offset in the header of each of the two kinds
         (start,) = layout.offset.unpack_from(self._data, at)
         if not start:
             raise _CutOffError
@@ -146,7 +146,7 @@ class _Walk:
             raise _CutOffError
 
     def _values(self, tags: _Tags, tag: int, most: int = MOST_PIECES) -> array[int]:
-        """The whole numbers of an entry, at most so many; none when it has others or is not there."""
+        """The whole numbers of an entry, at most `most`; none when it is absent or of another type."""
         kind, count, place = tags.get(tag, (0, 0, 0))
         found = array(_CODES.get(kind, "B"))
         if kind in _CODES:
@@ -173,7 +173,7 @@ class _Walk:
             raise _EndlessError
         starts, sizes = self._values(tags, offsets), self._values(tags, lengths)
         if lengths not in tags:
-            # Early writers left it away where there is one piece.
+            # Early writers left the length out where there is one piece.
             sizes = array("Q", [1]) * len(starts)
         if not starts or len(sizes) < len(starts) or not all(sizes) or not all(starts):
             raise _CutOffError
@@ -195,7 +195,7 @@ class _Walk:
         )
 
     def _subs(self, tags: _Tags) -> Iterator[_Tags]:
-        """The directories below a page, as far as they can be read: no viewer shows them."""
+        """The readable directories below a page, which no viewer shows."""
         for start in self._values(tags, _SUB, _MOST_SUBS):
             try:
                 yield self._tags(start)

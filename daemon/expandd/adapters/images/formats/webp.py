@@ -11,7 +11,7 @@ from expandd.domain.image import ImageFormat, Size, Unfit
 RIFF, WEBP = b"RIFF", b"WEBP"
 
 MOST_SIDE = 16383
-"""Px of a side of any image in a WEBP; only the header of the canvas has room for more."""
+"""Px of a side of any image in a WEBP at most; only the header of the canvas has room for more."""
 
 _WEBP_CHUNK = struct.Struct("<4sI")
 _FIRST = 12
@@ -20,11 +20,11 @@ _LEAST_ZEROS, _PX_A_ZERO = 1024, 8192
 
 
 def walk_webp(data: Bytes) -> Structure | Unfit | None:
-    """What the chunks say when all bytes that the RIFF header announces are there; None when they are not."""
+    """The structure when all bytes that the RIFF header announces are there; None when they are not."""
     end = 8 + int.from_bytes(data[4:8], "little")
     size = _webp_size(data[12:16], data[20:30])
     if size is not None and max(size.width, size.height) > MOST_SIDE:
-        # Nothing that follows makes it smaller, or has to be waited for.
+        # Nothing that follows makes the image smaller, so nothing needs to be waited for.
         return Structure(ImageFormat.WEBP, size)
     if end > len(data) or size is None:
         return None
@@ -38,7 +38,7 @@ def walk_webp(data: Bytes) -> Structure | Unfit | None:
                 return None
             image = start, stop
         elif name == bytes(4):
-            # Space that was reserved. Behind the image it takes nothing away from it.
+            # Space that was reserved and not written. Behind the image it does no harm.
             if image is None:
                 return None
             break
@@ -56,8 +56,8 @@ def _chunks(data: Bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _never_written(data: Bytes, size: Size, start: int, stop: int) -> bool:
-    # Space that was reserved and never written decodes as grey. An image of one colour ends in zeros too, but
-    # with one byte for 10,000 px at most (measured from 64 to 4096 px).
+    # Space that was reserved and never written decodes as grey. An image of one colour also ends in zeros, but
+    # with at most one byte for 10,000 px (measured from 64 to 4096 px).
     zeros = min(_LEAST_ZEROS + size.width * size.height // _PX_A_ZERO, stop - start)
     return zeros > 0 and data[stop - zeros : stop] == bytes(zeros)
 
