@@ -1,1 +1,1 @@
-"""The API: one client over HTTP, strict in what it sends, tolerant in what it reads."""
+"""The client of the API over HTTP: sends strictly, reads tolerantly."""

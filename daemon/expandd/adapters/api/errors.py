@@ -1,8 +1,8 @@
-"""Judges answers that are no success: endpoint and answer in, one error of the domain out.
+"""Translates each unsuccessful answer of an endpoint to one error of the domain.
 
-What each status proves about a generate:
+Each status proves something about a generate:
 
-    2xx                          accepted, with any body: a success never comes here
+    2xx                          accepted, with any body: this module never sees a success
     400 413 415 422              the request was read and refused: nothing was made, this file is at fault; or, where
                                  a field that we added is named, our request is
     401 402 403 404 405 410 429  refused before any work: nothing was made
@@ -54,7 +54,7 @@ BLAME_THE_FILE = "Look at what the API says, mend or replace the image, and move
 
 
 class Endpoint(Enum):
-    """What is asked of the API; the value is what a person reads."""
+    """The endpoints of the API; the value is the name that people read."""
 
     UPLOAD = "upload"
     GENERATE = "generate"
@@ -66,20 +66,20 @@ class Endpoint(Enum):
 
     @property
     def setting(self) -> str:
-        """The configuration key that decides where this call goes."""
+        """The configuration key that sets the address of this call."""
         return "api.generate_path" if self is Endpoint.GENERATE else "api.base_url"
 
 
 class Complaint(Enum):
-    """What a 404, 405 or 410 is about: this API says 405 for "this image id is bad or expired" too."""
+    """The subject of a 404, 405 or 410: this API also answers 405 for "this image id is bad or expired"."""
 
     PATH = "path"
     IMAGE = "image"
     OTHER = "other"
 
 
-# Frameworks fill `message` with the status's own name ("Method Not Allowed") even when `description` speaks of the
-# image, so each text is judged by itself and stock texts do not count.
+# Frameworks fill `message` with the name of the status ("Method Not Allowed") even when `description` is about the
+# image, so each text is judged separately and stock texts do not count.
 _STOCK = re.compile(
     r"requested url|cannot (get|post|put|delete) /|no (such )?(route|endpoint|path)|"
     r"^\W*(the )?(method )?(is )?not (allowed|found)\W*$|^\W*gone\W*$",
@@ -89,17 +89,17 @@ _IMAGE = re.compile(r"image|image|\bids?\b|\bid_|expired|valid", re.IGNORECASE)
 
 
 def complaint(answer: Answer) -> Complaint:
-    """Read a 404, 405 or 410: a wrong verb or path, an image the API does not know, or something else it says."""
+    """Classify a 404, 405 or 410: a wrong verb or path, an image that the API does not know, or something else."""
     if answer.shape in (Shape.PAGE, Shape.EMPTY):
         return Complaint.PATH
-    said = [text for text in answer.said if not _STOCK.search(text)]
-    if not said:
+    own = [text for text in answer.texts if not _STOCK.search(text)]
+    if not own:
         return Complaint.PATH
-    return Complaint.IMAGE if any(_IMAGE.search(text) for text in said) else Complaint.OTHER
+    return Complaint.IMAGE if any(_IMAGE.search(text) for text in own) else Complaint.OTHER
 
 
 def fault(endpoint: Endpoint, answer: Answer, retry_after: float | None = None) -> ExpanddError:
-    """The error for an answer that is no success. `retry_after` in seconds, as the server asked."""
+    """The error for an unsuccessful answer. `retry_after` is the server's, in seconds."""
     status = answer.status
     if status == 413 and endpoint in (Endpoint.UPLOAD, Endpoint.GENERATE):  # noqa: PLR2004 - a status is its own name
         return too_large(answer)
@@ -154,7 +154,7 @@ def refused(answer: Answer) -> FileFault:
 
 
 def too_large(answer: Answer) -> FileFault:
-    """The API, or a proxy before it, which answers with a page of its own, takes no file of this size."""
+    """The fault for a file that is too large for the API, or for a proxy before it, which answers with its own page."""
     return FileFault(
         Fault(
             FaultCode.REFUSED_BY_API,
@@ -170,25 +170,26 @@ _ABOUT_A_FIELD = re.compile(
 
 
 def refused_field(answer: Answer, extra: Iterable[str], *, taken: bool = False) -> str:
-    """The added field that a refusal names; "" where it names none of them, and so is about the image.
+    """The added field that a refusal names; "" where it names none, and so is about the image.
 
-    Where the API has `taken` these fields before, a word that is the name of one is not enough ("the size is wrong").
+    Where the API has accepted these fields before (`taken`), a word that equals a field's name is not enough ("the size
+    is wrong").
     """
     if answer.status not in _REQUEST_AT_FAULT:
         return ""
-    return next((name for name in extra if any(_names(text, name, plainly=taken) for text in answer.said)), "")
+    return next((name for name in extra if any(_names(text, name, plainly=taken) for text in answer.texts)), "")
 
 
-def _names(said: str, field: str, *, plainly: bool) -> bool:
-    """Whether a text names a field; `plainly`: a word of everyday language must stand there as a field's name."""
-    if not re.search(rf"(?<!\w){re.escape(field)}(?!\w)", said, re.IGNORECASE):
+def _names(text: str, field: str, *, plainly: bool) -> bool:
+    """Whether a text names a field; `plainly`: an everyday word counts only where it is marked as a field's name."""
+    if not re.search(rf"(?<!\w){re.escape(field)}(?!\w)", text, re.IGNORECASE):
         return False
     everyday = plainly and field.isalpha()
-    return not everyday or said.lower().startswith(f"{field.lower()}:") or bool(_ABOUT_A_FIELD.search(said))
+    return not everyday or text.lower().startswith(f"{field.lower()}:") or bool(_ABOUT_A_FIELD.search(text))
 
 
 def request_refused(answer: Answer, field: str) -> AccountAway:
-    """What we send along is refused: no image is at fault, and the next one would be refused too."""
+    """The pause for a refused field of ours: no image is at fault, and the next one would be refused too."""
     return AccountAway(
         PauseReason.REQUEST_REFUSED,
         f"The API refuses the field “{field}” ({heard(answer)}). Correct `api.generate_extra` in the configuration "
@@ -205,7 +206,7 @@ def wrong_path(endpoint: Endpoint, answer: Answer) -> AccountAway:
 
 
 def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None, remedy: str = "") -> AccountAway:
-    """The API cannot be used now; `what` goes on from "The API"."""
+    """The pause for an API that cannot be used now; `what` continues "The API"."""
     return AccountAway(
         PauseReason.API_UNREACHABLE,
         f"The API {what} (“{endpoint.value}”).{remedy}",
@@ -214,17 +215,17 @@ def unreachable(endpoint: Endpoint, what: str, retry_after: float | None = None,
 
 
 def unreached(endpoint: Endpoint, error: ExpanddError) -> AccountAway:
-    """`error` begins with the host, and says what came of it."""
+    """The pause for a failed connection; the message of `error` begins with the host."""
     return AccountAway(PauseReason.API_UNREACHABLE, f"The API's host {error} (“{endpoint.value}”).")
 
 
 def nonsense(endpoint: Endpoint, answer: Answer) -> AccountAway:
-    """A success whose body makes no sense."""
+    """The pause for a success with a meaningless body."""
     return unreachable(endpoint, f"answered with something that is not its own: {heard(answer)}")
 
 
 def rejected(why: str, correct: str = "Correct them where they are read from.") -> AccountAway:
-    """`correct` says how the ones that were used are corrected."""
+    """The pause for refused credentials; `correct` is a sentence that says where to correct them."""
     return AccountAway(PauseReason.LOGIN_REFUSED, f"The API does not accept the login ({why}). {correct}")
 
 
@@ -233,7 +234,7 @@ def lost(why: str) -> OutcomeUnknown:
 
 
 def heard(answer: Answer) -> str:
-    """The status and what came with it, for a sentence."""
+    """The status and the API's text, as part of a sentence."""
     if answer.leads_to:
         return f"{answer.status}, which leads to {answer.leads_to}"
     bare = {Shape.PAGE: "a web page", Shape.PACKED: "a packed answer"}.get(answer.shape, "")

@@ -1,8 +1,8 @@
-"""The HTTP client, and the only module that knows httpx: sends, uploads and downloads, and judges nothing.
+"""The HTTP client, and the only module that knows httpx: sends, uploads and downloads without judging answers.
 
-HTTP/1.1 only, and nothing is unpacked: what counts against a limit is what came. Nothing is repeated here but a free
-call whose kept-alive connection turned out to be dead. A proxy is taken from the environment (`HTTPS_PROXY`,
-`NO_PROXY`), except for an API on this machine or network.
+It speaks HTTP/1.1 only and never decompresses: limits count the received bytes. It repeats only free calls whose
+kept-alive connection turned out to be dead. The environment sets a proxy (`HTTPS_PROXY`, `NO_PROXY`), except for an
+API on this machine or network.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class TransportError(ExpanddError):
 
 
 class NeverSentError(TransportError):
-    """Not one byte of the request left: no name, no connection, no TLS, no free connection."""
+    """No byte of the request was sent: no name, no connection, no TLS, no free connection."""
 
 
 class MaybeReceivedError(TransportError):
-    """The request, or a part of it, left, and the answer was lost: a time-out, a reset, a broken protocol.
+    """The request, or a part of it, was sent, and the answer was lost: a time-out, a reset, a broken protocol.
 
-    `status` is that of an answer whose head came and whose body was lost; None where not even that came.
+    `status` is that of an answer whose head arrived and whose body was lost; None where no head arrived.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -59,12 +59,12 @@ class MaybeReceivedError(TransportError):
 
 
 class TooLargeError(MaybeReceivedError):
-    """The answer is larger than anything this program asked for."""
+    """The answer is larger than anything that this program requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer, whole. Header names are lower case."""
+    """One complete answer. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -76,15 +76,15 @@ class Reply:
 
     @property
     def packed(self) -> bool:
-        """Whether the body is compressed, which was not asked for: it is as it came, never unpacked."""
+        """Whether the body is compressed, although that was not requested; it is never decompressed."""
         return self.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """The end of a fetch. With status 200 the target holds `size` bytes, synced; otherwise there is no target.
+    """The outcome of a download. With status 200 the target has `size` bytes, synced; otherwise there is no target.
 
-    `head` is how the body begins.
+    `head` is the start of the body.
     """
 
     status: int
@@ -94,9 +94,9 @@ class Download:
 
 
 class Attempt:
-    """What is known of one attempt: whether it connected anew, whether anything left, what status came back.
+    """The facts of one attempt: whether it opened a connection, whether anything was sent, which status came back.
 
-    The first two are from httpcore's own trace.
+    The first two come from httpcore's trace.
     """
 
     __slots__ = ("_rule", "connected", "sent", "status")
@@ -127,34 +127,34 @@ class Attempt:
 REPLY_LIMIT = 4 * 1024 * 1024
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
 FLOOR_RATE = 8 * 1024
-"""Bytes a second, each way, that all transfers together must move: what is left to them on a studio's bad day, behind a
-shared DSL or mobile line. A slower transfer counts as hung."""
+"""Bytes a second, each way, that all transfers together must move: a studio's share of a DSL or mobile line on a bad
+day. A slower transfer counts as hung."""
 GRACE = 3
-"""Time-outs that a call may take in all before its transfer must keep the floor rate."""
+"""Time-outs that a call may take in total before its transfer must keep the floor rate."""
 MOST_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 KEEP_ALIVE = 15.0
 
 
-class _For(Enum):
-    """What connections are for; each kind waits for its own alone."""
+class _Use(Enum):
+    """The uses of connections; a call waits only for connections of its own use."""
 
     CALLS = "calls"
     SINGLE_CALLS = "calls on a connection of their own"
-    """One that must not be repeated, or is dear to repeat: on a kept connection, a server that just hung up cannot be
-    told from one that lost the answer."""
+    """Calls that must not be repeated, or only at a high cost: on a kept connection, a server that just closed it looks
+    like one that lost the answer."""
     UPLOADS = "uploads"
-    """Apart, as a paid call waits for no upload."""
+    """Separate, so that a paid call never waits for an upload."""
     LINKS = "result links"
 
 
 class Http:
-    """Connections to the API and, apart from them, to the hosts of result links. Use as an async context manager.
+    """Connections to the API and, separately, to the hosts of result links. Use as an async context manager.
 
-    What goes to the API names a path and goes below `base_url`, so no token can go elsewhere. `timeout` (seconds)
-    bounds each connect, read, write and wait for a free connection; a whole call may take three of it, and a
-    transfer longer as long as it keeps the floor rate. At most `connections` uploads and as many downloads are under
-    way; the others wait for their turn, however long that takes.
+    Calls to the API name a path below `base_url`, so that no token goes elsewhere. `timeout` (seconds) bounds each
+    connect, read, write and wait for a free connection; a whole call may take three times as long, and a transfer even
+    longer while it keeps the floor rate. At most `connections` uploads and as many downloads run at once; further ones
+    wait without a limit.
     """
 
     def __init__(
@@ -164,16 +164,19 @@ class Http:
         self._timeout = timeout
         self._connections = connections
         self._rule = rule
-        self._up, self._down = _Way(connections, timeout, floor_rate), _Way(connections, timeout, floor_rate)
+        self._up, self._down = (
+            _Direction(connections, timeout, floor_rate),
+            _Direction(connections, timeout, floor_rate),
+        )
         self._proxies = not is_local(base_url)
         self._stack = AsyncExitStack()
         self._prepared: asyncio.Task[ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
-        # httpx logs every URL at INFO and httpcore every answer's headers at DEBUG: signed links, cookies.
+        # httpx logs every URL at INFO and httpcore every answer's headers at DEBUG, with signed links and cookies.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._clients: dict[tuple[_For, str | None], httpx.AsyncClient] = {}
+        self._clients: dict[tuple[_Use, str | None], httpx.AsyncClient] = {}
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -193,14 +196,14 @@ class Http:
     def _proxy(self, url: str) -> str | None:
         return proxy_for(url) if self._proxies else None
 
-    async def _client(self, what: _For, url: str) -> httpx.AsyncClient:
+    async def _client(self, use: _Use, url: str) -> httpx.AsyncClient:
         tls, proxy = await self.prepare(), self._proxy(url)
-        if (what, proxy) not in self._clients:
-            self._clients[what, proxy] = self._connecting(tls, proxy, kept=what is _For.CALLS)
-        return self._clients[what, proxy]
+        if (use, proxy) not in self._clients:
+            self._clients[use, proxy] = self._connecting(tls, proxy, kept=use is _Use.CALLS)
+        return self._clients[use, proxy]
 
     def _of_transfers(self) -> httpx.Timeout:
-        # Their reads and writes are the deadline's to judge.
+        # The deadline bounds their reads and writes.
         return httpx.Timeout(self._timeout, read=None, write=None)
 
     def _connecting(self, tls: ssl.SSLContext, proxy: str | None, *, kept: bool) -> httpx.AsyncClient:
@@ -210,7 +213,7 @@ class Http:
             keepalive_expiry=KEEP_ALIVE,
         )
         client = httpx.AsyncClient(
-            auth=httpx.Auth(),  # says nothing; without it, a URL's user name would become a header
+            auth=httpx.Auth(),  # sends nothing; without it, a URL's user name would become a header
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             headers={"User-Agent": "expandd", "Accept": "*/*", "Accept-Encoding": "identity"},
@@ -233,11 +236,11 @@ class Http:
         once: bool = False,
         repeat: bool = True,
     ) -> Reply:
-        """One call, with `body` as JSON unless None; bytes go as they are, and `headers` say what they are.
+        """Make one call, with `body` as JSON unless it is None; bytes are sent unchanged, with their type in `headers`.
 
         `once`: never repeated, on a connection of its own.
 
-        Without `repeat` it goes over a kept connection and is not repeated even where that turns out to be dead.
+        Without `repeat` it uses a kept connection and is not repeated even where that turns out to be dead.
 
         Raises NeverSentError, MaybeReceivedError.
         """
@@ -246,15 +249,15 @@ class Http:
         request = _Request(method, self._base_url + path, headers, body)
         attempt = Attempt()
         try:
-            return await self._exchange(_For.SINGLE_CALLS if once else _For.CALLS, request, attempt)
+            return await self._exchange(_Use.SINGLE_CALLS if once else _Use.CALLS, request, attempt)
         except MaybeReceivedError as error:
             dead = not attempt.connected and isinstance(error.__cause__, httpx.NetworkError | httpx.ProtocolError)
             if once or not repeat or not dead:
                 raise
-        return await self._exchange(_For.SINGLE_CALLS, request, Attempt())
+        return await self._exchange(_Use.SINGLE_CALLS, request, Attempt())
 
-    async def _exchange(self, what: _For, request: _Request, attempt: Attempt) -> Reply:
-        client = await self._client(what, request.url)
+    async def _exchange(self, use: _Use, request: _Request, attempt: Attempt) -> Reply:
+        client = await self._client(use, request.url)
         async with (
             _translated(request.url, attempt, self._proxy),
             asyncio.timeout(GRACE * self._timeout),
@@ -272,11 +275,11 @@ class Http:
     async def upload(self, path: str, part: FilePart, *, headers: Mapping[str, str]) -> Reply:
         """POST a file as the part `file`. The time for its answer grows with its size.
 
-        What was handed over may still be on its way, and a proxy may pass it on only when it has it all.
+        Sent bytes may still be on their way, and a proxy may forward them only when it has all.
         Raises NeverSentError, MaybeReceivedError, Later when the file cannot be read.
         """
         url = self._base_url + path
-        client, attempt = await self._client(_For.UPLOADS, url), Attempt()
+        client, attempt = await self._client(_Use.UPLOADS, url), Attempt()
         async with (
             _translated(url, attempt, self._proxy),
             self._up.deadline() as deadline,
@@ -292,7 +295,7 @@ class Http:
             return await _reply(response)
 
     async def download(self, url: str, target: Path, *, limit: int = DOWNLOAD_LIMIT) -> Download:
-        """Fetch a link into `target` and sync it: no token, no cookie, each hop judged by the link rule.
+        """Download a link into `target` and sync it: no token, no cookie, each hop checked by the link rule.
 
         Raises LinkRefusedError, NeverSentError, MaybeReceivedError; OSError when `target` cannot be written.
         """
@@ -304,7 +307,7 @@ class Http:
         raise LinkRefusedError("The link of the result leads from one place to the next without end.")
 
     async def _hop(self, url: str, target: Path, limit: int) -> Download | str:
-        """One request of a download: its end, or where it leads next."""
+        """Make one request of a download; returns its outcome, or the link of the next hop."""
         proxy = self._proxy(url)
         attempt = Attempt(None if proxy else self._rule)
         async with _translated(url, attempt, self._proxy), self._down.deadline() as deadline:
@@ -324,7 +327,7 @@ class Http:
             await self._rule.check(url, proxied=proxy is not None)
         except OSError as error:
             raise NeverSentError(f"{host_of(url)} cannot be found: {error.strerror or error}") from error
-        return await self._client(_For.LINKS, url)
+        return await self._client(_Use.LINKS, url)
 
 
 def _led_to(url: str, location: str) -> str:
@@ -342,8 +345,8 @@ class _Request:
     content: bytes | None
 
 
-class _Way:
-    """One direction of the line, which the running transfers share."""
+class _Direction:
+    """One direction of the line, shared by the running transfers."""
 
     def __init__(self, places: int, timeout: float, floor_rate: float) -> None:
         self._places = asyncio.Semaphore(places)
@@ -353,7 +356,7 @@ class _Way:
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[_Deadline]:
-        """Wait until another transfer may begin; its deadline."""
+        """Wait until another transfer may begin; yields its deadline."""
         async with self._places, asyncio.timeout(GRACE * self._timeout) as end:
             mine = _Deadline(end, self._timeout, self._floor_rate)
             self._under_way.add(mine)
@@ -366,7 +369,7 @@ class _Way:
 
 
 class _Deadline:
-    """The end of a transfer of which nothing moves, or that is slower in all than its share of the floor rate."""
+    """Ends a transfer that does not move, or that is slower overall than its share of the floor rate."""
 
     def __init__(self, end: asyncio.Timeout, timeout: float, floor_rate: float) -> None:
         self._end = end
@@ -378,17 +381,17 @@ class _Deadline:
         self._shares = 1
 
     def moved(self, size: int) -> None:
-        """Note that so many bytes have moved, or are handed over next."""
+        """Note that `size` bytes have moved, or are about to be sent."""
         self._in_all += self._seconds(size)
         self._wait(size)
 
     def answer(self, size: int) -> None:
-        """All of `size` is handed over, though perhaps not further than to a buffer; what is left is the answer."""
+        """Note that all of `size` is sent, though perhaps only to a buffer, and that the answer is awaited."""
         self._in_all = float("inf")
         self._wait(size)
 
     def shared_by(self, transfers: int) -> None:
-        """Note how many transfers share the line now, as each takes longer then."""
+        """Note how many transfers share the line now, as each then takes longer."""
         more, self._shares = transfers - self._shares, transfers
         when = self._end.when()
         if more > 0 and self._waits_for and when is not None and not self._end.expired():
@@ -439,9 +442,9 @@ async def _bounded(sink: Sink, chunk: bytes, limit: int, host: str) -> None:
 
 async def _loaded() -> ssl.SSLContext:
     tls = await asyncio.to_thread(trusted)
-    import anyio  # noqa: PLC0415 - what httpx connects with
+    import anyio  # noqa: PLC0415 - httpx connects with it
 
-    # It loads its own half with the first call.
+    # It loads half of itself only with the first call.
     await anyio.lowlevel.checkpoint()
     return tls
 
@@ -450,20 +453,20 @@ async def _loaded() -> ssl.SSLContext:
 def trusted() -> ssl.SSLContext:
     """The trusted certificates of this machine, more than a hundred, read once for all clients of a process."""
     tls = ssl.create_default_context()
-    # Its command line would load rich and pygments.
+    # Importing httpx's command line would load rich and pygments.
     with absent("httpx._main"):
         httpx.AsyncHTTPTransport(verify=tls)
     return tls
 
 
 def _in_words(error: BaseException) -> str:
-    """The cause in the system's words, since "no attempt succeeded" does not help."""
+    """The cause in the system's words, because "no attempt succeeded" does not help."""
     system, cause = "", error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
             system = getattr(cause, "verify_message", "") or (cause.reason or "").replace("_", " ").lower()
         elif isinstance(cause, OSError) and cause.errno:
-            # A name that is not found has numbers of its own; asyncio's words hold addresses as Python writes them.
+            # Name resolution has error numbers of its own; asyncio's messages contain addresses in Python's notation.
             system = os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
         several = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
         cause = several or cause.__cause__ or cause.__context__
@@ -472,14 +475,14 @@ def _in_words(error: BaseException) -> str:
 
 @asynccontextmanager
 async def _translated(url: str, attempt: Attempt, proxy_of: Callable[[str], str | None]) -> AsyncIterator[None]:
-    """The failures of httpx in our own words, cut by whether anything left."""
+    """Translate httpx's errors, by whether any byte was sent."""
     try:
         yield
     except (httpx.InvalidURL, UnicodeError) as error:
         raise LinkRefusedError("The link of the result is not a link.") from error
     except (httpx.HTTPError, TimeoutError) as error:
         why = "no answer in time" if isinstance(error, httpx.TimeoutException | TimeoutError) else _in_words(error)
-        # What left then was at most a CONNECT for a proxy.
+        # At most a CONNECT for a proxy was sent then.
         on_the_way = isinstance(error, httpx.ProxyError | httpx.ConnectError | httpx.ConnectTimeout)
         left = attempt.sent and not on_the_way
         verb = "broke off" if left else "cannot be reached"

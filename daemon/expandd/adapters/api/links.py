@@ -1,4 +1,4 @@
-"""Checks where a result may be downloaded from, before a byte is sent there."""
+"""Checks the link of a result before a byte is sent there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class LinkRefusedError(ExpanddError):
-    """The link rule forbids this link, or it is none. The message never holds the link itself: it may be signed."""
+    """The link rule forbids this link, or it is invalid. The message never contains the link: it may be signed."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -32,10 +32,10 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRule:
-    """`https` only and public addresses only; `relaxed` also takes `http` and every address.
+    """Permits `https` and public addresses only; `relaxed` also permits `http` and every address.
 
-    Through a proxy the proxy resolves and connects: then the names that resolve here are checked, a name that does
-    not is left to the proxy, and there is no peer to verify.
+    A proxy resolves and connects itself: then a name that resolves here is checked, one that does not is left to the
+    proxy, and there is no peer to verify.
     """
 
     relaxed: bool
@@ -63,7 +63,7 @@ class LinkRule:
             raise
 
     def check_peer(self, address: str) -> None:
-        """Raise LinkRefusedError unless `address`, resolved or really connected to, is a public one."""
+        """Raise LinkRefusedError unless `address`, which was resolved or connected to, is public."""
         if not self.relaxed and not is_public(address):
             raise LinkRefusedError(f"The link of the result leads to the private address {address}.{_REMEDY}")
 
@@ -72,7 +72,7 @@ _REMEDY = " Set `api.allow_private_links: true` if that is meant."
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable for everybody. An address that carries another one is judged by that."""
+    """Whether an IP address is publicly reachable. An address that embeds another one is judged by that."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -88,9 +88,9 @@ def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv
 
 
 def is_local(base_url: str) -> bool:
-    """Whether the API itself is plain `http` or on this machine or network, as its address is written.
+    """Whether the API's address, as written, is plain `http` or on this machine or network.
 
-    A name is not resolved for this: what a name server says must not switch the link rule off.
+    Names are not resolved here: the answer of a name server must not disable the link rule.
     """
     parts = _split(base_url)
     host = parts.hostname or ""
@@ -117,7 +117,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL, the one part of a signed link that may be shown."""
+    """The host of a URL, the only part of a signed link that may be shown."""
     return _split(url).hostname or "?"
 
 

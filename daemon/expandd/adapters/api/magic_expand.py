@@ -1,4 +1,4 @@
-"""The Magic Expand API as the engine sees it: seven calls, each ending in a value or an error of the domain."""
+"""The Magic Expand API behind the engine's port: seven calls, each with a value or an error of the domain."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 class MagicExpand:
     """The Magic Expand API over HTTP; implements the engine's `Api`. Use as an async context manager.
 
-    `credentials` is called at the first use and whenever the API has refused a token. `state_dir` holds the token
-    pair. `open_file` opens what is uploaded.
+    `credentials` is called at the first use and after each refused token. `state_dir` has the token pair. `open_file`
+    opens the files to upload.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MagicExpand:
     ) -> None:
         self._run = run
         self.most_bytes = DOWNLOAD_LIMIT
-        """Where the download of one result is cut."""
+        """Bytes of the largest result that is downloaded."""
         self._settings = settings
         self._clock = clock
         self._open_file = open_file
@@ -72,7 +72,7 @@ class MagicExpand:
         pairs = pairs or TokenFile(state_dir, clock.sleep)
         self._tokens = Tokens(self._http, credentials=credentials, pairs=pairs, clock=clock)
         self._stack = AsyncExitStack()
-        # Whether the API has taken a paid call with what is added to it.
+        # Whether the API has accepted a paid call with the added fields.
         self._extra_taken = False
 
     async def __aenter__(self) -> Self:
@@ -90,7 +90,7 @@ class MagicExpand:
         await self._http.prepare()
 
     async def upload(self, source: Path, name: str) -> Uploaded:
-        """Send the file's bytes under a neutral name: the file's own name stays private.
+        """Upload the file's bytes under a neutral name: the file's own name stays private.
 
         `name` is not sent; it is part of the port. Raises FileFault, AccountAway, Later.
         """
@@ -113,11 +113,10 @@ class MagicExpand:
         return Uploaded(image_id=image_id, sha256=digest)
 
     async def generate(self, image_id: str, offsets: Offsets) -> str:
-        """Make the paid call. It is sent once; only a 401, which proves that nothing was made, lets it be sent again.
+        """Make the paid call. It is sent once, and again only after a 401, which proves that nothing was made.
 
-        Any 2xx is an acceptance, with any body or none. Returns the task id or "". Raises
-        FileFault, ImageIdRefused, AccountAway (nothing was made) and
-        OutcomeUnknown (something may have been).
+        Any 2xx is an acceptance, with any body or none. Returns the task id or "". Raises FileFault, ImageIdRefused and
+        AccountAway where nothing was made, OutcomeUnknown where something may have been.
         """
         body = self._order(image_id, offsets)
         path = "/" + self._settings.generate_path.lstrip("/")
@@ -136,7 +135,7 @@ class MagicExpand:
         return self._accepted(reply)
 
     def _order(self, image_id: str, offsets: Offsets) -> dict[str, object]:
-        """Five fields, and what the person added; never a null, which the API refuses."""
+        """The body of a paid call: five fields and the configured ones; never a null, which the API refuses."""
         five: dict[str, object] = {"id_image": image_id, **asdict(offsets)}
         extra = self._settings.generate_extra.items()
         return five | {key: value for key, value in extra if key not in five and value is not None}
@@ -152,9 +151,9 @@ class MagicExpand:
         raise errors.fault(Endpoint.GENERATE, answer, self._retry_after(reply))
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
-        """Make one poll, never two: the caller keeps the interval. Raises AccountAway, and Later after a 401.
+        """Poll once, never twice: the caller keeps the interval. Raises AccountAway, and Later after a 401.
 
-        An image that the API does not know any more has none.
+        An image that the API no longer knows has none.
         """
         body = {"name_list": WANTED} | ({"id_image": image_id} if image_id else {})
         endpoint = Endpoint.NOTIFICATIONS
@@ -169,14 +168,14 @@ class MagicExpand:
         return found
 
     async def delete_notification(self, number: int) -> None:
-        """Delete one notification; one that is gone already is fine. Raises AccountAway, Later."""
+        """Delete one notification; it may have gone already. Raises AccountAway, Later."""
         reply = await self._ask(Endpoint.DELETE, "DELETE", "/notification/delete_json", {"id": number})
         answer = _read(reply)
         if answer.status not in errors.PATH_OR_IMAGE:
             self._require(Endpoint.DELETE, answer, reply)
 
     async def history(self, image_id: str) -> History:
-        """The results of an image. `known` is False wherever the answer is ambiguous. Raises AccountAway."""
+        """The results of an image. `known` is False where the answer is ambiguous. Raises AccountAway."""
         body = {"id_image": image_id, "app": "expand"}
         reply = await self._ask(Endpoint.HISTORY, "POST", "/history", body)
         answer = _read(reply)
@@ -213,9 +212,9 @@ class MagicExpand:
         return _fetched(found, host_of(link), target)
 
     async def _authorised(self, send: Send, *, repeat: bool = True, judge: Judge | None = None) -> Reply:
-        """Send with the token in use; after a 401 once more with another one. Raises AccountAway for a second 401.
+        """Send with the current token, and after a 401 once more with another one. Raises AccountAway for a second 401.
 
-        Raises Later instead of sending again where `repeat` is False. `judge` tells the status of an answer.
+        Raises Later instead of sending again where `repeat` is False. `judge` returns the status of an answer.
         """
         status = judge or _status
         token = await self._tokens.access()
@@ -261,7 +260,7 @@ def _status(reply: Reply) -> int:
 
 
 def _bare_status(reply: Reply) -> int:
-    """The status alone, as for a paid call: a 2xx with any body was accepted."""
+    """The HTTP status without the body, as a paid call with any 2xx was accepted."""
     return reply.status
 
 
@@ -274,7 +273,7 @@ def _bearer(token: str) -> Mapping[str, str]:
 
 
 def _declines(answer: Answer) -> bool:
-    """Whether the API itself says that it will not answer for this one image."""
+    """Whether the API itself refuses to answer for this one image."""
     if answer.status in errors.PATH_OR_IMAGE:
         return errors.complaint(answer) is not Complaint.PATH
     return answer.status in errors.FILE_AT_FAULT and answer.shape is Shape.JSON

@@ -1,4 +1,4 @@
-"""Reads answers of the API: any bytes in, values of the domain out. Never raises."""
+"""Reads answers of the API: turns any bytes into values of the domain. Never raises."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ DIGITS_LIMIT = 18
 MOST_ID = 10**DIGITS_LIMIT - 1
 DEPTH_LIMIT = 6
 MOST_WORDS = 50
-"""Texts of one validation report that are read."""
+"""The most texts that are read from one validation report."""
 
 
 class Shape(Enum):
-    """What a body is, judged by its content: content types lie, and Flask calls plain text `text/html`."""
+    """The kind of a body, by its content: content types lie, and Flask calls plain text `text/html`."""
 
     EMPTY = "empty"
     JSON = "json"
     PAGE = "page"
     TEXT = "text"
     PACKED = "packed"
-    """Compressed, which nobody asked for."""
+    """Compressed, although that was not requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer, read. `status` is what the API meant: a `code` inside a 200 counts as the status.
+    """One answer after reading. `status` is what the API means: a `code` inside a 200 counts as the status.
 
-    `said` holds the API's own words, description before message, cleaned for a log line.
+    `texts` has the API's own texts, description before message, cleaned for a log line.
     """
 
     status: int
     shape: Shape
     value: Any = None
-    said: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     leads_to: str = ""
-    """Where a redirect leads, without what could be a secret; "" when it is none."""
+    """The target of a redirect, without parts that could be secret; "" when it is none."""
 
     @property
     def text(self) -> str:
-        """The API's own words in one line; "" when it said nothing."""
-        return " ".join(self.said)[:TEXT_LIMIT]
+        """The API's own texts in one line; "" when there are none."""
+        return " ".join(self.texts)[:TEXT_LIMIT]
 
     @property
     def succeeded(self) -> bool:
@@ -68,7 +68,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAnswer:
-    """A pair as the API gave it. `access_expiration` in seconds since the epoch, None where it cannot be read."""
+    """A pair from the API. `access_expiration` in seconds since the epoch, None where it cannot be read."""
 
     access_token: str
     refresh_token: str
@@ -80,7 +80,7 @@ def is_success(status: int) -> bool:
 
 
 def read(status: int, body: bytes, *, packed: bool = False, location: str = "") -> Answer:
-    """Judge a body by its content and take out what the API says in words. One that came `packed` says nothing."""
+    """Judge a body by its content and extract the API's texts. A compressed (`packed`) one has none."""
     if location and HTTP_REDIRECTS <= status < HTTP_REDIRECTS + 100:
         return Answer(status=status, shape=Shape.EMPTY, leads_to=_place(location))
     if packed:
@@ -93,13 +93,13 @@ def read(status: int, body: bytes, *, packed: bool = False, location: str = "") 
     except (ValueError, RecursionError):
         return _not_json(status, stripped)
     meant = _code(value) if status == HTTP_OK else None
-    return Answer(status=meant or status, shape=Shape.JSON, value=value, said=_words(value))
+    return Answer(status=meant or status, shape=Shape.JSON, value=value, texts=_words(value))
 
 
 def _place(location: str) -> str:
     """The address of a redirect without its query, which may be signed, and without a user's name."""
     scheme, separator, rest = location.partition("?")[0].partition("#")[0].rpartition("://")
-    # Each part by itself: together they would pass for a token.
+    # Each part is cleaned separately: together they would look like a token.
     parts = "/".join(clean(part) for part in rest.rpartition("@")[2].split("/"))
     return f"{clean(scheme)}{separator}{parts}"[:NAME_LIMIT]
 
@@ -109,7 +109,7 @@ def _not_json(status: int, body: bytes) -> Answer:
     if text.lstrip("\ufeff").startswith("<"):
         return Answer(status=status, shape=Shape.PAGE)
     words = clean(text)
-    return Answer(status=status, shape=Shape.TEXT, said=(words,) if words else ())
+    return Answer(status=status, shape=Shape.TEXT, texts=(words,) if words else ())
 
 
 def _code(value: Any) -> int | None:
@@ -118,8 +118,8 @@ def _code(value: Any) -> int | None:
 
 
 def clean(text: str) -> str:
-    """One printable line; anything that could be a token or a signed link is cut out."""
-    # What is longer than a line is not looked at: an answer may have megabytes.
+    """One printable line, without anything that could be a token or a signed link."""
+    # Text beyond the length of a line is not read: an answer may have megabytes.
     line = "".join(char if char.isprintable() else " " for char in text[: 4 * TEXT_LIMIT])
     return " ".join(_SECRET_LIKE.sub("…", line).split())[:TEXT_LIMIT]
 
@@ -131,11 +131,11 @@ def _words(value: Any) -> tuple[str, ...]:
     if not isinstance(value, dict):
         return ()
     parts = [value.get(key) for key in ("description", "message", "msg", "error", "detail")]
-    said = [clean(part) for part in parts if isinstance(part, str)]
-    # Frameworks put their validation report under any of these names.
+    texts = [clean(part) for part in parts if isinstance(part, str)]
+    # Frameworks use any of these names for their validation report.
     reports = [*(part for part in parts if not isinstance(part, str)), value.get("errors")]
     leaves = islice(_leaves(reports), MOST_WORDS)
-    return tuple(dict.fromkeys(word for word in (*said, *leaves) if word))
+    return tuple(dict.fromkeys(word for word in (*texts, *leaves) if word))
 
 
 def _leaves(value: Any, depth: int = 0, name: str = "") -> Iterator[str]:
@@ -153,7 +153,7 @@ def _leaves(value: Any, depth: int = 0, name: str = "") -> Iterator[str]:
 
 
 def upload_id(answer: Answer) -> str:
-    """The id of an uploaded image, under either of its two names; "" when there is none."""
+    """The id of an uploaded image, from either of its two fields; "" when there is none."""
     value = answer.value
     return _first_name(value, "id_image", "image_id") if isinstance(value, dict) else ""
 
@@ -168,7 +168,7 @@ def _first_name(value: dict[str, Any], *keys: str) -> str:
 
 
 def _name(value: Any) -> str:
-    """An id: a string or an integer, as the API likes; "" for anything that cannot be one."""
+    """An id, which the API sends as a string or an integer; "" for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     text = str(value).strip() if isinstance(value, str) or abs(value) <= MOST_ID else ""
@@ -176,7 +176,7 @@ def _name(value: Any) -> str:
 
 
 def notifications(answer: Answer) -> tuple[Notification, ...] | None:
-    """Every notification that can be read, once each; None when the answer is no list of notifications at all."""
+    """Every readable notification once; None when the answer is no list of notifications."""
     value = answer.value
     items = value.get("notifications_list") if isinstance(value, dict) else value
     if answer.shape is not Shape.JSON or not isinstance(items, list | None):
@@ -203,7 +203,7 @@ def _notification(item: dict[str, Any]) -> Notification:
 
 def _kind(value: Any) -> Announcement:
     if not isinstance(value, str):
-        # What an enum says of a value nested deeply is an error of its own.
+        # For a deeply nested value, the error message of the enum itself would fail.
         return Announcement.OTHER
     try:
         return Announcement(value)
@@ -224,7 +224,7 @@ def _number(value: Any) -> int | None:
 
 
 def links(value: Any, depth: int = 0) -> tuple[str, ...]:
-    """The http(s) links of a list, an object `{l: …}`, a string, or a JSON string of those; each once, in order."""
+    """The http(s) links in a list, an object `{l: …}`, a string, or a JSON string of those; each once, in order."""
     if depth > DEPTH_LIMIT:
         return ()
     if isinstance(value, str):
@@ -247,10 +247,10 @@ def _links_of_text(text: str, depth: int) -> tuple[str, ...]:
 
 
 def history(answer: Answer) -> History:
-    """What /history says. It is `known` only where it cannot be misread.
+    """The answer of /history. It is `known` only where it is unambiguous.
 
-    "Known, and no link" lets a job be paid again. So an empty list says it, and nothing else does: not a missing
-    list, not entries without a link that can be read, not an `info_list` that knows of something.
+    "Known, and no link" lets a job be paid again. So only an empty list counts as that: not a missing list, not entries
+    without a readable link, not an `info_list` with entries.
     """
     value = answer.value
     entries = value.get("history") if isinstance(value, dict) else value
@@ -266,7 +266,7 @@ def credits_of(answer: Answer) -> Decimal | None:
 
 
 def token_pair(answer: Answer) -> TokenAnswer | None:
-    """A token pair, None when the answer holds none. A missing refresh token is ""."""
+    """A token pair, None when the answer has none. A missing refresh token is ""."""
     value = answer.value
     if not isinstance(value, dict) or not sendable(value.get("access_token")):
         return None
@@ -279,7 +279,7 @@ def token_pair(answer: Answer) -> TokenAnswer | None:
 
 
 def sendable(token: Any) -> bool:
-    """Whether this can stand in an HTTP header as it is: a web server takes no longer ones than this."""
+    """Whether this is a valid value of an HTTP header, and not longer than web servers accept."""
     return (
         isinstance(token, str)
         and len(token) <= TOKEN_LIMIT

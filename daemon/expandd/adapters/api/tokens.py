@@ -1,7 +1,7 @@
-"""The token pair: which token a call carries, how it is renewed, and `tokens.json`, where it is kept.
+"""Chooses the token of each call, renews the token pair, and keeps it in `tokens.json`.
 
-A refresh token that is sent twice makes the API revoke every token of its user. So a mark is written to disk before
-it is sent, and only an answer that proves that the API did not handle it takes the mark away again.
+A refresh token that is sent twice makes the API revoke every token of its user. So the store marks it as sent before it
+is sent, and only an answer that proves that the API did not process it removes the mark.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ REMEMBERED = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A token pair in use, and whose it is.
+    """A token pair in use, and the credentials that it descends from.
 
-    `fingerprint` is that of the configured credentials it descends from. `obtained` and `expires` (None: unknown)
-    are seconds since the epoch. `sent` holds the sha256 of every refresh token that was ever sent, this one's from
-    just before it is: such a token may be used up.
+    `fingerprint` is that of the configured credentials. `obtained` and `expires` (None: unknown) are seconds since the
+    epoch. `sent` has the sha256 of every refresh token that was ever sent, including the current one from just before
+    it is sent: these tokens may be used up.
     """
 
     access_token: str
@@ -63,7 +63,7 @@ class Pair:
         return _digest(refresh_token) in self.sent
 
     def marked(self) -> Pair:
-        """This pair with its refresh token among those sent."""
+        """This pair with its refresh token marked as sent."""
         return replace(self, sent=(*self.sent, _digest(self.refresh_token))[-REMEMBERED:])
 
 
@@ -72,7 +72,7 @@ def _digest(token: str) -> str:
 
 
 class PairStore(Protocol):
-    """Where the pair is kept, and its lock. All raise OSError when it cannot be used."""
+    """Stores the pair under a lock. All methods raise OSError when the store cannot be used."""
 
     def locked(self) -> AbstractAsyncContextManager[None]:
         """Hold the lock, which keeps all others out."""
@@ -88,7 +88,7 @@ class PairStore(Protocol):
 
 
 class TokenFile:
-    """The file and its lock. All raise OSError when the state directory cannot be used."""
+    """Stores the pair in a file under a lock. All methods raise OSError when the state directory cannot be used."""
 
     def __init__(self, state_dir: Path, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._path = state_dir / "tokens.json"
@@ -97,7 +97,7 @@ class TokenFile:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Keep every other process out. Tried again and again: a thread waiting in flock could not be cancelled."""
+        """Keep every other process out, by repeated tries: a thread waiting in flock could not be cancelled."""
         fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
         try:
             for _ in range(LOCK_TRIES):
@@ -164,7 +164,7 @@ def parsed_pair(value: Any) -> Pair:
 DAY = 86400.0
 AHEAD_OF_EXPIRY = 3 * DAY
 AGE_TO_RENEW = 20 * DAY
-"""Pairs live 30 days; this is when one whose end is unknown is renewed."""
+"""The age in seconds at which a pair of unknown expiry is renewed; pairs live 30 days."""
 AHEAD_PAUSE = 600.0
 LOGIN_PAUSE = 300.0
 """Seconds before a login that was refused is tried again with the same e-mail and password."""
@@ -181,7 +181,7 @@ class Clock(Protocol):
 
 
 class Secrets(Protocol):
-    """What a person configured; "" for what they did not."""
+    """The configured credentials; "" for each missing one."""
 
     @property
     def access_token(self) -> str: ...
@@ -195,13 +195,13 @@ class Secrets(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def correct(self) -> str:
-        """How they are corrected, in a sentence."""
+        """A sentence that says how to correct them."""
 
 
 class Tokens:
     """The token pair of one account, shared by every call of this process and kept on disk for the next one.
 
-    `credentials` is asked again whenever the API has refused a token, so a corrected source heals by itself.
+    `credentials` is called again after each refused token, so that a corrected source takes effect by itself.
     """
 
     def __init__(self, http: Http, *, credentials: Callable[[], Secrets], pairs: PairStore, clock: Clock) -> None:
@@ -218,7 +218,7 @@ class Tokens:
         self._correct = ""
 
     def rejected(self, why: str) -> AccountAway:
-        """Whether the API refused all configured credentials when they were last tried."""
+        """The error for refused credentials, with the place to correct those last tried."""
         return errors.rejected(why, self._correct) if self._correct else errors.rejected(why)
 
     async def close(self) -> None:
@@ -226,22 +226,22 @@ class Tokens:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def access(self) -> str:
-        """The access token to use now, renewed ahead of its end. Raises AccountAway."""
+        """The current access token, renewed ahead of its expiry. Raises AccountAway."""
         pair = self._pair or await self._finished(self._obtain(refused=None))
-        # A clock that stepped back must not put this off for years.
+        # A clock that stepped back must not delay this for years.
         pausing = 0 < self._ahead_from - self._clock.wall() <= AHEAD_PAUSE
         if self._ends_soon(pair) and not pausing:
             pair = await self._renewed_ahead(pair)
         return pair.access_token
 
     async def renewed(self, refused: str) -> str:
-        """An access token other than `refused`, which the API did not take. Raises AccountAway."""
+        """An access token other than `refused`, which the API did not accept. Raises AccountAway."""
         return (await self._finished(self._obtain(refused=refused))).access_token
 
     def _ends_soon(self, pair: Pair) -> bool:
         now = self._clock.wall()
         if pair.expires is not None:
-            # Each renewal is a moment in which a crash costs the pair: a short-lived one is not renewed all the time.
+            # A crash during a renewal costs the pair, so a short-lived one is not renewed all the time.
             return now > pair.expires - min(AHEAD_OF_EXPIRY, (pair.expires - pair.obtained) / 10)
         return now > pair.obtained + AGE_TO_RENEW
 
@@ -250,7 +250,7 @@ class Tokens:
         try:
             return await self._finished(self._obtain(refused=pair.access_token))
         except AccountAway:
-            return pair  # it is good for days yet; what is wrong will be heard when it is not
+            return pair  # it is valid for days yet; the error is reported when it has expired
 
     async def _finished(self, work: Coroutine[Any, Any, Pair]) -> Pair:
         """Run `work` to its end even if the caller is cancelled: a refresh cut off half-way costs the pair."""
@@ -284,17 +284,17 @@ class Tokens:
         return found
 
     async def _inherited(self, configured: Secrets) -> Pair:
-        """The pair to start from: the stored one if it descends from what is configured now, else that itself.
+        """The pair to start from: the stored one if it descends from the configured credentials, else theirs.
 
-        It descends also where the configured refresh token is one that was sent: then something else was changed
-        there, say a password added, and the token is used up.
+        It also descends where the configured refresh token is among those sent: then the token is used up, and only
+        something else has changed there, such as an added password.
         """
         if self._unsaved is not None and self._unsaved.fingerprint == configured.fingerprint:
             return await self._kept(self._unsaved)
         try:
             stored = await self._file.load()
         except ValueError:
-            # The lost file may have said that the configured refresh token is used up.
+            # The lost file may have recorded that the configured refresh token is used up.
             return await self._adopted(configured, refresh_token="", sent=())
         if stored is None:
             return await self._adopted(configured, configured.refresh_token, sent=())
@@ -318,14 +318,14 @@ class Tokens:
         return await self._kept(pair) if pair.access_token else pair
 
     async def _kept(self, pair: Pair) -> Pair:
-        """Write the pair down, before anything may use it. One that cannot be written is tried again next time."""
+        """Store the pair before anything may use it. A failed write is tried again next time."""
         self._unsaved = pair
         await self._file.store(pair)
         self._unsaved = None
         return pair
 
     async def _replaced(self, pair: Pair, configured: Secrets) -> Pair:
-        """A new pair, by the refresh token while it may be sent, else by e-mail and password."""
+        """A new pair, from the refresh token while it may be sent, else from e-mail and password."""
         if pair.renewable:
             fresh = await self._refreshed(pair)
             if fresh is not None:
@@ -335,10 +335,10 @@ class Tokens:
         raise self.rejected(_why_not(pair))
 
     async def _refreshed(self, pair: Pair) -> Pair | None:
-        """The pair that follows `pair`; None when the API refused, or may have used up the token without saying.
+        """The pair that replaces `pair`; None when the API refused the token, or may have used it up without an answer.
 
-        Then the mark stays, and the refresh token is never sent again. Raises AccountAway when the API certainly
-        did not handle it.
+        Then the mark stays, and the refresh token is never sent again. Raises AccountAway when the API certainly did
+        not process it.
         """
         marked = pair.marked()
         await self._file.store(marked)
@@ -375,7 +375,7 @@ class Tokens:
 
     async def _logged_in(self, configured: Secrets, before: Pair) -> Pair:
         fingerprint, since = self._refused_login
-        # As above: seen from before the refusal, the pause is over.
+        # A clock that stepped back to before the refusal ends the wait, as above.
         if fingerprint == configured.fingerprint and 0 <= self._clock.wall() - since < LOGIN_PAUSE:
             raise self.rejected("e-mail and password were refused a moment ago")
         try:
@@ -401,22 +401,22 @@ class Tokens:
 
 
 def _by_a_proxy(answer: Answer) -> bool:
-    """Whether a web page, not the API, refused the refresh. Sending the token again does no harm then."""
+    """Whether a web page, not the API, refused the refresh. Then sending the token again does no harm."""
     return answer.status in (400, 401, 403, 407) and answer.shape is replies.Shape.PAGE
 
 
 def _not_handled(answer: Answer) -> bool:
     """Whether an answer to a refresh proves that the token was not used up.
 
-    It never reached what handles it, or that failed and said so. What a gateway says of an upstream that did not
-    answer proves nothing.
+    It does where the request never reached the API, or where the API reported its own failure. A gateway's report of
+    an upstream without an answer proves nothing.
     """
     status = answer.status
     if status in (404, 405):
         return errors.complaint(answer) is errors.Complaint.PATH
-    failed_and_said_so = status >= 500 and answer.shape is replies.Shape.JSON and bool(answer.said)  # noqa: PLR2004 - as above
+    reported_failure = status >= 500 and answer.shape is replies.Shape.JSON and bool(answer.texts)  # noqa: PLR2004 - as above
     redirected = 300 <= status < 400  # noqa: PLR2004 - as above
-    return status in (429, 503) or redirected or (failed_and_said_so and status not in GATEWAY_LOST)
+    return status in (429, 503) or redirected or (reported_failure and status not in GATEWAY_LOST)
 
 
 def _basic(configured: Secrets) -> Mapping[str, str]:

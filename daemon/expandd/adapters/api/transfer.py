@@ -1,4 +1,4 @@
-"""The two ends of a transfer on disk: a file read as a multipart body, a body written as a file; both hash."""
+"""Reads a file as a multipart body and writes a body as a file, and hashes both on the way."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from expandd.adapters.files.roots import OpenFile
 
 CHUNK = 256 * 1024
-"""Bytes that a file is read and written by."""
+"""Bytes of each read and write of a file."""
 PIECE = 64 * 1024
-"""Bytes handed over at once: on a slow line even they take a while, in which nothing is seen to move."""
+"""Bytes sent at once: on a slow line even they take a while, in which no progress shows."""
 HEAD = 12
-"""Bytes by which a type is told."""
+"""Bytes from the start of a file that reveal its type."""
 TYPES = ((b"\xff\xd8\xff", "image/jpeg", "image.jpg"), (b"\x89PNG", "image/png", "image.png"))
 WEBP = ("image/webp", "image.webp")
 UNTYPED = ("application/octet-stream", "image")
@@ -36,10 +36,10 @@ WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEX
 class FilePart:
     """One open file of `size` bytes as a multipart body with the single part `file`.
 
-    Its content says its type, and it goes under a neutral name: what a person called it is nobody's business.
+    Its type comes from its content, and its name is neutral: the person's own name for it stays private.
 
-    httpx's own multipart reads the file on the event loop, where an inbox on a stalled network share would stop
-    the whole daemon; this one reads in a thread.
+    httpx's own multipart reads files on the event loop, where an inbox on a hanging network share would stop the whole
+    daemon; this one reads in a thread.
     """
 
     def __init__(self, fd: int, size: int, read: Callable[..., Awaitable[bytes]]) -> None:
@@ -61,11 +61,11 @@ class FilePart:
 
     @property
     def sha256(self) -> str:
-        """Of the file's bytes handed over so far."""
+        """The sha256 of the file's bytes sent so far."""
         return self._digest.hexdigest()
 
     async def body(self, moved: Callable[[int], None]) -> AsyncIterator[bytes]:
-        """The whole body once; `moved` hears of each piece before. Raises Later when the file shrank or broke."""
+        """Yield the whole body once; calls `moved` before each piece. Raises Later when the file shrank or failed."""
         yield self._head
         left = self.size
         while left:
@@ -92,7 +92,7 @@ class FilePart:
 async def opened_part(
     source: Path, open_file: OpenFile = open_plainly, run: Run = in_thread
 ) -> AsyncIterator[FilePart]:
-    """`source`, opened anew, as a FilePart. Raises Later when it is no regular file or cannot be opened."""
+    """Open `source` as a FilePart. Raises Later when it is no regular file or cannot be opened."""
     try:
         fd = await run(source, open_file, source)
     except OSError as error:
@@ -108,7 +108,7 @@ async def opened_part(
 
 
 def _close_aside(fd: int) -> None:
-    """Close it off the loop: on a share that hangs even that waits for the server."""
+    """Close it off the event loop: on a hanging share even closing waits for the server."""
     try:
         begun(os.close, fd)
     except OSError:  # the system has no thread left
@@ -126,14 +126,14 @@ def _part(fd: int, read: Callable[..., Awaitable[bytes]]) -> FilePart:
 
 
 def _typed(head: bytes) -> tuple[str, str]:
-    """Content type and neutral name, by how the content begins."""
+    """Content type and neutral name, by the start of the content."""
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
         return WEBP
     return next(((kind, name) for magic, kind, name in TYPES if head.startswith(magic)), UNTYPED)
 
 
 class Sink:
-    """One open file that takes a body and hashes it; only after `sync` all of it is there."""
+    """Writes a body to an open file and hashes it; only after `sync` all of it is on disk."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -169,7 +169,7 @@ def _write_all(fd: int, chunk: bytearray) -> None:
 
 @asynccontextmanager
 async def opened_sink(target: Path) -> AsyncIterator[Sink]:
-    """A Sink over `target`, emptied; a target that was not finished is removed. Raises OSError."""
+    """A Sink for `target`, which is emptied first, and removed unless it is finished. Raises OSError."""
     fd = await asyncio.to_thread(os.open, target, WRITE_FLAGS, 0o600)
     try:
         yield Sink(fd)

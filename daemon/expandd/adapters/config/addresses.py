@@ -1,4 +1,4 @@
-"""Checks and reads addresses of the configuration: of the API, of webhooks, and what the page listens on."""
+"""Checks and reads the addresses in the configuration: of the API, of webhooks, and of the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expandd.domain.naming import printable
 
 UNIX = "unix:"
 LONGEST_SOCKET = 107
-"""Bytes of a path that the kernel takes as a socket's name."""
+"""The most bytes of a socket's path in the kernel."""
 
 HIGHEST_PORT = 65535
 
@@ -31,7 +31,7 @@ def base_url(value: Any) -> str:
 
 
 def hook_url(value: Any) -> str:
-    """The address of a webhook: https; http only where nobody else can listen in."""
+    """The address of a webhook: https, or http on this machine, where nobody else can listen in."""
     parts = _web_address(value, "https://example.com/expandd", "It begins with https://.", query=True)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise refused("an address that begins with https://", "http is for this machine alone: others could listen in.")
@@ -74,7 +74,7 @@ def listen(value: Any) -> str:
 
 
 def hosts(value: Any) -> tuple[str, ...]:
-    """Names that a browser may call the page by."""
+    """Host names under which a browser may request the page."""
     if not isinstance(value, list) or not all(isinstance(name, str) and _HOST.fullmatch(name) for name in value):
         raise refused("a list of host names, such as [images.example.com]", "Without http:// and without a port.")
     return tuple(value)

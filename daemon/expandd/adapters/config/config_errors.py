@@ -1,4 +1,4 @@
-"""One error of the configuration: the path of its key, what was expected, what was found."""
+"""Describes an error of the configuration: the path of its key, the expected and the found value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pydantic_core import PydanticCustomError
 
 REFUSED = "refused"
-"""The type of every error that a check of one value raises; its context holds `expected` and `hint`."""
+"""The type of every error that a check of one value raises; its context has `expected` and `hint`."""
 
 KeyPath = tuple[str | int, ...]
 """The way to a key: ("folders", 0, "settle")."""
@@ -17,9 +17,9 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigError:
-    """What a person must correct.
+    """One error that a person must correct.
 
-    `line` is set only where it is not the line of `path`. When the value `stands`, it can still be judged itself.
+    `line` is set only where it differs from the line of `path`. Where the value `stands`, further rules still check it.
     """
 
     path: KeyPath
@@ -31,7 +31,7 @@ class ConfigError:
 
 
 def refused(expected: str, hint: str = "") -> PydanticCustomError:
-    """The error for a value that is not what the sentence fragment `expected` says."""
+    """The error for a value that does not match the sentence fragment `expected`."""
     return PydanticCustomError(REFUSED, "{expected}", {"expected": expected, "hint": hint})
 
 

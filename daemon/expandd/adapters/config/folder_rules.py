@@ -1,4 +1,4 @@
-"""Checks the configured directories: each usable, none the same as, inside or around another."""
+"""Checks that each configured directory is usable, and that none is the same as, inside or around another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expandd.adapters.files.mount_guard import Mounts
 from expandd.adapters.responsiveness import silent
 from expandd.domain.naming import printable
 
-# pathlib's own questions raise for a name that is too long, or one below a directory that may not be entered.
+# pathlib's own functions raise for a name that is too long, or below a directory that may not be entered.
 
 
 def is_there(path: Path) -> bool:
@@ -34,7 +34,7 @@ WORK = ".expandd"
 
 
 class Role(Enum):
-    """What a directory is for."""
+    """The purpose of a directory."""
 
     INBOX = "inbox"
     OUTBOX = "outbox"
@@ -50,9 +50,9 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredDirectory:
-    """One configured directory: the key that names it, and its absolute path.
+    """One configured directory: its key and its absolute path.
 
-    `waits`: its disk is not mounted yet, so that what lies there now is not it.
+    `waits`: its disk is not mounted yet, so the directory at the path now is another one.
     """
 
     key: KeyPath
@@ -60,15 +60,15 @@ class ConfiguredDirectory:
     directory: Path
     waits: bool = False
     hangs: bool = False
-    """Its disk gives no answer: it is known by its name alone, and waits."""
+    """Its disk gives no answer: only its path is checked, and it waits."""
 
 
 def folder_config_errors(
     entries: Sequence[ConfiguredDirectory], line: Callable[[KeyPath], int], *, access: bool = True
 ) -> Iterator[ConfigError]:
-    """Everything that is wrong with the directories. `line` tells where a key stands. Changes nothing on disk.
+    """All errors of the directories. `line` returns the line of a key. Changes nothing on disk.
 
-    Without `access`, whether this process's user may read and write those of the hot folders is left out.
+    Without `access`, the permissions of this process's user in the hot folders are not checked.
     """
     mounts = Mounts.read()
     hanging = silent(entry.directory for entry in entries if entry.role is not Role.STATE)
@@ -88,7 +88,7 @@ def folder_config_errors(
 
 
 def _missing(key: KeyPath, entries: Sequence[ConfiguredDirectory]) -> ConfigError:
-    """One error for all that a root lacks, and one command that makes it."""
+    """One error for all directories missing below a root, and one command that makes them."""
     root = printable(entries[0].directory.parent)
     names = [entry.directory.name for entry in entries]
     made = " ".join(shlex.quote(printable(entry.directory)) for entry in entries)
@@ -127,7 +127,7 @@ def _state(entry: ConfiguredDirectory) -> Iterator[ConfigError]:
 
 
 def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
-    """What is wrong with a directory (continuing "DIR, …") and what to do; None when it can be used."""
+    """The flaw of a directory (continuing "DIR, …") and its remedy; None when it can be used."""
     quoted = shlex.quote(printable(directory))
     try:
         if not directory.is_dir():
@@ -145,7 +145,7 @@ def _flaw(directory: Path, access: int) -> tuple[str, str] | None:
         user = _user()
         hint = f"Give it to that user: chown {user} {quoted}."
         if os.geteuid() == 0:
-            # Nothing on a disk of this machine is closed to root.
+            # On a disk of this machine, root may read and write everything.
             hint = "Its file server lets root do nothing (root_squash): run expandd as a user of its own."
         return f"which the user {user} may not read and write", hint
     return None
@@ -156,7 +156,7 @@ def _user() -> str:
 
 
 def _other_user(directory: Path) -> str | None:
-    """Whom the directory belongs to when it is there, and that is neither root nor this process's own user."""
+    """The owner of an existing directory that is neither root nor this process's own user."""
     try:
         owner = directory.stat().st_uid
     except OSError:
@@ -174,13 +174,13 @@ def _name(user: int) -> str:
 def _work(entry: ConfiguredDirectory, mounts: Mounts) -> Iterator[ConfigError]:
     work = entry.directory / WORK
     if is_link(work):
-        # Those who may drop files may have made it: its folder waits and says so, and the others go on.
+        # People who may drop files may have made it: its folder waits and reports it, and the others go on.
         return
     try:
         same = work.stat().st_dev == entry.directory.stat().st_dev and work.is_dir()
     except OSError:
         return
-    # Between two mounts of one file system a rename fails just as between two file systems.
+    # A rename between two mounts of one file system fails, as between two file systems.
     here, there = mounts.locate(entry.directory), mounts.locate(work)
     if not same or (here and there and here.mount != there.mount):
         expected = f"{WORK} in the inbox to be a directory on the inbox's own file system"
@@ -193,7 +193,7 @@ def _overlaps(
     mounts: Mounts,
     line: Callable[[KeyPath], int],
 ) -> Iterator[ConfigError]:
-    """One error for each directory that is another one, or lies inside another one."""
+    """One error for each directory that is the same as another one, or inside another one."""
     chains = [_named_chain(entry.directory) if entry.hangs else _chain(entry.directory, mounts) for entry in entries]
     owners: dict[Hashable, ConfiguredDirectory] = {}
     for entry, chain in zip(entries, chains, strict=True):
@@ -212,7 +212,7 @@ def _overlaps(
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """Every way to recognise a directory, and those above it: real path, inode, place in the file system."""
+    """The identities of a directory and those above it: real path, inode, place in the file system."""
 
     itself: tuple[Hashable, ...]
     above: tuple[Hashable, ...]
@@ -240,7 +240,7 @@ def _inode(path: Path) -> list[Hashable]:
 
 
 def _inside(real: Path, mounts: Mounts) -> list[Hashable]:
-    """The place in the file system and the places above it; of a directory not made yet, where it would be."""
+    """The place in the file system and the places above it; for a missing directory, its future place."""
     existing = next((path for path in (real, *real.parents) if is_directory(path)), None)
     location = mounts.locate(existing) if existing else None
     if not existing or not location:

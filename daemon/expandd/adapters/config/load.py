@@ -1,4 +1,4 @@
-"""Loads the configuration: from a YAML file to Settings, or every error in it at once."""
+"""Loads the configuration from a YAML file, or reports all its errors at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from expandd.adapters.config.folder_rules import ConfiguredDirectory, Role, fold
 from expandd.adapters.config.messages import config_errors_in
 from expandd.adapters.config.model import ConfigKeys, FolderKeys, checked, keys_of
 from expandd.adapters.config.presets import description
-from expandd.adapters.config.rules import DIRECTORIES, rule_config_errors, telling_config_errors
+from expandd.adapters.config.rules import DIRECTORIES, reporting_config_errors, rule_config_errors
 from expandd.adapters.config.yaml_marks import MOST_BYTES, Document
 from expandd.adapters.files.mount_guard import is_mount_point
 from expandd.adapters.json_text import read_json, write_json
@@ -30,28 +30,28 @@ from expandd.domain.settings import FolderDefaults, HotFolder, Originals, Settin
 
 
 def load(path: Path) -> Settings:
-    """The configuration in `path`, checked together with the directories it names. Changes nothing on disk.
+    """Load the configuration in `path` and check it together with its directories. Changes nothing on disk.
 
-    Relative paths in it are taken from the file's own directory. Raises ConfigurationError with all errors.
+    Relative paths start at the file's own directory. Raises ConfigurationError with all errors.
     """
     return _loaded(path, _read(path), path.absolute().parent, surroundings=True)
 
 
 def load_for_service(path: Path) -> Settings:
-    """The same for the service of another user: only a process of that user can tell what it may read and write.
+    """Load the configuration of a service that runs as another user, without checking that user's permissions.
 
-    Root may not where a file server grants root nothing, as NFS servers do.
+    Only a process of that user can check them, because file servers such as NFS may grant root nothing.
     """
     return _loaded(path, _read(path), path.absolute().parent, surroundings=True, access=False)
 
 
 def settings_of(path: Path) -> Settings:
-    """What stands in `path`, whatever is wrong with the directories it names. Raises ConfigurationError."""
+    """Load `path` without checking its directories. Raises ConfigurationError."""
     return _loaded(path, _read(path), path.absolute().parent)
 
 
 def presets_of(path: Path) -> Mapping[str, Preset]:
-    """The presets that stand in `path`, whatever else is wrong there. Raises ConfigurationError where it is one."""
+    """The presets in `path`, even with errors elsewhere in it. Raises ConfigurationError for an error in a preset."""
     document = _read(path)
     config, config_errors = _validated(document, path.absolute().parent)
     about = [error for error in config_errors if error.path[:1] in {(), ("presets",)}]
@@ -61,15 +61,15 @@ def presets_of(path: Path) -> Mapping[str, Preset]:
 
 
 def settings_in(text: bytes, base: Path) -> Settings:
-    """The same of a text whose relative paths are taken from `base`. Raises ConfigurationError."""
+    """The settings in a text whose relative paths start at `base`. Raises ConfigurationError."""
     return _loaded(base, yaml_marks.read(text), base)
 
 
 def state_dir_of(path: Path) -> Path | None:
-    """The state directory that the configuration in `path` names, whatever else is wrong; None when that is wrong too.
+    """The state directory in the configuration `path`, even with errors elsewhere; None when it is itself wrong.
 
-    Where the text no longer says it, it is the one in which a daemon keeps that it has loaded this very file. Raises
-    ConfigurationError when the file cannot be read, and no daemon has loaded it.
+    Where the text does not name it any more, it is the one where a daemon has recorded that it loaded this very file.
+    Raises ConfigurationError when the file cannot be read, and no daemon has loaded it.
     """
     try:
         document = _read(path)
@@ -79,7 +79,7 @@ def state_dir_of(path: Path) -> Path | None:
         return known
     config, config_errors = _validated(document, path.absolute().parent)
     wrong = any(config_error.path in {(), ("state_dir",)} for config_error in config_errors)
-    # A key that is misspelt leaves the default, which may be another instance's.
+    # With a misspelt key the default would apply, which may be another instance's.
     if wrong or (config_errors and not document.given(("state_dir",))):
         return _state_dir_known(path, path.read_bytes().decode("utf-8", "replace"))
     state_dir: Path = config.state_dir
@@ -90,7 +90,7 @@ _LIKE_STATE_DIR = re.compile(r"""^\s*['"]?state\w*['"]?\s*:\s*['"]?([^'"#\n]+)""
 
 
 def _state_dir_known(path: Path, text: str) -> Path | None:
-    """The directory, the usual one or one that the text seems to name, of a daemon that has loaded `path`."""
+    """The state directory of a daemon that has loaded `path`: the default or one that the text seems to name."""
     named = [path.absolute().parent / str(found).strip() for found in _LIKE_STATE_DIR.findall(text[:MOST_BYTES])]
     for directory in (*named, Settings().state_dir):
         kept = _kept(directory)
@@ -106,7 +106,7 @@ def _loaded(path: Path, document: Document, base: Path, *, surroundings: bool = 
         config_errors += rule_config_errors(config, document, bad)
         if surroundings:
             config_errors += _folder_config_errors(path, config, document, bad, access=access)
-            config_errors += telling_config_errors(config, document, bad)
+            config_errors += reporting_config_errors(config, document, bad)
     if config_errors:
         raise ConfigurationError(_problems(path, document, config_errors))
     return _settings(config)
@@ -115,18 +115,18 @@ def _loaded(path: Path, document: Document, base: Path, *, surroundings: bool = 
 def _folder_config_errors(
     path: Path, config: ConfigKeys, document: Document, bad: set[KeyPath], *, access: bool
 ) -> list[ConfigError]:
-    """What is wrong with the directories. Raises ConfigurationError where that cannot be told just now."""
+    """The errors of the directories. Raises ConfigurationError where they cannot be checked just now."""
     try:
         return list(folder_config_errors(list(_entries(config, bad)), document.line, access=access))
     except OSError as error:
-        expected, hint = "that its directories can be looked at", "Try again, and raise the limit of open files."
+        expected, hint = "that its directories can be checked", "Try again, and raise the limit of open files."
         raise ConfigurationError((_cannot(path, error, expected, hint),)) from error
 
 
 def _read(path: Path) -> Document:
     try:
         with path.open("rb") as file:
-            # One byte more than is allowed tells that it is too long; the rest may have no end.
+            # One byte more than allowed shows that it is too long; the rest may have no end.
             return yaml_marks.read(file.read(yaml_marks.MOST_BYTES + 1))
     except OSError as error:
         expected = "a configuration file that can be read"
@@ -144,9 +144,9 @@ NESTED = 4
 
 
 def _validated(document: Document, base: Path) -> tuple[ConfigKeys, list[ConfigError]]:
-    """What is valid in the document, its folders completed by the defaults, and what is not.
+    """The valid part of the document, with the defaults in its folders, and the errors of the rest.
 
-    The invalid parts are taken out, so that the rules between keys can be applied to the rest in the same go.
+    The invalid parts are removed, so that the rules between keys can be applied to the rest at once.
     """
     config_errors = list(document.config_errors)
     if not isinstance(document.data, dict):
@@ -166,7 +166,7 @@ def _validated(document: Document, base: Path) -> tuple[ConfigKeys, list[ConfigE
         try:
             return checked(ConfigKeys, data, base), config_errors
         except ValidationError as error:
-            # Without what was wrong in it a section may be incomplete. Of that nothing is said: it goes as a whole.
+            # Without its invalid values a section may be incomplete: then it is removed, without a further error.
             _take_out_all(data, config_errors_in(error, document))
     return ConfigKeys(), config_errors
 
@@ -215,7 +215,7 @@ def _entries(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[ConfiguredDirect
         yield ConfiguredDirectory(("state_dir",), Role.STATE, config.state_dir)
     if config.cluster.spool and ("cluster", "spool") not in bad:
         yield ConfiguredDirectory(("cluster", "spool"), Role.SPOOL, config.cluster.spool)
-    # What hangs is not touched: it waits, as what is not mounted does.
+    # A hanging directory is not touched: it waits, like one that is not mounted.
     hanging = silent(folder.require_mount for folder in config.folders if folder.require_mount)
     for number, folder in enumerate(config.folders):
         for role in DIRECTORIES:
@@ -234,7 +234,7 @@ def _entries(config: ConfigKeys, bad: set[KeyPath]) -> Iterator[ConfiguredDirect
 
 def _directory(folder: FolderKeys, role: str) -> Path:
     own: Path | None = getattr(folder, role)
-    # Only `done` may be left out, and only where nothing is ever put into it.
+    # Only `done` may be left out, and only where it never gets a file.
     return own or (folder.root or _directory(folder, "inbox").parent) / role
 
 
@@ -263,15 +263,15 @@ FILE = "configuration.json"
 
 
 def keep_loaded(config: Path, state_dir: Path) -> None:
-    """Remember what stands in `config`, which was loaded just now. Raises OSError."""
+    """Record the text of `config`, which was loaded just now. Raises OSError."""
     with config.open("rb") as file:
         text = file.read(MOST_BYTES).decode("utf-8", "surrogateescape")
-    # After a power cut the file itself is asked.
+    # After a power cut the file itself is read.
     write_json(state_dir / FILE, {"config": str(config.absolute()), "text": text})
 
 
 def last_loaded(state_dir: Path) -> Settings | None:
-    """What was loaded last with this state directory; None where that is not known."""
+    """The settings last loaded with this state directory; None where they are not known."""
     kept = _kept(state_dir)
     try:
         if kept is None:
@@ -283,7 +283,7 @@ def last_loaded(state_dir: Path) -> Settings | None:
 
 
 def _kept(state_dir: Path) -> dict[str, Any] | None:
-    """What `keep_loaded` has left there: the file's path, and what stood in it."""
+    """The record of `keep_loaded`: the file's path and its text."""
     try:
         with (state_dir / FILE).open("rb") as file:
             kept = read_json(file, 8 * MOST_BYTES)

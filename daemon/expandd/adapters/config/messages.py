@@ -1,4 +1,4 @@
-"""The sentences for what pydantic refuses: which key, what belongs there, what stands there."""
+"""Turns pydantic's errors into sentences: the key, the expected and the found value."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SHAPES = {
 
 
 def config_errors_in(error: ValidationError, document: Document) -> list[ConfigError]:
-    """One error for each of pydantic's errors, in the words of a person."""
+    """One error in plain words for each of pydantic's errors."""
     return [_config_error(details, document) for details in error.errors(include_url=False, include_input=False)]
 
 

@@ -1,4 +1,4 @@
-"""Makes pydantic check the file by the dataclasses that declare its keys, and the JSON Schema of it."""
+"""Makes pydantic check the file by the dataclasses that declare its keys, and makes its JSON Schema."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ConfigKeys(SharedSettings):
 
 
 def checked(section: Hashable, data: Any, base: Path) -> Any:
-    """A section made of what stands in the file; relative paths are taken from `base`. Raises ValidationError."""
+    """A section from the values in the file; relative paths start at `base`. Raises ValidationError."""
     return _adapter(section).validate_python(data, context=base)
 
 
@@ -77,7 +77,7 @@ def keys_of(section: Any) -> tuple[str, ...]:
 
 
 def section_at(path: KeyPath) -> Any:
-    """The section at `path`, or None when none with fixed keys stands there."""
+    """The section at `path`, or None when there is none with fixed keys."""
     found: Any = ConfigKeys
     for part in path:
         if _is_section(found):
@@ -114,7 +114,7 @@ def _hints(section: Hashable) -> dict[str, Any]:
 
 
 def _checked(hint: Any) -> Any:
-    """The type for pydantic that judges, and makes, the values of a field's type."""
+    """The type by which pydantic checks and makes the values of a field's type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _annotated(*arguments)
@@ -145,7 +145,7 @@ def _annotated(kind: Any, annotation: Any) -> Any:
 
 @cache
 def _model(section: Any) -> Any:
-    """What pydantic asks of a section: its keys, no others, those without a default always."""
+    """The TypedDict of a section for pydantic: its keys and no others; those without a default are required."""
     keys: dict[str, Any] = {}
     for key in fields(section):
         hint = _hints(section)[key.name]
@@ -179,11 +179,11 @@ _BETWEEN_KEYS: Mapping[type, dict[str, Any]] = {
     PresetKeys: {"oneOf": one_way()},
     Hook: {"oneOf": [{"required": ["command"]}, {"required": ["url"]}]},
 }
-"""What the schema says of the keys of one section together."""
+"""The schema's rules between the keys of one section."""
 
 
 def _describe(section: Any, generated: dict[str, Any]) -> None:
-    """Add to a section's generated schema what its fields say of themselves, and take the generated titles out."""
+    """Add the descriptions of its fields to a section's generated schema, and remove the generated titles."""
     generated.pop("title", None)
     for key in fields(section):
         shown = generated["properties"][key.name]
@@ -199,7 +199,7 @@ def _describe(section: Any, generated: dict[str, Any]) -> None:
 
 @cache
 def _descriptions(section: Any) -> dict[str, str]:
-    """The sentence that stands below each field."""
+    """The docstring below each field."""
     found: dict[str, str] = {}
     for kind in section.__mro__[-2::-1]:
         [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body

@@ -1,4 +1,4 @@
-"""Presets as they are written: sides, a ratio or a size; what is wrong between their keys, and a name for one."""
+"""Reads presets (sides, a ratio or a size), checks the rules between their keys, and makes a name for one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PresetKeys:
     """Where the image sits on the new canvas."""
 
     def preset(self) -> Preset:
-        """What the keys describe, provided that `preset_config_errors` finds nothing."""
+        """The preset of these keys, provided that `preset_config_errors` finds no error."""
         if self.aspect is not None:
             return Aspect(ratio=self.aspect, anchor=self.anchor)
         if self.width is not None or self.height is not None:
@@ -53,7 +53,7 @@ KEYS = frozenset(field.name for field in fields(PresetKeys))
 
 
 def one_way() -> list[dict[str, Any]]:
-    """The same for editors: each way excludes the keys of the others."""
+    """The same rule for editors: each way excludes the keys of the others."""
     return [{**_any(way), "not": _any([*(KEYS - {*way, "anchor"}), *(("anchor",) * (way is SIDES))])} for way in WAYS]
 
 
@@ -62,7 +62,7 @@ def _any(keys: list[str] | tuple[str, ...]) -> dict[str, Any]:
 
 
 def preset_config_errors(path: KeyPath, written: Any, preset: Preset, bad: set[KeyPath]) -> Iterator[ConfigError]:
-    """What is wrong between the keys of one preset. `written` is what stands in the file, valid or not."""
+    """The errors between the keys of one preset. `written` is its value in the file, valid or not."""
     given = KEYS & set(written) if isinstance(written, dict) else set()
     wrong = {other[-1] for other in bad if other[:-1] == path and other}
     if wrong - KEYS:
@@ -82,7 +82,7 @@ def preset_config_errors(path: KeyPath, written: Any, preset: Preset, bad: set[K
 
 
 def description(preset: Preset) -> str:
-    """A few words that name a preset given in place, fit for a file name: `top 10, left 25%`, `aspect 9x16`."""
+    """A short name of an inline preset, valid in a file name: `top 10, left 25%`, `aspect 9x16`."""
     if isinstance(preset, Sides):
         named = [(side, getattr(preset, side)) for side in SIDES]
         return ", ".join(f"{side} {_plain(amount)}" for side, amount in named if amount.value)

@@ -1,4 +1,4 @@
-"""Checks what must hold between keys of the configuration, and the files that they name."""
+"""Checks the rules between keys of the configuration, and the files that they name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from expandd.domain.settings import ApiSettings, FolderDefaults, Hook, Hooks, Or
 DIRECTORIES = ("inbox", "outbox", "done", "error")
 
 METRICS = ".prom"
-"""What the name of a file must end in for a node exporter to read it."""
+"""The file name extension that a node exporter requires."""
 
 RUNTIME = re.compile(r"/run/expandd(-[^/]+)?")
-"""The unit's RuntimeDirectory=, an instance's with its name: made at each start of the service, gone when it stops."""
+"""The unit's RuntimeDirectory=, with an instance's name; it exists while the service runs."""
 
 
-def telling_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
-    """What is wrong with what expandd shall tell. Values at `bad` are reported already. Reads no file's content."""
+def reporting_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
+    """The errors of hooks, metrics and page. Values at `bad` are reported already. Reads no file's content."""
     for name in keys_of(Hooks):
         hook = getattr(config.hooks, name)
         if hook is not None:
@@ -72,7 +72,7 @@ def _secret(path: KeyPath, file: Path, what: str) -> Iterator[ConfigError]:
 
 
 def _unusable(file: Path, access: int) -> tuple[str, str] | None:
-    """What is wrong with a file (continuing "FILE, …") and what to do; None when it can be read, or run."""
+    """The flaw of a file (continuing "FILE, …") and its remedy; None when it can be read, or run."""
     quoted = shlex.quote(printable(file))
     try:
         status = file.stat()
@@ -135,7 +135,7 @@ GENERATE_FIELDS = ("id_image", "top", "bottom", "left", "right")
 
 
 def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]) -> Iterator[ConfigError]:
-    """What is wrong between keys. `config` lacks the values at `bad`, which are reported already."""
+    """The errors between keys. `config` lacks the values at `bad`, which are reported already."""
     if not document.given(("folders",)):
         yield ConfigError(
             path=(), expected="folders:, a list of hot folders", found="none", hint="Nothing would be done."

@@ -1,4 +1,4 @@
-"""Checks single values of the configuration, and says for editors how each is written."""
+"""Checks single values of the configuration, and describes their notation to editors."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def path(value: Any, info: ValidationInfo[Path]) -> Path:
     if not value.strip() or "\0" in value:
         raise refused(expected)
     if value.startswith("~"):
-        # The daemon's user is seldom the one who writes the file: `~` would silently be another directory.
+        # The author of the file is seldom the daemon's user: `~` would silently be another directory.
         raise refused("a path without '~'", "Write it in full: a service has another home directory than you.")
     absolute = info.context / value
-    # `..` is followed as the kernel does, through symlinks.
+    # `..` is resolved through symlinks, as the kernel does.
     return Path(os.path.realpath(absolute)) if ".." in absolute.parts else absolute
 
 
@@ -136,7 +136,7 @@ def name_template(value: Any) -> str:
 
 
 def line(value: Any) -> str:
-    """A few words that are shown to people."""
+    """A short text that is shown to people."""
     if not isinstance(value, str):
         raise refused("a few words on one line", "" if value is None else "Put quotes around it.")
     if not value.isprintable() or len(value) > LONGEST_LINE:
@@ -145,7 +145,7 @@ def line(value: Any) -> str:
 
 
 def host_name(value: Any) -> str | None:
-    """What a host is called: part of names in the job database, and of metrics."""
+    """The name of a host, which is part of names in the job database and of metrics."""
     if value is None:
         return None
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", value):
@@ -164,7 +164,7 @@ def preset_name(value: Any) -> str:
 
 
 def price(value: Any) -> ImagePrice | None:
-    """What one image costs: a number, and a currency behind it."""
+    """The price of one image: a number, followed by a currency."""
     if value is None:
         return None
     written = str(value) if _is_number(value) or isinstance(value, str) else ""
@@ -174,7 +174,7 @@ def price(value: Any) -> ImagePrice | None:
 
 
 def scalar(value: Any) -> Any:
-    """A value JSON can carry that is neither a list nor a section."""
+    """A JSON value that is neither a list nor a section."""
     if value is None or isinstance(value, str | bool) or _is_number(value):
         return value
     raise refused("one word, number, true or false", "Lists and sections cannot be sent here.")
@@ -194,12 +194,12 @@ def command(value: Any) -> tuple[str, ...]:
 
 
 def ignore(value: Any) -> Ignore:
-    """Patterns in the words of .gitignore; the last one that names a path decides."""
+    """Patterns in the syntax of .gitignore; the last one that matches a path decides."""
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
         raise refused(_PATTERNS, "Put quotes around each: `*` and `!` mean something else to YAML.")
     if not value:
         return NOTHING_MORE
-    # Every start would wait for the library, and few configurations have a pattern.
+    # Importing it always would slow every start, and few configurations have a pattern.
     from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only a folder with patterns needs it
 
     for pattern in value:
@@ -212,7 +212,7 @@ def ignore(value: Any) -> Ignore:
     spec = GitIgnoreSpec.from_lines(pattern.lower() for pattern in value)
 
     def find(path: str) -> str | None:
-        # A camera's .NEF is what people mean by *.nef.
+        # Case is ignored: *.nef also means a camera's .NEF.
         found = spec.check_file(path.lower())
         return value[found.index] if found.include and found.index is not None else None
 
@@ -220,7 +220,7 @@ def ignore(value: Any) -> Ignore:
 
 
 def checked_by(check: Callable[..., Any], schema: dict[str, Any]) -> Any:
-    """A type for pydantic whose values `check` judges and makes, and `schema` describes to editors."""
+    """A type for pydantic whose values `check` validates and makes, and `schema` describes to editors."""
     return Annotated[Any, PlainValidator(check), WithJsonSchema(schema)]
 
 
@@ -240,12 +240,12 @@ def whole(bounds: Between) -> Any:
 
 
 def word(member: Enum) -> str:
-    """How a person writes one of a few choices."""
+    """A choice as it is written in the file."""
     return str(getattr(member, "label", member.value))
 
 
 def choice(choices: type[Enum]) -> Any:
-    """The type of one of a few words."""
+    """The type of an enumeration's words."""
     words = {word(member): member for member in choices}
 
     def check(value: Any) -> Enum:
@@ -288,4 +288,4 @@ CHECKED: Mapping[object, Any] = {
     Written.HOST_NAME: checked_by(host_name, {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,63}$"}),
     Written.HOSTS: checked_by(addresses.hosts, _WORDS),
 }
-"""What a value of a type, or one so written, passes through."""
+"""The check of each type or notation."""

@@ -1,4 +1,4 @@
-"""Reads YAML: plain values, and the line and the words in which each of them stands."""
+"""Reads YAML into plain values, each with its line and its text in the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SYNTAX_HINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a key or a list item stands (lines count from 1), and its value as written when it is one word or text."""
+    """The line of a key or list item (from 1), and its value as written when it is one word or text."""
 
     line: int
     text: str = ""
@@ -46,21 +46,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML document as plain dicts, lists and scalars; keys are always text. `errors` are those of its form."""
+    """One YAML document as plain dicts, lists and scalars, with all keys as text and the errors of its form."""
 
     data: Any = None
     marks: Mapping[KeyPath, Mark] = field(default_factory=dict)
     config_errors: tuple[ConfigError, ...] = ()
 
     def line(self, path: KeyPath) -> int:
-        """The line of the key, or of the nearest key above it."""
+        """The line of the key at `path`, or of the nearest key above it."""
         while path and path not in self.marks:
             path = path[:-1]
         mark = self.marks.get(path)
         return mark.line if mark else 1
 
     def given(self, path: KeyPath) -> bool:
-        """Whether the key stands in the file, whatever its value."""
+        """Whether the key is in the file, with any value."""
         return path in self.marks
 
     def shown(self, path: KeyPath) -> str:
@@ -81,7 +81,7 @@ class Document:
 
 
 def read(raw: bytes) -> Document:
-    """Read one YAML document. Never raises for what stands in it: errors of form are in `Document.errors`."""
+    """Read one YAML document. Never raises for its content: errors of form are in `Document.config_errors`."""
     if len(raw) > MOST_BYTES:
         return _unreadable(1, f"more than {MOST_BYTES} bytes", "Is it the right file?")
     try:
@@ -129,7 +129,7 @@ class _Reader:
     def value(self, node: Node, path: KeyPath, line: int | None = None) -> Any:
         self._nodes += 1
         self.marks[path] = Mark(line or _line(node), node.value if isinstance(node, ScalarNode) else "")
-        # Aliases can make a small text endless: by depth (an alias inside itself) or by number.
+        # Aliases can make a small text endless, in depth (an alias inside itself) or in number.
         if len(path) > DEEPEST or self._nodes > MOST_NODES:
             return self._too_much(path)
         if isinstance(node, ScalarNode):
@@ -151,7 +151,7 @@ class _Reader:
         return result
 
     def _entries(self, node: Node, path: KeyPath) -> Iterator[tuple[ScalarNode, Node]]:
-        """The entries by precedence: what stands in the mapping itself, then what it merges with `<<`."""
+        """The entries by precedence: those of the mapping itself, then those merged with `<<`."""
         seen: dict[str, int] = {}
         merged: list[Node] = []
         for key, child in node.value:

@@ -1,1 +1,1 @@
-"""Access to paths below folders that people can write to: walked by descriptors, and nowhere else."""
+"""The only access to paths below folders that people can write to, which walks them by descriptors."""

@@ -1,6 +1,6 @@
-"""Durable file operations: each lasts over a power cut, and none overwrites a file.
+"""Durable file operations: each survives a power cut, and none overwrites a file.
 
-Every path is walked to (see `files.roots`), and what is done at its end is done by the descriptor of its directory.
+Every path is walked (see `files.roots`), and the operation uses the descriptor of its last directory.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from expandd.adapters.files.roots import Roots, Spot, opened
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A person's file, open, which is to be copied."""
+    """A person's open file, the source of a copy."""
 
     file: IO[bytes]
 
     def copy_to(self, copy: IO[bytes]) -> None:
-        """Write its bytes into an empty file. Its holes stay holes: a sparse file of 100 GB must not fill a disk."""
+        """Write its bytes into an empty file and keep its holes: a sparse file of 100 GB must not fill a disk."""
         source = self.file.fileno()
         for start, end in self._data():
             copy.seek(start)
@@ -37,7 +37,7 @@ class Original:
         copy.truncate(os.fstat(source).st_size)
 
     def _data(self) -> Iterator[tuple[int, int]]:
-        """From where to where there are bytes, from the beginning on; what lies between them are holes."""
+        """The start and end of each range of bytes, in order; between them are holes."""
         source, end = self.file.fileno(), 0
         size = os.fstat(source).st_size
         while end < size:
@@ -47,14 +47,14 @@ class Original:
             except OSError as error:
                 if error.errno == errno.ENXIO:
                     return
-                # The file system knows nothing of holes.
+                # The file system does not support holes.
                 start, end = end, size
             yield start, end
 
     def seal(self, copy: int) -> None:
-        """Give the copy, which has no name yet, the attributes that it keeps."""
+        """Set the attributes of the copy before it has a name."""
         found = os.fstat(self.file.fileno())
-        # Attributes and modes are refused by file systems that have none; the bytes are what matters.
+        # File systems without attributes and modes refuse them; only the bytes matter.
         for name in self._attributes():
             with contextlib.suppress(OSError):
                 os.setxattr(copy, name, os.getxattr(self.file.fileno(), name))
@@ -63,7 +63,7 @@ class Original:
         os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def _attributes(self) -> list[str]:
-        """Those that people set. What the system reads, such as capabilities, stays behind."""
+        """The attributes that people set, without those that the system reads, such as capabilities."""
         try:
             return [name for name in os.listxattr(self.file.fileno()) if name.startswith("user.")]
         except OSError:
@@ -71,10 +71,10 @@ class Original:
 
 
 def sane_mode(found: os.stat_result) -> int:
-    """The mode of a copy: the original's, without anything that runs; who copied it can always read and write it.
+    """The mode of a copy: the original's without execute bits, and always readable and writable for its owner.
 
-    Where the copy belongs to another user than the original did, the group may read it: it is the folder's people,
-    and among them the one whose file it is.
+    Where the copy belongs to another user than the original, the group may read it: it is the folder's people,
+    including the owner of the original.
     """
     theirs = 0o040 if found.st_uid != os.geteuid() else 0
     return found.st_mode & 0o666 | 0o600 | theirs
@@ -85,9 +85,9 @@ _UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def rename_to_free_name(source: Spot, target: Spot) -> None:
-    """Raises FileExistsError rather than overwrite.
+    """Rename without overwriting. Raises FileExistsError where the name is taken.
 
-    A file system that cannot promise that is asked first whether the name is free.
+    On a file system without such a rename, this first checks whether the name is free.
     """
     try:
         _rename_no_replace(source, target)
@@ -130,15 +130,15 @@ class Disk:
             Spot(descriptor, "").sync()
 
     def make_directories(self, root: Path, relative: Path) -> Path:
-        """`root`/`relative`, its parts made where missing. `root` itself must exist: it may be a mount point."""
+        """Make the missing parts of `root`/`relative`. `root` itself must exist: it may be a mount point."""
         self.roots.make_directories(root, relative)
         return root / relative
 
     def create(self, target: Path, content: Content, spare: str) -> None:
-        """A new file with these bytes, whole or not at all. Raises FileExistsError.
+        """Create a file with these bytes, whole or not at all. Raises FileExistsError.
 
-        Its bytes are written to a file without a name where the file system has such, else to the hidden name
-        `spare` beside the target.
+        Its bytes are first written to a file without a name where the file system supports that, else to the hidden
+        name `spare` beside the target.
         """
         with self.roots.directory(target.parent) as directory:
             try:
@@ -168,14 +168,14 @@ class Disk:
             try:
                 self._take_away(held, before)
             except OSError:
-                # What cannot be taken away stays where it is, and is nowhere else. A share may say no and yet do it.
+                # A file that cannot be removed stays in its one place. A share may refuse and still carry it out.
                 if held.there():
                     self._unlink(target)
                 raise
         self.sync_directory(source.parent)
 
     def link(self, source: Path, target: Path) -> None:
-        """A second name for a file; a rename where the file system has no links."""
+        """Give a file a second name; rename it where the file system has no links."""
         with self.roots.spot(source) as held, self.roots.spot(target) as free:
             try:
                 os.link(
@@ -191,7 +191,7 @@ class Disk:
                 rename_to_free_name(held, free)
 
     def replace(self, target: Path, content: bytes, spare: str, mode: int = 0o666) -> None:
-        """A small file of our own, replaced whole. The umask takes from its mode."""
+        """Replace a small file of our own, whole. The umask applies to its mode."""
         with self.roots.spot(target) as spot:
             descriptor, temporary = _exclusive(spot.beside(spare), mode)
             with os.fdopen(descriptor, "wb") as file:
@@ -200,7 +200,7 @@ class Disk:
         self.sync_directory(target.parent)
 
     def rename(self, source: Path, target: Path) -> None:
-        """On one file system, durably."""
+        """Rename durably within one file system."""
         with self.roots.spot(source) as held, self.roots.spot(target) as free:
             os.rename(held.name, free.name, src_dir_fd=held.directory, dst_dir_fd=free.directory)
         self.sync_directory(target.parent)
@@ -226,12 +226,12 @@ class Disk:
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[IO[bytes]]:
-        """A regular file, open. Raises FileNotFoundError for anything else: links are not followed."""
+        """Open a regular file. Raises FileNotFoundError for anything else: links are not followed."""
         with os.fdopen(self.roots.open_file(path), "rb") as file:
             yield file
 
     def _second(self, held: Spot, source: Path, target: Path, spare: str) -> None:
-        """The file at `target` too. A copy where a link would keep bits of its mode that nobody should meet there."""
+        """Make the file available at `target` too; as a copy where a link would keep unsafe mode bits."""
         if _keeps_trouble(held, source):
             self._copy(source, target, spare)
         else:
@@ -248,7 +248,7 @@ class Disk:
 
     def _give_name(self, descriptor: int, target: Path) -> None:
         with self.roots.spot(target) as free:
-            # With a directory given, and only then, Python follows the link in /proc to the file itself.
+            # Only with a directory given does Python follow the link in /proc to the file itself.
             os.link(f"/proc/self/fd/{descriptor}", free.name, dst_dir_fd=free.directory, follow_symlinks=True)
 
     def _create_by_name(self, target: Path, content: Content, temporary: Path) -> None:
@@ -283,24 +283,24 @@ class Disk:
 
 
 def _mode(content: Content) -> int:
-    """What a new file begins with. The umask takes from it, as it does with all that this user makes."""
+    """The first mode of a new file. The umask applies to it, as to all that this user makes."""
     return 0o600 if isinstance(content, Original) else 0o666
 
 
 def _seal(file: IO[bytes], content: Content) -> None:
-    """The mode and the times, before the name."""
+    """Set the mode and the times before the file has its name."""
     if isinstance(content, Original):
         content.seal(file.fileno())
         os.fsync(file.fileno())
 
 
 def _exclusive(spot: Spot, mode: int) -> tuple[int, Spot]:
-    """A new file of ours, under this hidden name or, where somebody keeps it taken, under a longer one."""
+    """Create a file of ours under this hidden name, or under a longer one where somebody keeps it taken."""
     for _ in range(2):
         try:
             return os.open(spot.name, _NEW, mode, dir_fd=spot.directory), spot
         except FileExistsError:
-            # Of an earlier try, or planted: a name is taken away, and whatever it leads to stays as it is.
+            # Left by an earlier try, or planted: only the name is removed, and a link's target stays.
             with contextlib.suppress(OSError):
                 spot.unlink()
     spot = spot.beside(f"{spot.name.removesuffix('.part')}-{secrets.token_hex(4)}.part")
@@ -308,9 +308,9 @@ def _exclusive(spot: Spot, mode: int) -> tuple[int, Spot]:
 
 
 def _keeps_trouble(held: Spot, path: Path) -> bool:
-    """Take from a file what runs with the rights of others, and what makes it a program; whether that must be copied.
+    """Remove set-id and execute bits from a file; returns whether they remain, so that the file must be copied.
 
-    The bits of another user's file are not ours to change; a copy is.
+    Only its owner can change the bits of a file; a copy is ours.
     """
     mode = held.lstat().st_mode
     if not stat.S_ISREG(mode) or not mode & 0o7111:
@@ -318,7 +318,7 @@ def _keeps_trouble(held: Spot, path: Path) -> bool:
     try:
         descriptor = opened(held, path)
     except OSError:
-        # It cannot be read, nor copied.
+        # It can be neither read nor copied.
         return False
     try:
         os.fchmod(descriptor, mode & 0o666)

@@ -1,4 +1,4 @@
-"""Translates an OSError in a hot folder: the folder is away or full, with the remedy."""
+"""Translates an OSError in a hot folder to FolderAway, with the remedy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 
 FLOOR = 1 << 20
-"""Bytes that stay free in a folder beside what is put there."""
+"""Bytes that must stay free in a folder after a file is put there."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _TOO_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _WANTS = _TOO_MANY_OPEN | {errno.ENOMEM}
-"""Errors that say nothing about the path: no descriptor or memory was left for the call."""
+"""Errors that are not about the path: the call lacked a descriptor or memory."""
 
 _OF_FILE = {
     errno.EACCES: "permission denied",
@@ -38,20 +38,20 @@ _OF_FILE = {
     errno.EILSEQ: "the file system does not take its name",
     errno.ENOENT: "a directory on its way is gone",
 }
-"""Errors that may be the fault of one file or subfolder as well as of the whole folder."""
+"""Errors that one file or subfolder may cause as well as the whole folder."""
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def raise_want(error: OSError) -> None:
-    """Raise the error again if it is a lack of resources: whether the path exists is unknown then."""
+    """Raise the error again if it is a lack of resources: then it is unknown whether the path exists."""
     if error.errno in _WANTS:
         raise error
 
 
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
-    """Turn any OSError of the block into FolderAway, in words."""
+    """Translate any OSError of the block to FolderAway with a sentence."""
     try:
         yield
     except OSError as error:
@@ -59,7 +59,7 @@ def translated(folder: Path) -> Iterator[None]:
 
 
 def folder_away(folder: Path, error: OSError) -> FolderAway:
-    """What this error says, if it is the folder's."""
+    """The FolderAway for this error, taken as one of the folder."""
     if isinstance(error, NotOurs):
         return FolderAway(PauseReason.INBOX_UNAVAILABLE, error.sentence)
     of_file = _OF_FILE.get(error.errno or 0, "")
@@ -97,7 +97,7 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
 
 
 def remedy(error: OSError) -> str:
-    """What a person does where a file cannot be written or opened: the disk, or the limit of open files."""
+    """The remedy where a file cannot be written or opened: about the disk, or the limit of open files."""
     if error.errno in _TOO_MANY_OPEN:
         return "raise the limit of open files (LimitNOFILE= of the service)"
     return "see to its disk, and make room there"

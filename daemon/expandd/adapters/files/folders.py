@@ -1,4 +1,4 @@
-"""Claims, deliveries and moves in hot folders; nothing is ever overwritten."""
+"""Claims, delivers and moves files in hot folders, and never overwrites one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from expandd.domain.settle import FileStat, Found, InboxState
 
 
 class Returns:
-    """Blocking; raises OSError."""
+    """Returns files to their inbox. Blocking; raises OSError."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -46,20 +46,20 @@ class Returns:
             except FileExistsError:
                 if not self._is_same(directory / name, held):
                     continue
-                # An earlier try made this second name and died before it removed the first one.
+                # An earlier try made this second name and died before it removed the first.
                 self._disk.remove(held)
             return directory / name
         raise AssertionError("numbered() never ends")
 
     def _is_same(self, path: Path, held: Path) -> bool:
-        """Whether `path` is another name of this file, or a copy of it that came from another disk."""
+        """Whether `path` is another name of this file, or a copy of it from another disk."""
         there, here = self._scanner.identity_of(path), self._scanner.identity_of(held)
         if there is None or here is None or there.device == here.device:
             return there == here
         return there.size == here.size and self._disk.digest(path) == self._disk.digest(held)
 
     def irregular(self, held: Path, source: Path) -> None:
-        """Return something that is not a file to the inbox, never over another entry."""
+        """Return an entry that is not a regular file to the inbox, never over another entry."""
         for name in numbered(source.name):
             target = source.with_name(name)
             try:
@@ -88,14 +88,14 @@ class Originals:
         self._returning = Returns(disk)
 
     def archive(self, job: Job, target: Path, spare: str) -> bool:
-        """Move it, never over another file. True when nothing is left to be moved."""
+        """Move the original, never over another file. True when nothing is left to move."""
         source = job.work_file
         if self._is_gone_or_given_back(job):
             return True
         try:
             self._disk.move(source, target, spare)
         except NotADirectoryError:
-            # A link, or a file, has come in the place of a subfolder: another name is chosen.
+            # A link, or a file, has taken the place of a subfolder: another name is chosen.
             return False
         except FileExistsError:
             same = self._scanner.identity_of(target) == self._scanner.identity_of(source)
@@ -118,7 +118,7 @@ class Originals:
         found = self._scanner.identity_of(job.work_file)
         if found is None:
             return True
-        # Where somebody has only set its date, or the file system numbers files anew, its bytes tell.
+        # Where only its date was set, or the file system renumbered its files, the bytes decide.
         known = job.source.sha256
         if found.is_same(job.source.identity) or (known and self.has_digest(job.work_file, known)):
             return False
@@ -163,7 +163,7 @@ class LocalFolders:
         return await self._off_loop(inbox, events_reach, inbox)
 
     async def scan(self, inbox: Path, *, recursive: bool) -> AsyncIterator[Sequence[Found]]:
-        # The first batch of many inboxes in one call into a thread: mostly there is none, nor anything to go on with.
+        # The scan and its first batch in one call into a thread: most inboxes are empty and need no second one.
         with translated(inbox):
             found, batch = await self._run_together(
                 inbox, self._where_it_stands, inbox, self._begin_scan, inbox, recursive
@@ -173,7 +173,7 @@ class LocalFolders:
                 yield batch
                 batch = await self._off_loop(inbox, next, found, None)
         finally:
-            # Cancelled while a thread is inside it: it ends with that thread.
+            # Cancelled while a thread runs it: the scan ends with that thread.
             with contextlib.suppress(ValueError):
                 found.close()
 
@@ -297,7 +297,7 @@ class LocalFolders:
             return self._stat(directory)
         except OSError as error:
             if error.errno not in NOTHING:
-                # Not for every reason that it cannot be opened it is gone.
+                # An error on opening does not always mean that it has gone.
                 raise
             return None
 
@@ -322,17 +322,17 @@ class LocalFolders:
             return None
         identity = self._scanner.identity_of(job.work_file)
         if identity is None:
-            # It was replaced by something that is not a file between the check and the rename.
+            # Something that is not a file replaced it between the check and the rename.
             self._returning.irregular(job.work_file, source)
         return identity
 
     def _bring_back(self, job: Job) -> Path | None:
         archived_to = job.archived_to
-        assert archived_to is not None, "a job that is over has its original somewhere, or none"
+        assert archived_to is not None, "only a job with an archived original comes here"
         home = next((root for root in (job.folder.done, job.folder.error) if archived_to.is_relative_to(root)), None)
         if home is not None and self._scanner.identity_of(archived_to) is None:
             with translated(home):
-                # In a folder that is away there may well be one.
+                # A folder that is away may have one.
                 self._standing.check(home)
                 self._stat(home)
         return self._returning.file(archived_to, job.folder.inbox, job.relative)
@@ -346,7 +346,7 @@ class LocalFolders:
 
     def _free_name(self, root: Path, relative: Path, taken: frozenset[Path]) -> Path:
         directory = self._disk.make_directories(root, self._scanner.passable(root, relative.parent))
-        # In a folder that is away every name is free, also that of a file which is back with the folder.
+        # In a folder that is away every name seems free, also those of files that are back with the folder.
         self._stat(directory)
         paths = (directory / name for name in numbered(relative.name))
         return next(path for path in paths if path not in taken and not self._scanner.there(path))
@@ -357,28 +357,28 @@ class LocalFolders:
         except FileExistsError:
             return self._is_published(target, sha256)
         except SpoolDamaged:
-            # Another host may have published it before it died, and its spool is not here.
+            # Another host may have published it before it died, and this host does not have its spool.
             if not self._is_published(target, sha256):
                 raise
         except NotADirectoryError:
-            # A link, or a file, has come in the place of its subfolder: another name is chosen.
+            # A link, or a file, has taken the place of its subfolder: another name is chosen.
             return False
         return True
 
     def _is_published(self, target: Path, sha256: str) -> bool:
-        """Whether an earlier try of this job, which ended before it was stored, published it.
+        """Whether an earlier try of this job published the result and ended before that was stored.
 
-        The name was free when it was written down for this job alone: the same bytes there are ours.
+        The name was free when it was reserved for this job alone: the same bytes there are ours.
         """
         return self._claimed.has_digest(target, sha256) and self._has_name(target)
 
     def _has_name(self, target: Path) -> bool:
-        """Whether what lies there has just this name: where case is ignored, it may be another job's, and is kept."""
+        """Whether the entry has exactly this name: where case is ignored, it may be another job's, and is kept."""
         with self._scanner.listing(target.parent, must_be=True) as entries:
             return any(entry.name == target.name for entry in entries)
 
     def _proven(self, downloaded: Path, sha256: str) -> Iterator[bytes]:
-        """The bytes, and at their end SpoolDamaged unless they are the right ones: before the file has a name."""
+        """The bytes; raises SpoolDamaged at their end, before the file has a name, unless the digest matches."""
         digest = hashlib.sha256()
         try:
             for chunk in self._disk.chunks(downloaded):
@@ -387,7 +387,7 @@ class LocalFolders:
         except FileNotFoundError as error:
             raise SpoolDamaged(f"the spool does not hold {printable(downloaded.name)} any more") from error
         if digest.hexdigest() != sha256:
-            raise SpoolDamaged(f"the downloaded bytes of {printable(downloaded.name)} are not what was downloaded")
+            raise SpoolDamaged(f"the bytes of {printable(downloaded.name)} in the spool are not the downloaded ones")
 
     def _archive(self, job: Job, target: Path) -> bool:
         self._standing.check(job.work_file)
@@ -407,7 +407,7 @@ class LocalFolders:
             for found in batch:
                 path = directory / found.relative
                 seen = self._scanner.stat(path)
-                # ctime: when it was put there. Its mtime is as old as the image.
+                # The ctime is the time when it was put there; the mtime is as old as the image.
                 if seen is not None and seen.ctime_ns < before * 1e9:
                     self._disk.remove(path)
 
@@ -420,7 +420,7 @@ class LocalFolders:
             for name in leftovers:
                 self._disk.remove(subfolder / name)
             with self._roots.spot(subfolder) as spot:
-                # Never one that anything has come into meanwhile.
+                # Never one that has got a new entry meanwhile.
                 os.rmdir(spot.name, dir_fd=spot.directory)
         except PermissionError:
             return False
@@ -431,7 +431,7 @@ class LocalFolders:
         return True
 
     def _tidy(self, work_dir: Path) -> None:
-        """Remove what is hidden in a job's directory, and the directory if nothing else is in it."""
+        """Remove the hidden files in a job's directory, and the directory if it is then empty."""
         try:
             with self._scanner.listing(work_dir, must_be=True) as entries:
                 kinds = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}

@@ -1,10 +1,10 @@
-"""Locks that keep a second instance away from an inbox.
+"""Locks each inbox against a second instance.
 
-The lock is a name of the kernel's, so that no file is held open and the disk can be unmounted. Which name that is
-stands in an attribute of the inbox's work folder, or in a file in it where the file system has none, where nobody else
-can read it: it is made at random, and anew when another user has seen it in the kernel's list and taken it. Beside it
-stands whose it was last, for when the kernel does not tell who has it now. While all that is read and taken the work
-folder is locked, for an instant.
+The lock is a name in the kernel (an abstract socket), so that no file stays open and the disk can be unmounted. An
+attribute of the inbox's work folder holds the name, or a file in it where the file system has no attributes; nobody
+else can read either. The name is random, and is replaced when another user has seen it in the kernel's list and taken
+it. Beside it is the process that took it last, for when the kernel does not say who has it now. While the entry is read
+and the lock taken, the work folder itself is locked for an instant.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from expandd.domain.errors import InstanceRunning
 from expandd.domain.naming import printable
 
 NAME = ".lock"
-"""The file in the work folder that tells the name, and which process took it last."""
+"""The file in the work folder with the lock's name and the process that took it last."""
 
 ATTRIBUTE = "user.expandd.lock"
-"""The attribute of the work folder that tells the same."""
+"""The attribute of the work folder with the same content."""
 
 MOST = 100
-"""Bytes of it that are read."""
+"""Bytes of the file that are read."""
 
 _SPARE = ".lock.part"
 _NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.E2BIG})
@@ -42,8 +42,8 @@ _NAME = re.compile("expandd-inbox-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What the file says; empty where there is none yet."""
+class _LockEntry:
+    """The entry in the work folder: the lock's name and its last owner; empty where there is none yet."""
 
     name: str = ""
     process: str = ""
@@ -57,24 +57,24 @@ class _Held:
 
 
 class InboxLocks:
-    """The inboxes this process works on. Close it to let go of them."""
+    """The locks of the inboxes that this process works on. Close it to release them."""
 
     def __init__(self, roots: Roots | None = None, *, shared: bool = False) -> None:
         self.shared = shared
-        """Whether other hosts work on them too: then the cluster's database says which of them picks files up."""
+        """Whether other hosts work on them too: then the cluster's database decides which host picks files up."""
         self._disk = Disk(roots)
         self._held: dict[Path, _Held] = {}
 
     def take(self, inbox: Path) -> None:
-        """Make the inbox's work folder where it is missing, and lock it; nothing where that is still so.
+        """Make the inbox's work folder where it is missing, and lock it unless it is still locked.
 
-        An inbox that was made anew, or mounted, is another one, with another lock. Raises InstanceRunning, OSError.
+        A newly made or mounted inbox is another one, with another lock. Raises InstanceRunning, OSError.
         """
         self._disk.make_directories(inbox, Path(WORK))
         if self.shared:
             return
         identity, held = self._identity(inbox), self._held.get(inbox)
-        if held is not None and held.inbox == identity and self._told(inbox).name == held.name:
+        if held is not None and held.inbox == identity and self._entry(inbox).name == held.name:
             return
         with self._alone(inbox):
             name, lock = self._hold(inbox)
@@ -86,7 +86,7 @@ class InboxLocks:
         return frozenset(self._held)
 
     def keep_only(self, inboxes: Collection[Path]) -> frozenset[Path]:
-        """Release all other inboxes; which those are."""
+        """Release all other inboxes, and return them."""
         others = self.held.difference(inboxes)
         for inbox in others:
             self._let_go(inbox)
@@ -96,12 +96,12 @@ class InboxLocks:
         self.keep_only(())
 
     def _hold(self, inbox: Path) -> tuple[str, socket.socket]:
-        told = self._told(inbox)
-        name, lock = told.name, None
+        entry = self._entry(inbox)
+        name, lock = entry.name, None
         try:
             lock = hold(name) if name else None
         except NameTakenError as error:
-            if error.trusted or (error.trusted is None and lives(told.process)):
+            if error.trusted or (error.trusted is None and lives(entry.process)):
                 raise InstanceRunning(
                     f"The inbox {printable(inbox)} is in use by {error}. "
                     "Stop that instance first, or give this one folders of its own.",
@@ -110,16 +110,18 @@ class InboxLocks:
             name = f"expandd-inbox-{secrets.token_hex(16)}"
             lock = hold(name)
         try:
-            self._tell(inbox, f"{name}\n{_process(os.getpid())}\n".encode())
+            self._write(inbox, f"{name}\n{_process(os.getpid())}\n".encode())
         except OSError:
             lock.close()
             raise
         return name, lock
 
-    def _told(self, inbox: Path) -> _Told:
+    def _entry(self, inbox: Path) -> _LockEntry:
         lines = self._read(inbox).decode("ascii", "replace").splitlines()
-        # One that was not written by us, or not to its end, is as good as none.
-        return _Told(*lines) if len(lines) == len(("name", "process")) and _NAME.fullmatch(lines[0]) else _Told()
+        # An entry that is not ours, or is incomplete, is ignored.
+        return (
+            _LockEntry(*lines) if len(lines) == len(("name", "process")) and _NAME.fullmatch(lines[0]) else _LockEntry()
+        )
 
     def _read(self, inbox: Path) -> bytes:
         try:
@@ -134,14 +136,14 @@ class InboxLocks:
         except FileNotFoundError:
             return b""
 
-    def _tell(self, inbox: Path, told: bytes) -> None:
+    def _write(self, inbox: Path, entry: bytes) -> None:
         try:
             with self._opened(inbox) as work:
-                os.setxattr(work, ATTRIBUTE, told)
+                os.setxattr(work, ATTRIBUTE, entry)
         except OSError as error:
             if error.errno not in _NO_ATTRIBUTE:
                 raise
-            self._disk.replace(inbox / WORK / NAME, told, _SPARE)
+            self._disk.replace(inbox / WORK / NAME, entry, _SPARE)
 
     @contextmanager
     def _opened(self, inbox: Path) -> Iterator[int]:
@@ -154,7 +156,7 @@ class InboxLocks:
 
     @contextmanager
     def _alone(self, inbox: Path) -> Iterator[None]:
-        """Keep all others from this inbox meanwhile."""
+        """Lock the work folder against all other processes during the block."""
         with self._opened(inbox) as work:
             fcntl.flock(work, fcntl.LOCK_EX)
             yield
@@ -171,7 +173,7 @@ class InboxLocks:
 
 
 def _process(number: int) -> str:
-    """A process and when it began, which tells it from a later one of the same number; "" when there is none.
+    """A process and its start time, which distinguishes it from a later one of the same number; "" when there is none.
 
     Raises OSError when that cannot be told just now.
     """

@@ -17,7 +17,7 @@ from expandd.domain.settings import HotFolder
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A location: the mount through which it is reached, the device, and the path inside that file system."""
+    """The location of a directory: its mount, its device, and its path inside that file system."""
 
     mount: int
     device: str
@@ -31,18 +31,18 @@ class _Mount:
     point: str
     kind: str
     options: frozenset[str]
-    """Those of the file system itself."""
+    """The options of the file system itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """The mounts of this process at one moment; empty where the system does not tell."""
+    """The mounts of this process at one moment; empty where the system does not list them."""
 
     table: Mapping[int, _Mount]
 
     @classmethod
     def read(cls, file: Path = Path("/proc/self/mountinfo")) -> Mounts:
-        """What is mounted now. Raises OSError when that cannot be told for want of a descriptor."""
+        """The present mounts. Raises OSError when they cannot be read for lack of a descriptor."""
         try:
             lines = file.read_bytes().decode("utf-8", "surrogateescape").splitlines()
         except OSError as error:
@@ -51,18 +51,18 @@ class Mounts:
         return cls(dict(_parsed(line) for line in lines))
 
     def point(self, number: int) -> Path | None:
-        """Where the mount of this number is mounted."""
+        """The mount point of the mount with this number."""
         mount = self.table.get(number)
         return Path(mount.point) if mount is not None else None
 
     def is_soft(self, directory: Path) -> bool:
-        """Whether it lies on an NFS mount that reports a call as failed which a slow server may carry out later."""
+        """Whether it lies on a soft NFS mount, which reports calls as failed that a slow server may carry out later."""
         number = mount_id(directory)
         mount = self.table.get(number) if number is not None else None
         return mount is not None and mount.kind.startswith("nfs") and bool({"soft", "softerr"} & mount.options)
 
     def locate(self, directory: Path) -> Location | None:
-        """Where an existing directory lies, or None when that cannot be told."""
+        """The location of an existing directory, or None when it is unknown."""
         number = mount_id(directory)
         mount = self.table.get(number) if number is not None else None
         if number is None or mount is None:
@@ -74,7 +74,7 @@ class Mounts:
 
 
 def mount_points() -> Sequence[str]:
-    """Where something is mounted, by the kernel's table alone: no file system is asked. Empty where it is untold.
+    """All mount points, from the kernel's table without touching a file system. Empty where it cannot be read.
 
     Raises OSError when it cannot be told just now.
     """
@@ -92,9 +92,9 @@ def _unescaped(text: str) -> str:
 
 
 def mount_id(directory: Path) -> int | None:
-    """The number of the mount through which a directory is reached; None when it cannot be reached.
+    """The number of a directory's mount; None when the directory cannot be reached.
 
-    Raises OSError when that cannot be told just now: a mount that was not asked for is not absent.
+    Raises OSError when the number cannot be read just now, which does not mean that the mount is absent.
     """
     try:
         handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -102,7 +102,7 @@ def mount_id(directory: Path) -> int | None:
         raise_want(error)
         return None
     try:
-        # Before each look at a folder: a file object would take longer than all the rest.
+        # This runs before each access to a folder: a file object would take longer than all the rest.
         told = os.open(f"/proc/self/fdinfo/{handle}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             words = os.read(told, 4096).split()
@@ -119,7 +119,7 @@ def mount_id(directory: Path) -> int | None:
 
 
 def file_system_type(directory: Path) -> str:
-    """The type of the file system that holds `directory` ("ext4", "nfs4", "fuse.sshfs"), or "" when untold.
+    """The type of the file system of `directory` ("ext4", "nfs4", "fuse.sshfs"), or "" when unknown.
 
     Raises as `mount_id`.
     """
@@ -130,14 +130,14 @@ def file_system_type(directory: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The mount through which a directory was reached: its number, and where it is mounted."""
+    """The mount of a directory: its number and its mount point."""
 
     mount: int
     point: Path
 
 
 class MountGuard:
-    """Knows the directories of `folders`, and others; and through which mount each was reached first. For threads."""
+    """Remembers the first mount of each directory of `folders`, and of others. Safe for threads."""
 
     def __init__(self, folders: Iterable[HotFolder] = (), *, others: Iterable[Path] = ()) -> None:
         self._required: dict[Path, Path | None] = dict.fromkeys(others)
@@ -146,17 +146,17 @@ class MountGuard:
         self.know(folders)
 
     def know(self, folders: Iterable[HotFolder]) -> None:
-        """Judge the directories of these as they say; those known before are still known, for the jobs in progress."""
+        """Add the directories of these folders; earlier ones stay known, for the jobs in progress."""
         told = {root: folder.require_mount for folder in folders for root in folder.directories}
-        # Other threads are reading the old one.
+        # Other threads read the old mapping.
         self._required = {**self._required, **told}
         self._known = {os.fspath(root): root for root in self._required}
 
     def check(self, path: Path) -> None:
-        """Raise FolderAway when `path` lies in a known directory whose disk is not mounted, OSError when none can tell.
+        """Raise FolderAway when the disk of `path` is not mounted, OSError when that cannot be checked just now.
 
-        It is not when `require_mount` is no mount point, or when the mount through which the directory was reached
-        before has gone and left the directory below it in view.
+        `path` must lie in a known directory. Its disk is not mounted when `require_mount` is no mount point, or when
+        the directory's earlier mount has gone and the directory below the mount point is in view.
         """
         root = self._root_of(path)
         if root is None:
@@ -168,7 +168,7 @@ class MountGuard:
 
     def _root_of(self, path: Path) -> Path | None:
         """The innermost known directory that has this path."""
-        # By text: to make paths of all its parents takes longer than the look that it is asked for.
+        # By text: making paths of all its parents takes longer than the access itself.
         text = os.fspath(path)
         while text:
             if (root := self._known.get(text)) is not None:
@@ -189,9 +189,9 @@ class MountGuard:
 
 
 def is_mount_point(path: Path) -> bool:
-    """Whether something is mounted at `path`, bind mounts too, which have the device of what is around them.
+    """Whether something is mounted at `path`, including bind mounts, which have the device of their surroundings.
 
-    Raises OSError when that cannot be told just now.
+    Raises OSError when that cannot be checked just now.
     """
     real = Path(os.path.realpath(path))
     here = mount_id(real)

@@ -1,4 +1,4 @@
-"""Keeps the state directory private, and finds permissions that let those who drop files do harm."""
+"""Keeps the state directory private, and finds permissions that allow people who drop files to do harm."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from expandd.domain.naming import printable
 from expandd.domain.settings import HotFolder
 
 _SECRET = ("lock", "journal.sqlite", "tokens")
-"""How the names of files begin that hold the jobs, the login, or a lock."""
+"""The prefixes of files with the jobs, the login, or a lock."""
 
 
 def close_to_others(state_dir: Path) -> None:
-    """Take from everybody else what they may do in the state directory. Raises PermissionError where that is not ours.
+    """Remove all permissions of other users in the state directory. Raises PermissionError where it is not ours.
 
-    Root may look on in another user's.
+    Root may read another user's.
     """
     descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -38,7 +38,7 @@ def close_to_others(state_dir: Path) -> None:
 
 
 def _close_file(directory: int, name: str) -> None:
-    # One that goes meanwhile, or is a link, is none of those meant.
+    # A file that has gone meanwhile, or is a link, needs no change.
     with contextlib.suppress(OSError):
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
         try:
@@ -52,7 +52,7 @@ _OTHERS = 0o022
 
 
 def looseness(folders: Sequence[HotFolder], state_dir: Path) -> Iterator[str]:
-    """One whole sentence for each, and what to type. What cannot be looked at is told elsewhere."""
+    """One sentence with its command for each loose permission. Unreadable directories are reported elsewhere."""
     yield from _of_state(state_dir)
     every = [root for one in folders for root in one.directories]
     hanging = silent([*every, *(root.parent for root in every)])
@@ -105,7 +105,7 @@ def _of_parent(parent: Path) -> Iterator[str]:
 
 
 def _swaps(found: os.stat_result | None) -> bool:
-    """Whether others may rename in a directory what is not theirs."""
+    """Whether people may rename other users' entries in a directory."""
     return found is not None and bool(found.st_mode & _OTHERS) and not found.st_mode & stat.S_ISVTX
 
 

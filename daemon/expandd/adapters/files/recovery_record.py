@@ -1,4 +1,4 @@
-"""The recovery record beside a file in work: its job, readable without the database."""
+"""Reads and writes the recovery record beside a file in work: its job, readable without the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expandd.adapters.store.sql.rows import facts_of
 from expandd.domain.job import Job, JobState
 
 MOST_RECORD = 1 << 18
-"""Bytes of a record that are read. It has two thousand, and more where its six paths are as long as paths can be."""
+"""Bytes of a record that are read. A usual record has two thousand, one with six paths of maximum length far more."""
 
 
 def written(job: Job) -> bytes:
@@ -26,7 +26,7 @@ def written(job: Job) -> bytes:
 def record_beside(roots: Roots, work_dir: Path) -> bytes | None:
     """The record that this user's daemon left in a job's directory, if there is one. Raises OSError.
 
-    A work folder of an older installation may have been open to others: what they wrote there is none.
+    A work folder of an older installation may have been open to others: their files there do not count.
     """
     try:
         descriptor = roots.open_own_file(work_dir / RECORD_NAME)
@@ -37,9 +37,9 @@ def record_beside(roots: Roots, work_dir: Path) -> bytes | None:
 
 
 def read(text: bytes, job_id: str) -> Job | None:
-    """The job `job_id` of a record, or None for one that cannot be read or is another's.
+    """The job `job_id` of a record, or None where the record is unreadable or another job's.
 
-    A record is written whole, so one that cannot be read was never finished, and nothing was sent after it.
+    A record is written whole, so an unreadable one was never finished, and nothing was sent after it.
     """
     try:
         told = parsed_json(text)
@@ -54,7 +54,7 @@ def _earlier(columns: dict[str, Any]) -> dict[str, Any]:
     """The facts of a record with one field for each column, as written up to format 4."""
     facts = facts_of_columns(columns)
     if "payments" not in columns:
-        # Older than payments are: it was written as its paid call was about to be sent.
+        # Older than the list of payments: it was written just before its paid call was sent.
         begun = [stamp["at"] for stamp in facts["stamps"] if stamp["state"] == JobState.SUBMITTING.value]
         return {**facts, "payments": [{"at": round(at, 3)} for at in begun[-1:]]}
     payments = sorted(parsed_json(columns["payments"]))

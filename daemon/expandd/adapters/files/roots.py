@@ -1,8 +1,8 @@
-"""Opens files below folders that people can write to: walks each path by descriptors from its root, following no link.
+"""Opens files below folders that people can write to: walks each path by descriptors and follows no link.
 
-A root (an inbox, an outbox, ...) is opened anew for each call: a descriptor that is held would keep its disk from being
-unmounted. The way to a root is the administrator's: links on it count that root or this user has made. Below a root
-nothing is followed at all, and a work folder with all that is in it must be this user's own.
+A root (an inbox, an outbox, ...) is opened for each call, because an open descriptor would prevent unmounting its disk.
+The path to a root is the administrator's: links of root or of this user are followed on it. Below a root no link is
+followed, and a work folder with all its content must be this user's own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _How(ctypes.Structure):
 
 
 def opened_without_links(path: str, flags: int) -> int | None:
-    """A descriptor; None where a link lies on the way, or the kernel cannot tell: the caller walks then."""
+    """A descriptor; None where the path contains a link, or the kernel lacks the call: then the caller walks."""
     how = _How(flags, 0, _NO_SYMLINKS)
     found: int = _syscall()(_OPENAT2, _CWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
     if found >= 0:
@@ -74,7 +74,7 @@ _MOST_LINKS = 40
 
 
 class NotOurs(OSError):
-    """What lies on the way was made by somebody who may not decide where it leads."""
+    """A part of the path was made by a user who may not decide where it leads."""
 
     def __init__(self, sentence: str, path: Path) -> None:
         super().__init__(errno.EPERM, sentence, str(path))
@@ -92,7 +92,7 @@ class Spot:
         return os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
 
     def there(self) -> bool:
-        """Whether anything at all has the name."""
+        """Whether any entry has the name."""
         try:
             self.lstat()
         except FileNotFoundError:
@@ -114,12 +114,12 @@ class Spot:
             os.close(descriptor)
 
     def writable(self) -> bool:
-        """Whether names in the directory may be made and taken away."""
+        """Whether entries of the directory may be created and removed."""
         return os.access(".", os.W_OK | os.X_OK, dir_fd=self.directory, effective_ids=True)
 
 
 class Roots:
-    """The directories below which people may write, and the user whose work folders are in them. For threads.
+    """The directories below which people may write, and the owner of their work folders. Safe for threads.
 
     Raises OSError.
     """
@@ -130,7 +130,7 @@ class Roots:
 
     @classmethod
     def of(cls, folders: Iterable[HotFolder], state_dir: Path | None = None) -> Roots:
-        """Those of hot folders, for readers; the daemon's user is the one that `state_dir` belongs to."""
+        """The roots of hot folders, for readers; the daemon's user is the owner of `state_dir`."""
         roots = cls(owner=_owner_of(state_dir))
         roots.know_folders(folders)
         return roots
@@ -142,23 +142,23 @@ class Roots:
         """Add these roots."""
         new = {os.fspath(directory): directory for directory in directories}
         if not new.keys() <= self._known.keys():
-            # Other threads are reading the old one.
+            # Other threads read the old set.
             self._known = self._known | new
 
     def open_file(self, path: Path) -> int:
-        """A regular file, open for reading; the caller closes it. FileNotFoundError for anything else."""
+        """Open a regular file for reading; the caller closes it. Raises FileNotFoundError for anything else."""
         with self.spot(path) as spot:
             return opened(spot, path)
 
     def open_own_file(self, path: Path) -> int:
-        """The same of this user's own alone: what another user has put there is none.
+        """Open a regular file of this user's own; another user's counts as missing.
 
-        Raises NotOurs for one that others may write to: people can move what this user has made for them.
+        Raises NotOurs for one that others may write to: people can move files that this user made for them.
         """
         with self.spot(path) as spot:
             descriptor = opened(spot, path)
             found = os.fstat(descriptor)
-            # The walk has closed its directory to others, where the file system has modes at all.
+            # The walk has closed its directory to others, unless the file system has no modes.
             open_to_others = found.st_mode & 0o022 and not os.fstat(spot.directory).st_mode & 0o077
         if found.st_uid == self._owner and not open_to_others:
             return descriptor
@@ -180,7 +180,7 @@ class Roots:
 
     @contextmanager
     def directory(self, path: Path) -> Iterator[int]:
-        """A directory, open to work in (O_PATH): not to be listed."""
+        """A directory, open with O_PATH for work in it, not for listing."""
         descriptor = self._walked(path)
         try:
             yield descriptor
@@ -189,7 +189,7 @@ class Roots:
 
     @contextmanager
     def listing(self, path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """The entries of a directory. They may be asked for what lstat says, and for nothing that follows a link."""
+        """The entries of a directory. Callers may use their lstat, and nothing that follows a link."""
         with self.directory(path) as walked:
             descriptor = os.open(".", _LIST, dir_fd=walked)
             try:
@@ -199,7 +199,7 @@ class Roots:
                 os.close(descriptor)
 
     def make_directories(self, root: Path, relative: Path) -> None:
-        """`root`/`relative`, its parts made where missing, durably. `root` must exist: it may be a mount point."""
+        """Make the missing parts of `root`/`relative`, durably. `root` must exist: it may be a mount point."""
         path = root
         with contextlib.suppress(FileNotFoundError), self.directory(root / relative):
             return
@@ -212,11 +212,11 @@ class Roots:
                     continue
                 spot.sync()
         with self.directory(path):
-            # What was there already may be a link, or somebody else's.
+            # An existing entry may be a link, or another user's.
             return
 
     def _walked(self, path: Path) -> int:
-        # By text: to take paths apart takes longer than the calls that it is done for.
+        # By text: splitting paths takes longer than the calls themselves.
         text = os.fspath(path)
         each_part = f"/{WORK}/" in f"{text}/" or "/../" in f"{text}/"
         if not each_part and (whole := opened_without_links(text, _WALK)) is not None:
@@ -234,8 +234,8 @@ class Roots:
         return descriptor
 
     def root_of(self, path: Path) -> Path:
-        """The outermost root that has this path: what lies in a root is people's, also where it is a root itself."""
-        # By its text: to make paths of all its parents takes longer than the look that it is asked for.
+        """The outermost root of this path: everything in a root is people's, even where it is a root itself."""
+        # By text: making paths of all its parents takes longer than the access itself.
         text = os.fspath(path) + "/"
         end = text.find("/", 1)
         while end > 0:
@@ -246,14 +246,14 @@ class Roots:
 
     @staticmethod
     def _unknown(path: Path) -> Path:
-        """Where a way ends that belongs to nobody known: above a work folder, if there is one on it."""
+        """The root of a path outside all known roots: the directory above its work folder, if it has one."""
         if WORK not in path.parts:
             return path
         return Path(*path.parts[: path.parts.index(WORK)])
 
 
 def opened(spot: Spot, path: Path) -> int:
-    """The regular file at `spot`, open for reading. FileNotFoundError for anything else, naming `path`."""
+    """Open the regular file at `spot` for reading. Raises FileNotFoundError, naming `path`, for anything else."""
     try:
         descriptor = os.open(spot.name, _READ, dir_fd=spot.directory)
     except OSError as error:
@@ -267,7 +267,7 @@ def opened(spot: Spot, path: Path) -> int:
 
 
 def user_name(number: int) -> str:
-    """A user as a person knows it."""
+    """The name of a user, or its number where it has none."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -275,7 +275,7 @@ def user_name(number: int) -> str:
 
 
 def _step(directory: int, part: str, path: str, owner: int | None) -> int:
-    """The directory `part` of `directory`, which is `path`; that one is closed. `owner` is whose it must be."""
+    """Open the directory `part` of `directory`, which is `path`, and close `directory`. It must belong to `owner`."""
     try:
         if part == "..":
             raise NotADirectoryError(errno.ENOTDIR, "not a name", path)
@@ -293,13 +293,13 @@ def _step(directory: int, part: str, path: str, owner: int | None) -> int:
 
 
 def _prove_own(descriptor: int, path: str, owner: int) -> None:
-    """Close it and raise NotOurs unless it is the owner's; what others may do in it is taken away from them."""
+    """Remove others' permissions on it; where it is not the owner's, close it and raise NotOurs."""
     found = os.fstat(descriptor)
     if found.st_uid != owner:
         os.close(descriptor)
         raise _not_our_own(Path(path), found, owner)
     if found.st_mode & 0o077 and owner == os.geteuid():
-        # By /proc, as a descriptor that is only for walking changes nothing. A file system without modes does nothing.
+        # By /proc, as an O_PATH descriptor cannot change modes. A file system without modes ignores it.
         Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
 
 
@@ -314,7 +314,7 @@ def _not_our_own(path: Path, found: os.stat_result, owner: int) -> NotOurs:
 
 
 def _opened_root(root: Path, owner: int) -> int:
-    """The root, by a way whose links were all made by root or the owner."""
+    """Open the root by a path whose links all belong to root or the owner."""
     descriptor = os.open("/", _WALK)
     pending, links = list(reversed(root.parts[1:])), 0
     while pending:
@@ -339,7 +339,7 @@ def _opened_root(root: Path, owner: int) -> int:
 
 
 def _trusted_link(directory: int, part: str, root: Path, owner: int) -> Path:
-    """Where the link leads, if those have made it who may decide where a root is."""
+    """The target of the link, if its owner may decide where a root is."""
     handle = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         found = os.fstat(handle)

@@ -1,4 +1,4 @@
-"""Scans directories: lstat, never stat; streaming, never a whole listing in memory; and counts files."""
+"""Scans directories by lstat, in batches instead of whole listings, and counts files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECORD_NAME = ".job.json"
 """The name of the record beside a file in work."""
 
 BATCH = 256
-"""Entries of a scan handed over at once."""
+"""Entries in each batch of a scan."""
 
 REMOTE = frozenset(
     {
@@ -49,7 +49,7 @@ REMOTE = frozenset(
         "vboxsf",
     }
 )
-"""File systems whose changes by other machines, or by layers below, make no events here. With fuse and fuse.*."""
+"""File systems whose changes by other machines, or by lower layers, cause no events here; besides fuse and fuse.*."""
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -66,7 +66,7 @@ NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A regular file in an inbox that may be picked up, unread. `entry` tells what lstat does, while it is listed."""
+    """A regular file in an inbox that may be picked up. `entry` gives its lstat while the directory is listed."""
 
     relative: Path
     entry: os.DirEntry[str]
@@ -82,11 +82,11 @@ class Scanner:
         found = self._lstat_below(path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
-        # A file can have any date, whatever the job database can keep.
+        # A file can have any date, also one that the job database cannot store.
         return FileStat(found.st_dev, found.st_ino, found.st_size, word(found.st_mtime_ns), word(found.st_ctime_ns))
 
     def there(self, path: Path) -> bool:
-        """Whether anything at all has this path."""
+        """Whether any entry has this path."""
         return self._lstat(path) is not None
 
     def first_there(self, directory: Path, names: Sequence[str]) -> str:
@@ -107,9 +107,9 @@ class Scanner:
         return kind
 
     def cannot_take_because(self, inbox: Path, relative: Path) -> str | None:
-        """Why a file is not taken out of its subfolder, and the remedy; None where it is, or lies in none.
+        """Why a file cannot be taken out of its subfolder, and the remedy; None where it can, or is in none.
 
-        A job directory that somebody has moved holds what may be paid for already.
+        A moved job directory may have an image that is already paid for.
         """
         if relative.parent == Path():
             return None
@@ -134,9 +134,9 @@ class Scanner:
         )
 
     def passable(self, root: Path, relative: Path) -> Path:
-        """`relative` as a directory can lie below `root`: a part whose name is taken gets a number, as files do.
+        """`relative` as a usable directory below `root`: a part whose name is taken gets a number, as files do.
 
-        It is taken by a file, by a link, and by a directory of somebody's who lets nobody else work in it.
+        A name is taken by a file, by a link, and by another user's directory that forbids others to work in it.
         """
         found = root
         for part in relative.parts:
@@ -144,9 +144,9 @@ class Scanner:
         return found.relative_to(root)
 
     def batches(self, root: Path, *, recursive: bool, leave_out: str) -> Generator[list[Found]]:
-        """All that is no directory, in batches. Directories that are never picked up are not entered.
+        """All entries except directories, in batches. Directories that are never picked up are not entered.
 
-        A directory that may not be entered is told like a file: somebody should hear of it.
+        A directory that may not be entered is included like a file, so that it is reported.
         """
         batch: list[Found] = []
         pending = [Path()]
@@ -173,26 +173,26 @@ class Scanner:
             yield batch
 
     def waiting_files(self, folder: HotFolder, *, subfolders: bool) -> Iterator[Waiting]:
-        """All regular files in an inbox that may be picked up, unread; what lies in its `subfolders` last."""
+        """All regular files in an inbox that may be picked up; those in its `subfolders` last."""
         pending = [Path()]
         while pending:
             below = pending.pop()
             try:
                 with self.listing(folder.inbox / below, must_be=below == Path()) as entries:
                     for entry in entries:
-                        # Which kind it is stands in the listing itself; no call for each file.
+                        # The listing itself has the kind; no call for each file.
                         if entry.is_file(follow_symlinks=False):
                             if path_ignored_because(below / entry.name, folder.ignore) is None:
                                 yield Waiting(below / entry.name, entry)
                         elif subfolders and entry.is_dir(follow_symlinks=False) and ignored_because(entry.name) is None:
                             pending.append(below / entry.name)
             except PermissionError:
-                # A subfolder that somebody has shut; the others are looked into.
+                # A subfolder that somebody has closed; the scan goes on with the others.
                 if below == Path():
                     raise
 
     def emptied(self, directory: Path) -> tuple[int, int] | None:
-        """When a subfolder with nothing left in it but leftovers last changed; None for any other, or none at all."""
+        """When a subfolder with nothing but leftovers last changed; None for any other, or a missing one."""
         try:
             with self.roots.directory(directory) as descriptor:
                 found = os.fstat(descriptor)
@@ -212,12 +212,12 @@ class Scanner:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
     def listing(self, directory: Path, *, must_be: bool) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-        """The entries of a directory; none where it is gone, or no directory, unless it `must_be` there."""
+        """The entries of a directory; none where it has gone or is no directory, unless it `must_be` there."""
         with ExitStack() as stack:
             try:
                 entries = stack.enter_context(self.roots.listing(directory))
             except OSError as error:
-                # A subfolder that was there a moment ago; the inbox itself may be unmounted.
+                # A subfolder may have gone a moment ago; a missing inbox may be unmounted.
                 if must_be or error.errno not in NOTHING:
                     raise
                 entries = iter(())
@@ -232,7 +232,7 @@ class Scanner:
             return os.access(spot.name, access, dir_fd=spot.directory, effective_ids=True)
 
     def _lstat_below(self, path: Path) -> os.stat_result | None:
-        """The same, and nothing either where a subfolder may not be entered: the others go on."""
+        """The lstat, and None also where a subfolder may not be entered, so that the others go on."""
         try:
             return self._lstat(path)
         except PermissionError:
@@ -259,7 +259,7 @@ def _mtime(entry: os.DirEntry[str]) -> int:
 
 
 class _Listed:
-    """Entries, and what is closed once they have been read."""
+    """Entries of a directory, which is closed once they have been read."""
 
     def __init__(self, entries: Iterator[os.DirEntry[str]], held: ExitStack) -> None:
         self._entries = entries
@@ -273,12 +273,12 @@ class _Listed:
 
 
 def first_in(directory: int, names: Sequence[str]) -> str:
-    """The first of these that an open directory has; "" where it has none. Raises OSError."""
+    """The first of these names in an open directory; "" where it has none. Raises OSError."""
     for name in names:
-        # An answer, not an exception, for each that is not there: there are two dozen, and mostly none is.
+        # os.access answers without an exception for missing names: there are two dozen, and mostly none exists.
         if os.access(name, os.F_OK, dir_fd=directory, effective_ids=True, follow_symlinks=False):
             return name
-    # It answers no too where the directory cannot be asked, and that is not to be taken for an answer.
+    # It also answers no where the directory cannot be read, which must not count as an answer.
     return names[-1] if names and Spot(directory, names[-1]).there() else ""
 
 
@@ -292,13 +292,13 @@ def _quoted(path: Path) -> str:
 
 
 MOST_AGES = 5000
-"""Files of an inbox whose age is asked for. Counting needs a listing only; an age needs a call for each file."""
+"""Files of an inbox whose age is read. Counting needs a listing only; an age needs a call for each file."""
 
 PATIENCE = 2.0
-"""Seconds that all folders together are waited for."""
+"""Seconds to wait for all folders together."""
 
 REST = 10
-"""A count that took long is taken for true for this many times its length, in seconds at most `LONGEST_REST`."""
+"""A slow count stays valid for this many times its duration, at most `LONGEST_REST` seconds."""
 
 LONGEST_REST = 30.0
 
@@ -307,10 +307,10 @@ _CUT_SIDECAR = re.compile(r".*~[0-9a-f]{8}\.error\.json", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderCount:
-    """What lies in one hot folder. `oldest` is when the oldest waiting file came, epoch seconds, of `aged` looked at.
+    """The counts of one hot folder. `oldest` is the oldest arrival, in epoch seconds, among the first `aged` files.
 
-    `pause` is the name of what lies in the inbox and pauses it. `away` says why it cannot be counted, "" when it can.
-    `too_deep` are files in `subfolders` that are not looked into.
+    `pause` is the name of the entry in the inbox that pauses it. `away` says why it cannot be counted, "" when it can.
+    `too_deep` are files in `subfolders` that are not scanned.
     """
 
     waiting: int = 0
@@ -334,7 +334,7 @@ class _Count:
         try:
             self._thread = begun(self._run)
         except OSError:
-            # The system has no thread left: it is tried again when it is asked for again.
+            # The system has no thread left: the next request tries again.
             self.stale_at = float("-inf")
 
     def wait(self, seconds: float) -> None:
@@ -350,13 +350,13 @@ class _Count:
 
 
 class FolderCounter:
-    """Counts repeatedly, for callers that refresh; a folder that hangs has one running call at most."""
+    """Counts repeatedly, for callers that refresh; a hanging folder has at most one running call."""
 
     def __init__(self) -> None:
         self._counts: dict[Path, _Count] = {}
 
     def of(self, folders: Sequence[HotFolder]) -> Sequence[FolderCount]:
-        """The counts of `folders`, in their order. One that gives no answer in time is away."""
+        """The counts of `folders`, in their order. A folder without an answer in time is away."""
         deadline = time.monotonic() + PATIENCE
         counts = [self._begun(folder) for folder in folders]
         for count in counts:
@@ -371,7 +371,7 @@ class FolderCounter:
 
 
 def counted(folder: HotFolder) -> FolderCount:
-    """Count what waits in the inbox and what lies in the error folder."""
+    """Count the files that wait in the inbox and those in the error folder."""
     try:
         MountGuard([folder]).check(folder.inbox)
         scanner = Scanner(Roots.of([folder]))
@@ -413,7 +413,7 @@ class _Ages:
         if self.looked >= MOST_AGES:
             return
         try:
-            # A rename into the inbox changes the ctime, and a camera's mtime may be years ago.
+            # A rename into the inbox sets the ctime, while a camera's mtime may be years ago.
             came = entry.stat(follow_symlinks=False).st_ctime
         except OSError:
             return
@@ -437,7 +437,7 @@ def _failed_files(folder: HotFolder, scanner: Scanner) -> Iterator[str]:
 
 
 def _explains(path: Path, known: frozenset[str], scanner: Scanner) -> bool:
-    """Whether a file is the sidecar of another. What its name does not tell is read."""
+    """Whether a file is the sidecar of another; it is read where its name does not decide."""
     name = path.name
     if not name.endswith(ERROR_ENDING):
         return False

@@ -23,7 +23,7 @@ ERROR_ENDING = REPORT
 
 
 def sidecar_path(failed: Path) -> Path:
-    """Where the sidecar of the failed file lies; a name that is too long is cut and told apart by its digest."""
+    """The path of a failed file's sidecar; a name that is too long is cut and made unique by its digest."""
     whole = failed.name + ERROR_ENDING
     if len(os.fsencode(whole)) <= NAME_BYTES:
         return failed.with_name(whole)
@@ -33,10 +33,10 @@ def sidecar_path(failed: Path) -> Path:
 
 def is_sidecar(path: Path, roots: Roots) -> bool:
     """Whether the file at `path` is a sidecar of ours."""
-    return told_in(path, roots) is not None
+    return facts_in(path, roots) is not None
 
 
-def told_in(path: Path, roots: Roots) -> Mapping[str, Any] | None:
+def facts_in(path: Path, roots: Roots) -> Mapping[str, Any] | None:
     """The facts of a sidecar of ours at `path`; None where anything else lies there."""
     try:
         with Disk(roots).reading(path) as file:
@@ -48,7 +48,7 @@ def told_in(path: Path, roots: Roots) -> Mapping[str, Any] | None:
 
 
 def sidecar(job: Job, failed: Path) -> bytes:
-    """The sidecar's text. File names are escaped where they are not printable; nothing secret is in it."""
+    """The text of an error sidecar, without secrets. File names are escaped where they are not printable."""
     fault = job.fault
     failed_at = job.state_changes[-1].at if job.state_changes else 0.0
     facts = {
@@ -73,7 +73,7 @@ def sidecar(job: Job, failed: Path) -> bytes:
 
 
 SCHEMA = 1
-"""Which keys there are and what they mean; another number when one of them changes its meaning or goes."""
+"""The version of the keys; it rises when a key is removed or changes its meaning."""
 
 RESULT_ENDING = ".json"
 
@@ -81,7 +81,7 @@ RESULT_ENDING = ".json"
 def put_beside(disk: Disk, job: Job, result: Result, target: Path, spare: str) -> None:
     """Write the sidecar of the result at `target`, whole or not at all, never over another file.
 
-    It lies there once, however often this is called for the job; a name that is taken gets a number. Raises OSError.
+    Repeated calls for the same job write it once; a name that is taken gets a number. Raises OSError.
     """
     disk.make_directories(job.folder.outbox, target.parent.relative_to(job.folder.outbox))
     for name in numbered(_name(target)):
@@ -95,7 +95,7 @@ def put_beside(disk: Disk, job: Job, result: Result, target: Path, spare: str) -
 
 
 def _name(target: Path) -> str:
-    """The result's own name and .json; one that is too long is cut and told apart by its digest."""
+    """The result's own name and .json; one that is too long is cut and made unique by its digest."""
     whole = target.name + RESULT_ENDING
     if len(os.fsencode(whole)) <= NAME_BYTES:
         return whole
@@ -104,7 +104,7 @@ def _name(target: Path) -> str:
 
 
 def _is_of(disk: Disk, path: Path, job: Job) -> bool:
-    """Whether an earlier try for this job wrote what lies at `path`."""
+    """Whether an earlier try for this job wrote the file at `path`."""
     try:
         with disk.reading(path) as file:
             facts = read_json(file)
@@ -114,7 +114,7 @@ def _is_of(disk: Disk, path: Path, job: Job) -> bool:
 
 
 def text(job: Job, result: Result, target: Path) -> bytes:
-    """The sidecar's text. Sizes are in px and bytes, times in UTC; names are escaped where they are not printable."""
+    """The text of a result sidecar. Sizes are in px and bytes, times in UTC; unprintable names are escaped."""
     source = job.source
     facts = {
         "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""The spool: paid results on the local disk until their job is over."""
+"""Keeps paid results on the local disk until their job is over (the spool)."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
 
 FLOOR = 16 << 20
-"""Bytes that stay free beside the result to be stored: the job database lives there too."""
+"""Bytes that must stay free after a result is stored: the job database shares the disk."""
 
 
 _UNREADABLE = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 )
-"""Errors that mean that kept bytes are gone or damaged."""
+"""Errors that mean that stored bytes are gone or damaged."""
 
 
 T = TypeVar("T")
 
 
 class FileSpool:
-    """One file a job in `directory`, and in `kept` below it what may be used again, by digest.
+    """One file for each job in `directory`, and reusable results by digest in `kept` below it.
 
-    Where the disk of `directory` is unmounted an empty one comes into view. What lies on it is away then, not lost.
+    Where the disk of `directory` is unmounted, an empty directory is in view: the results are away then, not lost.
     """
 
     def __init__(self, directory: Path, disk: Disk, run: Run = in_thread) -> None:
@@ -69,7 +69,7 @@ class FileSpool:
 
     async def drop(self, job_id: str) -> None:
         def all_of_it() -> None:
-            # A daemon that was killed while it finished has left a part behind, under a name with its process id.
+            # A daemon that was killed while it finished an image leaves a part, under a name with its process id.
             parts = self._directory.glob(f".{self.finished(job_id).name}-*")
             for path in (self.incoming(job_id), self.finished(job_id), *parts, self.path(job_id)):
                 path.unlink(missing_ok=True)
@@ -90,31 +90,31 @@ class FileSpool:
             if not self._kept.is_dir():
                 return
             for path in self._kept.iterdir():
-                # ctime: each reuse makes a link, and so keeps what is in use.
+                # By ctime: each reuse makes a link, which keeps a used file young.
                 if path.stat().st_ctime < before:
                     path.unlink(missing_ok=True)
 
         await self._off_loop(forget)
 
     def _holds(self, sha256: str) -> bool:
-        """Whether the kept bytes are there and right; what is damaged is no use to anybody."""
+        """Whether the kept bytes exist and match their digest."""
         try:
             return self._disk.digest(self._kept / sha256) == sha256
         except OSError as error:
             if error.errno not in _UNREADABLE:
-                # They may well be right: nobody pays again only because no file can be opened just now.
+                # They may well match: nothing is paid again only because no file can be opened just now.
                 raise
             return False
 
     def _keep(self, downloaded: Path, kept: Path) -> None:
         self._kept.mkdir(mode=0o700, exist_ok=True)
         if downloaded.exists() and not self._holds(kept.name):
-            # What lies there is damaged: it would be in the way of every good one.
+            # The existing file is damaged: it would block every good one.
             kept.unlink(missing_ok=True)
             self._link(downloaded, kept)
 
     def _link(self, source: Path, target: Path) -> None:
-        """Give the file a second name: without a copy, nothing can be half done."""
+        """Give the file a second name: unlike a copy, a link is never incomplete."""
         with contextlib.suppress(FileExistsError):
             os.link(source, target)
         self._disk.sync_directory(target.parent)

@@ -1,4 +1,4 @@
-"""inotify events as hints, through watchdog; the kernel is asked whether a watch still lives."""
+"""Receives inotify events as hints, through watchdog, and asks the kernel whether a watch is still alive."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FACTS = Path("/proc/self/fdinfo")
 
 @dataclass(frozen=True, slots=True)
 class KernelWatch:
-    """One watched inode, as the kernel numbers it (on some file systems not as stat does)."""
+    """One watched inode, by the kernel's numbers, which on some file systems differ from those of stat."""
 
     descriptor: str
     number: str
@@ -47,14 +47,14 @@ class KernelWatch:
     device: int
 
     def is_of(self, device: int, inode: int) -> bool:
-        """Whether it watches the inode that stat names so."""
+        """Whether it watches the inode with these numbers of stat."""
         return self.inode == inode and self.device == (os.major(device) << 20 | os.minor(device))
 
 
 def kernel_watches() -> frozenset[KernelWatch]:
-    """All inotify watches of this process; empty where the system does not tell.
+    """All inotify watches of this process; empty where the system does not list them.
 
-    Raises OSError when it cannot be told just now.
+    Raises OSError when they cannot be read just now.
     """
     found: set[KernelWatch] = set()
     for name in _inotify_descriptors():
@@ -96,9 +96,9 @@ _KINDS: list[type[FileSystemEvent]] = [
 ]
 
 _LOGGER = "watchdog"
-"""It says, and nothing else does, that the kernel's queue has overflowed and events are lost.
+"""The logger that alone reports that the kernel's queue has overflowed and events are lost.
 
-What else it says, such as that it was stopped while it read, would stand in the middle of our log if nobody heard it.
+Without a handler, its other messages, such as that it was stopped while it read, would appear inside our log.
 """
 
 
@@ -113,10 +113,10 @@ _MOST_DIRECTORIES = 1_000_000
 """Errors for more watches than the kernel allows one user."""
 
 ASK_AGAIN = 5.0
-"""Seconds after which the kernel is asked anew which directories it watches."""
+"""Seconds after which the kernel's list of watches is read again."""
 
 STOP = 5.0
-"""Seconds for all observers to stop. One that waits for a disk is left to the end of the process."""
+"""Seconds for all observers to stop. One that waits for a disk stays until the end of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,10 @@ class _Watched:
 
 
 class InotifyWatcher:
-    """Watches inboxes, those of each mount by an observer of their own. Close it to end the observers' threads.
+    """Watches inboxes, with one observer for each mount. Close it to end the observers' threads.
 
-    `mount_of` names the mount that a path is on, `observer` makes what listens to one. What the kernel says of its
-    watches is believed for `fresh` seconds.
+    `mount_of` names the mount of a path, `observer` makes the observer of one. The kernel's list of watches is cached
+    for `fresh` seconds.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class InotifyWatcher:
         logging.getLogger(_LOGGER).addHandler(self._overflow)
 
     async def watch(self, inbox: Path, *, recursive: bool, hint: Hint) -> None:
-        """Call `hint` with each path that came in, or with the inbox itself when events were lost.
+        """Call `hint` with each path that arrived, or with the inbox itself when events were lost.
 
         Replaces any earlier watch of the inbox. Raises FolderAway when it cannot be watched.
         """
@@ -175,11 +175,11 @@ class InotifyWatcher:
         there = self._of.pop(inbox, None)
         if there is not None:
             with suppress(OSError):
-                # A watch on a disk that does not answer ends with that disk.
+                # A watch on a disk that does not answer cannot be ended.
                 await self._run(inbox, there.unwatch, inbox)
 
     async def alive(self, inbox: Path) -> bool:
-        """Whether the kernel still watches what was watched, and both threads still listen."""
+        """Whether the kernel still watches all directories of the inbox, and both threads still run."""
         there = self._of.get(inbox)
         return there is not None and there.is_alive(inbox, await self._kernel_watches())
 
@@ -188,7 +188,7 @@ class InotifyWatcher:
         logging.getLogger(_LOGGER).removeHandler(self._overflow)
 
     async def _kernel_watches(self) -> frozenset[KernelWatch]:
-        """What the kernel said last, if that is not long ago: all inboxes ask at about the same time."""
+        """The kernel's watches, cached for a moment: all inboxes ask at about the same time."""
         async with self._reconciler:
             if time.monotonic() > self._asked_at + self._fresh:
                 self._asked_at = time.monotonic()
@@ -259,7 +259,7 @@ class _OfMount:
         kernel = _own(after, before, found.st_dev, found.st_ino)
         watched = _Watched(watch, observer, tuple(_emitters(observer, watch)), kernel, hint)
         if not watched.kernel or (recursive and len(after - before) < _directories(inbox)):
-            # watchdog swallows such refusals and looks alive.
+            # watchdog ignores such refusals and looks alive.
             _unschedule(observer, watch)
             raise _refused(inbox, OSError(errno.ENOSPC, ""))
         self._watched[inbox] = watched
@@ -267,14 +267,14 @@ class _OfMount:
 
     def _end(self, inbox: Path) -> None:
         watched = self._watched.pop(inbox, None)
-        # An observer that took the place of a dead one knows nothing of the dead one's watches.
+        # An observer that replaced a dead one does not know the dead one's watches.
         if watched is not None and self._observer is not None and _emitters(self._observer, watched.watch):
             _unschedule(self._observer, watched.watch)
 
     def _running(self) -> BaseObserver:
         if self._observer is None or not _is_running(self._observer):
             if self._observer is not None:
-                # The dead one's helpers live on otherwise, each with its thread and its descriptors.
+                # Otherwise the dead one's emitters live on, each with its thread and its descriptors.
                 self._observer.stop()
             self._observer = None
             observer = self._make()
@@ -289,14 +289,14 @@ def _emitters(observer: BaseObserver, watch: ObservedWatch) -> list[EventEmitter
 
 
 def _kernel_watches_of(observer: BaseObserver) -> frozenset[KernelWatch]:
-    """The kernel's watches of this observer alone: those of other mounts change meanwhile. Raises OSError."""
+    """The kernel's watches of this observer only: those of other mounts change meanwhile. Raises OSError."""
     descriptor = getattr(getattr(observer, "_inotify_fd", None), "_inotify_fd", None)
     return frozenset(one for one in kernel_watches() if descriptor is None or one.descriptor == str(descriptor))
 
 
 def _is_running(observer: BaseObserver) -> bool:
-    """Whether both of its threads live: the one that hands events on, and the one that reads them for all inboxes."""
-    # Its own since watchdog 7; nothing public tells that it has died.
+    """Whether both of its threads run: the one that dispatches events, and the one that reads them for all inboxes."""
+    # A private thread since watchdog 7; no public call says that it has died.
     reader = getattr(observer, "_inotify_fd", None)
     return observer.is_alive() and (reader is None or reader.is_alive())
 
@@ -315,7 +315,7 @@ def _unschedule(observer: BaseObserver, watch: ObservedWatch) -> None:
 
 
 def _deactivate(group: InotifyWatchGroup) -> None:
-    """End what watches one tree: each try that fails has forgotten at least one of its directories."""
+    """End the watch of one tree: each failed try has dropped at least one of its directories."""
     for _ in range(_MOST_DIRECTORIES):
         with suppress(KeyError):
             group.deactivate()
@@ -323,7 +323,7 @@ def _deactivate(group: InotifyWatchGroup) -> None:
 
 
 class _Handler(FileSystemEventHandler):
-    """Passes paths on and does nothing else: a handler that raises would silence all folders for good."""
+    """Passes paths on and does nothing else: a handler that raises would silence all folders permanently."""
 
     def __init__(self, hint: Hint) -> None:
         self._hint = hint
@@ -353,7 +353,7 @@ def _refused(inbox: Path, error: OSError) -> FolderAway:
 
 
 def _directories(inbox: Path) -> int:
-    """Directories in a tree that can be watched. The work folder's come and go, and nobody needs their watches."""
+    """The number of watchable directories in a tree. Those of the work folder come and go, and need no watch."""
     count = 0
     for below, names, _ in os.walk(inbox):
         if Path(below) == inbox:
@@ -366,6 +366,6 @@ def _directories(inbox: Path) -> int:
 def _own(
     after: frozenset[KernelWatch], before: frozenset[KernelWatch], device: int, inode: int
 ) -> frozenset[KernelWatch]:
-    """The inbox's own watches: those of its inode, or, where the kernel numbers inodes otherwise, the new ones."""
+    """The inbox's own watches: those of its inode, or the new ones where the kernel numbers inodes differently."""
     by_inode = frozenset(watch for watch in after if watch.is_of(device, inode))
     return by_inode or after - before

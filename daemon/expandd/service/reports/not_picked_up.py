@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expandd.adapters.files.roots import WORK
 from expandd.adapters.files.scan import Scanner
-from expandd.adapters.files.sidecars import ERROR_ENDING, sidecar_path, told_in
+from expandd.adapters.files.sidecars import ERROR_ENDING, facts_in, sidecar_path
 from expandd.domain.errors import Later
 from expandd.domain.image import Finding, Unfinished, Unfit
 from expandd.domain.naming import printable
@@ -96,12 +96,12 @@ def _elsewhere(path: Path, folder: HotFolder, root: Path, around: Surroundings) 
 
 
 def _reason_beside(failed: Path, around: Surroundings) -> str:
-    """What the sidecar of a failed file says."""
+    """The reason in the sidecar of a failed file, as a sentence; "" when there is none."""
     beside = failed if failed.name.endswith(ERROR_ENDING) else sidecar_path(failed)
-    told = told_in(beside, around.roots)
-    if told is None:
+    facts = facts_in(beside, around.roots)
+    if facts is None:
         return ""
-    return f" Its reason lies beside it: {printable(told['message'])} {printable(told['what_to_do'])}"
+    return f" Its reason lies beside it: {printable(facts['message'])} {printable(facts['what_to_do'])}"
 
 
 def _ruled_out(path: Path, folder: HotFolder, around: Surroundings) -> NotPickedUp | None:

@@ -138,7 +138,7 @@ def _writable(settings: Settings, instance: str) -> list[Path]:
     paths = [path for folder in settings.folders for path in _opened(folder)]
     if settings.state_dir != Settings().state_dir / instance:
         paths.append(settings.state_dir)
-    return _outermost([*paths, *_spool(settings), *_told_into(settings)])
+    return _outermost([*paths, *_spool(settings), *_reporting_paths(settings)])
 
 
 def _spool(settings: Settings) -> list[Path]:
@@ -146,7 +146,7 @@ def _spool(settings: Settings) -> list[Path]:
     return [settings.cluster.spool] if settings.cluster.spool else []
 
 
-def _told_into(settings: Settings) -> Iterator[Path]:
+def _reporting_paths(settings: Settings) -> Iterator[Path]:
     """The directories in which the metrics file and the page's socket are made anew."""
     if settings.metrics_file:
         yield settings.metrics_file.parent
@@ -200,7 +200,7 @@ def _is_home(path: Path) -> bool:
 def _all_directories(settings: Settings) -> Iterator[Path]:
     yield settings.state_dir
     yield from _spool(settings)
-    yield from _told_into(settings)
+    yield from _reporting_paths(settings)
     yield from _only_read(settings)
     for folder in settings.folders:
         yield from folder.directories
