@@ -1,1 +1,1 @@
-"""The job database."""
+"""Keeps jobs, payments, commands and holds in the job database: SQLite or Postgres."""

@@ -1,4 +1,4 @@
-"""Opens the job database that a configuration names: SQLite in the state directory, or the Postgres of a cluster."""
+"""Opens the configured job database: SQLite in the state directory, or the Postgres of a cluster."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STORE = "journal.sqlite"
 
 
 def opened(settings: Settings) -> SqlJobStore:
-    """The job database of a host that is alone."""
+    """The job database of a single host."""
     return sqlite.SqliteJobStore(settings.state_dir / STORE)
 
 
 def reading(settings: Settings) -> AbstractContextManager[Queries | None]:
-    """The job database for reading alone, or None when there is none yet. Raises DatabaseAway, ConfigurationError."""
+    """The job database for reading only, or None when there is none yet. Raises DatabaseAway, ConfigurationError."""
     if (url := address(settings)) is None:
         return sqlite.reading(settings.state_dir / STORE)
     found: AbstractContextManager[Queries] = postgres().reading(url)
@@ -40,7 +40,7 @@ def reading(settings: Settings) -> AbstractContextManager[Queries | None]:
 
 
 def write_commands(settings: Settings, commands: Sequence[Command]) -> None:
-    """Leave commands for the daemon, running or not, all or none. Raises DatabaseAway, ConfigurationError."""
+    """Store commands for the daemon, running or not, all or none. Raises DatabaseAway, ConfigurationError."""
     if (url := address(settings)) is None:
         sqlite.write_commands(settings.state_dir / STORE, commands)
     else:
@@ -48,13 +48,13 @@ def write_commands(settings: Settings, commands: Sequence[Command]) -> None:
 
 
 def missing(settings: Settings) -> str:
-    """Where the job database should be and is not; "" where it is there, or a server has it."""
+    """The path of a missing job database; "" where it exists, or is on a server."""
     path = settings.state_dir / STORE
     return "" if settings.cluster.database_file or path.exists() else str(path)
 
 
 def damage(settings: Settings) -> str:
-    """What is wrong with the job database, or "". One that is busy, away or on a full disk is not broken."""
+    """The damage of the job database, or "". A busy or absent database, or one on a full disk, is not damaged."""
     return "" if settings.cluster.database_file else sqlite.damage(settings.state_dir / STORE)
 
 
@@ -64,7 +64,7 @@ def begin_anew(settings: Settings) -> None:
 
 
 def server(settings: Settings) -> Server | None:
-    """How the job database's server is; None where this host is alone. Raises DatabaseAway, ConfigurationError."""
+    """The state of the job database's server; None for a single host. Raises DatabaseAway, ConfigurationError."""
     if (url := address(settings)) is None:
         return None
     found: Server = postgres("administration").inspect_server(url)
@@ -84,19 +84,19 @@ def import_file(settings: Settings, path: Path) -> dict[str, int]:
 
 
 def hosts(settings: Settings) -> Sequence[HostLine]:
-    """What is known of all hosts of the cluster. Raises DatabaseAway, ConfigurationError."""
+    """The known facts of all hosts of the cluster. Raises DatabaseAway, ConfigurationError."""
     found: Sequence[HostLine] = postgres("administration").hosts(_shared(settings))
     return found
 
 
 def drain(settings: Settings, name: str, *, draining: bool) -> int:
-    """Let a host begin nothing more, or again; how many runs of it can. Raises DatabaseAway, ConfigurationError."""
+    """Drain a host, or end that; returns how many runs. Raises DatabaseAway, ConfigurationError."""
     number: int = postgres("administration").drain(_shared(settings), name, draining=draining)
     return number
 
 
 def bury(settings: Settings, name: str) -> int:
-    """Declare a host dead for good; how many runs of it are dead. Raises DatabaseAway, ConfigurationError."""
+    """Declare a host permanently dead; returns how many runs of it. Raises DatabaseAway, ConfigurationError."""
     number: int = postgres("administration").bury(_shared(settings), name)
     return number
 
@@ -108,13 +108,13 @@ def _shared(settings: Settings) -> str:
 
 
 def address(settings: Settings) -> str | None:
-    """The address of a cluster's; None where this host is alone. Raises ConfigurationError."""
+    """The address of a cluster's database; None for a single host. Raises ConfigurationError."""
     file = settings.cluster.database_file
     return None if file is None else find_database(file, os.environ)
 
 
 def postgres(module: str = "job_store") -> ModuleType:
-    """One of its modules, loaded only now: a host that is alone needs no client. Raises ConfigurationError."""
+    """A module of the Postgres adapter, imported late: a single host needs no client. Raises ConfigurationError."""
     try:
         return import_module(f"expandd.adapters.store.postgres.{module}")
     except ImportError as error:

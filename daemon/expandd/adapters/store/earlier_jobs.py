@@ -1,4 +1,4 @@
-"""Takes over jobs that were written in a column for each fact: databases up to format 4, and records of that time."""
+"""Reads jobs with one column for each fact: from databases up to format 4, and from recovery records of that time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from expandd.adapters.json_text import parsed_json
 
 _STATES = {"intent": "submitting", "vaulted": "downloaded", "withdrawn": "returned"}
-"""What states were called before format 4."""
+"""The names of states before format 4."""
 
 _AS_THEY_ARE = (
     "id",
@@ -29,7 +29,7 @@ _AS_THEY_ARE = (
 
 
 def facts_of_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """What the columns of a job say, as its JSON has it. What they lack is left out. Raises what a wrong value raises.
+    """The facts in a job's columns, in the form of its JSON, without missing ones. Raises the errors of wrong values.
 
     Paths may be bytes, as in the database, or text, as in a record.
     """
@@ -64,7 +64,7 @@ def _place(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(row: dict[str, Any]) -> dict[str, Any]:
-    # Inodes were text: a column holds 63 bits of a number without a sign.
+    # Inodes were text, as an integer column has only 63 bits for an unsigned number.
     identity = {
         "device": int(row["device"]),
         "inode": int(row["inode"]),

@@ -1,4 +1,4 @@
-"""The one account of all hosts: its polls, what stops all who pay from it, and its token pair."""
+"""Shares one account among all hosts: its polls, its pauses and its token pair."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_POLL = 60.0
-"""Seconds that one poll may take before another host may begin one: its host may have died."""
+"""Seconds of one poll after which another host may begin one, as the polling host may have died."""
 
 STALE = 1.0
-"""Seconds after which a turn that was won is asked for again: a host that froze meanwhile may be late."""
+"""Seconds after which a host must win its turn again, as it may have frozen meanwhile."""
 
 SHORTEST_WAIT = 0.1
-"""Seconds between two checks whether a poll may be made, or has been."""
+"""Seconds between two checks whether a poll may begin, or is done."""
 
 PAUSE = 60.0
-"""Seconds for which all hosts pay for nothing where the API named no time; then one of them finds out."""
+"""Seconds for which all hosts stop paying where the API named no time; then one of them tries again."""
 
 FRESH = 5.0
 """Seconds for which an upload, which costs nothing, relies on the last check of the common pause."""
@@ -45,9 +45,9 @@ OF_ALL = frozenset({PauseReason.NO_CREDITS, PauseReason.LOGIN_REFUSED, PauseReas
 
 @dataclass(frozen=True, slots=True)
 class _PollTurn:
-    """Whether this host polls now; if not, the answer of a poll that was begun late enough, and how long to wait.
+    """Whether this host polls now; if not, the answer of a recent enough poll, and how long to wait.
 
-    `own` are the image and task ids of this host's open jobs, where there is such an answer.
+    `own` are the image and task ids of this host's open jobs, where there is an answer.
     """
 
     mine: bool
@@ -57,7 +57,7 @@ class _PollTurn:
 
 
 class SharedAccount:
-    """The API as one of several hosts may use it. What it does not share goes through as it is."""
+    """The API for one of several hosts. Calls that need no sharing pass through unchanged."""
 
     def __init__(
         self, api: MagicExpand, *, store: MemberJobStore, incarnation: str, clock: Clock, interval: Callable[[], float]
@@ -79,7 +79,7 @@ class SharedAccount:
         return await self._sharing(self._api.generate(image_id, offsets))
 
     async def notifications(self, image_id: str = "") -> Sequence[Notification]:
-        """One poll of all hosts: the winner of the turn makes it, the others read what it was answered."""
+        """Poll once for all hosts: the winner of the turn polls, the others read its answer."""
         began: float | None = None
         while True:
             asked_at = self._clock.monotonic()
@@ -112,14 +112,14 @@ class SharedAccount:
             answer = await self._api.notifications(image_id)
             told = None if image_id else json.dumps([written(item) for item in answer])
         finally:
-            # Where the others do not hear of it, they poll when this turn counts as over.
+            # Where the answer does not reach the others, they poll after this turn has expired.
             with contextlib.suppress(DatabaseAway):
                 others = await self._store.ask(lambda database: _end_turn(database, self._incarnation, told))
-        # What concerns other hosts they read themselves.
+        # Other hosts read their own notifications themselves.
         return [item for item in answer if not {item.image_id, item.task_id} & others]
 
     async def _prove_account(self) -> None:
-        """Raise AccountAway while another host has met what stops all."""
+        """Raise AccountAway while another host has paused the account."""
         looked = self._clock.monotonic()
         row = await self._ask(lambda database: _pause_of(database, self._incarnation))
         if row is not None:
@@ -139,7 +139,7 @@ class SharedAccount:
             raise
 
     async def _ask(self, work: Callable[[HostChanges], T]) -> T:
-        """What the hosts know of the account. Raises Later where the database cannot say: then nothing was sent."""
+        """Run `work` on the shared account. Raises Later where the database cannot be used: then nothing was sent."""
         try:
             return await self._store.ask(work)
         except DatabaseAway as error:
@@ -149,7 +149,7 @@ class SharedAccount:
 def _take_turn(
     database: HostChanges, incarnation: str, began: float | None, interval: float
 ) -> tuple[float, _PollTurn]:
-    """The database's time at the first look, and whether the poll of all hosts is this one's now."""
+    """The database's time at the first call, and whether the poll of all hosts is this host's turn."""
     now, ended, answer_began, answer = database.execute(
         "SELECT epoch_now(), poll_ended, poll_began, poll_answer FROM shared"
     ).fetchone()
@@ -165,12 +165,12 @@ def _take_turn(
         "(SELECT incarnation FROM hosts WHERE dead = 0))",
         (LONGEST_POLL, incarnation, interval, incarnation),
     ).rowcount
-    # Where another host polls now its answer may come at any time.
+    # While another host polls, its answer may come at any time.
     return began, _PollTurn(mine=bool(won), wait=SHORTEST_WAIT)
 
 
 def _end_turn(database: HostChanges, incarnation: str, answer: str | None) -> frozenset[str]:
-    """Let the others read the answer; the image and task ids of their open jobs."""
+    """Store the answer for the others; returns the image and task ids of their open jobs."""
     database.execute(
         "UPDATE shared SET poll_ended = epoch_now(), poll_busy_until = 0, poll_answer = ? WHERE poll_by = ?",
         (answer, incarnation),
@@ -179,7 +179,7 @@ def _end_turn(database: HostChanges, incarnation: str, answer: str | None) -> fr
 
 
 def _own(answer: str, own: frozenset[str]) -> Sequence[Notification]:
-    """What of another host's answer may concern this one: results of its own jobs, and what names no image."""
+    """The notifications in another host's answer that may concern this one: of its own jobs, or of no image."""
     told = [read_as(Notification, item) for item in parsed_json(answer)]
     return [one for one in told if not (one.image_id or one.task_id) or {one.image_id, one.task_id} & own]
 
@@ -201,13 +201,13 @@ def _pause(database: HostChanges, incarnation: str, reason: str, why: str, secon
 
 
 LOCK = 60.0
-"""Seconds after which the lock on the token pair is another host's, though the host that has it lives."""
+"""Seconds after which another host may take the lock on the token pair, even from a living host."""
 
 LOCK_RETRY = 0.2
 
 
 class SharedPair:
-    """The token pair as a row, under a lock of all hosts. All raise OSError when the database cannot be used."""
+    """Stores the token pair in a row, under a lock of all hosts. All raise OSError when the database is away."""
 
     def __init__(self, store: MemberJobStore, incarnation: str, clock: Clock) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""What an administrator asks of the job database that hosts share: how it is, its tables, and what one host had."""
+"""Administers the job database of several hosts: its state, its tables, and the import of one host's database."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from expandd.domain.errors import DatabaseAway
 from expandd.domain.hosts import HostLine
 
 TABLES = ("jobs", "payments", "commands", "holds", "ledger")
-"""All that one host has: those of the cluster itself begin empty."""
+"""The tables of a single host; those of the cluster itself begin empty."""
 
 IMPORTED = ".imported"
-"""What is put behind the name of a file that was taken over."""
+"""The suffix of a file after its import."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How a job database is. `tables` are their version, `known` is this program's."""
+    """The state of the server. `tables` is the version of its tables, `known` this program's."""
 
     where: str
     release: str
@@ -36,7 +36,7 @@ class Server:
     ahead: float
     """Seconds by which this machine's clock is ahead of the server's."""
     unsafe_standby: bool
-    """Whether a standby would lack what was committed last."""
+    """Whether a standby may lack the last commits."""
     known: int = VERSION
 
 
@@ -67,27 +67,27 @@ def bring_up_to_date(url: str) -> tuple[int, int]:
 
 
 def hosts(url: str) -> Sequence[HostLine]:
-    """What is known of all hosts, the youngest last. Raises DatabaseAway."""
+    """The known facts of all hosts, the youngest last. Raises DatabaseAway."""
     with _connected(url, ANSWERS_WITHIN) as connection:
         return HostChanges(connection).hosts()
 
 
 def drain(url: str, name: str, *, draining: bool) -> int:
-    """Let the living hosts of this name begin nothing more, or again; how many can. Raises DatabaseAway."""
+    """Drain the living hosts of this name, or end that; returns how many. Raises DatabaseAway."""
     with _connected(url, ANSWERS_WITHIN) as connection:
         return HostChanges(connection).drain(name, draining=draining)
 
 
 def bury(url: str, name: str) -> int:
-    """A person says that the dead hosts of this name never go on; how many there are. Raises DatabaseAway."""
+    """Record a person's word that the dead hosts of this name never return; returns how many. Raises DatabaseAway."""
     with _connected(url, ANSWERS_WITHIN) as connection:
         return HostChanges(connection).bury(name)
 
 
 def import_file(url: str, path: Path) -> dict[str, int]:
-    """Take over a job database of one host, all or nothing; the rows of each table. The file is renamed then.
+    """Import the job database of one host, all or nothing, and rename its file; returns the rows of each table.
 
-    Nobody may work with it meanwhile. Raises DatabaseAway, also where this one holds anything already.
+    No daemon may use the file meanwhile. Raises DatabaseAway, also where the cluster's database is not empty.
     """
     bring_up_to_date(url)
     with _connected(url) as connection, closing(open_store(path)) as file:
@@ -104,7 +104,7 @@ def import_file(url: str, path: Path) -> dict[str, int]:
 
 
 def _rows(file: SqliteConnection, table: str) -> tuple[list[str], Iterator[list[object]]]:
-    """The names of the columns, and the rows. Texts of earlier times may have zeros, which Postgres does not take."""
+    """The names of the columns, and the rows without the NUL characters of older texts, which Postgres refuses."""
     cursor = file.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own names
     names = [column[0] for column in cursor.description]
     return names, ([v.replace("\0", "\\x00") if isinstance(v, str) else v for v in row] for row in cursor)
@@ -112,7 +112,7 @@ def _rows(file: SqliteConnection, table: str) -> tuple[list[str], Iterator[list[
 
 @contextmanager
 def _connected(url: str, patience: float | None = None) -> Iterator[PostgresConnection]:
-    """A connection; a failure is told as one of the job database."""
+    """A connection; its errors become DatabaseAway."""
     try:
         with closing(PostgresConnection(url, patience=patience)) as connection:
             yield connection

@@ -1,4 +1,4 @@
-"""A connection to Postgres: it gives up on a server that does not answer, and takes the SQL of all job databases."""
+"""Connects to Postgres: gives up on a server without an answer, and accepts the SQL of all job databases."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from expandd.adapters.store.postgres.schema import VERSION
 T = TypeVar("T")
 
 ANSWERS_WITHIN = 10.0
-"""Seconds within which a server answers, or is taken to be away: it hangs, or the network swallows everything.
+"""Seconds after which a server without an answer counts as away: it hangs, or the network drops everything.
 
-A host that freezes within a transaction keeps others from theirs for half of that.
+A host that freezes within a transaction blocks the others for half of that.
 """
 
 _DEFAULTS = {
@@ -34,17 +34,17 @@ _DEFAULTS = {
     "application_name": "expandd",
     "client_encoding": "UTF8",
 }
-"""What the address of the database need not say."""
+"""Defaults for parts that the address of the database leaves out."""
 
-# A server that was made a standby, and tables that have changed since a statement was prepared.
+# The server became a standby, or tables have changed since a statement was prepared.
 _OF_THE_CONNECTION = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.FeatureNotSupported)
 
 _SPENDING = 0x6578_7061_6E65
-"""The number of the lock that each transaction that spends holds."""
+"""The number of the advisory lock of each transaction that spends."""
 
 
 class _Row:
-    """A row by names of columns and by their numbers."""
+    """A row, accessed by the names or numbers of its columns."""
 
     __slots__ = ("_names", "_values")
 
@@ -62,7 +62,7 @@ def _rows(cursor: psycopg.Cursor[Any]) -> Any:
 
 
 class _Impatient(psycopg.Connection[_Row]):
-    """Waits for no answer longer than `patience`, in seconds."""
+    """A psycopg connection that waits for each answer at most `patience` seconds."""
 
     patience: float | None = None
 
@@ -71,10 +71,10 @@ class _Impatient(psycopg.Connection[_Row]):
 
 
 class PostgresConnection:
-    """Begin and end transactions by statements."""
+    """A connection whose transactions begin and end by statements."""
 
     def __init__(self, url: str, *, for_reading: bool = False, patience: float | None = ANSWERS_WITHIN) -> None:
-        """Connect. Without `patience` each statement may take as long as it takes. Raises psycopg.Error."""
+        """Connect. Without `patience` statements have no time limit. Raises psycopg.Error."""
         self._connection = _Impatient.connect(
             completed(url, for_reading=for_reading), autocommit=True, row_factory=_rows
         )
@@ -86,7 +86,7 @@ class PostgresConnection:
             raise
 
     def _begin_session(self, patience: float | None, *, for_reading: bool) -> None:
-        # The server gives up before its client does: then it can say what for.
+        # The server gives up before its client, so that its error says why.
         timeouts = {"statement_timeout": 0.8, "lock_timeout": 0.6, "idle_in_transaction_session_timeout": 0.5}
         settings = {name: f"{part * patience * 1000:.0f}ms" for name, part in timeouts.items()} if patience else {}
         if for_reading:
@@ -97,7 +97,7 @@ class PostgresConnection:
             calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
             self._connection.execute(f"SELECT {calls}".encode(), [part for pair in settings.items() for part in pair])
         if zone := _time_zone():
-            # One that the server does not know: its own days are as good.
+            # The server does not know this time zone: its own days serve as well.
             with contextlib.suppress(psycopg.DataError):
                 self._connection.execute("SELECT set_config('timezone', %s, false)", [zone])
 
@@ -128,7 +128,7 @@ class PostgresConnection:
             raise self._judged(error) from error
 
     def copy(self, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-        """Add rows to a table; how many. Names are our own."""
+        """Add rows to a table; returns how many. Names are our own."""
         columns, count = ", ".join(f'"{name}"' for name in names), 0
         with self._connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copying:
             for count, row in enumerate(rows, 1):  # noqa: B007 - it is what is told
@@ -136,7 +136,7 @@ class PostgresConnection:
         return count
 
     def _judged(self, error: psycopg.Error) -> Exception:
-        """Close what can be used no more: an answer is still to come, or only a new connection is another one."""
+        """Close the connection if it cannot be used any more: an answer is outstanding, or its server is wrong."""
         waits = self._connection.info.transaction_status is TransactionStatus.ACTIVE
         if waits or isinstance(error, _OF_THE_CONNECTION):
             self.close()
@@ -152,8 +152,8 @@ class PostgresConnection:
 
 
 def completed(url: str, *, for_reading: bool = False) -> str:
-    """The address with what it leaves unsaid. Raises psycopg.Error."""
-    # Of several servers in the address, one that takes writes.
+    """The address, completed by the defaults. Raises psycopg.Error."""
+    # Of several servers in the address, one that accepts writes.
     defaults: dict[str, Any] = {**_DEFAULTS, **({} if for_reading else {"target_session_attrs": "read-write"})}
     said = conninfo_to_dict(url)
     return make_conninfo(url, **{name: value for name, value in defaults.items() if name not in said})
@@ -165,6 +165,6 @@ def _as_psycopg_takes_it(query: str) -> bytes:
 
 
 def _time_zone() -> str:
-    """The name of this machine's, by which the server tells days and hours; "" where it cannot be told."""
+    """The name of this machine's time zone, by which the server counts days and hours; "" where it is unknown."""
     _, _, name = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")
     return os.environ.get("TZ", "").removeprefix(":") or name

@@ -1,4 +1,4 @@
-"""What hosts write about each other, in the transaction of their caller, and the job database as one of them sees it.
+"""The hosts of a cluster in the job database: members, leases, led inboxes, jobs by owner; and one host's job store.
 
 All times are the database's own.
 """
@@ -31,20 +31,20 @@ _FENCED = (
 )
 
 _OWNERLESS = f"closed = 0 AND owner NOT IN {_LIVING}"
-"""Open jobs that no living host carries."""
+"""Open jobs whose owner is no living host."""
 
 
 RELIEVED = 200
-"""Jobs that hosts of the version before are relieved of with one renewal: others wait for it."""
+"""Jobs taken from hosts of the version before in one renewal, as other renewals wait for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """One run of the daemon on one machine, as it tells the others of itself.
+    """One run of the daemon on one machine, as it presents itself to the others.
 
-    `machine` names the machine and the state directory: at most one process at a time holds the lock on it. `boot` is
-    of the running system, and new with each boot. `lease` is in seconds. `digest` is of what must be configured alike
-    everywhere. `tables` is the newest version of them that it knows.
+    `machine` names the machine and the state directory, whose lock at most one process holds. `boot` identifies the
+    system's boot. `lease` is in seconds. `digest` covers the settings that must be equal on all hosts. `tables` is the
+    newest version of the tables that it knows.
     """
 
     incarnation: str
@@ -60,12 +60,12 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a host learns with each renewal of its lease: what it leads, and how many files may be claimed for all.
+    """The facts that a host reads with each renewal: the inboxes that it leads, and how many files may be claimed.
 
-    `unclaimed` are open jobs that wait in no queue for a host, oldest first; `freed` those of them that were a dead
-    host's until now; `owned` those that are this host's. `waiting` is whether jobs wait in the queue, `members` are the
-    hosts that take them from there.
-    `timeline` is another one once a standby or a backup is in the server's place: what was committed last may be lost.
+    `unclaimed` are open jobs without an owner that are in no queue, oldest first; `freed` those that were a dead host's
+    until now; `owned` are this host's jobs. `waiting` is whether jobs wait in the queue, `members` are the hosts that
+    take jobs from it. `timeline` changes when a standby or a backup replaces the server: then the last commits may be
+    lost.
     """
 
     leads: frozenset[Path]
@@ -80,7 +80,7 @@ class Seen:
 
 
 class HostChanges(PostgresChanges):
-    """Changes of the job database of several hosts."""
+    """Changes to the job database of several hosts."""
 
     def execute(self, query: str, values: Sequence[object] = ()) -> Cursor:
         return self._connection.execute(query, values)
@@ -88,13 +88,13 @@ class HostChanges(PostgresChanges):
     # --- hosts ---
 
     def register(self, host: HostFacts) -> bool:
-        """Make this host a member. False while another one lives that goes by its name, or is a copy of its machine.
+        """Make this host a member. False while another host of this name, or a copy of this machine, is alive.
 
-        Earlier runs on the same machine are dead from now on, and that is proven: this one holds their lock.
+        Earlier runs on the same machine count as proven dead from now on, because this run holds their lock.
         """
         other = self._connection.execute(
             "SELECT 1 FROM hosts WHERE dead = 0 AND lease_until > epoch_now() "
-            # A host of an earlier version wrote the boot as the kernel prints it.
+            # A host of an earlier version stored the boot as the kernel prints it.
             "AND (name = ? AND machine != ? OR machine = ? AND translate(boot, '-' || chr(10), '') != ?)",
             (host.name, host.machine, host.machine, host.boot),
         ).fetchone()
@@ -111,14 +111,14 @@ class HostChanges(PostgresChanges):
         return True
 
     def leave_cluster(self, incarnation: str) -> None:
-        """This host does nothing more: its jobs are anybody's at once."""
+        """Mark this host as dead and proven: other hosts may take its jobs at once."""
         self._connection.execute("UPDATE hosts SET dead = 1, proven = 1 WHERE incarnation = ?", (incarnation,))
 
     def renew(self, host: HostFacts, inboxes: Sequence[Path], *, judges: bool) -> Seen:
-        """Renew the lease; where it `judges`, take those for dead whose lease is over. Raises HostFenced."""
+        """Renew the lease; where it `judges`, mark hosts with an expired lease as dead. Raises HostFenced."""
         row = self._connection.execute(
             "UPDATE hosts SET lease_until = epoch_now() + lease, workers = ? WHERE incarnation = ? AND dead = 0 "
-            # Each promotion of a standby begins a timeline of its own.
+            # Each promotion of a standby begins a new timeline.
             "RETURNING draining, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)",
             (host.workers, host.incarnation),
         ).fetchone()
@@ -129,8 +129,8 @@ class HostChanges(PostgresChanges):
             self._connection.execute(
                 "DELETE FROM hosts WHERE proven = 1 AND lease_until < epoch_now() - 86400 "
                 "AND incarnation NOT IN (SELECT owner FROM jobs WHERE closed = 0) "
-                # An unknown job of which it may have sent the paid call goes on once it is proven dead.
-                # As text: a name of a file that is no text is no JSON to Postgres.
+                # An unknown job whose paid call it may have sent goes on once it is proven dead.
+                # Compared as text: a file name that is not text is no valid JSON to Postgres.
                 "AND NOT EXISTS (SELECT 1 FROM jobs WHERE closed = 0 AND state = 'unknown' "
                 """AND strpos(facts, '"sender":"' || incarnation || '"') > 0)"""
             )
@@ -155,13 +155,13 @@ class HostChanges(PostgresChanges):
         return row is not None and bool(row[0])
 
     def prove_living(self, incarnation: str) -> None:
-        """Raise HostFenced where others have taken this host for dead."""
+        """Raise HostFenced where others have marked this host as dead."""
         row = self._connection.execute("SELECT dead FROM hosts WHERE incarnation = ?", (incarnation,)).fetchone()
         if row is None or row[0]:
             raise HostFenced(_FENCED)
 
     def hosts(self) -> Sequence[HostLine]:
-        """All that are members, or were and are remembered, the youngest last."""
+        """All members, and remembered former ones, the youngest last."""
         rows = self._connection.execute(
             "SELECT name, incarnation, version, digest, workers, epoch_now() - started AS age, "
             "lease_until - epoch_now() AS lease_left, dead = 1 AS dead, proven = 1 AS proven_dead, "
@@ -172,19 +172,19 @@ class HostChanges(PostgresChanges):
         return [HostLine(**{name: row[name] for name in HostLine.__slots__}) for row in rows]
 
     def drain(self, name: str, *, draining: bool) -> int:
-        """Let the living hosts of this name begin nothing more, or again; how many of them there are that can."""
-        # A host of an earlier version begins nothing with these tables in any case.
+        """Drain the living hosts of this name, or end that; returns how many can begin jobs."""
+        # A host of an earlier version never begins jobs with these tables.
         known = 0 if draining else VERSION
         return self._connection.execute(
             "UPDATE hosts SET draining = ? WHERE name = ? AND dead = 0 AND tables >= ?", (int(draining), name, known)
         ).rowcount
 
     def bury(self, name: str) -> int:
-        """A person says that the dead hosts of this name will never go on; how many there are."""
+        """Record a person's word that the dead hosts of this name never return; returns how many."""
         return self._connection.execute("UPDATE hosts SET proven = 1 WHERE name = ? AND dead = 1", (name,)).rowcount
 
     def _lead(self, incarnation: str, inboxes: Sequence[Path]) -> frozenset[Path]:
-        """Lead those of these inboxes that no living host leads, up to this host's share of all."""
+        """Take the lead of inboxes without a living leader, up to this host's share of all."""
         names = [os.fsencode(inbox) for inbox in inboxes]
         led = {
             bytes(row[0]): row[1]
@@ -215,16 +215,16 @@ class HostChanges(PostgresChanges):
         return self._jobs("closed = 0 AND owner = ?", incarnation)
 
     def offer(self, job: Job) -> None:
-        """Make the job anybody's. Raises StaleJob."""
+        """Release the job, so that any host may take it. Raises StaleJob."""
         self._own(job, "")
 
     def take(self, job_id: str, incarnation: str) -> Job | None:
-        """Make an open job that no living host carries this host's; None where there is none."""
+        """Take an open job whose owner is no living host; None where there is none."""
         self.prove_living(incarnation)
         job = next(iter(self._jobs(f"id = ? AND {_OWNERLESS}", job_id)), None)
         if job is None:
             return None
-        # What people order about it may have been carried out by all hosts while it was nobody's.
+        # All hosts may have carried out commands about it while it had no owner.
         self._connection.execute("DELETE FROM carried_out WHERE owner = ?", (incarnation,))
         try:
             return self._own(job, incarnation)
@@ -245,15 +245,15 @@ class HostChanges(PostgresChanges):
     def _free_what_dead_hosts_have(self) -> frozenset[str]:
         freed = []
         for job in self._jobs(f"{_OWNERLESS} AND owner != ''"):
-            # Where another host was faster, it is done.
+            # Where another host was faster, it is done already.
             with contextlib.suppress(StaleJob):
                 freed.append(self._own(job, "").id)
         return frozenset(freed)
 
     def _relieve_hosts_of_earlier_versions(self, tables: int) -> frozenset[str]:
-        """Have those that may pay no more begin nothing more, and give to others what they have not paid for.
+        """Stop hosts that may not pay any more from beginning jobs, and release their unpaid jobs to others.
 
-        What they are about to claim or to pay for stays theirs: none of them pays once the tables are newer.
+        Jobs that they are about to claim or pay for stay theirs: none of them pays once the tables are newer.
         """
         earlier = "(SELECT incarnation FROM hosts WHERE dead = 0 AND tables < ?)"
         self._connection.execute(
@@ -261,7 +261,7 @@ class HostChanges(PostgresChanges):
         )
         freed = []
         for job in self._jobs(f"closed = 0 AND state = 'uploaded' AND owner IN {earlier}", tables, most=RELIEVED):
-            # Where its host was faster, it is the host's.
+            # Where its host was faster, the host keeps it.
             with contextlib.suppress(StaleJob):
                 freed.append(self._own(job, "").id)
         return frozenset(freed)
@@ -286,7 +286,7 @@ class HostChanges(PostgresChanges):
         return frozenset(row[0] for row in rows)
 
     def _room(self) -> int:
-        """How many more files may be claimed: those that wait for a host are no more than all may generate at once."""
+        """How many more files may be claimed: no more jobs may wait for a host than all hosts generate at once."""
         row = self._connection.execute(
             "SELECT (SELECT coalesce(sum(workers), 0) FROM hosts WHERE dead = 0 AND draining = 0) "
             "- (SELECT count(*) FROM jobs WHERE closed = 0 AND owner = '')"
@@ -299,7 +299,7 @@ class HostChanges(PostgresChanges):
         return frozenset(name for job in jobs for name in (job.image_id, job.task_id) if name)
 
     def images_elsewhere(self, incarnation: str) -> frozenset[str]:
-        """Those of the open jobs of all other hosts, as far as they are found without reading each job."""
+        """The image and task ids of all other hosts' open jobs, as far as the columns have them."""
         rows = self._connection.execute(
             """SELECT image_id, substring(facts FROM '"task_id":"([^"\\\\]*)"') FROM jobs """
             "WHERE closed = 0 AND owner NOT IN (?, '')",
@@ -307,10 +307,10 @@ class HostChanges(PostgresChanges):
         )
         return frozenset(name for row in rows for name in (row[0], row[1]) if name)
 
-    # --- what people have ordered ---
+    # --- commands of people ---
 
     def commands_for(self, incarnation: str) -> Sequence[Command]:
-        """Those that this host has not carried out yet, oldest first."""
+        """The commands that this host has not carried out yet, oldest first."""
         rows = self._connection.execute(
             "SELECT * FROM commands WHERE number NOT IN (SELECT number FROM carried_out WHERE owner = ?) "
             "ORDER BY number",
@@ -326,7 +326,7 @@ class HostChanges(PostgresChanges):
         self._forget_carried_out()
 
     def _forget_carried_out(self) -> None:
-        """Forget the commands that each living host has carried out, once each open job is one of theirs."""
+        """Delete the commands that each living host has carried out, once all open jobs have a living owner."""
         self._connection.execute(
             "DELETE FROM commands WHERE NOT EXISTS (SELECT 1 FROM hosts WHERE dead = 0 AND incarnation NOT IN "  # noqa: S608 - of our own words alone
             "(SELECT owner FROM carried_out WHERE carried_out.number = commands.number)) "
@@ -342,7 +342,7 @@ QUIET = 0.2
 
 
 class MemberJobStore(PostgresJobStore):
-    """One host's. `incarnation` is the name under which it owns jobs."""
+    """The job store of one host. `incarnation` is the name under which it owns jobs."""
 
     def __init__(self, url: str, incarnation: str) -> None:
         super().__init__(url)
@@ -350,7 +350,7 @@ class MemberJobStore(PostgresJobStore):
         self._quiet_until = float("-inf")
 
     async def ask(self, work: Callable[[HostChanges], T]) -> T:
-        """What `work` comes to, in a transaction. Raises DatabaseAway, and what `work` raises."""
+        """The result of `work`, run in a transaction. Raises DatabaseAway, and the errors of `work`."""
 
         def done(database: Changes) -> T:
             assert isinstance(database, HostChanges), "as `_changes` says"
@@ -372,9 +372,9 @@ class MemberJobStore(PostgresJobStore):
             raise DatabaseAway(str(error)) from error
 
     async def take(self, job_id: str) -> Job | None:
-        """Make an open job that no living host carries this host's; None where there is none. Raises HostFenced.
+        """Take an open job whose owner is no living host; None where there is none. Raises HostFenced.
 
-        Before its first step it is asked what people have ordered: where that is nothing it is known from here.
+        The job's first step needs the commands about it: this call also notes where there are none.
         """
         looked, known = time.monotonic(), self._known
 

@@ -1,4 +1,4 @@
-"""The job database of several hosts: how it is opened, read and steered, and what its failures mean."""
+"""Opens, reads and writes the job database of several hosts, and translates its errors."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from expandd.domain.errors import DatabaseAway, NameTaken, RowRefused
 from expandd.domain.job import Job
 
 SETTLED = frozenset({"id", "place", "relative", "source", "offsets", "prepared"})
-"""The facts of a job that stay as they are once its file is uploaded."""
+"""The facts of a job that do not change after its file is uploaded."""
 
 _NOTHING: tuple[object, ...] = ("", None, 0, [])
-"""What a fact that is one of these is by default: it need not be written."""
+"""Default values of facts, which are not written."""
 
 
 class PostgresChanges(Changes):
     """Writes over a connection, within the transaction of its caller. Each change is logged and sent to standbys.
 
-    Of a row that changes within its page only what lies between the first and the last changed byte is logged. So a
-    job's facts are two columns: what hardly ever changes stands before all columns that move, the rest behind them,
-    newest first.
+    Where a row changes within its page, Postgres logs only the range from the first to the last changed byte. So the
+    facts of a job are in two columns: those that hardly ever change come before all changing columns, the rest behind
+    them, newest first.
     """
 
     def add(self, job: Job) -> None:
-        # No index spans those that are open and those that are over.
+        # No index spans both the open and the finished jobs.
         if self._connection.execute("SELECT 1 FROM jobs_over WHERE id = ?", (job.id,)).fetchone():
             raise RowRefused(f"The job database does not take this change: there has been a job {job.id}.")
         super().add(job)
@@ -43,13 +43,13 @@ class PostgresChanges(Changes):
     def _row(self, job: Job) -> dict[str, Any]:
         columns, facts = columns_of(job)
         settled = {name: facts[name] for name in facts if name in SETTLED}
-        # A job's later fields are mostly those that are known last; its state changes with each move.
+        # A job's later fields mostly become known last, and its state changes with each step.
         moving = {"state": facts["state"]}
         moving |= {name: facts[name] for name in reversed(facts) if name not in SETTLED and facts[name] not in _NOTHING}
         return {**columns, "settled": text_of(settled), "facts": text_of(moving)}
 
     def _write_payments(self, job: Job) -> None:
-        # An upsert that changes nothing is logged all the same: it locks its row.
+        # An upsert without a change is still logged, because it locks its row.
         known = self._connection.execute("SELECT number, outcome FROM payments WHERE job = ?", (job.id,))
         outcomes = {row[0]: row[1] for row in known}
         if any(outcomes.get(number) != paid.outcome.value for number, paid in enumerate(job.payments)):
@@ -62,7 +62,7 @@ _NAMES = frozenset({"open_target", "open_resting"})
 
 
 class PostgresDatabase:
-    """Its address is a secret: no error shows it."""
+    """The Postgres of a cluster. Its address is a secret: no error shows it."""
 
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
     failures = (psycopg.Error, OSError)
@@ -104,7 +104,7 @@ class PostgresJobStore(SqlJobStore):
     def __init__(self, url: str, patience: float = ANSWERS_WITHIN) -> None:
         super().__init__(PostgresDatabase(url, patience))
         self._known: dict[object, Hold] = {}
-        """The holds as this process has been told of them, and has changed them."""
+        """The holds as this process has read and changed them."""
 
     def _changes(self, connection: Connection) -> Changes:
         return PostgresChanges(connection)
@@ -127,17 +127,17 @@ class PostgresJobStore(SqlJobStore):
 
 
 def held(holds: Sequence[Hold]) -> dict[object, Hold]:
-    """Holds by what they are about."""
+    """Holds by their kind and subject."""
     return {hold.key: hold for hold in holds}
 
 
 READ_WITHIN = 30.0
-"""Seconds that a question of a report may take: some look at all there is."""
+"""Seconds that a report's query may take, as some read the whole database."""
 
 
 @contextmanager
 def reading(url: str) -> Iterator[Queries]:
-    """The job database for reading alone. Raises DatabaseAway."""
+    """The job database for reading only. Raises DatabaseAway."""
     database = PostgresDatabase(url, READ_WITHIN)
     try:
         with closing(database.connected(for_reading=True)) as connection:
@@ -150,7 +150,7 @@ def reading(url: str) -> Iterator[Queries]:
 
 
 def write_commands(url: str, commands: Sequence[Command]) -> None:
-    """Leave commands for the daemons, running or not, all or none. Raises DatabaseAway."""
+    """Store commands for the daemons, running or not, all or none. Raises DatabaseAway."""
     database = PostgresDatabase(url)
     try:
         with closing(database.connected()) as connection:
@@ -163,12 +163,12 @@ def write_commands(url: str, commands: Sequence[Command]) -> None:
 
 
 def _prove_version(found: int) -> None:
-    """A newer one can be worked with, but for paying."""
+    """Raise DatabaseAway for tables of an older version. Newer ones can be used, except for paying."""
     if found < VERSION:
         state = f"has tables of version {found}, this expandd needs {VERSION}" if found else "has no tables yet"
         raise DatabaseAway(f"The job database {state}: run `expandd cluster migrate` once, on one host.")
 
 
 def in_a_line(error: Exception) -> str:
-    """What a failure says; never the address, which is a secret."""
+    """The message of an error in one line, without the address, which is a secret."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""This host's membership: it keeps a lease, leads inboxes, and carries jobs that no other host does."""
+"""Keeps this host's membership: renews its lease, leads inboxes, and carries jobs without another owner."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ RENEWALS = 5
 """Renewals within one lease."""
 
 MARGIN = 1 / 3
-"""The share of the lease in which nothing is paid any more: a call takes a while to be sent."""
+"""The last share of the lease, in which nothing is paid, because sending a call takes a while."""
 
 TOUCH = 1.5
-"""Leases for which a host must have been in touch with the database before it takes others for dead."""
+"""Leases for which a host must have reached the database before it marks others as dead."""
 
 HINDSIGHT = 40.0
-"""Seconds that a paid call of another host may take, its time-out and a difference of clocks included."""
+"""Seconds that a paid call of another host may take, including its time-out and a difference of clocks."""
 
 _REPLACED = "A standby or a backup is the job database now, and may lack what was written last: this host begins anew."
 
 CLEANING = 10
-"""Leases between two looks for tasks of workers that have ended: they are in nobody's way."""
+"""Leases between two searches for tasks of ended workers, which do no harm."""
 
 AGAIN = 1.0
 """Seconds until the queue is tried again."""
 
 
 class HostMembership:
-    """One host's. `inboxes` are those of its configuration."""
+    """The membership of one host. `inboxes` are those of its configuration."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class HostMembership:
             members=frozenset(),
         )
         self._strays: frozenset[str] = frozenset()
-        """Jobs that were this host's at the last renewal, and that it did not know."""
+        """Jobs that this host owned at the last renewal without knowing them."""
         self._carrying: set[asyncio.Task[None]] = set()
         self._upkeep: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._upkeep.set_result(None)
@@ -108,7 +108,7 @@ class HostMembership:
     async def offer(self, job: Job) -> bool:
         await self._store.ask(lambda database: database.offer(job))
         self._offered += 1
-        # Where that fails the next renewal finds the job in no queue.
+        # Where this fails, the next renewal finds that the job is in no queue.
         with contextlib.suppress(DatabaseAway):
             await self._queue.offer([job.id])
         return True
@@ -116,7 +116,7 @@ class HostMembership:
     async def run(
         self, carry: Callable[[Job], Awaitable[None]], knows: Callable[[str], bool], changed: Callable[[], None]
     ) -> None:
-        """Until cancelled. Raises HostFenced."""
+        """Keep the lease and carry jobs until cancelled. Raises HostFenced."""
         working = asyncio.create_task(self._work(carry))
         try:
             await self._keep_lease(carry, knows, changed)
@@ -127,7 +127,7 @@ class HostMembership:
             await asyncio.wait({working, *self._carrying})
 
     async def leave(self) -> None:
-        """This host does nothing more: what it carries is anybody's at once, if the database hears of it."""
+        """Leave the cluster: other hosts may take this host's jobs at once, if the database can be reached."""
         with contextlib.suppress(DatabaseAway):
             await self._store.ask(lambda database: database.leave_cluster(self._host.incarnation))
 
@@ -151,18 +151,18 @@ class HostMembership:
                     changed()
                 strays, self._strays = self._strays, frozenset(one for one in seen.owned if not knows(one))
                 for job_id in strays & self._strays:
-                    # Its row was written, but the answer was lost.
+                    # The row was written, but the answer was lost.
                     self._begin(self._carry_own(job_id, carry))
                 if self._upkeep.done():
                     self._upkeep = self._begin(self._keep_up_queue(before, seen, judges=judges))
             await self._clock.sleep(self._pace)
 
     async def _keep_up_queue(self, before: Seen, seen: Seen, *, judges: bool) -> None:
-        """Queue what waits in no queue. It may have to wait for a host that froze: the lease must not."""
+        """Queue jobs that are in no queue. This may have to wait for a frozen host, but the lease must not."""
         self._queue.lookups.meet(self._host.incarnation, seen.members)
-        # What was in no queue at one look alone may be on its way into it, or from there to its host.
+        # A job missing in only one check may be on its way into the queue, or from there to its host.
         lost = seen.freed.union(before.unclaimed)
-        # What fails here is found again at the next renewal.
+        # The next renewal repeats whatever fails here.
         with contextlib.suppress(DatabaseAway):
             await self._queue.offer([job_id for job_id in seen.unclaimed if job_id in lost])
             if seen.waiting:
@@ -180,7 +180,7 @@ class HostMembership:
 
     async def _work(self, carry: Callable[[Job], Awaitable[None]]) -> None:
         async def carried(job_id: str) -> None:
-            # What is taken is carried, also where the queue is left meanwhile.
+            # A taken job is carried, even if the queue is left meanwhile.
             await asyncio.shield(self._begin(self._take(job_id, carry)))
 
         while True:
@@ -196,7 +196,7 @@ class HostMembership:
         return task
 
     async def _take(self, job_id: str, carry: Callable[[Job], Awaitable[None]]) -> None:
-        # Where that fails the job waits in no queue, or is this host's unknown to it: both are found with a renewal.
+        # Where this fails, the job is in no queue, or owned without being known: a renewal finds both.
         with contextlib.suppress(DatabaseAway, HostFenced):
             job = await self._store.take(job_id)
             if job is not None:
@@ -209,7 +209,7 @@ class HostMembership:
                 await carry(job)
 
     async def _until_draining(self, work: Coroutine[Any, Any, None]) -> None:
-        """Carry jobs for as long as nobody lets this host begin nothing more, and then wait for the end of that."""
+        """Carry jobs until this host is drained, and then wait until it is not."""
         working = asyncio.create_task(work)
         try:
             while not (self._seen.draining or working.done()):

@@ -1,4 +1,4 @@
-"""The tables of the job database in Postgres, and what leads from each version to the next."""
+"""The tables of the job database in Postgres, and the migrations from version to version."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import psycopg
 from expandd.adapters.store.sql.connection import Connection
 from expandd.domain.errors import DatabaseAway
 
-# Paths are bytes: a file name need not be text. No index takes a key as long as a path may be, but its digest. `ledger`
-# keeps what is counted of jobs that are forgotten. `shares` is 1 for imported jobs that have a path in common.
+# Paths are bytes: a file name need not be text. No index takes a key as long as a path, so indexes use its digest.
+# `ledger` keeps the counts of deleted jobs. `shares` is 1 for imported jobs that have a path in common.
 _FIRST = """
 CREATE TABLE jobs (
     id TEXT COLLATE "C" PRIMARY KEY,
@@ -90,7 +90,7 @@ CREATE TABLE ledger (
 CREATE INDEX ledger_days ON ledger (day);
 """
 
-# What hosts share beside the jobs. There is one row of `shared`. Times are seconds since the epoch, by the database.
+# Facts that hosts share beside the jobs. `shared` has one row. Times are seconds since the epoch, by the database.
 _SECOND = """
 CREATE FUNCTION epoch_now() RETURNS DOUBLE PRECISION LANGUAGE SQL VOLATILE
     AS 'SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)';
@@ -130,8 +130,8 @@ INSERT INTO shared (one) VALUES (1);
 CREATE INDEX jobs_by_owner ON jobs (owner) WHERE closed = 0
 """
 
-# Open jobs change ten times each and are few: they have room in their pages for that, and no index but those that keep
-# names apart. `PostgresChanges` tells of `settled`; the columns stand in the order in which they change, the last most.
+# Open jobs are few and change ten times each: their pages have room for that, and their only indexes keep names unique.
+# `PostgresChanges` explains `settled`; the columns are ordered by how often they change, the last most often.
 _THIRD = """
 ALTER TABLE hosts ADD COLUMN tables INTEGER NOT NULL DEFAULT 2;
 ALTER TABLE jobs RENAME TO earlier_jobs;
@@ -183,15 +183,15 @@ CREATE INDEX duplicates_paid ON jobs_over (changed) WHERE duplicate_of != ''
 """
 
 STEPS = (_FIRST, _SECOND, _THIRD)
-"""What leads from each version to the next; a new table is one entry more.
+"""The migration of each version to the next; a new table is one more entry.
 
-Hosts of the version before go on beside it, so a step may add, and take away only what no version before it used.
+Hosts of the version before go on meanwhile, so a step may add, and remove only what no earlier version used.
 """
 
 VERSION = len(STEPS)
 
-# Made anew after the last step. In `job_lines` a paid call counts on the day it was begun, everything else on the day
-# the job was over. Days and hours are those of the session's time zone.
+# Recreated after the last step. In `job_lines` a paid call counts on the day when it began, everything else on the day
+# when the job ended. Days and hours are those of the session's time zone.
 _VIEWS = """
 CREATE VIEW counted_payments AS
     SELECT job, inbox, at, to_char(to_timestamp(at), 'YYYY-MM-DD') COLLATE "C" AS day
@@ -229,7 +229,7 @@ INSERT INTO expandd_schema VALUES (0);
 """
 
 _LOCK = 0x6578_7061_6E64
-"""The number of the lock that each migration holds."""
+"""The number of the advisory lock of each migration."""
 
 
 TRIES = 100
@@ -240,11 +240,11 @@ _OTHERS_IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDe
 
 
 def migrate(connection: Connection, pause: Callable[[float], object] = time.sleep) -> tuple[int, int]:
-    """Bring the tables up to date, in one transaction, one host at a time; the version before and after.
+    """Migrate the tables, in one transaction, one host at a time; returns the version before and after.
 
-    Hosts at work, or a backup, may hold the tables: it gives way and tries again, since all that come after it would
-    wait for it. Raises DatabaseAway where that does not end, where the tables are of a newer version, or cannot be had
-    in this database.
+    Working hosts, or a backup, may hold the tables: this gives up its lock and tries again, because all later
+    transactions would wait for it. Raises DatabaseAway where that does not end, where the tables are of a newer
+    version, or where this database cannot have them.
     """
     for _ in range(TRIES):
         with contextlib.suppress(*_OTHERS_IN_THE_WAY):

@@ -1,4 +1,4 @@
-"""The queue of jobs that wait for a host: one task per job, carried by procrastinate; and when a host looks for one."""
+"""Queues jobs that wait for a host, one task of procrastinate per job, and decides when a host looks for one."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from expandd.adapters.store.postgres.job_store import in_a_line
 from expandd.domain.errors import DatabaseAway
 
 POLL = 15.0
-"""Seconds between two lookups of tasks where no notice of one has come: it may be lost, and renewals tell too."""
+"""Seconds between two lookups of tasks without a notice, which may be lost; renewals find them too."""
 
 MOST = 1000
-"""Tasks that are remembered; a host that has heard of more looks in any case."""
+"""Tasks that are remembered; a host with more always looks."""
 
 
 Notify = Callable[..., Awaitable[None]]
-"""What the queue calls, by `channel` and `notification`, for a notice that the server has sent."""
+"""The queue's callback for a notice of the server, with `channel` and `notification`."""
 
 
 class TaskLookups:
-    """Decides when a host asks the queue for a task: an answer without one costs the database as much as one with one.
+    """Decides when a host asks the queue for a task, as an empty answer costs the database as much as a task.
 
-    All hear of each new task. One of them, a different one for each, looks for it at once; the others do so when they
-    have room and know of tasks, or once a renewal of their lease has shown that some still wait. Tasks go by their
-    numbers.
+    All hosts get a notice of each new task. One of them, a different one for each task, looks at once; the others look
+    when they have room and know of tasks, or once a renewal of their lease has shown that tasks still wait. Tasks are
+    identified by their numbers.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -46,19 +46,19 @@ class TaskLookups:
         self._me = ""
         self._members: frozenset[str] = frozenset()
         self._announced: set[int] = set()
-        """Those that may still wait, as far as this host knows."""
+        """The known tasks that may still wait."""
         self._asked: frozenset[int] = frozenset()
-        """Those that the lookup under way must find if they wait."""
+        """The tasks that the running lookup must find if they wait."""
         self._gaps = 1
-        """How often tasks may have come of which this host knows nothing."""
+        """How often unknown tasks may have arrived."""
         self._gaps_asked = 0
-        """How many of them the lookup under way closes if it finds none."""
+        """How many of these arrivals the running lookup settles if it finds none."""
         self._gaps_settled = 0
         self._looked = float("-inf")
         self._notify: Notify | None = None
 
     def filtered(self, notify: Notify) -> Notify:
-        """`notify` for what concerns this host alone. It is what makes the queue look."""
+        """`notify`, restricted to the notices of this host. It makes the queue look."""
 
         async def pass_on(*, channel: str, notification: Any) -> None:
             if notification["type"] != "job_inserted" or self.announce(notification["job_id"]):
@@ -68,17 +68,17 @@ class TaskLookups:
         return pass_on
 
     async def look_up(self) -> None:
-        """Look for tasks of which some wait, if there is room for one more."""
+        """Look for waiting tasks, if there is room for one more."""
         self._gaps += 1
         if self._notify is not None:
             await self._notify(channel="", notification={"type": "job_inserted", "job_id": 0})
 
     def meet(self, me: str, members: Collection[str]) -> None:
-        """Know who else looks for tasks."""
+        """Set the hosts that look for tasks."""
         self._me, self._members = me, frozenset(members)
 
     def announce(self, task: int) -> bool:
-        """Hear of a new task. Whether this host is the one that looks for it at once; one that knows no other is."""
+        """Note a new task. Returns whether this host looks for it at once; without other hosts it does."""
         self._announced.add(task)
         if len(self._announced) > MOST:
             self._announced.clear()
@@ -86,17 +86,17 @@ class TaskLookups:
         return self._me not in self._members or self._me == min(self._members, key=lambda one: _lot(task, one))
 
     def begin(self) -> bool:
-        """Whether to look now, as that may find a task, or none was made for long."""
+        """Whether to look now, because a task may wait, or the last lookup was long ago."""
         self._asked = frozenset(self._announced)
         self._gaps_asked = self._gaps
         unsure = self._gaps > self._gaps_settled
         return unsure or bool(self._announced) or self._monotonic() - self._looked >= 0.9 * POLL
 
     def looked_up(self, found: int | None) -> None:
-        """A lookup has found this task, or that none waits."""
+        """Note that a lookup has found this task, or that none waits."""
         self._looked = self._monotonic()
         if found is None:
-            # What was announced meanwhile may have come too late to be found.
+            # Tasks announced meanwhile may have come too late to be found.
             self._announced -= self._asked
             self._gaps_settled = self._gaps_asked
         else:
@@ -110,16 +110,16 @@ def _lot(task: int, member: str) -> bytes:
 CONNECTIONS = 4
 
 WAIT = 5.0
-"""Seconds that a call waits for one of them."""
+"""Seconds that a call waits for a connection."""
 
-# A host must not wait long for what another, which froze, keeps from it.
+# A host must not wait long for the locks of a frozen one.
 OPTIONS = "-c statement_timeout=8s -c lock_timeout=3s -c idle_in_transaction_session_timeout=5s"
 
 
 def pool(**choices: Any) -> AsyncConnectionPool:
-    """One that asks nothing before each use: where a connection is dead the call fails, and all are opened anew.
+    """A pool that does not test connections before use: on a dead one the call fails, and all are reopened.
 
-    Each statement is a transaction of its own, which a host that freezes does not leave open.
+    Each statement is a transaction of its own, so that a frozen host leaves none open.
     """
     return AsyncConnectionPool(**{**choices, "check": None, "configure": _commit_each})
 
@@ -131,20 +131,20 @@ async def _commit_each(connection: psycopg.AsyncConnection) -> None:
 QUEUE = "jobs"
 
 NEVER = 86400.0
-"""Seconds between two lookups of tasks that are to be broken off: none ever is."""
+"""Seconds between two searches for tasks to abort; none ever is aborted."""
 
 _AWAY = (ConnectorException, AppNotOpen, psycopg.Error)
-"""What it raises where the database does not answer, and while its connections are opened anew."""
+"""The errors of the pool where the database does not answer, and while its connections are reopened."""
 
 
 class TaskQueue:
-    """One host's end of it. Open while `opened`. All raise DatabaseAway.
+    """One host's access to the queue, open while `opened`. All methods raise DatabaseAway.
 
-    A task is a hint and no more: who carries a job is what its row says, and a row without a task gets one again.
+    A task is only a hint: the job's row names its owner, and a row without a task gets a new one.
     """
 
     def __init__(self, url: str, *, heartbeat: float) -> None:
-        # What it has to say its exceptions say too, and they are told in expandd's own words.
+        # Its log repeats its exceptions, which expandd reports itself.
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         logging.getLogger("psycopg").setLevel(logging.CRITICAL)
         self._heartbeat = heartbeat
@@ -168,7 +168,7 @@ class TaskQueue:
     async def opened(self) -> AsyncIterator[None]:
         try:
             with _away():
-                # A pool asks less and less often for a server that is away, and is not told that it is back.
+                # A pool tries an absent server less and less often, and does not notice its return.
                 await (await psycopg.AsyncConnection.connect(self._address)).close()
                 await self._app.open_async()
             yield
@@ -177,14 +177,14 @@ class TaskQueue:
                 await self._app.close_async()
 
     async def offer(self, job_ids: Sequence[str]) -> None:
-        """Put these jobs into the queue; fine where they are in it."""
+        """Put these jobs into the queue unless they are in it."""
         with _away():
             for job_id in job_ids:
                 with contextlib.suppress(AlreadyEnqueued):
                     await self._task.configure(queueing_lock=job_id).defer_async(job_id=job_id)
 
     async def work(self, carry: Callable[[str], Awaitable[None]], *, at_once: int) -> None:
-        """Until cancelled: `carry` so many jobs at once, in turn."""
+        """Carry jobs from the queue until cancelled, `at_once` at a time."""
         self._carry = carry
         with _away():
             await self._app.run_worker_async(
@@ -200,7 +200,7 @@ class TaskQueue:
             )
 
     async def remove_stalled(self) -> None:
-        """Remove the tasks of workers that have ended without a word: the rows of their jobs tell what is next."""
+        """Remove the tasks of crashed workers: the rows of their jobs decide what is next."""
         with _away():
             for task in await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=3 * self._heartbeat):
                 if task.id is not None:
@@ -231,15 +231,15 @@ class _Manager(JobManager):
         return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Say that a task is over. Others may have removed it, as one of a host that is not heard of."""
-        # Nobody waits for the answer; what stays is removed once its worker is not heard of.
+        """Finish a task. Others may have removed it, as that of a silent host."""
+        # Nothing waits for the answer; a remaining task is removed once its worker is silent.
         with contextlib.suppress(*_AWAY):
             await super().finish_job(job, status, delete_job)
 
 
 def make_tables(url: str) -> None:
     """Make the queue's tables where they are missing. Raises DatabaseAway."""
-    from procrastinate import SyncPsycopgConnector  # noqa: PLC0415 - only who migrates needs it
+    from procrastinate import SyncPsycopgConnector  # noqa: PLC0415 - only migrations need it
 
     with _away(), App(connector=SyncPsycopgConnector(conninfo=completed(url))).open() as app:
         row = app.connector.get_sync_connector().execute_query_one("SELECT to_regclass('procrastinate_jobs') AS there")

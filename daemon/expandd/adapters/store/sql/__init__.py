@@ -1,1 +1,1 @@
-"""What SQLite and Postgres have in common: rows, queries, changes, and the thread that writes."""
+"""The code that SQLite and Postgres share: rows, queries, changes, and the writer thread."""

@@ -1,4 +1,4 @@
-"""Everything that changes in the job database."""
+"""All statements that change the job database."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from expandd.domain.job import Job, JobState
 from expandd.domain.spending import Denied, Limits
 
 _KEPT = frozenset({"id", "owner", "epoch"})
-"""What a save cannot change: to write it again costs each index its share."""
+"""Columns that a save never changes, as writing them again would cost a write in each index."""
 
 
 class Changes(Queries):
-    """Writes over a connection, within the transaction of its caller. Raises what the database's failures are."""
+    """Writes over a connection, within the transaction of its caller. Raises the errors of the database."""
 
     def add(self, job: Job) -> None:
-        """Write down a new job. Raises RowRefused for a value that could not be read back."""
+        """Insert a new job. Raises RowRefused for a value that could not be read back."""
         self._insert("jobs", self._row(job))
         self._write_payments(job)
 
     def save(self, job: Job, expected: JobState) -> None:
-        """Replace the row of a job. Raises RowRefused, and StaleJob for one of another state, owner or epoch."""
+        """Replace the row of a job. Raises RowRefused, and StaleJob where its state, owner or epoch has changed."""
         row = self._row(job)
         changes = ", ".join(f'"{name}" = :{name}' for name in row if name not in _KEPT)
-        # A caller with an older state, or that has lost the job to another owner, changes nothing.
+        # A caller with an outdated state, or that is not the owner any more, changes nothing.
         guard = "id = :id AND state = :expected AND owner = :owner AND epoch = :epoch"
         query = f"UPDATE jobs SET {changes} WHERE {guard}"  # noqa: S608 - of our own names of columns alone
         if self._connection.execute(query, {**row, "expected": expected.value}).rowcount == 0:
@@ -36,13 +36,13 @@ class Changes(Queries):
         self._write_payments(job)
 
     def _row(self, job: Job) -> dict[str, Any]:
-        """What is written down of a job, by column name. Raises RowRefused."""
+        """The row of a job, by column name. Raises RowRefused."""
         return to_row(job)
 
     def submit(self, job: Job, expected: JobState, limits: Limits) -> Denied | None:
-        """Save a job that has moved to `submitting`, unless something stands against it: then nothing is written.
+        """Save a job that has moved to `submitting`, or return the reason against it and write nothing.
 
-        Raises what `save` raises, and DatabaseAway where this version must not pay.
+        Raises the errors of `save`, and DatabaseAway where this version must not pay.
         """
         if not self._connection.lock_spending():
             raise DatabaseAway(
@@ -65,7 +65,7 @@ class Changes(Queries):
         return None
 
     def _write_payments(self, job: Job) -> None:
-        """New ones, and what has become of the old ones. None goes away."""
+        """Insert new payments and update the outcome of old ones. None is deleted."""
         if not job.payments:
             return
         inbox = os.fsencode(job.folder.inbox)
@@ -77,8 +77,8 @@ class Changes(Queries):
         )
 
     def prune(self, before: float) -> int:
-        """Forget the jobs that were over before this time; how many. What they count for goes into the ledger."""
-        # Nobody may count what was paid for in between, nor forget the same.
+        """Delete the jobs that ended before this time, with their counts moved to the ledger; returns how many."""
+        # No other transaction may count payments, or prune the same jobs, in between.
         self._connection.lock_spending()
         self._connection.execute(
             "INSERT INTO ledger SELECT inbox, day, sum(paid), sum(delivered), sum(failed), sum(unknown), sum(saved) "
@@ -94,20 +94,20 @@ class Changes(Queries):
         return self._connection.execute("DELETE FROM jobs WHERE closed = 1 AND changed < ?", (before,)).rowcount
 
     def prove(self) -> None:
-        """Write something of which nothing is left."""
-        # Of no inbox, on no day: other hosts that do the same wait for its end.
+        """Prove that the database accepts writes, with a row that is deleted at once."""
+        # A row of no inbox and no day: other hosts that do the same wait for its end.
         self._connection.execute("INSERT INTO ledger VALUES (?, '', 0, 0, 0, 0, 0)", (b"",))
         self._connection.execute("DELETE FROM ledger WHERE inbox = ? AND day = ''", (b"",))
 
     def add_command(self, command: Command) -> None:
-        """Write down a command that is to be carried out."""
+        """Insert a command for the daemon."""
         self._insert("commands", command_row(command))
 
     def forget(self, command: Command) -> None:
         self._connection.execute("DELETE FROM commands WHERE number = ?", (command.number,))
 
     def set_hold(self, hold: Hold) -> None:
-        """Write down a hold; one of this kind about the same thing gets its age."""
+        """Insert a hold; an existing one of this kind and subject gets the new time."""
         self.lift_hold(hold)
         self._insert("holds", hold_row(hold))
 
@@ -118,7 +118,7 @@ class Changes(Queries):
         )
 
     def _insert(self, table: str, row: dict[str, Any]) -> None:
-        # "left" and "right" are words of SQL.
+        # "left" and "right" are keywords of SQL.
         names, values = ", ".join(f'"{name}"' for name in row), ", ".join(f":{name}" for name in row)
         query = f"INSERT INTO {table} ({names}) VALUES ({values})"  # noqa: S608 - of our own names alone
         self._connection.execute(query, row)

@@ -1,4 +1,4 @@
-"""The protocols between the SQL that is common and the two databases."""
+"""The protocols between the shared SQL and the two databases."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Value = str | bytes | int | float | None
 
 
 class Row(Protocol):
-    """A row by the names of its columns and by their numbers."""
+    """A row, accessed by the names or numbers of its columns."""
 
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
 class Cursor(Protocol):
-    """The rows of a query; `rowcount` is how many a change concerned."""
+    """The rows of a query; `rowcount` is the number of changed rows."""
 
     @property
     def rowcount(self) -> int: ...
@@ -28,33 +28,33 @@ class Cursor(Protocol):
 
 
 class Statements(Protocol):
-    """Takes SQL. Parameters are `?` by number, or `:name` by name."""
+    """Runs SQL statements. Parameters are `?` by position, or `:name` by name."""
 
     def execute(self, query: str, values: Any = (), /) -> Cursor: ...
 
     def executemany(self, query: str, rows: Any, /) -> object: ...
 
     def lock_spending(self) -> bool:
-        """Keep all others from spending until the transaction ends. Whether this version of the program may spend."""
+        """Keep all others from spending until the transaction ends; returns whether this version may spend."""
         ...
 
 
 class Connection(Statements, Protocol):
-    """One to a database. Transactions are begun and ended by statements alone."""
+    """A connection to a database. Transactions begin and end by statements only."""
 
     @property
     def in_transaction(self) -> bool: ...
 
     @property
     def lost(self) -> bool:
-        """Whether nothing can be asked by it any more."""
+        """Whether it cannot be used any more."""
         ...
 
     def close(self) -> None: ...
 
 
 class Database(Protocol):
-    """A kind of database: how it is opened, and what its failures mean."""
+    """A kind of database: opens connections and interprets errors."""
 
     @property
     def begin(self) -> str:
@@ -63,7 +63,7 @@ class Database(Protocol):
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
-        """What each call of a connection may raise."""
+        """The errors that each call of a connection may raise."""
         ...
 
     def connected(self) -> Connection:
@@ -71,13 +71,13 @@ class Database(Protocol):
         ...
 
     def refusal(self, error: Exception) -> RowRefused | None:
-        """What a failure says of that which was to be written; None where it says something of the database."""
+        """The refusal of a value, for an error caused by it; None where the database itself has failed."""
         ...
 
     def may_pass(self, error: Exception) -> bool:
-        """Whether the same may well succeed when it is tried again at once."""
+        """Whether an immediate second try may succeed."""
         ...
 
     def away(self, error: Exception) -> DatabaseAway:
-        """What a failure is for people."""
+        """The error as DatabaseAway, with a sentence for people."""
         ...

@@ -1,4 +1,4 @@
-"""The job database in one writer thread that commits in groups."""
+"""Runs all access to the job database in one writer thread that commits in groups."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from expandd.domain.spending import Denied, Limits, Spent, Today
 T = TypeVar("T")
 
 TRIES = 4
-"""Of what others are in the way of: for the last time it is told to the asker."""
+"""Tries of a write that others block; the last failure is passed to the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A piece of work for the writer thread, and where its outcome goes. What only `reads` needs no transaction."""
+    """One request to the writer thread, with the future of its outcome. One that only `reads` needs no transaction."""
 
     work: Callable[[Changes], Any]
     reads: bool
@@ -46,11 +46,11 @@ class _Write:
 
 
 _Outcome = tuple[_Write, object, BaseException | None]
-"""What came of a piece of work, or why nothing did."""
+"""The result of a request, or its error."""
 
 
 class SqlJobStore:
-    """A write that returned survives a power cut. Close it to end its thread."""
+    """The job store over SQL. A write that returned survives a power cut. Close it to end its thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -107,7 +107,7 @@ class SqlJobStore:
         return await self._asked(Changes.holds)
 
     async def holds_changed(self) -> bool:
-        """Nobody but this process sets or lifts one."""
+        """Always False: only this process sets or lifts holds."""
         return False
 
     async def set_hold(self, command: Hold) -> None:
@@ -123,12 +123,12 @@ class SqlJobStore:
         return await self._do(lambda database: database.prune(before))
 
     def close(self) -> None:
-        """Finish what was asked for, then end the thread."""
+        """Finish the pending requests, then end the thread."""
         self._requests.put(None)
         self._thread.join()
 
     def _changes(self, connection: Connection) -> Changes:
-        """What each piece of work is given."""
+        """The changes that each request gets."""
         return Changes(connection)
 
     async def _asked(self, question: Callable[[Queries], T]) -> T:
@@ -137,10 +137,10 @@ class SqlJobStore:
     async def _do(self, work: Callable[[Changes], T], *, reads: bool = False) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        # Where nobody waits any more its failure is nobody's: it changed nothing.
+        # A failed read whose caller has gone needs no report: it changed nothing.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._requests.put(_Write(work, reads, loop, future))
-        # Shielded: a write whose caller was cancelled still happens, and nobody may act as if it had not.
+        # Shielded: a write whose caller was cancelled still happens, and no caller may act as if it had not.
         return await asyncio.shield(future)
 
     def _serve(self) -> None:
@@ -152,23 +152,23 @@ class SqlJobStore:
             try:
                 if requests:
                     self._commit(requests)
-            except Exception as error:  # noqa: BLE001 - whatever it is, each write hears of it, and the thread lives on
+            except Exception as error:  # noqa: BLE001 - each write gets the error, and the thread lives on
                 self._tell_away(requests, error)
         self._let_go()
 
     def _next_group(self) -> list[_Write | None]:
-        """All that is asked for by now, at least one; a None ends it."""
+        """All pending requests, at least one; a None ends the thread."""
         group = [self._requests.get()]
         while group[-1] is not None and not self._requests.empty():
             group.append(self._requests.get())
         return group
 
     def _commit(self, requests: Sequence[_Write]) -> None:
-        """All in one transaction. Where that fails, one for each: a failure is told to nobody else."""
+        """Run all requests in one transaction, or one by one where that fails: a failure reaches only its caller."""
         try:
             outcomes = self._transacted(requests)
         except self._database.failures:
-            # Without a database each of them would wait in vain.
+            # While the database is away, each of them would wait in vain.
             if len(requests) == 1 or self._connection is None or self._connection.lost:
                 raise
             for request in requests:
@@ -199,7 +199,7 @@ class SqlJobStore:
         raise AssertionError
 
     def _once(self, requests: Sequence[_Write]) -> list[_Outcome]:
-        """Do it on a connection: a new one where it turns out at once that that of before is lost."""
+        """Run the requests on a connection, a new one where the last one turns out to be lost."""
         reading = all(request.reads for request in requests)
         if self._connection is not None:
             try:
@@ -244,7 +244,7 @@ class SqlJobStore:
         return outcome, failure
 
     def _outcome(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
-        """What one request comes to. One that is stale or cannot be written changes nothing."""
+        """The outcome of one request. A stale or refused one changes nothing."""
         connection.execute("SAVEPOINT request")
         outcome, failure = self._worked(connection, request)
         if failure is not None:
@@ -253,7 +253,7 @@ class SqlJobStore:
         return outcome, failure
 
     def _worked(self, connection: Connection, request: _Write) -> tuple[object, BaseException | None]:
-        """What comes of it, or why it cannot be written. Raises what a failing disk raises."""
+        """The result, or the reason why it is refused. Raises the errors of a failing disk."""
         try:
             return request.work(self._changes(connection)), None
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Everything that is asked of the job database, by the daemon's writer and by reports alike."""
+"""All queries of the job database, for the daemon's writer and for reports."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from expandd.domain.settings import Duplicates
 from expandd.domain.spending import Cap, Spent, Today
 
 PAYING = "closed = 0 AND state IN ('submitting', 'accepted', 'unknown', 'rendered', 'downloaded', 'delivered')"
-"""Open jobs that are paid for, or may be: in the words of their index."""
+"""Open jobs that are paid for, or may be; the same condition as in their index."""
 
 ALL = 2**62
-"""As many as there are."""
+"""A limit beyond any number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many jobs of one inbox are in one state."""
+    """The number of jobs of one inbox in one state."""
 
     inbox: bytes
     state: JobState
@@ -35,12 +35,12 @@ class Count:
 
 
 COUNTS = ("paid", "delivered", "failed", "unknown", "saved")
-"""What a line of the ledger counts, in images."""
+"""The counts in a line of the ledger, in images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
-    """What became of one folder's images on one day (YYYY-MM-DD, local time)."""
+    """The outcomes of one folder's images on one day (YYYY-MM-DD, local time)."""
 
     inbox: Path
     day: str
@@ -49,12 +49,12 @@ class LedgerLine:
     failed: int
     unknown: int
     saved: int
-    """Images that were not paid for again because their bytes and offsets were already paid for."""
+    """Images not paid for again because the same bytes and offsets were already paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a person may call a file: ids of the job or the image, absolute paths, last parts of a path."""
+    """The names that a person may use for a file: ids of the job or the image, absolute paths, last parts of a path."""
 
     ids: frozenset[str] = frozenset()
     paths: frozenset[Path] = frozenset()
@@ -62,12 +62,12 @@ class Names:
 
 
 HOUR_FORMAT = "%Y-%m-%d %H"
-"""How an hour is named, in local time."""
+"""The format of an hour, in local time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hour:
-    """How many images were done, and how many went to the error folder, in one hour."""
+    """The images done and the images failed in one hour."""
 
     begins: str
     done: int
@@ -75,7 +75,7 @@ class Hour:
 
 
 class Queries:
-    """Reads over a connection. Raises DatabaseAway for a damaged job, and what the failures of the database are."""
+    """Reads over a connection. Raises DatabaseAway for a damaged job, and the errors of the database."""
 
     def __init__(self, connection: Statements) -> None:
         self._connection = connection
@@ -83,16 +83,16 @@ class Queries:
     # --- jobs ---
 
     def job(self, job_id: str) -> Job | None:
-        """The job of that id, open or over."""
+        """The job with this id, open or over."""
         return self._first("id = ?", job_id)
 
     def by_image_id(self, image_id: str) -> Job | None:
-        """The youngest job, open or over, that the API knows under this id."""
-        # The second condition is the index's own: without it SQLite reads the whole table. So are others below.
+        """The youngest job, open or over, with this image id of the API."""
+        # The second condition is the index's: without it SQLite reads the whole table. The same holds for others below.
         return self._first("image_id = ? AND image_id != ''", image_id)
 
     def accepted_elsewhere(self, job: Job) -> float | None:
-        """When the API took the oldest job of another owner that it works on and that was paid for before this one."""
+        """When the API accepted another owner's oldest unfinished job that was paid for before this one."""
         row = self._connection.execute(
             "SELECT min(changed) FROM jobs WHERE closed = 0 AND held = 0 AND state = 'accepted' AND owner != ? "
             "AND (SELECT max(at) FROM counted_payments WHERE job = jobs.id) <= ?",
@@ -106,7 +106,7 @@ class Queries:
         return self._jobs("closed = 0", most=most)
 
     def unknown(self) -> Sequence[Job]:
-        """The open jobs of which nobody can tell whether they were paid for."""
+        """The open jobs for which it is unknown whether they were paid."""
         return self._jobs("closed = 0 AND state = 'unknown'")
 
     def held(self, most: int) -> Sequence[Job]:
@@ -126,7 +126,7 @@ class Queries:
 
         `name` is a part of their paths below the inbox, or of the results' names, in any case; "" is all of them.
         """
-        # Each by its own index: results by when they were done, errors by when they were dropped.
+        # Each uses its own index: results by the time when they were done, errors by the time when they were dropped.
         done = state is JobState.DONE
         where = "closed = 1 AND state = 'done' AND target IS NOT NULL" if done else "closed = 1 AND state = 'failed'"
         values: tuple[str, ...] = ()
@@ -136,9 +136,9 @@ class Queries:
         return self._jobs(where, *values, order="changed DESC, id DESC" if done else "id DESC", most=most, skip=skip)
 
     def dismissed(self) -> Sequence[tuple[Path, Path]]:
-        """The inbox of each error, and where its file lies, that a person has dismissed, where no younger one lies."""
+        """Inbox and path of each dismissed error whose path has no younger error."""
         rows = self._connection.execute(
-            # By the index of errors: the plus keeps SQLite from reading all that is over.
+            # Uses the index of errors: the plus keeps SQLite from reading all finished jobs.
             "SELECT inbox, resting FROM ("
             "SELECT inbox, resting, dismissed, row_number() OVER (PARTITION BY resting ORDER BY id DESC) AS age "
             "FROM jobs WHERE state = 'failed' AND +closed = 1 AND resting IS NOT NULL) AS errors "
@@ -147,21 +147,21 @@ class Queries:
         return [(Path(os.fsdecode(row[0])), Path(os.fsdecode(row[1]))) for row in rows]
 
     def done_in(self, inbox: Path | None) -> Sequence[Job]:
-        """All jobs of one inbox, or of all, that are done and whose original was kept, oldest first."""
+        """All done jobs of one inbox, or of all, with an archived original, oldest first."""
         return self._jobs(
             "closed = 1 AND state = 'done' AND resting IS NOT NULL AND inbox = coalesce(?, inbox)", maybe_bytes(inbox)
         )
 
     def failed_in(self, inbox: Path | None) -> Sequence[Job]:
-        """All jobs of one inbox, or of all, that are over and went to the error folder, oldest first."""
+        """All failed jobs of one inbox, or of all, oldest first."""
         return self._jobs("closed = 1 AND state = 'failed' AND inbox = coalesce(?, inbox)", maybe_bytes(inbox))
 
     def differing(self, most: int) -> Sequence[Job]:
-        """The youngest results whose size in px is not what the offsets promise."""
+        """The youngest jobs whose result differs in px from the size that the offsets promise."""
         return self._jobs("differs = 1", order="id DESC", most=most)
 
     def paid_before(self, sha256: str, offsets: Offsets, besides: str = "") -> Job | None:
-        """The youngest job, `besides` the one of this id, that is done with a result for these bytes and offsets."""
+        """The youngest done job with a result for these bytes and offsets, except the job `besides`."""
         return self._first(
             "state = 'done' AND sha256 = ? AND id != ? AND differs IS NOT NULL "
             'AND "top" = ? AND "bottom" = ? AND "left" = ? AND "right" = ?',
@@ -169,16 +169,16 @@ class Queries:
         )
 
     def paid_here(self, job: Job) -> Job | None:
-        """The youngest other job of the same inbox that is done with a result of its own for the same bytes."""
+        """The youngest other done job of the same inbox with a result of its own for the same bytes."""
         return self._first(
             "state = 'done' AND sha256 = ? AND id != ? AND inbox = ? AND reused_from = '' AND differs IS NOT NULL",
             *(job.source.sha256, job.id, maybe_bytes(job.folder.inbox)),
         )
 
     def paid_now(self, job: Job) -> Job | None:
-        """The oldest other open job whose result, paid for or maybe so, will be that of this one too.
+        """The oldest other open job whose result, which is or may be paid for, this one can share.
 
-        A folder that pays for each gives none away.
+        A folder that pays for each duplicate shares no result.
         """
         if not job.source.sha256:
             return None
@@ -215,12 +215,12 @@ class Queries:
         query = f"SELECT id, facts, payments FROM whole_jobs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - of words in this module
         return [from_row(row) for row in self._connection.execute(query, (*values, most, skip))]
 
-    # --- what is counted ---
+    # --- counts ---
 
     def counts(self, since: float) -> Sequence[Count]:
         """Jobs by inbox and state: all open ones, and those that were closed after `since` (epoch seconds)."""
         rows = self._connection.execute(
-            # Two halves, so that each finds its jobs by its own index.
+            # Two halves, so that each uses its own index.
             "SELECT inbox, state, closed, held, count(*) FROM jobs WHERE closed = 0 "
             "GROUP BY inbox, state, closed, held "
             "UNION ALL SELECT inbox, state, closed, 0, count(*) FROM jobs WHERE closed = 1 AND changed >= ? "
@@ -230,11 +230,11 @@ class Queries:
         return [Count(row[0], JobState(row[1]), bool(row[2]), row[4], held=bool(row[3])) for row in rows]
 
     def in_flight(self, most: int = ALL) -> int:
-        """How many images of all hosts are being generated; none is counted beyond `most`."""
+        """How many images of all hosts are being generated, counted up to `most`."""
         return self._count(f"jobs WHERE {PAYING} AND state IN ('submitting', 'accepted', 'unknown') AND held = 0", most)
 
     def is_reached(self, cap: Cap) -> bool:
-        """Whether as many are paid for as may be."""
+        """Whether as many images are paid for as the cap allows."""
         where, inbox = ("", ()) if cap.inbox is None else ("AND inbox = ?", (os.fsencode(cap.inbox),))
         row = self._connection.execute(
             f"SELECT coalesce(sum(paid), 0) FROM ledger WHERE day >= ? {where}",  # noqa: S608 - of words in this module
@@ -249,10 +249,10 @@ class Queries:
         return found
 
     def spent(self, today: Today) -> Sequence[Spent]:
-        """What was paid for since the month began, by inbox and day."""
+        """The number of paid images since the month began, by inbox and day."""
         rows = self._connection.execute(
             "SELECT inbox, day, count(*) FROM counted_payments "
-            # By the day first: by the inbox, SQLite would read all that was ever paid for.
+            # Grouped by day first: by inbox, SQLite would read all payments ever made.
             "WHERE at >= ? GROUP BY day, inbox "
             "UNION ALL SELECT inbox, day, paid FROM ledger WHERE day >= ? AND paid > 0",
             (today.month_began, f"{today.month}-01"),
@@ -260,7 +260,7 @@ class Queries:
         return [Spent(Path(os.fsdecode(row[0])), row[1], row[2]) for row in rows]
 
     def duplicates(self, since: float) -> Counter[Path]:
-        """How many jobs that changed since then (epoch seconds) were paid for though their folder had paid before."""
+        """By inbox, the duplicates since `since` (epoch seconds) that their folder paid for again."""
         rows = self._connection.execute(
             "SELECT inbox, count(*) FROM jobs WHERE duplicate_of != '' AND changed >= ? GROUP BY inbox", (since,)
         )
@@ -287,10 +287,10 @@ class Queries:
         )
         return [Hour(begins=row[0], done=row[1], failed=row[2]) for row in rows]
 
-    # --- what people have ordered ---
+    # --- commands of people ---
 
     def commands(self) -> Sequence[Command]:
-        """All that nobody has carried out yet, oldest first."""
+        """The commands that are not carried out yet, oldest first."""
         return [
             command_of(row)
             for row in self._connection.execute(
@@ -299,7 +299,7 @@ class Queries:
         ]
 
     def holds(self) -> Sequence[Hold]:
-        """What people, or a burst guard, ordered to go on holding, oldest first."""
+        """The holds of people and of the burst guard, oldest first."""
         return [
             hold_of(row)
             for row in self._connection.execute("SELECT kind, at, inbox, relative, sha256 FROM holds ORDER BY at")
@@ -307,10 +307,10 @@ class Queries:
 
 
 def _literally(part: str) -> str:
-    """A part of a name for LIKE, none of whose letters stands for others."""
+    """A part of a name for LIKE, with its wildcards escaped."""
     return "".join(f"!{letter}" if letter in "!%_" else letter for letter in part)
 
 
 def _marks(values: Sequence[object]) -> str:
-    # Not all databases take an empty list.
+    # Not all databases accept an empty list.
     return ", ".join("?" * len(values)) or "NULL"

@@ -1,6 +1,6 @@
-"""Jobs, commands and holds as rows of the database.
+"""Converts jobs, commands and holds to rows of the database and back.
 
-A job is one column of JSON. Beside it stands what queries look for, in columns from which nothing is read.
+A job is one column of JSON. Further columns serve only the conditions of queries and are never read back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def to_row(job: Job) -> dict[str, Any]:
 
 
 def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The columns by which a job is looked for, and its facts, which are all that is read. Raises RowRefused."""
+    """The columns for the conditions of queries, and the facts, from which a job is read back. Raises RowRefused."""
     facts = facts_of(job)
     del facts["payments"]
     columns = {
@@ -57,7 +57,7 @@ def columns_of(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def facts_of(job: Job) -> dict[str, Any]:
-    """The facts of a job as JSON has them. Raises RowRefused for what could not be read back."""
+    """The facts of a job in the form of JSON. Raises RowRefused for a value that could not be read back."""
     try:
         return written(job)
     except ValueError as error:
@@ -65,12 +65,12 @@ def facts_of(job: Job) -> dict[str, Any]:
 
 
 def text_of(facts: dict[str, Any]) -> str:
-    """Facts as they stand in a column."""
+    """Facts as the text of a column."""
     return json.dumps(facts, separators=(",", ":"))
 
 
 def from_row(row: Row) -> Job:
-    """The job of a row of `whole_jobs`. Raises DatabaseAway for one that is damaged."""
+    """The job of a row of `whole_jobs`. Raises DatabaseAway where it is damaged."""
     try:
         payments = sorted(parsed_json(row["payments"]), key=itemgetter("number"))
         return read_as(Job, {**parsed_json(row["facts"]), "payments": payments})
@@ -110,7 +110,7 @@ def hold_of(row: Row) -> Hold:
 
 
 def hold_row(hold: Hold) -> dict[str, Any]:
-    """Empty bytes where there is no path: a key has no NULL."""
+    """The row of a hold, with empty bytes for a missing path, because a key has no NULL."""
     return {
         "kind": hold.kind.value,
         "at": hold.at,
@@ -121,8 +121,8 @@ def hold_row(hold: Hold) -> dict[str, Any]:
 
 
 def called(*names: bytes | None) -> str:
-    """Names, a line each, as people compare them: small letters, each accent in one piece however a disk writes it."""
-    # No database takes bytes that are no text as such.
+    """Names, one a line, in a form for comparison: lower case and composed accents, however the disk writes them."""
+    # No database accepts bytes that are not text in a text column.
     lines = "\n".join(name.decode("utf-8", "replace") for name in names if name is not None)
     return unicodedata.normalize("NFC", lines).casefold()
 

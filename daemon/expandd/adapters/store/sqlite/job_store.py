@@ -1,6 +1,6 @@
-"""SQLite in the state directory: how it is opened, what its failures mean, and what to do with a damaged one.
+"""Opens SQLite in the state directory, interprets its errors, and replaces a damaged database.
 
-Also the access to it beside the daemon, which reads, and leaves commands.
+Reports and verbs beside the daemon also use it to read, and to store commands.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _OF_THE_ROW = (
     sqlite3.InterfaceError,
     OverflowError,
 )
-"""Failures that say something of what was to be written, and nothing of the disk."""
+"""Errors that are about the written value, not about the disk."""
 
 
 _NAMES = frozenset(f"UNIQUE constraint failed: jobs.{name}" for name in ("target", "resting"))
-"""What two open jobs with one path are called."""
+"""The messages of SQLite for two open jobs with the same path."""
 
 
 TICK = 1_000_000_000
-"""Nanoseconds after which a file that is written has another time than before."""
+"""Nanoseconds after which a write changes the time of a file."""
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -46,12 +46,12 @@ class SqliteConnection(sqlite3.Connection):
         return False
 
     def lock_spending(self) -> bool:
-        """Who has begun to write is alone."""
+        """SQLite allows only one writing transaction at a time."""
         return True
 
 
 class SqliteDatabase:
-    """WAL with synchronous=FULL."""
+    """SQLite in WAL mode with synchronous=FULL."""
 
     begin = "BEGIN IMMEDIATE"
     failures = (sqlite3.Error, OSError)
@@ -70,7 +70,7 @@ class SqliteDatabase:
         return RowRefused(f"The job database does not take this change: {error}.")
 
     def may_pass(self, error: Exception) -> bool:
-        """Others are waited for within the call."""
+        """False, as each call itself waits for others."""
         del error
         return False
 
@@ -90,7 +90,7 @@ class SqliteJobStore(SqlJobStore):
         self._without_commands: tuple[int, int] | None = None
 
     async def commands(self) -> Sequence[Command]:
-        """The commands that wait; the database is not asked where nothing was written since it had none."""
+        """The waiting commands; without a query where nothing was written since there were none."""
         as_now = self._written()
         if as_now is not None and as_now == self._without_commands:
             return ()
@@ -99,12 +99,12 @@ class SqliteJobStore(SqlJobStore):
         return found
 
     def _written(self) -> tuple[int, int] | None:
-        """What each commit changes; None where a later one might not, within the same tick of the file's clock.
+        """Facts of the log that each commit changes; None where a later commit might fall into the same clock tick.
 
-        Not in a thread, which costs more than the answer: SQLite keeps such a log on local disks alone.
+        Not in a thread, which costs more than the call: SQLite keeps this log on local disks only.
         """
         try:
-            log = os.stat(self._log)  # noqa: PTH116 - as quick as can be: it is asked all the time
+            log = os.stat(self._log)  # noqa: PTH116 - the fastest way, as this is called all the time
         except OSError:
             return None
         return (log.st_mtime_ns, log.st_size) if abs(time.time_ns() - log.st_mtime_ns) > TICK else None
@@ -112,8 +112,8 @@ class SqliteJobStore(SqlJobStore):
 
 def open_store(path: Path) -> SqliteConnection:
     """The job database at `path`, made if there is none. Raises sqlite3.Error, or DatabaseAway when it is too new."""
-    # Of this user alone from its first instant, whatever the umask is; what SQLite puts beside it takes its mode. One
-    # that is there is not opened: to close it again would end the locks that SQLite holds on it in this process.
+    # Private to this user from the start, with any umask; SQLite's files beside it get the same mode. An existing one
+    # is not opened, because closing it would end the locks that SQLite has on it in this process.
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(
@@ -138,7 +138,7 @@ _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 
 def damage(path: Path) -> str:
-    """What is wrong with the job database, or "". One that is busy or on a full disk is not broken."""
+    """The damage of the job database, or "". A busy one, or one on a full disk, is not damaged."""
     try:
         connection = open_store(path)
         try:
@@ -151,7 +151,7 @@ def damage(path: Path) -> str:
 
 
 def begin_anew(path: Path) -> None:
-    """Put what lies at `path` aside, under a name that says so, and make an empty job database. Raises DatabaseAway."""
+    """Rename the damaged file at `path` and make an empty job database. Raises DatabaseAway."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
         for ending in ("", "-wal", "-shm"):
@@ -165,7 +165,7 @@ def begin_anew(path: Path) -> None:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[Queries | None]:
-    """The job database at `path` for reading alone, or None when there is none yet. Raises DatabaseAway."""
+    """The job database at `path` for reading only, or None when there is none yet. Raises DatabaseAway."""
     if not path.exists():
         yield None
         return
@@ -184,10 +184,10 @@ def reading(path: Path) -> Iterator[Queries | None]:
 
 
 def _prove_version(path: Path, found: int) -> None:
-    """Read only what is of this version: a reader changes nothing."""
+    """Raise DatabaseAway for tables of another version, because a reader never migrates them."""
     if found > VERSION:
         raise DatabaseAway(f"The job database {path} was written by a newer expandd. Use that version to read it.")
-    # 0 is one that the daemon is just making.
+    # The daemon is just making a database of version 0.
     if 0 < found < VERSION:
         raise DatabaseAway(
             f"The job database {path} was written by an older expandd and is brought up to date when this one starts: "
@@ -196,9 +196,9 @@ def _prove_version(path: Path, found: int) -> None:
 
 
 def write_commands(path: Path, commands: Sequence[Command]) -> None:
-    """Leave commands for the daemon, running or not, all or none. Raises DatabaseAway."""
+    """Store commands for the daemon, running or not, all or none. Raises DatabaseAway."""
     if not path.exists():
-        # One that is made here would hide from the next start that the old one is gone.
+        # A new one made here would hide from the next start that the old one has gone.
         raise DatabaseAway(f"The job database {path} is not there. Has expandd run with it, and is its disk mounted?")
     try:
         connection = open_store(path)

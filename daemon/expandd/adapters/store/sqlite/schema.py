@@ -74,7 +74,7 @@ CREATE TABLE decisions (
 ) STRICT;
 """
 
-# `ledger` keeps what is counted of jobs that are forgotten; an empty inbox means: all.
+# `ledger` keeps the counts of deleted jobs; an empty inbox means all.
 _SECOND = """
 ALTER TABLE jobs ADD COLUMN duplicates TEXT NOT NULL DEFAULT 'expand';
 ALTER TABLE jobs ADD COLUMN sidecar INTEGER NOT NULL DEFAULT 0;
@@ -114,7 +114,7 @@ CREATE TABLE ledger (
 ) STRICT;
 """
 
-# A payment is a row of its own from the instant before its call is sent; what the old stamps tell is taken over once.
+# A payment is a row of its own from just before its call is sent; this step converts the facts of the old stamps.
 _THIRD = """
 CREATE TABLE payments (
     job TEXT NOT NULL,
@@ -136,7 +136,7 @@ ALTER TABLE jobs ADD COLUMN duplicate_of TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN strikes INTEGER NOT NULL DEFAULT 0;
 """
 
-# The words of today: states, tables and columns were called otherwise. Stamps hold names of states and numbers alone.
+# Renames states, tables and columns to their present names. Stamps contain only numbers and names of states.
 _FOURTH = """
 ALTER TABLE jobs RENAME COLUMN twin TO reused_from;
 UPDATE jobs SET
@@ -149,7 +149,7 @@ ALTER TABLE standing_orders RENAME TO holds;
 ALTER TABLE holds RENAME COLUMN lasting TO kind;
 """
 
-# A job is one JSON text. Beside it stand the columns that queries look for; `differs` is NULL without a result.
+# A job is one JSON text. The other columns serve the conditions of queries; `differs` is NULL without a result.
 _FIFTH = """
 ALTER TABLE jobs RENAME TO earlier_jobs;
 CREATE TABLE jobs (
@@ -197,8 +197,8 @@ CREATE INDEX differing_jobs ON jobs (id) WHERE differs = 1;
 CREATE INDEX duplicates_paid ON jobs (changed) WHERE duplicate_of != '';
 """
 
-# No two open jobs have one path for their results, or their originals. `shares` are those of earlier times that do, all
-# but the first of them. `called` is what people look for by name.
+# No two open jobs have the same path for their results, or their originals. `shares` marks older jobs that do, except
+# the first of each path. `called` is the text for searches by name.
 _SIXTH = """
 ALTER TABLE jobs ADD COLUMN dismissed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN called TEXT NOT NULL DEFAULT '';
@@ -222,8 +222,8 @@ CREATE INDEX ledger_days ON ledger (day);
 CREATE INDEX counted_of_inbox ON payments (inbox, at, outcome) WHERE outcome IN ('sent', 'taken');
 """
 
-# Made anew after the last step, as they read what all of them left. In `job_lines` a paid call counts on the day it was
-# begun, everything else on the day the job was over.
+# Recreated after the last step, as they read the final tables. In `job_lines` a paid call counts on the day when it
+# began, everything else on the day when the job ended.
 _VIEWS = """
 CREATE VIEW counted_payments AS
     SELECT job, inbox, at, date(at, 'unixepoch', 'localtime') AS day FROM payments WHERE outcome IN ('sent', 'taken');
@@ -259,7 +259,7 @@ DROP VIEW IF EXISTS counted_payments;
 
 
 def _run(connection: sqlite3.Connection, statements: str) -> None:
-    # One by one: what runs a whole script commits before it.
+    # One by one, because executescript commits first.
     for statement in statements.split(";"):
         connection.execute(statement)
 
@@ -282,7 +282,7 @@ def _facts(row: dict[str, Any]) -> str:
     try:
         return json.dumps(facts_of_columns(row))
     except (ValueError, TypeError):
-        # Damaged: it is kept for a person to look at, and each reader reports it.
+        # A damaged job is kept for a person to inspect, and each reader reports it.
         return json.dumps(row, default=repr)
 
 
@@ -291,15 +291,15 @@ STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _into_the_fifth,
     _into_the_sixth,
 )
-"""What leads from each version to the next."""
+"""The migration of each version to the next."""
 
 VERSION = len(STEPS)
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make an empty or older job database one of today, in one transaction, after a copy of the older one.
+    """Migrate an empty or older job database in one transaction, after a copy of the older one.
 
-    Raises DatabaseAway when it is newer, sqlite3.Error or OSError when it cannot be copied: then it is left as it is.
+    Raises DatabaseAway when it is newer, sqlite3.Error or OSError when it cannot be copied: then it stays unchanged.
     """
     if not _missing(connection):
         return
@@ -308,7 +308,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         _run(connection, _NO_VIEWS)
-        # Asked again: another process may have done it meanwhile.
+        # Checked again, because another process may have migrated it meanwhile.
         for step in _missing(connection):
             step(connection)
         _run(connection, _VIEWS)
@@ -316,7 +316,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 def _back_up(connection: sqlite3.Connection) -> None:
-    """Leave a copy beside it, of this user alone, by which an older expandd can go on: journal.sqlite.format-4."""
+    """Write a private copy beside it for a way back to an older expandd, such as journal.sqlite.format-4."""
     path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
     backup = path.with_name(f"{path.name}.format-{version(connection)}")
     spare = backup.with_name(f".{backup.name}")
@@ -339,6 +339,6 @@ def _missing(connection: sqlite3.Connection) -> tuple[Callable[[sqlite3.Connecti
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """The format of a job database; 0 of an empty one."""
+    """The format of a job database; 0 for an empty one."""
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return found
