@@ -7,10 +7,10 @@ import pytest
 
 from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
 from expandd.domain.events import JobClosed, JobMoved, PauseStarted
-from expandd.domain.job import JobState
+from expandd.domain.job import UNPAID, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import ApiSettings
-from expandd.engine.flow.slots import AHEAD, GENERATING
+from expandd.engine.flow.slots import GENERATING
 from expandd.engine.inbox.candidates import MOST_READY
 from expandd.engine.inbox.intake import MOST_TROUBLED
 from tests.support.fake_api import Fate, Refuse, Slow
@@ -33,7 +33,7 @@ async def test_the_api_never_has_more_images_than_there_are_workers(
 
     assert workshop.most_at_once(GENERATING) == workers
     # Those that are uploaded wait beside those that are generated: as many as there are workers, and not more than 8.
-    assert workshop.most_at_once(AHEAD) == min(workers, 8)
+    assert workshop.most_at_once(UNPAID) == min(workers, 8)
 
 
 async def test_images_are_uploaded_while_others_are_generated(make_workshop: Callable[..., Workshop]) -> None:
@@ -245,7 +245,7 @@ async def test_a_parked_job_gets_a_free_slot_before_a_new_file(make_workshop: Ca
 
     # It is due again after half a minute, and the one slot is then given to it as soon as it is free.
     assert earlier <= 3
-    assert workshop.most_at_once(AHEAD) <= 2
+    assert workshop.most_at_once(UNPAID) <= 2
 
 
 async def _dies_paying(workshop: Workshop, calls: int) -> None:

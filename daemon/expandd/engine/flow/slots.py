@@ -66,9 +66,6 @@ class Slots:
             self._wake(job_id)
 
 
-AHEAD = frozenset({JobState.CLAIMED, JobState.UPLOADED})
-"""States of a job that is not paid for yet."""
-
 GENERATING = frozenset({JobState.SUBMITTING, JobState.ACCEPTED, JobState.UNKNOWN})
 """States of a job that the API works on, or may work on."""
 
@@ -172,7 +169,7 @@ class AllSlots:
     def of(self, job: Job) -> Slots | None:
         """The kind of slot that a job needs, if any."""
         state = job.state
-        if state in AHEAD:
+        if state in UNPAID:
             return self.claims if job.state is JobState.CLAIMED and not job.epoch else self.ahead
         if state in GENERATING:
             return self.generating
