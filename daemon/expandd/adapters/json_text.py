@@ -1,4 +1,4 @@
-"""Reads JSON that somebody else may have written: of bounded length and depth, with numbers that are some.
+"""Reads JSON that somebody else may have written: of bounded length and depth, without NaN or Infinity.
 
 Also dataclasses as JSON, written and read by the fields that they declare: a new field needs nothing here. What is read
 is checked strictly. A field that is missing has its default, one that is unknown is left out.

@@ -134,7 +134,7 @@ class PauseReason(Enum):
     STORAGE_UNAVAILABLE = (
         "storage_unavailable",
         "results cannot be stored",
-        "Make room or correct the permissions; what is paid for is kept; it goes on by itself.",
+        "Make room or correct the permissions; it goes on by itself then. What is paid for is kept.",
         Blocks.STORING,
         EndedBy.ITSELF,
         Trait.OF_ACCOUNT,

@@ -45,7 +45,7 @@ from tests.support.configurations import config_errors, directories, loaded
         ('defaults: {name: "{stme}{ext}"}', ["config.yaml:2: defaults.name: expected a name such as \"{stem}_expanded{ext}\" (unknown field {stme}; known are {stem}, {ext}, {width}, {height}, {preset}), found '{stme}{ext}'. Did you mean 'stem'?"]),
         ("state_dir: ~/state", ["config.yaml:1: state_dir: expected a path without '~', found '~/state'. Write it in full: a service has another home directory than you."]),
         ("state_dir: no/such/state", ["config.yaml:1: state_dir: expected a directory that can be written, or made, found no/such/state, whose parent is one which does not exist. Make it: mkdir -p no/such (or mount the drive that it is on)."]),
-        ("cluster: {lease: 4s}", ["config.yaml:2: cluster.lease: expected a time from 5s to 5m, found '4s'. Within less a busy network looks like a dead host; for more its images would wait too long."]),
+        ("cluster: {lease: 4s}", ["config.yaml:2: cluster.lease: expected a time from 5s to 5m, found '4s'. With less, a busy network looks like a dead host; with more, the images of a dead host wait too long."]),
         ("cluster: {name: a/b}", ["config.yaml:2: cluster.name: expected a name of at most 63 letters, digits, dots, hyphens and underscores, or null for the host name, found 'a/b'."]),
         ('page: {listen: "127.0.0.1:1", title: "a\\nb"}', ["config.yaml:2: page.title: expected a few words on one line, at most 80 characters, found 'a\\nb'."]),
         ("folders: []", ["config.yaml:2: folders: expected at least one hot folder, found a list."]),

@@ -38,7 +38,7 @@ def keyless(path: Path, mode: int = 0o600, text: str = "s3cret\n") -> Path:
         ("defaults: {ignore: ['*.xmp', '#x']}", f"defaults.ignore: expected {PATTERNS}, found a list. '#x' names nothing."),
         ("defaults: {ignore: ['!']}", f"defaults.ignore: expected {PATTERNS}, found a list. '!' names nothing."),
         ("hooks: {on_doen: null}", "hooks.on_doen: expected a key that belongs here, found 'on_doen'. Did you mean 'on_done'?"),
-        ("hooks: {on_done: {}}", "hooks.on_done: expected either command or url, found neither. Or write null: nothing is told then."),
+        ("hooks: {on_done: {}}", "hooks.on_done: expected either command or url, found neither. Or write null, and nobody is told."),
         ("hooks: {on_done: {comand: [/bin/true]}}", "hooks.on_done.comand: expected a key that belongs here, found 'comand'. Did you mean 'command'?"),
         ("hooks: {on_done: {command: [/bin/true], url: 'https://x'}}", "hooks.on_done: expected either command or url, found both. Keep one of them."),
         ("hooks: {on_done: {command: /bin/true done}}", f"hooks.on_done.command: expected {ARGV}, found '/bin/true done'. No shell reads it: write each word as an item of its own."),

@@ -46,7 +46,7 @@ def _hook(path: KeyPath, hook: Hook, document: Document, bad: set[KeyPath]) -> I
     misspelt = any(other[:-1] == path and other[-1] not in keys_of(Hook) for other in bad if other)
     if len(given) != 1 and not misspelt and path not in bad:
         found = "both" if given else "neither"
-        hint = "Keep one of them." if given else "Or write null: nothing is told then."
+        hint = "Keep one of them." if given else "Or write null, and nobody is told."
         yield ConfigError(path=path, expected="either command or url", found=found, hint=hint)
     if hook.command:
         program = Path(hook.command[0])
@@ -146,7 +146,7 @@ def rule_config_errors(config: ConfigKeys, document: Document, bad: set[KeyPath]
         file: KeyPath = ("cluster", "database_file")
         yield ConfigError(path=file, expected="the path of a file", found="an address", hint=hint)
     if ("cluster", "lease") not in bad and not SHORTEST_LEASE <= config.cluster.lease <= LONGEST_LEASE:
-        hint = "Within less a busy network looks like a dead host; for more its images would wait too long."
+        hint = "With less, a busy network looks like a dead host; with more, the images of a dead host wait too long."
         lease: KeyPath = ("cluster", "lease")
         yield ConfigError(path=lease, expected="a time from 5s to 5m", found=document.shown(lease), hint=hint)
     for name, preset in config.presets.items():

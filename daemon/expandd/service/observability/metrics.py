@@ -22,7 +22,7 @@ STEPS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 900, 3600)
 
 CALLS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-UP = "Whether expandd runs; 0 once it was stopped."
+UP = "1 while expandd runs, 0 once it was stopped."
 
 
 def stopped_text(daemon: str) -> bytes:
@@ -208,8 +208,8 @@ class _Seen:
             "folder_up": gauge("folder_up", "Whether the inbox can be read.", "folder"),
             "folder_watched": gauge("folder_watched", "Whether file events are used.", "folder"),
         }
-        self._paused = gauge("paused", "Something holds up everything or a folder.", "pause", "reason")
-        self._paused_since = gauge("paused_timestamp_seconds", "Since when it does.", "pause", "reason")
+        self._paused = gauge("paused", "Whether a pause holds up everything, or one folder.", "pause", "reason")
+        self._paused_since = gauge("paused_timestamp_seconds", "When it began, epoch seconds.", "pause", "reason")
         self._budget = gauge("budget_left", "Images that a budget leaves.", "folder", "period")
         self._credits = gauge("credits", "The account's credits as last seen.")
         self._credits_at = gauge("credits_timestamp_seconds", "When they were seen.")

@@ -222,7 +222,7 @@ class FullSize:
                 file.seek(0)
                 return file
             file.close()
-        raise Gone(f"{known.name} is there no longer as it was: somebody has moved it away or changed it.")
+        raise Gone(f"{known.name} is not there any more as it was: somebody has moved or changed it.")
 
     async def _chunks(self, file: io.FileIO, size: int) -> AsyncIterator[bytes]:
         left = size

@@ -177,7 +177,7 @@ def _by_content(
         left = span(folder.settle_max - seen.quiet(around.now))
         step = f"It is waited for; if it does not change for another {left}, it goes to the error folder."
         if _decision(replace(seen, unfinished=message), folder, around) is SettleDecision.GIVE_UP:
-            step = "It was waited for long enough and goes to the error folder, unless it changes now."
+            step = "It has not changed for `settle_max` and goes to the error folder, unless it changes now."
         return _no(path, folder, SkipReason.NOT_WHOLE, f"It is not whole yet: {message}", step)
     if isinstance(decision, Unfit):
         step = "It goes to the error folder, with its reason beside it."
