@@ -18,7 +18,7 @@ from expandd.engine.inbox.inbox import Inbox
 from expandd.engine.jobs import Jobs
 from expandd.engine.ports import Clock, Emit, Folders, JobStore
 
-PAUSE = 2.0
+WAIT = 2.0
 """Seconds between two checks for new commands."""
 
 ALLOWANCE = 60.0
@@ -67,7 +67,7 @@ class CommandHandler:
                 await self.act()
                 # Nobody else may have anything to write.
                 await self._jobs.look_again()
-            await self._clock.sleep(PAUSE)
+            await self._clock.sleep(WAIT)
 
     async def act(self) -> None:
         overtaken = False

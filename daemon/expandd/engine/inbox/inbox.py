@@ -25,10 +25,10 @@ from expandd.engine.ports import Clock, Emit, Folders
 ALLOWANCE = 300.0
 """Seconds that one check of a file, or one batch of a scan, may take: shares hang, watching large trees is slow."""
 
-AWAY_PAUSE = 1.0
+AWAY_WAIT = 1.0
 """Seconds until a folder, or a job database, that is away is tried again."""
 
-STUCK_PAUSE = 60.0
+STUCK_WAIT = 60.0
 """Seconds until a work folder that could not be fully recovered is compared again."""
 
 LONGEST_SCAN = 3.0
@@ -211,9 +211,9 @@ class Inbox:
             except FolderAway as error:
                 self.started.set()
                 self._breaker.away(error)
-                await self._clock.sleep(AWAY_PAUSE)
+                await self._clock.sleep(AWAY_WAIT)
             except DatabaseAway:
-                await self._clock.sleep(AWAY_PAUSE)
+                await self._clock.sleep(AWAY_WAIT)
             else:
                 await self._clock.wait(self.watching.hinted, 0.0 if self._ending else self._pause())
         self._presence.away(self.folder.inbox)
@@ -296,7 +296,7 @@ class Inbox:
             return
         all_right = await self._look_after(self.folder)
         self._looked_after = is_now
-        self._look_after_at = float("inf") if all_right else now + STUCK_PAUSE
+        self._look_after_at = float("inf") if all_right else now + STUCK_WAIT
         self._presence.here(self.folder.inbox)
 
     def _pause(self) -> float:

@@ -41,7 +41,7 @@ MOST_AT_FAULT = 512
 FRESH = 4
 """Tries of one step below which a job counts as a fair probe of a shut circuit breaker."""
 
-PAUSE = 1.0
+WAIT = 1.0
 """Seconds until a shut circuit breaker is checked again."""
 
 ALLOWANCE = 300.0
@@ -98,10 +98,10 @@ class Intake:
                     self.heartbeat()
             except DatabaseAway:
                 # Nothing is begun that cannot be stored; the file stays ready.
-                await self._clock.sleep(PAUSE)
+                await self._clock.sleep(WAIT)
                 continue
             any_ready = any(inbox.ready for inbox in self._inboxes)
-            await self._clock.wait(self._changed, PAUSE if any_ready else None)
+            await self._clock.wait(self._changed, WAIT if any_ready else None)
 
     async def reject(self, folder: HotFolder, relative: Path, stat: FileStat, fault: Fault) -> bool:
         """Make a failed job of a file that cannot be expanded. False while too many are on their way."""

@@ -22,7 +22,7 @@ MOST_TIMES = 16
 MOST_DEAD = 500
 """Tries, a minute apart in the end, before a link that is dead needs a person."""
 
-GONE_PAUSE = 3600.0
+GONE_WAIT = 3600.0
 """Seconds between tries after that: they cost nothing, and dead links have worked again."""
 
 _GONE = (
@@ -114,7 +114,7 @@ class Downloader:
         elif dead and self._is_gone(job):
             if not job.held:
                 await self._jobs.hold(job, _GONE)
-            return GONE_PAUSE
+            return GONE_WAIT
         raise Later("the result could not be downloaded yet; it is paid for and will be asked for again")
 
     def _is_gone(self, job: Job) -> bool:

@@ -94,7 +94,7 @@ Uploads that were repeated for their age alone do not count.
 COPY = ".prepared"
 """The name beside the file of the copy that the API is sent."""
 
-PAUSE = 1.0
+WAIT = 1.0
 """Seconds until a job that waits for budgets or credits is activated again."""
 
 
@@ -159,7 +159,7 @@ class Submitter:
             self._jobs.let_others_carry(job)
             return OVER
         if self._breakers.stopping:
-            return PAUSE
+            return WAIT
         next_activation = await self._deduplicator.settled(job)
         if next_activation is not None:
             return next_activation
@@ -177,7 +177,7 @@ class Submitter:
         if job.fault is not None:
             raise FileFault(job.fault)
         if self._breakers.stopping or self._breakers.draining:
-            return PAUSE
+            return WAIT
         # All at once, since the slot is idle meanwhile; their errors count in this order.
         restored, changed, stored = await asyncio.gather(
             self._records.says_more(job),
@@ -245,7 +245,7 @@ class Submitter:
         """Take over the payments of other hosts that forbid this one, and return when to try again."""
         if denied.cap is not None:
             await self._budgets.load()
-        return PAUSE if denied.in_flight else LOOK
+        return WAIT if denied.in_flight else LOOK
 
     async def mark_unknown(self, job: Job) -> NextActivation:
         """Move a job to unknown whose process died during the paid call or just before it."""

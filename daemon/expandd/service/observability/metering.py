@@ -131,7 +131,7 @@ class Metering:
             self._metrics.loses(what, count)
 
 
-PAUSE = 15.0
+WAIT = 15.0
 """Seconds between two writes of the file, the usual scrape interval of Prometheus."""
 AT_THE_STOP = 2.0
 """Seconds that the last writing may take."""
@@ -180,7 +180,7 @@ class Publisher:
             self._metering.know(settings)
             if settings.metrics_file is not None:
                 await self.publish(settings.metrics_file)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(WAIT)
 
     async def publish(self, file: Path) -> None:
         """Write the file, whole; log once that its disk does not take it."""

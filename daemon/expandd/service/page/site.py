@@ -186,7 +186,7 @@ Draw = Callable[[], Awaitable[Mapping[str, str]]]
 
 MOST = 20
 """Browsers that may be connected at once. Each costs a connection and the changed parts."""
-PAUSE = 2.0
+WAIT = 2.0
 """Seconds between two readings while a browser is connected."""
 SILENCE = 3.0
 """Seconds after which a sign of life is sent though nothing has changed: both sides notice that the other is gone."""
@@ -219,7 +219,7 @@ class Live:
         while True:
             await self._wanted.wait()
             await self._refresh()
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(WAIT)
 
     async def listen(self) -> AsyncGenerator[bytes, None]:
         """What one browser is sent: all parts at first, then those that change, and signs of life between them.

@@ -22,7 +22,7 @@ from expandd.service.runtime.systemd import either
 if TYPE_CHECKING:
     from expandd.engine.engine import Engine
 
-PAUSE = 1.0
+WAIT = 1.0
 """The least seconds between two snapshots."""
 
 QUIET = 5.0
@@ -78,8 +78,8 @@ class Snapshots:
             snapshot = self.taken()
             if self._is_news(snapshot):
                 await self._write(snapshot)
-            await asyncio.sleep(PAUSE)
-            await either(self._heard, QUIET - PAUSE)
+            await asyncio.sleep(WAIT)
+            await either(self._heard, QUIET - WAIT)
             self._heard.clear()
 
     async def kept(self) -> None:
