@@ -1,1 +1,1 @@
-"""What people type: verbs, options, help pages, completion."""
+"""The command line: verbs, options, help pages, completion."""

@@ -1,4 +1,4 @@
-"""The command line: commands, options, help page. What a command needs is imported when it runs."""
+"""The command line: commands, options, help page. Each command imports its code when it runs."""
 
 # ruff: noqa: PLC0415 - `expandd --help` must not wait for an HTTP client, a validator and an image library
 
@@ -17,11 +17,11 @@ from expandd.service.exit_codes import ExitCode
 
 SECTIONS = {
     "Work": ("run", "once"),
-    "See": ("status", "why", "plan", "preview", "ledger", "check"),
+    "Inspect": ("status", "why", "plan", "preview", "ledger", "check"),
     "Steer": ("pause", "resume", "release", "retry", "redo", "cancel", "resolve", "reload"),
     "Set up": ("install", "uninstall", "unit", "schema", "completion", "rebuild", "help"),
     "Share": ("cluster",),
-    "Practise": ("demo", "simulate"),
+    "Try out": ("demo", "simulate"),
 }
 
 
@@ -29,7 +29,7 @@ class Sections(click.Group):
     """A group of verbs in sections."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's own
-        """Write the sections, each verb with the first sentence of its own page."""
+        """Write the sections, each verb with the first sentence of its help page."""
         room = formatter.width - 6 - max(map(len, self.commands))
         for title, names in SECTIONS.items():
             known = [(name, self.commands[name]) for name in names if name in self.commands]
@@ -43,8 +43,8 @@ class Sections(click.Group):
 def cli() -> None:
     """Drop images into folders; take them out expanded.
 
-    First `expandd demo`, which needs no account. Then name your folders in a configuration (config.example.yaml has
-    every key), look at it with `expandd check`, and let `expandd run` work. `expandd VERB --help` tells all of a verb.
+    Start with `expandd demo`, which needs no account. Then name your folders in a configuration (config.example.yaml
+    has every key), test it with `expandd check`, and start `expandd run`. `expandd VERB --help` explains a verb.
 
     \b
     Files
@@ -78,11 +78,11 @@ for verb in (*report_verbs.VERBS, *command_verbs.VERBS, cluster):
 
 @command(CONFIG, VERBOSE, group=cli, by_owner=True)
 def run(config: Path, *, verbose: bool) -> int:
-    """Watch the folders and expand what comes, for good.
+    """Watch the folders and expand new images, until stopped.
 
-    SIGTERM or SIGINT stops it at a safe point: what is paid for is fetched and saved first, for `stop_timeout` at most.
-    SIGHUP takes a changed configuration, as `expandd reload` does. The log goes to stderr: to systemd's
-    journal as entries, to a terminal in colours, else a JSON object a line.
+    SIGTERM or SIGINT stops it at a safe point: it first fetches and saves paid results, for `stop_timeout` at most.
+    SIGHUP loads a changed configuration, as `expandd reload` does. The log goes to stderr: to systemd's
+    journal as entries, to a terminal in colours, else as one JSON object a line.
     """
     from expandd.service.runtime.entry import run_daemon
 
@@ -103,10 +103,10 @@ def run(config: Path, *, verbose: bool) -> int:
     by_owner=True,
 )
 def once(config: Path, *, verbose: bool, patience: float) -> int:
-    """Expand what lies in the inboxes now, and wait for it.
+    """Expand the images in the inboxes now, and wait for them.
 
-    A terminal shows a progress bar, anything else gets the log. Exit code 3 says that some files went to the error
-    folder, 4 that some still wait, for an outage or for a person.
+    A terminal shows a progress bar, anything else gets the log. Exit code 3 means that some files went to the error
+    folder, 4 that some still wait for the end of an outage or for a person.
     """
     from expandd.service.runtime.entry import run_batch
 
@@ -115,7 +115,7 @@ def once(config: Path, *, verbose: bool, patience: float) -> int:
 
 @command(CONFIG, group=cli, by_owner=True)
 def rebuild(config: Path) -> int:
-    """Begin a new job database after the old one was lost or damaged. Pays nothing."""
+    """Replace a lost or damaged job database. Pays nothing."""
     from expandd.service.runtime.rebuild import run_rebuild
 
     return run_rebuild(config)
@@ -128,8 +128,8 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Print each command that 
 def install(*, instance: str, dry_run: bool) -> int:
     """Make expandd a systemd service and start it, as root.
 
-    User, units, configuration, login, hot folders and a link in /usr/local/bin: each command is printed, and what is
-    so already is left alone. So it is also run after an upgrade of the program, and after a folder was added.
+    It makes the user, units, configuration, login, hot folders and a link in /usr/local/bin. It prints each command and
+    skips all that exists already. Run it again after an upgrade of the program, and after a folder was added.
     """
     from expandd.service.runtime.install import run_install
 
@@ -140,7 +140,7 @@ def install(*, instance: str, dry_run: bool) -> int:
 def uninstall(*, instance: str, dry_run: bool) -> int:
     """Stop the service and remove the program. Data stays.
 
-    Configuration, login, state and hot folders are left and named. With --instance only that one goes.
+    It keeps and names configuration, login, state and hot folders. With --instance it removes only that instance.
     """
     from expandd.service.runtime.install import run_uninstall
 
@@ -159,7 +159,7 @@ def unit(config: Path, *, instance: str, output: Path | None) -> int:
     """Print the systemd drop-in that opens the hot folders.
 
     The service may write nowhere else. Write it to /etc/systemd/system/expandd.service.d/folders.conf with --output,
-    and anew whenever a folder is added or moved.
+    again after each added or moved folder.
     """
     from expandd.service.runtime.unit import show_unit
 
@@ -168,9 +168,9 @@ def unit(config: Path, *, instance: str, output: Path | None) -> int:
 
 @command(click.argument("topic", default=""), click.pass_context, group=cli, name="help")
 def help_(context: click.Context, topic: str) -> int:
-    """Show what there is to know about TOPIC.
+    """Show the help page about TOPIC.
 
-    Such as `expandd help troubleshooting`, `help configuration`, or a command. Without TOPIC it lists the topics.
+    Topics are, for example, `troubleshooting`, `configuration`, and each command. Without TOPIC it lists them.
     """
     from expandd.service.reports.topics import show_topic
 
@@ -191,7 +191,7 @@ def schema() -> int:
 
 @command(click.argument("shell", type=click.Choice([shell.value for shell in Shell])), group=cli)
 def completion(shell: str) -> int:
-    """Print what teaches SHELL to complete verbs and presets.
+    """Print the completion script for SHELL.
 
     bash: put `eval "$(expandd completion bash)"` into ~/.bashrc, or the output into
     /etc/bash_completion.d/expandd for all users. zsh: the same in ~/.zshrc. fish: write the output to
@@ -215,12 +215,12 @@ def completion(shell: str) -> int:
 def simulate(
     *, host: str, port: int, link_port: int, switches: tuple[str, ...], faults: tuple[str, ...], listing: bool
 ) -> int:
-    """Run the simulator: the whole API, nothing to pay.
+    """Run the simulator: the whole API, free of charge.
 
     A fault is the call (upload, generate, poll, delete, history, me, login, refresh, link), the kind of fault (429,
     413-html, reset, reset-after, hang-after, html, gzip, truncated, job-stuck, ...) and how often: a number of calls,
-    always, or p=0.2. Further parts: seconds=20 (how long it hangs), and above=BYTES or sha256=HEX to strike only calls
-    about images that are larger, or whose sha256 begins so.
+    always, or p=0.2. Further parts: seconds=20 (how long it hangs), and above=BYTES or sha256=HEX for calls about
+    larger images only, or about images whose sha256 begins with HEX.
     """
     from expandd.service.demo.demo import describe_switches, run_simulate
 

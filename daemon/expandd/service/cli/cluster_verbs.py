@@ -13,18 +13,18 @@ from expandd.service.cli.verbs import CONFIG, JSON, command
 
 @click.group()
 def cluster() -> None:
-    """Set up and look after several hosts on one account.
+    """Set up and maintain several hosts on one account.
 
-    They share folders and the job database: the Postgres that cluster.database_file of the configuration names.
+    They share folders and the job database, a Postgres that cluster.database_file of the configuration names.
     """
 
 
 @command(CONFIG, group=cluster, by_owner=True)
 def migrate(config: Path) -> int:
-    """Make the tables of the job database, or bring them up to date.
+    """Make or upgrade the tables of the job database.
 
-    Once for all hosts: before the first start, and after an upgrade of one of them. Hosts with the version before go on
-    with what they have begun, and pay for nothing until they are upgraded too.
+    Run it once for all hosts: before the first start, and with an upgrade of the first host. Hosts with the version
+    before finish what they have begun, and pay for nothing until they are upgraded too.
     """
     from expandd.service.runtime.cluster import run_migrate
 
@@ -39,10 +39,10 @@ def migrate(config: Path) -> int:
     by_owner=True,
 )
 def import_(file: Path | None, config: Path) -> int:
-    """Take over the job database that a host had while it was alone.
+    """Import the job database of a single host into the cluster's.
 
-    FILE is its journal.sqlite; without it that of this configuration's state_dir. All of it or nothing, with what is
-    paid for, and only into a job database that is empty. No expandd may run with it. FILE is renamed afterwards.
+    FILE is its journal.sqlite, by default the one in this configuration's state_dir. It imports all jobs and payments
+    or nothing, and only into an empty job database. No expandd may use FILE meanwhile. FILE is renamed afterwards.
     """
     from expandd.service.runtime.cluster import run_import
 
@@ -64,7 +64,7 @@ def status(config: Path, *, as_json: bool) -> int:
     HOST, click.option("--undo", is_flag=True, help="Let it take images again."), CONFIG, group=cluster, by_owner=True
 )
 def drain(host: str, config: Path, *, undo: bool) -> int:
-    """Let a host end what it carries and take nothing more, as before maintenance.
+    """Let a host finish its images and take no more, for maintenance.
 
     HOST is its cluster.name. It stays a member until it is stopped; a restart ends the draining.
     """
@@ -75,9 +75,9 @@ def drain(host: str, config: Path, *, undo: bool) -> int:
 
 @command(HOST, click.option("--yes", "-y", is_flag=True, help="Do not ask."), CONFIG, group=cluster, by_owner=True)
 def bury(host: str, config: Path, *, yes: bool) -> int:
-    """Say that a missing host is off for good.
+    """Declare that a missing host is permanently off.
 
-    The other hosts go on with its images at once, but for one that it was just about to pay for: a frozen host could
+    The other hosts go on with its images at once, except for one that it was just about to pay for: a frozen host could
     still send that call. They pay for it when the host has started again, or when you bury it. Switch it off first.
     """
     from expandd.service.runtime.cluster import run_bury

@@ -1,4 +1,4 @@
-"""The steering commands on the command line: their arguments. Their work is imported when they run."""
+"""The steering commands on the command line: their arguments. Each imports its code when it runs."""
 
 # ruff: noqa: PLC0415 - `expandd --help` must not wait for a database and a validator
 
@@ -28,61 +28,61 @@ def _command(verb: Verb, what: str | None, config: Path, *, everything: bool = F
 
 @command(WHAT, ALL, CONFIG, by_owner=True)
 def retry(what: str | None, config: Path, *, everything: bool) -> int:
-    """Try once more what is in error or retrying.
+    """Try files in error, and those that are retrying, again.
 
-    Files in the error folder go back into their inbox, and what is retrying goes on at once. WHAT is a hot folder, by
-    its own directory or any of its four, or a file by any name or path it has or had.
+    Files in the error folder go back into their inbox, and files that are retrying go on at once. WHAT is a hot folder,
+    named by any of its directories, or a file, named by any name or path that it has or had.
 
-    What fails again is not paid for; what works is paid for once. Moving a file from the error folder back into the
-    inbox by hand does the same.
+    A file that fails again is not paid for; one that works is paid for once. Moving a file from the error folder back
+    into the inbox by hand does the same.
     """
     return _command(Verb.RETRY, what, config, everything=everything)
 
 
 @command(WHAT, ALL, YES, CONFIG, by_owner=True)
 def redo(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
-    """Expand again what is done, and PAY FOR IT AGAIN.
+    """Expand done files again, and PAY FOR THEM AGAIN.
 
-    It says how many images that is, and asks first.
+    It says how many images these are, and asks first.
 
-    The originals must still be in the done folder. The new results lie beside the old ones, under names of their own.
+    The originals must still be in the done folder. The new results appear beside the old ones, with names of their own.
     """
     return _command(Verb.REDO, what, config, everything=everything, yes=yes)
 
 
 @command(WHAT, ALL, YES, CONFIG, by_owner=True)
 def cancel(what: str | None, config: Path, *, everything: bool, yes: bool) -> int:
-    """Send to the error folder what is not paid for yet.
+    """Send unpaid files to the error folder.
 
-    What may be paid for already is delivered.
+    Files that may be paid for already are still delivered.
 
-    Of a folder that is all that lies in its inbox now; asks first.
+    For a folder it cancels all files in its inbox now, and asks first.
     """
     return _command(Verb.CANCEL, what, config, everything=everything, yes=yes)
 
 
 @command(WHAT, CONFIG, by_owner=True)
 def pause(what: str | None, config: Path) -> int:
-    """Begin nothing new, until `expandd resume`.
+    """Start no new files until `expandd resume`.
 
-    Of WHAT, a hot folder or a file, or of everything. What is paid for is still delivered.
+    WHAT is a hot folder or a file; without it everything is paused. Paid images are still delivered.
 
-    A file or folder named PAUSE in an inbox pauses that hot folder too, for as long as it lies there.
+    A file or folder named PAUSE in an inbox also pauses that hot folder, until it is removed.
     """
     return _command(Verb.PAUSE, what, config)
 
 
 @command(WHAT, CONFIG, by_owner=True)
 def resume(what: str | None, config: Path) -> int:
-    """Go on with what was paused: WHAT, or everything."""
+    """End the pause of WHAT, or of everything."""
     return _command(Verb.RESUME, what, config)
 
 
 @command(WHAT, CONFIG, by_owner=True)
 def release(what: str | None, config: Path) -> int:
-    """Let files go on that the burst guard holds.
+    """Let the files go on that the burst guard holds.
 
-    Those of the hot folder WHAT, or all.
+    It releases those of the hot folder WHAT, or all.
     """
     return _command(Verb.RELEASE, what, config)
 
@@ -94,11 +94,11 @@ def release(what: str | None, config: Path) -> int:
     by_owner=True,
 )
 def resolve(file: str, *, paid: bool, config: Path) -> int:
-    """Say whether FILE was paid for, when only you can tell.
+    """Say whether FILE was paid for, when only you can know.
 
-    For an image that `expandd status` says needs you: the answer to its paid call was lost, and the API does not
-    tell. Look into your account there. --paid sends it to the error folder with a note, and nothing more is paid;
-    --not-paid pays for it and expands it as if it were new.
+    `expandd status` shows such an image as "needs you": the answer to its paid call was lost, and the API does not
+    say what became of it. Check your account there. --paid sends the file to the error folder with a note, and nothing
+    more is paid; --not-paid pays for it and expands it as if it were new.
     """
     from expandd.service.control import run_resolve
 
@@ -107,10 +107,10 @@ def resolve(file: str, *, paid: bool, config: Path) -> int:
 
 @command(CONFIG, by_owner=True)
 def reload(config: Path) -> int:
-    """Have the daemon take a changed configuration.
+    """Make the daemon load a changed configuration.
 
-    It waits for what the daemon makes of it. Exit code 0 says that all is in force; 78 that it was refused, with every
-    error, or that all is taken but keys that only a restart changes, with their names.
+    It waits for the daemon's verdict. Exit code 0 means that all is in force; 78 that the configuration was refused,
+    with every error, or that all is in force except keys that need a restart, with their names.
     """
     from expandd.service.control import run_reload
 

@@ -13,19 +13,19 @@ import click
 from expandd.service.cli.verbs import CONFIG, JSON, Name, act_as_owner, command, presets
 
 
-@command(CONFIG, click.option("--offline", is_flag=True, help="The configuration and its folders alone; asks nobody."))
+@command(CONFIG, click.option("--offline", is_flag=True, help="Only the configuration and its folders; no network."))
 def check(config: Path, *, offline: bool) -> int:
     """Check configuration, folders, login, credits and clock.
 
     It names every error of the configuration at once, each with its line. It starts nothing and pays nothing. Exit
-    code 4 says that the API cannot be reached just now, 78 that there is something to correct.
+    code 4 means that the API cannot be reached just now, 78 that something must be corrected.
 
     Called by root, it works as the service's user, with the login that systemd hands to the service.
     """
     from expandd.adapters.credentials import handed_over
     from expandd.service.runtime.entry import run_check
 
-    # Before the rights of root are given up: the service's user cannot read the file.
+    # Before root's rights are dropped, because the service's user cannot read the file.
     by_hand = os.geteuid() == 0 and not offline and "CREDENTIALS_DIRECTORY" not in os.environ
     login = handed_over(config) if by_hand else None
     act_as_owner(config)
@@ -46,13 +46,13 @@ def check(config: Path, *, offline: bool) -> int:
     by_owner=True,
 )
 def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
-    """Show how it goes, and what waits on what.
+    """Show the state of everything: pauses, files, money, pace.
 
-    What holds things up since when and what lifts it; what waits, is in progress, done and in error, by folder; money,
-    credits and budgets; the pace, and when the backlog is done; which images need a person.
+    It shows each pause with its start and its remedy; files that wait, are in progress, done and in error, by folder;
+    money, credits and budgets; the pace, and when the backlog will be done; and the images that need a person.
 
     It works while the daemon runs and when it does not, and changes nothing. A terminal shows a table, which --watch
-    keeps up to date; anything else gets a line for each fact, and with --json one JSON object.
+    keeps up to date; otherwise there is a line for each fact, or with --json one JSON object.
     """
     from expandd.service.reports.status import show_status
 
@@ -61,11 +61,11 @@ def status(config: Path, *, as_json: bool, watch: bool, every: float) -> int:
 
 @command(CONFIG, JSON, by_owner=True)
 def plan(config: Path, *, as_json: bool) -> int:
-    """Say what would become of each waiting file.
+    """Show the planned outcome and cost of each waiting file.
 
-    Offsets, size and name of its result, and whether it is new, already paid for, or refused and why.
-    Each line is shown as soon as its file was looked into; totals, credits and time come last, estimated from what was
-    done before. It pays nothing and changes nothing. With --json it is one JSON document, written as it goes.
+    Each line has offsets, size and name of the result, and whether the file is new, already paid for, or refused and
+    why. It appears as soon as its file is inspected; totals, credits and time come last, estimated from earlier images.
+    This pays nothing and changes nothing. With --json the output is one JSON document, written step by step.
     """
     from expandd.service.reports.plan import run_plan
 
@@ -74,12 +74,12 @@ def plan(config: Path, *, as_json: bool) -> int:
 
 @command(click.argument("file", type=Name()), CONFIG, JSON, by_owner=True)
 def why(file: str, config: Path, *, as_json: bool) -> int:
-    """Tell the whole history of FILE, and what comes next.
+    """Show the whole history of FILE, and what comes next.
 
-    Every state with its time, sizes, offsets and ids, where original and result lie now, and what it waits on.
-    FILE is any name or path that the file has or had: as it was dropped, in the inbox, work, done or error folder, its
-    result's, the id of its job or of its image. A file that is not picked up is told of too: which rule ignores it,
-    or how long it still settles. It works while the daemon runs and when it does not, and changes nothing.
+    It shows every state with its time, sizes, offsets and ids, where original and result are now, and what the file
+    waits for. FILE is any name or path that the file has or had: as it was dropped, in the inbox, work, done or error
+    folder, that of its result, or the id of its job or image. For a file that is not picked up it names the rule that
+    ignores it, or the time until it has settled. It works with and without a running daemon, and changes nothing.
     """
     from expandd.service.reports.why import run_why
 
@@ -87,7 +87,7 @@ def why(file: str, config: Path, *, as_json: bool) -> int:
 
 
 def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """A month of a year, as it is written."""
+    """The month in the form YYYY-MM."""
     try:
         return value and datetime.strptime(value, "%Y-%m").strftime("%Y-%m")  # noqa: DTZ007 - a month has no zone
     except ValueError:
@@ -96,7 +96,7 @@ def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | No
 
 @command(
     CONFIG,
-    click.option("--month", callback=_month, metavar="YYYY-MM", help="This month alone; all that is known by default."),
+    click.option("--month", callback=_month, metavar="YYYY-MM", help="Only this month; by default all months."),
     click.option("--csv", "form", flag_value="csv", help="For spreadsheets."),
     click.option("--json", "form", flag_value="json", help="For machines."),
     click.option("--text", "form", flag_value="text", default=True, hidden=True),
@@ -105,9 +105,9 @@ def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | No
 def ledger(config: Path, *, month: str | None, form: str) -> int:
     """Count what was paid, delivered, failed and saved.
 
-    By month and hot folder, as text, CSV or JSON.
-    Saved are images that were not paid for again because the same image was paid for before. Days are local days;
-    counts are kept when the job database forgets the images themselves.
+    It counts by month and hot folder, as text, CSV or JSON.
+    Saved images were not paid for again because the same image was paid for before. Days are local days; the counts
+    remain after the job database has deleted the images themselves.
     """
     from expandd.service.reports.ledger import Form, run_ledger
 

@@ -1,4 +1,4 @@
-"""What all commands share: options, completion of names, errors as sentences and exit codes, and the state's owner."""
+"""Shared parts of all commands: options, completion, errors as sentences and exit codes, the state's owner."""
 
 # ruff: noqa: PLC0415 - the configuration is read only when a name of it is to be completed, traces when there are any
 
@@ -43,14 +43,14 @@ def script(command: click.Command, shell: Shell) -> str:
 
 
 def presets(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The presets of the configuration that begin so."""
+    """The presets of the configuration that begin with `incomplete`."""
     settings = _settings(context)
     names = sorted(settings.presets) if settings else []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def inboxes(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The inboxes of the configuration that begin so."""
+    """The inboxes of the configuration that begin with `incomplete`."""
     settings = _settings(context)
     names = [printable(folder.inbox) for folder in settings.folders] if settings else []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -87,7 +87,7 @@ CONFIG = click.option(
 
 
 def _instance(_: click.Context, __: click.Parameter, value: str) -> str:
-    """A name as unit files take it in the place of %i."""
+    """A valid instance name for %i in unit files."""
     if not re.fullmatch(r"[A-Za-z0-9:_.-]*", value) or value.startswith("."):
         raise click.BadParameter(
             f"An instance's name has letters, digits, - and _ alone; this is “{printable(value)}”."
@@ -105,15 +105,15 @@ def command(
 ) -> Callable[[Callable[..., int]], click.Command]:
     """A command with these options and arguments, of `group` where there is one.
 
-    The errors that a person can mend become sentences on stderr, and the exit codes of the table. `by_owner`: called by
-    root it works as the user whom the state belongs to, so that the service can go on with it; other users are told
-    whose it is.
+    Errors that a person can correct become sentences on stderr and the exit codes of the table. `by_owner`: called by
+    root, the command runs as the owner of the state, so that the service can use its files; other users get an error
+    that names the owner.
     """
 
     def made(function: Callable[..., int]) -> click.Command:
         @wraps(function)
         def run(*arguments: Any, **given: Any) -> None:
-            with _told():
+            with _errors_as_sentences():
                 if by_owner:
                     act_as_owner(given["config"])
                 sys.exit(function(*arguments, **given))
@@ -126,7 +126,7 @@ def command(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _errors_as_sentences() -> Iterator[None]:
     """Turn errors into sentences and exit codes."""
     try:
         yield
@@ -165,7 +165,7 @@ def _in_brief(error: Exception) -> str:
 
 
 def _kept(error: Exception) -> str:
-    """Write down where the error came from; where that is, for the report, in a sentence."""
+    """Save the trace of the error; returns a sentence that names its file."""
     import tempfile
     import traceback
 
@@ -184,16 +184,15 @@ def _complain(text: str) -> None:
 
 
 UMASK = 0o007
-"""As in the unit: what is put down belongs to people's group too."""
+"""The unit's umask, so that new files also belong to people's group."""
 
 
 def act_as_owner(config: Path) -> None:
-    """Give up the rights of root for good when the state directory of `config` is another user's.
+    """Drop root's rights permanently when the state directory of `config` is another user's.
 
-    The service could neither read nor replace what root leaves there. Without a state directory nothing changes.
+    The service could neither read nor replace root's files there. Without a state directory nothing changes.
 
-    Raises ConfigurationError when `config` cannot be read, ExpanddError for a user who may not look into that
-    directory.
+    Raises ConfigurationError when `config` cannot be read, ExpanddError for a user who may not read that directory.
     """
     from expandd.adapters.config.load import state_dir_of
 
