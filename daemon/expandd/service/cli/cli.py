@@ -129,7 +129,7 @@ def install(*, instance: str, dry_run: bool) -> int:
     """Make expandd a systemd service and start it, as root.
 
     It makes the user, units, configuration, login, hot folders and a link in /usr/local/bin. It prints each command and
-    skips all that exists already. Run it again after an upgrade of the program, and after a folder was added.
+    skips steps that are already done. Run it again after an upgrade of the program, and after a folder was added.
     """
     from expandd.service.runtime.install import run_install
 
