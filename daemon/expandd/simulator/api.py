@@ -1,4 +1,4 @@
-"""The endpoints of the contract, and the links of results."""
+"""Answers the endpoints of the contract and the links of results."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _NAMES = {
 
 
 def link(job: Job, base: str) -> str:
-    """The address of a result; without its signature it does not open."""
+    """The address of a result, which opens only with its signature."""
     return f"{base}/results/{job.id_image}/{job.id_task}?signature={job.signature}"
 
 
@@ -148,7 +148,7 @@ class Api:
         self._state = state
 
     def routes(self) -> dict[str, dict[str, tuple[Endpoint, Handler]]]:
-        """Path → verb → endpoint and what answers it, as the switches stand."""
+        """Path → verb → endpoint and handler, by the present switches."""
         switches = self._state.switches
         generate = _GENERATE | dict.fromkeys(switches.extra_fields, Field(object, required=False))
         return {
@@ -164,9 +164,9 @@ class Api:
         }
 
     def note_poll(self, request: Request) -> None:
-        """Measure a poll on arrival, whatever becomes of it, so that no fault hides one that came too soon.
+        """Measure a poll on arrival, before any fault, so that no fault hides one that came too soon.
 
-        Only the account's own polls count: a call without a valid token is nobody's.
+        Only the account's own polls count, those with a valid token.
         """
         state, arrived = self._state, float(request.state.arrived)
         with state.lock:
@@ -180,7 +180,7 @@ class Api:
             state.last_poll = arrived
 
     def _reading(self, schema: Schema, answer: Callable[[Form], Response]) -> Handler:
-        """The handler of a call that takes a token and a JSON body."""
+        """The handler of a call with a token and a JSON body."""
 
         async def handle(request: Request) -> Response:
             self._admit(request)
@@ -288,7 +288,7 @@ class Api:
             "contract": "pro" if switches.pro else "free",
             "app_name": "expand",
         }
-        # Not Starlette's JSON: NaN is in no JSON, but in what some servers write.
+        # Not Starlette's JSON: it refuses NaN, which some servers write although JSON has none.
         return Response(json.dumps(me, ensure_ascii=False), media_type="application/json")
 
     async def _login(self, request: Request) -> Response:
@@ -331,7 +331,7 @@ def _require_possible(offsets: Offsets, source: Source, switches: Switches) -> N
 
 
 def _basic(request: Request) -> str | None:
-    """The `user:password` of the Authorization header; None when there is none that can be read."""
+    """The `user:password` of the Authorization header; None when it is missing or unreadable."""
     scheme, _, coded = request.headers.get("authorization", "").partition(" ")
     try:
         return base64.b64decode(coded, validate=True).decode() if scheme.lower() == "basic" else None
@@ -405,8 +405,8 @@ class Links:
         while len(data) - start > _CHUNK:
             yield data[start : start + _CHUNK]
             start += _CHUNK
-        # Noted before the last chunk goes out: the client may act on it before this code runs again.
-        # A client that has gone takes every chunk in silence, so it is asked for.
+        # Recorded before the last chunk is sent, because the client may act on it before this code runs again.
+        # Writing to a client that has gone raises no error, so its connection is checked.
         if not (fault and fault.kind is FaultKind.WRONG_SIZE) and not is_cut(request):
             with self._state.lock:
                 self._state.counts.note_download(job.id_image, job.id_task)
@@ -417,6 +417,6 @@ class Links:
         chunk = os.urandom(_CHUNK)
         while not self._closing.is_set() and not is_cut(request):
             yield chunk
-            # Lets the loop see a client that has gone; without it one download starves all others.
+            # Lets the loop notice that a client has gone; without it one download starves all others.
             await asyncio.sleep(0)
         raise reset(request)

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: the kinds of fault, where and how often each strikes."""
+"""Injects faults: their kinds, and where and how often each strikes."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 
 class Endpoint(Enum):
-    """A call of the contract, by the name that faults and counts use."""
+    """A call of the contract, by its name in faults and counts."""
 
     UPLOAD = "upload"
     GENERATE = "generate"
@@ -70,7 +70,7 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The image that a call is about: an upload's file, or the source of a paid call or of a result."""
+    """The image of a call: an upload's file, or the source of a paid call or of a result."""
 
     size: int
     sha256: str
@@ -78,12 +78,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault at one endpoint; ValueError when kind, endpoint and moment do not go together.
+    """One fault at one endpoint. Raises ValueError when kind, endpoint and moment do not match.
 
-    It strikes at most `times` calls (None: every one), after `skip` calls were let through, each with
-    `probability`. With `after` the work is done and only its answer goes wrong. `retry_after` is the
-    header's text; `seconds` is how long HANG and STALL last. With `above` or `sha256` it strikes only calls about an
-    image of more bytes than that, or whose sha256 begins so.
+    It strikes at most `times` calls (None: every one), after `skip` undisturbed calls, each with `probability`. With
+    `after` the work is done and only its answer fails. `retry_after` is the header's text; `seconds` is the duration of
+    HANG and STALL. With `above` it strikes only calls about images of more bytes, with `sha256` only those about images
+    whose sha256 begins with it.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
@@ -108,7 +108,7 @@ class Fault:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"a probability lies between 0 and 1, not at {self.probability}")
         if self.chooses and self.endpoint not in {Endpoint.UPLOAD, Endpoint.GENERATE, Endpoint.LINK}:
-            raise ValueError(f"a call of {self.endpoint.value} is about no image that could be chosen")
+            raise ValueError(f"a call of {self.endpoint.value} is about no image, so a fault cannot choose by image")
 
     @property
     def moment(self) -> Moment:
@@ -145,7 +145,7 @@ _TEXT_FIELDS: Mapping[str, Callable[[str], Any]] = {"seconds": float, "above": i
 
 
 def read_fault(text: str) -> Fault:
-    """A fault written as `endpoint:kind[:often][:field=value…]`; ValueError when it cannot be read.
+    """Parse a fault written as `endpoint:kind[:often][:field=value…]`. Raises ValueError when it cannot be read.
 
     A kind may end in `-after`. `often` is a number of calls (default 1), `always`, or `p=0.2`. The fields are
     `seconds`, `above` and `sha256`.
@@ -176,7 +176,7 @@ def _read_often(often: str) -> tuple[int | None, float]:
 
 
 def fault_from_json(value: Any) -> Fault:
-    """A fault from its text form or from an object with Fault's fields; ValueError when it is neither."""
+    """Parse a fault in its text form or as an object with Fault's fields. Raises ValueError when it is neither."""
     return read_fault(value) if isinstance(value, str) else _FAULT.validate_json(json.dumps(value))
 
 
@@ -187,7 +187,7 @@ class _Loaded:
     left: int | None
 
     def strikes(self, dice: random.Random) -> bool:
-        """Whether it strikes a call that fits, and if so one time fewer from now on."""
+        """Whether it strikes a matching call; if so, one strike fewer is left."""
         if self.skip:
             self.skip -= 1
             return False
@@ -199,7 +199,7 @@ class _Loaded:
 
 
 class FaultBox:
-    """The faults that are set, in the order they were set. Safe to use from any thread."""
+    """The set faults, in order. Safe to use from any thread."""
 
     def __init__(self, seed: int) -> None:
         self._loaded: list[_Loaded] = []
@@ -222,9 +222,9 @@ class FaultBox:
     def take(
         self, endpoint: Endpoint, moment: Moment, subject: Subject | None = None, *, choosing_only: bool = False
     ) -> Fault | None:
-        """The fault that strikes this call at this moment, used up by one; None when all is well.
+        """The fault that strikes this call at this moment, with one strike fewer left; None when there is none.
 
-        One that strikes some images only needs the `subject`. With `choosing_only` no other one is taken.
+        A fault that chooses by image needs the `subject`. With `choosing_only` only such faults are considered.
         """
 
         def fits(fault: Fault) -> bool:

@@ -1,4 +1,4 @@
-"""Requests and answers: strict bodies, errors in the vendor's shape, connections that are cut."""
+"""Reads requests strictly, writes errors in the vendor's shape, and cuts connections."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from starlette.types import Receive, Scope, Send
 from expandd.simulator.faults import Fault, FaultKind
 from expandd.simulator.state import NOT_TEXT, NULL_FIELD, UNKNOWN_FIELD, Upload
 
-# On with a time of zero: close() sends a reset instead of an orderly end.
+# Lingering on, with zero seconds: close() sends a reset instead of an orderly end.
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class DroppedError(Exception):
-    """The connection was cut; there is nobody left to answer. The text is the status to count."""
+    """The connection was cut, so no answer can be sent. The text is the status to count."""
 
 
 def reset(request: Request, status: str = "reset") -> DroppedError:
-    """Cut the connection by a TCP reset; returns the error to raise, since no answer can follow."""
+    """Cut the connection by a TCP reset; returns the error to raise, because no answer can follow."""
     transport = _transport(request)
     if not transport.is_closing():
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
@@ -39,7 +39,7 @@ def reset(request: Request, status: str = "reset") -> DroppedError:
 
 
 def close(request: Request) -> DroppedError:
-    """End the connection after what has been written is sent, in order but too early."""
+    """End the connection after all written bytes are sent: orderly, but too early."""
     _transport(request).close()
     return DroppedError("reset")
 
@@ -56,9 +56,9 @@ def _transport(request: Request) -> asyncio.Transport:
 
 
 async def pause(seconds: float, closing: asyncio.Event, receive: Receive) -> bool:
-    """Wait so long, but no longer than the client and the server stay. Returns whether both still do.
+    """Wait, at most until the client or the server ends. Returns whether both are still there.
 
-    The request's body must have been read before.
+    The request's body must be read before.
     """
     waits = [asyncio.create_task(closing.wait()), asyncio.create_task(gone(receive))]
     _, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -75,9 +75,9 @@ async def gone(receive: Receive) -> None:
 
 
 class Chunks(Response):
-    """An answer sent piece by piece, whose pieces may cut the connection. It never reads from the client.
+    """An answer sent in pieces, each of which may cut the connection. It never reads from the client.
 
-    That is why Starlette's own streaming is not used: it listens for the client's end, as `pause` does.
+    Starlette's own streaming is not used, because it listens for the client's end, as `pause` does.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str]) -> None:
@@ -103,7 +103,7 @@ _BOMB_BYTES = 64 << 20
 
 @dataclass(eq=False)
 class RefusalError(Exception):
-    """A call is refused with this status; `errors` are those of a body as field → messages."""
+    """Refuses a call with this status; `errors` are those of a body as field → messages."""
 
     status: int
     description: str
@@ -142,7 +142,7 @@ def invalid(errors: Mapping[str, list[str]], where: str = "json") -> RefusalErro
 
 
 def spoiled(fault: Fault) -> Response:
-    """The answer that a status, HTML, empty or garbage fault gives in place of the right one."""
+    """The answer of a status, HTML, empty or garbage fault in place of the right one."""
     match fault.kind:
         case FaultKind.HTML:
             return Response(_HTML, media_type="text/html")
@@ -168,7 +168,7 @@ _WRONG_TYPE = {str: NOT_TEXT, int: "Not a valid integer."}
 
 
 class Field(NamedTuple):
-    """What a field holds; `object` is anything. A boolean is no integer, and a number in quotes is none either."""
+    """The type of a field; `object` is any. Booleans and quoted numbers are not integers."""
 
     kind: type
     required: bool = True
@@ -178,7 +178,7 @@ Schema = Mapping[str, Field]
 
 
 async def read_form(request: Request, schema: Schema) -> dict[str, Any]:
-    """The body's fields; RefusalError 400 naming every error at once."""
+    """Read the body's fields. Raises RefusalError 400, which names every error at once."""
     values = _read_object(await request.body(), request.headers.get("content-type", ""))
     errors = {name: _error(schema.get(name), name, values) for name in {**schema, **values}}
     if any(errors.values()):
@@ -187,7 +187,7 @@ async def read_form(request: Request, schema: Schema) -> dict[str, Any]:
 
 
 def _read_object(body: bytes, content_type: str) -> dict[str, Any]:
-    # The framework looks at a body only when its type says JSON; otherwise every field is missing.
+    # The framework reads a body only when its type is JSON; otherwise every field is missing.
     if not body or content_type.partition(";")[0].strip().lower() != "application/json":
         return {}
     try:
@@ -210,7 +210,7 @@ def _error(field: Field | None, name: str, values: Mapping[str, Any]) -> str | N
 
 
 async def read_file(request: Request) -> Upload:
-    """The only part, which must be a file; RefusalError 400 for none, a second or one without a file name."""
+    """Read the only part, a file. Raises RefusalError 400 for none, a second one, or one without a file name."""
     if not hasattr(request.state, "upload"):
         request.state.upload = await _read_file(request)
     upload: Upload = request.state.upload

@@ -1,4 +1,4 @@
-"""Images: checks what was uploaded and makes the expanded result in the wanted format."""
+"""Checks uploaded images and makes the expanded results in the configured format."""
 
 import io
 import math
@@ -14,24 +14,24 @@ from expandd.simulator.switches import ResultMetadata, ResultType, Switches
 _FORMATS = ("WEBP", "JPEG", "PNG")
 _SAVING = {"JPEG": {"quality": 92}, "WEBP": {"quality": 90, "method": 2}, "PNG": {"compress_level": 3}}
 
-# What Pillow raises for bytes that are no image, or one that is damaged, cut short or a bomb.
+# Pillow's errors for bytes that are no image, or for one that is damaged, cut off or a bomb.
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _EXIF = b"Exif\0\0"
 
-_MARGIN = 0.05  # how much of the source is mirrored beyond its border, as a part of its side
-_BLURS = (0.004, 0.014, 0.04)  # the further out the softer: radius as a part of the canvas' mean side
+_MARGIN = 0.05  # the part of the source's side that is mirrored beyond its border
+_BLURS = (0.004, 0.014, 0.04)  # blur radius from inside to outside, as a part of the canvas' mean side
 _GRAIN = 4  # levels up or down, without which smooth gradients show bands
 
 
 class BadImageError(Exception):
-    """The upload is not an image that the API takes; the text says why."""
+    """The upload is not an acceptable image; the text says why."""
 
 
 def measure(data: bytes, min_side: int, max_side: int) -> tuple[int, int]:
     """Width and height in pixels as stored, EXIF orientation ignored.
 
-    BadImageError when the bytes are not a whole WEBP, JPEG or PNG with sides in the allowed range.
+    Raises BadImageError when the bytes are not a whole WEBP, JPEG or PNG with sides in the allowed range.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -47,9 +47,9 @@ def measure(data: bytes, min_side: int, max_side: int) -> tuple[int, int]:
 
 
 def make_result(data: bytes, offsets: Offsets, switches: Switches, *, watermark: bool) -> tuple[bytes, str]:
-    """The source expanded and cropped by the offsets, as an encoded image and its media type.
+    """Expand and crop the source by the offsets; returns the encoded image and its media type.
 
-    Inside, its pixels are untouched unless watermarked, shifted or blurred.
+    Inside, its pixels are unchanged unless watermarked, shifted or blurred.
     """
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         kind = _kind(image, switches.result_type)
@@ -74,20 +74,20 @@ def _kind(source: Image.Image, wanted: ResultType) -> str:
 
 
 def _metadata(source: Image.Image, kept: ResultMetadata) -> dict[str, Any]:
-    """What of the source's metadata goes into the result, as arguments of `save`."""
+    """The metadata that the result keeps, as arguments of `save`."""
     info: Mapping[Any, Any] = {} if kept is ResultMetadata.NONE else source.info
-    # Said also where there is none: without it, a PNG takes the profile that came along with the pixels.
+    # Set even when empty: otherwise a PNG gets the profile that came with the pixels.
     found: dict[str, Any] = {"icc_profile": info.get("icc_profile")}
     if kept is ResultMetadata.ALL:
         found |= {name: info[name] for name in ("exif", "dpi") if name in info}
         if "exif" in found:
-            # Pillow reads it with the prefix that a JPEG needs from some formats, without from others.
+            # Pillow returns it with the prefix of JPEG for some formats, and without for others.
             found["exif"] = _EXIF + found["exif"].removeprefix(_EXIF)
     return found
 
 
 def _generated(image: Image.Image, shift: int, blur: float) -> Image.Image:
-    """The image as a generative model hands it back: colours a few steps off, details softer."""
+    """The image as a generative model returns it: colours a few steps off, details softer."""
     if blur:
         image = image.filter(ImageFilter.GaussianBlur(blur))
     if shift:
@@ -99,7 +99,7 @@ def _generated(image: Image.Image, shift: int, blur: float) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """The image as RGB, or as RGBA where it has transparency."""
     if image.mode.startswith("I"):
-        # Pillow clips 16-bit grey when it converts; the high byte is what the eye sees.
+        # Pillow clips 16-bit grey when it converts, so this takes the high byte.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
@@ -120,15 +120,15 @@ def _expanded(source: Image.Image, offsets: Offsets, *, plain: bool) -> Image.Im
 
 
 def _surroundings(source: Image.Image, size: tuple[int, int], place: tuple[int, int]) -> Image.Image:
-    """The source's margins mirrored and drawn out to the canvas' ends, ever softer further out, with a light grain."""
+    """The source's margins, mirrored, stretched to the ends of the canvas, softer further out, with a light grain."""
     wide = _drawn_out(source, size[0], place[0])
-    # The second axis goes through the first one's code lying down.
+    # The second axis uses the code of the first on the transposed image.
     lying = wide.transpose(Image.Transpose.TRANSPOSE)
     canvas = _drawn_out(lying, size[1], place[1]).transpose(Image.Transpose.TRANSPOSE)
     for strength in _BLURS:
         radius = strength * sum(size) / 2
         canvas = Image.composite(_blurred(canvas, radius), canvas, _outside(source.size, size, place, 3 * radius))
-    # Seeded: the same link must give the same bytes each time.
+    # Seeded, so that the same link always gives the same bytes.
     noise = random.Random(7).randbytes(size[0] * size[1])  # noqa: S311 - a texture, not a secret
     grain = Image.frombytes("L", size, noise).point([128 + (level - 128) * _GRAIN // 128 for level in range(256)])
     opaque = [Image.new("L", size, 128)] * (len(canvas.mode) - 3)
@@ -136,7 +136,7 @@ def _surroundings(source: Image.Image, size: tuple[int, int], place: tuple[int, 
 
 
 def _drawn_out(source: Image.Image, width: int, place: int) -> Image.Image:
-    """The source at `place` within a canvas of this width, its left and right margins mirrored and stretched."""
+    """The source at `place` in a canvas of this width, with its left and right margins mirrored and stretched."""
     canvas = Image.new(source.mode, (width, source.height))
     canvas.paste(source, (place, 0))
     for start, end, right in ((0, place, False), (place + source.width, width, True)):
@@ -149,7 +149,7 @@ def _drawn_out(source: Image.Image, width: int, place: int) -> Image.Image:
 
 
 def _blurred(image: Image.Image, radius: float) -> Image.Image:
-    """A blur made on a small copy, which is far faster."""
+    """The blurred image, made on a small copy, which is far faster."""
     factor = max(1, int(radius / 1.5))
     small = image.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor))
     return small.resize(image.size, Image.Resampling.BICUBIC)
@@ -164,7 +164,7 @@ def _outside(inner: tuple[int, int], size: tuple[int, int], place: tuple[int, in
 
 
 def _watermark(image: Image.Image) -> None:
-    """Put a mark into the lower right corner, as accounts without PRO get it."""
+    """Draw the watermark of accounts without PRO into the lower right corner."""
     size = max(8, min(image.width // 36, image.height // 8, 48))
     place = (image.width - size // 2, image.height - size // 2)
     font = ImageFont.load_default(size)

@@ -27,8 +27,8 @@ _STOP_SECONDS = 1.0
 class Simulator:
     """The API and the link host on two sockets, served by one background thread. Port 0 takes a free one.
 
-    `start` and `stop` may be called again and again: ports and everything the server knows are kept in
-    between, as with an API that was away for a while. OSError when a port is taken.
+    `start` and `stop` may be repeated: ports and state are kept in between, as with an API that was away for a while.
+    Raises OSError when a port is taken.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Simulator:
         self._running = _Server(self._state, sockets)
 
     def stop(self) -> None:
-        """Cut what hangs, close both sockets, end the thread; nothing happens when it is not running."""
+        """Cut hanging connections, close both sockets and end the thread; does nothing when it is not running."""
         if self._running is not None:
             self._running.quit()
             self._running = None
@@ -70,12 +70,12 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port of the API host, where the control door is too."""
+        """Scheme, host and port of the API host, which also has the control endpoints."""
         return f"http://{self._host}:{self._ports[0]}"
 
     @property
     def api_url(self) -> str:
-        """What `api.base_url` must be set to."""
+        """The value for `api.base_url`."""
         return f"{self.url}/api"
 
     @property
@@ -92,12 +92,12 @@ class Simulator:
             return self._state.switches
 
     def switch(self, **changes: Any) -> None:
-        """Change switches by name from the next request on; TypeError for a name that is none."""
+        """Change switches by name from the next request on. Raises TypeError for an unknown name."""
         with self._state.lock:
             self._state.switches = dataclasses.replace(self._state.switches, **changes)
 
     def set_fault(self, fault: Fault | str) -> None:
-        """Add a fault, given as such or in its text form (`read_fault`)."""
+        """Add a fault, as an object or in its text form (`read_fault`)."""
         self._state.faults.add(read_fault(fault) if isinstance(fault, str) else fault)
 
     def clear_faults(self) -> None:
@@ -105,11 +105,11 @@ class Simulator:
 
     @property
     def faults_left(self) -> int:
-        """How many of the faults set can still strike."""
+        """How many of the set faults can still strike."""
         return len(self._state.faults.listed())
 
     def counts(self) -> Counts:
-        """A copy of what the server has seen so far."""
+        """A copy of the server's counts so far."""
         with self._state.lock:
             return self._state.counts.snapshot()
 
@@ -142,7 +142,7 @@ def serve(
     stop: threading.Event | None = None,
     opened: Callable[[Simulator], None] = lambda _: None,
 ) -> None:
-    """Run the simulator until SIGINT, SIGTERM or `stop` is set; `opened` is told once it listens.
+    """Run the simulator until SIGINT, SIGTERM or `stop` is set; calls `opened` once it listens.
 
     OSError when a port is taken.
     """
@@ -151,7 +151,7 @@ def serve(
     for fault in faults:
         server.set_fault(fault)
     with contextlib.ExitStack() as undo:
-        # Only the main thread may handle signals; elsewhere the caller's event is the way to end.
+        # Only the main thread may handle signals; in others only the caller's event ends it.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 undo.callback(signal.signal, number, signal.signal(number, lambda *_: ended.set()))
@@ -164,7 +164,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """One run of uvicorn in a thread of its own, which another thread can end at once."""
+    """One run of uvicorn in its own thread, which another thread can end at once."""
 
     def __init__(self, state: State, sockets: list[socket.socket]) -> None:
         self._closing = asyncio.Event()
@@ -194,34 +194,34 @@ class _Server(uvicorn.Server):
         self._thread.join()
 
     async def main_loop(self) -> None:
-        # Uvicorn's own loop looks ten times a second whether to end, which every test would wait for.
+        # Uvicorn's own loop checks only ten times a second whether to end, and every test would wait for it.
         self._loop = asyncio.get_running_loop()
         self._ready.set()
         await self._closing.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Uvicorn's own shutdown sleeps for a fixed tenth of a second, in every test of everybody.
+        # Uvicorn's own shutdown sleeps for a fixed tenth of a second, which each test would pay for.
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                # Uvicorn keeps plain sets, which announce nothing.
-                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - nothing tells when
+                # Uvicorn keeps plain sets, which cannot be awaited.
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - no event reports it
                     await asyncio.sleep(0.002)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that shows its connection to the application, which must be able to cut it."""
+    """HTTP/1.1 that passes its connection to the application, so that it can cut it."""
 
     def __init__(self, config: uvicorn.Config, server_state: Any, app_state: dict[str, Any], **rest: Any) -> None:
         super().__init__(config, server_state, {**app_state, "connection": self}, **rest)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
-        # asyncio does so only where a socket names its protocol, which an accepted one does not. Without it
+        # asyncio sets it only on sockets that name their protocol, which an accepted one does not. Without it
         # each answer waits 40 ms for the client's delayed acknowledgement.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""The state of the simulated account: sources, jobs, notifications, credits, and counts of what it saw."""
+"""The state of the simulated account: sources, jobs, notifications, credits, and counts of calls."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NOT_TEXT = "Not a valid string."
 
 @dataclass(frozen=True, slots=True)
 class UploadSeen:
-    """One file received whole, accepted or not. `id_image` is None for a refused one.
+    """One completely received file, accepted or not. `id_image` is None for a refused one.
 
-    `began` is when the call's first bytes were there, in monotonic seconds.
+    `began` is the arrival of the call's first bytes, in monotonic seconds.
     """
 
     sha256: str
@@ -43,7 +43,7 @@ class UploadSeen:
 
 @dataclass(frozen=True, slots=True)
 class DeleteSeen:
-    """One notification deleted. `downloaded` tells whether its result had been sent whole before."""
+    """One deleted notification. `downloaded` is whether its result had been completely sent before."""
 
     id: int
     name: str
@@ -56,9 +56,9 @@ class DeleteSeen:
 class Counts:
     """Figures since the server was made. `calls` is endpoint → status → number.
 
-    A status is the HTTP status, or `reset` or `dropped` where no whole answer was sent; calls that matched
-    no endpoint are under `unknown`. `downloads` counts results sent whole, by image id. `generation_seconds` is
-    what each accepted generate takes, in order, `generated` when it was accepted, in monotonic seconds.
+    A status is the HTTP status, or `reset` or `dropped` where no complete answer was sent; calls without an endpoint
+    count under `unknown`. `downloads` counts completely sent results, by image id. `generation_seconds` is the duration
+    of each accepted generate, in order, `generated` the time of its acceptance, in monotonic seconds.
     """
 
     calls: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Counts:
     name_list_not_text: int = 0
 
     def total(self, endpoint: str) -> int:
-        """All calls to one endpoint, whatever their status."""
+        """All calls to one endpoint, with any status."""
         return sum(self.calls.get(endpoint, {}).values())
 
     @property
@@ -106,7 +106,7 @@ class Counts:
 
     @property
     def deletes_before_download(self) -> int:
-        """Deletes of a finished job's notification whose result had never been sent whole."""
+        """Deletes of a finished job's notification before its result was completely sent."""
         return sum(not seen.downloaded and not seen.foreign and seen.name != "error" for seen in self.deletes)
 
     def note_call(self, endpoint: str, status: str) -> None:
@@ -169,7 +169,7 @@ class Offsets:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The one file of an upload, and the part that it came in."""
+    """The file of an upload, and the name and type of its part."""
 
     part: str
     filename: str
@@ -182,7 +182,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An uploaded image: its bytes as received and its size in pixels as stored."""
+    """An uploaded image: its received bytes and its stored size in pixels."""
 
     id_image: str
     data: bytes
@@ -193,7 +193,7 @@ class Source:
 
 
 class Outcome(Enum):
-    """How a job ends: a result; a result nobody is told of; an error notification; never."""
+    """How a job ends: with a result; with a result but no notification; with an error notification; never."""
 
     FINISHED = "finished"
     UNANNOUNCED = "unannounced"
@@ -203,7 +203,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An accepted generate. Its link must carry `signature`, as a signed address of a real store does."""
+    """An accepted generate. Its link needs `signature`, like a signed address of a real store."""
 
     id_image: str
     offsets: Offsets
@@ -220,7 +220,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One notification: of a job of ours, or a foreign one."""
+    """One notification, of a job of this account or of another client."""
 
     id: int
     name: str
@@ -235,10 +235,10 @@ class Notification:
 
 
 class Store:
-    """What the account owns on the server. Not thread-safe: the owner holds a lock.
+    """The data of the account on the server. Not thread-safe: the owner holds a lock.
 
-    `settle` is called first in each request; until then finished jobs are not announced and old
-    things not forgotten, so that no thread has to watch the clock.
+    Each request first calls `settle`, which announces finished jobs and deletes old data, so no thread has to watch the
+    clock.
     """
 
     def __init__(self, credits_at_start: Decimal) -> None:
@@ -253,7 +253,7 @@ class Store:
         self._numbers = itertools.count(1001)
 
     def settle(self, now: float, switches: Switches) -> None:
-        """Announce what has finished and forget what has outlived its time."""
+        """Announce finished jobs and delete expired data."""
         while self._running and self._running[0][0] <= now:
             _, id_task = heapq.heappop(self._running)
             self._finish(self._jobs[id_task], switches)
@@ -267,12 +267,12 @@ class Store:
         return source
 
     def source(self, id_image: str, now: float, switches: Switches) -> Source | None:
-        """The source of this id while it lives; None for an unknown or expired one."""
+        """The source of this id until it expires; None for an unknown or expired one."""
         source = self._sources.get(id_image)
         return source if source and now < source.uploaded + switches.source_life else None
 
     def stored(self, id_image: str) -> Source | None:
-        """The source of this id, even one that is expired for new calls but still has live links."""
+        """The source of this id, including one that has expired for new calls but still has valid links."""
         return self._sources.get(id_image)
 
     def accept(self, job: Job) -> None:
@@ -287,7 +287,7 @@ class Store:
         return self._jobs.get(id_task)
 
     def results(self, id_image: str) -> list[Job]:
-        """The jobs of this image that have finished with a result, oldest first."""
+        """The jobs of this image with a result, oldest first."""
         return list(self._results.get(id_image, ()))
 
     def delete_notification(self, number: int) -> Notification | None:
@@ -296,7 +296,7 @@ class Store:
     def notifications(
         self, names: Collection[str] | None, id_image: str | None, id_task: str | None
     ) -> list[Notification]:
-        """The live notifications that pass every filter given, oldest first."""
+        """The unexpired notifications that match all given filters, oldest first."""
         return [
             notification
             for notification in self._notifications.values()
@@ -306,7 +306,7 @@ class Store:
         ]
 
     def ensure_foreign(self, kinds: Collection[Foreign], now: float, life: float) -> None:
-        """Have one notification of each kind, made anew only when the last one has outlived its time."""
+        """Keep one notification of each kind; make a new one only when the last one has expired."""
         for kind in kinds:
             if now - self._foreign_made.get(kind, -life) >= life:
                 self._foreign_made[kind] = now
@@ -345,7 +345,7 @@ Log = Callable[[str], None]
 
 
 def silent(_: str) -> None:
-    """A log that keeps nothing."""
+    """A log that discards all lines."""
 
 
 class SimulatorClock:
@@ -359,8 +359,8 @@ class SimulatorClock:
         return time.time() + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward by so many seconds; ValueError for a step backwards."""
-        # Stored lifetimes are pruned in order of time, which a step back would break.
+        """Move the clock forward by `seconds`. Raises ValueError for a step backwards."""
+        # Data expires in order of time, which a step back would break.
         if not seconds >= 0:
             raise ValueError(f"the clock only moves forward, not by {seconds} s")
         with self._lock:
@@ -369,7 +369,7 @@ class SimulatorClock:
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """An access and a refresh token with their ends, in epoch seconds."""
+    """An access and a refresh token with their expiry, in epoch seconds."""
 
     access: str
     refresh: str
@@ -402,14 +402,14 @@ class Tokens:
         return pair
 
     def issue(self, now: float, life: float) -> TokenPair:
-        # Random, not seeded: a client that kept a pair of an earlier server must not find it good here.
+        # Random, not seeded: a client's pair from an earlier server must not be valid here.
         return self.install(secrets.token_hex(20), secrets.token_hex(20), now, life)
 
     def valid(self, access: str, now: float) -> bool:
         return any(pair.access == access and now < pair.access_expires for pair in self._pairs.values())
 
     def rotate(self, access: str, refresh: str, now: float, life: float, grace: float) -> TokenPair:
-        """A new pair for an unspent one, whose access token lives on for `grace` seconds; RefreshRefusedError."""
+        """A new pair for an unused one, whose access token lives on for `grace` seconds. Raises RefreshRefusedError."""
         pair = self._pairs.get(refresh)
         if pair is not None and pair.spent:
             self._pairs.clear()
@@ -422,7 +422,7 @@ class Tokens:
         return self.issue(now, life)
 
     def expire_access(self, now: float) -> None:
-        """End every access token now; refresh tokens stay good."""
+        """Expire every access token now; refresh tokens stay valid."""
         self._pairs = {key: replace(pair, access_expires=now) for key, pair in self._pairs.items()}
 
     def revoke_all(self) -> None:
@@ -430,7 +430,7 @@ class Tokens:
 
 
 class State:
-    """What requests, the control door and a test in the same process share.
+    """The state that requests, the control endpoints and a test in the same process share.
 
     Hold `lock` while reading or changing anything but `clock` and `faults`, which lock themselves.
     """
@@ -451,7 +451,7 @@ class State:
             self.tokens.install(switches.access_token, switches.refresh_token, self.clock.now(), switches.token_life)
 
     def settled(self) -> float:
-        """The time now, after everything due by then has happened."""
+        """Apply everything that is due by now; returns the present time."""
         now = self.clock.now()
         self.store.settle(now, self.switches)
         return now

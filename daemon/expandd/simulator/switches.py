@@ -1,4 +1,4 @@
-"""What can be adjusted on the simulator: every open point of the contract, limits, prices and times."""
+"""The adjustable behaviour of the simulator: every open point of the contract, limits, prices and times."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ DAY = 24 * 3600.0
 
 
 class UploadId(Enum):
-    """Under which key an upload names the image."""
+    """The key by which the answer to an upload names the image."""
 
     ID_IMAGE = "id_image"
     IMAGE_ID = "image_id"
@@ -22,7 +22,7 @@ class UploadId(Enum):
 
 
 class Naming(Enum):
-    """Which key of a notification's data names the image. NEITHER makes the whole data null."""
+    """The key of a notification's data that names the image. NEITHER makes the whole data null."""
 
     BOTH = "both"
     ID_IMAGE = "id_image"
@@ -31,7 +31,7 @@ class Naming(Enum):
 
 
 class GenerateAnswer(Enum):
-    """What an accepted generate answers: status, id_task and id_image; an empty object; no body; or something odd."""
+    """The answer of an accepted generate: status, id_task and id_image; an empty object; no body; or something odd."""
 
     FULL = "full"
     EMPTY_OBJECT = "empty-object"
@@ -43,7 +43,7 @@ class GenerateAnswer(Enum):
 
 
 class HistoryAnswer(Enum):
-    """What history answers for a known image: its links, 405 always, or an empty list always."""
+    """The answer of history for a known image: its links, always 405, or always an empty list."""
 
     LINKS = "links"
     UNKNOWN = "unknown"
@@ -51,7 +51,7 @@ class HistoryAnswer(Enum):
 
 
 class HistoryShape(Enum):
-    """How history writes one link: an object with `l`, a bare string, or a list of such objects."""
+    """The form of a link in history: an object with `l`, a string, or a list of objects with `l`."""
 
     OBJECTS = "objects"
     STRINGS = "strings"
@@ -67,7 +67,7 @@ class Duplicates(Enum):
 
 
 class Order(Enum):
-    """In which order notifications are listed."""
+    """The order of listed notifications."""
 
     OLDEST_FIRST = "oldest-first"
     NEWEST_FIRST = "newest-first"
@@ -75,7 +75,7 @@ class Order(Enum):
 
 
 class Foreign(Enum):
-    """A notification of another client of the account, or one in a shape nobody documented."""
+    """A notification of another client of the account, or one in an undocumented shape."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -100,7 +100,7 @@ class ResultType(Enum):
 
 
 class ResultMetadata(Enum):
-    """What a result keeps of its source's metadata: nothing, its colour profile, or profile, EXIF and dpi."""
+    """The metadata that a result keeps: none, the colour profile, or profile, EXIF and dpi."""
 
     NONE = "none"
     PROFILE = "profile"
@@ -108,7 +108,7 @@ class ResultMetadata(Enum):
 
 
 class Spread(Enum):
-    """How generation times lie between their bounds: evenly, or most near the least (mean: a fifth of the way up)."""
+    """The distribution of generation times in their range: uniform, or long-tailed (mean at a fifth of the range)."""
 
     EVEN = "even"
     LONG_TAIL = "long-tail"
@@ -116,7 +116,7 @@ class Spread(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
-    """Everything adjustable. Times are seconds, sides pixels, sizes bytes. The defaults are the contract's.
+    """All switches. Times are seconds, sides pixels, sizes bytes. The defaults are the contract's.
 
     `email`, `password`, `access_token`, `refresh_token` and `credits` are read when a server is made;
     all others apply from the next request on.
@@ -131,14 +131,14 @@ class Switches:
     token_life: float = 30 * DAY
     old_access_grace: float = 0.0  # how long an access token outlives its refresh
     credits: Decimal = Decimal(100)
-    credits_said: str = ""  # what /me says in place of the credits, as JSON (`1e30`, `NaN`, `null`, `["7"]`) or text
+    credits_said: str = ""  # what /me answers for credits, as JSON (`1e30`, `NaN`, `null`, `["7"]`) or text
     price: Decimal = Decimal(1)
     no_credits_status: int = 402
     pro: bool = False
 
     poll_limit: float = 3.0
-    uplink: float = 0.0  # bytes per second that all calls together can bring; 0 is no limit
-    downlink: float = 0.0  # the same for all answers and results
+    uplink: float = 0.0  # bytes per second of all requests together; 0 is no limit
+    downlink: float = 0.0  # bytes per second of all answers and results together; 0 is no limit
     min_side: int = 64
     max_side: int = 4096
     max_file_bytes: int = 64 * 1024 * 1024
@@ -154,7 +154,7 @@ class Switches:
     generate_min: float = 2.0
     generate_max: float = 2.0
     generate_spread: Spread = Spread.EVEN
-    extra_fields: tuple[str, ...] = ()  # undocumented fields that generate takes
+    extra_fields: tuple[str, ...] = ()  # undocumented fields that generate accepts
     seed: int = 0
 
     upload_id: UploadId = UploadId.ID_IMAGE
@@ -169,9 +169,9 @@ class Switches:
     history_shape: HistoryShape = HistoryShape.OBJECTS
     result_type: ResultType = ResultType.SAME
     result_metadata: ResultMetadata = ResultMetadata.PROFILE
-    colour_shift: int = 0  # steps by which red and green are brighter and blue is darker, inside the source too
-    blur: float = 0.0  # radius by which all is softer, inside the source too
-    plain: bool = False  # surrounds images by one colour, at next to no cost
+    colour_shift: int = 0  # steps by which red and green are brighter and blue is darker, also inside the source
+    blur: float = 0.0  # radius of a blur of the whole result, also inside the source
+    plain: bool = False  # surrounds images with one colour, which costs almost no time
     redirects: int = 0  # hops before a result
 
     def __post_init__(self) -> None:
@@ -198,7 +198,7 @@ _SWITCHES = TypeAdapter(Switches)
 
 
 def with_json(switches: Switches, changes: Mapping[str, Any]) -> Switches:
-    """The switches with these JSON values put in; ValueError names one that is unknown or ill-typed."""
+    """The switches with these JSON values. Raises ValueError, which names an unknown or ill-typed one."""
     try:
         return _SWITCHES.validate_json(json.dumps(switches.as_json() | dict(changes)))
     except ValidationError as error:
