@@ -144,7 +144,7 @@ def serve(
 ) -> None:
     """Run the simulator until SIGINT, SIGTERM or `stop` is set; calls `opened` once it listens.
 
-    OSError when a port is taken.
+    Raises OSError when a port is taken.
     """
     ended = stop or threading.Event()
     server = Simulator(switches, host=host, port=port, link_port=link_port, log=log)
@@ -222,6 +222,6 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
-        # asyncio sets it only on sockets that name their protocol, which an accepted one does not. Without it
+        # asyncio sets this only on sockets that name their protocol, which an accepted one does not. Without it
         # each answer waits 40 ms for the client's delayed acknowledgement.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
