@@ -195,7 +195,7 @@ def test_a_postgres_whose_disk_is_full_costs_a_wait_and_no_image(tmp_path: Path,
         assert server.counts().generates_accepted == accepted
         assert cluster.files("error") == []
         away = cluster.houses["a"].call("status")
-        assert (away.returncode, "see to Postgres" in away.stderr) == (1, True), away.stderr
+        assert (away.returncode, "check Postgres" in away.stderr) == (1, True), away.stderr
         ballast.unlink()
         full.start()
         cluster.assert_all_done_once(12)

@@ -263,8 +263,7 @@ async def test_what_lies_too_deep_in_a_flat_inbox_is_said_and_does_not_count_as_
         (inbox / name).touch()
     overview = seen(settings)
     words = (
-        "2 folders with 3 files in the inbox (wedding, …), not looked into "
-        "(set `recursive: true`, or move the files up)"
+        "2 folders with 3 files in the inbox (wedding, …), not scanned (set `recursive: true`, or move the files up)"
     )
 
     assert overview.folders[0].waiting == 1

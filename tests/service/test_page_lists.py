@@ -196,7 +196,7 @@ async def test_what_is_wrong_with_the_daemon_itself_is_told_and_no_secret_with_i
         halts = (await page.http.get("/")).text.partition('id="halts"')[2].partition("</section>")[0]
 
     assert "Something in expandd itself fails: poller" in halts
-    assert "expandd tells nothing of itself" in halts
+    assert "expandd gives no sign of life" in halts
     assert "2 lines were lost" in halts
     assert "abcdefgh12345" not in halts
 

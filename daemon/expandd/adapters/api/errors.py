@@ -50,7 +50,7 @@ PROVES_NOTHING_WAS_MADE = (
     FILE_AT_FAULT | PATH_OR_IMAGE | {401, 402, 403, 406, 407, 411, 414, 417, 421, 425, 426, 428, 429, 431, 451}
 )
 _REQUEST_AT_FAULT = frozenset({400, 422})
-BLAME_THE_FILE = "Look at what the API says, mend or replace the image, and move it back into the inbox."
+BLAME_THE_FILE = "Read what the API says, correct or replace the image, and move it back into the inbox."
 
 
 class Endpoint(Enum):

@@ -206,7 +206,7 @@ class MagicExpand:
         except OSError as error:
             raise AccountAway(
                 PauseReason.STORAGE_UNAVAILABLE,
-                f"The result cannot be stored in the state directory: {error.strerror or error}. To mend it, "
+                f"The result cannot be stored in the state directory: {error.strerror or error}. To correct this, "
                 f"{remedy(error)}; it is fetched by itself.",
             ) from error
         return _fetched(found, host_of(link), target)

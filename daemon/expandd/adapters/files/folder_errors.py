@@ -74,7 +74,7 @@ def _of_folder(folder: Path, error: OSError) -> FolderAway:
     if error.errno == errno.ETIMEDOUT:
         return FolderAway(
             PauseReason.INBOX_UNAVAILABLE,
-            f"The disk of {where} does not answer. See to the share's server; expandd goes on by itself.",
+            f"The disk of {where} does not answer. Check the share's server; expandd goes on by itself.",
         )
     if error.errno in _FULL:
         return FolderAway(
@@ -100,7 +100,7 @@ def remedy(error: OSError) -> str:
     """The remedy where a file cannot be written or opened: about the disk, or the limit of open files."""
     if error.errno in _TOO_MANY_OPEN:
         return "raise the limit of open files (LimitNOFILE= of the service)"
-    return "see to its disk, and make room there"
+    return "check its disk, and make room there"
 
 
 def prove_room(roots: Roots, root: Path, room: int) -> None:

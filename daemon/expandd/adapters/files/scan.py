@@ -446,4 +446,4 @@ def _explains(path: Path, known: frozenset[str], scanner: Scanner) -> bool:
 
 def _no_answer(folder: HotFolder) -> FolderCount:
     disk = f"The disk of {printable(folder.inbox)}"
-    return FolderCount(away=f"{disk} gives no answer. See to the share's server; expandd goes on by itself.")
+    return FolderCount(away=f"{disk} gives no answer. Check the share's server; expandd goes on by itself.")

@@ -222,7 +222,7 @@ class Reconciler:
             # A job that fails alone lets others go first: its next call may be lost too.
             return OTHERS_FIRST if job.strikes else NOW
         elif last:
-            await self._jobs.hold(job, "Nobody can tell whether this image was paid for: the API does not say.")
+            await self._jobs.hold(job, "It is unknown whether this image was paid for: the API does not say.")
         else:
             await self._jobs.note(job, attempts=job.attempts + 1)
         return NOW

@@ -185,7 +185,7 @@ class Guard:
             self._log.error("page.bug_found", exc_info=error)
         if answer is not None:
             why = safe_text(str(error)) if isinstance(error, ExpanddError) else "See the log of expandd."
-            said = f"The page cannot tell just now how it goes; the work is not touched by this. {why}\n"
+            said = f"The page cannot show the state just now; the work goes on. {why}\n"
             await PlainTextResponse(said, 503)(scope, receive, answer)
 
     async def _refusal(self, method: str, headers: Headers, client: tuple[str, int] | None) -> Response | None:

@@ -168,8 +168,8 @@ def held_view(job: Job, now: float, names: Names) -> JobView:
         job,
         now,
         names,
-        words="Nobody can tell whether this image was paid for; nothing more is paid for it meanwhile.",
-        advice="Look into your account at PiktID, then say here what you found.",
+        words="It is unknown whether this image was paid for; nothing more is paid for it meanwhile.",
+        advice="Check your account at PiktID, then say here what you found.",
         buttons=(
             Button(Verb.PAID.value, "It was paid", f"{name} goes to the error folder", job=job.id),
             Button(Verb.NOT_PAID.value, "It was not paid", f"{name} is expanded, and paid for", job=job.id),
@@ -190,7 +190,7 @@ def failed_view(job: Job, now: float, names: Names, *, there: bool = True) -> Jo
         now,
         names,
         words=fault.message if fault else "It went to the error folder.",
-        advice=advice if there else "It lies in the error folder no more.",
+        advice=advice if there else "It is not in the error folder any more.",
         buttons=(*([retry] if there else []), *([dismiss] if there and not job.dismissed else [])),
     )
 

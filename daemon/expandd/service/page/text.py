@@ -74,7 +74,7 @@ def counted(count: int, one: str, more: str = "") -> str:
 def state_words(job: Job) -> str:
     if job.lost_result:
         return "paid for; its result cannot be fetched"
-    return "nobody can tell whether it was paid for" if job.held else _STATES[job.state]
+    return "it is unknown whether it was paid for" if job.held else _STATES[job.state]
 
 
 def added(offsets: Offsets) -> str:

@@ -325,7 +325,7 @@ def _troubles(overview: Overview, names: Names) -> Iterator[PauseView]:
         yield _trouble(f"Something in expandd itself fails: {printable(loop.name)}", why, loop.since, overview.at)
     if overview.told_at is not None and overview.at - overview.told_at > OLD:
         yield _trouble(
-            "expandd tells nothing of itself",
+            "expandd gives no sign of life",
             "What waits on what may be out of date: see its log.",
             overview.told_at,
             overview.at,
@@ -333,7 +333,7 @@ def _troubles(overview: Overview, names: Names) -> Iterator[PauseView]:
     if overview.lost_log_lines:
         lost = counted(overview.lost_log_lines, "line was", "lines were")
         yield _trouble(
-            "The log has gaps", f"Since it started {lost} lost: see to the disk or the program that takes them."
+            "Lines of the log are lost", f"Since it started {lost} lost: check the disk or the program that reads them."
         )
     if overview.account_shared_with:
         who = names.text(overview.account_shared_with)

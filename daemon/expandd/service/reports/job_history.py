@@ -62,7 +62,7 @@ WORDS = {
     S.UNKNOWN: "the answer to the paid call was lost",
     S.RENDERED: "the API has the result",
     S.DOWNLOADED: "the result is fetched, checked and safe on the local disk",
-    S.DELIVERED: "the result lies in the outbox",
+    S.DELIVERED: "the result is in the outbox",
     S.DONE: "the original is archived; all is done",
     S.FAILED: "it cannot be expanded",
     S.RETURNED: "given up before anything was paid",

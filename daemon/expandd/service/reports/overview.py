@@ -51,7 +51,7 @@ def short_name(inbox: Path) -> str:
 
 _RESULT = "Ask the API for its result, or give it up with `expandd resolve FILE --paid`; nothing more is paid for it."
 _PAID = (
-    "Look into your account at PiktID, then `expandd resolve FILE --paid` or `--not-paid`; nothing more is paid "
+    "Check your account at PiktID, then `expandd resolve FILE --paid` or `--not-paid`; nothing more is paid "
     "for it until you decide."
 )
 
@@ -279,7 +279,7 @@ def too_deep_words(files: int, subfolders: Sequence[str]) -> str:
     where = printable(subfolders[0])
     if len(subfolders) > 1:
         what, where = f"{len(subfolders)} folders with {files} files", f"{where}, …"
-    return f"{what} in the inbox ({where}), not looked into (set `recursive: true`, or move the files up)"
+    return f"{what} in the inbox ({where}), not scanned (set `recursive: true`, or move the files up)"
 
 
 def ended(text: str) -> str:

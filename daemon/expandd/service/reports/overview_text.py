@@ -39,7 +39,7 @@ def headlines(overview: Overview) -> Iterator[str]:
         yield "It has not told yet what it is waiting for; ask again in a moment."
     elif overview.told_at is not None and overview.at - overview.told_at > OLD:
         yield (
-            f"It has told nothing of itself since {clock(overview.told_at, overview.at)}: "
+            f"It has given no sign of life since {clock(overview.told_at, overview.at)}: "
             "see its log (`journalctl -u expandd`); what waits on what may be out of date."
         )
     if overview.reading is not None:
@@ -51,7 +51,7 @@ def headlines(overview: Overview) -> Iterator[str]:
         )
     if overview.lost_log_lines:
         yield (
-            f"Lines of the log lost since it started: {overview.lost_log_lines}. The work goes on; see to the disk or "
+            f"Lines of the log lost since it started: {overview.lost_log_lines}. The work goes on; check the disk or "
             "the program that takes them."
         )
     if overview.account_shared_with:

@@ -174,7 +174,7 @@ async def _say_decoders(factory: DecodersFactory, say: Say) -> bool:
         async with factory() as decoders:
             ready = await decoders.prove()
     except DecoderAway as error:
-        say(f"Images: none can be read on this machine ({error}). Until that is mended they wait.")
+        say(f"Images: none can be read on this machine ({error}). Until that is corrected they wait.")
         return False
     say(f"Images: {_listed(ready.formats)} can be read.")
     if lacking := [one for one in ImageFormat if one not in ready.formats]:

@@ -78,7 +78,7 @@ def run_bury(config: Path, name: str, *, yes: bool) -> int:
         return ExitCode.USAGE
     question = (
         f"{name} was not heard of for longer than its lease. If it is only frozen or cut off and goes on one day, an "
-        "image may be paid for twice. Is it certain that it is off for good?"
+        "image may be paid for twice. Is it certain that it is permanently off?"
     )
     if not (yes or click.confirm(question)):
         return ExitCode.FINE

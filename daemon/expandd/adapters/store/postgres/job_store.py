@@ -93,7 +93,7 @@ class PostgresDatabase:
 
     def away(self, error: Exception) -> DatabaseAway:
         return DatabaseAway(
-            f"The job database cannot be used: {in_a_line(error)}. Nothing is paid until it can: see to Postgres, and "
+            f"The job database cannot be used: {in_a_line(error)}. Nothing is paid until it can: check Postgres, and "
             "to the network between; expandd goes on by itself."
         )
 
@@ -144,7 +144,7 @@ def reading(url: str) -> Iterator[Queries]:
             yield Queries(connection)
     except (psycopg.Error, TimeoutError) as error:
         raise DatabaseAway(
-            f"The job database cannot be read: {in_a_line(error)}. Nothing is paid until it can: see to Postgres, and "
+            f"The job database cannot be read: {in_a_line(error)}. Nothing is paid until it can: check Postgres, and "
             "to the network between; the daemons go on by themselves."
         ) from error
 

@@ -77,7 +77,7 @@ class SqliteDatabase:
     def away(self, error: Exception) -> DatabaseAway:
         return DatabaseAway(
             f"The job database {self._path} cannot be used ({error}). Nothing is paid until it can be written: "
-            "see to its disk, and make room there; expandd goes on by itself.",
+            "check its disk, and make room there; expandd goes on by itself.",
         )
 
 
