@@ -32,19 +32,19 @@ class FolderKeys(FolderDefaults):
     """One hot folder: its directories, what is done to its images, and any key of defaults."""
 
     root: MaybePath = None
-    """Stands for inbox, outbox, done and error below this directory."""
+    """A directory with inbox, outbox, done and error in it, in place of these four keys."""
     inbox: MaybePath = None
-    """Where people drop images."""
+    """The directory into which people drop images."""
     outbox: MaybePath = None
-    """Where results appear."""
+    """The directory for results."""
     done: MaybePath = None
-    """Where originals go; not needed with originals: delete."""
+    """The directory for originals after delivery; not needed with originals: delete."""
     error: MaybePath = None
-    """Where images go that cannot be expanded, each with its reason."""
+    """The directory for images that cannot be expanded, each with its reason."""
     require_mount: Path | None = None
     """A path at which something must be mounted before this folder is touched: it waits until then."""
     label: Annotated[str, Written.LINE] = ""
-    """What people call this folder, such as the share's name; the page, status and metrics show it for the path."""
+    """A name of this folder for people, such as the share's; page, status and metrics show it instead of the path."""
     preset: Annotated[str | None, Written.PRESET_NAME] = None
     """The name of one of presets. Either this or offsets."""
     offsets: Annotated[Preset | None, Written.PRESET] = None
@@ -56,7 +56,7 @@ class ConfigKeys(SharedSettings):
     """The configuration of expandd."""
 
     defaults: FolderDefaults = field(default_factory=FolderDefaults)
-    """Manners of all folders; each of these keys may stand in a folder too."""
+    """Defaults of all folders; each of these keys may also be set in a folder."""
     folders: Annotated[tuple[FolderKeys, ...], Field(min_length=1)] = ()
     """The hot folders."""
 

@@ -138,7 +138,7 @@ class HookQueue:
         self.came.set()
 
     async def next(self) -> Facts:
-        """The oldest; what was taken before it is told, and when nothing is left, the queue is idle."""
+        """The oldest event. The one taken before counts as sent, and an empty queue as idle."""
         self._telling = False
         while not self._waiting:
             self.idle.set()

@@ -156,10 +156,10 @@ class _Counted:
         self.paid = counter("paid", "Images that the API took a paid call for.", "folder")
         self.unknown = counter("unknown_outcomes", "Answers to a paid call that were lost.", "folder")
         self.retry_later = counter("retries", "Steps that did not work out and are tried again.", "folder")
-        self.settled = counter("files_settled", "Files that stopped changing and were looked into.", "folder")
+        self.settled = counter("files_settled", "Files that stopped changing and were inspected.", "folder")
         self.missed = counter("missed_events", "Files that a scan found and no event had announced.", "folder")
         self.renewed = counter(
-            "watches_renewed", "Times an inbox was watched anew, or scanned for lost events.", "folder"
+            "watches_renewed", "Times an inbox was watched again, or scanned for lost events.", "folder"
         )
         self.pauses_started = counter(
             "pauses_started", "Times something began to hold up everything or a folder.", "reason"
@@ -186,7 +186,7 @@ class _Losses(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily("expandd_lost", "What was to be told and was not.", labels=("what",))
+        family = CounterMetricFamily("expandd_lost", "Log lines and events that were lost.", labels=("what",))
         for what, count in self.counts.items():
             family.add_metric((what,), count())
         yield family
@@ -215,7 +215,7 @@ class _Seen:
         self._credits_at = gauge("credits_timestamp_seconds", "When they were seen.")
         self._backlog = gauge("backlog_seconds", "How long the backlog takes at the present pace.")
         self._workers = gauge("workers", "Images that may be generated at once.")
-        self._alive_at = gauge("alive_timestamp_seconds", "When expandd last told of itself; at least each 15 s.")
+        self._alive_at = gauge("alive_timestamp_seconds", "Last sign of life of expandd; at least each 15 s.")
         gauge("up", UP).set(1)
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
 

@@ -28,7 +28,7 @@ from expandd.service.observability.redaction import safe_text
 MOST = 4096
 """Bytes of the file that are read."""
 FEW = 5
-"""Wrong passwords that a peer may give before it is told to come later."""
+"""Wrong passwords of a peer before it is refused for a while."""
 FORGOTTEN = 10.0
 """Seconds after which one of them is forgotten."""
 MOST_PEERS = 256

@@ -49,7 +49,7 @@ class Page:
         self._again = again
         self.place: tuple[Address, socket.socket] | None = None
         self.prefetch = Prefetch()
-        """To be told of each event; it may be told of none."""
+        """A subscriber of events, which may miss some."""
         self.alive: Callable[[], bool] = lambda: True
         """Whether the work goes on, as /healthz tells it."""
 
@@ -61,14 +61,14 @@ class Page:
         keep: Keep = alone,
     ) -> None:
         """Answer until cancelled. Where it cannot listen yet it waits; after other failures it may be called again."""
-        told = ""
+        reported = ""
         while True:
             try:
                 await self._show(records, metrics, open_file, keep)
             except AddressTaken as error:
-                if told != str(error):
+                if reported != str(error):
                     self._log.warning("page.cannot_listen", why=str(error))
-                told = str(error)
+                reported = str(error)
             await asyncio.sleep(self._again)
 
     async def _show(self, records: Records, metrics: Metrics | None, open_file: OpenFile, keep: Keep) -> None:

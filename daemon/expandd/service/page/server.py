@@ -303,7 +303,7 @@ async def serve_http(app: ASGIApp, listener: socket.socket, closing: Callable[[]
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that leaves the signals to the daemon and sleeps until it is told to end."""
+    """Uvicorn that leaves the signals to the daemon and sleeps until it must end."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

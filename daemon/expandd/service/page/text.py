@@ -90,7 +90,7 @@ def _amounts(offsets: Offsets) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def _sides(amounts: Mapping[str, int]) -> str:
-    """Equal amounts are said once."""
+    """The amounts in words, with equal ones in one phrase."""
     if len(amounts) == len(_SIDES) and len(set(amounts.values())) == 1:
         return f"{next(iter(amounts.values()))} px all around"
     by_px: dict[int, list[str]] = {}

@@ -314,8 +314,8 @@ def _months(ledger: Sequence[LedgerLine], overview: Overview) -> Iterator[Month]
 
 def _pauses(overview: Overview, names: Names) -> Iterator[PauseView]:
     """All but the one that the head of the page tells of."""
-    told = _everything_pauses(overview) if overview.running else None
-    yield from (_pause(pause, overview.at, names) for pause in overview.pauses if pause is not told)
+    headline = _everything_pauses(overview) if overview.running else None
+    yield from (_pause(pause, overview.at, names) for pause in overview.pauses if pause is not headline)
 
 
 def _troubles(overview: Overview, names: Names) -> Iterator[PauseView]:

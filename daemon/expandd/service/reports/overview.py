@@ -184,7 +184,7 @@ class Overview:
     joined: bool = False
     """Whether other hosts go on with the same files, also where this one does not run."""
     told_at: float | None = None
-    """When the running daemon last told of itself; None when it does not run, or has not yet."""
+    """The last sign of life of the running daemon; None when it does not run, or has given none yet."""
 
 
 _ORDERED = {

@@ -95,7 +95,7 @@ MOST_WAITING = 10_000
 class EventBus:
     """Hands each event to every subscriber, in order, and outside the call stack of the emitter.
 
-    A subscriber that fails does so alone: it is told of the next event as always, and `fails` hears of it once.
+    A failing subscriber disturbs no other one: it gets the next event as usual, and `fails` is called once.
     """
 
     def __init__(self, *subscribers: Subscriber, fails: Callable[[Exception], None] | None = None) -> None:
@@ -107,7 +107,7 @@ class EventBus:
         self.failed = 0
         """Failures of subscribers, since the start."""
         self.dropped = 0
-        """Events that no subscriber was told, as too many waited, since the start."""
+        """Events dropped since the start because too many waited."""
 
     def also(self, subscriber: Subscriber) -> None:
         """Add a subscriber, which gets each event from now on."""

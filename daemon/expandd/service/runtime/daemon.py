@@ -114,7 +114,7 @@ def reloaded_by_signals() -> asyncio.Event:
 
 
 AGAIN = 60.0
-"""Seconds in which the same thing is told once."""
+"""Seconds in which the same message is logged only once."""
 
 MOST = 100
 """Different things that are remembered."""
@@ -168,8 +168,8 @@ class DaemonContext:
 
 
 async def serve(config: Path, settings: Settings, environ: Mapping[str, str], log: Log) -> int:
-    """Work until told to stop. Raises ConfigurationError, InstanceRunning, DatabaseAway when it cannot start."""
-    # The watchdog ends a process that is stuck by SIGABRT: then each thread says where it was.
+    """Work until stopped. Raises ConfigurationError, InstanceRunning, DatabaseAway when it cannot start."""
+    # The watchdog ends a hanging process by SIGABRT: then the trace of each thread is printed.
     faulthandler.enable(STDERR)
     asyncio.get_running_loop().set_exception_handler(LoopErrors(log.lines))
     stop, asked = stopped_by_signals(), reloaded_by_signals()

@@ -117,7 +117,7 @@ Build = Callable[[Settings, Mapping[str, str], Subscriber], AbstractAsyncContext
 
 
 def run_daemon(config: Path, environ: Mapping[str, str], *, verbose: bool) -> int:
-    """The daemon, until it is told to stop."""
+    """Run the daemon until it is stopped."""
     settings, log = load(config), to_stderr(environ, verbose=verbose)
     return _logged(log.lines, serve(config, settings, environ, log))
 

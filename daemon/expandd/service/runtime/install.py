@@ -115,7 +115,7 @@ def run_install(name: str, *, dry_run: bool) -> int:
 
 
 def run_uninstall(name: str, *, dry_run: bool) -> int:
-    """Stop the service and remove it. Data stays, and where it lies is said."""
+    """Stop the service and remove it. Data stays, and its paths are named."""
     service = Service(name)
     others = [] if name else sorted(path.name.removesuffix(".d") for path in UNITS.glob("expandd@?*.service.d"))
     if others:
@@ -144,7 +144,7 @@ def _carry_out(steps: Iterator[Step], *, dry_run: bool) -> bool:
         if dry_run:
             continue
         try:
-            # What goes wrong comes on stderr; what goes well, and what to do next, is said here.
+            # Errors go to stderr; successes and next steps are printed here.
             ended = subprocess.run(  # noqa: S603 - a command that is shown
                 step.command, input=step.given, text=True, stdout=subprocess.DEVNULL, check=False
             ).returncode

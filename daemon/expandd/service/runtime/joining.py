@@ -81,7 +81,7 @@ async def joined(
 
 
 def boot_id(environ: Mapping[str, str], file: Path = BOOT_ID) -> str:
-    """What the running system is told by from its earlier boots, and from a copy of it that runs elsewhere.
+    """An identifier that distinguishes the running system from its earlier boots, and from a copy that runs elsewhere.
 
     Where nothing tells it, a new one: the lease of an earlier run on this machine is then waited for.
     """

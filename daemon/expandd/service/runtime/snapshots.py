@@ -65,11 +65,11 @@ class Snapshots:
         self._process = this_process()
 
     def __call__(self, event: Event) -> None:  # noqa: ARG002 - that something happened is all that matters
-        """A subscriber like any other: what happens is told soon."""
+        """A subscriber of the event bus: each event causes a snapshot soon."""
         self.hear()
 
     def hear(self) -> None:
-        """Something is to be told soon."""
+        """Cause a snapshot soon."""
         self._heard.set()
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, status, reload, stop, and the watchdog's heartbeat."""
+"""Notifies systemd: ready, status, reload, stop, and the watchdog's heartbeat."""
 
 from __future__ import annotations
 
@@ -163,10 +163,10 @@ class Watchdog:
         self.stuck: frozenset[str] = frozenset()
         """The loops that make no progress."""
         self.remark = ""
-        """What is to be said besides: a configuration that was refused."""
+        """An addition to the status: a refused configuration."""
 
     def sentence(self) -> str:
-        """How it goes now. It counts as told."""
+        """The present status, which counts as sent."""
         goes = how_it_goes(self._engine, self._failures.count, self._wall())
         self._told = "; ".join(part for part in (goes, self.remark) if part)
         return self._told
