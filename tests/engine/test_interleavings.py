@@ -213,6 +213,7 @@ def verdict(sender: str, *dead: bool, paid: bool, silent: bool, wait: float) -> 
             clock=clock,
             error_matching=matching,
             settings=ApiSettings(),
+            workers=1,
             store=store,
             membership=member,
         )

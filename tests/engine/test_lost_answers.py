@@ -199,6 +199,7 @@ async def test_job_without_a_result_for_a_day_is_held() -> None:
         clock=clock,
         error_matching=ErrorMatching(),
         settings=ApiSettings(),
+        workers=1,
         store=store,
         membership=SingleHost(),
     )

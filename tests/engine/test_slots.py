@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from expandd.domain.errors import AccountAway, Later, OutcomeUnknown
-from expandd.domain.events import JobClosed, JobMoved, PauseStarted
+from expandd.domain.events import JobMoved, PauseStarted
 from expandd.domain.job import UNPAID, JobState
+from expandd.domain.offsets import Offsets
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import ApiSettings
 from expandd.engine.flow.slots import GENERATING
@@ -257,10 +258,6 @@ async def _dies_paying(workshop: Workshop, calls: int) -> None:
     workshop.start()
 
 
-async def _done(workshop: Workshop, jobs: int) -> None:
-    await workshop.until(lambda: len(workshop.recorder.of(JobClosed)) >= jobs)
-
-
 def _hasty(workshop: Workshop) -> None:
     workshop.settings = replace(workshop.settings, api=ApiSettings(poll_interval=0.5, unknown_wait=600.0))
 
@@ -327,21 +324,62 @@ async def test_lost_answers_keep_their_slots_while_nothing_tells_how_long_result
     assert len(workshop.api.paid) == 8
 
 
-async def test_lost_answers_give_their_slots_on_where_what_was_paid_for_later_is_done(
-    make_workshop: Callable[..., Workshop],
-) -> None:
-    """A process that dies again and again goes on paying all the same."""
-    workshop = make_workshop(workers=2)
+async def _one_done(make_workshop: Callable[..., Workshop]) -> Workshop:
+    """Four workers, and one image that was done quickly."""
+    workshop = make_workshop(workers=4)
     _hasty(workshop)
     workshop.start()
-    began = workshop.clock.monotonic()
-    names = [f"pic-{number:02}.png" for number in range(30)]
+    workshop.drop("first.png")
+    await workshop.closed("first.png")
+    return workshop
+
+
+async def _dies_each_half_minute(workshop: Workshop, times: int) -> int:
+    """The API takes each paid call, and the process dies before the answer. The most images at the API at once."""
+    most = 0
+    for _ in range(times):
+        workshop.api.script("generate", *[Slow(HOUR)] * 64)
+        await workshop.advance(30.0)
+        await workshop.crash()
+        workshop.api.heal()
+        workshop.start()
+        await workshop.advance(1.0)
+        now = workshop.clock.monotonic()
+        most = max(most, sum(now < paid.at + paid.fate.seconds for paid in workshop.api.paid))
+    return most
+
+
+async def test_slow_api_gets_two_images_for_each_worker_at_most(make_workshop: Callable[..., Workshop]) -> None:
+    workshop = await _one_done(make_workshop)
+    workshop.api.fate = Fate(seconds=2 * HOUR)
+    for number in range(60):
+        workshop.drop(f"pic-{number:02}.png")
+
+    assert await _dies_each_half_minute(workshop, 12) == 8
+
+
+@pytest.mark.parametrize("quick", [0, 4], ids=["one queue", "each fourth image passes it"])
+async def test_queue_that_lost_answers_make_is_paid_for_once(
+    make_workshop: Callable[..., Workshop], quick: int
+) -> None:
+    """The API makes one image after the other, as many as there are workers within `unknown_wait`."""
+    workshop = await _one_done(make_workshop)
+    each = workshop.settings.api.unknown_wait / 4 - 10.0
+    names = [f"pic-{number:02}.png" for number in range(24)]
+    generate, free = workshop.api.generate, 0.0
+
+    async def in_turn(image_id: str, offsets: Offsets) -> str:
+        nonlocal free
+        name, now = workshop.api.images[image_id].name, workshop.clock.monotonic()
+        if not quick or (names.index(name) + 1) % quick:
+            free = max(free, now) + each
+            workshop.api.fates[name] = Fate(seconds=free - now)
+        return await generate(image_id, offsets)
+
+    workshop.api.generate = in_turn  # type: ignore[method-assign]  # the API has a queue
     for name in names:
         workshop.drop(name)
-    for _ in range(4):
-        await _done(workshop, len(workshop.recorder.of(JobClosed)) + 4)
-        await _dies_paying(workshop, calls=len(workshop.api.called("generate")) + 2)
+    await _dies_each_half_minute(workshop, 6)
+    await workshop.closed(*names, within=48 * HOUR)
 
-    assert workshop.clock.monotonic() - began < workshop.settings.api.unknown_wait
-    await workshop.closed(*names)
-    assert len(workshop.api.paid) == 30
+    assert [name for name in names if len(workshop.api.paid_for(name)) != 1] == []

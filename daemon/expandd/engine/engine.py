@@ -150,7 +150,7 @@ class Engine:
         self.slots.resize(settings)
         self.scheduler.at_once = activations(settings.workers)
         self.poller.interval = settings.api.poll_interval
-        self.reconciler.settings = settings.api
+        self.reconciler.settings, self.reconciler.workers = settings.api, settings.workers
         self.janitor.settings = self.budgets.settings = self.account.settings = settings
         self._show_commands()
         self.budgets.update_pauses()
@@ -286,6 +286,7 @@ class Engine:
             clock=out.clock,
             error_matching=self._error_matching,
             settings=self._settings.api,
+            workers=self._settings.workers,
             store=out.store,
             membership=out.membership,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from expandd.domain.job import UNPAID, Job, JobState
 from expandd.domain.settings import Settings
@@ -269,13 +269,10 @@ class SlotKeeping:
     def _gives_way(self, job: Job) -> bool:
         """Whether a lost answer, of which the API shows nothing, lets another image have its slot.
 
-        A process that dies while as many are paid for as there are workers would else stop all for `unknown_wait`.
-        While no later result shows that the API has no queue, no more than there are slots: each may have been heard.
+        Otherwise a process that dies while it makes as many paid calls as there are workers would stop all payments for
+        `unknown_wait`. No more than there are slots, since the API may have heard each of them.
         """
-        others = (other for other in self._without_slot(job) if not self._reconciler.is_overtaken(other))
-        return self._reconciler.is_quiet(job) and (
-            self._reconciler.is_overtaken(job) or sum(1 for _ in others) < self._slots.generating.most
-        )
+        return self._reconciler.is_quiet(job) and self._slotless(job) < self._slots.generating.most
 
     def _bets(self, job: Job) -> int:
         # While no result can be fetched at all, slots stay taken, and ever more rarely one image more is paid for: were
@@ -283,10 +280,6 @@ class SlotKeeping:
         return 1 + self._slotless(job)
 
     def _slotless(self, job: Job) -> int:
-        return len(self._without_slot(job))
-
-    def _without_slot(self, job: Job) -> Sequence[Job]:
-        """The other jobs in its state that hold no slot, though no person keeps them from it."""
         slots = self._slots.of(job)
         others = (other for other in self._jobs.in_state(job.state) if other.id != job.id and not other.held)
-        return [other for other in others if slots is not None and not slots.holds(other.id)]
+        return sum(slots is not None and not slots.holds(other.id) for other in others)

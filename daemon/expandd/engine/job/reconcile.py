@@ -48,10 +48,10 @@ class _Wait:
 
     `before` is how long it had waited by the wall clock when it was first seen. It may only make us ask sooner.
     `asked` counts the questions, whatever makes the job look again in between. `in_vain` once the API was asked
-    after `unknown_wait` and showed no result; `quiet` once it was asked so after QUIET times the usual time. `behind`
-    is when a job that was accepted earlier was last seen unfinished (monotonic), and `queue` how long such a one had
-    waited then, in seconds. `sent_by` is when the call was sent at the latest (monotonic); None while the host that
-    was about to send it may still do so.
+    after `unknown_wait` and showed no result; `quiet` once it was asked so after QUIET times the usual time. `beside`
+    is how many images may have been at the API at once with this one, at most. `behind` is when a job that was accepted
+    earlier was last seen unfinished (monotonic), and `queue` how long such a one had waited then, in seconds. `sent_by`
+    is when the call was sent at the latest (monotonic); None while the host that was about to send it may still do so.
     """
 
     entry: StateChange
@@ -60,6 +60,7 @@ class _Wait:
     asked: int = 0
     in_vain: bool = False
     quiet: bool = False
+    beside: int = 0
     behind: float = -math.inf
     queue: float = 0.0
     sent_by: float | None = None
@@ -77,6 +78,7 @@ class Reconciler:
         clock: Clock,
         error_matching: ErrorMatching,
         settings: ApiSettings,
+        workers: int,
         store: JobStore,
         membership: Membership,
     ) -> None:
@@ -88,13 +90,12 @@ class Reconciler:
         self._clock = clock
         self._error_matching = error_matching
         self.settings = settings
+        self.workers = workers
         # A restart begins the wait anew, which can only make it longer: the wall clock may have stepped and must not
         # shorten it.
         self._waits: dict[str, _Wait] = {}
         self._took: deque[float] = deque(maxlen=REMEMBERED)
         """How long the last results took, in seconds."""
-        self._overtaken_by = -math.inf
-        """When the youngest of the jobs that have a result was paid for, seconds since the epoch."""
 
     def is_overdue(self, job: Job) -> bool:
         """Whether the job has waited so long, and was asked for in vain, that its result was probably lost on the way.
@@ -111,10 +112,6 @@ class Reconciler:
         """
         wait = self._wait(job)
         return wait is not None and wait.quiet
-
-    def is_overtaken(self, job: Job) -> bool:
-        """The same where a job that was paid for later has a result, so that no queue of the API explains the wait."""
-        return self.is_quiet(job) and (job.spent_at or math.inf) < self._overtaken_by
 
     async def await_result(self, job: Job) -> NextActivation:
         """An accepted job: its notification may have been lost."""
@@ -135,6 +132,7 @@ class Reconciler:
         Not before the notifications of that time have been read, and none of them can be an error of this job.
         """
         waited = self._waited(job)
+        self._count_beside(job)
         if job.held and waited >= RESULT_LIFE:
             return RESULT_LIFE
         enough = await self._enough(job, waited)
@@ -155,19 +153,28 @@ class Reconciler:
         wait = self._waits.get(job.id)
         if wait is not None:
             self._took.append(self._clock.monotonic() - wait.since)
-        self._overtaken_by = max(self._overtaken_by, job.spent_at or -math.inf)
 
-    def _patience(self) -> float:
-        """Seconds for which a lost answer is watched: longer than any of the last results has taken."""
+    def _patience(self, job: Job) -> float:
+        """Seconds for which a lost answer is watched: longer than any of the last results has taken.
+
+        The API may make one image after the other. `unknown_wait` is enough for as many as there are workers, so where
+        lost answers gave their slots on, and more may have been at the API, the wait is longer in proportion.
+        """
         least = self.settings.unknown_wait
-        return max(least, min(max(self._took, default=0.0), MOST_PATIENCE * least))
+        longest = max(least, min(max(self._took, default=0.0), MOST_PATIENCE * least))
+        return longest * max(1.0, self._waits[job.id].beside / self.workers)
+
+    def _count_beside(self, job: Job) -> None:
+        wait, at_the_api = self._waits[job.id], self._jobs.in_state(JobState.SUBMITTING, *AWAITING_RESULT)
+        beside = sum(not other.held for other in at_the_api)
+        self._waits[job.id] = replace(wait, beside=max(wait.beside, beside))
 
     async def _enough(self, job: Job, waited: float) -> float:
         """Seconds of waiting after which nothing that was sent can still be unseen; all of a result's life at most.
 
         A host that froze may thaw, send its call and die: the wait begins with the proof that it can send no more.
         """
-        wait, patience = self._waits[job.id], self._patience()
+        wait, patience = self._waits[job.id], self._patience(job)
         if wait.sent_by is None and (not job.sender or await self._membership.is_dead(job.sender)):
             # A run that is over at the first check has sent its call before.
             self._waits[job.id] = wait = replace(wait, sent_by=wait.since + waited)
@@ -191,7 +198,7 @@ class Reconciler:
             ahead.append(max(0.0, self._clock.wall() - elsewhere))
         if ahead:
             self._waits[job.id] = wait = replace(self._waits[job.id], behind=now, queue=max(wait.queue, *ahead))
-        return not ahead and now - wait.behind >= max(self._patience(), wait.queue)
+        return not ahead and now - wait.behind >= max(self._patience(job), wait.queue)
 
     def _nothing_hints_at(self, job: Job, waited: float) -> bool:
         """Whether the notifications show nothing that could be this job's, or have not for as long as results live."""
@@ -213,8 +220,7 @@ class Reconciler:
             done = await self._store.done_last(REMEMBERED)
             took = sorted(other.generated_within for other in done if other.generated_within is not None)
             # The median: an outage makes single results late.
-            self._waits[job.id] = replace(wait, quiet=bool(took) and lasted > QUIET * took[len(took) // 2])
-            self._overtaken_by = max([self._overtaken_by, *(other.spent_at or -math.inf for other in done)])
+            self._waits[job.id] = replace(wait, quiet=bool(took) and lasted > QUIET * took[(len(took) - 1) // 2])
         if history.links:
             await self._jobs.move(job, JobState.RENDERED, link=history.links[0], held=False)
         elif last and history.known and not job.paid and waited < RESULT_LIFE:

@@ -240,7 +240,7 @@ _NEXT = {
     S.UPLOADED: "It is paid for once fewer than {workers} images are generated and the outbox can take it.",
     S.SUBMITTING: "The answer to the paid call is awaited. If it is lost the API is asked; it is never paid again.",
     S.ACCEPTED: "The API is asked for the result every {poll} s at most, for all images at once.",
-    S.UNKNOWN: "The API is asked whether it made it, for {patience} min at most; nothing is paid on a guess.",
+    S.UNKNOWN: "The API is asked whether it made it, for {patience} min or longer; nothing is paid on a guess.",
     S.RENDERED: "The result is fetched and checked; that is repeated until it is right, free of charge.",
     S.DOWNLOADED: "The result is put into the outbox; that is repeated until it works, free of charge.",
     S.DELIVERED: "The original is archived, and the notification at the API is deleted.",
