@@ -35,12 +35,12 @@ def read_json(file: IO[bytes], most: int = MOST) -> Any:
     return parsed_json(text)
 
 
-def write_json(path: Path, value: object, default: Callable[[Any], Any] | None = None) -> None:
-    """Write a value to a file, whole, readable by this user alone; `default` as in `json`. Raises OSError.
+def write_json(path: Path, value: object) -> None:
+    """Write a value to a file, whole, readable by this user alone. Raises OSError.
 
     It is not synced: after a power cut it may be what it was before.
     """
-    text = json.dumps(value, default=default).encode()
+    text = json.dumps(value).encode()
     spare = path.with_name(f".{path.name}")
     descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:

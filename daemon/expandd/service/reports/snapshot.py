@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 
-from expandd.adapters.json_text import read_as, read_json, write_json
+from expandd.adapters.json_text import read_as, read_json, write_json, written
 from expandd.adapters.locks import holder
 from expandd.domain.pauses import PauseReason
 
@@ -109,7 +108,7 @@ class Snapshot:
 def write_snapshot(state_dir: Path, snapshot: Snapshot) -> None:
     """Put the snapshot where readers find it. Raises OSError."""
     # After a power cut nobody holds the lock, and then nobody believes it.
-    write_json(state_dir / FILE, snapshot, _plain)
+    write_json(state_dir / FILE, written(snapshot))
 
 
 def live_snapshot(state_dir: Path) -> tuple[str, Snapshot | None]:
@@ -126,12 +125,3 @@ def last_snapshot(state_dir: Path) -> Snapshot | None:
             return read_as(Snapshot, read_json(file, MOST_BYTES))
     except (OSError, ValueError):
         return None
-
-
-def _plain(value: object) -> str | dict[str, object]:
-    # Not by `asdict`, which copies all of it, every few seconds.
-    if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, Enum):
-        return str(value.value)
-    return str(value)
