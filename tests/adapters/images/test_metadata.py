@@ -452,6 +452,14 @@ def test_a_jp2_gives_all_it_has() -> None:
     assert found_in(data, ImageFormat.JPEG2000) == Metadata(ALL.exif, ALL.xmp, b"", SRGB, ALL.dpi)
 
 
+def test_boxes_of_a_jp2_are_counted_over_all_levels() -> None:
+    header = box(b"jp2h", box(b"res ", box(b"free", b"") * 100) * 50)
+    xmp = box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + ALL.xmp)
+
+    assert found_in(header + xmp, ImageFormat.JPEG2000).xmp == b""
+    assert found_in(xmp, ImageFormat.JPEG2000).xmp == ALL.xmp
+
+
 def test_profiles_that_imagemagick_hides_in_texts_are_found(tmp_path: Path) -> None:
     require("convert", "imagemagick")
     (tmp_path / "a.jpg").write_bytes(put_in(an_image("jpeg"), ALL, ImageFormat.JPEG))

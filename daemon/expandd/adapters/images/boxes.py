@@ -9,7 +9,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 
 from expandd.adapters.images.formats.boxes import Box, boxes
 from expandd.adapters.images.formats.common import Bytes
@@ -31,8 +30,9 @@ class Found:
     per_metre: tuple[Fraction, Fraction] | None = None
 
 
-def _within(data: Bytes, start: int, stop: int) -> Iterator[Box]:
-    return islice(boxes(data, start, stop), _MOST_BOXES)
+def _within(data: Bytes, start: int, stop: int, left: Iterator[int]) -> Iterator[Box]:
+    """The boxes there, as long as any are `left` to be read in the whole file."""
+    return (box for box, _ in zip(boxes(data, start, stop), left, strict=False))
 
 
 def _piece(data: Bytes, start: int, stop: int, most: int) -> bytes:
@@ -42,10 +42,10 @@ def _piece(data: Bytes, start: int, stop: int, most: int) -> bytes:
 
 def read_jp2(data: Bytes, most: int) -> Found:
     """The metadata of a JP2. No part longer than `most` bytes is read."""
-    found = Found()
-    for box in _within(data, 0, len(data)):
+    found, left = Found(), iter(range(_MOST_BOXES))
+    for box in _within(data, 0, len(data), left):
         if box.kind == b"jp2h":
-            _read_header(data, box, most, found)
+            _read_header(data, box, most, found, left)
         elif box.kind == b"uuid":
             name, body = data[box.start : box.start + 16], box.start + 16
             if name == _XMP_UUID:
@@ -55,12 +55,12 @@ def read_jp2(data: Bytes, most: int) -> Found:
     return found
 
 
-def _read_header(data: Bytes, header: Box, most: int, found: Found) -> None:
-    for box in _within(data, header.start, header.stop):
+def _read_header(data: Bytes, header: Box, most: int, found: Found, left: Iterator[int]) -> None:
+    for box in _within(data, header.start, header.stop, left):
         if box.kind == b"colr" and data[box.start : box.start + 1] in {b"\2", b"\3"}:
             found.icc = found.icc or _piece(data, box.start + 3, box.stop, most)
         elif box.kind == b"res ":
-            for inner in _within(data, box.start, box.stop):
+            for inner in _within(data, box.start, box.stop, left):
                 body = data[inner.start : min(inner.start + 10, inner.stop)]
                 name = inner.kind
                 # The capture resolution (resc) wins over the one for display (resd).
