@@ -17,7 +17,7 @@ from expandd.domain.finishing import (
     scaled,
     sent_size,
 )
-from expandd.domain.image import ImageFormat, Prepared, Size, Whole
+from expandd.domain.image import ImageFormat, Prepared, Size, Valid
 from expandd.domain.offsets import Offsets
 from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultFormat, ResultRules
 
@@ -85,13 +85,13 @@ def test_an_image_that_is_sent_as_it_is_gets_its_own_offsets() -> None:
 @pytest.mark.parametrize(
     ("whole", "accept", "oversize", "code"),
     [
-        (Whole(format=F.TIFF, size=SMALL, orientation=1), Accept.API, Oversize.REDUCE, FaultCode.UNSUPPORTED_TYPE),
-        (Whole(format=F.JPEG, size=Size(63, 600), orientation=1), Accept.ALL, Oversize.REDUCE, FaultCode.TOO_SMALL),
-        (Whole(format=F.JPEG, size=CAMERA, orientation=1), Accept.ALL, Oversize.ERROR, FaultCode.TOO_LARGE),
-        (Whole(format=F.JPEG, size=Size(20_000, 200), orientation=1), Accept.ALL, Oversize.REDUCE, FaultCode.TOO_SMALL),
+        (Valid(format=F.TIFF, size=SMALL, orientation=1), Accept.API, Oversize.REDUCE, FaultCode.UNSUPPORTED_TYPE),
+        (Valid(format=F.JPEG, size=Size(63, 600), orientation=1), Accept.ALL, Oversize.REDUCE, FaultCode.TOO_SMALL),
+        (Valid(format=F.JPEG, size=CAMERA, orientation=1), Accept.ALL, Oversize.ERROR, FaultCode.TOO_LARGE),
+        (Valid(format=F.JPEG, size=Size(20_000, 200), orientation=1), Accept.ALL, Oversize.REDUCE, FaultCode.TOO_SMALL),
     ],
 )
-def test_what_a_folder_does_not_take(whole: Whole, accept: Accept, oversize: Oversize, code: FaultCode) -> None:
+def test_what_a_folder_does_not_take(whole: Valid, accept: Accept, oversize: Oversize, code: FaultCode) -> None:
     with pytest.raises(FileFault) as refused:
         require_fit(whole, accept, oversize)
     assert refused.value.fault.code is code
@@ -100,7 +100,7 @@ def test_what_a_folder_does_not_take(whole: Whole, accept: Accept, oversize: Ove
 
 @pytest.mark.parametrize("image_format", list(F))
 def test_any_format_and_size_is_taken_by_default(image_format: ImageFormat) -> None:
-    require_fit(Whole(format=image_format, size=CAMERA, orientation=6, converts=True), Accept.ALL, Oversize.REDUCE)
+    require_fit(Valid(format=image_format, size=CAMERA, orientation=6, converts=True), Accept.ALL, Oversize.REDUCE)
 
 
 def test_an_untouched_original_keeps_what_the_api_made() -> None:
@@ -157,9 +157,9 @@ def test_a_result_too_wide_for_its_format_is_a_png() -> None:
 
 
 def test_what_could_not_be_finished_is_refused_before_it_is_paid_for() -> None:
-    camera = Whole(format=F.JPEG, size=CAMERA, orientation=1)
+    camera = Valid(format=F.JPEG, size=CAMERA, orientation=1)
     require_finishable(camera, Size(15_000, 16_000))
     with pytest.raises(FileFault) as refused:
         require_finishable(camera, Size(16_000, 16_000))
     assert refused.value.fault.code is FaultCode.TOO_LARGE
-    require_finishable(Whole(format=F.JPEG, size=SMALL, orientation=1), Size(16_000, 16_000))
+    require_finishable(Valid(format=F.JPEG, size=SMALL, orientation=1), Size(16_000, 16_000))

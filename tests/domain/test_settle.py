@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Inspection, Invalid, Size, Valid
 from expandd.domain.offsets import Amount, Canvas, Offsets, Preset, Sides
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import (
@@ -30,8 +30,8 @@ HALF = Observation(LOOK, 100.0, unfinished="The image ends too early.")
     [
         (QUIET, 100.0, SettleDecision.WAIT),  # just seen
         (QUIET, 101.9, SettleDecision.WAIT),  # not quiet for long enough
-        (QUIET, 102.0, SettleDecision.EXAMINE),  # quiet for the settle time
-        (QUIET, 9999.0, SettleDecision.EXAMINE),  # long quiet, never examined: there was no room
+        (QUIET, 102.0, SettleDecision.INSPECT),  # quiet for the settle time
+        (QUIET, 9999.0, SettleDecision.INSPECT),  # long quiet, never inspected: there was no room
         (HALF, 101.0, SettleDecision.WAIT),  # half a file, still fresh
         (HALF, 102.0, SettleDecision.WAIT),  # half a file, its rest may come
         (HALF, 699.9, SettleDecision.WAIT),
@@ -43,8 +43,8 @@ def test_a_candidate_ripens_by_its_quiet(observation: Observation, now: float, d
     assert settle_decision(observation, now, settle=2.0, settle_max=600.0) is decision
 
 
-def test_a_settle_time_of_zero_examines_at_once() -> None:
-    assert settle_decision(QUIET, 100.0, settle=0.0, settle_max=600.0) is SettleDecision.EXAMINE
+def test_a_settle_time_of_zero_inspects_at_once() -> None:
+    assert settle_decision(QUIET, 100.0, settle=0.0, settle_max=600.0) is SettleDecision.INSPECT
 
 
 @pytest.mark.parametrize("change", ["device", "inode", "size", "mtime_ns", "ctime_ns"])
@@ -59,7 +59,7 @@ def test_no_change_keeps_the_quiet_and_what_was_found() -> None:
     assert HALF.updated(LOOK, 107.0) is HALF
 
 
-def test_a_file_that_goes_on_changing_is_never_examined() -> None:
+def test_a_file_that_goes_on_changing_is_never_inspected() -> None:
     observation, now = QUIET, 100.0
     for size in range(1000):
         now += 1.5
@@ -69,11 +69,11 @@ def test_a_file_that_goes_on_changing_is_never_examined() -> None:
 
 
 SIZE = Size(100, 80)
-ENDS_EARLY = Unfinished(Fault(FaultCode.NOT_WHOLE, "The image ends too early.", "Copy it again."))
-TEXT = Unfit(Fault(FaultCode.UNSUPPORTED_TYPE, "It is a text.", "Drop an image."))
+ENDS_EARLY = Incomplete(Fault(FaultCode.NOT_WHOLE, "The image ends too early.", "Copy it again."))
+TEXT = Invalid(Fault(FaultCode.UNSUPPORTED_TYPE, "It is a text.", "Drop an image."))
 
 
-def found_in(found: Finding, preset: Preset) -> Expandable | Unfinished | Unfit:
+def found_in(found: Inspection, preset: Preset) -> Expandable | Incomplete | Invalid:
     base = Path("/srv/hot")
     folder = HotFolder(
         inbox=base / "in", outbox=base / "out", done=base / "done", error=base / "error", preset=preset, preset_name="p"
@@ -82,7 +82,7 @@ def found_in(found: Finding, preset: Preset) -> Expandable | Unfinished | Unfit:
 
 
 def test_a_whole_image_is_expanded_by_the_offsets_of_its_folders_preset() -> None:
-    whole = Whole(format=ImageFormat.PNG, size=SIZE, orientation=1)
+    whole = Valid(format=ImageFormat.PNG, size=SIZE, orientation=1)
     decision = found_in(whole, Canvas(width=120))
 
     assert decision == Expandable(whole, Offsets(left=10, right=10))
@@ -97,12 +97,12 @@ def test_a_whole_image_is_expanded_by_the_offsets_of_its_folders_preset() -> Non
     ],
 )
 def test_a_whole_image_that_its_preset_does_not_fit_is_unfit(preset: Preset, code: FaultCode) -> None:
-    decision = found_in(Whole(format=ImageFormat.PNG, size=SIZE, orientation=1), preset)
+    decision = found_in(Valid(format=ImageFormat.PNG, size=SIZE, orientation=1), preset)
 
-    assert isinstance(decision, Unfit)
+    assert isinstance(decision, Invalid)
     assert decision.fault.code is code
 
 
 @pytest.mark.parametrize("found", [ENDS_EARLY, TEXT])
-def test_what_is_no_whole_image_stays_what_was_found(found: Finding) -> None:
+def test_what_is_no_whole_image_stays_what_was_found(found: Inspection) -> None:
     assert found_in(found, Canvas(width=120)) is found

@@ -65,14 +65,14 @@ async def test_unfinished_file_in_error_is_inspected_once_for_each_change(
     workshop: Workshop,
 ) -> None:
     archived_to = await given_up(workshop, b"")
-    before = workshop.images.examined
+    before = workshop.images.inspected
     await workshop.advance(1800.0)
-    untouched = workshop.images.examined - before
+    untouched = workshop.images.inspected - before
     archived_to.write_bytes(HALF)
     await workshop.advance(1800.0)
 
     assert untouched == 0
-    assert workshop.images.examined - before == 1
+    assert workshop.images.inspected - before == 1
     assert workshop.names("error") == ["slow.png", "slow.png.error.json"]
     assert workshop.api.paid == []
 

@@ -37,7 +37,7 @@ PORTS: dict[str, tuple[tuple[Exception, ...], str]] = {
     ),
     "spool": ((ACCOUNT, BUG), "admit prove drop"),
     "api": ((ACCOUNT, LATER, BUG), "upload notifications delete_notification download account"),
-    "images": ((LATER, BUG), "examine examine_result"),
+    "images": ((LATER, BUG), "inspect inspect_result"),
 }
 ROWS: list[Row] = [
     (port, method, error) for port, (errors, methods) in PORTS.items() for method in methods.split() for error in errors

@@ -172,7 +172,7 @@ async def test_links_pipes_and_sockets_are_left_alone(workshop: Workshop, tmp_pa
         "pipe.png",
     }
     assert elsewhere.read_bytes() == an_image()
-    assert workshop.images.examined == 0
+    assert workshop.images.inspected == 0
 
 
 async def test_a_hint_of_a_directory_in_a_flat_inbox_says_that_it_is_ignored(workshop: Workshop) -> None:
@@ -326,10 +326,10 @@ async def test_an_image_that_cannot_be_opened_just_now_is_looked_at_again(worksh
     workshop.drop("pic.png")
     await workshop.closed("pic.png", within=60.0)
 
-    assert workshop.images.examined == 4
+    assert workshop.images.inspected == 4
 
 
-async def test_a_file_that_changes_while_it_is_examined_settles_anew(workshop: Workshop) -> None:
+async def test_a_file_that_changes_while_it_is_inspected_settles_anew(workshop: Workshop) -> None:
     def write_on(path: Path) -> None:
         workshop.images.meanwhile = None
         path.write_bytes(an_image(note="the last word"))

@@ -44,7 +44,7 @@ async def test_a_folder_of_slow_files_has_few_inspections_at_once(workshop: Work
     await workshop.advance(60.0)
 
     # Each had its short look, one its long one; the others wait for that.
-    assert workshop.images.examined == len(names) + 1
+    assert workshop.images.inspected == len(names) + 1
 
 
 async def test_first_of_many_files_are_claimed_before_the_next_scan(workshop: Workshop) -> None:
@@ -69,7 +69,7 @@ async def test_a_file_that_changes_while_it_is_looked_into_is_looked_into_again(
     workshop.images.slow = {"pic.png": asyncio.Event()}
     workshop.start()
     path = workshop.drop("pic.png")
-    await workshop.until(lambda: workshop.images.examined == 2)
+    await workshop.until(lambda: workshop.images.inspected == 2)
     workshop.drop("pic.png", b"image 300x200 turned 1 \n")
     workshop.images.slow.pop("pic.png").set()
     await workshop.closed("pic.png")

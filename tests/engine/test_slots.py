@@ -198,7 +198,7 @@ async def test_a_backlog_stays_in_its_inbox_unread(workshop: Workshop) -> None:
         await workshop.advance(10.0)
         jobs.append(len(workshop.engine.jobs))
 
-    assert 0 < workshop.images.examined <= MOST_READY + max(jobs)
+    assert 0 < workshop.images.inspected <= MOST_READY + max(jobs)
     # However long no file gets through: those that failed often, and those that are tried beside them.
     assert max(jobs) <= MOST_TROUBLED + workshop.settings.workers
     assert jobs[-1] == jobs[-8]

@@ -162,7 +162,7 @@ CASES = {
     "claims": ("store", "add"),
     "scans": ("folders", "inbox_state"),
     "looks": ("folders", "stat"),
-    "examining": ("images", "examine"),
+    "inspecting": ("images", "inspect"),
 }
 
 

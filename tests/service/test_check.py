@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from expandd.adapters.credentials import Credentials
-from expandd.adapters.images.process import Ready
+from expandd.adapters.images.decoder_program import Ready
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks import account_told, locked, name_of_account
 from expandd.domain.api_types import Account

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.finishing import sent_size
-from expandd.domain.image import ImageFormat, Size, Whole
+from expandd.domain.image import ImageFormat, Size, Valid
 from expandd.service.demo.demo import write_samples
 
 
@@ -25,8 +25,8 @@ async def test_sample_images_are_whole(
     paths: Sequence[Path],
 ) -> None:
     async with PillowImages() as images:
-        found = [await images.examine(path) for path in paths]
-    whole = [one for one in found if isinstance(one, Whole)]
+        found = [await images.inspect(path) for path in paths]
+    whole = [one for one in found if isinstance(one, Valid)]
     assert len(whole) == len(paths) == 6
     assert Counter(one.format for one in whole) == {
         ImageFormat.JPEG: 2,

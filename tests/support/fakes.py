@@ -25,7 +25,7 @@ from expandd.domain.errors import (
     StaleJob,
 )
 from expandd.domain.finishing import Finishing, sent_size
-from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Inspection, Invalid, Prepared, Size, Valid
 from expandd.domain.job import MAYBE_PAID, Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import Duplicates
@@ -337,10 +337,10 @@ def size_of(content: bytes) -> Size | None:
 
 @dataclass(slots=True)
 class FakeImages:
-    """Reads images made by `image`. What begins like one but is cut short is unfinished; all else is unfit."""
+    """Reads images made by `image`. What begins like one but is cut short is unfinished; all else is invalid."""
 
     expected: int = 0
-    examined: int = 0
+    inspected: int = 0
     busy: int = 0
     """How many more looks end in Later."""
     deaths: int = 0
@@ -367,9 +367,9 @@ class FakeImages:
         if self.away:
             raise DecoderAway(self.away)
 
-    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
+    async def inspect(self, path: Path, *, thorough: bool = True) -> Inspection:
         await self.prove()
-        self.examined += 1
+        self.inspected += 1
         if path.name in self.short and not thorough:
             await self.short[path.name].wait()
         if path.name in self.slow:
@@ -382,12 +382,12 @@ class FakeImages:
         if self.deaths:
             self.deaths -= 1
             raise ReaderDied("it died of SIGKILL")
-        finding = self._find(path)
+        inspection = self._find(path)
         if self.meanwhile is not None:
             self.meanwhile(path)
-        return finding
+        return inspection
 
-    async def examine_result(self, path: Path) -> Finding:
+    async def inspect_result(self, path: Path) -> Inspection:
         await self.prove()
         return self._find(path)
 
@@ -414,21 +414,21 @@ class FakeImages:
         target.write_bytes(an_image(size.width, size.height, note="finished"))
         return True
 
-    def _find(self, path: Path) -> Finding:
+    def _find(self, path: Path) -> Inspection:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise Later(str(error)) from error
         found = _IMAGE.fullmatch(content)
         if found:
-            return Whole(
+            return Valid(
                 format=ImageFormat.PNG,
                 size=Size(int(found[1]), int(found[2])),
                 orientation=int(found[3]),
             )
         if b"image".startswith(content[:5]):
-            return Unfinished(Fault(FaultCode.NOT_WHOLE, "The image ends too early.", "Save it again."))
-        return Unfit(Fault(FaultCode.UNSUPPORTED_TYPE, "This is no image.", "Drop a JPEG, a PNG or a WEBP."))
+            return Incomplete(Fault(FaultCode.NOT_WHOLE, "The image ends too early.", "Save it again."))
+        return Invalid(Fault(FaultCode.UNSUPPORTED_TYPE, "This is no image.", "Drop a JPEG, a PNG or a WEBP."))
 
 
 def sha256(content: bytes) -> str:

@@ -299,8 +299,8 @@ def _take(streams: Sequence[int]) -> None:
 
 def decoders(asked: str) -> None:
     """Fork a decoder, or what starts decoders, for each connection, until standard input ends."""
-    importlib.import_module("expandd.adapters.images.process").load()
-    importlib.import_module("expandd.adapters.process_starter")
+    importlib.import_module("expandd.adapters.images.decoder_program").load()
+    importlib.import_module("expandd.adapters.starter_program")
     gc.freeze()
     with socket.socket(fileno=int(asked)) as listener:
         while 0 not in select.select([0, listener.fileno()], [], [])[0]:

@@ -41,12 +41,12 @@ OWN = {
     "adapters/credentials.py": "credentials",
     "adapters/files/permissions.py": "state_dir",
     "adapters/json_text.py": "state_dir",
-    "adapters/images/child.py": "/proc",
+    "adapters/images/decoder_process.py": "/proc",
     "adapters/images/decoder.py": "open files that were handed to it",
     "adapters/images/encoding.py": "memory",
     "adapters/images/prepare.py": "open files that were handed to it",
     "adapters/images/opening.py": "the default of open_file, and copies in the daemon's own directories",
-    "adapters/process_starter.py": "the root directory",
+    "adapters/starter_program.py": "the root directory",
     "adapters/store/database.py": "state_dir",
     "adapters/store/postgres/administration.py": "the job database of a host, which its administrator names",
     "adapters/store/postgres/connection.py": "this machine's time zone",
@@ -165,7 +165,7 @@ OF_OS_PATH = frozenset(
         "samefile",
     }
 )
-HAVE_A_STAT = frozenset({"self._folders", "Scanner(around.roots)", "ready", "examined"})
+HAVE_A_STAT = frozenset({"self._folders", "Scanner(around.roots)", "ready", "inspected"})
 """The port of folders and what fulfils it, which walk to a file, and values that hold what was found so."""
 
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))

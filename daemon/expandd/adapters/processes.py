@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO, Protocol, Self
 
 from expandd.adapters.bulkheads import starting_threads
-from expandd.adapters.process_starter import MOST_MESSAGE, PROGRAM, Asked
+from expandd.adapters.starter_program import MOST_MESSAGE, PROGRAM, Asked
 
 PATIENCE = 60.0
 """Seconds within which a program begins, unless its disk hangs."""

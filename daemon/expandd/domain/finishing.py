@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from expandd.domain.errors import Fault, FaultCode, FileFault
-from expandd.domain.image import ImageFormat, Prepared, Size, Whole
+from expandd.domain.image import ImageFormat, Prepared, Size, Valid
 from expandd.domain.offsets import Offsets, round_half_up
 from expandd.domain.result_rules import Accept, Metadata, Oversize, Pixels, ResultRules, format_of, holding
 
@@ -121,7 +121,7 @@ def most_bytes(size: Size, *, converts: bool) -> int:
     return size.pixels * (12 if converts else 4)
 
 
-def require_finishable(image: Whole, result: Size) -> None:
+def require_finishable(image: Valid, result: Size) -> None:
     """Raises FileFault for an image whose result, of `result` px, would be too large to be made here."""
     made_here = image.converts or sent_size(image.size) != image.size
     if made_here and result.pixels > MOST_PIXELS:
@@ -129,7 +129,7 @@ def require_finishable(image: Whole, result: Size) -> None:
         raise FileFault(Fault(FaultCode.TOO_LARGE, message, "Drop a smaller image, or use a folder that adds less."))
 
 
-def require_fit(image: Whole, accept: Accept = Accept.ALL, oversize: Oversize = Oversize.REDUCE) -> None:
+def require_fit(image: Valid, accept: Accept = Accept.ALL, oversize: Oversize = Oversize.REDUCE) -> None:
     """Raises FileFault for an image that a folder with these rules does not take."""
     size, sides = image.size, f"{SMALLEST} to {LARGEST} px"
     takes = f"The image is {size} px; only images of {sides} on each side can be expanded."

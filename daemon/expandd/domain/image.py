@@ -55,7 +55,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Valid:
     """The file is a complete image. `size` is as a person sees it, orientation applied.
 
     `converts` where its format, its mode (CMYK, Lab, 16 bit, palette) or its colour profile is none that the API is
@@ -72,20 +72,20 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class Incomplete:
     """The file may still be on its way: empty, zeros, cut off. `fault` is what it is if it stays so."""
 
     fault: Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit:
+class Invalid:
     """The file is clearly something that cannot be expanded."""
 
     fault: Fault
 
 
-Finding = Whole | Unfinished | Unfit
+Inspection = Valid | Incomplete | Invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ class FileIdentity:
 class Source:
     """The dropped image: its size in px as a person sees it, and its EXIF orientation (1 to 8).
 
-    `converts`, `several` and `metadata` as in `Whole`.
+    `converts`, `several` and `metadata` as in `Valid`.
     """
 
     identity: FileIdentity

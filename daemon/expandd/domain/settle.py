@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from expandd.domain.errors import FileFault
 from expandd.domain.finishing import require_finishable, require_fit
-from expandd.domain.image import Finding, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import Incomplete, Inspection, Invalid, Size, Valid
 from expandd.domain.offsets import Offsets, resolve
 from expandd.domain.settings import HotFolder
 
@@ -57,7 +57,7 @@ class SettleDecision(Enum):
 
     WAIT = "wait"
     """It may still change."""
-    EXAMINE = "examine"
+    INSPECT = "inspect"
     """It has been quiet for the settle time: inspect it."""
     GIVE_UP = "give_up"
     """It has been quiet for the longest time and is still not whole."""
@@ -69,7 +69,7 @@ def settle_decision(observation: Observation, now: float, *, settle: float, sett
     if quiet < settle:
         return SettleDecision.WAIT
     if not observation.unfinished:
-        return SettleDecision.EXAMINE
+        return SettleDecision.INSPECT
     return SettleDecision.GIVE_UP if quiet >= settle_max else SettleDecision.WAIT
 
 
@@ -77,7 +77,7 @@ def settle_decision(observation: Observation, now: float, *, settle: float, sett
 class Expandable:
     """The file is an image that can be expanded, by these offsets."""
 
-    image: Whole
+    image: Valid
     offsets: Offsets
 
     @property
@@ -86,16 +86,16 @@ class Expandable:
         return self.offsets.applied_to(self.image.size)
 
 
-def content_decision(finding: Finding, folder: HotFolder) -> Expandable | Unfinished | Unfit:
-    """What to do with a file in `folder`, by the finding of its inspection."""
-    if not isinstance(finding, Whole):
-        return finding
+def content_decision(inspection: Inspection, folder: HotFolder) -> Expandable | Incomplete | Invalid:
+    """What to do with a file in `folder`, by its inspection."""
+    if not isinstance(inspection, Valid):
+        return inspection
     try:
-        require_fit(finding, folder.accept, folder.oversize)
-        expandable = Expandable(finding, resolve(folder.preset, finding.size))
-        require_finishable(finding, expandable.result_size)
+        require_fit(inspection, folder.accept, folder.oversize)
+        expandable = Expandable(inspection, resolve(folder.preset, inspection.size))
+        require_finishable(inspection, expandable.result_size)
     except FileFault as error:
-        return Unfit(error.fault)
+        return Invalid(error.fault)
     return expandable
 
 

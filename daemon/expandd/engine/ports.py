@@ -12,7 +12,7 @@ from expandd.domain.api_types import Account, Fetched, History, Notification, Up
 from expandd.domain.commands import Command, Hold
 from expandd.domain.events import Event
 from expandd.domain.finishing import Finishing
-from expandd.domain.image import Finding, Prepared
+from expandd.domain.image import Inspection, Prepared
 from expandd.domain.job import FileIdentity, Job, JobState, Result
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, Found, InboxState
@@ -99,14 +99,14 @@ class Images(Protocol):
     """Inspects and converts images. Never follows a symlink, waits for a FIFO or changes the file."""
 
     def warm_up(self) -> None:
-        """Prepare to examine an image soon: start a decoder process if none is idle."""
+        """Prepare to inspect an image soon: start a decoder process if none is idle."""
         ...
 
     async def prove(self) -> object:
         """Start a decoder. Every method raises DecoderAway when that is not possible."""
         ...
 
-    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
+    async def inspect(self, path: Path, *, thorough: bool = True) -> Inspection:
         """What the file is, decoded to its last row.
 
         Raises Later when it cannot be opened just now, ReaderDied when the decoder ended without an answer,
@@ -114,7 +114,7 @@ class Images(Protocol):
         """
         ...
 
-    async def examine_result(self, path: Path) -> Finding:
+    async def inspect_result(self, path: Path) -> Inspection:
         """The same of a downloaded result: complete, of any size in pixels. Raises Later."""
         ...
 

@@ -20,7 +20,7 @@ from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.placing import SEAM
 from expandd.domain.errors import FileFault
 from expandd.domain.finishing import Finishing, finishing
-from expandd.domain.image import ImageFormat, Prepared, Size, Whole
+from expandd.domain.image import ImageFormat, Prepared, Size, Valid
 from expandd.domain.offsets import Offsets
 from expandd.domain.result_rules import Metadata, Pixels, ResultFormat, ResultRules
 from tests.support.images import chunk, converted, encoded
@@ -430,7 +430,7 @@ async def test_metadata_alone_leaves_every_pixel_as_the_api_made_it(bench: Bench
     with Image.open(bench.directory / "result") as result, Image.open(bench.directory / "made") as api:
         assert result.tobytes() == api.tobytes()
         assert result.getexif()[271] == "A camera"
-    assert isinstance(await bench.images.examine_result(bench.directory / "result"), Whole)
+    assert isinstance(await bench.images.inspect_result(bench.directory / "result"), Valid)
 
 
 async def test_where_nothing_is_to_be_added_nothing_is_written(bench: Bench) -> None:

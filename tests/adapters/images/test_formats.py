@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from expandd.adapters.images.formats.common import Structure
 from expandd.adapters.images.structure import structure_of
 from expandd.domain.errors import FaultCode
-from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit
+from expandd.domain.image import ImageFormat, Incomplete, Invalid, Size
 from tests.support.format_files import PAGE, Tags, bmp, box, codestream, heif, tiff
 from tests.support.images import an_image, animated, drawing, encoded
 
@@ -58,7 +58,7 @@ def format_of(name: str) -> ImageFormat:
 
 def unfinished(data: bytes) -> bool:
     found = structure_of(data)
-    return isinstance(found, Unfinished) and found.fault.code is FaultCode.NOT_WHOLE
+    return isinstance(found, Incomplete) and found.fault.code is FaultCode.NOT_WHOLE
 
 
 @pytest.mark.parametrize("name", [*ONE, *SEVERAL])
@@ -84,7 +84,7 @@ def test_a_reserved_file_of_which_little_has_arrived_is_unfinished(name: str) ->
     data = (ONE | SEVERAL)[name]
     for cut in range(1, len(data) // 4, max(1, len(data) // 800)):
         found = structure_of(data[:cut].ljust(len(data) + 4096, b"\0"))
-        assert isinstance(found, Unfinished), cut
+        assert isinstance(found, Incomplete), cut
 
 
 class TestTiff:
@@ -104,7 +104,7 @@ class TestTiff:
 
     def test_a_preview_that_comes_first_is_not_taken_for_the_image(self) -> None:
         found = structure_of(tiff({**PAGE, 254: 1}, PAGE))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "preview" in found.fault.message
 
     @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ class TestTiff:
     )
     def test_the_pixels_of_a_sensor_are_said_to_be_a_camera_raw_file(self, page: Tags, name: str) -> None:
         found = structure_of(tiff(page))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert found.fault.code is FaultCode.UNSUPPORTED_TYPE
         assert f"This is {name};" in found.fault.message
 
@@ -145,13 +145,13 @@ class TestTiff:
         both = tiff(raw, {**PAGE, 254: 1, 271: b"NIKON CORPORATION\0", 330: sensor})
         (second,) = struct.unpack_from("<I", both, both.index(struct.pack("<HHII", 278, 4, 1, 80)) + 24)
         found = structure_of(both[:4] + struct.pack("<I", second) + both[8:])
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "(Nikon NEF)" in found.fault.message
 
     @pytest.mark.parametrize("behind", [b"CR\2\0", b"IIII"])
     def test_what_makers_write_behind_the_header_is_known(self, behind: bytes) -> None:
         found = structure_of(b"II*\0\x10\0\0\0" + behind + bytes(60))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "camera raw" in found.fault.message
 
     def test_directories_without_end_are_refused_within_seconds(self) -> None:
@@ -162,14 +162,14 @@ class TestTiff:
         started = time.monotonic()
         assert not isinstance(structure_of(b"II*\0\x08\0\0\0" + many), Structure)
         found = structure_of(b"II*\0\x08\0\0\0" + overlapping)
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "directories or pieces without end" in found.fault.message
         assert time.monotonic() - started < 10
 
     def test_millions_of_pieces_are_refused(self) -> None:
         pieces = 1_200_000
         found = structure_of(tiff({**PAGE, 273: (8,) * pieces, 279: (8,) * pieces}))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
 
 
 class TestHeif:
@@ -195,7 +195,7 @@ class TestHeif:
     def test_parts_that_lie_on_one_another_are_refused(self) -> None:
         data = heif(extents=3, content=bytes(range(1, 250)) * 40)
         found = structure_of(data)
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "lists without end" in found.fault.message
 
     def test_a_list_that_announces_more_than_it_has_is_cut_off(self) -> None:
@@ -203,19 +203,19 @@ class TestHeif:
 
     def test_a_sequence_without_a_still_image_is_said(self) -> None:
         found = structure_of(box(b"ftyp", b"hevc", bytes(4), b"hevc") + box(b"moov") + box(b"mdat", bytes(9)))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "sequence" in found.fault.message
 
     def test_an_item_of_another_coding_is_said(self) -> None:
         found = structure_of(heif(b"mif1", b"unci"))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "(unci)" in found.fault.message
 
 
 class TestBmp:
     def test_a_kind_that_no_decoder_reads_is_said(self) -> None:
         found = structure_of(bmp(packing=4))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "packing 4" in found.fault.message
 
     def test_rows_beyond_the_end_are_missing_and_nothing_is_allocated(self) -> None:
@@ -230,14 +230,14 @@ class TestGif:
     def test_blocks_without_end_are_refused(self) -> None:
         data = an_image("gif")
         found = structure_of(data[:-1] + (b"!\xfe" + b"\1x" * 200 + b"\0") * 4000 + data[-1:])
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "blocks without end" in found.fault.message
 
 
 class TestJpeg2000:
     def test_parts_without_end_are_refused(self) -> None:
         found = structure_of(codestream(96, 80, parts=(14,) * 20_000))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "parts without end" in found.fault.message
 
     @pytest.mark.parametrize("parts", [(1,), (13,), ((1 << 32) - 1,)])
@@ -249,7 +249,7 @@ class TestJpeg2000:
     def test_a_film_is_said(self) -> None:
         data = an_image("jpeg2000")
         found = structure_of(data.replace(b"ftypjp2 ", b"ftypmjp2"))
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert "film" in found.fault.message
 
     def test_more_codestreams_than_one_are_several_images(self) -> None:
@@ -278,4 +278,4 @@ def test_whatever_is_damaged_there_is_a_finding_at_once(
     for place, new in damage:
         at = int(place * min(len(data), 300 if head else len(data)))
         damaged[at : at + len(new)] = new
-    assert isinstance(structure_of(bytes(damaged)), Structure | Unfinished | Unfit)
+    assert isinstance(structure_of(bytes(damaged)), Structure | Incomplete | Invalid)

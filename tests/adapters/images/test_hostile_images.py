@@ -16,7 +16,7 @@ from PIL import Image
 from expandd.adapters.images.decoders import PillowImages
 from expandd.adapters.images.sandbox import Wall
 from expandd.domain.errors import DecoderAway, FaultCode, FileFault, Later
-from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Inspection, Invalid, Prepared, Size, Valid
 from tests.support.images import CORNERS, an_image, png_claiming
 from tests.support.odd_images import (
     apple_png,
@@ -32,7 +32,7 @@ from tests.support.odd_images import (
 # A child that puts up its walls, and then tries what the image says.
 TRYING = """
 import os, socket, sys
-from expandd.adapters.images import process as real
+from expandd.adapters.images import decoder_program as real
 
 def carry_out(request, files):
     said = os.pread(files[0], 200, 0).decode().splitlines()
@@ -69,14 +69,14 @@ def written(directory: Path, data: bytes, name: str = "image") -> Path:
     return path
 
 
-async def judged(images: PillowImages, directory: Path, data: bytes) -> Finding:
-    """The finding of a look in which nothing but its file keeps the reader busy, so that a deadline means something."""
+async def judged(images: PillowImages, directory: Path, data: bytes) -> Inspection:
+    """The inspection, in which nothing but the file keeps the decoder busy, so that a deadline means something."""
     path = written(directory, data)
     if not images.idle:
         await images.prove()
     before = images.idle
     started = time.monotonic()
-    found = await images.examine(path)
+    found = await images.inspect(path)
     assert images.idle == before, "nobody died of it"
     assert time.monotonic() - started < 10, "an answer within seconds, also on a machine that has much else to do"
     return found
@@ -106,7 +106,7 @@ BOMBS: Mapping[str, Made] = {
 async def test_what_is_made_to_do_harm_is_unfit_at_once(images: PillowImages, tmp_path: Path, made: Made) -> None:
     found = await judged(images, tmp_path, made())
 
-    assert isinstance(found, Unfit)
+    assert isinstance(found, Invalid)
     assert found.fault.message.isprintable()
 
 
@@ -123,7 +123,7 @@ async def test_what_is_made_to_do_harm_is_unfit_at_once(images: PillowImages, tm
 async def test_it_is_said_as_what_it_is(images: PillowImages, tmp_path: Path, made: Made, words: str) -> None:
     found = await judged(images, tmp_path, made())
 
-    assert isinstance(found, Unfit)
+    assert isinstance(found, Invalid)
     assert words in found.fault.message
 
 
@@ -155,8 +155,8 @@ ODD: Mapping[str, Made] = {
 
 @pytest.mark.parametrize("made", ODD.values(), ids=ODD)
 async def test_what_every_viewer_shows_is_whole(images: PillowImages, tmp_path: Path, made: Made) -> None:
-    assert isinstance(await images.examine(written(tmp_path, made())), Whole)
-    assert isinstance(await images.examine_result(tmp_path / "image"), Whole)
+    assert isinstance(await images.inspect(written(tmp_path, made())), Valid)
+    assert isinstance(await images.inspect_result(tmp_path / "image"), Valid)
     assert (await images.thumbnail(tmp_path / "image", 50)).of.width
 
 
@@ -168,7 +168,7 @@ async def test_a_wrong_sum_in_a_chunk_that_is_needed_is_damage(
     at = data.index(kind)
     data[at + 4 + int.from_bytes(data[at - 4 : at])] ^= 1
 
-    assert isinstance(await images.examine(written(tmp_path, bytes(data))), Unfinished)
+    assert isinstance(await images.inspect(written(tmp_path, bytes(data))), Incomplete)
 
 
 class TestSeveralImages:
@@ -178,7 +178,7 @@ class TestSeveralImages:
             assert seen.format == "MPO", "other readers see several images too"
         path = written(tmp_path, data)
 
-        assert await images.examine(path) == Whole(
+        assert await images.inspect(path) == Valid(
             format=ImageFormat.JPEG, size=Size(300, 200), orientation=1, several=True
         )
         prepared = await images.prepare(path, tmp_path / "first")
@@ -190,7 +190,7 @@ class TestSeveralImages:
         path = written(tmp_path, several_images(300, 200, orientation=6)[0])
         await images.prepare(path, tmp_path / "upright")
 
-        assert await images.examine(tmp_path / "upright") == Whole(
+        assert await images.inspect(tmp_path / "upright") == Valid(
             format=ImageFormat.JPEG, size=Size(300, 200), orientation=1
         )
         with Image.open(tmp_path / "upright") as upright:
@@ -204,7 +204,7 @@ class TestSeveralImages:
         self, images: PillowImages, tmp_path: Path, cut: float
     ) -> None:
         data, first = several_images()
-        assert isinstance(await images.examine(written(tmp_path, data[: int(len(first) * cut)])), Unfinished)
+        assert isinstance(await images.inspect(written(tmp_path, data[: int(len(first) * cut)])), Incomplete)
 
 
 class TestWalls:
@@ -219,7 +219,7 @@ class TestWalls:
         path = written(tmp_path, f"{what}\n{tmp_path if what == 'list' else secret}\n".encode())
         async with PillowImages(program=("-c", TRYING)) as images:
             with pytest.raises(Later, match=r"refused: \d+"):
-                await images.examine(path)
+                await images.inspect(path)
         assert sorted(os.listdir(tmp_path)) == ["image", "secret"]
 
 
@@ -238,7 +238,7 @@ class TestStarting:
         async with PillowImages(python=str(python)) as images:
             for _ in range(4):
                 with pytest.raises(DecoderAway, match=r"python\) (cannot be started|does not start)"):
-                    await images.examine(written(tmp_path, an_image()))
+                    await images.inspect(written(tmp_path, an_image()))
             with pytest.raises(DecoderAway):
                 await images.prove()
 
@@ -246,21 +246,21 @@ class TestStarting:
         python = tmp_path / "python"
         async with PillowImages(python=str(python)) as images:
             with pytest.raises(DecoderAway):
-                await images.examine(written(tmp_path, an_image()))
+                await images.inspect(written(tmp_path, an_image()))
             python.symlink_to("/usr/bin/python3")
             python.unlink()
             python.write_text(f'#!/bin/sh\nexec "{os.path.realpath("/proc/self/exe")}" "$@"\n')
             python.chmod(0o755)
-            assert isinstance(await images.examine(written(tmp_path, an_image())), Whole)
+            assert isinstance(await images.inspect(written(tmp_path, an_image())), Valid)
 
 
 async def test_three_hundred_bombs_beside_good_ones_hold_up_nobody(images: PillowImages, tmp_path: Path) -> None:
     bombs = [written(tmp_path, webp_claiming(1 << 24, 1 << 24), f"bomb {number}") for number in range(300)]
     good = [written(tmp_path, an_image("png", seed=number), f"good {number}") for number in range(10)]
-    found = await asyncio.gather(*(images.examine(path) for path in (*bombs, *good)))
+    found = await asyncio.gather(*(images.inspect(path) for path in (*bombs, *good)))
 
-    assert all(isinstance(one, Unfit) and one.fault.code is FaultCode.TOO_LARGE for one in found[:300])
-    assert all(isinstance(one, Whole) for one in found[300:])
+    assert all(isinstance(one, Invalid) and one.fault.code is FaultCode.TOO_LARGE for one in found[:300])
+    assert all(isinstance(one, Valid) for one in found[300:])
 
 
 async def test_what_a_thumbnail_is_refused_for_is_a_fault(images: PillowImages, tmp_path: Path) -> None:

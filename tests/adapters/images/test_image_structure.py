@@ -13,7 +13,7 @@ from expandd.adapters.images.foreign_types import HEAD, foreign
 from expandd.adapters.images.formats.common import Structure
 from expandd.adapters.images.structure import structure_of
 from expandd.domain.errors import FaultCode
-from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit
+from expandd.domain.image import ImageFormat, Incomplete, Invalid, Size
 from tests.support.images import an_image, animated, chunk, drawing, encoded, png_claiming
 
 FORMATS = ("jpeg", "png", "webp")
@@ -26,7 +26,7 @@ def code_of(data: bytes) -> FaultCode | None:
 
 def unfinished(data: bytes) -> bool:
     found = structure_of(data)
-    return isinstance(found, Unfinished) and found.fault.code in {FaultCode.NOT_WHOLE, FaultCode.EMPTY}
+    return isinstance(found, Incomplete) and found.fault.code in {FaultCode.NOT_WHOLE, FaultCode.EMPTY}
 
 
 def with_segment(jpeg: bytes, marker: int, body: bytes) -> bytes:
@@ -175,7 +175,7 @@ FOREIGN = [
 @pytest.mark.parametrize(("data", "name", "what_to_do"), FOREIGN, ids=[row[1] for row in FOREIGN])
 def test_another_type_is_named_and_the_sentence_says_what_to_do(data: bytes, name: str, what_to_do: str) -> None:
     found = structure_of(data)
-    assert isinstance(found, Unfit)
+    assert isinstance(found, Invalid)
     assert found.fault.code is FaultCode.UNSUPPORTED_TYPE
     assert found.fault.message == f"This is {name}; only {TAKEN} images can be expanded."
     assert found.fault.what_to_do == what_to_do

@@ -24,7 +24,7 @@ from expandd.adapters.images.formats.common import EXPORT_AGAIN, Structure, spli
 from expandd.adapters.images.limits import require_room
 from expandd.adapters.images.structure import AGAIN, structure_of
 from expandd.domain.errors import Fault, FaultCode, FileFault, Later
-from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit
+from expandd.domain.image import ImageFormat, Incomplete, Invalid, Size
 
 MOST_BYTES = 1 << 30
 """Bytes of the largest file that is read."""
@@ -51,7 +51,7 @@ def opened(descriptor: int) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def structure_in(file: BinaryIO) -> Structure | Unfinished | Unfit:
+def structure_in(file: BinaryIO) -> Structure | Incomplete | Invalid:
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         return structure_of(b"")
@@ -61,27 +61,27 @@ def structure_in(file: BinaryIO) -> Structure | Unfinished | Unfit:
         return structure_of(data)
 
 
-def _heavy(head: bytes, size: int) -> Unfit:
+def _heavy(head: bytes, size: int) -> Invalid:
     found = structure_of(head)
-    if isinstance(found, Unfit):
+    if isinstance(found, Invalid):
         return found
     message = f"The file has {size / (1 << 30):.1f} GB; files of more than {MOST_BYTES >> 30} GB are not read."
-    return Unfit(
+    return Invalid(
         Fault(FaultCode.TOO_LARGE, message, "Export the image again, in a format that packs its pixels, and drop that.")
     )
 
 
-def damaged(image_format: ImageFormat, error: Exception) -> Unfinished:
-    """The finding for an error that Pillow raised. Raises Later when the disk has failed."""
+def damaged(image_format: ImageFormat, error: Exception) -> Incomplete:
+    """The inspection for an error that Pillow raised. Raises Later when the disk has failed."""
     if isinstance(error, OSError) and error.errno:
         raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
     if isinstance(error, UnidentifiedImageError):
         # Its message contains our descriptor's number.
         message = f"The {image_format.title} image is damaged, or of a kind that cannot be read."
-        return Unfinished(Fault(FaultCode.NOT_WHOLE, message, EXPORT_AGAIN))
+        return Incomplete(Fault(FaultCode.NOT_WHOLE, message, EXPORT_AGAIN))
     detail = f" ({error})" if str(error) else ""
     message = f"The file is damaged: its {image_format.title} image cannot be decoded to the end{detail}."
-    return Unfinished(Fault(FaultCode.NOT_WHOLE, message, AGAIN))
+    return Incomplete(Fault(FaultCode.NOT_WHOLE, message, AGAIN))
 
 
 def image_in(file: BinaryIO, found: Structure) -> Image.Image:

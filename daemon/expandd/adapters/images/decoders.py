@@ -21,17 +21,17 @@ from typing import Self, TypeVar
 
 from expandd.adapters.bulkheads import Run, in_thread, one_mount
 from expandd.adapters.files.roots import OpenFile, open_plainly
-from expandd.adapters.images.child import SPARE, Child, ChildDied, OutOfTime, Share
+from expandd.adapters.images.decoder_process import SPARE, Child, ChildDied, OutOfTime, Share
+from expandd.adapters.images.decoder_program import Answer, AsItIs, Large, NotNow, Ready, Request, Task, Thumbnail
 from expandd.adapters.images.limits import LARGE
 from expandd.adapters.images.opening import NewFile, opened
-from expandd.adapters.images.process import Answer, AsItIs, Large, NotNow, Ready, Request, Task, Thumbnail
 from expandd.adapters.processes import Start, start_here
 from expandd.domain.errors import DecoderAway, Fault, FaultCode, FileFault, InspectionTooLong, Later, ReaderDied
 from expandd.domain.finishing import Finishing
-from expandd.domain.image import Finding, Prepared, Unfinished, Unfit, Whole
+from expandd.domain.image import Incomplete, Inspection, Invalid, Prepared, Valid
 
 _AGAIN = "Open it in an image editor, export it again as JPEG, PNG or TIFF, and drop that."
-_CRASHES = Unfit(
+_CRASHES = Invalid(
     Fault(
         FaultCode.UNREADABLE,
         "The image crashes the program that decodes it: it is damaged, or was made to do harm.",
@@ -78,7 +78,7 @@ class PillowImages:
         timeout: float = 120.0,
         worth: float = WORTH,
         most_pixels: int = 40_000_000,
-        program: Sequence[str] = ("-m", "expandd.adapters.images.process"),
+        program: Sequence[str] = ("-m", "expandd.adapters.images.decoder_program"),
         python: str = sys.executable,
         open_file: OpenFile = open_plainly,
         run: Run = in_thread,
@@ -141,7 +141,7 @@ class PillowImages:
             self._let_rest(child)
             return child.ready
 
-    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
+    async def inspect(self, path: Path, *, thorough: bool = True) -> Inspection:
         """The inspection of the source at `path`, decoded to its last row.
 
         Raises Later if it cannot be inspected now, InspectionTooLong if that takes long and `thorough` is false.
@@ -149,19 +149,19 @@ class PillowImages:
         try:
             with await self._opened(path) as file:
                 cpu = _seconds(file, LONG if thorough else SHORT)
-                return await self._found(Request(task=Task.EXAMINE, cpu=cpu), path, file)
+                return await self._found(Request(task=Task.INSPECT, cpu=cpu), path, file)
         except FileFault as denied:
-            return Unfit(denied.fault)
+            return Invalid(denied.fault)
         except OutOfTime as error:
             if thorough:
                 return _tiring()
             raise InspectionTooLong("Its inspection takes long.") from error
 
-    async def examine_result(self, path: Path) -> Finding:
+    async def inspect_result(self, path: Path) -> Inspection:
         """The inspection of a downloaded result, of any size in px. Raises Later."""
         try:
             with await self._opened(path) as file:
-                request = Request(task=Task.EXAMINE_RESULT, cpu=MOST, most_pixels=self._most_pixels)
+                request = Request(task=Task.INSPECT_RESULT, cpu=MOST, most_pixels=self._most_pixels)
                 return await self._found(request, path, file)
         except FileFault as denied:
             raise Later(denied.fault.message) from denied
@@ -222,11 +222,11 @@ class PillowImages:
             # The call itself raises Later: an OSError means that the disk does not answer.
             raise Later(f"It cannot be read or written just now: {error.strerror}.") from error
 
-    async def _found(self, request: Request, path: Path, file: io.FileIO) -> Finding:
+    async def _found(self, request: Request, path: Path, file: io.FileIO) -> Inspection:
         answer = await self._ask(request, path, file)
         if isinstance(answer, NotNow):
             raise Later(answer.reason)
-        assert isinstance(answer, Whole | Unfinished | Unfit), "examine has no other answers"
+        assert isinstance(answer, Valid | Incomplete | Invalid), "inspect has no other answers"
         return answer
 
     async def _done(self, request: Request, path: Path, *files: io.FileIO) -> Answer:
@@ -237,7 +237,7 @@ class PillowImages:
             raise FileFault(_tiring().fault) from error
         if isinstance(answer, NotNow):
             raise Later(answer.reason)
-        if isinstance(answer, Unfinished | Unfit):
+        if isinstance(answer, Incomplete | Invalid):
             raise FileFault(answer.fault)
         return answer
 
@@ -353,6 +353,6 @@ def _seconds(file: io.FileIO, least: int) -> int:
     return min(MOST, least + os.fstat(file.fileno()).st_size // _BYTES_A_SECOND)
 
 
-def _tiring() -> Unfit:
+def _tiring() -> Invalid:
     message = "The image takes its reader far longer than others: it is damaged, or was made to keep a reader busy."
-    return Unfit(Fault(FaultCode.UNREADABLE, message, _AGAIN))
+    return Invalid(Fault(FaultCode.UNREADABLE, message, _AGAIN))

@@ -21,7 +21,7 @@ from expandd.adapters.images.formats.png import SIGNATURE, walk_png
 from expandd.adapters.images.formats.tiff import BIG, CLASSIC, walk_tiff
 from expandd.adapters.images.formats.webp import RIFF, WEBP, walk_webp
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.image import ImageFormat, Unfinished, Unfit
+from expandd.domain.image import ImageFormat, Incomplete, Invalid
 
 AGAIN = "Save or copy the image again, and drop it once more when it is complete."
 
@@ -36,10 +36,10 @@ class _Reader:
     format: ImageFormat
     begins: Callable[[bytes], bool]
     may_become: Callable[[bytes], bool]
-    walk: Callable[[Bytes], Structure | Unfit | None]
+    walk: Callable[[Bytes], Structure | Invalid | None]
 
 
-def _of(image_format: ImageFormat, walk: Callable[[Bytes], Structure | Unfit | None], *magics: bytes) -> _Reader:
+def _of(image_format: ImageFormat, walk: Callable[[Bytes], Structure | Invalid | None], *magics: bytes) -> _Reader:
     """The reader of a format that has magic bytes at its start."""
     return _Reader(
         image_format,
@@ -77,32 +77,32 @@ _READERS = (
 )
 
 
-def structure_of(data: Bytes) -> Structure | Unfinished | Unfit:
-    """The finding for the whole file `data`, by its structure."""
+def structure_of(data: Bytes) -> Structure | Incomplete | Invalid:
+    """The inspection for the whole file `data`, by its structure."""
     head = data[:HEAD]
     if not head:
-        return Unfinished(Fault(FaultCode.EMPTY, "The file is empty (0 bytes).", AGAIN))
+        return Incomplete(Fault(FaultCode.EMPTY, "The file is empty (0 bytes).", AGAIN))
     if not any(head[:16]):
         return _unfinished("The file begins with zeros: its space was reserved, but its content did not arrive.")
     for reader in _READERS:
         if reader.begins(head):
             found = reader.walk(data)
             return cut_off(reader.format) if found is None else found
-    return _prefix(head.rstrip(b"\0")) or Unfit(foreign(head))
+    return _prefix(head.rstrip(b"\0")) or Invalid(foreign(head))
 
 
-def cut_off(image_format: ImageFormat) -> Unfinished:
-    """The finding for a file that ends too early, or has a hole in it."""
+def cut_off(image_format: ImageFormat) -> Incomplete:
+    """The inspection for a file that ends too early, or has a hole in it."""
     return _unfinished(f"The file is cut off: the end of the {image_format.title} image is missing.")
 
 
-def _prefix(head: bytes) -> Unfinished | None:
-    """The finding for a few bytes, with nothing or zeros behind them, that may still become one of the formats."""
+def _prefix(head: bytes) -> Incomplete | None:
+    """The inspection for a few bytes, with nothing or zeros behind them, that may still become one of the formats."""
     formats = [reader.format for reader in _READERS if reader.may_become(head)]
     if len(formats) == 1:
         return cut_off(formats[0])
     return _unfinished("The file is cut off: only its first bytes are there.") if formats else None
 
 
-def _unfinished(message: str) -> Unfinished:
-    return Unfinished(Fault(FaultCode.NOT_WHOLE, message, AGAIN))
+def _unfinished(message: str) -> Incomplete:
+    return Incomplete(Fault(FaultCode.NOT_WHOLE, message, AGAIN))

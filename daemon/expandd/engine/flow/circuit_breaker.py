@@ -14,7 +14,7 @@ from expandd.domain.backoff import ACCOUNT, FOLDER, Backoff
 from expandd.domain.errors import AccountAway, DecoderAway, FileFault, FolderAway, ImageIdRefused, Later
 from expandd.domain.events import PauseEnded, PauseStarted
 from expandd.domain.finishing import Finishing
-from expandd.domain.image import Finding, Prepared
+from expandd.domain.image import Inspection, Prepared
 from expandd.domain.job import Job, JobState
 from expandd.domain.naming import printable
 from expandd.domain.pauses import PauseReason
@@ -242,11 +242,11 @@ class Decoders:
     async def prove(self) -> object:
         return await self._images.prove()
 
-    async def examine(self, path: Path, *, thorough: bool = True) -> Finding:
-        return await self._through(lambda: self._images.examine(path, thorough=thorough))
+    async def inspect(self, path: Path, *, thorough: bool = True) -> Inspection:
+        return await self._through(lambda: self._images.inspect(path, thorough=thorough))
 
-    async def examine_result(self, path: Path) -> Finding:
-        return await self._through(lambda: self._images.examine_result(path))
+    async def inspect_result(self, path: Path) -> Inspection:
+        return await self._through(lambda: self._images.inspect_result(path))
 
     async def prepare(self, source: Path, target: Path) -> Prepared:
         return await self._through(lambda: self._images.prepare(source, target))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from expandd.domain.errors import Fault
-from expandd.domain.image import Finding, Whole
+from expandd.domain.image import Inspection, Valid
 from expandd.domain.offsets import Offsets
 from expandd.domain.settle import FileStat, Observation
 
@@ -23,7 +23,7 @@ MOST_UNFINISHED = 4096
 """Unfinished files remembered beside the window, so that they never hold up the finished ones behind them."""
 
 MOST_READY = 16
-"""Examined files that wait for a slot; findings of more files would only become out of date."""
+"""Inspected files that wait for a slot; inspections of more files would only become out of date."""
 
 MOST_HINTS = 1024
 """Hints kept between two rounds; if there are more, the inbox is scanned."""
@@ -49,7 +49,7 @@ class Candidate:
     """Whether its inspection takes longer than others should wait."""
     deaths: int = 0
     """How often its decoder ended without an answer."""
-    examined: Examined | None = None
+    inspected: Inspected | None = None
     """What the last inspection has found, until it is taken over."""
 
     relative: Path = field(init=False)
@@ -59,20 +59,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Inspected:
     """What the inspection of a file has found, and the file as it was then."""
 
     stat: FileStat
-    found: Finding | Exception
+    found: Inspection | Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """A settled, whole image with its offsets, as it was when it was examined."""
+    """A settled, whole image with its offsets, as it was when it was inspected."""
 
     position: Position
     stat: FileStat
-    whole: Whole
+    whole: Valid
     offsets: Offsets
 
     @property

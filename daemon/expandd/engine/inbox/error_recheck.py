@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expandd.domain.errors import DatabaseAway, FaultCode, FolderAway, Later
 from expandd.domain.events import BroughtBack
-from expandd.domain.image import Whole
+from expandd.domain.image import Valid
 from expandd.domain.job import Job, JobState
 from expandd.domain.settle import FileStat
 from expandd.engine.inbox.inbox import Inbox
@@ -119,8 +119,8 @@ class ErrorRecheck:
         settled = now - watched.since >= max(inbox.folder.settle, ROUND)
         if (stat.size, stat.mtime_ns) == watched.judged or not settled:
             return
-        finding = await self._images.examine(archived_to)
-        if isinstance(finding, Whole) and await self._folders.stat(archived_to) == stat:
+        inspection = await self._images.inspect(archived_to)
+        if isinstance(inspection, Valid) and await self._folders.stat(archived_to) == stat:
             await self._bring_back(watched.job, inbox)
             self._watched.pop(archived_to, None)
         watched.judged = (stat.size, stat.mtime_ns)

@@ -377,5 +377,5 @@ class Inbox:
         self._candidates.set_unfinished(again)
 
     async def still_ready(self, ready: Ready) -> bool:
-        """Whether the file is as it was when it was examined; if not, it settles anew."""
+        """Whether the file is as it was when it was inspected; if not, it settles anew."""
         return await self._settler.still_ready(ready)

@@ -14,7 +14,7 @@ from pathlib import Path
 from expandd.domain.commands import Hold, HoldKind
 from expandd.domain.errors import CANCELLED, MOST_DEATHS, READER_DIES, Fault, InspectionTooLong, Later, ReaderDied
 from expandd.domain.events import FileIgnored, FileSettled, FileUnfinished
-from expandd.domain.image import Finding, Unfinished, Unfit, Whole
+from expandd.domain.image import Incomplete, Inspection, Invalid, Valid
 from expandd.domain.selection import path_ignored_because
 from expandd.domain.settings import HotFolder
 from expandd.domain.settle import Expandable, FileStat, Observation, SettleDecision, content_decision, settle_decision
@@ -26,7 +26,7 @@ from expandd.engine.inbox.candidates import (
     Announced,
     Candidate,
     Candidates,
-    Examined,
+    Inspected,
     Position,
     Ready,
 )
@@ -45,7 +45,7 @@ NEVER = float("inf")
 
 
 class Inspections:
-    """Inspects the files of one inbox. A finding is kept with its candidate, which is due then; `wake` is called."""
+    """Inspects the files of one inbox. An inspection is kept with its candidate, which is due then; `wake` is called."""
 
     def __init__(self, candidates: Candidates, images: Images, clock: Clock, wake: Callable[[], None]) -> None:
         self._candidates = candidates
@@ -64,7 +64,7 @@ class Inspections:
         self._begun = {
             relative: one
             for relative, one in self._begun.items()
-            if (one.is_inspected or one.examined is not None) and self._candidates.get(relative) is one
+            if (one.is_inspected or one.inspected is not None) and self._candidates.get(relative) is one
         }
         return len(self._begun)
 
@@ -116,10 +116,10 @@ class Inspections:
 
     async def _inspect(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
         try:
-            found = await self._images.examine(path, thorough=candidate.slow)
-            candidate.examined = Examined(stat, found)
+            found = await self._images.inspect(path, thorough=candidate.slow)
+            candidate.inspected = Inspected(stat, found)
         except Exception as error:  # noqa: BLE001, the caller of the inspection is given it
-            candidate.examined = Examined(stat, error)
+            candidate.inspected = Inspected(stat, error)
 
     def _wait(self, candidate: Candidate, queue: _Queue) -> None:
         queue.waiting[candidate.relative] = candidate
@@ -275,7 +275,7 @@ class Settler:
         self._watching.hinted.set()
 
     async def still_ready(self, ready: Ready) -> bool:
-        """Whether the file is as it was when it was examined; if not, it settles anew."""
+        """Whether the file is as it was when it was inspected; if not, it settles anew."""
         stat = await self._folders.stat(self._folder.inbox / ready.relative)
         if stat == ready.stat:
             return True
@@ -316,8 +316,8 @@ class Settler:
         elif self._commands.held_back(folder.inbox, candidate.relative):
             candidate.due = now + HELD_BACK
             self.candidates.set_unfinished(candidate)
-        elif decision is SettleDecision.EXAMINE:
-            await self._examine(candidate, path, stat)
+        elif decision is SettleDecision.INSPECT:
+            await self._inspect(candidate, path, stat)
         elif decision is SettleDecision.GIVE_UP and candidate.fault is not None:
             await self._give_up(candidate, stat, candidate.fault)
         elif observation.unfinished:
@@ -328,7 +328,7 @@ class Settler:
     def _awaits_inspection(self, candidate: Candidate) -> bool:
         """Whether a candidate that is still unchanged only lacks its inspection."""
         seen = candidate.observation
-        if seen is None or seen.unfinished or candidate.examined is not None:
+        if seen is None or seen.unfinished or candidate.inspected is not None:
             return False
         return self._clock.monotonic() >= seen.quiet_since + self._folder.settle
 
@@ -339,7 +339,7 @@ class Settler:
             await self._guard.arrived(stat)
         observation = candidate.observation = before.updated(stat, now) if before else Observation(stat, now)
         if observation is not before:
-            candidate.slow, candidate.deaths, candidate.examined = False, 0, None
+            candidate.slow, candidate.deaths, candidate.inspected = False, 0, None
         if candidate.fault is not None and not observation.unfinished:
             candidate.fault = None
             self.candidates.set_fresh(candidate)
@@ -357,9 +357,9 @@ class Settler:
         elif kind is not None:
             self._ignore(candidate.relative, f"it is {kind}, and only regular files are picked up")
 
-    async def _examine(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
-        examined, candidate.examined = candidate.examined, None
-        if examined is None or examined.stat != stat:
+    async def _inspect(self, candidate: Candidate, path: Path, stat: FileStat) -> None:
+        inspected, candidate.inspected = candidate.inspected, None
+        if inspected is None or inspected.stat != stat:
             if await self._is_stuck(candidate):
                 return
             if len(self.ready) + self._inspections.begun >= MOST_READY:
@@ -368,19 +368,19 @@ class Settler:
                 self._inspections.begin(candidate, path, stat)
             return
         self._make_room(1)
-        # Any finding lets the files after it be claimed now.
+        # Any inspection lets the files after it be claimed now.
         self._changed.set()
-        if isinstance(examined.found, InspectionTooLong):
+        if isinstance(inspected.found, InspectionTooLong):
             candidate.slow = True
             self._inspections.begin(candidate, path, stat)
-        elif isinstance(examined.found, ReaderDied):
+        elif isinstance(inspected.found, ReaderDied):
             await self._reader_died(candidate, stat)
-        elif isinstance(examined.found, Later):
+        elif isinstance(inspected.found, Later):
             self._look_later(candidate)
-        elif isinstance(examined.found, Exception):
-            raise examined.found
+        elif isinstance(inspected.found, Exception):
+            raise inspected.found
         else:
-            await self._has_settled(candidate, stat, examined.found)
+            await self._has_settled(candidate, stat, inspected.found)
 
     def _look_later(self, candidate: Candidate) -> None:
         candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
@@ -392,11 +392,11 @@ class Settler:
         else:
             self._look_later(candidate)
 
-    async def _has_settled(self, candidate: Candidate, stat: FileStat, finding: Finding) -> None:
+    async def _has_settled(self, candidate: Candidate, stat: FileStat, inspection: Inspection) -> None:
         if not candidate.hinted:
             self._watching.miss()
         self._emit(FileSettled(self._folder.inbox, candidate.relative, missed=not candidate.hinted))
-        await self._sort(candidate, stat, finding)
+        await self._sort(candidate, stat, inspection)
 
     async def _is_stuck(self, candidate: Candidate) -> bool:
         """Whether its subfolder does not let it be taken: such files wait, and hold up no others."""
@@ -411,23 +411,25 @@ class Settler:
             self._emit(FileUnfinished(self._folder.inbox, candidate.relative, why))
         return True
 
-    async def _sort(self, candidate: Candidate, stat: FileStat, finding: Finding) -> None:
-        decision = content_decision(finding, self._folder)
-        if isinstance(decision, Unfinished):
+    async def _sort(self, candidate: Candidate, stat: FileStat, inspection: Inspection) -> None:
+        decision = content_decision(inspection, self._folder)
+        if isinstance(decision, Incomplete):
             self._wait_for_the_rest(candidate, stat, decision)
-        elif isinstance(decision, Unfit):
+        elif isinstance(decision, Invalid):
             await self._give_up(candidate, stat, decision.fault)
         else:
             self._make_ready(candidate, stat, decision)
 
-    def _wait_for_the_rest(self, candidate: Candidate, stat: FileStat, finding: Unfinished) -> None:
+    def _wait_for_the_rest(self, candidate: Candidate, stat: FileStat, inspection: Incomplete) -> None:
         assert candidate.observation is not None
-        candidate.observation = Observation(stat, candidate.observation.quiet_since, unfinished=finding.fault.message)
-        candidate.fault = finding.fault
+        candidate.observation = Observation(
+            stat, candidate.observation.quiet_since, unfinished=inspection.fault.message
+        )
+        candidate.fault = inspection.fault
         candidate.due = self._clock.monotonic() + max(self._folder.settle, 1.0)
         self.candidates.set_unfinished(candidate)
-        if self._told.is_news(candidate.relative, finding.fault.message):
-            self._emit(FileUnfinished(self._folder.inbox, candidate.relative, finding.fault.message))
+        if self._told.is_news(candidate.relative, inspection.fault.message):
+            self._emit(FileUnfinished(self._folder.inbox, candidate.relative, inspection.fault.message))
 
     def _make_ready(self, candidate: Candidate, stat: FileStat, found: Expandable) -> None:
         self.candidates.drop(candidate.relative)
@@ -443,5 +445,5 @@ class Settler:
 
 def _proven_at_the_claim(candidate: Candidate) -> FileStat | None:
     """The stat of a file when it was found whole; the claim checks whether it has changed."""
-    examined = candidate.examined
-    return examined.stat if examined is not None and isinstance(examined.found, Whole) else None
+    inspected = candidate.inspected
+    return inspected.stat if inspected is not None and isinstance(inspected.found, Valid) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from expandd.domain.api_types import Fetched
 from expandd.domain.errors import Later, LinkDead
-from expandd.domain.image import Whole
+from expandd.domain.image import Valid
 from expandd.domain.job import Job, JobState, Result
 from expandd.engine.flow.circuit_breaker import CircuitBreakers
 from expandd.engine.flow.scheduler import NOW, NextActivation
@@ -89,17 +89,17 @@ class Downloader:
         return Fetched(bytes=identity.size, sha256=await self._folders.digest(incoming))
 
     async def _checked(self, job: Job, fetched: Fetched) -> Result:
-        finding = await self._images.examine_result(self._spool.incoming(job.id))
-        if not isinstance(finding, Whole):
-            raise Later(f"the downloaded result is no whole image: {finding.fault.message}")
-        expected = job.offsets.applied_to(job.source.size) if job.source.size else finding.size
-        if finding.size.pixels > MOST_TIMES * expected.pixels:
-            raise Later(f"the downloaded result claims {finding.size} px where {expected} were ordered")
+        inspection = await self._images.inspect_result(self._spool.incoming(job.id))
+        if not isinstance(inspection, Valid):
+            raise Later(f"the downloaded result is no whole image: {inspection.fault.message}")
+        expected = job.offsets.applied_to(job.source.size) if job.source.size else inspection.size
+        if inspection.size.pixels > MOST_TIMES * expected.pixels:
+            raise Later(f"the downloaded result claims {inspection.size} px where {expected} were ordered")
         return Result(
             sha256=fetched.sha256,
             bytes=fetched.bytes,
-            format=finding.format,
-            size=finding.size,
+            format=inspection.format,
+            size=inspection.size,
             expected=expected,
         )
 

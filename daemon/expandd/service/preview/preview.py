@@ -17,7 +17,7 @@ from expandd.adapters.config.load import presets_of
 from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.finishing import require_fit
-from expandd.domain.image import Finding, Size, Whole
+from expandd.domain.image import Inspection, Size, Valid
 from expandd.domain.naming import printable
 from expandd.domain.offsets import Offsets, Preset, resolve
 from expandd.service.exit_codes import ExitCode
@@ -268,23 +268,23 @@ def run_preview(image: Path, preset_name: str, output: Path | None, config: Path
     """Draw what the preset adds and cuts. Raises click.UsageError for a preset that is none."""
     preset = _preset(presets_of(config), preset_name)
     try:
-        finding, small = asyncio.run(_looked_into(image))
+        inspection, small = asyncio.run(_looked_into(image))
     except Later as error:
         click.echo(f"{printable(image)} cannot be drawn just now: {error}", err=True)
         return ExitCode.SOME_FAILED
-    if not isinstance(finding, Whole):
-        click.echo(f"{finding.fault.message} {finding.fault.what_to_do}", err=True)
+    if not isinstance(inspection, Valid):
+        click.echo(f"{inspection.fault.message} {inspection.fault.what_to_do}", err=True)
         return ExitCode.SOME_FAILED
     try:
-        require_fit(finding)
-        offsets = resolve(preset, finding.size)
+        require_fit(inspection)
+        offsets = resolve(preset, inspection.size)
     except FileFault as error:
         click.echo(f"{error.fault.message} {error.fault.what_to_do}", err=True)
         return ExitCode.SOME_FAILED
     target = output or Path(f"{image.stem}-preview.png")
-    preview(small, finding.size, offsets, target)
+    preview(small, inspection.size, offsets, target)
     click.echo(
-        f"{printable(image)}, {finding.size}: {offsets}; the result would be {offsets.applied_to(finding.size)}."
+        f"{printable(image)}, {inspection.size}: {offsets}; the result would be {offsets.applied_to(inspection.size)}."
     )
     click.echo(f"Drawn in {printable(target)}.")
     return ExitCode.FINE
@@ -299,9 +299,9 @@ def _preset(presets: Mapping[str, Preset], name: str) -> Preset:
     raise click.UsageError(f"The configuration has no preset “{printable(name)}”.{hint} It has: {known}.")
 
 
-async def _looked_into(image: Path) -> tuple[Finding, bytes]:
+async def _looked_into(image: Path) -> tuple[Inspection, bytes]:
     """What the image is, and a small copy of it where it is whole."""
     async with PillowImages(processes=1) as images:
-        finding = await images.examine(image.absolute())
-        small = (await images.thumbnail(image.absolute(), SIDE)).webp if isinstance(finding, Whole) else b""
-    return finding, small
+        inspection = await images.inspect(image.absolute())
+        small = (await images.thumbnail(image.absolute(), SIDE)).webp if isinstance(inspection, Valid) else b""
+    return inspection, small

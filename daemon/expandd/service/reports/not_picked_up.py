@@ -11,7 +11,7 @@ from expandd.adapters.files.roots import WORK
 from expandd.adapters.files.scan import Scanner
 from expandd.adapters.files.sidecars import ERROR_ENDING, facts_in, sidecar_path
 from expandd.domain.errors import Later
-from expandd.domain.image import Finding, Unfinished, Unfit
+from expandd.domain.image import Incomplete, Inspection, Invalid
 from expandd.domain.naming import printable
 from expandd.domain.selection import is_pause, path_ignored_because
 from expandd.domain.settings import HotFolder
@@ -33,7 +33,7 @@ class SkipReason(Enum):
     IRREGULAR = "irregular"
     SETTLING = "settling"
     NOT_WHOLE = "not_whole"
-    UNFIT = "unfit"
+    UNFIT = "invalid"
     NOT_RUNNING = "not_running"
     PAUSE = "pause"
     IN_LINE = "in_line"
@@ -151,11 +151,11 @@ async def _judged(path: Path, folder: HotFolder, around: Surroundings, images: I
         why = f"It is settling: unchanged for {span(seen.quiet(around.now))} of {span(folder.settle)}."
         return _no(path, folder, SkipReason.SETTLING, why, "It is looked into when it has not changed for that long.")
     try:
-        finding = await images.examine(path)
+        inspection = await images.inspect(path)
     except Later as error:
         step = "It is looked at again by itself."
         return _no(path, folder, SkipReason.NOT_WHOLE, f"It cannot be looked into just now: {error}", step)
-    return _by_content(path, folder, around, finding, seen)
+    return _by_content(path, folder, around, inspection, seen)
 
 
 def _quiet_since(found: FileStat, folder: HotFolder, now: float) -> float:
@@ -169,17 +169,17 @@ def _decision(seen: Observation, folder: HotFolder, around: Surroundings) -> Set
 
 
 def _by_content(
-    path: Path, folder: HotFolder, around: Surroundings, finding: Finding, seen: Observation
+    path: Path, folder: HotFolder, around: Surroundings, inspection: Inspection, seen: Observation
 ) -> NotPickedUp:
-    decision = content_decision(finding, folder)
-    if isinstance(decision, Unfinished):
+    decision = content_decision(inspection, folder)
+    if isinstance(decision, Incomplete):
         message = decision.fault.message
         left = span(folder.settle_max - seen.quiet(around.now))
         step = f"It is waited for; if it does not change for another {left}, it goes to the error folder."
         if _decision(replace(seen, unfinished=message), folder, around) is SettleDecision.GIVE_UP:
             step = "It has not changed for `settle_max` and goes to the error folder, unless it changes now."
         return _no(path, folder, SkipReason.NOT_WHOLE, f"It is not whole yet: {message}", step)
-    if isinstance(decision, Unfit):
+    if isinstance(decision, Invalid):
         step = "It goes to the error folder, with its reason beside it."
         return _no(path, folder, SkipReason.UNFIT, decision.fault.message, step)
     image = f"It is a whole image of {decision.image.size} px that is to become {decision.result_size} px."

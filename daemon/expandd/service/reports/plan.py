@@ -25,7 +25,7 @@ from expandd.adapters.store.sql.queries import Queries
 from expandd.domain.commands import HoldKind
 from expandd.domain.errors import Later
 from expandd.domain.finishing import sent_size
-from expandd.domain.image import ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Invalid, Size, Valid
 from expandd.domain.naming import numbered, printable, result_name
 from expandd.domain.offsets import Offsets
 from expandd.domain.result_rules import format_of, nearest
@@ -116,10 +116,10 @@ class Planner:
     async def _inspect(self, folder: HotFolder, relative: Path) -> Planned | _Inspected:
         path = folder.inbox / relative
         try:
-            finding = await self._images.examine(path)
-            decision = content_decision(finding, folder)
-            if isinstance(decision, Unfinished | Unfit):
-                fate = Fate.UNFINISHED if isinstance(decision, Unfinished) else Fate.REFUSED
+            inspection = await self._images.inspect(path)
+            decision = content_decision(inspection, folder)
+            if isinstance(decision, Incomplete | Invalid):
+                fate = Fate.UNFINISHED if isinstance(decision, Incomplete) else Fate.REFUSED
                 return Planned(folder=folder, relative=relative, fate=fate, why=decision.fault.message)
             sha256 = await asyncio.to_thread(Disk(self._scanner.roots).digest, path)
         except (Later, OSError) as error:
@@ -161,7 +161,7 @@ class Planner:
     def _kept(self, sha256: str) -> bool:
         return (self._settings.state_dir / "spool" / "kept" / sha256).is_file()
 
-    def _name(self, folder: HotFolder, relative: Path, whole: Whole, result: Size) -> Path | None:
+    def _name(self, folder: HotFolder, relative: Path, whole: Valid, result: Size) -> Path | None:
         """None where the outbox cannot be looked at: nobody can tell which names are free there."""
         name = result_name(
             folder.name,
@@ -182,7 +182,7 @@ class Planner:
         return target not in self._taken and not self._scanner.there(target)
 
 
-def _result_format(folder: HotFolder, whole: Whole) -> ImageFormat:
+def _result_format(folder: HotFolder, whole: Valid) -> ImageFormat:
     """The format of its result, where the API answers in that of what it is sent."""
     touched = whole.converts or sent_size(whole.size) != whole.size
     written = nearest(whole.format)

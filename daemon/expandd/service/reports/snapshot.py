@@ -33,8 +33,8 @@ class ActivePause:
 class InboxNow:
     """One inbox as its watch sees it. `waiting` are the files known, `more` whether others wait behind them.
 
-    `unfinished` of them are not whole, paused by name, or kept from being taken by something else. `ready` are examined
-    and next in line, relative to the inbox. `missed` files had to be found by a scan.
+    `unfinished` of them are not whole, paused by name, or kept from being taken by something else. `ready` are
+    inspected and next in line, relative to the inbox. `missed` files had to be found by a scan.
     """
 
     inbox: Path

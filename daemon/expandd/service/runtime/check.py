@@ -13,8 +13,8 @@ from expandd.adapters.config.load import load
 from expandd.adapters.credentials import Credentials, find_credentials
 from expandd.adapters.files.mount_guard import MountGuard, Mounts
 from expandd.adapters.files.permissions import looseness
+from expandd.adapters.images.decoder_program import Ready
 from expandd.adapters.images.decoders import PillowImages
-from expandd.adapters.images.process import Ready
 from expandd.adapters.images.sandbox import Wall
 from expandd.adapters.locks import account_holder, holder
 from expandd.adapters.store.database import server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from expandd.adapters.images.formats.common import Bytes, Structure, half_empty, some, unreadable
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 _CORE, _OS2, _FIVE = 12, 64, 124
 _HEADERS = frozenset({_CORE, 16, 40, 52, 56, _OS2, 108, _FIVE})
@@ -25,7 +25,7 @@ def may_become_bmp(head: bytes) -> bool:
     return b"BM".startswith(head[:2]) and len(head) < _LEAST and not any(head[6:10])
 
 
-def walk_bmp(data: Bytes) -> Structure | Unfit | None:
+def walk_bmp(data: Bytes) -> Structure | Invalid | None:
     """The structure when all rows lie in the file; None when they do not.
 
     Writers disagree on the length of the file that the header names, so it counts only where the rows are packed.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 Bytes = bytes | mmap.mmap
 
@@ -44,15 +44,15 @@ def most_parts(length: int) -> int:
 EXPORT_AGAIN = "Open it in an image editor, export it again, and drop that."
 
 
-def laborious(image_format: ImageFormat, what: str) -> Unfit:
-    """The finding for a file that costs far more work than its image needs; it has `what`."""
+def laborious(image_format: ImageFormat, what: str) -> Invalid:
+    """The inspection for a file that costs far more work than its image needs; it has `what`."""
     message = f"The {image_format.title} image has {what}: it is damaged, or was made to keep its reader busy."
-    return Unfit(Fault(FaultCode.UNREADABLE, message, EXPORT_AGAIN))
+    return Invalid(Fault(FaultCode.UNREADABLE, message, EXPORT_AGAIN))
 
 
-def unreadable(image_format: ImageFormat, what: str) -> Unfit:
-    """The finding for a whole file that no decoder here reads; `what` is a verb phrase in the third person."""
-    return Unfit(Fault(FaultCode.UNREADABLE, f"The {image_format.title} image {what}.", EXPORT_AGAIN))
+def unreadable(image_format: ImageFormat, what: str) -> Invalid:
+    """The inspection for a whole file that no decoder here reads; `what` is a verb phrase in the third person."""
+    return Invalid(Fault(FaultCode.UNREADABLE, f"The {image_format.title} image {what}.", EXPORT_AGAIN))
 
 
 def half_empty(data: Bytes, start: int, stop: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from expandd.adapters.images.formats.common import Bytes, Structure, laborious, some
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 GIF = (b"GIF87a", b"GIF89a")
 
@@ -15,7 +15,7 @@ _TABLE = 0x80
 _MOST_BLOCKS, _BYTES_A_BLOCK = 100_000, 64
 
 
-def walk_gif(data: Bytes) -> Structure | Unfit | None:
+def walk_gif(data: Bytes) -> Structure | Invalid | None:
     """The structure when the blocks lead to the trailer; None when they do not."""
     if len(data) < _HEADER:
         return None
@@ -34,7 +34,7 @@ class _Walk:
         self._most = _MOST_BLOCKS + len(data) // _BYTES_A_BLOCK
         """Blocks that may still follow. Writers fill each with 255 bytes."""
 
-    def found(self) -> Structure | Unfit | None:
+    def found(self) -> Structure | Invalid | None:
         data, size, images = self._data, None, 0
         position = _HEADER + _table(data[10])
         while self._most >= 0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from expandd.adapters.images.formats.boxes import Box, boxes, padding
 from expandd.adapters.images.formats.common import Bytes, Structure, laborious, most_parts, some, unreadable
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _AVIF = frozenset({b"avif", b"avis"})
@@ -58,7 +58,7 @@ class Items:
     owned: dict[int, list[int]] = field(default_factory=dict)
 
 
-def walk_heif(data: Bytes) -> Structure | Unfit | None:
+def walk_heif(data: Bytes) -> Structure | Invalid | None:
     """The structure when the boxes lead to the end of the file and all items lie in it; None when they do not."""
     image_format = heif_format(data[:4096]) or ImageFormat.HEIC
     walk = _Walk(data)
@@ -81,7 +81,7 @@ def items_in(data: Bytes) -> Items | None:
     return walk.items
 
 
-def _found(data: Bytes, image_format: ImageFormat, items: Items, *, moves: bool) -> Structure | Unfit | None:
+def _found(data: Bytes, image_format: ImageFormat, items: Items, *, moves: bool) -> Structure | Invalid | None:
     if items.primary is None:
         return unreadable(image_format, "is a sequence without a still image") if moves else None
     kind = items.kinds.get(items.primary, b"")

@@ -10,7 +10,7 @@ import re
 import struct
 
 from expandd.adapters.images.formats.common import Bytes, Spans, Structure, laborious, most_parts, some
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 START = b"\xff\xd8\xff"
 
@@ -27,7 +27,7 @@ _NUMBER_OF_IMAGES = 0xB001
 _MOST_ENTRIES = 64
 
 
-def walk_jpeg(data: Bytes) -> Structure | Unfit | None:
+def walk_jpeg(data: Bytes) -> Structure | Invalid | None:
     """The structure when segments and scans lead from SOI to the image's own EOI; None when they do not.
 
     The content of a segment is skipped by its length, so a thumbnail's EOI does not count.

@@ -6,7 +6,7 @@ import struct
 
 from expandd.adapters.images.formats.boxes import Box, boxes, padding
 from expandd.adapters.images.formats.common import Bytes, Structure, laborious, most_parts, some, unreadable
-from expandd.domain.image import ImageFormat, Unfit
+from expandd.domain.image import ImageFormat, Invalid
 
 JP2, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 
@@ -16,7 +16,7 @@ _LEAST_PART = 14  # a part's header, and the marker behind it
 _FILM = b"mjp2"
 
 
-def walk_jpeg2000(data: Bytes) -> Structure | Unfit | None:
+def walk_jpeg2000(data: Bytes) -> Structure | Invalid | None:
     """The structure when the parts of the codestream lead to its own end; None when they do not."""
     if data[:4] == CODESTREAM:
         return _codestream(data, 0, len(data))
@@ -41,13 +41,13 @@ def walk_jpeg2000(data: Bytes) -> Structure | Unfit | None:
     return Structure(ImageFormat.JPEG2000, found.size, several=several) if found else None
 
 
-def _first(data: Bytes, box: Box) -> Structure | Unfit | None:
+def _first(data: Bytes, box: Box) -> Structure | Invalid | None:
     if data[box.start : box.start + 4] != CODESTREAM:
         return None
     return _codestream(data, box.start, box.stop)
 
 
-def _codestream(data: Bytes, start: int, stop: int) -> Structure | Unfit | None:
+def _codestream(data: Bytes, start: int, stop: int) -> Structure | Invalid | None:
     if start + 24 > stop:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)

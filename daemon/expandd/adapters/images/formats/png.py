@@ -13,7 +13,7 @@ import zlib
 from expandd.adapters.images.foreign_types import EXPORT
 from expandd.adapters.images.formats.common import Bytes, Spans, Structure, laborious, most_parts, some
 from expandd.domain.errors import Fault, FaultCode
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -28,14 +28,14 @@ _OPTIONAL = 0x20
 _KEPT = frozenset({b"tRNS", b"eXIf", b"iCCP"})
 _STEP = 1 << 20
 
-_APPLE = Unfit(
+_APPLE = Invalid(
     Fault(
         FaultCode.UNSUPPORTED_TYPE,
         "This is a PNG in a form of Apple's own (CgBI, from an iPhone app), which other programs cannot read.",
         EXPORT,
     ),
 )
-_PACKED = Unfit(
+_PACKED = Invalid(
     Fault(
         FaultCode.TOO_LARGE,
         f"The PNG image carries more than {MOST_TEXT >> 20} MB of packed text or profiles beside its pixels.",
@@ -44,7 +44,7 @@ _PACKED = Unfit(
 )
 
 
-def walk_png(data: Bytes) -> Structure | Unfit | None:
+def walk_png(data: Bytes) -> Structure | Invalid | None:
     """The structure when the chunks lead from the signature to IEND with nothing missing; None when they do not."""
     if data[12:16] == b"CgBI":
         return _APPLE

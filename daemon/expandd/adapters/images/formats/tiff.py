@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from expandd.adapters.images.foreign_types import camera_raw
 from expandd.adapters.images.formats.common import Bytes, Structure, half_empty, laborious, most_parts, some, unreadable
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 CLASSIC, BIG = (b"II*\0", b"MM\0*"), (b"II+\0", b"MM\0+")
 
@@ -66,12 +66,12 @@ def _layout(head: bytes) -> _Layout:
     return _Layout(order, *(struct.Struct(order + form) for form in forms))
 
 
-def walk_tiff(data: Bytes) -> Structure | Unfit | None:
+def walk_tiff(data: Bytes) -> Structure | Invalid | None:
     """The structure when each page lies in the file with all its pieces; None when one does not."""
     try:
         for magic, maker in _RAW_MAGICS.items():
             if data[8 : 8 + len(magic)] == magic:
-                return Unfit(camera_raw(maker, dng=False))
+                return Invalid(camera_raw(maker, dng=False))
         return _Walk(data).found()
     except (_CutOffError, struct.error, OverflowError):
         return None
@@ -87,13 +87,13 @@ class _Walk:
         """Entries that may still follow, over all pages."""
         self._pieces = MOST_PIECES
 
-    def found(self) -> Structure | Unfit | None:
+    def found(self) -> Structure | Invalid | None:
         first: Size | None = None
         preview, pages = False, 0
         for directory in self._directories():
             tags = self._tags(directory)
             if self._raw(tags):
-                return Unfit(camera_raw(self._maker(tags), dng=_DNG in tags))
+                return Invalid(camera_raw(self._maker(tags), dng=_DNG in tags))
             size = self._page(tags)
             kind = self._number(tags, _NEW_SUBFILE)
             if first is None:

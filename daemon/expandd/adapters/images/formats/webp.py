@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from expandd.adapters.images.formats.common import Bytes, Structure, laborious, most_parts, some
-from expandd.domain.image import ImageFormat, Size, Unfit
+from expandd.domain.image import ImageFormat, Invalid, Size
 
 RIFF, WEBP = b"RIFF", b"WEBP"
 
@@ -19,7 +19,7 @@ _PIXELS = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
 _LEAST_ZEROS, _PX_A_ZERO = 1024, 8192
 
 
-def walk_webp(data: Bytes) -> Structure | Unfit | None:
+def walk_webp(data: Bytes) -> Structure | Invalid | None:
     """The structure when all bytes that the RIFF header announces are there; None when they are not."""
     end = 8 + int.from_bytes(data[4:8], "little")
     size = _webp_size(data[12:16], data[20:30])

@@ -1,4 +1,4 @@
-"""Examines an image inside a decoder process: decodes it to its last row, and reads size, colours and metadata.
+"""Inspects an image inside a decoder process: decodes it to its last row, and reads size, colours and metadata.
 
 The orientation is the one still to be applied: 1 for formats whose decoders apply it themselves.
 """
@@ -16,7 +16,7 @@ from expandd.adapters.images.limits import require_room
 from expandd.adapters.images.source import Source, source_in
 from expandd.domain.errors import Fault, FaultCode, FileFault
 from expandd.domain.finishing import MOST_PIXELS
-from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Inspection, Invalid, Size, Valid
 
 _PLAIN = frozenset({"L", "LA", "RGB", "RGBA"})
 
@@ -24,40 +24,40 @@ _TURNED_OR_TRIMMED = frozenset({ImageFormat.HEIC, ImageFormat.AVIF})
 """Formats whose images may be shown in another size than their stored one."""
 
 
-def examine(descriptor: int) -> Finding:
-    """Examine the source open at `descriptor`. Raises Later when it cannot be read just now, and NeedsRoom."""
-    return _examined(descriptor, lambda file, found: _too_large(found.size) or _decoded(file, found))
+def inspect(descriptor: int) -> Inspection:
+    """Inspect the source open at `descriptor`. Raises Later when it cannot be read just now, and NeedsRoom."""
+    return _inspected(descriptor, lambda file, found: _too_large(found.size) or _decoded(file, found))
 
 
-def examine_result(descriptor: int, most_pixels: int) -> Finding:
-    """Examine the downloaded result open at `descriptor`, of any size. Raises Later and NeedsRoom.
+def inspect_result(descriptor: int, most_pixels: int) -> Inspection:
+    """Inspect the downloaded result open at `descriptor`, of any size. Raises Later and NeedsRoom.
 
     A result of more than `most_pixels` counts as whole when its own end is there: refusing a paid image because this
     machine is too small to decode it would be worse.
     """
 
-    def judge(file: BinaryIO, found: Structure) -> Finding:
+    def judge(file: BinaryIO, found: Structure) -> Inspection:
         if found.size.pixels > most_pixels:
-            return Whole(format=found.format, size=found.size, orientation=1)
+            return Valid(format=found.format, size=found.size, orientation=1)
         return _decoded(file, found)
 
-    return _examined(descriptor, judge)
+    return _inspected(descriptor, judge)
 
 
-def _examined(descriptor: int, judge: Callable[[BinaryIO, Structure], Finding]) -> Finding:
+def _inspected(descriptor: int, judge: Callable[[BinaryIO, Structure], Inspection]) -> Inspection:
     with opened(descriptor) as file:
         found = structure_in(file)
         return judge(file, found) if isinstance(found, Structure) else found
 
 
-def _too_large(size: Size) -> Unfit | None:
+def _too_large(size: Size) -> Invalid | None:
     if size.pixels <= MOST_PIXELS:
         return None
     message = f"The image is {size} px; images of up to {MOST_PIXELS // 1_000_000} million px can be expanded."
-    return Unfit(Fault(FaultCode.TOO_LARGE, message, "Export it smaller and drop that."))
+    return Invalid(Fault(FaultCode.TOO_LARGE, message, "Export it smaller and drop that."))
 
 
-def _decoded(file: BinaryIO, found: Structure) -> Finding:
+def _decoded(file: BinaryIO, found: Structure) -> Inspection:
     small = found.format is ImageFormat.JPEG
     try:
         return _loaded(file, found, small=small)
@@ -69,20 +69,20 @@ def _decoded(file: BinaryIO, found: Structure) -> Finding:
             return _loaded(file, found, small=False)
         except FileFault as error:
             fault = error.fault
-    return Unfinished(fault) if fault.code is FaultCode.NOT_WHOLE else Unfit(fault)
+    return Incomplete(fault) if fault.code is FaultCode.NOT_WHOLE else Invalid(fault)
 
 
-def _loaded(file: BinaryIO, found: Structure, *, small: bool) -> Finding:
+def _loaded(file: BinaryIO, found: Structure, *, small: bool) -> Inspection:
     with source_in(file, found) as source:
         _require_one_size(found, Size(*source.image.size))
-        unfit = _too_large(Size(*source.image.size))
-        if unfit is not None:
-            return unfit
+        invalid = _too_large(Size(*source.image.size))
+        if invalid is not None:
+            return invalid
         # An eighth of each side of a JPEG: this reads every coded bit in a third less time and with little memory.
         eighth = Size(max(found.size.width // 8, 1), max(found.size.height // 8, 1)) if small else None
         converts = _converts(source)
         source.load(eighth)
-        return Whole(
+        return Valid(
             format=found.format,
             size=source.size,
             orientation=source.orientation,

@@ -23,7 +23,7 @@ from expandd.adapters.images.sandbox import Wall, shut_in
 from expandd.adapters.json_text import read_as, written
 from expandd.domain.errors import FileFault, Later
 from expandd.domain.finishing import Finishing
-from expandd.domain.image import Finding, ImageFormat, Prepared, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Inspection, Invalid, Prepared, Size, Valid
 
 NICE = 5
 """The niceness of the decoders, so that the daemon goes first."""
@@ -37,8 +37,8 @@ MOST_REQUEST = 4096
 class Task(Enum):
     """The tasks of a child."""
 
-    EXAMINE = "examine"
-    EXAMINE_RESULT = "examine_result"
+    INSPECT = "inspect"
+    INSPECT_RESULT = "inspect_result"
     PREPARE = "prepare"
     FINISH = "finish"
     THUMBNAIL = "thumbnail"
@@ -49,7 +49,7 @@ class Request:
     """One task for the files passed with it: the image, and for some tasks a new file to write.
 
     For FINISH the API's image comes between them, and `plan` describes the result. `cpu` limits the processor time, in
-    seconds; `pixels` limits the memory to that of an image of so many px. `most_pixels` is for EXAMINE_RESULT and
+    seconds; `pixels` limits the memory to that of an image of so many px. `most_pixels` is for INSPECT_RESULT and
     THUMBNAIL, `side` the longest side of a THUMBNAIL in px.
     """
 
@@ -104,13 +104,13 @@ class NotNow:
     reason: str
 
 
-Answer = Finding | Prepared | Done | AsItIs | Thumbnail | NotNow | Large
+Answer = Inspection | Prepared | Done | AsItIs | Thumbnail | NotNow | Large
 
 
 _ANSWERS = {
-    "whole": Whole,
-    "unfinished": Unfinished,
-    "unfit": Unfit,
+    "valid": Valid,
+    "incomplete": Incomplete,
+    "invalid": Invalid,
     "prepared": Prepared,
     "large": Large,
     "done": Done,
@@ -144,16 +144,16 @@ def _line(fields: dict[str, Any]) -> bytes:
 def carry_out(request: Request, files: Sequence[int]) -> Answer:
     # Only the child needs Pillow: the daemon imports this module for its requests and answers.
     from expandd.adapters.images.decoder import thumbnail  # noqa: PLC0415 - as said
-    from expandd.adapters.images.examine import examine, examine_result  # noqa: PLC0415 - as said
     from expandd.adapters.images.finish import finish  # noqa: PLC0415 - as said
+    from expandd.adapters.images.inspection import inspect, inspect_result  # noqa: PLC0415 - as said
     from expandd.adapters.images.prepare import prepare  # noqa: PLC0415 - as said
 
     try:
         match request.task:
-            case Task.EXAMINE:
-                return examine(files[0])
-            case Task.EXAMINE_RESULT:
-                return examine_result(files[0], request.most_pixels)
+            case Task.INSPECT:
+                return inspect(files[0])
+            case Task.INSPECT_RESULT:
+                return inspect_result(files[0], request.most_pixels)
             case Task.PREPARE:
                 return prepare(files[0], files[1])
             case Task.FINISH:
@@ -162,7 +162,7 @@ def carry_out(request: Request, files: Sequence[int]) -> Answer:
             case Task.THUMBNAIL:
                 return Thumbnail(*thumbnail(files[0], request.most_pixels, request.side))
     except FileFault as error:
-        return Unfit(error.fault)
+        return Invalid(error.fault)
     except Later as error:
         return NotNow(str(error))
     except NeedsRoom as error:
@@ -247,7 +247,7 @@ def load() -> None:
         TiffImagePlugin,  # noqa: F401, as above
     )
 
-    from expandd.adapters.images import decoder, examine, finish, prepare  # noqa: F401, PLC0415, as above
+    from expandd.adapters.images import decoder, finish, inspection, prepare  # noqa: F401, PLC0415, as above
     from expandd.adapters.images.formats.png import MOST_TEXT  # noqa: PLC0415, as above
 
     # The plugins of the formats in use, not the thirty others: files are opened with `formats`.

@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 from typing import NoReturn, TypedDict
 
-PROGRAM = ("-m", "expandd.adapters.process_starter")
+PROGRAM = ("-m", "expandd.adapters.starter_program")
 MOST_MESSAGE = 1 << 17
 """Bytes of one message; the longest has the environment of a hook."""
 

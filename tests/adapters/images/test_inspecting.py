@@ -11,7 +11,7 @@ from PIL import ImageCms
 
 from expandd.adapters.images.decoders import PillowImages
 from expandd.domain.errors import FaultCode
-from expandd.domain.image import Finding, ImageFormat, Size, Unfinished, Unfit, Whole
+from expandd.domain.image import ImageFormat, Incomplete, Inspection, Invalid, Size, Valid
 from tests.support.format_files import PAGE, codestream, heif, tiff
 from tests.support.images import an_image, animated, chunk, drawing, encoded, png_claiming
 from tests.support.odd_images import several_images
@@ -23,10 +23,10 @@ TWO: dict[str, Any] = {"save_all": True, "append_images": [drawing(70, 70)]}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def found_in(images: PillowImages, directory: Path, data: bytes) -> Finding:
+async def found_in(images: PillowImages, directory: Path, data: bytes) -> Inspection:
     path = directory / "image"
     path.write_bytes(data)
-    return await images.examine(path)
+    return await images.inspect(path)
 
 
 def deep_png(colour: int) -> bytes:
@@ -50,7 +50,7 @@ async def test_every_other_format_is_whole_and_is_sent_converted(
     images: PillowImages, tmp_path: Path, image_format: ImageFormat
 ) -> None:
     found = await found_in(images, tmp_path, an_image(FORMATS[image_format], 150, 100))
-    assert isinstance(found, Whole)
+    assert isinstance(found, Valid)
     assert (found.format, found.size, found.orientation) == (image_format, Size(150, 100), 1)
     assert (found.converts, found.several) == (True, False)
     assert (await images.thumbnail(tmp_path / "image", 50)).of == Size(150, 100)
@@ -61,7 +61,7 @@ async def test_a_turned_tiff_has_the_size_that_a_person_sees(
     images: PillowImages, tmp_path: Path, orientation: int
 ) -> None:
     found = await found_in(images, tmp_path, an_image("tiff", 150, 100, orientation=orientation))
-    assert isinstance(found, Whole)
+    assert isinstance(found, Valid)
     assert found.size == (await images.thumbnail(tmp_path / "image", 50)).of == Size(150, 100)
 
 
@@ -90,7 +90,7 @@ async def test_colours_that_the_api_is_not_sent_are_converted(
     else:
         data = an_image(name, mode=mode)
     found = await found_in(images, tmp_path, data)
-    assert isinstance(found, Whole)
+    assert isinstance(found, Valid)
     assert found.converts
     assert (await images.thumbnail(tmp_path / "image", 50)).of == Size(96, 80)
 
@@ -98,7 +98,7 @@ async def test_colours_that_the_api_is_not_sent_are_converted(
 @pytest.mark.parametrize("colour", [0, 2, 4, 6])
 async def test_sixteen_bits_a_channel_are_converted(images: PillowImages, tmp_path: Path, colour: int) -> None:
     found = await found_in(images, tmp_path, deep_png(colour))
-    assert isinstance(found, Whole)
+    assert isinstance(found, Valid)
     assert found.converts
     assert not (await images.prepare(tmp_path / "image", tmp_path / "copy")).exact
 
@@ -108,25 +108,25 @@ async def test_sixteen_bits_a_channel_are_converted(images: PillowImages, tmp_pa
 )
 async def test_what_the_api_takes_is_not(images: PillowImages, tmp_path: Path, name: str, mode: str) -> None:
     found = await found_in(images, tmp_path, an_image(name, mode=mode))
-    assert found == Whole(format=ImageFormat(name), size=Size(96, 80), orientation=1)
+    assert found == Valid(format=ImageFormat(name), size=Size(96, 80), orientation=1)
 
 
 class TestProfiles:
     @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
     async def test_one_of_srgb_is_kept_and_not_converted(self, images: PillowImages, tmp_path: Path, name: str) -> None:
         found = await found_in(images, tmp_path, an_image(name, icc_profile=srgb_profile()))
-        assert isinstance(found, Whole)
+        assert isinstance(found, Valid)
         assert (found.converts, found.metadata) == (False, True)
 
     @pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
     async def test_one_of_other_colours_is_converted(self, images: PillowImages, tmp_path: Path, name: str) -> None:
         found = await found_in(images, tmp_path, an_image(name, icc_profile=gamma_profile(1.8)))
-        assert isinstance(found, Whole)
+        assert isinstance(found, Valid)
         assert (found.converts, found.metadata) == (True, True)
 
     async def test_one_of_grey_is_judged_by_its_curve(self, images: PillowImages, tmp_path: Path) -> None:
         found = await found_in(images, tmp_path, an_image(mode="L", icc_profile=gamma_profile(1.0, grey=True)))
-        assert isinstance(found, Whole)
+        assert isinstance(found, Valid)
         assert found.converts
 
     @pytest.mark.parametrize("harm", ["cut", "nonsense", "of other channels"])
@@ -139,7 +139,7 @@ class TestProfiles:
             "of other channels": gamma_profile(1.8, grey=True),
         }[harm]
         found = await found_in(images, tmp_path, an_image(icc_profile=profile))
-        assert isinstance(found, Whole)
+        assert isinstance(found, Valid)
         assert not found.converts
 
 
@@ -156,7 +156,7 @@ class TestSeveral:
     )
     async def test_further_images_are_said(self, images: PillowImages, tmp_path: Path, data: bytes) -> None:
         found = await found_in(images, tmp_path, data)
-        assert isinstance(found, Whole)
+        assert isinstance(found, Valid)
         assert found.several
 
 
@@ -175,7 +175,7 @@ class TestMetadata:
         self, images: PillowImages, tmp_path: Path, name: str, save: dict[str, Any]
     ) -> None:
         found = await found_in(images, tmp_path, an_image(name, **save))
-        assert isinstance(found, Whole)
+        assert isinstance(found, Valid)
         assert found.metadata
 
 
@@ -186,7 +186,7 @@ class TestSizes:
     ) -> None:
         for name in ("jpeg", "tiff", "png"):
             found = await found_in(images, tmp_path, an_image(name, *size))
-            assert isinstance(found, Whole)
+            assert isinstance(found, Valid)
             assert found.size == Size(*size)
 
     @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ class TestSizes:
         self, images: PillowImages, tmp_path: Path, data: bytes
     ) -> None:
         found = await found_in(images, tmp_path, data)
-        assert isinstance(found, Unfit)
+        assert isinstance(found, Invalid)
         assert found.fault.code is FaultCode.TOO_LARGE
         assert "images of up to 250 million px can be expanded" in found.fault.message
 
@@ -224,7 +224,7 @@ async def test_what_is_whole_but_cannot_be_decoded_is_damaged(
     images: PillowImages, tmp_path: Path, data: bytes
 ) -> None:
     found = await found_in(images, tmp_path, data)
-    assert isinstance(found, Unfinished)
+    assert isinstance(found, Incomplete)
     assert "is damaged" in found.fault.message
 
 
@@ -232,7 +232,7 @@ async def test_what_is_whole_but_cannot_be_decoded_is_damaged(
 async def test_an_image_cut_anywhere_is_unfinished(images: PillowImages, tmp_path: Path, name: str) -> None:
     data = an_image(name, 200, 150)
     for cut in {1, 5, 11, 30, *range(40, len(data), len(data) // 10), len(data) - 1}:
-        assert isinstance(await found_in(images, tmp_path, data[:cut]), Unfinished), cut
+        assert isinstance(await found_in(images, tmp_path, data[:cut]), Incomplete), cut
 
 
 @pytest.mark.parametrize(
@@ -248,5 +248,5 @@ async def test_what_cannot_be_read_is_named_by_a_process_that_opens_no_file(
 ) -> None:
     found = await found_in(images, tmp_path, data)
 
-    assert isinstance(found, Unfit | Unfinished)
+    assert isinstance(found, Invalid | Incomplete)
     assert words in found.fault.message

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from expandd.adapters.images.process import Answer, Ready, Request, parse_answer, parse_ready
+from expandd.adapters.images.decoder_program import Answer, Ready, Request, parse_answer, parse_ready
 from expandd.adapters.processes import Process, Start, open_pipe, python_command, start_here
 from expandd.domain.errors import DecoderAway, Later, ReaderDied
 
