@@ -45,7 +45,7 @@ NEVER = float("inf")
 
 
 class Inspections:
-    """Inspects the files of one inbox. An inspection is kept with its candidate, which is due then; `wake` is called."""
+    """Inspects the files of one inbox. A candidate keeps its inspection, and is due then; `wake` is called."""
 
     def __init__(self, candidates: Candidates, images: Images, clock: Clock, wake: Callable[[], None]) -> None:
         self._candidates = candidates
