@@ -31,7 +31,7 @@ LONG = (
     "tests/engine/test_long_outages.py",
     "tests/e2e/test_bad_images.py",
     "tests/e2e/test_page.py",
-    "tests/e2e/test_kills_of_commands.py",
+    "tests/e2e/test_kills",
     "tests/trust/test_a_day_of_swaps.py",
     "tests/trust/test_two_users_at_the_program.py::test_swaps_",
     "tests/faults/test_hanging_shares.py::test_a_stop_and_a_start_",

@@ -40,11 +40,12 @@ from expandd.domain.job import AWAITING_RESULT, Job, JobState
 from expandd.domain.pauses import PauseReason
 from expandd.domain.settings import NO_LIMIT, Budget, Burst, Duplicates, HotFolder
 from tests.engine.conftest import MEMORY
+from tests.support.examples import examples
 from tests.support.fake_api import Fate, Lose, Outcome, Refuse, Slow
 from tests.support.fakes import MemoryJobStore, an_image, size_of
 from tests.support.workshop import Workshop
 
-USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else "25x40"
+USUAL = "1000x60" if os.environ.get("EXPANDD_STORM") else f"{examples(25)}x40"
 EXAMPLES, STEPS = (int(part) for part in os.environ.get("EXPANDD_MODEL", USUAL).split("x"))
 
 YEAR = 365 * 86400.0
