@@ -25,10 +25,10 @@ from tests.support.images import an_image
 from tests.support.jobs import a_job_in, a_result, a_snapshot, a_source
 
 POINTS = (
-    "journal.stand",
+    "journal.set_hold",
     "folders.bring_back",
     "journal.carried_out",
-    "journal.lift",
+    "journal.lift_hold",
     "folders.write_result_sidecar",
     "spool.keep",
     "spool.reuse",
