@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import re
 import statistics
 import subprocess
@@ -88,7 +89,12 @@ def floor(name: str) -> list[str]:
 @functools.cache
 def parsed(path: str) -> ast.Module:
     """Only once it is asked for: each process that runs tests collects all of them."""
-    return ast.parse((PACKAGE / path).read_text("utf-8"))
+    # CPython before 3.11.8 fails where garbage is collected meanwhile (gh-106905).
+    gc.disable()
+    try:
+        return ast.parse((PACKAGE / path).read_text("utf-8"))
+    finally:
+        gc.enable()
 
 
 def trees() -> dict[str, ast.Module]:
