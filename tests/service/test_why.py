@@ -247,7 +247,7 @@ async def test_a_settled_file_says_what_it_is_and_where_it_stands_in_line(tmp_pa
         found = {name: (await told(settings, name)).files[0] for name in ("whole.png", "half.png", "bad.psd")}
 
     assert stopped.skip_reason.value == "not_running"
-    assert [file.skip_reason.value for file in found.values()] == ["in_line", "not_whole", "invalid"]
+    assert [file.skip_reason.value for file in found.values()] == ["in_line", "not_whole", "unfit"]
     assert "100×80 px that is to become 100×81 px" in found["whole.png"].why
     assert "number 2 in line" in found["whole.png"].why
     assert "Photoshop" in found["bad.psd"].why

@@ -33,7 +33,7 @@ class SkipReason(Enum):
     IRREGULAR = "irregular"
     SETTLING = "settling"
     NOT_WHOLE = "not_whole"
-    UNFIT = "invalid"
+    UNFIT = "unfit"
     NOT_RUNNING = "not_running"
     PAUSE = "pause"
     IN_LINE = "in_line"
